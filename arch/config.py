@@ -1,0 +1,361 @@
+"""What a designer chooses about one accelerator, and every size and latency that follows from it.
+
+`HardwareConfig` is the first argument of everything: the RTL is elaborated from it, the simulator takes its closed
+forms from it, the compiler tiles for it. Primary fields are what a designer chooses; properties are what follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import IntEnum
+from pathlib import Path
+
+from .errors import HeddleError
+
+
+class Memory(IntEnum):
+    """The on-chip memories. The number is the code in LOAD and STORE; a word is what one port moves in one cycle."""
+
+    ACT = 0  # rows × int8: codes of the moving operand, streamed into the array
+    WEIGHT = 1  # columns × int8: codes of the stationary operand
+    PARAM = 2  # columns × (scale, offset) float32: a pair for each column of a tensor
+    VALUE = 3  # columns × bf16 or float32: values between operators
+    INDEX = 4  # one AXI beat of int32: row numbers for gathers
+    ACC = 5  # columns × int32: what the array accumulates (not reachable by DMA)
+    ROW = 6  # one float32: a number for each row of a tensor, such as its scale (not reachable by DMA)
+
+
+class Unit(IntEnum):
+    """The units that execute instructions, each in order from its own queue. The number is the bit in wait/signal."""
+
+    LOAD = 0
+    STORE = 1
+    KV = 2  # reserved for the KV-cache unit
+    MATRIX = 3
+    VECTOR = 4
+    SOFTMAX = 5
+    NORM = 6
+
+
+# Latencies of the float32 operators, in cycles from operands to result (throughput is one per cycle).
+MULTIPLY_CYCLES = 3
+ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
+CONVERT_CYCLES = 2  # int32 to float32
+TABLE_CYCLES = 3  # exp2, rcp, rsqrt
+ROUND_CYCLES = 2  # float32 to int8
+MEMORY_CYCLES = 1  # from address to data
+# x² ; min ; four Horner steps of multiply and add ; times x ; exp2 ; 1 + ; rcp ; times gate ; plus constant
+ACTIVATION_CYCLES = (
+    MULTIPLY_CYCLES + 1 + 4 * (MULTIPLY_CYCLES + ADD_CYCLES) + MULTIPLY_CYCLES
+    + TABLE_CYCLES + ADD_CYCLES + TABLE_CYCLES + MULTIPLY_CYCLES + ADD_CYCLES
+)  # fmt: skip
+INSTRUCTION_BITS = 256
+INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
+FETCH_GROUP = 8  # instructions in one fetch burst
+FETCH_BUFFER = 16  # instructions the fetch buffer holds
+SEMAPHORE_LIMIT = 65535  # largest count of one semaphore
+
+
+@dataclass(frozen=True)
+class DramConfig:
+    """The memory behind the AXI port: not part of the accelerator, so not part of its fingerprint.
+
+    `ideal` serves bursts in order of request: first beat `latency_cycles` after the request, then a beat every
+    `cycles_per_beat`.
+    """
+
+    model: str = "ideal"
+    latency_cycles: int = 32
+    cycles_per_beat: int = 1
+
+    def __post_init__(self) -> None:
+        if self.model not in ("ideal",):
+            raise HeddleError(f"dram.model must be 'ideal', not {self.model!r}")
+        _require_range("dram.latency_cycles", self.latency_cycles, 1, 4095)
+        _require_range("dram.cycles_per_beat", self.cycles_per_beat, 1, 255)
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """One accelerator. Word counts are totals over all banks of a memory."""
+
+    name: str
+    rows: int  # PE rows: the reduction (K) direction
+    columns: int  # PE columns: output features (N)
+    vector_lanes: int  # float32 elements per cycle in VECTOR, SOFTMAX and NORM; divides rows and columns
+    act_words: int
+    act_banks: int
+    weight_words: int
+    weight_banks: int
+    acc_words: int
+    acc_banks: int
+    value_words: int
+    value_banks: int
+    param_words: int
+    param_banks: int
+    row_words: int
+    row_banks: int
+    index_words: int
+    panel_rows: int  # most rows of one VECTOR, SOFTMAX or NORM instruction
+    queue_depth: int  # instructions waiting at each unit
+    axi_bytes: int  # width of the DRAM port
+    burst_beats: int  # longest AXI burst
+    load_outstanding: int  # bursts LOAD may have in flight
+    value_format: str = "bf16"  # how VALUE stores numbers: bf16 or float32
+    pe: str = "int8"
+    clock_mhz: int = 1000
+    dram: DramConfig = field(default_factory=DramConfig)
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            _require_range(name, getattr(self, name), low, high)
+        for name in ("vector_lanes", "panel_rows", "axi_bytes", "burst_beats", "queue_depth", "load_outstanding"):
+            _require_power_of_two(name, getattr(self, name))
+        for memory in Memory:
+            prefix = memory.name.lower()
+            _require_power_of_two(f"{prefix}_words", self.words(memory))
+            _require_power_of_two(f"{prefix}_banks", self.banks(memory))
+            if self.banks(memory) * 2 > self.words(memory):
+                raise HeddleError(f"{prefix}_banks must be at most half of {prefix}_words ({self.words(memory)}), "
+                                  f"not {self.banks(memory)}")  # fmt: skip
+        if self.rows % self.vector_lanes or self.columns % self.vector_lanes:
+            raise HeddleError(f"vector_lanes must divide rows ({self.rows}) and columns ({self.columns}), "
+                              f"not {self.vector_lanes}")  # fmt: skip
+        if self.value_format not in ("bf16", "float32"):
+            raise HeddleError(f"value_format must be 'bf16' or 'float32', not {self.value_format!r}")
+        if self.pe != "int8":
+            raise HeddleError(f"pe must be 'int8', not {self.pe!r}")
+        narrowest = min(self.dram_word_bytes(m) for m in (Memory.ACT, Memory.WEIGHT, Memory.VALUE))
+        if self.axi_bytes > narrowest:
+            raise HeddleError(f"axi_bytes must be at most the narrowest memory word ({narrowest} bytes), "
+                              f"not {self.axi_bytes}")  # fmt: skip
+        if self.burst_bytes > 4096:
+            raise HeddleError(f"axi_bytes × burst_beats must be at most 4096 (the AXI 4 KiB rule), "
+                              f"not {self.burst_bytes}")  # fmt: skip
+
+    # -- memories -----------------------------------------------------------------------------------------------------
+
+    def words(self, memory: Memory) -> int:
+        """Words in `memory`, all banks together."""
+        return getattr(self, f"{memory.name.lower()}_words")
+
+    def banks(self, memory: Memory) -> int:
+        """Banks of `memory`; bank b holds the words [b × bank_words, (b + 1) × bank_words)."""
+        return 1 if memory is Memory.INDEX else getattr(self, f"{memory.name.lower()}_banks")
+
+    def bank_words(self, memory: Memory) -> int:
+        """Words in one bank of `memory`."""
+        return self.words(memory) // self.banks(memory)
+
+    def element_bits(self, memory: Memory) -> int:
+        """Bits of one element: also the granularity of writes, except that PARAM writes halves of a pair."""
+        return {
+            Memory.ACT: 8, Memory.WEIGHT: 8, Memory.PARAM: 64, Memory.VALUE: self.value_bits,
+            Memory.INDEX: 32, Memory.ACC: 32, Memory.ROW: 32,
+        }[memory]  # fmt: skip
+
+    def word_elements(self, memory: Memory) -> int:
+        """Elements in one word of `memory`; element 0 is in the least significant bits."""
+        return {Memory.ACT: self.rows, Memory.INDEX: self.axi_bytes // 4, Memory.ROW: 1}.get(memory, self.columns)
+
+    def word_bits(self, memory: Memory) -> int:
+        """Width of `memory` in bits."""
+        return self.element_bits(memory) * self.word_elements(memory)
+
+    def dram_word_bytes(self, memory: Memory) -> int:
+        """Bytes one word of `memory` takes in DRAM: its own size, rounded up to a power of two."""
+        return _power_of_two_at_least(-(-self.word_bits(memory) // 8))
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of one stored value."""
+        return 16 if self.value_format == "bf16" else 32
+
+    @property
+    def burst_bytes(self) -> int:
+        """Bytes of the longest burst; bursts end at multiples of it, so none crosses 4 KiB."""
+        return self.axi_bytes * self.burst_beats
+
+    # -- latencies (cycles) --------------------------------------------------------------------------------------------
+
+    @property
+    def tile_turnaround_cycles(self) -> int:
+        """Least cycles between the first rows of two tiles: a tile's weights take `rows` cycles to shift in, and an
+        accumulator word is read, added to and written in three."""
+        return max(self.rows, 3)
+
+    @property
+    def matrix_drain_cycles(self) -> int:
+        """From reading the last activation row to writing its sum: memory, skew in and out, read-add-write."""
+        return MEMORY_CYCLES + self.rows + self.columns + 3
+
+    @property
+    def row_maximum_cycles(self) -> int:
+        """From the last group of a row to its maximum: a compare tree over lanes with a register a level, a running
+        maximum, an output register."""
+        return self.vector_lanes.bit_length() + 1
+
+    @property
+    def row_sum_tree_cycles(self) -> int:
+        """Cycles one row's tree occupies: w = lanes × ADD_CYCLES partial sums, halved until one is left, the pairs of
+        a level through `vector_lanes` adders. Rows follow each other no faster than this."""
+        lanes, cycles = self.vector_lanes, 0
+        pairs = lanes * ADD_CYCLES // 2
+        while pairs >= 1:
+            cycles += -(-pairs // lanes) + ADD_CYCLES
+            pairs //= 2
+        return cycles
+
+    @property
+    def row_sum_cycles(self) -> int:
+        """From the last group of a row to its sum: the running adders, a snapshot register, the tree."""
+        return ADD_CYCLES + 1 + self.row_sum_tree_cycles
+
+    @property
+    def drain_front_cycles(self) -> int:
+        """acc → float32 → × column scale → × row scale: the front of VECTOR and SOFTMAX."""
+        return CONVERT_CYCLES + 2 * MULTIPLY_CYCLES
+
+    @property
+    def vector_map_cycles(self) -> int:
+        """VECTOR, from memory data to the mapped value: front, + offset, activation, combine, output register."""
+        return self.drain_front_cycles + ADD_CYCLES + ACTIVATION_CYCLES + ADD_CYCLES + 1
+
+    @property
+    def quantise_cycles(self) -> int:
+        """From a value to its int8 code: × multiplier, round, output register."""
+        return MULTIPLY_CYCLES + ROUND_CYCLES + 1
+
+    @property
+    def row_scale_cycles(self) -> int:
+        """From a row's largest magnitude to 127·rcp(max) in the row table: floor, rcp, × 127, table write."""
+        return 1 + TABLE_CYCLES + MULTIPLY_CYCLES + 1
+
+    # -- files and identity --------------------------------------------------------------------------------------------
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies what a program depends on: every field but the name, the clock and the DRAM."""
+        content = {k: v for k, v in asdict(self).items() if k not in ("name", "clock_mhz", "dram")}
+        return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict:
+        """Plain values, nested under "dram" for the memory behind the port."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict) -> HardwareConfig:
+        """The inverse of `to_dict`. Raises HeddleError on missing or unknown fields."""
+        content = dict(content)
+        dram = _build(DramConfig, content.pop("dram", {}), "dram.")
+        return _build(cls, {**content, "dram": dram}, "")
+
+    def to_toml(self) -> str:
+        """The configuration as TOML text, every field stated."""
+        lines = [_toml_line(k, v) for k, v in asdict(self).items() if k != "dram"]
+        lines += ["", "[dram]"] + [_toml_line(k, v) for k, v in asdict(self.dram).items()]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, text: str) -> HardwareConfig:
+        """The inverse of `to_toml`."""
+        try:
+            return cls.from_dict(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise HeddleError(f"not a TOML configuration: {error}") from None
+
+    def with_dram(self, **changes) -> HardwareConfig:
+        """The same accelerator behind another memory."""
+        return replace(self, dram=replace(self.dram, **changes))
+
+
+_RANGES = [
+    ("rows", 1, 256), ("columns", 1, 256), ("vector_lanes", 1, 256),
+    ("act_words", 4, 1 << 20), ("act_banks", 1, 64), ("weight_words", 4, 1 << 20), ("weight_banks", 1, 64),
+    ("acc_words", 4, 1 << 20), ("acc_banks", 1, 64), ("value_words", 4, 1 << 20), ("value_banks", 1, 64),
+    ("param_words", 4, 1 << 20), ("param_banks", 1, 64), ("row_words", 4, 1 << 20), ("row_banks", 1, 64),
+    ("index_words", 4, 1 << 16), ("panel_rows", 2, 4096), ("queue_depth", 2, 64), ("axi_bytes", 4, 128),
+    ("burst_beats", 2, 256), ("load_outstanding", 1, 64), ("clock_mhz", 1, 10_000),
+]  # fmt: skip
+
+
+def _require_range(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise HeddleError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+
+
+def _require_power_of_two(name: str, value: int) -> None:
+    if value & (value - 1):
+        raise HeddleError(f"{name} must be a power of two, not {value}")
+
+
+def _power_of_two_at_least(value: int) -> int:
+    return 1 << (value - 1).bit_length()
+
+
+def _toml_line(key: str, value: int | str) -> str:
+    return f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+
+
+def _build(cls, content: dict, prefix: str):
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(content) - known)
+    if unknown:
+        raise HeddleError(f"unknown configuration field {prefix}{unknown[0]}; fields are {', '.join(sorted(known))}")
+    try:
+        return cls(**content)
+    except TypeError:
+        required = [f.name for f in fields(cls) if f.name not in content]
+        raise HeddleError(f"configuration field {prefix}{required[0]} is missing") from None
+
+
+PRESETS: dict[str, HardwareConfig] = {
+    config.name: config
+    for config in [
+        HardwareConfig(
+            name="nano", rows=4, columns=4, vector_lanes=2, panel_rows=32,
+            act_words=2048, act_banks=4, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
+            value_words=2048, value_banks=4, param_words=512, param_banks=4, row_words=512, row_banks=4,
+            index_words=64, queue_depth=4, axi_bytes=4, burst_beats=16, load_outstanding=4,
+        ),
+        HardwareConfig(
+            name="small", rows=8, columns=8, vector_lanes=4, panel_rows=64,
+            act_words=4096, act_banks=4, weight_words=8192, weight_banks=4, acc_words=2048, acc_banks=4,
+            value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
+            index_words=64, queue_depth=8, axi_bytes=8, burst_beats=16, load_outstanding=8,
+        ),
+        HardwareConfig(
+            name="base", rows=16, columns=16, vector_lanes=8, panel_rows=128,
+            act_words=8192, act_banks=8, weight_words=16384, weight_banks=8, acc_words=8192, acc_banks=8,
+            value_words=16384, value_banks=8, param_words=1024, param_banks=8, row_words=4096, row_banks=8,
+            index_words=128, queue_depth=8, axi_bytes=16, burst_beats=16, load_outstanding=8,
+        ),
+        HardwareConfig(
+            name="edge", rows=32, columns=32, vector_lanes=16, panel_rows=256,
+            act_words=8192, act_banks=8, weight_words=16384, weight_banks=8, acc_words=8192, acc_banks=8,
+            value_words=16384, value_banks=8, param_words=1024, param_banks=8, row_words=8192, row_banks=8,
+            index_words=128, queue_depth=8, axi_bytes=32, burst_beats=32, load_outstanding=16,
+        ),
+        HardwareConfig(
+            name="server", rows=128, columns=128, vector_lanes=64, panel_rows=512,
+            act_words=16384, act_banks=8, weight_words=32768, weight_banks=8, acc_words=16384, acc_banks=8,
+            value_words=32768, value_banks=8, param_words=1024, param_banks=8, row_words=16384, row_banks=8,
+            index_words=128, queue_depth=16, axi_bytes=128, burst_beats=32, load_outstanding=16,
+        ),
+    ]
+}  # fmt: skip
+
+
+def get_config(name: str) -> HardwareConfig:
+    """The preset of that name, or the TOML file at that path. Raises HeddleError if there is neither."""
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
+    if path.suffix == ".toml":
+        try:
+            return HardwareConfig.from_toml(path.read_text())
+        except OSError as error:
+            raise HeddleError(f"cannot read configuration {name}: {error.strerror}") from None
+    raise HeddleError(f"unknown configuration {name!r}; presets are {', '.join(PRESETS)}, or give a .toml file")

@@ -1,0 +1,1 @@
+"""One file per operator: its match, its tiling rule and its emission."""

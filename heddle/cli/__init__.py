@@ -1,0 +1,5 @@
+"""The `heddle` command."""
+
+
+def main() -> None:
+    """Entry point."""

@@ -1,0 +1,1 @@
+"""The units that execute instructions; one file each, of the same name as in sim/units."""

@@ -1,0 +1,1 @@
+"""PyTorch models, one readable file each."""

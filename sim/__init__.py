@@ -1,0 +1,1 @@
+"""The simulator: what a program computes, bit for bit, and when, cycle for cycle."""

@@ -1,0 +1,1 @@
+"""For each unit: what an instruction changes (execute) and how long it takes (cycles)."""
