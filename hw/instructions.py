@@ -1,0 +1,43 @@
+"""The RTL's view of an instruction word: the fields that `arch.isa.encoding` places, as Amaranth values.
+
+No bit position is written down here; every unit reads its instruction through `fields_of`.
+"""
+
+from types import SimpleNamespace
+
+from amaranth.hdl import Const, Value
+
+from ..arch.config import INSTRUCTION_BITS, INSTRUCTION_BYTES, Unit
+from ..arch.isa import INSTRUCTIONS, OPCODE_BITS, Instruction, encode, encoding
+
+UNIT_COUNT = 8  # bits in the `wait` and `signal` masks: counters and queues are numbered by `arch.config.Unit`
+
+
+def fields_of(instruction: type[Instruction], bits: Value) -> SimpleNamespace:
+    """Field name → Value, for the fields of `instruction` in the word `bits` (INSTRUCTION_BITS wide).
+
+    Enumerations and floats come as plain unsigned numbers, signed fields as signed ones.
+    """
+    assert len(bits) == INSTRUCTION_BITS
+    values = SimpleNamespace()
+    for name, (position, field) in encoding(instruction).items():
+        value = Value.cast(bits[position : position + field.bits])
+        setattr(values, name, value.as_signed() if field.signed else value)
+    return values
+
+
+def opcode_of(bits: Value) -> Value:
+    """The opcode of the instruction word `bits`."""
+    return Value.cast(bits[:OPCODE_BITS])
+
+
+def opcodes_of(unit: Unit | None) -> list[int]:
+    """The opcodes that `unit` executes; None: those that no unit does (halt)."""
+    return [each.opcode for each in INSTRUCTIONS if each.unit is unit]
+
+
+def encoded(instruction: Instruction) -> Const:
+    """`instruction` as a constant word, for tests that drive a unit directly."""
+    word = encode(instruction)
+    assert len(word) == INSTRUCTION_BYTES
+    return Const(int.from_bytes(word, "little"), INSTRUCTION_BITS)
