@@ -244,8 +244,8 @@ class VectorInstruction(Instruction):
 
     x = float32(acc or value); if scaled: x = x·scale[n]; if row_scaled: x = x·row[row_address + m];
     if scaled: x = x + offset[n]; x = activation(x); x = x (+ or ·) value[operand_address + m·operand_stride + word(n)].
-    (scale, offset)[n] = param[param_address + word(n)], element n % columns. Columns at or beyond `columns`, up to the
-    end of the word, are +0.
+    (scale, offset)[n] = param[param_address + word(n)], element n % columns. A value read is cleaned (subnormals become
+    zeros, NaN the quiet NaN). Columns at or beyond `columns`, up to the end of the word, are +0.
     """
 
     unit: ClassVar[Unit | None] = Unit.VECTOR
@@ -336,7 +336,8 @@ class Softmax(Instruction):
     t = (float32(acc[source_address + m·source_stride + word(n)])·ks[n])·row[row_address + m], in units of log2;
     if additive: t = t + value[operand_address + m·operand_stride + word(n)].
     Column n is seen by row m if n < columns, and, if causal, n <= m + offset, and, if window, n > m + offset - window.
-    p = exp2(t - max_n t) (0 where not seen); l = Σ_n p; q = p·vs[n]; a = max(max_n q, 2⁻⁶⁰);
+    g = max(max_n t, lowest finite number); p = exp2(t - g), 0 where not seen; l = max(Σ_n p, 1); q = p·vs[n];
+    a = max(max_n q, 2⁻⁶⁰);
     codes = int8(q·(127·rcp(a))) → act[address + m·stride + n // rows]; row[scales_address + m] = (a·(1/127))·rcp(l).
     (ks, vs)[n] = param[param_address + word(n)], element n % columns: the scales of K and V per token.
     Columns not seen, and those up to the end of the last word of ACT, get code 0. A row that sees nothing gives zeros.
@@ -483,7 +484,7 @@ def listing(instruction: Instruction) -> str:
 
 def _check_dma(instruction: Load | Store, config: HardwareConfig, last: Memory) -> None:
     if instruction.memory > last:
-        raise HeddleError(f"{instruction.name}: memory must be one of ACT to {last.name}, not {instruction.memory.name}")
+        raise HeddleError(f"{instruction.name}: memory must be ACT to {last.name}, not {instruction.memory.name}")
     for name in ("dram_address", "dram_stride"):
         if getattr(instruction, name) % config.axi_bytes:
             raise HeddleError(f"{instruction.name}: {name} must be a multiple of {config.axi_bytes} bytes "

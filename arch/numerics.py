@@ -1,0 +1,392 @@
+"""The bit-exact oracle: every operation the machine performs on numbers, in numpy.
+
+Arrays are float32 (or integers where said) and broadcast. Every float32 operation rounds to nearest even, treats
+subnormal operands as zero, gives a zero of the exact result's sign where the exact result is below 2⁻¹²⁶, and turns any
+NaN into the one quiet NaN 0x7FC00000. There is no fused multiply-add. Order of reductions is part of each definition.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .config import ADD_CYCLES
+from .isa import Activation, Combine
+
+Floats = NDArray[np.float32]
+
+NAN = np.uint32(0x7FC00000).view(np.float32)
+INFINITY = np.float32(np.inf)
+LOWEST = np.float32(-np.finfo(np.float32).max)
+ONE = np.float32(1)
+MIN_NORMAL = np.float32(2.0**-126)
+MAXIMUM_FLOOR = np.float32(2.0**-60)  # least magnitude that a row is scaled by
+CODE_LIMIT = np.float32(127)
+RECIPROCAL_OF_127 = np.float32(1 / 127)
+
+# -- tables: 64 segments, linear between end points; c0 has 18 fraction bits, the offset in a segment 16 ---------------
+
+INDEX_BITS, OFFSET_BITS, TABLE_FRACTION_BITS = 6, 16, 18
+_SEGMENTS = 1 << INDEX_BITS
+
+
+def _table(function) -> list[tuple[int, int]]:
+    """(c0, c1) for each segment of [0, 1), with function values in [1, 2]: m = c0 + ((c1·f) >> 16)."""
+    nodes = [round(float(function(i / _SEGMENTS)) * (1 << TABLE_FRACTION_BITS)) for i in range(_SEGMENTS + 1)]
+    return [(nodes[i], nodes[i + 1] - nodes[i]) for i in range(_SEGMENTS)]
+
+
+EXP2_TABLE = _table(lambda u: 2.0**u)
+RCP_TABLE = _table(lambda u: 2 / (1 + u))
+RSQRT_TABLES = [_table(lambda u, odd=odd: 2 / np.sqrt((1 + u) * (1 + odd))) for odd in (0, 1)]  # by exponent parity
+
+
+# -- float32 -----------------------------------------------------------------------------------------------------------
+
+
+def to_bits(x: ArrayLike) -> NDArray[np.uint32]:
+    """The IEEE bits of float32 numbers."""
+    return np.asarray(x, np.float32).view(np.uint32)
+
+
+def from_bits(u: ArrayLike) -> Floats:
+    """The float32 numbers of IEEE bits."""
+    return np.asarray(u, np.uint32).view(np.float32)
+
+
+def clean(x: ArrayLike) -> Floats:
+    """Subnormals become zeros of their sign, any NaN the quiet NaN."""
+    return _finish(np.array(x, np.float32, ndmin=1)).reshape(np.shape(x))
+
+
+def add(a: ArrayLike, b: ArrayLike) -> Floats:
+    """a + b."""
+    return _add(clean(a), clean(b))
+
+
+def subtract(a: ArrayLike, b: ArrayLike) -> Floats:
+    """a − b, which is a + (−b)."""
+    return _add(clean(a), clean(np.negative(np.asarray(b, np.float32))))
+
+
+def multiply(a: ArrayLike, b: ArrayLike) -> Floats:
+    """a · b."""
+    return _multiply(clean(a), clean(b))
+
+
+def maximum(a: ArrayLike, b: ArrayLike) -> Floats:
+    """The greater in the order −inf … −0 < +0 … +inf < NaN: that of the bits as sign and magnitude."""
+    a, b = np.broadcast_arrays(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    return np.where(_key(a) >= _key(b), a, b)
+
+
+def minimum(a: ArrayLike, b: ArrayLike) -> Floats:
+    """The lesser in the order of `maximum`."""
+    a, b = np.broadcast_arrays(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    return np.where(_key(a) <= _key(b), a, b)
+
+
+def from_int32(i: ArrayLike) -> Floats:
+    """int32 → float32, rounded to nearest even."""
+    return np.asarray(i, np.int32).astype(np.float32)
+
+
+def to_bf16(x: ArrayLike) -> Floats:
+    """float32 rounded to the nearest bf16 (ties to even), still as float32. May overflow to infinity."""
+    u = to_bits(clean(x))
+    rounded = (u + np.uint32(0x7FFF) + (u >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(u.view(np.float32)), NAN, rounded.view(np.float32))
+
+
+def round_int8(x: ArrayLike) -> NDArray[np.int8]:
+    """Nearest integer, ties to even, saturated to ±127; NaN gives 0."""
+    x = np.asarray(x, np.float32)
+    return np.where(np.isnan(x), 0, np.clip(np.rint(x), -127, 127)).astype(np.int8)
+
+
+# -- table functions ---------------------------------------------------------------------------------------------------
+
+
+def exp2(x: ArrayLike) -> Floats:
+    """2**x. t = floor(x·2²²) = (n, i, f) with 6 index and 16 offset bits; n < −126 gives +0, n > 127 gives +inf."""
+    x = clean(x)
+    with np.errstate(invalid="ignore"):
+        t = np.floor(np.clip(np.nan_to_num(x, nan=0), -200, 200).astype(np.float64) * 2.0**22).astype(np.int64)
+    n = t >> (INDEX_BITS + OFFSET_BITS)
+    mantissa = _interpolate(_EXP2, t >> OFFSET_BITS & (_SEGMENTS - 1), t & 0xFFFF)
+    y = _compose(np.zeros_like(n), n + 127, mantissa)
+    y = np.where(n < -126, np.float32(0), np.where(n > 127, INFINITY, y))
+    return np.where(np.isnan(x), NAN, y)
+
+
+def rcp(x: ArrayLike) -> Floats:
+    """1 / x. Zero gives infinity of its sign, infinity zero; results below 2⁻¹²⁶ are zeros of the sign of x.
+
+    The table is indexed by the fraction's top 6 bits, its next 16 interpolate, the last is ignored; the exponent is
+    253 − e, one more where the mantissa reaches 2.
+    """
+    x = clean(x)
+    u = to_bits(x).astype(np.int64)
+    exponent, fraction = u >> 23 & 0xFF, u & 0x7FFFFF
+    y = _compose(u >> 31, 253 - exponent, _interpolate(_RCP, fraction >> 17, fraction >> 1 & 0xFFFF))
+    y = np.where(exponent == 0, np.copysign(INFINITY, x), y)
+    y = np.where(exponent == 255, np.copysign(np.float32(0), x), y)
+    return np.where(np.isnan(x), NAN, y)
+
+
+def rsqrt(x: ArrayLike) -> Floats:
+    """1 / √x. Either zero gives +inf, +inf gives +0, a negative number NaN.
+
+    With odd = (e − 127) & 1 and h = (e − 127 − odd) >> 1 the table of that parity is indexed as in `rcp`; the
+    exponent is 126 − h, one more where the mantissa reaches 2.
+    """
+    x = clean(x)
+    u = to_bits(x).astype(np.int64)
+    exponent, fraction = u >> 23 & 0xFF, u & 0x7FFFFF
+    odd = (exponent - 127) & 1
+    half = (exponent - 127 - odd) >> 1
+    index, offset = fraction >> 17, fraction >> 1 & 0xFFFF
+    mantissa = np.where(odd == 1, _interpolate(_RSQRT[1], index, offset), _interpolate(_RSQRT[0], index, offset))
+    y = _compose(np.zeros_like(u), 126 - half, mantissa)
+    y = np.where(exponent == 0, INFINITY, np.where(exponent == 255, np.float32(0), y))
+    return np.where(np.isnan(x) | ((u >> 31 == 1) & (exponent != 0)), NAN, y)
+
+
+# -- reductions --------------------------------------------------------------------------------------------------------
+
+
+def row_sum(x: ArrayLike, lanes: int) -> Floats:
+    """Σ over the last axis, in the machine's order.
+
+    Element j is added to partial j mod P, P = lanes · ADD_CYCLES, in order from +0; then a[i] += a[i + w/2]
+    for w = P, P/2 … 2.
+    """
+    x = clean(x)
+    width = lanes * ADD_CYCLES
+    padding = -x.shape[-1] % width
+    x = np.concatenate([x, np.zeros((*x.shape[:-1], padding), np.float32)], -1)
+    x = x.reshape(*x.shape[:-1], -1, width)
+    partial = np.zeros(x.shape[:-2] + (width,), np.float32)
+    for group in range(x.shape[-2]):
+        partial = _add(partial, x[..., group, :])
+    while width > 1:
+        width //= 2
+        partial = _add(partial[..., :width], partial[..., width : 2 * width])
+    return partial[..., 0]
+
+
+def row_maximum(x: ArrayLike) -> Floats:
+    """The greatest over the last axis, in the order of `maximum`."""
+    x = np.asarray(x, np.float32)
+    return np.take_along_axis(x, np.argmax(_key(x), -1)[..., None], -1)[..., 0]
+
+
+def matmul_int8(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
+    """a (…, M, K) @ b (…, K, N) in int32, wrapping.
+
+    Sums of up to 1,024 products are exact in float32, so BLAS does them.
+    """
+    total = np.zeros((1, 1), np.int32)
+    for k in range(0, a.shape[-1], 1024):
+        part = a[..., k : k + 1024].astype(np.float32) @ b[..., k : k + 1024, :].astype(np.float32)
+        total = total + part.astype(np.int32)
+    return total
+
+
+# -- activations -------------------------------------------------------------------------------------------------------
+
+
+class ActivationCoefficients(NamedTuple):
+    """y = gate · rcp(1 + exp2(x·P(min(x², limit)))) + constant, P by Horner's rule from p[0]·u⁴ down to p[4]."""
+
+    p: tuple[np.float32, ...]  # of u⁴, u³, u², u, 1
+    limit: np.float32
+    gate: np.float32 | None  # None: x itself
+    constant: np.float32
+
+
+def _coefficients(p: list[float], limit: float, gate: float | None, constant: float) -> ActivationCoefficients:
+    padded = [0.0] * (5 - len(p)) + p
+    return ActivationCoefficients(tuple(np.float32(c) for c in padded), np.float32(limit),
+                                  None if gate is None else np.float32(gate), np.float32(constant))  # fmt: skip
+
+
+_LOG2_E = 1.4426950408889634
+_LARGE = float(np.finfo(np.float32).max)
+ACTIVATION_COEFFICIENTS = {
+    Activation.GELU: _coefficients(
+        [-3.2103777e-6, 8.790977e-5, 3.6204767e-4, -0.10522998, -2.30204378], 36.0, None, 0.0
+    ),
+    Activation.GELU_TANH: _coefficients([0.044715 * -1.5957691 * _LOG2_E, -1.5957691 * _LOG2_E], _LARGE, None, 0.0),
+    Activation.SILU: _coefficients([-_LOG2_E], _LARGE, None, 0.0),
+    Activation.SIGMOID: _coefficients([-_LOG2_E], _LARGE, 1.0, 0.0),
+    Activation.TANH: _coefficients([-2 * _LOG2_E], _LARGE, 2.0, -1.0),
+}
+
+
+def activation(kind: Activation, x: ArrayLike) -> Floats:
+    """The activation of float32 values; NONE passes them, RELU is maximum(x, +0)."""
+    x = clean(x)
+    if kind is Activation.NONE:
+        return x
+    if kind is Activation.RELU:
+        return maximum(x, np.float32(0))
+    c = ACTIVATION_COEFFICIENTS[kind]
+    u = minimum(_multiply(x, x), c.limit)
+    polynomial = np.broadcast_to(c.p[0], x.shape)
+    for coefficient in c.p[1:]:
+        polynomial = _add(_multiply(polynomial, u), coefficient)
+    y = rcp(_add(ONE, exp2(_multiply(polynomial, x))))
+    return _add(_multiply(y, x if c.gate is None else c.gate), c.constant)
+
+
+# -- composites: what one instruction does to a panel ------------------------------------------------------------------
+
+
+def map_values(
+    source: NDArray,
+    *,
+    scale: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
+    row_scale: ArrayLike | None = None,
+    kind: Activation = Activation.NONE,
+    combine: Combine = Combine.NONE,
+    operand: ArrayLike | None = None,
+) -> Floats:
+    """The elementwise front of VECTOR.
+
+    source (…, M, N) int32 or float32; scale, offset (…, N) or (…, 1, N); row_scale (…, M); operand (…, M, N).
+    Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, activation, combine.
+    """
+    x = from_int32(source) if source.dtype == np.int32 else clean(source)
+    if scale is not None:
+        x = _multiply(x, clean(scale))
+    if row_scale is not None:
+        x = _multiply(x, clean(row_scale)[..., None])
+    if offset is not None:
+        x = _add(x, clean(offset))
+    x = activation(kind, x)
+    if combine is Combine.NONE or operand is None:
+        return x
+    return (_add if combine is Combine.ADD else _multiply)(x, clean(operand))
+
+
+def row_scale(greatest: ArrayLike) -> tuple[Floats, Floats]:
+    """(scale, multiplier) of rows with largest magnitude `greatest`: a·(1/127), 127·rcp(a), a = max(greatest, 2⁻⁶⁰)."""
+    a = maximum(greatest, MAXIMUM_FLOOR)
+    return multiply(a, RECIPROCAL_OF_127), multiply(CODE_LIMIT, rcp(a))
+
+
+def quantise(x: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Rows of x (…, M, N) → int8 codes (…, M, N) and scales (…, M); x ≈ codes · scale."""
+    scale, multiplier = row_scale(row_maximum(np.abs(x)))
+    return round_int8(multiply(x, multiplier[..., None])), scale
+
+
+def softmax(
+    acc: NDArray[np.int32],
+    key_scale: ArrayLike,
+    value_scale: ArrayLike,
+    row: ArrayLike,
+    visible: NDArray[np.bool_],
+    lanes: int,
+    additive: ArrayLike | None = None,
+) -> tuple[NDArray[np.int8], Floats]:
+    """Scores (…, M, N) → codes of the un-normalised probabilities (…, M, N) and row scales (…, M).
+
+    key_scale and value_scale (…, N), row (…, M), visible (M, N). Not seen: −inf for the maximum, p = +0. The maximum
+    is at least the lowest finite number and the sum at least 1 (it is anyway, unless a row sees nothing), so that such
+    a row gives zero codes and a finite scale.
+    """
+    t = _multiply(_multiply(from_int32(acc), clean(key_scale)[..., None, :]), clean(row)[..., None])
+    if additive is not None:
+        t = _add(t, clean(additive))
+    greatest = maximum(row_maximum(np.where(visible, t, -INFINITY)), LOWEST)
+    p = np.where(visible, exp2(_add(t, -greatest[..., None])), np.float32(0))
+    total = maximum(row_sum(p, lanes), ONE)
+    q = _multiply(p, clean(value_scale)[..., None, :])
+    scale, multiplier = row_scale(row_maximum(np.where(visible, q, np.float32(0))))
+    codes = np.where(visible, round_int8(_multiply(q, multiplier[..., None])), 0).astype(np.int8)
+    return codes, _multiply(scale, rcp(total))
+
+
+def norm(
+    x: Floats,
+    gamma: ArrayLike,
+    beta: ArrayLike,
+    reciprocal: float,
+    epsilon: float,
+    lanes: int,
+    centred: bool,
+) -> Floats:
+    """LayerNorm (centred) or RMSNorm of rows x (…, M, N); gamma, beta (…, N). Before rounding to the format of VALUE.
+
+    rsqrt is refined by one Newton step: y·(1.5 − (0.5·v)·(y·y)).
+    """
+    x, reciprocal = clean(x), np.float32(reciprocal)
+    if centred:
+        x = _add(x, -_multiply(row_sum(x, lanes), reciprocal)[..., None])
+    variance = _add(_multiply(row_sum(_multiply(x, x), lanes), clean(reciprocal)), clean(np.float32(epsilon)))
+    y = rsqrt(variance)
+    correction = _add(np.float32(1.5), -_multiply(_multiply(variance, np.float32(0.5)), _multiply(y, y)))
+    deviation = _multiply(y, correction)
+    return _add(_multiply(_multiply(x, deviation[..., None]), clean(gamma)), clean(beta))
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+_EXP2, _RCP = np.array(EXP2_TABLE, np.int64), np.array(RCP_TABLE, np.int64)
+_RSQRT = [np.array(table, np.int64) for table in RSQRT_TABLES]
+
+
+def _finish(r: Floats) -> Floats:
+    """Flush subnormals and canonicalise NaN, in place where r allows it."""
+    r = np.asarray(r, np.float32)
+    if not r.ndim:
+        return _finish(r[None])[0]
+    tiny = np.abs(r) < MIN_NORMAL
+    if tiny.any():
+        np.copysign(np.float32(0), r, out=r, where=tiny)
+    nan = np.isnan(r)
+    if nan.any():
+        r[nan] = NAN
+    return r
+
+
+def _add(a: ArrayLike, b: ArrayLike) -> Floats:
+    with np.errstate(all="ignore"):
+        return _finish(np.add(a, b, dtype=np.float32))
+
+
+def _multiply(a: ArrayLike, b: ArrayLike) -> Floats:
+    with np.errstate(all="ignore"):
+        r = np.multiply(a, b, dtype=np.float32)
+        # A product just below 2⁻¹²⁶ may have been rounded up to it; the machine flushes by the exact product.
+        edge = np.abs(r) == MIN_NORMAL
+        if edge.any():
+            exact = np.abs(np.multiply(a, b, dtype=np.float64))
+            r = np.where(edge & (exact < MIN_NORMAL), np.copysign(np.float32(0), r), r)
+        return _finish(r)
+
+
+def _key(x: Floats) -> NDArray[np.int32]:
+    """Integers in the order of `maximum`."""
+    bits = np.ascontiguousarray(x).view(np.int32)
+    return np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits)
+
+
+def _interpolate(table: NDArray[np.int64], index: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The mantissa with 16 fraction bits, from 1·2¹⁶ to 2·2¹⁶."""
+    pair = table[index]
+    return (pair[..., 0] + (pair[..., 1] * offset >> OFFSET_BITS) + 2) >> (TABLE_FRACTION_BITS - 16)
+
+
+def _compose(sign: NDArray, exponent: NDArray, mantissa: NDArray) -> Floats:
+    """Float32 of biased exponent and mantissa (16 fraction bits, up to 2); flushed below, infinite above."""
+    carry = mantissa >> 17
+    exponent = exponent + carry
+    fraction = np.where(carry == 1, 0, mantissa & 0xFFFF) << 7
+    magnitude = np.where(exponent <= 0, 0, np.where(exponent >= 255, 0x7F800000, exponent << 23 | fraction))
+    return (sign << 31 | magnitude).astype(np.uint32).view(np.float32)
