@@ -1,0 +1,165 @@
+"""The (row, group) counter nest that VECTOR, SOFTMAX and NORM share: a walk over rows × columns, V columns at a time.
+
+V is `vector_lanes`; a group is V neighbouring columns of one row. A unit has one `Panel` that issues reads, and starts
+others a fixed number of cycles later beside its pipelines, where the same walk tells which row and group comes out.
+Nothing here multiplies or divides: addresses advance by adding strides, positions in words are small counters.
+"""
+
+from enum import IntEnum
+
+from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import HardwareConfig
+from ..arch.isa import ADDRESS, COLUMNS, ROWS
+
+
+class Fill(IntEnum):
+    """How far a row reaches: the last group is the one that holds the last of …"""
+
+    COLUMNS = 0  # … `columns`: g = ⌈columns / V⌉ groups
+    WORD = 1  # … the word (VALUE, ACC, PARAM, WEIGHT) of the last column: w = ⌈columns / C⌉ · C / V groups
+    ACT_WORD = 2  # … the ACT word of the last column: a = ⌈columns / R⌉ · R / V groups
+
+
+class Panel(wiring.Component):
+    """Emits row 0 group 0, row 0 group 1, … row 1 group 0, …: the first group in the cycle after `start`.
+
+    Inputs. `rows` and `columns` (both at least 1), `fill` (a `Fill`), `interval` (cycles from a group to the next, at
+    least 1) and `period` (least cycles from a row's first group to the next row's; 0: no more than its groups take)
+    are used from the cycle after `start` on, and hold still until the walk is over. Give `start` only when it is.
+    A row of q groups takes max(q · interval, period) cycles, and the last group of the panel comes
+    (rows − 1) · max(q · interval, period) + (q − 1) · interval cycles after the first.
+
+    Outputs, all meaningful while `active`, and steady for the `interval` cycles of a group:
+      active    a group is under way; `beat` counts its cycles from 0; `valid` is the cycle of beat 0
+      row       m, from 0
+      group     n // V of its columns, from 0
+      counts    bit l: column group · V + l is below `columns`
+      inside    the group holds such columns at all (if not, it is there to fill the word: read nothing)
+      first     the group is the first of its row; `last`: the last; `done`: the last of the last row, in beat 0 only
+      word      n // C: which word of VALUE, ACC or PARAM in the row holds the group; `slot`: which V elements of it
+      act_word  n // R: which word of ACT holds the group; `act_slot`: which V elements of it
+    and `next_row`, up in the cycle before the first group of each row but the first, for counters kept beside this one.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        lanes = config.vector_lanes
+        super().__init__({
+            "start": In(1),
+            "rows": In(ROWS),
+            "columns": In(COLUMNS),
+            "fill": In(2),
+            "interval": In(range(max(2, lanes) + 1)),
+            "period": In(range(config.row_sum_tree_cycles + 1)),
+            "active": Out(1),
+            "valid": Out(1),
+            "beat": Out(range(max(2, lanes))),
+            "row": Out(ROWS),
+            "group": Out(COLUMNS + 1),  # fill groups may lie beyond the largest `columns`
+            "counts": Out(lanes),
+            "inside": Out(1),
+            "first": Out(1),
+            "last": Out(1),
+            "done": Out(1),
+            "word": Out(COLUMNS),
+            "slot": Out(range(config.columns // lanes)),
+            "act_word": Out(COLUMNS),
+            "act_slot": Out(range(config.rows // lanes)),
+            "next_row": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config, lanes = self._config, self._config.vector_lanes
+        running = Signal()  # between start and the end of the last group
+        waiting = Signal()  # the row is complete, but its period is not
+        age = Signal(range(config.row_sum_tree_cycles + 1))  # cycles since the row's first, up to the longest period
+
+        left = Signal(signed(COLUMNS + 2))  # columns from the first of this group to the end of the row
+        end_of_word = Signal()
+        end_of_group = Signal()
+        last_row = Signal()
+        row_complete = Signal()
+        m.d.comb += [
+            left.eq(self.columns - (self.group << (lanes.bit_length() - 1))),
+            self.counts.eq(Cat(left > lane for lane in range(lanes))),
+            self.inside.eq(left > 0),
+            self.active.eq(running & ~waiting),
+            self.valid.eq(self.active & (self.beat == 0)),
+            self.first.eq(self.group == 0),
+            self.last.eq((left <= lanes) & end_of_word),
+            self.done.eq(self.valid & self.last & last_row),
+            last_row.eq(self.row + 1 == self.rows),
+            end_of_group.eq(self.active & (self.beat + 1 == self.interval)),
+            row_complete.eq(waiting | (end_of_group & self.last)),
+            self.next_row.eq(row_complete & ~last_row & (age + 1 >= self.period)),
+        ]
+        with m.Switch(self.fill):
+            with m.Case(Fill.WORD):
+                m.d.comb += end_of_word.eq(self.slot == config.columns // lanes - 1)
+            with m.Case(Fill.ACT_WORD):
+                m.d.comb += end_of_word.eq(self.act_slot == config.rows // lanes - 1)
+            with m.Default():
+                m.d.comb += end_of_word.eq(1)
+
+        next_group = Signal()
+        m.d.comb += next_group.eq(end_of_group & ~self.last)
+        new_row = self.start | self.next_row
+        count(m, self.group, clear=new_row, step=next_group)
+        count_in(m, self.word, self.slot, config.columns // lanes, clear=new_row, step=next_group)
+        count_in(m, self.act_word, self.act_slot, config.rows // lanes, clear=new_row, step=next_group)
+        count(m, self.row, clear=self.start, step=self.next_row)
+        m.d.sync += [
+            self.beat.eq(Mux(self.active & ~end_of_group, self.beat + 1, 0)),
+            running.eq(self.start | (running & ~(row_complete & last_row))),
+            waiting.eq(row_complete & ~last_row & ~self.next_row),
+            age.eq(Mux(new_row, 0, Mux(age == config.row_sum_tree_cycles, age, age + 1))),
+        ]
+        return m
+
+
+def count(m: Module, counter: Signal, *, clear: Value, step: Value, by: Value | int = 1) -> None:
+    """`counter` becomes 0 after `clear`, `by` more after `step` (if not cleared), modulo its width."""
+    with m.If(clear):
+        m.d.sync += counter.eq(0)
+    with m.Elif(step):
+        m.d.sync += counter.eq(counter + by)
+
+
+def count_in(m: Module, quotient: Signal, remainder: Signal, divisor: int, *, clear: Value, step: Value) -> Value:
+    """Count steps as quotient · divisor + remainder. Returns whether the remainder is at its greatest."""
+    at_end = remainder == divisor - 1
+    with m.If(clear):
+        m.d.sync += [quotient.eq(0), remainder.eq(0)]
+    with m.Elif(step):
+        m.d.sync += remainder.eq(Mux(at_end, 0, remainder + 1))
+        with m.If(at_end):
+            m.d.sync += quotient.eq(quotient + 1)
+    return at_end
+
+
+def row_address(m: Module, panel: Panel, address: Value, stride: Value, *, name: str) -> Value:
+    """address + row · stride, for the row `panel` is in; add `panel.word` (or `act_word`) for the word of its group."""
+    offset = Signal(ADDRESS, name=f"{name}_row_offset")
+    count(m, offset, clear=panel.start, step=panel.next_row, by=stride)
+    total = Signal(ADDRESS, name=f"{name}_row_address")
+    m.d.comb += total.eq(address + offset)
+    return total
+
+
+def lanes_of(m: Module, word: Value, slot: Value, lanes: int, element_bits: int, *, name: str) -> Value:
+    """The `lanes` elements of `word` at `slot`, as lanes × element_bits bits."""
+    width = lanes * element_bits
+    chosen = Signal(width, name=name)
+    m.d.comb += chosen.eq(word.word_select(slot, width))
+    return chosen
+
+
+def spread(m: Module, slot: Value, mask: Value, slots: int, *, name: str) -> Value:
+    """A write mask of `slots` · len(mask) bits with `mask` at `slot`. (Write the lanes' data to every slot.)"""
+    chosen = Signal(slots * len(mask), name=name)
+    m.d.comb += chosen.word_select(slot, len(mask)).eq(mask)
+    return chosen
