@@ -325,10 +325,10 @@ def norm(
 
     rsqrt is refined by one Newton step: y·(1.5 − (0.5·v)·(y·y)).
     """
-    x, reciprocal = clean(x), np.float32(reciprocal)
+    x, inverse = clean(x), clean(np.float32(reciprocal))
     if centred:
-        x = _add(x, -_multiply(row_sum(x, lanes), reciprocal)[..., None])
-    variance = _add(_multiply(row_sum(_multiply(x, x), lanes), clean(reciprocal)), clean(np.float32(epsilon)))
+        x = _add(x, -_multiply(row_sum(x, lanes), inverse)[..., None])
+    variance = _add(_multiply(row_sum(_multiply(x, x), lanes), inverse), clean(np.float32(epsilon)))
     y = rsqrt(variance)
     correction = _add(np.float32(1.5), -_multiply(_multiply(variance, np.float32(0.5)), _multiply(y, y)))
     deviation = _multiply(y, correction)

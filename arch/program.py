@@ -1,0 +1,292 @@
+"""A program: instructions, what DRAM holds at the start, where its tensors are, and the machine it was made for.
+
+One file: a zip archive of program.json (configuration, tensors, labels), instructions.bin (the encoding of arch/isa.py)
+and one blob per constant.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import numerics
+from .config import FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig, Memory, Unit
+from .errors import HeddleError
+from .isa import Halt, Instruction, Load, Store, decode, encode, listing, units_in
+
+FORMAT = "heddle-program-1"
+KINDS = ("input", "output", "constant", "scratch")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A rows × columns array in DRAM, in the word layout of an on-chip memory (VALUE, ACT, WEIGHT or INDEX).
+
+    A row takes `row_bytes`; its columns fill words of `memory`, padded with zeros. With `segment`, each `segment`
+    columns (an attention head, say) start a new word. `shape` is the user's shape; with `patch` = p, that is (channels,
+    height, width) and row (i, j) holds the p × p patch there in (channel, y, x) order: rearrangement of an input.
+    """
+
+    name: str
+    kind: str
+    memory: Memory
+    address: int
+    rows: int
+    columns: int
+    row_bytes: int
+    shape: tuple[int, ...]
+    segment: int = 0
+    patch: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes from the first row to the end of the last."""
+        return self.rows * self.row_bytes
+
+    def pack(self, array: Any, config: HardwareConfig) -> bytes:
+        """The DRAM bytes of an array of `shape`. Raises HeddleError if the shape or a range does not fit."""
+        array = np.asarray(array)
+        if array.shape != self.shape:
+            raise HeddleError(f"{self.kind} {self.name!r} must have shape {self.shape}, not {array.shape}")
+        if self.memory is Memory.INDEX:
+            if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() >= 1 << 31:
+                raise HeddleError(f"{self.kind} {self.name!r} must hold whole numbers from 0 to 2147483647")
+        elif not np.isfinite(np.asarray(array, np.float64)).all():
+            raise HeddleError(f"{self.kind} {self.name!r} must be finite: it holds NaN or infinity")
+        rows = self._to_rows(array)
+        words = [self._elements(config, rows[:, start:stop]) for start, stop in self._segments()]
+        content = np.concatenate([_bytes_of_words(w, config, self.memory) for w in words], axis=1)
+        out = np.zeros((self.rows, self.row_bytes), np.uint8)
+        out[:, : content.shape[1]] = content
+        return out.tobytes()
+
+    def unpack(self, image: NDArray[np.uint8], config: HardwareConfig) -> NDArray:
+        """The array of `shape` in a DRAM image (…, dram_bytes): float32 for VALUE, int8 for codes, int32 for INDEX."""
+        raw = image[..., self.address : self.address + self.size_bytes]
+        raw = np.ascontiguousarray(raw).reshape(*raw.shape[:-1], self.rows, self.row_bytes)
+        pieces, at = [], 0
+        for start, stop in self._segments():
+            count = -(-(stop - start) // config.word_elements(self.memory))
+            size = count * config.dram_word_bytes(self.memory)
+            pieces.append(_words_of_bytes(raw[..., at : at + size], config, self.memory)[..., : stop - start])
+            at += size
+        if self.patch:
+            raise HeddleError(f"{self.kind} {self.name!r} is held as patches and cannot be read back")
+        rows = np.concatenate(pieces, axis=-1)
+        return rows.reshape(*rows.shape[:-2], *self.shape)
+
+    def _segments(self) -> list[tuple[int, int]]:
+        step = self.segment or self.columns
+        return [(start, min(start + step, self.columns)) for start in range(0, self.columns, step)]
+
+    def _to_rows(self, array: NDArray) -> NDArray:
+        if not self.patch:
+            return array.reshape(self.rows, self.columns)
+        channels, height, width = self.shape
+        p = self.patch
+        grid = array.reshape(channels, height // p, p, width // p, p)
+        return grid.transpose(1, 3, 0, 2, 4).reshape(self.rows, self.columns)
+
+    def _elements(self, config: HardwareConfig, rows: NDArray) -> NDArray:
+        per_word = config.word_elements(self.memory)
+        padded = np.zeros((rows.shape[0], -(-rows.shape[1] // per_word) * per_word), rows.dtype)
+        padded[:, : rows.shape[1]] = rows
+        return padded.reshape(rows.shape[0], -1, per_word)
+
+
+def _bytes_of_words(words: NDArray, config: HardwareConfig, memory: Memory) -> NDArray[np.uint8]:
+    """(rows, words, elements) → (rows, bytes) in the DRAM layout."""
+    if memory is Memory.VALUE:
+        values = np.asarray(words, np.float32)
+        if config.value_format == "bf16":
+            raw = (numerics.to_bits(numerics.to_bf16(values)) >> 16).astype("<u2")
+        else:
+            raw = values.astype("<f4")
+    else:
+        raw = words.astype({Memory.INDEX: "<i4"}.get(memory, "i1"))
+    raw = np.ascontiguousarray(raw).view(np.uint8).reshape(*words.shape[:2], -1)
+    out = np.zeros((*words.shape[:2], config.dram_word_bytes(memory)), np.uint8)
+    out[..., : raw.shape[-1]] = raw
+    return out.reshape(words.shape[0], -1)
+
+
+def _words_of_bytes(raw: NDArray[np.uint8], config: HardwareConfig, memory: Memory) -> NDArray:
+    """(…, bytes) → (…, elements): the inverse of `_bytes_of_words`, words joined."""
+    size = config.dram_word_bytes(memory)
+    words = raw.reshape(*raw.shape[:-1], -1, size)
+    words = np.ascontiguousarray(words[..., : config.word_bits(memory) // 8])
+    if memory is Memory.VALUE and config.value_format == "bf16":
+        elements = numerics.from_bits(words.view("<u2").astype(np.uint32) << np.uint32(16))
+    else:
+        elements = words.view({Memory.VALUE: "<f4", Memory.INDEX: "<i4"}.get(memory, "i1"))
+    return elements.reshape(*raw.shape[:-1], -1)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What one run of the accelerator needs. `data` are (address, bytes) of constants; the code stands at address 0."""
+
+    config: HardwareConfig
+    instructions: tuple[Instruction, ...]
+    dram_bytes: int  # a power of two
+    data: tuple[tuple[int, bytes], ...] = ()
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()  # for each instruction, the layer and operator it belongs to
+    name: str = "program"
+    useful_macs: int = 0  # multiply-accumulates of the model's own shapes, padding not counted
+
+    @property
+    def groups(self) -> int:
+        """Groups of instructions that FETCH reads."""
+        return -(-len(self.instructions) // FETCH_GROUP)
+
+    @property
+    def code(self) -> bytes:
+        """The encoded instructions, padded to whole groups with halt."""
+        padding = [Halt()] * (self.groups * FETCH_GROUP - len(self.instructions))
+        return b"".join(encode(each) for each in (*self.instructions, *padding))
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes at the start of DRAM taken by instructions."""
+        return self.groups * FETCH_GROUP * INSTRUCTION_BYTES
+
+    @cached_property
+    def image(self) -> NDArray[np.uint8]:
+        """All of DRAM before the run, inputs zero. Do not write to it."""
+        image = np.zeros(self.dram_bytes, np.uint8)
+        for address, content in ((0, self.code), *self.data):
+            image[address : address + len(content)] = np.frombuffer(content, np.uint8)
+        image.setflags(write=False)
+        return image
+
+    def inputs(self) -> list[Tensor]:
+        """Tensors that the host writes before a run."""
+        return [t for t in self.tensors.values() if t.kind == "input"]
+
+    def outputs(self) -> list[Tensor]:
+        """Tensors that the host reads after a run."""
+        return [t for t in self.tensors.values() if t.kind == "output"]
+
+    def input_bytes(self, inputs: dict[str, Any]) -> list[tuple[int, bytes]]:
+        """(address, bytes) for one set of inputs, by name. Raises HeddleError for a missing or unknown name."""
+        known = {t.name: t for t in self.inputs()}
+        if set(inputs) != set(known):
+            raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(inputs)}")
+        return [(known[name].address, known[name].pack(array, self.config)) for name, array in inputs.items()]
+
+    def check(self) -> None:
+        """Raise HeddleError unless every instruction fits the machine and every wait has an earlier signal."""
+        if not self.instructions or not isinstance(self.instructions[-1], Halt):
+            raise HeddleError(f"{self.name}: the last instruction must be halt")
+        tokens: dict[tuple[Unit, Unit], int] = {}
+        for index, instruction in enumerate(self.instructions):
+            try:
+                instruction.check(self.config)
+            except HeddleError as error:
+                raise HeddleError(f"instruction {index}: {error}") from None
+            if isinstance(instruction, (Load, Store)):
+                self._check_dram(index, instruction)
+            if instruction.unit is None:
+                continue
+            for source in units_in(instruction.wait):
+                pair = source, instruction.unit
+                tokens[pair] = tokens.get(pair, 0) - 1
+                if tokens[pair] < 0:
+                    raise HeddleError(f"instruction {index}: {listing(instruction)}: no earlier instruction of "
+                                      f"{source.name} signals {instruction.unit.name}")  # fmt: skip
+            for target in units_in(instruction.signal):
+                tokens[instruction.unit, target] = tokens.get((instruction.unit, target), 0) + 1
+
+    def _check_dram(self, index: int, instruction: Load | Store) -> None:
+        length = instruction.words * self.config.dram_word_bytes(instruction.memory)
+        gather = isinstance(instruction, Load) and instruction.gather
+        last = 0 if gather else (instruction.segments - 1) * instruction.dram_stride
+        stop = instruction.dram_address + last + length
+        if stop > self.dram_bytes:
+            raise HeddleError(f"instruction {index}: {instruction.name} reaches DRAM byte {stop - 1}, "
+                              f"but the program has {self.dram_bytes}")  # fmt: skip
+
+    def listing(self) -> str:
+        """One line per instruction: index, what it is, the label."""
+        labels = self.labels or ("",) * len(self.instructions)
+        lines = (
+            f"{i:5}  {listing(each)}" + (f"  ; {label}" if label else "")
+            for i, (each, label) in enumerate(zip(self.instructions, labels, strict=True))
+        )
+        return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file whole or not at all."""
+        header = {
+            "format": FORMAT,
+            "name": self.name,
+            "config": self.config.to_dict(),
+            "fingerprint": self.config.fingerprint,
+            "dram_bytes": self.dram_bytes,
+            "useful_macs": self.useful_macs,
+            "tensors": [{**asdict(t), "memory": t.memory.name} for t in self.tensors.values()],
+            "labels": self.labels,
+            "data": [address for address, _ in self.data],
+        }
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("program.json", json.dumps(header, indent=1))
+            archive.writestr("instructions.bin", b"".join(encode(each) for each in self.instructions))
+            for number, (_, content) in enumerate(self.data):
+                archive.writestr(f"data/{number}.bin", content)
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            partial.write_bytes(buffer.getvalue())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise HeddleError(f"cannot write {path}: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Program:
+        """Read a file that `save` wrote. Raises HeddleError for a missing, truncated, foreign or altered one."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                header = json.loads(archive.read("program.json"))
+                code = archive.read("instructions.bin")
+                data = [archive.read(f"data/{n}.bin") for n in range(len(header.get("data", [])))]
+        except OSError as error:
+            raise HeddleError(f"cannot read {path}: {error.strerror}") from None
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, AttributeError, zlib.error):
+            raise HeddleError(f"{path} is not a Heddle program, or is truncated: compile it again") from None
+        if header.get("format") != FORMAT:
+            raise HeddleError(f"{path} has format {header.get('format')!r}, not {FORMAT!r}: compile it again")
+        config = HardwareConfig.from_dict(header["config"])
+        if config.fingerprint != header["fingerprint"]:
+            raise HeddleError(f"{path}: its configuration does not have the fingerprint {header['fingerprint']} it was "
+                              f"compiled for: compile it again")  # fmt: skip
+        if len(code) % INSTRUCTION_BYTES:
+            raise HeddleError(f"{path}: its instructions are truncated: compile it again")
+        tensors = {t["name"]: Tensor(**{**t, "memory": Memory[t["memory"]], "shape": tuple(t["shape"])})
+                   for t in header["tensors"]}  # fmt: skip
+        steps = range(0, len(code), INSTRUCTION_BYTES)
+        program = cls(
+            config=config, instructions=tuple(decode(code[i : i + INSTRUCTION_BYTES]) for i in steps),
+            dram_bytes=header["dram_bytes"], data=tuple(zip(header["data"], data, strict=True)), tensors=tensors,
+            labels=tuple(header["labels"]), name=header["name"], useful_macs=header["useful_macs"],
+        )  # fmt: skip
+        program.check()
+        return program
+
+    def require_config(self, config: HardwareConfig) -> None:
+        """Raise HeddleError unless the program was compiled for this accelerator."""
+        if config.fingerprint != self.config.fingerprint:
+            raise HeddleError(f"{self.name} was compiled for {self.config.name} ({self.config.fingerprint}), not for "
+                              f"{config.name} ({config.fingerprint}): compile it again")  # fmt: skip
