@@ -7,13 +7,13 @@ bank is the program's business, and is checked here at every access.
 
 from collections.abc import Sequence
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory as Ram
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.isa import ADDRESS
+from .ram import Ram
 
 
 def mask_bits(config: HardwareConfig, memory: Memory) -> int:
@@ -69,20 +69,17 @@ class BankedMemory(wiring.Component):
         bank_data = []
         for bank in range(banks):
             m.submodules[f"bank_{bank}"] = ram = self._ram()
-            write_port = ram.write_port(granularity=_write_granularity(self._config, self._memory))
-            read_port = ram.read_port()
-            bank_data.append(read_port.data)
+            bank_data.append(ram.read_data)
             reads = {unit: self._selects(m, port, bank, f"{unit.name.lower()}_reads_{bank}")
                      for unit, port in readers.items()}  # fmt: skip
             writes = {unit: self._selects(m, port, bank, f"{unit.name.lower()}_writes_{bank}")
                       for unit, port in writers.items()}  # fmt: skip
-            local = len(read_port.addr)
             m.d.comb += [
-                read_port.en.eq(_any(reads.values())),
-                read_port.addr.eq(_choose(reads, {unit: port.address[:local] for unit, port in readers.items()})),
-                write_port.addr.eq(_choose(writes, {unit: port.address[:local] for unit, port in writers.items()})),
-                write_port.en.eq(_choose(writes, {unit: port.mask for unit, port in writers.items()})),
-                write_port.data.eq(_choose(writes, {unit: port.data for unit, port in writers.items()})),
+                ram.read_en.eq(_any(reads.values())),
+                ram.read_address.eq(_choose(reads, {unit: port.address for unit, port in readers.items()})),
+                ram.write_address.eq(_choose(writes, {unit: port.address for unit, port in writers.items()})),
+                ram.write_mask.eq(_choose(writes, {unit: port.mask for unit, port in writers.items()})),
+                ram.write_data.eq(_choose(writes, {unit: port.data for unit, port in writers.items()})),
             ]
             for requests in (reads, writes):
                 for unit, request in requests.items():
@@ -101,8 +98,8 @@ class BankedMemory(wiring.Component):
         return m
 
     def _ram(self) -> Ram:
-        shape = unsigned(self._config.word_bits(self._memory))
-        return Ram(shape=shape, depth=self._config.bank_words(self._memory), init=[])
+        return Ram(self._config.word_bits(self._memory), self._config.bank_words(self._memory),
+                   _write_granularity(self._config, self._memory))  # fmt: skip
 
     def _bank_of(self, address: Value) -> Value:
         low = (self._config.bank_words(self._memory) - 1).bit_length()
