@@ -1,0 +1,94 @@
+"""float32 as the hardware sees it: fields, order, rounding; all combinational.
+
+The rules are those of `arch/numerics.py`: round to nearest even, subnormals are zeros of their sign, one NaN.
+"""
+
+from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, Value
+
+FRACTION_BITS = 23
+EXPONENT_BIAS = 127
+EXPONENT_MAX = 255  # the exponent of infinities and NaNs
+NAN = C(0x7FC0_0000, 32)
+ZERO = C(0, 32)
+ONE = C(0x3F80_0000, 32)
+MINUS_INFINITY = C(0xFF80_0000, 32)
+
+
+class Fields:
+    """The parts of a 32-bit float32 `bits`, and what kind of number it is. Reading them costs no logic to speak of."""
+
+    def __init__(self, bits: Value):
+        self.fraction = bits[:23]
+        self.exponent = bits[23:31]
+        self.sign = bits[31]
+        self.zero = self.exponent == 0  # a subnormal is a zero
+        special = self.exponent == EXPONENT_MAX
+        self.infinite = special & (self.fraction == 0)
+        self.nan = special & (self.fraction != 0)
+
+    @property
+    def mantissa(self) -> Value:
+        """24 bits, the leading one included; zero for zeros."""
+        return Mux(self.zero, 0, Cat(self.fraction, C(1, 1)))
+
+
+def negate(x: Value) -> Value:
+    """−x, also for zeros and infinities. Turns the sign of a NaN: give the result to an operator, not to memory."""
+    return Cat(x[:31], ~x[31])
+
+
+def magnitude(x: Value) -> Value:
+    """|x| (and the canonical NaN for NaN)."""
+    return Cat(x[:31], C(0, 1))
+
+
+def order_key(x: Value) -> Value:
+    """Signed 32-bit integer that orders floats as `numerics.maximum` does: −inf < … < −0 < +0 < … < +inf < NaN."""
+    return Cat(x[:31] ^ x[31].replicate(31), x[31]).as_signed()
+
+
+def maximum(m: Module, a: Value, b: Value) -> Signal:
+    """The greater of `a` and `b` by `order_key`, 32 bits, combinational."""
+    greater = Signal(32)
+    m.d.comb += greater.eq(Mux(order_key(a) > order_key(b), a, b))
+    return greater
+
+
+def to_bf16(m: Module, x: Value) -> Signal:
+    """The upper 16 bits of `numerics.to_bf16(x)`: rounded to nearest even, subnormals to zero, NaN to 0x7FC0."""
+    code = Signal(16)
+    fields = Fields(x)
+    round_up = x[15] & (x[16] | (x[:15] != 0))
+    with m.If(fields.nan):
+        m.d.comb += code.eq(0x7FC0)
+    with m.Elif(fields.zero):
+        m.d.comb += code.eq(Cat(C(0, 15), fields.sign))
+    with m.Else():
+        m.d.comb += code.eq(x[16:] + round_up)  # a carry out of the fraction is the next exponent, at last infinity
+    return code
+
+
+def leading_zeros(m: Module, value: Value, name: str = "zeros") -> Signal:
+    """How many zeros stand above the highest one of `value`, by halving; one less than the padded width if none."""
+    levels = max(1, (len(value) - 1).bit_length())
+    count = Signal(levels, name=name)
+    part = Cat(Const(0, (1 << levels) - len(value)), value)  # zeros below: they are never counted
+    for level in reversed(range(levels)):
+        half = 1 << level
+        upper_empty = part[half:] == 0
+        m.d.comb += count[level].eq(upper_empty)
+        chosen = Signal(half, name=f"{name}_{half}")
+        m.d.comb += chosen.eq(Mux(upper_empty, part[:half], part[half:]))
+        part = chosen
+    return count
+
+
+def rounded(m: Module, exponent: Value, kept: Value, lower: Value, name: str = "rounded") -> Signal:
+    """Round to nearest even: exponent (its own width) over 23 fraction bits, a carry going into the exponent.
+
+    `kept` are the 24 mantissa bits with the leading one on top, `lower` the bits below them.
+    """
+    round_up = lower[-1] & (kept[0] | (lower[:-1] != 0))
+    result = Signal(len(exponent) + FRACTION_BITS, name=name)
+    m.d.comb += result.eq(Cat(kept[:FRACTION_BITS], exponent) + round_up)
+    return result
