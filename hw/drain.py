@@ -11,9 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import CONVERT_CYCLES, MULTIPLY_CYCLES, HardwareConfig
 from .float import ConvertInt32, Multiply
 from .pipeline import delay
-
-ONE = 0x3F80_0000
-MINUS_ZERO = 0x8000_0000  # what a sum is given to leave the other operand as it is: −0 + −0 is −0
+from .verilog import shared
 
 
 class Drain(wiring.Component):
@@ -41,9 +39,10 @@ class Drain(wiring.Component):
         scale = delay(m, self.scale.as_value(), CONVERT_CYCLES, name="scale")
         row = delay(m, self.row, CONVERT_CYCLES + MULTIPLY_CYCLES, name="row")
         for lane in range(self._lanes):
-            m.submodules[f"convert_{lane}"] = convert = ConvertInt32()
-            m.submodules[f"by_scale_{lane}"] = by_scale = Multiply()
-            m.submodules[f"by_row_{lane}"] = by_row = Multiply()
+            convert, by_scale, by_row = ConvertInt32(), Multiply(), Multiply()
+            m.submodules[f"convert_{lane}"] = shared(platform, convert, "heddle_convert")
+            m.submodules[f"by_scale_{lane}"] = shared(platform, by_scale, "heddle_multiply")
+            m.submodules[f"by_row_{lane}"] = shared(platform, by_row, "heddle_multiply")
             m.d.comb += [
                 convert.a.eq(self.acc[lane]),
                 by_scale.a.eq(Mux(self.from_value, value.word_select(lane, 32), convert.o)),
