@@ -1,0 +1,40 @@
+# Everything a fresh machine needs is set up by the first target that needs it: `make run` or `make test`.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Processes for the tests: both simulators are single-threaded.
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long lint bench docs clean
+
+help:            ## Show the targets.
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+run: $(READY)    ## Compile digits-vit for the small machine, simulate its test set, check two images on the RTL.
+	$(BIN)/heddle run digits-vit --config small
+
+test: lint       ## Lint, then the default tests (under 20 minutes on two cores).
+	$(BIN)/pytest -n $(JOBS) -m "not long"
+
+test-long: $(READY) ## The long tests: a thousand random programs, the mutation check, whole models on the RTL.
+	$(BIN)/pytest -n $(JOBS) -m long
+
+lint: $(READY)   ## ruff and pyright.
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+docs: $(READY)   ## Regenerate docs/isa.md from the instruction definitions.
+	$(BIN)/python -m heddle.arch.document > docs/isa.md
+
+clean:           ## Remove the environment and what was built.
+	rm -rf $(VENV) build *.egg-info
+
+$(READY): pyproject.toml tools/system-packages.sh
+	sh tools/system-packages.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@

@@ -1,0 +1,80 @@
+"""HardwareConfig: presets, validation, TOML, identity."""
+
+from dataclasses import replace
+
+import pytest
+from heddle.arch.config import PRESETS, HardwareConfig, Memory, get_config
+from heddle.arch.errors import HeddleError
+
+NANO = PRESETS["nano"]
+
+
+def test_presets_have_the_documented_arrays():
+    shapes = {name: (config.rows, config.columns) for name, config in PRESETS.items()}
+    assert shapes == {"nano": (4, 4), "small": (8, 8), "base": (16, 16), "edge": (32, 32), "server": (128, 128)}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_toml_round_trip_keeps_every_field(name):
+    config = PRESETS[name].with_dram(latency_cycles=77)
+    assert HardwareConfig.from_toml(config.to_toml()) == config
+
+
+def test_fingerprint_changes_with_the_hardware_but_not_with_the_memory_behind_it():
+    assert NANO.fingerprint == NANO.with_dram(latency_cycles=200).fingerprint
+    assert NANO.fingerprint == replace(NANO, name="other", clock_mhz=5).fingerprint
+    assert NANO.fingerprint != replace(NANO, acc_words=4096).fingerprint
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"rows": 0}, "rows must be a whole number from 1 to 256, not 0"),
+        ({"columns": "four"}, "columns must be a whole number"),
+        ({"vector_lanes": 3}, "vector_lanes must be a power of two, not 3"),
+        ({"vector_lanes": 8}, "vector_lanes must divide rows"),
+        ({"act_words": 1000}, "act_words must be a power of two"),
+        ({"act_banks": 64, "act_words": 64}, "act_banks must be at most half"),
+        ({"value_format": "fp8"}, "value_format must be 'bf16' or 'float32'"),
+        ({"pe": "int4"}, "pe must be 'int8'"),
+        ({"axi_bytes": 8}, "axi_bytes must be at most the narrowest memory word (4 bytes)"),
+    ],
+)
+def test_a_bad_field_is_named_with_what_would_be_right(changes, message):
+    with pytest.raises(HeddleError) as error:
+        replace(NANO, **changes)
+    assert message in str(error.value)
+
+
+def test_bursts_never_exceed_4_kib():
+    with pytest.raises(HeddleError, match="4 KiB"):
+        replace(PRESETS["server"], burst_beats=64)
+
+
+def test_unknown_names_files_and_fields_are_refused(tmp_path):
+    with pytest.raises(HeddleError, match="presets are nano, small"):
+        get_config("huge")
+    with pytest.raises(HeddleError, match="cannot read"):
+        get_config(str(tmp_path / "none.toml"))
+    path = tmp_path / "bad.toml"
+    path.write_text(NANO.to_toml().replace("rows = 4", "rowz = 4", 1))
+    with pytest.raises(HeddleError, match="unknown configuration field rowz"):
+        get_config(str(path))
+    path.write_text(NANO.to_toml().replace("rows = 4\n", "", 1))
+    with pytest.raises(HeddleError, match="configuration field rows is missing"):
+        get_config(str(path))
+    path.write_text("rows = = 4")
+    with pytest.raises(HeddleError, match="not a TOML configuration"):
+        get_config(str(path))
+
+
+def test_a_config_file_is_a_configuration(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(replace(NANO, name="mine", rows=8).to_toml())
+    assert get_config(str(path)).rows == 8
+
+
+def test_words_take_a_power_of_two_bytes_in_dram():
+    odd = replace(NANO, rows=3, columns=5, vector_lanes=1)
+    sizes = {memory: odd.dram_word_bytes(memory) for memory in (Memory.ACT, Memory.WEIGHT, Memory.VALUE, Memory.PARAM)}
+    assert sizes == {Memory.ACT: 4, Memory.WEIGHT: 8, Memory.VALUE: 16, Memory.PARAM: 64}

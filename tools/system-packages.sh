@@ -1,0 +1,28 @@
+#!/bin/sh
+# Says which system tools are missing and installs them where that is allowed (Debian or Ubuntu, as root or with sudo).
+# Verilator compiles C++ with g++ and make; Icarus is the second Verilog simulator; Verilator's front end is Perl.
+set -eu
+
+missing=""
+for pair in g++:g++ make:make perl:perl iverilog:iverilog; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+done
+"${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
+[ -n "$missing" ] || exit 0
+
+echo "Missing system packages:$missing"
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "Install them with the package manager of this system, then run make again." >&2
+    exit 1
+fi
+if [ "$(id -u)" = 0 ]; then
+    sudo=""
+elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+    sudo="sudo -n"
+else
+    echo "Install them with: sudo apt-get install$missing" >&2
+    exit 1
+fi
+$sudo apt-get update -qq
+# shellcheck disable=SC2086
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
