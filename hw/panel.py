@@ -41,7 +41,8 @@ class Panel(wiring.Component):
       first     the group is the first of its row; `last`: the last; `done`: the last of the last row, in beat 0 only
       word      n // C: which word of VALUE, ACC or PARAM in the row holds the group; `slot`: which V elements of it
       act_word  n // R: which word of ACT holds the group; `act_slot`: which V elements of it
-    and `next_row`, up in the cycle before the first group of each row but the first, for counters kept beside this one.
+    and, for counters kept beside this one, `next_row`, up in the cycle before the first group of each row but the first,
+    and `next_word`, up in the cycle before the first group of each word but the first of a row.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -69,6 +70,7 @@ class Panel(wiring.Component):
             "act_word": Out(COLUMNS),
             "act_slot": Out(range(config.rows // lanes)),
             "next_row": Out(1),
+            "next_word": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -109,7 +111,8 @@ class Panel(wiring.Component):
         m.d.comb += next_group.eq(end_of_group & ~self.last)
         new_row = self.start | self.next_row
         count(m, self.group, clear=new_row, step=next_group)
-        count_in(m, self.word, self.slot, config.columns // lanes, clear=new_row, step=next_group)
+        word_ends = count_in(m, self.word, self.slot, config.columns // lanes, clear=new_row, step=next_group)
+        m.d.comb += self.next_word.eq(next_group & word_ends)
         count_in(m, self.act_word, self.act_slot, config.rows // lanes, clear=new_row, step=next_group)
         count(m, self.row, clear=self.start, step=self.next_row)
         m.d.sync += [
