@@ -42,9 +42,14 @@ def synchronise(config: HardwareConfig, instructions: Sequence[Instruction]) -> 
             continue
         footprint = _footprint(config, index, instruction)
         clock = clocks[unit]
-        for source, earlier in history.items():
-            last = _last_conflict(earlier, footprint, clock.get(source, -1)) if source is not unit else None
-            if last is not None and last > clock.get(source, -1):
+        conflicts = {
+            source: last
+            for source, earlier in history.items()
+            if source is not unit and (last := _last_conflict(earlier, footprint, clock.get(source, -1))) is not None
+        }
+        # The latest first: what is known once it has retired may cover the others.
+        for source, last in sorted(conflicts.items(), key=lambda item: -item[1]):
+            if last > clock.get(source, -1):
                 waits[index] |= 1 << source
                 signals[last] |= 1 << unit
                 for known, at in retired[last].items():
