@@ -183,13 +183,19 @@ class HardwareConfig:
     @property
     def tile_turnaround_cycles(self) -> int:
         """Least cycles between the first rows of two tiles: a tile's weights take `rows` cycles to shift in, and an
-        accumulator word is read, added to and written in three."""
-        return max(self.rows, 3)
+        accumulator word is read, held, added to and written in four."""
+        return max(self.rows, 4)
+
+    @property
+    def array_cycles(self) -> int:
+        """From an activation row to its sums: the operand register of the first PE, a hop for each further row and
+        column, product and sum registers."""
+        return 1 + (self.rows - 1) + (self.columns - 1) + 2
 
     @property
     def matrix_drain_cycles(self) -> int:
-        """From reading the last activation row to writing its sum: memory, skew in and out, read-add-write."""
-        return MEMORY_CYCLES + self.rows + self.columns + 3
+        """From reading the last activation row to writing its sum: memory, array, the register after accumulation."""
+        return MEMORY_CYCLES + self.array_cycles + 1
 
     @property
     def row_maximum_cycles(self) -> int:

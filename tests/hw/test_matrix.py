@@ -1,0 +1,214 @@
+"""MATRIX against PyTorch's integer matrix product, in the cycles that docs/architecture.md gives."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from amaranth.sim import Simulator
+from heddle.arch.config import PRESETS, HardwareConfig
+from heddle.arch.isa import Matmul, encode
+from heddle.hw.units.matrix import Matrix
+
+NANO = PRESETS["nano"]
+ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
+SHAPES = {
+    "nano": NANO,
+    "3x5": ODD,
+    "5x3": replace(ODD, rows=5, columns=3),
+    "3x3": replace(ODD, columns=3),
+    "7x4": replace(ODD, rows=7, columns=4),
+}
+
+
+def duration(config: HardwareConfig, work: Matmul) -> int:
+    """D of a Matmul, as docs/architecture.md gives it."""
+    tiles, period = work.k_tiles * work.n_tiles, max(work.rows, config.tile_turnaround_cycles)
+    return config.rows + 1 + (tiles - 1) * period + work.rows + config.matrix_drain_cycles
+
+
+class Memories:
+    """ACT, WEIGHT and ACC as arrays of (words, elements), with what the unit did to them cycle by cycle."""
+
+    def __init__(self, config: HardwareConfig, seed: int):
+        random = np.random.default_rng(seed)
+        self.config = config
+        self.act = random.integers(-128, 128, (config.act_words, config.rows), dtype=np.int8)
+        self.weight = random.integers(-128, 128, (config.weight_words, config.columns), dtype=np.int8)
+        self.acc = random.integers(-(2**31), 2**31, (config.acc_words, config.columns), dtype=np.int32)
+        self.reads: list[tuple[int, str, int]] = []  # cycle, memory, address
+        self.writes: list[tuple[int, int]] = []  # cycle, address
+
+    def run(self, programs: list[Matmul], gap: int = 1) -> list[SimpleNamespace]:
+        """Execute `programs` on the RTL, each started `gap` cycles after the retire of the one before."""
+        unit, records = Matrix(self.config), []
+
+        async def processor(ctx):
+            cycle = 0
+
+            async def tick():
+                nonlocal cycle
+                retired = ctx.get(unit.retire)
+                accesses = self._accesses(ctx, unit, cycle)
+                await ctx.tick()
+                self._answer(ctx, unit, *accesses)
+                cycle += 1
+                return retired
+
+            await tick()
+            for program in programs:
+                assert ctx.get(unit.ready)
+                ctx.set(unit.start, 1)
+                ctx.set(unit.instruction, int.from_bytes(encode(program), "little"))
+                start = cycle
+                await tick()
+                ctx.set(unit.start, 0)
+                ctx.set(unit.instruction, 0)
+                limit = start + 2 * duration(self.config, program)
+                while not await tick():
+                    assert not ctx.get(unit.ready) or ctx.get(unit.retire)
+                    assert cycle < limit, "the unit does not retire"
+                records.append(SimpleNamespace(start=start, retire=cycle - 1))
+                for _ in range(gap - 1):
+                    await tick()
+
+        simulator = Simulator(unit)
+        simulator.add_clock(1e-9)
+        simulator.add_testbench(processor)
+        simulator.run()
+        return records
+
+    def _accesses(self, ctx, unit, cycle: int):
+        reads = []
+        for name, port in (("act", unit.act_read), ("weight", unit.weight_read), ("acc", unit.acc_read)):
+            if ctx.get(port.en):
+                address = ctx.get(port.address)
+                self.reads.append((cycle, name, address))
+                reads.append((port, int.from_bytes(getattr(self, name)[address].tobytes(), "little")))
+        write = None
+        if ctx.get(unit.acc_write.en):
+            assert ctx.get(unit.acc_write.mask) == (1 << self.config.columns) - 1
+            address, value = ctx.get(unit.acc_write.address), ctx.get(unit.acc_write.data)
+            self.writes.append((cycle, address))
+            write = address, np.frombuffer(value.to_bytes(4 * self.config.columns, "little"), np.int32)
+        return reads, write
+
+    def _answer(self, ctx, unit, reads, write) -> None:
+        for port, value in reads:
+            ctx.set(port.data, value)
+        if write:
+            self.acc[write[0]] = write[1]
+
+    def expected(self, work: Matmul) -> np.ndarray:
+        """ACC after `work`, by PyTorch, from the instruction's equation."""
+        rows, acc = self.config.rows, torch.from_numpy(self.acc.astype(np.int64))
+        for n in range(work.n_tiles):
+            act = np.stack([self.act[work.act_address + m * work.act_stride:][:work.k_tiles].reshape(-1)
+                            for m in range(work.rows)])  # fmt: skip
+            weight = self.weight[work.weight_address + n * work.weight_stride:][:work.k_tiles * rows]
+            product = torch.from_numpy(act.astype(np.int64)) @ torch.from_numpy(weight.astype(np.int64))
+            for m in range(work.rows):
+                word = work.acc_address + m * work.acc_stride + n
+                acc[word] = product[m] + (acc[word] if work.accumulate else 0)
+        return acc.numpy().astype(np.int32)  # wraps around
+
+
+def check(config: HardwareConfig, work: Matmul, seed: int = 0) -> Memories:
+    """Run one instruction; values, duration and places of all accesses must be right."""
+    work.check(config)
+    memories = Memories(config, seed)
+    expected = memories.expected(work)
+    [record] = memories.run([work])
+    np.testing.assert_array_equal(memories.acc, expected)
+    assert record.retire - record.start == duration(config, work)
+    return memories
+
+
+def panel(config: HardwareConfig, m: int, k: int, n: int, **changes) -> Matmul:
+    """A Matmul of m rows and k × n tiles at addresses and strides with gaps."""
+    return Matmul(rows=m, k_tiles=k, n_tiles=n, act_address=7, act_stride=k + 2, weight_address=11,
+                  weight_stride=k * config.rows + 3, acc_address=5, acc_stride=n + 1, **changes)  # fmt: skip
+
+
+def test_one_tile_by_hand():
+    config, work = NANO, Matmul(rows=2, act_stride=1, acc_stride=1)
+    memories = Memories(config, 0)
+    memories.act[:2] = [[1, 2, 3, 4], [-1, 0, 0, 1]]
+    memories.weight[:4] = [[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7], [0, 0, 0, 8]]
+    memories.run([work])
+    assert memories.acc[:2].tolist() == [[1, 2, 3, 5 + 12 + 21 + 32], [-1, 0, 0, -5 + 8]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("m,k,n", [(1, 1, 1), (1, 3, 2), (2, 2, 3), (3, 1, 1), (4, 2, 2), (5, 3, 1), (9, 2, 2)])
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_values_and_duration(shape, m, k, n, accumulate):
+    check(SHAPES[shape], panel(SHAPES[shape], m, k, n, accumulate=accumulate), seed=m + k + n)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_panels(seed):
+    random = np.random.default_rng(seed)
+    config = SHAPES[list(SHAPES)[seed % len(SHAPES)]]
+    m, k, n = (int(random.integers(1, high)) for high in (20, 6, 4))
+    work = Matmul(
+        rows=m, k_tiles=k, n_tiles=n, accumulate=int(random.integers(2)),
+        act_address=int(random.integers(100)), act_stride=int(random.integers(0, 30)),
+        weight_address=int(random.integers(100)), weight_stride=int(random.integers(0, 100)),
+        acc_address=int(random.integers(100)), acc_stride=int(random.integers(n, 30)),
+    )  # fmt: skip
+    check(config, work, seed)
+
+
+@pytest.mark.parametrize("shape", ["nano", "3x5"])
+def test_extremes_wrap_around(shape):
+    config = SHAPES[shape]
+    for activation, weight in ((-128, -128), (-128, 127), (127, 127)):
+        memories = Memories(config, 0)
+        memories.act[:], memories.weight[:] = activation, weight
+        memories.acc[:] = np.where(np.arange(config.columns) % 2, 2**31 - 1, -(2**31))
+        work = panel(config, 3, 4, 2, accumulate=1)
+        expected = memories.expected(work)
+        memories.run([work])
+        np.testing.assert_array_equal(memories.acc, expected)
+
+
+@pytest.mark.parametrize("shape,m", [("nano", 1), ("nano", 4), ("nano", 7), ("3x5", 1), ("3x5", 5)])
+def test_reads_come_in_the_cycles_of_the_specification(shape, m):
+    config = SHAPES[shape]
+    memories = Memories(config, 0)
+    work = panel(config, m, 2, 2)
+    [record] = memories.run([work])
+    s, rows, period = record.start, config.rows, max(m, config.tile_turnaround_cycles)
+    first_row = [s + rows + 2 + j * period for j in range(4)]
+    first_weight = [s + 1] + [cycle - 1 for cycle in first_row[:-1]]
+    cycles = {name: [c for c, memory, _ in memories.reads if memory == name] for name in ("act", "weight", "acc")}
+    assert cycles["act"] == [first + i for first in first_row for i in range(m)]
+    assert cycles["weight"] == [first + i for first in first_weight for i in range(rows)]
+    # Tiles with k = 0 replace, so that only the others read what is there.
+    drain = config.matrix_drain_cycles
+    assert cycles["acc"] == [first + i + drain - 3 for j, first in enumerate(first_row) if j % 2 for i in range(m)]
+    assert [c for c, _ in memories.writes] == [first + i + drain for first in first_row for i in range(m)]
+    assert memories.writes[-1][0] == record.retire
+
+
+@pytest.mark.parametrize("gap", [1, 2, 5])
+def test_instructions_follow_each_other(gap):
+    config = ODD
+    programs = [panel(config, 1, 1, 1), panel(config, 6, 2, 2), panel(config, 1, 2, 1, accumulate=1),
+                panel(config, 3, 1, 2, accumulate=1)]  # fmt: skip
+    memories = Memories(config, 3)
+    after = Memories(config, 3)
+    for work in programs:
+        after.acc = after.expected(work)
+    records = memories.run(programs, gap)
+    np.testing.assert_array_equal(memories.acc, after.acc)
+    assert [r.retire - r.start for r in records] == [duration(config, work) for work in programs]
+    assert [b.start - a.retire for a, b in zip(records, records[1:], strict=False)] == [gap] * 3
+
+
+def test_long_panels():
+    config = replace(ODD, columns=3, act_words=16384, acc_words=8192)
+    check(config, Matmul(rows=4099, k_tiles=2, n_tiles=1, act_stride=3, acc_stride=1))
+    check(config, Matmul(rows=1, k_tiles=600, n_tiles=2, act_stride=1, weight_stride=1000, acc_stride=1))
