@@ -41,8 +41,8 @@ class Panel(wiring.Component):
       first     the group is the first of its row; `last`: the last; `done`: the last of the last row, in beat 0 only
       word      n // C: which word of VALUE, ACC or PARAM in the row holds the group; `slot`: which V elements of it
       act_word  n // R: which word of ACT holds the group; `act_slot`: which V elements of it
-    and, for counters kept beside this one, `next_row`, up in the cycle before the first group of each row but the first,
-    and `next_word`, up in the cycle before the first group of each word but the first of a row.
+    and, for counters kept beside this one, `next_row`: the next cycle is the first of a row (but the first row), and
+    `next_word`: the next cycle is the first of a word in the same row.
     """
 
     def __init__(self, config: HardwareConfig):

@@ -47,8 +47,8 @@ class RowScale(wiring.Component):
         return m
 
 
-class Codes(wiring.Component):
-    """o[lane] = int8(value[lane] · multiplier), as `numerics.round_int8`; a group a cycle, `quantise_cycles` − 1 later."""
+class CodeLanes(wiring.Component):
+    """o[lane] = int8(value[lane] · multiplier), like `numerics.quantise`, `quantise_cycles` − 1 later, each cycle."""
 
     def __init__(self, config: HardwareConfig):
         self._lanes = config.vector_lanes

@@ -1,0 +1,119 @@
+"""hw/panel.py walks groups in the order and in the cycles that its docstring states, against nested loops in Python."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from heddle.arch.config import PRESETS, HardwareConfig
+from heddle.hw.panel import Fill, Panel
+
+NANO = PRESETS["nano"]
+CONFIGS = {
+    "nano": NANO,
+    "3x5": replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4),
+    "8x4": replace(NANO, rows=8, columns=4, vector_lanes=4, axi_bytes=4),
+}
+OUTPUTS = ("row", "group", "counts", "inside", "first", "last", "word", "slot", "act_word", "act_slot")
+
+
+def expected_walk(config: HardwareConfig, rows: int, columns: int, fill: Fill, interval: int, period: int) -> dict:
+    """Cycle after start → the outputs in that cycle, for every cycle in which a group is under way."""
+    lanes = config.vector_lanes
+    unit = {Fill.COLUMNS: lanes, Fill.WORD: config.columns, Fill.ACT_WORD: config.rows}[fill]
+    groups = -(-columns // unit) * unit // lanes
+    cycles = {}
+    for row in range(rows):
+        for group in range(groups):
+            begin = 1 + row * max(groups * interval, period) + group * interval
+            column = group * lanes
+            inside = [column + lane < columns for lane in range(lanes)]
+            outputs = {
+                "row": row,
+                "group": group,
+                "counts": sum(bit << lane for lane, bit in enumerate(inside)),
+                "inside": int(inside[0]),
+                "first": int(group == 0),
+                "last": int(group == groups - 1),
+                "word": column // config.columns,
+                "slot": column % config.columns // lanes,
+                "act_word": column // config.rows,
+                "act_slot": column % config.rows // lanes,
+            }
+            for beat in range(interval):
+                done = row == rows - 1 and group == groups - 1 and beat == 0
+                cycles[begin + beat] = {**outputs, "beat": beat, "valid": int(beat == 0), "done": int(done)}
+    return cycles
+
+
+def run(config: HardwareConfig, walks: list[tuple]) -> None:
+    """Walk each (rows, columns, fill, interval, period), one right after the other, and check every cycle."""
+    panel = Panel(config)
+
+    async def bench(ctx):
+        for rows, columns, fill, interval, period in walks:
+            expected = expected_walk(config, rows, columns, fill, interval, period)
+            ctx.set(panel.start, 1)
+            await ctx.tick()
+            ctx.set(panel.start, 0)
+            for name, value in zip(
+                ("rows", "columns", "fill", "interval", "period"),
+                (rows, columns, int(fill), interval, period),
+                strict=True,
+            ):
+                ctx.set(getattr(panel, name), value)
+            before = None
+            for cycle in range(1, max(expected) + 1):
+                now = expected.get(cycle)
+                assert ctx.get(panel.active) == (now is not None), (cycle, walks)
+                if now is None:
+                    assert not ctx.get(panel.valid) and not ctx.get(panel.done)
+                else:
+                    seen = {name: ctx.get(getattr(panel, name)) for name in (*OUTPUTS, "beat", "valid", "done")}
+                    assert seen == now, (cycle, rows, columns, fill, interval, period)
+                    before = now
+                after = expected.get(cycle + 1)
+                new_group = after is not None and after["valid"]
+                new_row = bool(new_group and after["first"])
+                new_word = bool(new_group and not new_row and after["word"] != before["word"])
+                assert ctx.get(panel.next_row) == new_row, (cycle, expected)
+                assert ctx.get(panel.next_word) == new_word, (cycle, expected)
+                await ctx.tick()
+            assert not ctx.get(panel.active)
+
+    simulator = Simulator(panel)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("fill", Fill, ids=lambda fill: fill.name)
+def test_walks_every_width_up_to_three_words(config, fill):
+    run(config, [(2, columns, fill, 1, 0) for columns in range(1, 3 * config.columns + 1)])
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_random_walks_with_intervals_and_row_periods(config):
+    random = np.random.default_rng(7)
+    walks = []
+    for _ in range(40):
+        rows, columns = int(random.integers(1, 6)), int(random.integers(1, 4 * config.rows))
+        interval = int(random.integers(1, max(2, config.vector_lanes) + 1))
+        period = int(random.choice([0, 1, 2, 5, config.row_sum_tree_cycles]))
+        walks.append((rows, columns, Fill(random.integers(0, 3)), interval, period))
+    run(config, walks)
+
+
+def test_the_least_panel_takes_one_cycle():
+    run(NANO, [(1, 1, Fill.COLUMNS, 1, 0)] * 3)
+
+
+def test_the_most_rows_of_a_panel():
+    run(NANO, [(NANO.panel_rows, 3, Fill.COLUMNS, 1, 0)])
+
+
+def test_the_widest_row_ends_at_its_last_column():
+    columns = (1 << 16) - 1
+    wide = replace(NANO, rows=64, columns=64, vector_lanes=64, axi_bytes=64)
+    run(wide, [(2, columns, Fill.WORD, 1, 0), (1, columns, Fill.COLUMNS, 2, 0)])
