@@ -1,84 +1,66 @@
 """float32 addition: align the smaller operand, add, normalise, round."""
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth import Cat, Const, Module, Mux, Signal
 
-from .float_format import EXPONENT_MAX, NAN, Fields, leading_zeros, rounded
+from .float_format import EXPONENT_MAX, Fields, Operator, compose, leading_zeros, rounded
+from .pipeline import delay, register
 
 
-class Add(wiring.Component):
-    """o = a + b as `numerics.add`, ADD_CYCLES (4) later; takes operands every cycle.
+class Add(Operator):
+    """o = a + b as `numerics.add`, ADD_CYCLES (4) later.
 
     Cycle 1: order by magnitude. Cycle 2: align. Cycle 3: add or subtract, count leading zeros. Cycle 4: normalise and
-    round. Below the 24 bits of the greater operand three are kept: guard, round, and sticky (any one further down);
-    that suffices, since only a shift of at most one place loses bits to sticky and then cancels more than one place
-    never.
+    round. Three bits are kept below the 24 of the greater operand: guard, round, and sticky, which is any one further
+    down. It is enough: when a one gets into sticky the operand was shifted by three places or more, and then the
+    difference loses at most its top bit.
     """
 
-    a: In(32)
-    b: In(32)
-    o: Out(32)
+    module = "heddle_add"
 
-    def elaborate(self, platform):
+    def __init__(self):
+        super().__init__("ab")
+
+    def logic(self):
         m = Module()
-        greater, smaller = Signal(32), Signal(32)
-        a, b, big, small = Fields(self.a), Fields(self.b), Fields(greater), Fields(smaller)
-        swap = Signal()
+        swap, greater, smaller = Signal(), Signal(32), Signal(32)
         m.d.comb += [
             swap.eq(self.a[:31] < self.b[:31]),
             greater.eq(Mux(swap, self.b, self.a)),
             smaller.eq(Mux(swap, self.a, self.b)),
         ]
+        a, b, big, small = Fields(self.a), Fields(self.b), Fields(greater), Fields(smaller)
+        opposite = a.sign ^ b.sign
+        big_mantissa = delay(m, big.mantissa, 2, "big", reset_less=True)
+        small_mantissa = register(m, small.mantissa, "small")
+        distance = register(m, (big.exponent - small.exponent)[:8], "distance")
+        subtract = delay(m, opposite, 2, "subtract", reset_less=True)
+        exponent = delay(m, big.exponent, 3, "exponent", reset_less=True)
+        sign = delay(m, big.sign, 3, "sign", reset_less=True)
+        zero_sign = delay(m, a.sign & b.sign, 3, "zero_sign", reset_less=True)  # of an exact zero
+        nan = delay(m, a.nan | b.nan | (a.infinite & b.infinite & opposite), 3, "nan", reset_less=True)
+        infinite = delay(m, a.infinite | b.infinite, 3, "infinite", reset_less=True)
 
-        distance = Signal(8)
-        exponents = [Signal(8, name=f"exponent_{cycle}") for cycle in (1, 2, 3)]
-        signs = [Signal(name=f"sign_{cycle}") for cycle in (1, 2, 3)]
-        zero_signs = [Signal(name=f"zero_sign_{cycle}") for cycle in (1, 2, 3)]
-        nans = [Signal(name=f"nan_{cycle}") for cycle in (1, 2, 3)]
-        infinites = [Signal(name=f"infinite_{cycle}") for cycle in (1, 2, 3)]
-        big_1, small_1 = Signal(24), Signal(24)
-        opposite_1, opposite_2 = Signal(), Signal()
-        m.d.sync += [
-            big_1.eq(big.mantissa),
-            small_1.eq(small.mantissa),
-            distance.eq(big.exponent - small.exponent),
-            opposite_1.eq(a.sign ^ b.sign),
-            exponents[0].eq(big.exponent),
-            signs[0].eq(big.sign),
-            zero_signs[0].eq(a.sign & b.sign),  # of an exact zero: −0 only from two of them
-            nans[0].eq(a.nan | b.nan | (a.infinite & b.infinite & (a.sign ^ b.sign))),
-            infinites[0].eq(a.infinite | b.infinite),
-        ]
-        for register in (exponents, signs, zero_signs, nans, infinites):
-            m.d.sync += [after.eq(before) for before, after in zip(register, register[1:], strict=False)]
-
-        # 31 places are as good as more: the smaller operand is all sticky from 27 on.
+        # 31 places are as good as more: from 26 on the smaller operand is all sticky.
         places = distance[:5] | distance[5:].any().replicate(5)
-        shifted = Signal(56)
-        big_2, small_2 = Signal(24), Signal(27)
-        m.d.comb += shifted.eq(Cat(C(0, 32), small_1) >> places)
-        m.d.sync += [big_2.eq(big_1), small_2.eq(Cat(shifted[:30].any(), shifted[30:])), opposite_2.eq(opposite_1)]
+        shifted = Signal(24 + 32)
+        m.d.comb += shifted.eq(Cat(Const(0, 32), small_mantissa) >> places)
+        aligned = register(m, Cat(shifted[:30].any(), shifted[30:]), "aligned")
 
-        total, total_3 = Signal(28), Signal(28)
-        zeros_3 = Signal(5)
-        wide = Cat(C(0, 3), big_2)
-        m.d.comb += total.eq(Mux(opposite_2, wide - small_2, wide + small_2))
-        m.d.sync += [total_3.eq(total), zeros_3.eq(leading_zeros(m, total))]
+        total = Signal(28)
+        wide = Cat(Const(0, 3), big_mantissa)
+        m.d.comb += total.eq(Mux(subtract, wide - aligned, wide + aligned))
+        zeros = register(m, leading_zeros(m, total), "zeros")
+        total_3 = register(m, total, "total")
 
-        normalised = Signal(28)
-        exponent = Signal(10)
-        m.d.comb += [normalised.eq(total_3 << zeros_3), exponent.eq(exponents[2] + 1 - zeros_3)]
-        result = rounded(m, exponent, normalised[4:], normalised[:4])
-        tiny = exponent.as_signed() <= 0
-        with m.If(nans[2]):
-            m.d.sync += self.o.eq(NAN)
-        with m.Elif(~normalised[27] & ~infinites[2]):
-            m.d.sync += self.o.eq(Cat(C(0, 31), zero_signs[2]))
-        with m.Elif(infinites[2] | (~tiny & (result[23:] >= EXPONENT_MAX))):
-            m.d.sync += self.o.eq(Cat(C(0, 23), C(EXPONENT_MAX, 8), signs[2]))
-        with m.Elif(tiny):
-            m.d.sync += self.o.eq(Cat(C(0, 31), signs[2]))
-        with m.Else():
-            m.d.sync += self.o.eq(Cat(result[:31], signs[2]))
+        normalised, exact_exponent = Signal(28), Signal(10)
+        m.d.comb += [normalised.eq(total_3 << zeros), exact_exponent.eq(exponent + 1 - zeros)]
+        result = rounded(m, exact_exponent, normalised[4:], normalised[:4])
+        nothing = ~normalised[27]  # the sum is exactly zero
+        tiny = nothing | (exact_exponent.as_signed() <= 0)
+        overflow = ~tiny & (result[23:] >= EXPONENT_MAX)
+        bits = compose(
+            m, Mux(nothing & ~infinite, zero_sign, sign), result[23:], result[:23],
+            zero=tiny, infinite=infinite | overflow, nan=nan,
+        )  # fmt: skip
+        m.d.comb += self.o.eq(register(m, bits, "o"))
         return m

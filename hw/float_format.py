@@ -1,21 +1,47 @@
-"""float32 as the hardware sees it: fields, order, rounding; all combinational.
+"""float32 as the hardware sees it: fields, order, rounding; combinational. And what all operators have in common.
 
 The rules are those of `arch/numerics.py`: round to nearest even, subnormals are zeros of their sign, one NaN.
 """
 
-from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .verilog import VerilogPlatform, shared
 
 FRACTION_BITS = 23
 EXPONENT_BIAS = 127
 EXPONENT_MAX = 255  # the exponent of infinities and NaNs
-NAN = C(0x7FC0_0000, 32)
-ZERO = C(0, 32)
-ONE = C(0x3F80_0000, 32)
-MINUS_INFINITY = C(0xFF80_0000, 32)
+ZERO = Const(0, 32)
+ONE = Const(0x3F80_0000, 32)
+MINUS_INFINITY = Const(0xFF80_0000, 32)
+NAN = Const(0x7FC0_0000, 32)
+
+
+class Operator(wiring.Component):
+    """A pipeline that takes operands every cycle: `a` (and `b`) of 32 bits in, `o` out a fixed number of cycles later.
+
+    Nothing stalls it and nothing tells it what is valid, so its registers are not reset. However many instances a
+    design has, `to_verilog` writes one module; subclasses name it and give the logic.
+    """
+
+    module: str  # in Verilog
+
+    def __init__(self, operands: str = "a", output_shape=32):
+        super().__init__({**{name: In(32) for name in operands}, "o": Out(output_shape)})
+
+    def logic(self) -> Module:
+        """The pipeline from `a` and `b` to `o`."""
+        raise NotImplementedError
+
+    def elaborate(self, platform):
+        if isinstance(platform, VerilogPlatform) and platform.components.get(self.module) is not self:
+            return shared(platform, self, self.module)
+        return self.logic()
 
 
 class Fields:
-    """The parts of a 32-bit float32 `bits`, and what kind of number it is. Reading them costs no logic to speak of."""
+    """The parts of a 32-bit float32 `bits`, and what kind of number it is."""
 
     def __init__(self, bits: Value):
         self.fraction = bits[:23]
@@ -29,7 +55,7 @@ class Fields:
     @property
     def mantissa(self) -> Value:
         """24 bits, the leading one included; zero for zeros."""
-        return Mux(self.zero, 0, Cat(self.fraction, C(1, 1)))
+        return Mux(self.zero, 0, Cat(self.fraction, Const(1, 1)))
 
 
 def negate(x: Value) -> Value:
@@ -39,12 +65,17 @@ def negate(x: Value) -> Value:
 
 def magnitude(x: Value) -> Value:
     """|x| (and the canonical NaN for NaN)."""
-    return Cat(x[:31], C(0, 1))
+    return Cat(x[:31], Const(0, 1))
 
 
 def order_key(x: Value) -> Value:
     """Signed 32-bit integer that orders floats as `numerics.maximum` does: −inf < … < −0 < +0 < … < +inf < NaN."""
     return Cat(x[:31] ^ x[31].replicate(31), x[31]).as_signed()
+
+
+def from_order_key(key: Value) -> Value:
+    """The float32 that `order_key` made `key` of: the same function again."""
+    return order_key(key).as_unsigned()
 
 
 def maximum(m: Module, a: Value, b: Value) -> Signal:
@@ -60,19 +91,19 @@ def to_bf16(m: Module, x: Value) -> Signal:
     fields = Fields(x)
     round_up = x[15] & (x[16] | (x[:15] != 0))
     with m.If(fields.nan):
-        m.d.comb += code.eq(0x7FC0)
+        m.d.comb += code.eq(NAN[16:])
     with m.Elif(fields.zero):
-        m.d.comb += code.eq(Cat(C(0, 15), fields.sign))
+        m.d.comb += code.eq(Cat(Const(0, 15), fields.sign))
     with m.Else():
         m.d.comb += code.eq(x[16:] + round_up)  # a carry out of the fraction is the next exponent, at last infinity
     return code
 
 
 def leading_zeros(m: Module, value: Value, name: str = "zeros") -> Signal:
-    """How many zeros stand above the highest one of `value`, by halving; one less than the padded width if none."""
+    """How many zeros stand above the highest one of `value`, by halving; meaningless if there is no one."""
     levels = max(1, (len(value) - 1).bit_length())
     count = Signal(levels, name=name)
-    part = Cat(Const(0, (1 << levels) - len(value)), value)  # zeros below: they are never counted
+    part = Cat(Const(0, (1 << levels) - len(value)), value)  # zeros below are never counted
     for level in reversed(range(levels)):
         half = 1 << level
         upper_empty = part[half:] == 0
@@ -92,3 +123,17 @@ def rounded(m: Module, exponent: Value, kept: Value, lower: Value, name: str = "
     result = Signal(len(exponent) + FRACTION_BITS, name=name)
     m.d.comb += result.eq(Cat(kept[:FRACTION_BITS], exponent) + round_up)
     return result
+
+
+def compose(m: Module, sign: Value, exponent: Value, fraction: Value, *, zero: Value, infinite: Value, nan: Value):
+    """The float32 of these parts (exponent biased, 8 bits; fraction 23 bits); NaN, infinity and zero go before it."""
+    bits = Signal(32, name="composed")
+    with m.If(nan):
+        m.d.comb += bits.eq(NAN)
+    with m.Elif(infinite):
+        m.d.comb += bits.eq(Cat(Const(0, 23), Const(EXPONENT_MAX, 8), sign))
+    with m.Elif(zero):
+        m.d.comb += bits.eq(Cat(Const(0, 31), sign))
+    with m.Else():
+        m.d.comb += bits.eq(Cat(fraction, exponent[:8], sign))
+    return bits

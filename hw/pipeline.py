@@ -1,12 +1,13 @@
 """Registers in a row: how a value waits for its companions in a pipeline that never stalls."""
 
-from amaranth.hdl import Module, Shape, Signal, Value, ValueLike
+from amaranth import Module, Shape, Signal, Value
 
 
-def delay(m: Module, signal: ValueLike, cycles: int, name: str | None = None) -> Value:
+def delay(m: Module, signal, cycles: int, name: str | None = None, *, reset_less: bool = False) -> Value:
     """`signal` as it was `cycles` cycles earlier (≥ 0; 0 gives back `signal`), through `cycles` registers.
 
-    The registers start, and restart after reset, as zeros, so a delayed `valid` needs no further care.
+    The registers start as zeros, and return to zeros with a reset, so a delayed `valid` needs no further care; data
+    can do without reset and save its gates.
     """
     if cycles < 0:
         raise ValueError(f"a delay must be at least 0 cycles, not {cycles}")
@@ -14,7 +15,12 @@ def delay(m: Module, signal: ValueLike, cycles: int, name: str | None = None) ->
     if name is None:
         name = value.name if isinstance(value, Signal) else "value"
     for stage in range(1, cycles + 1):
-        register = Signal(Shape.cast(value.shape()), name=f"{name}_{stage}")
+        register = Signal(Shape.cast(value.shape()), name=f"{name}_{stage}", reset_less=reset_less)
         m.d.sync += register.eq(value)
         value = register
     return value
+
+
+def register(m: Module, value, name: str) -> Value:
+    """`value` one cycle later, in a register that is not reset."""
+    return delay(m, value, 1, name, reset_less=True)
