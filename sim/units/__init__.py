@@ -1,1 +1,23 @@
-"""For each unit: what an instruction changes (execute) and how long it takes (cycles)."""
+"""For each unit: what an instruction changes (execute) and how long it takes (cycles, or bursts for LOAD and STORE)."""
+
+from ...arch.config import HardwareConfig, Unit
+from ...arch.isa import Instruction
+from ..state import State
+from . import load, matrix, norm, softmax, store, vector
+
+EXECUTE = {
+    Unit.LOAD: load.execute,
+    Unit.STORE: store.execute,
+    Unit.MATRIX: matrix.execute,
+    Unit.VECTOR: vector.execute,
+    Unit.SOFTMAX: softmax.execute,
+    Unit.NORM: norm.execute,
+}
+CYCLES = {Unit.MATRIX: matrix.cycles, Unit.VECTOR: vector.cycles, Unit.SOFTMAX: softmax.cycles, Unit.NORM: norm.cycles}
+BURSTS = {Unit.LOAD: load.bursts, Unit.STORE: store.bursts}
+
+
+def execute(instruction: Instruction, state: State, config: HardwareConfig) -> None:
+    """Change `state` as the instruction does."""
+    if instruction.unit is not None:
+        EXECUTE[instruction.unit](instruction, state, config)  # type: ignore[arg-type]

@@ -1,0 +1,152 @@
+"""What makes a program illegal: fields, words that one instruction must not both read and write, ports, semaphores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..arch.config import SEMAPHORE_LIMIT, HardwareConfig, Memory, Unit
+from ..arch.errors import HeddleError
+from ..arch.isa import Access, Instruction, Map, Matmul, Norm, listing, units_in
+from ..arch.program import Program
+from .trace import UNITS, Record
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+
+def check_program(program: Program) -> None:
+    """Raise HeddleError unless each instruction has a meaning that does not depend on timing inside its unit."""
+    program.check()
+    for index, instruction in enumerate(program.instructions):
+        overlap = _overlap(instruction, program.config)
+        if overlap:
+            raise HeddleError(f"instruction {index} ({listing(instruction)}): {overlap}")
+
+
+def _overlap(instruction: Instruction, config: HardwareConfig) -> str | None:
+    """What is wrong where an instruction writes words that it also reads. Map and Norm may work in place."""
+    if isinstance(instruction, Matmul):
+        if instruction.rows > 1 and instruction.acc_stride < instruction.n_tiles:
+            return f"acc_stride must be at least n_tiles ({instruction.n_tiles}), for rows of ACC would overlap"
+        return None
+    accesses = instruction.accesses(config)
+    for write in (each for each in accesses if each.write):
+        for read in (each for each in accesses if not each.write and each.memory is write.memory):
+            if write.start >= read.stop or read.start >= write.stop:
+                continue
+            if _in_place(instruction, read, write) or not np.isin(_words(write), _words(read)).any():
+                continue
+            return (f"it writes {write.memory.name} words that it reads ({read.start} to {read.stop - 1}): "
+                    f"write elsewhere")  # fmt: skip
+    return None
+
+
+def _in_place(instruction: Instruction, read: Access, write: Access) -> bool:
+    """Each word is read for the last time before it is written."""
+    same = (read.start, read.length, read.stride, read.count) == (write.start, write.length, write.stride, write.count)
+    return isinstance(instruction, (Map, Norm)) and same and (write.count == 1 or write.stride >= write.length)
+
+
+def _words(access: Access) -> np.ndarray:
+    return (access.start + np.arange(access.count)[:, None] * access.stride + np.arange(access.length)).ravel()
+
+
+# -- ports -------------------------------------------------------------------------------------------------------------
+
+
+def check_ports(config: HardwareConfig, instructions: Sequence[Instruction], trace: Sequence[Record]) -> None:
+    """Raise HeddleError if two units that execute at the same time both read, or both write, one bank."""
+    active: dict[Unit, list[tuple[Record, int]]] = {unit: [] for unit in UNITS}
+    for record in sorted(trace, key=lambda each: each.start):
+        mask = _port_mask(config, instructions[record.index])
+        for unit, others in active.items():
+            others[:] = [(other, used) for other, used in others if other.retire >= record.start]
+            for other, used in others if unit is not record.unit else ():
+                if used & mask:
+                    raise _port_conflict(instructions, other, record, used & mask)
+        active[record.unit].append((record, mask))
+
+
+def _port_conflict(instructions: Sequence[Instruction], first: Record, second: Record, ports: int) -> HeddleError:
+    kind, bank = divmod((ports & -ports).bit_length() - 1, _BANKS_AT_MOST)
+    memory, write = Memory(kind // 2), kind % 2
+    parts = [
+        f"instruction {each.index} ({listing(instructions[each.index])}) in cycles {each.start} to {each.retire}"
+        for each in (first, second)
+    ]
+    return HeddleError(
+        f"bank conflict: {' and '.join(parts)} both {'write' if write else 'read'} bank {bank} of {memory.name}: "
+        f"let one wait for the other, or use different banks"
+    )
+
+
+_BANKS_AT_MOST = 64
+
+
+def _port_mask(config: HardwareConfig, instruction: Instruction) -> int:
+    """A bit for each port (memory, direction, bank) that the instruction may use."""
+    mask = 0
+    for access in instruction.accesses(config):
+        kind = int(access.memory) * 2 + access.write
+        for bank in _banks(config, access):
+            mask |= 1 << (kind * _BANKS_AT_MOST + bank)
+    return mask
+
+
+def _banks(config: HardwareConfig, access: Access) -> set[int]:
+    size = config.bank_words(access.memory)
+    if access.stride <= size:  # no bank between the first and the last word can be skipped
+        return set(range(access.start // size, (access.stop - 1) // size + 1))
+    first = access.start + np.arange(access.count) * access.stride
+    last = (first + access.length - 1) // size
+    first = first // size
+    return {bank for start, stop in zip(first.tolist(), last.tolist(), strict=True) for bank in range(start, stop + 1)}
+
+
+# -- semaphores --------------------------------------------------------------------------------------------------------
+
+
+def check_semaphores(
+    instructions: Sequence[Instruction], trace: Sequence[Record], limit: int = SEMAPHORE_LIMIT
+) -> None:
+    """Raise HeddleError if ever more than `limit` tokens from one unit to another are waiting to be taken."""
+    sent: dict[tuple[Unit, Unit], list[Record]] = defaultdict(list)
+    taken: dict[tuple[Unit, Unit], list[int]] = defaultdict(list)
+    for record in trace:
+        for source in units_in(instructions[record.index].wait):
+            taken[source, record.unit].append(record.start)
+        for target in units_in(instructions[record.index].signal):
+            sent[record.unit, target].append(record)
+    for (source, target), senders in sent.items():
+        starts = taken[source, target]
+        for count, record in enumerate(senders[limit:]):  # this one needs a place: `count` + 1 must have been taken
+            if count >= len(starts) or starts[count] > record.retire:
+                raise HeddleError(
+                    f"semaphore overflow: instruction {record.index} ({listing(instructions[record.index])}) sends "
+                    f"{target.name} one more than {limit} tokens of {source.name} in cycle {record.retire}: "
+                    f"let {target.name} wait for them"
+                )
+
+
+def deadlock(machine: Machine) -> HeddleError:
+    """The error for a machine in which nothing can happen any more: which instructions wait, and for what."""
+    parts = []
+    for kind, unit in machine.units.items():
+        if not unit.queue:
+            continue
+        instruction = machine.instructions[unit.queue[0]]
+        missing = [source.name for source in units_in(instruction.wait) if not machine.tokens[source, kind]]
+        parts.append(f"{kind.name} at instruction {unit.queue[0]} ({listing(instruction)}) for a token of "
+                     f"{' and '.join(missing)}")  # fmt: skip
+    dispatched = len(machine.timing.dispatched)
+    if not machine.halted:
+        if dispatched < len(machine.instructions):
+            blocked = machine.instructions[dispatched]
+            parts.append(f"dispatch at instruction {dispatched} ({listing(blocked)}) for a place in its queue")
+        else:
+            parts.append("dispatch for a halt, which the program does not have")
+    return HeddleError(f"deadlock: waiting are {'; '.join(parts)}")

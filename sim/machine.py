@@ -1,0 +1,168 @@
+"""The machine: fetch, dispatch, queues, semaphores, units and the DRAM port, as docs/architecture.md describes them.
+
+Every cycle in which something happens is the latest of a few earlier ones plus a constant, except a grant of the DRAM
+port, for which clients compete. So grants are the only events: after each, everything that follows from it is worked
+out, however far in the future it lies.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..arch.config import FETCH_GROUP, DramConfig, HardwareConfig, Unit
+from ..arch.isa import Halt, Instruction, Load, units_in
+from ..arch.program import Program
+from . import check
+from .dram import IdealDram, Port
+from .fetch import Fetch
+from .result import Result
+from .trace import UNITS, Timing
+from .units import BURSTS, CYCLES
+from .units.load import LoadRequests
+from .units.store import StoreRequests
+from .values import run_values
+
+
+def simulate(
+    program: Program,
+    inputs: Any = None,
+    *,
+    timing: bool = True,
+    values: bool = True,
+    dram: DramConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Run a program: what it computes (`values`), when (`timing`), or both.
+
+    inputs   name → array (batch, *shape) for each input tensor; one set without the batch dimension is a batch of 1.
+    dram     the memory behind the port, if not that of the program's configuration; changes cycles only.
+    progress is called with (done, total) as instructions are executed.
+    Raises HeddleError for an illegal program: fields out of range, two units at one port, more tokens than a semaphore
+    counts, a deadlock.
+    """
+    check.check_program(program)
+    result = Result(program)
+    if timing:
+        result.timing = Machine(program.config, program.instructions, program.groups, dram).run()
+        check.check_ports(program.config, program.instructions, result.trace)
+        check.check_semaphores(program.instructions, result.trace)
+    if values:
+        result.final = run_values(program, inputs, progress)
+    return result
+
+
+class _Unit:
+    """One unit: its queue, and when it may go on."""
+
+    def __init__(self) -> None:
+        self.queue: deque[int] = deque()  # instructions dispatched and not started
+        self.starts: list[int] = []  # cycles
+        self.next_start: int | None = 0  # first cycle in which it may start another, None while that is open
+
+
+class Machine:
+    """When each instruction of a program is dispatched, starts and retires."""
+
+    def __init__(
+        self, config: HardwareConfig, instructions: Sequence[Instruction], groups: int, dram: DramConfig | None = None
+    ) -> None:
+        self.config = config
+        padding = groups * FETCH_GROUP - len(instructions)
+        self.instructions = (*instructions, *[Halt()] * padding)
+        self.timing = Timing()
+        self.fetch = Fetch(config, groups, self.timing.dispatched)
+        self.load = LoadRequests(config)
+        self.store = StoreRequests()
+        self.requests: dict[Unit, LoadRequests | StoreRequests] = {Unit.LOAD: self.load, Unit.STORE: self.store}
+        self.port = Port(IdealDram(dram or config.dram), (self.fetch, self.store, self.load))
+        self.units = {unit: _Unit() for unit in UNITS}
+        self.active = {Unit.LOAD: -1, Unit.STORE: -1}  # which instruction is asking for bursts
+        self.tokens: dict[tuple[Unit, Unit], deque[int]] = defaultdict(deque)  # first cycle of use, sent and not taken
+        self.halted = False
+
+    def run(self) -> Timing:
+        """Run to the end. Raises HeddleError for a deadlock."""
+        self._settle()
+        while (client := self.port.grant()) is not None:
+            if client is self.fetch:
+                self._settle()
+            elif client.up is None:  # its instruction has all its bursts
+                unit = Unit.STORE if client is self.store else Unit.LOAD
+                self.timing.beat_cycles[self.active[unit]] = self.requests[unit].beats_cycles
+                self._retire(unit, self.active[unit], self.requests[unit].retire)
+                self._settle()
+        if not self.halted or any(unit.queue for unit in self.units.values()):
+            raise check.deadlock(self)
+        timing = self.timing
+        timing.arrived = self.fetch.arrivals[: len(timing.dispatched)]
+        timing.fetched_groups = self.fetch.requested
+        timing.cycles = max(timing.dispatched[-1], max(timing.retire) + 1)
+        return timing
+
+    def _settle(self) -> None:
+        """Work out all that follows from the grants so far."""
+        while self._dispatch() or any([self._start(unit) for unit in UNITS]):
+            pass
+
+    def _dispatch(self) -> bool:
+        """Dispatch the next instruction, if it has been requested and there is a place for it in its queue."""
+        index = len(self.timing.dispatched)
+        if self.halted or index >= len(self.fetch.arrivals):
+            return False
+        cycle = self.fetch.arrivals[index] + 1
+        if index:
+            cycle = max(cycle, self.timing.dispatched[-1] + 1)
+        kind = self.instructions[index].unit
+        if kind is None:
+            self.halted = True
+        else:
+            unit = self.units[kind]
+            if len(unit.queue) >= self.config.queue_depth:
+                return False
+            ordinal = len(unit.starts) + len(unit.queue)
+            if ordinal >= self.config.queue_depth:  # the place of the one that started so many before
+                cycle = max(cycle, unit.starts[ordinal - self.config.queue_depth] + 1)
+            unit.queue.append(index)
+        self.timing.dispatched.append(cycle)
+        self.timing.start.append(-1)
+        self.timing.retire.append(-1)
+        self.timing.last_token.append(None)
+        self.timing.beat_cycles.append(0)
+        return True
+
+    def _start(self, kind: Unit) -> bool:
+        """Start the head of a queue, if its tokens have been sent and the unit is known to become free."""
+        unit = self.units[kind]
+        if not unit.queue or unit.next_start is None:
+            return False
+        index = unit.queue[0]
+        instruction = self.instructions[index]
+        sources = [self.tokens[source, kind] for source in units_in(instruction.wait)]
+        if not all(sources):
+            return False
+        cycle = max(self.timing.dispatched[index] + 1, unit.next_start)
+        if isinstance(instruction, Load) and instruction.gather and unit.starts:
+            cycle = max(cycle, self.load.retire + 1)  # when nothing is in flight
+        for source in units_in(instruction.wait):
+            usable = self.tokens[source, kind].popleft()
+            if usable > cycle:
+                cycle, self.timing.last_token[index] = usable, source
+        unit.queue.popleft()
+        unit.starts.append(cycle)
+        unit.next_start = None
+        self.timing.start[index] = cycle
+        if kind in CYCLES:
+            self._retire(kind, index, cycle + CYCLES[kind](instruction, self.config))  # type: ignore[arg-type]
+        else:
+            self.active[kind] = index
+            self.requests[kind].begin(cycle, BURSTS[kind](instruction, self.config))  # type: ignore[arg-type]
+        return True
+
+    def _retire(self, kind: Unit, index: int, cycle: int) -> None:
+        """An instruction retires and sends its tokens. LOAD may have started another before: from its last grant on."""
+        self.timing.retire[index] = cycle
+        self.units[kind].next_start = (self.load.last_grant if kind is Unit.LOAD else cycle) + 1
+        for target in units_in(self.instructions[index].signal):
+            self.tokens[kind, target].append(cycle + 1)

@@ -1,0 +1,135 @@
+"""What a simulation returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, Unit
+from ..arch.errors import HeddleError
+from ..arch.isa import Load, Store
+from ..arch.program import Program
+from .stalls import stall_breakdown
+from .state import Words
+from .trace import Record, Timing, busy_cycles, chrome_trace, utilisation
+
+
+@dataclass
+class Result:
+    """When things happened (`timing`) and what DRAM holds at the end (`final`), where they were asked for."""
+
+    program: Program
+    timing: Timing | None = None
+    final: Words | None = None
+
+    @property
+    def cycles(self) -> int:
+        """Cycles from the start pulse to `done`."""
+        return self._timing.cycles
+
+    @cached_property
+    def trace(self) -> list[Record]:
+        """Start and retire of each instruction, in program order."""
+        timing = self._timing
+        passages = zip(self.program.instructions, timing.start, timing.retire, strict=False)
+        return [
+            Record(index, instruction.unit, start, retire)
+            for index, (instruction, start, retire) in enumerate(passages)
+            if instruction.unit is not None
+        ]
+
+    @cached_property
+    def busy(self) -> dict[str, int]:
+        """Cycles in which each unit (by its name in lower case) executed, start and retire both counted."""
+        return _by_name(busy_cycles(self.trace))
+
+    @cached_property
+    def stalls(self) -> dict[str, dict[str, int]]:
+        """For each unit, cycles by cause, as `stall_breakdown` describes; they sum to `cycles`."""
+        return _by_name(stall_breakdown(self._timing, self.program.instructions))
+
+    @cached_property
+    def bytes(self) -> dict[str, int]:
+        """DRAM bytes moved by `fetch`, `load` and `store`."""
+        moved = {"fetch": self.program.groups * FETCH_GROUP * INSTRUCTION_BYTES, "load": 0, "store": 0}
+        for each in self.program.instructions:
+            if isinstance(each, (Load, Store)):
+                size = each.segments * each.words * self.program.config.dram_word_bytes(each.memory)
+                moved[each.name] += size
+        return moved
+
+    @property
+    def mac_utilisation(self) -> float:
+        """Useful multiply-accumulates per PE and cycle, from 0 to 1."""
+        return utilisation(self.program.useful_macs, self.cycles, self.program.config)
+
+    @property
+    def batch(self) -> int:
+        """How many sets of inputs were run."""
+        return self._final.own.shape[0]
+
+    @cached_property
+    def outputs(self) -> dict[str, NDArray]:
+        """Output tensors by name, (batch, *shape)."""
+        config, found = self.program.config, {}
+        for tensor in self.program.outputs():
+            start, length = tensor.address // config.axi_bytes, -(-tensor.size_bytes // config.axi_bytes)
+            raw = self._final.read(start, 0, 1, length)
+            raw = np.broadcast_to(raw, (self.batch, *raw.shape[1:])).reshape(self.batch, -1)
+            found[tensor.name] = replace(tensor, address=0).unpack(raw, config)
+        return found
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """All of DRAM after the run, (batch, dram_bytes). Made afresh: large for a large batch."""
+        return np.stack([self.image_of(index) for index in range(self.batch)])
+
+    def image_of(self, index: int) -> NDArray[np.uint8]:
+        """All of DRAM after the run of one set of inputs, (dram_bytes,)."""
+        final = self._final
+        image = final.shared[0].copy()
+        image[final.low : final.high] = np.where(
+            final.differs[0, final.low : final.high, None], final.own[index], image[final.low : final.high]
+        )
+        return image.reshape(-1)
+
+    def chrome_trace(self) -> dict:
+        """The run for chrome://tracing or ui.perfetto.dev; `trace.write_chrome_trace` writes it."""
+        return chrome_trace(self.trace, self.program.instructions, self.program.labels, self.program.config)
+
+    def to_dict(self) -> dict:
+        """What `heddle simulate --json` prints: plain values under stable names."""
+        content: dict = {"program": self.program.name, "config": self.program.config.name}
+        content["instructions"] = len(self.program.instructions)
+        content["bytes"] = self.bytes
+        if self.timing is not None:
+            content |= {
+                "cycles": self.cycles,
+                "useful_macs": self.program.useful_macs,
+                "mac_utilisation": self.mac_utilisation,
+                "busy": self.busy,
+                "stalls": self.stalls,
+            }
+        if self.final is not None:
+            content["batch"] = self.batch
+        return content
+
+    @property
+    def _timing(self) -> Timing:
+        if self.timing is None:
+            raise HeddleError("this simulation was run without timing: pass timing=True")
+        return self.timing
+
+    @property
+    def _final(self) -> Words:
+        if self.final is None:
+            raise HeddleError("this simulation was run without values: pass values=True")
+        return self.final
+
+
+def _by_name(content: Mapping[Unit, object]) -> dict:
+    return {unit.name.lower(): value for unit, value in content.items()}

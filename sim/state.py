@@ -1,0 +1,169 @@
+"""What the machine holds while a program runs: on-chip memories and DRAM, for a whole batch of inputs at once.
+
+Arrays have a leading batch dimension. Most of what a program moves (weights, parameters) is the same for every input,
+so a memory keeps one shared copy of all words, and one copy per input of those words that have come to differ. What is
+computed from shared words has a batch dimension of 1 and is computed once. Large arrays of zeros cost nothing until
+they are touched.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import DTypeLike, NDArray
+
+from ..arch.config import HardwareConfig, Memory
+from ..arch.errors import HeddleError
+from ..arch.numerics import to_bf16
+
+
+class Words:
+    """Words of one memory. A region is `blocks` pieces of `length` words, `stride` apart.
+
+    `window` bounds the words that may ever differ between inputs. With `base`, the shared copy is that array and is
+    never written: whatever is written is kept per input.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        element_shape: tuple[int, ...],
+        dtype: DTypeLike,
+        batch: int,
+        *,
+        window: tuple[int, int] | None = None,
+        base: NDArray | None = None,
+        own: NDArray | None = None,
+    ) -> None:
+        low, high = window or (0, count)
+        self.count, self.low, self.high = count, low, high
+        self.writable = base is None
+        self.shared = np.zeros((1, count, *element_shape), dtype) if base is None else base[None]
+        self.own = np.zeros((batch, high - low, *element_shape), dtype) if own is None else own
+        self.differs = np.zeros((1, count), bool)
+
+    def read(self, start: int, stride: int, blocks: int, length: int) -> NDArray:
+        """(batch or 1, blocks, length, …): do not write to it, and use it before the next write."""
+        self._require_inside(start, stride, blocks, length)
+        differs = _region(self.differs, start, stride, blocks, length)
+        if not differs.any():
+            return _region(self.shared, start, stride, blocks, length)
+        if differs.all():
+            return _region(self.own, start - self.low, stride, blocks, length)
+        index = _index(start, stride, blocks, length)
+        words = self.own[:, np.clip(index - self.low, 0, self.high - self.low - 1)]
+        words[:, ~differs[0]] = self.shared[0, index[~differs[0]]]
+        return words
+
+    def gather(self, index: NDArray[np.int64]) -> NDArray:
+        """The words `index` (batch or 1, …) → (batch or 1, …, element)."""
+        differs = self.differs[0, index]
+        if not differs.any():
+            return self.shared[0, index]
+        batch = np.arange(self.own.shape[0]).reshape(-1, *[1] * (index.ndim - 1))
+        words = self.own[batch, np.clip(index - self.low, 0, self.high - self.low - 1)]
+        words[:] = np.where(_spread(differs, words), words, self.shared[0, index])
+        return words
+
+    def write(self, start: int, stride: int, data: NDArray) -> None:
+        """Whole words: data (batch or 1, blocks, length, …). Where blocks overlap, the later one stays."""
+        _, blocks, length = data.shape[:3]
+        if blocks > 1 and stride < length:
+            for block in range(blocks):
+                self.write(start + block * stride, 0, data[:, block : block + 1])
+            return
+        self._require_inside(start, stride, blocks, length)
+        own = data.shape[0] > 1 or not self.writable
+        _region(self.differs, start, stride, blocks, length)[...] = own
+        into, at = (self.own, start - self.low) if own else (self.shared, start)
+        _region(into, at, stride, blocks, length)[...] = data
+
+    def part(self, start: int, length: int, batch: int) -> NDArray:
+        """The `length` words from `start`, to write parts of them: (batch or 1, length, …) as data of `batch` need."""
+        self._require_inside(start, 0, 1, length)
+        differs = self.differs[0, start : start + length]
+        if batch == 1 and self.writable and not differs.any():
+            return self.shared[:, start : start + length]
+        own = self.own[:, start - self.low : start - self.low + length]
+        own[:, ~differs] = self.shared[:, start : start + length][:, ~differs]
+        differs[...] = True
+        return own
+
+    def _require_inside(self, start: int, stride: int, blocks: int, length: int) -> None:
+        """Views are made without bounds checks; instruction.check should have refused what fails here."""
+        last = start + (blocks - 1) * stride + length - 1
+        if start < 0 or last >= self.count:
+            raise HeddleError(f"words {start} to {last} are used, but the memory has {self.count}")
+
+
+def _region(array: NDArray, start: int, stride: int, blocks: int, length: int) -> NDArray:
+    """A view of (batch, blocks, length, …) words of (batch, words, …), without a copy."""
+    batch_step, word_step = array.strides[:2]
+    return as_strided(
+        array[:, start:],
+        (array.shape[0], blocks, length, *array.shape[2:]),
+        (batch_step, stride * word_step, word_step, *array.strides[2:]),
+    )
+
+
+def _spread(flags: NDArray[np.bool_], words: NDArray) -> NDArray[np.bool_]:
+    """A flag for each word, in as many dimensions as the words with their elements."""
+    return flags.reshape(*flags.shape, *[1] * (words.ndim - flags.ndim))
+
+
+def _index(start: int, stride: int, blocks: int, length: int) -> NDArray[np.int64]:
+    return start + np.arange(blocks)[:, None] * stride + np.arange(length)
+
+
+class State:
+    """All memories for `batch` inputs. `dram` counts in words of one AXI beat; see `Words` for `window` and `own`."""
+
+    def __init__(self, config: HardwareConfig, batch: int, dram: Words) -> None:
+        self.config = config
+        self.dram = dram
+        self.memories = {memory: _zeros(memory, config, batch) for memory in Memory}
+
+    def __getitem__(self, memory: Memory) -> Words:
+        return self.memories[memory]
+
+    def panel(self, memory: Memory, address: int, stride: int, rows: int, columns: int) -> NDArray:
+        """Rows of a tensor in ACC or VALUE: (batch or 1, rows, columns)."""
+        words = self[memory].read(address, stride, rows, -(-columns // self.config.columns))
+        return words.reshape(words.shape[0], rows, -1)[..., :columns]
+
+    def pairs(self, address: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(scale, offset) of each column, from PARAM: (batch or 1, columns) each."""
+        words = self[Memory.PARAM].read(address, 0, 1, -(-columns // self.config.columns))
+        pairs = words.reshape(words.shape[0], -1, 2)[:, :columns]
+        return pairs[..., 0], pairs[..., 1]
+
+    def row_numbers(self, address: int, rows: int) -> NDArray[np.float32]:
+        """(batch or 1, rows), from ROW."""
+        return self[Memory.ROW].read(address, 0, 1, rows)[:, 0, :, 0]
+
+    def write_row_numbers(self, address: int, numbers: NDArray[np.float32]) -> None:
+        """The inverse of `row_numbers`."""
+        self[Memory.ROW].write(address, 0, numbers[:, None, :, None])
+
+    def write_values(self, address: int, stride: int, values: NDArray[np.float32]) -> None:
+        """Round (batch or 1, rows, columns) to the format of VALUE and write whole words, +0 beyond the columns."""
+        if self.config.value_format == "bf16":
+            values = to_bf16(values)
+        self[Memory.VALUE].write(address, stride, in_words(values, self.config.columns))
+
+
+def in_words(panel: NDArray, per_word: int) -> NDArray:
+    """(batch, rows, columns) → (batch, rows, words, per_word), filled with zeros."""
+    batch, rows, columns = panel.shape
+    padding = -columns % per_word
+    if padding:
+        panel = np.concatenate([panel, np.zeros((batch, rows, padding), panel.dtype)], -1)
+    return panel.reshape(batch, rows, -1, per_word)
+
+
+def _zeros(memory: Memory, config: HardwareConfig, batch: int) -> Words:
+    """A memory at the start of a run."""
+    elements = config.word_elements(memory)
+    shape = (elements, 2) if memory is Memory.PARAM else (elements,)
+    dtype = {Memory.ACT: np.int8, Memory.WEIGHT: np.int8, Memory.INDEX: np.int32, Memory.ACC: np.int32}
+    return Words(config.words(memory), shape, dtype.get(memory, np.float32), batch)

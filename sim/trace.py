@@ -1,0 +1,91 @@
+"""What was recorded of a run: when each instruction arrived, was dispatched, started and retired; and its export."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ..arch.config import HardwareConfig, Unit
+from ..arch.errors import HeddleError
+from ..arch.isa import Instruction, listing
+
+UNITS = tuple(unit for unit in Unit if unit is not Unit.KV)
+
+
+class Record(NamedTuple):
+    """One instruction's passage: what the retire port of the RTL reports."""
+
+    index: int  # place in the program
+    unit: Unit
+    start: int  # cycle
+    retire: int  # cycle
+
+
+@dataclass
+class Timing:
+    """Cycles of a run, by place in the program. Lists end where the program halted; −1 means not yet."""
+
+    arrived: list[int] = field(default_factory=list)
+    dispatched: list[int] = field(default_factory=list)
+    start: list[int] = field(default_factory=list)
+    retire: list[int] = field(default_factory=list)
+    last_token: list[Unit | None] = field(default_factory=list)  # whose token was the last thing a start waited for
+    beat_cycles: list[int] = field(default_factory=list)  # cycles with beats under way, for LOAD and STORE
+    cycles: int = 0  # h: the run took so many
+    fetched_groups: int = 0
+
+
+def busy_cycles(records: Sequence[Record]) -> dict[Unit, int]:
+    """Cycles in which each unit executed something, from start to retire, both counted."""
+    busy, covered = dict.fromkeys(UNITS, 0), dict.fromkeys(UNITS, -1)
+    for record in records:  # in program order, so in order of start and of retire for each unit
+        first = max(record.start, covered[record.unit] + 1)
+        busy[record.unit] += record.retire - first + 1
+        covered[record.unit] = record.retire
+    return busy
+
+
+def utilisation(useful_macs: int, cycles: int, config: HardwareConfig) -> float:
+    """Useful multiply-accumulates per PE and cycle, from 0 to 1."""
+    return useful_macs / (config.rows * config.columns * cycles) if cycles else 0.0
+
+
+def chrome_trace(
+    records: Sequence[Record], instructions: Sequence[Instruction], labels: Sequence[str], config: HardwareConfig
+) -> dict:
+    """The run in the JSON trace format of chrome://tracing, which ui.perfetto.dev reads. One cycle is shown as 1 µs.
+
+    A unit is a thread; a LOAD that overlaps with another is shown in a further thread of LOAD.
+    """
+    events, tracks = [], {}
+    free: dict[tuple[Unit, int], int] = {}  # for each track, the cycle from which it is free
+    for record in sorted(records, key=lambda each: each.start):
+        lane = next(lane for lane in range(len(records)) if free.get((record.unit, lane), 0) <= record.start)
+        free[record.unit, lane] = record.retire + 1
+        thread = int(record.unit) * 100 + lane
+        tracks[thread] = record.unit.name + (f" (overlapping {lane})" if lane else "")
+        instruction = instructions[record.index]
+        label = labels[record.index] if labels else ""
+        events.append({
+            "name": label or instruction.name, "cat": instruction.name, "ph": "X", "pid": 0, "tid": thread,
+            "ts": record.start, "dur": record.retire - record.start + 1,
+            "args": {"index": record.index, "instruction": listing(instruction)},
+        })  # fmt: skip
+    names = [
+        {"name": "thread_name", "ph": "M", "pid": 0, "tid": thread, "args": {"name": name}}
+        for thread, name in sorted(tracks.items())
+    ]
+    process = {"name": "process_name", "ph": "M", "pid": 0, "args": {"name": f"heddle {config.name}"}}
+    return {"traceEvents": [process, *names, *events], "otherData": {"unit of time": "1 us is one cycle"}}
+
+
+def write_chrome_trace(path: str | os.PathLike[str], trace: dict) -> None:
+    """Write what `chrome_trace` returned. Raises HeddleError if the file cannot be written."""
+    try:
+        Path(path).write_text(json.dumps(trace))
+    except OSError as error:
+        raise HeddleError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,117 @@
+"""LOAD: DRAM → on-chip memory, strided or gathered. Here: what it changes, its bursts, and when it asks for them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arch.config import HardwareConfig, Memory
+from ...arch.errors import HeddleError
+from ...arch.isa import Load
+from ..dram import Burst, segment_bursts
+from ..state import State
+
+GATHER_SETUP_CYCLES = 2  # read the index, multiply by the stride
+
+
+def execute(instruction: Load, state: State, config: HardwareConfig) -> None:
+    """Copy the segments. Bits are preserved, whatever number they stand for."""
+    i = instruction
+    beats_per_word = config.dram_word_bytes(i.memory) // config.axi_bytes
+    start, stride = i.dram_address // config.axi_bytes, i.dram_stride // config.axi_bytes
+    length = i.words * beats_per_word
+    if i.gather:
+        indices = _indices(i, state).astype(np.int64)
+        first = start + indices * stride
+        if first.min() < 0 or first.max() + length > state.dram.count:
+            raise HeddleError(f"load: gathered indices {indices.min()} to {indices.max()} reach beyond the "
+                              f"{state.dram.count * config.axi_bytes} bytes of DRAM: make them smaller")  # fmt: skip
+        beats = state.dram.gather(first[..., None] + np.arange(length))
+    else:
+        beats = state.dram.read(start, stride, i.segments, length)
+    state[i.memory].write(i.address, i.stride, _words_of_beats(beats, i, config))
+
+
+def _indices(i: Load, state: State) -> NDArray[np.int32]:
+    """The row numbers of a gather, (batch or 1, segments)."""
+    index = state[Memory.INDEX]
+    per_word = index.shared.shape[-1]
+    skip = i.index_address % per_word
+    words = index.read(i.index_address // per_word, 0, 1, -(-(skip + i.segments) // per_word))
+    return words.reshape(words.shape[0], -1)[:, skip : skip + i.segments]
+
+
+def _words_of_beats(beats: NDArray[np.uint8], i: Load, config: HardwareConfig) -> NDArray:
+    """(batch, segments, beats, bytes) → (batch, segments, words, elements…) as the memory keeps them."""
+    raw = beats.reshape(*beats.shape[:2], i.words, config.dram_word_bytes(i.memory))
+    raw = np.ascontiguousarray(raw[..., : config.word_bits(i.memory) // 8])
+    match i.memory:
+        case Memory.PARAM:
+            return raw.view(np.float32).reshape(*raw.shape[:-1], config.columns, 2)
+        case Memory.VALUE if config.value_format == "bf16":
+            return (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+        case Memory.VALUE:
+            return raw.view(np.float32)
+        case Memory.INDEX:
+            return raw.view(np.int32)
+    return raw.view(np.int8)
+
+
+def bursts(instruction: Load, config: HardwareConfig) -> list[Burst]:
+    """All bursts in order. Those of a gather are cut alike for any index, for the table is aligned to bursts."""
+    i = instruction
+    length = i.words * config.dram_word_bytes(i.memory)
+    stride, setup = (0, GATHER_SETUP_CYCLES) if i.gather else (i.dram_stride, 0)
+    return [
+        burst
+        for segment in range(i.segments)
+        for burst in segment_bursts(config, i.dram_address + segment * stride, length, setup)
+    ]
+
+
+class LoadRequests:
+    """The DRAM client of LOAD: one instruction asks at a time, while beats of earlier ones may still be coming."""
+
+    writes = False
+
+    def __init__(self, config: HardwareConfig) -> None:
+        self.bursts: list[Burst] = []
+        self.next = 0
+        self.up: int | None = None
+        self.flight: deque[int] = deque(maxlen=config.load_outstanding)  # last beats of the latest bursts
+        self.last_grant = -1
+        self.beats_cycles = 0  # cycles in which beats of this instruction move
+
+    def begin(self, start: int, bursts: list[Burst]) -> None:
+        """An instruction starts."""
+        self.bursts, self.next, self.beats_cycles = bursts, 0, 0
+        self._ask(start + 1)
+
+    @property
+    def burst(self) -> Burst:
+        """The burst requested next."""
+        return self.bursts[self.next]
+
+    def granted(self, grant: int, first: int, last: int) -> None:
+        """After the last burst `up` is None: then `retire` is known, and the next LOAD may start."""
+        self.beats_cycles += last - first + 1
+        self.flight.append(last)
+        self.last_grant = grant
+        self.next += 1
+        if self.next == len(self.bursts):
+            self.up = None
+        else:
+            self._ask(grant + 1)
+
+    def _ask(self, cycle: int) -> None:
+        """Request the next burst from `cycle` on, once there is room for it in flight."""
+        self.up = cycle + self.burst.setup_cycles
+        if len(self.flight) == self.flight.maxlen:
+            self.up = max(self.up, self.flight[0] + 1)
+
+    @property
+    def retire(self) -> int:
+        """Cycle in which the instruction retires whose last burst was granted."""
+        return self.flight[-1] + 1

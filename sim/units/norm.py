@@ -1,0 +1,29 @@
+"""NORM: LayerNorm and RMSNorm of rows, VALUE → VALUE."""
+
+from __future__ import annotations
+
+from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig, Memory
+from ...arch.isa import Norm, NormKind
+from ...arch.numerics import norm
+from ..state import State
+from .panel import read_groups, word_groups
+
+
+def execute(instruction: Norm, state: State, config: HardwareConfig) -> None:
+    """Normalised rows to VALUE."""
+    i = instruction
+    gamma, beta = state.pairs(i.param_address, i.columns)
+    x = state.panel(Memory.VALUE, i.source_address, i.source_stride, i.rows, i.columns)
+    y = norm(x, gamma[:, None], beta[:, None], i.reciprocal, i.epsilon, config.vector_lanes, i.kind is NormKind.LAYER)
+    state.write_values(i.address, i.stride, y)
+
+
+def cycles(instruction: Norm, config: HardwareConfig) -> int:
+    """D: from start to retire; two or three passes over the panel."""
+    i, groups = instruction, read_groups(instruction, config)
+    sums = (i.rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + MEMORY_CYCLES
+    mean = sums + config.row_sum_cycles + MULTIPLY_CYCLES + 1
+    deviation = sums + ADD_CYCLES + MULTIPLY_CYCLES + config.row_sum_cycles
+    deviation += MULTIPLY_CYCLES + ADD_CYCLES + TABLE_CYCLES + 3 * MULTIPLY_CYCLES + ADD_CYCLES + 1
+    output = i.rows * word_groups(i, config) + MEMORY_CYCLES + ADD_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + 1
+    return (mean if i.kind is NormKind.LAYER else 0) + deviation + output

@@ -1,0 +1,82 @@
+"""STORE: on-chip memory → DRAM, strided. Here: what it changes, its bursts, and when it asks for them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arch.config import HardwareConfig, Memory
+from ...arch.isa import Store
+from ..dram import Burst, segment_bursts
+from ..state import State
+
+
+def execute(instruction: Store, state: State, config: HardwareConfig) -> None:
+    """Copy the segments. Bits are preserved; the padding of a word is zero."""
+    i = instruction
+    words = state[i.memory].read(i.address, i.stride, i.segments, i.words)
+    raw = _bytes_of_words(words, i.memory, config)
+    padded = np.zeros((*raw.shape[:3], config.dram_word_bytes(i.memory)), np.uint8)
+    padded[..., : raw.shape[-1]] = raw
+    beats = padded.reshape(*raw.shape[:2], -1, config.axi_bytes)
+    state.dram.write(i.dram_address // config.axi_bytes, i.dram_stride // config.axi_bytes, beats)
+
+
+def _bytes_of_words(words: NDArray, memory: Memory, config: HardwareConfig) -> NDArray[np.uint8]:
+    """(batch, segments, words, elements…) → (batch, segments, words, bytes)."""
+    words = np.ascontiguousarray(words)
+    if memory is Memory.VALUE and config.value_format == "bf16":
+        words = (words.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    elif memory is Memory.PARAM:
+        words = words.reshape(*words.shape[:3], -1)
+    return words.view(np.uint8)
+
+
+def bursts(instruction: Store, config: HardwareConfig) -> list[Burst]:
+    """All bursts in order."""
+    i = instruction
+    length = i.words * config.dram_word_bytes(i.memory)
+    return [
+        burst
+        for segment in range(i.segments)
+        for burst in segment_bursts(config, i.dram_address + segment * i.dram_stride, length)
+    ]
+
+
+class StoreRequests:
+    """The DRAM client of STORE: reads bursts from memory into two buffers in turn, and sends each when it is whole."""
+
+    writes = True
+
+    def __init__(self) -> None:
+        self.bursts: list[Burst] = []
+        self.next = 0
+        self.up: int | None = None
+        self.read = 0  # q: cycle of the first read from memory for the next burst
+        self.last_beat = -1  # of the latest burst
+        self.beats_cycles = 0  # cycles in which beats of this instruction move
+
+    def begin(self, start: int, bursts: list[Burst]) -> None:
+        """An instruction starts, and both buffers are free."""
+        self.bursts, self.next, self.beats_cycles = bursts, 0, 0
+        self.read = start + 1
+        self.up = self.read + self.burst.beats + 1
+
+    @property
+    def burst(self) -> Burst:
+        """The burst requested next."""
+        return self.bursts[self.next]
+
+    def granted(self, grant: int, first: int, last: int) -> None:
+        """After the last burst `up` is None: then `retire` is known."""
+        # The next burst goes into the buffer of the one before this, whose beats must have left.
+        self.read = max(self.read + self.burst.beats, self.last_beat + 1)
+        self.beats_cycles += last - first + 1
+        self.last_beat = last
+        self.next += 1
+        self.up = max(self.read + self.burst.beats + 1, grant + 1) if self.next < len(self.bursts) else None
+
+    @property
+    def retire(self) -> int:
+        """Cycle in which the instruction retires whose last burst was granted: the response, and one."""
+        return self.last_beat + 2
