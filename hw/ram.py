@@ -93,5 +93,10 @@ module heddle_ram #(
   always @(posedge clk)
     for (part = 0; part < MASK_BITS; part = part + 1)
       if (write_mask[part]) words[write_address][part*PART +: PART] <= write_data[part*PART +: PART];
+`ifdef HEDDLE_CLEAR
+  // A bench that runs several programs names the signal here that clears the memories between them.
+  always @(posedge `HEDDLE_CLEAR)
+    for (word = 0; word < DEPTH; word = word + 1) words[word] = {WIDTH{1'b0}};
+`endif
 endmodule
 """

@@ -1,0 +1,71 @@
+"""The RTL bench: accelerator, ideal DRAM and trace recorders in one design, so that a test only loads, starts and waits.
+
+      test body ── control (AXI4-Lite) ─► Accelerator ══ AXI4 ══ Dram
+                ◄── interrupt ──────────┘     │ retire ports
+                                              └─► trace_<unit>: one record for each retired instruction
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..arch.config import HardwareConfig, Unit
+from ..hw.accelerator import Accelerator
+from ..hw.axi import axi_lite_signature
+from .dram import BEAT_BITS, LATENCY_BITS, Dram
+from .storage import Storage
+
+TRACED = [unit for unit in Unit if unit is not Unit.KV]
+RECORD_BYTES = 16  # index in 4 bytes, start and retire in 6 each, little-endian
+
+
+class Bench(wiring.Component):
+    """Everything around one accelerator.
+
+    `latency` and `cycles_per_beat` set the DRAM's timing; `records_<unit>` counts the records in `trace_<unit>`, which
+    holds the last `trace_depth`; `violation` tells that the AXI port broke a rule.
+    """
+
+    def __init__(self, config: HardwareConfig, dram_bytes: int, trace_depth: int):
+        self._config = config
+        self._trace_depth = trace_depth
+        self.dram = Dram(config, dram_bytes)
+        self.traces = {unit: Storage(RECORD_BYTES, RECORD_BYTES * trace_depth) for unit in TRACED}
+        super().__init__({
+            "control": In(axi_lite_signature()),
+            "interrupt": Out(1),
+            "latency": In(LATENCY_BITS),
+            "cycles_per_beat": In(BEAT_BITS),
+            "violation": Out(1),
+            **{f"records_{unit.name.lower()}": Out(32) for unit in TRACED},
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.dram = dram = self.dram
+        m.submodules.accelerator = accelerator = Accelerator(self._config)
+        connect(m, accelerator.axi, dram.axi)
+        connect(m, flipped(self.control), accelerator.control)
+        m.d.comb += [
+            self.interrupt.eq(accelerator.interrupt),
+            dram.latency.eq(self.latency),
+            dram.cycles_per_beat.eq(self.cycles_per_beat),
+            self.violation.eq(dram.violation),
+        ]
+        for unit, trace in self.traces.items():
+            name = unit.name.lower()
+            m.submodules[f"trace_{name}"] = trace
+            count = getattr(self, f"records_{name}")
+            valid, index, start = (getattr(accelerator, f"retire_{name}_{part}") for part in ("valid", "index", "start"))
+            record = Signal(8 * RECORD_BYTES, name=f"record_{name}")
+            m.d.comb += [
+                record[:32].eq(index),
+                record[32:80].eq(start),
+                record[80:].eq(accelerator.cycle),
+                trace.write_address.eq(count),
+                trace.write_data.eq(record),
+                trace.write_mask.eq(Mux(valid, (1 << RECORD_BYTES) - 1, 0)),
+            ]
+            with m.If(valid):
+                m.d.sync += count.eq(count + 1)
+        return m

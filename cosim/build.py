@@ -1,0 +1,88 @@
+"""Builds of the RTL bench on disk: Verilog by configuration and sources, simulators by Verilog and tool.
+
+Entries appear whole (built aside, then renamed) and a lock file keeps two processes from building the same one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import amaranth
+import platformdirs
+
+from .. import arch, hw
+from ..arch.config import HardwareConfig
+
+UNUSED_DAYS = 14  # entries not used for so long are removed
+
+
+def cache_folder() -> Path:
+    """Where builds are kept: $HEDDLE_CACHE, or the user's cache directory."""
+    return Path(os.environ.get("HEDDLE_CACHE") or platformdirs.user_cache_dir("heddle")) / "rtl"
+
+
+def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
+    """The folder of the entry `name` for what `key` describes; `build(folder)` fills it if there is none."""
+    root = cache_folder()
+    root.mkdir(parents=True, exist_ok=True)
+    entry = root / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    with open(root / f"{entry.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if entry.is_dir():
+            os.utime(entry)
+            return entry
+        _remove_unused(root)
+        aside = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
+        try:
+            build(aside)
+            aside.rename(entry)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return entry
+
+
+def bench_verilog(config: HardwareConfig, dram_bytes: int, trace_depth: int) -> Path:
+    """The folder with bench.v and top.v."""
+
+    def build(folder: Path) -> None:
+        from amaranth.lib.wiring import In
+
+        from ..hw.verilog import to_verilog
+        from .bench import Bench
+        from .engines.hdl import top_module
+
+        bench = Bench(config, dram_bytes, trace_depth)
+        ports: dict[bool, dict[str, int]] = {True: {}, False: {}}
+        for path, member, port in bench.signature.flatten(bench):
+            ports[member.flow == In]["__".join(map(str, path))] = len(port)
+        (folder / "bench.v").write_text(to_verilog(bench, name="bench"))
+        (folder / "top.v").write_text(top_module(ports[True], ports[False]))
+
+    key = f"{config.fingerprint} {dram_bytes} {trace_depth} {source_hash()} amaranth {amaranth.__version__}"
+    return cached(f"verilog-{config.name}", key, build)
+
+
+def source_hash() -> str:
+    """Identifies the sources that the bench's Verilog depends on."""
+    here = Path(__file__).parent
+    folders = [Path(package.__path__[0]) for package in (arch, hw)]
+    paths = [*sorted(path for folder in folders for path in folder.rglob("*.py")),
+             here / "bench.py", here / "dram.py", here / "storage.py", here / "engines" / "hdl.py"]  # fmt: skip
+    content = hashlib.sha256()
+    for path in paths:
+        content.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return content.hexdigest()
+
+
+def _remove_unused(root: Path) -> None:
+    oldest = time.time() - UNUSED_DAYS * 86400
+    for path in root.iterdir():
+        if path.is_dir() and path.stat().st_mtime < oldest:
+            shutil.rmtree(path, ignore_errors=True)

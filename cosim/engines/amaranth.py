@@ -1,0 +1,79 @@
+"""The bench on Amaranth's own simulator: slow (some hundred cycles a second), but in this process and needing no tools."""
+
+from amaranth.sim import Simulator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arch.config import HardwareConfig, Unit
+from ..bench import Bench
+from .body import run_job
+from .job import Job, Outcome, records_of_words
+
+
+class _Handle:
+    """body.Handle over a simulation context."""
+
+    def __init__(self, ctx, bench: Bench, axi_bytes: int):
+        self._ctx = ctx
+        self._bench = bench
+        self._axi_bytes = axi_bytes
+
+    def set(self, port: str, value: int) -> None:
+        self._ctx.set(self._port(port), value)
+
+    def get(self, port: str) -> int:
+        return self._ctx.get(self._port(port))
+
+    async def settle(self) -> None:
+        pass  # `ctx.set` has settled everything
+
+    async def step(self) -> None:
+        await self._ctx.tick()
+
+    async def until(self, port: str, cycles: int) -> bool:
+        for _ in range(cycles):
+            if self.get(port):
+                return True
+            await self._ctx.tick()
+        return bool(self.get(port))
+
+    async def restart(self, image: NDArray[np.uint8]) -> None:
+        # The simulator has just been reset, and with it every register and memory.
+        words = image.reshape(-1, self._axi_bytes)
+        for index in np.flatnonzero(words.any(axis=1)):
+            value = int.from_bytes(words[index].tobytes(), "little")
+            self._ctx.set(self._bench.dram.storage.words[int(index)], value)
+        await self._ctx.tick()
+
+    async def read_dram(self) -> NDArray[np.uint8]:
+        words = self._bench.dram.storage.words
+        content = [self._ctx.get(words[i]).to_bytes(self._axi_bytes, "little") for i in range(words.depth)]
+        return np.frombuffer(b"".join(content), np.uint8)
+
+    async def read_trace(self, unit: str, count: int) -> NDArray:
+        words = self._bench.traces[Unit[unit.upper()]].words
+        return records_of_words([self._ctx.get(words[i]) for i in range(count)])
+
+    def _port(self, name: str):
+        port = self._bench
+        for part in name.split("__"):
+            port = getattr(port, part)
+        return port
+
+
+def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
+    """Run every job from reset. All images must have the same size."""
+    bench = Bench(config, len(jobs[0].image), trace_depth)
+    outcomes: list[Outcome] = []
+
+    async def testbench(ctx):
+        outcomes.append(await run_job(_Handle(ctx, bench, config.axi_bytes), jobs[len(outcomes)]))
+
+    simulator = Simulator(bench)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    for _ in jobs:
+        simulator.reset()
+        simulator.run()
+    return outcomes

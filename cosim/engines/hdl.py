@@ -1,0 +1,120 @@
+"""The bench for Verilog simulators: its top module, its memory files, and running jobs through cocotb.
+
+The top module makes the clock and moves whole memories by $readmemh and $writememh (1 MiB in a tenth of a second; word
+by word over VPI it would take seconds), so that the simulator runs at its own speed and Python only starts and waits.
+"""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arch.config import HardwareConfig
+from ...arch.errors import HeddleError
+from .body import UNITS
+from .job import Job, Outcome
+
+TOP = "heddle_bench_top"
+PERIOD_NS = 4  # the clock falls in the middle; the test body settles a quarter later
+JOBS_PER_PROCESS = 100  # so that a thousand programs do not stand in memory at once
+
+
+def top_module(inputs: dict[str, int], outputs: dict[str, int]) -> str:
+    """Verilog of the top module around the module `bench`, whose ports are given as name → width.
+
+    `restart` fills DRAM from image.hex and clears the on-chip memories, `dump` writes image_after.hex, `dump_traces`
+    writes trace_<unit>.hex. Only what the test body touches is public: anything more would slow Verilator down.
+    """
+    public = "/* verilator public_flat_rw */"
+    lines = ["`timescale 1ns/1ns", f"module {TOP};", f"  reg clk {public} = 0;", f"  reg rst {public} = 1;"]
+    lines += [f"  reg {name} {public} = 0;" for name in ("restart", "dump", "dump_traces")]
+    lines += [f"  reg [{width - 1}:0] {name} {public} = 0;" for name, width in inputs.items()]
+    lines += [f"  wire [{width - 1}:0] {name} {public};" for name, width in outputs.items()]
+    connections = ", ".join(f".{name}({name})" for name in ("clk", "rst", *inputs, *outputs))
+    lines += [
+        f"  bench bench({connections});",
+        f"  always #{PERIOD_NS // 2} clk = ~clk;",
+        '  always @(posedge restart) $readmemh("image.hex", bench.dram.storage.words);',
+        '  always @(posedge dump) $writememh("image_after.hex", bench.dram.storage.words);',
+        "  always @(posedge dump_traces) begin",
+    ]
+    lines += [
+        f'    if (records_{unit} != 0) $writememh("trace_{unit}.hex", bench.trace_{unit}.words, 0, records_{unit} - 1);'
+        for unit in UNITS
+    ]
+    return "\n".join([*lines, "  end", "endmodule", ""])
+
+
+def write_words(path: Path, image: NDArray[np.uint8], word_bytes: int) -> None:
+    """A file for $readmemh: one little-endian word a line."""
+    words = np.ascontiguousarray(image.reshape(-1, word_bytes)[:, ::-1])
+    path.write_text(words.tobytes().hex("\n", word_bytes))
+
+
+def read_words(path: Path, word_bytes: int) -> NDArray[np.uint8]:
+    """The bytes of a file that $writememh wrote: the inverse of `write_words`."""
+    lines = path.read_text().split("\n")
+    content = bytes.fromhex("".join(line for line in lines if line and line[0] not in "/@"))
+    return np.frombuffer(content, np.uint8).reshape(-1, word_bytes)[:, ::-1].reshape(-1)
+
+
+def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: list[Job]) -> list[Outcome]:
+    """Run the jobs, in processes of `JOBS_PER_PROCESS`, with the built bench in `build`."""
+    outcomes: list[Outcome] = []
+    for start in range(0, len(jobs), JOBS_PER_PROCESS):
+        with tempfile.TemporaryDirectory(prefix="heddle-cosim-") as folder:
+            outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], Path(folder))
+    return outcomes
+
+
+def _run_process(
+    simulator: str, build: Path, config: HardwareConfig, jobs: list[Job], folder: Path
+) -> list[Outcome]:
+    from cocotb_tools.runner import get_runner  # slow to import, and only needed here
+
+    (folder / "jobs.pickle").write_bytes(pickle.dumps((config.axi_bytes, jobs)))
+    log = folder / "simulator.log"
+    try:
+        get_runner(simulator).test(
+            test_module=f"{__package__}.cocotb_entry", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
+            build_dir=build, test_dir=folder, results_xml=str(folder / "results.xml"), log_file=str(log),
+            extra_env={"HEDDLE_JOBS": str(folder / "jobs.pickle"), "COCOTB_ANSI_OUTPUT": "0"},
+        )  # fmt: skip
+    except (RuntimeError, SystemExit):
+        pass  # the log says more than the exit code does
+    try:
+        return pickle.loads((folder / "outcomes.pickle").read_bytes())
+    except OSError:
+        tail = log.read_text(errors="replace").strip().splitlines()[-30:] if log.exists() else ["no log"]
+        raise RuntimeError("\n".join([f"the {simulator} process left no outcome:", *tail])) from None
+
+
+def require(found: str | None, message: str) -> str:
+    """`found`, or the HeddleError `message` if there is none."""
+    if not found:
+        raise HeddleError(message)
+    return found
+
+
+def sources(folder: Path) -> list[str]:
+    """The Verilog files in a folder of build.bench_verilog."""
+    return [str(folder / name) for name in ("bench.v", "top.v")]
+
+
+def build_key(folder: Path, tool: str) -> str:
+    """Identifies a simulator built by `tool` from the Verilog in `folder`."""
+    return "\n".join([tool, *(Path(path).read_text() for path in sources(folder))])
+
+
+def execute(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+    """Run a build command in `folder`. Raises RuntimeError with the end of its output if it fails."""
+    result = subprocess.run(command, cwd=folder, env=environment, text=True, errors="replace",
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    if result.returncode:
+        tail = result.stdout.strip().splitlines()[-30:]
+        raise RuntimeError("\n".join([f"{Path(command[0]).name} failed in {folder}:", *tail]))
