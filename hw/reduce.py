@@ -65,10 +65,11 @@ class RowMaximum(Reduction):
 class RowSum(Reduction):
     """o = the sum of a row as `numerics.row_sum`, `config.row_sum_cycles` after its last group.
 
-    Group k goes to slot k mod ADD_CYCLES (which is 4): its lanes are added to what the running adders give out in that very cycle,
-    which is the sum of that slot so far. So the groups of a row come in consecutive cycles. When all are added, the
-    4·V partial sums go through V more adders, level by level. The first group of a row, and also its last, must come
-    no sooner than `config.row_sum_tree_cycles` after that of the row before. Columns that do not count are +0.
+    Group k goes to slot k mod ADD_CYCLES (which is 4): its lanes are added to what the running adders give out in
+    that very cycle, which is the sum of that slot so far. So the groups of a row come in consecutive cycles. When all
+    are added, the 4·V partial sums go through V more adders, level by level. The first group of a row, and also its
+    last, must come no sooner than `config.row_sum_tree_cycles` after that of the row before. Columns that do not
+    count are +0. `o` is valid in the cycle of `o_valid` only.
 
     ```
     data ──► Add ──┬──► slots 0 … 3 ──► Add ──┬──► o
