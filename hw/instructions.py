@@ -10,7 +10,8 @@ from amaranth.hdl import Const, Value
 from ..arch.config import INSTRUCTION_BITS, INSTRUCTION_BYTES, Unit
 from ..arch.isa import INSTRUCTIONS, OPCODE_BITS, Instruction, encode, encoding
 
-UNIT_COUNT = 8  # bits in the `wait` and `signal` masks: counters and queues are numbered by `arch.config.Unit`
+UNIT_MASK_BITS = 8  # of the `wait` and `signal` masks; bit u is unit u of `arch.config.Unit`
+UNITS = [unit for unit in Unit if any(each.unit is unit for each in INSTRUCTIONS)]  # those that this machine has
 
 
 def fields_of(instruction: type[Instruction], bits: Value) -> SimpleNamespace:

@@ -1,0 +1,214 @@
+"""The accelerator: FETCH, dispatch, units and memories between a DRAM port (AXI4) and a control port (AXI4-Lite).
+
+`MEMORY_PORTS` is the block diagram: which units write and read each memory.
+"""
+
+from collections.abc import Mapping
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import HardwareConfig, Memory, Unit
+from .axi import FETCH_ID, LOAD_ID, OKAY, BurstArbiter, address_members, axi4_signature, axi_lite_signature
+from .counters import Counters
+from .csr import Csr
+from .dispatch import Dispatch, unit_name
+from .errors import ErrorRegister
+from .fetch import Fetch
+from .instructions import UNITS
+from .lane import CYCLE_BITS, INDEX_BITS
+from .memories import BankedMemory
+from .units.load import Load
+from .units.matrix import Matrix
+from .units.norm import Norm
+from .units.softmax import Softmax
+from .units.store import Store
+from .units.vector import Vector
+
+UNIT_COMPONENTS: Mapping[Unit, type] = {
+    Unit.LOAD: Load,
+    Unit.STORE: Store,
+    Unit.MATRIX: Matrix,
+    Unit.VECTOR: Vector,
+    Unit.SOFTMAX: Softmax,
+    Unit.NORM: Norm,
+}
+
+# Memory → (units that write it, units that read it).
+MEMORY_PORTS: Mapping[Memory, tuple[tuple[Unit, ...], tuple[Unit, ...]]] = {
+    Memory.ACT: ((Unit.LOAD, Unit.VECTOR, Unit.SOFTMAX), (Unit.MATRIX, Unit.STORE)),
+    Memory.WEIGHT: ((Unit.LOAD, Unit.VECTOR), (Unit.MATRIX, Unit.STORE)),
+    Memory.PARAM: ((Unit.LOAD, Unit.VECTOR), (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM, Unit.STORE)),
+    Memory.VALUE: ((Unit.LOAD, Unit.VECTOR, Unit.NORM), (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM, Unit.STORE)),
+    Memory.ACC: ((Unit.MATRIX,), (Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX)),
+    Memory.ROW: ((Unit.VECTOR, Unit.SOFTMAX), (Unit.VECTOR, Unit.SOFTMAX)),
+    Memory.INDEX: ((Unit.LOAD,), (Unit.LOAD,)),
+}
+
+
+class Accelerator(wiring.Component):
+    """One machine of `config`. `units` may replace the component of a unit (each is called with `config`).
+
+    axi        AXI4 master: the DRAM port
+    control    AXI4-Lite slave: the registers of hw/csr.py
+    interrupt  enabled, and done or error
+    cycle      0 in the cycle of the start pulse, then counting until the run ends
+    done       the last run has ended; `error`: it stopped with an error
+    retire_<unit>_valid, _index, _start: one record in the cycle of each retirement
+
+    A start that comes while the machine still drains (beats of instructions fetched in vain after halt, units that run
+    on after an error) takes effect when it has; one during a run is ignored. It clears done, error and the counters.
+    """
+
+    def __init__(self, config: HardwareConfig, units: Mapping[Unit, type] = UNIT_COMPONENTS):
+        self._config = config
+        self._units = units
+        ports = {}
+        for unit in UNITS:
+            name = f"retire_{unit_name(unit)}"
+            ports |= {f"{name}_valid": Out(1), f"{name}_index": Out(INDEX_BITS), f"{name}_start": Out(CYCLE_BITS)}
+        super().__init__({
+            "axi": Out(axi4_signature(config)),
+            "control": In(axi_lite_signature()),
+            "interrupt": Out(1),
+            "cycle": Out(CYCLE_BITS),
+            "done": Out(1),
+            "error": Out(1),
+            **ports,
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.csr = csr = Csr(self._config)
+        m.submodules.counters = counters = Counters()
+        m.submodules.errors = errors = ErrorRegister()
+        m.submodules.fetch = fetch = Fetch(self._config)
+        m.submodules.dispatch = dispatch = Dispatch(self._config)
+        m.submodules.arbiter = arbiter = BurstArbiter(self._config)
+        units = {unit: self._units[unit](self._config) for unit in UNITS}
+        for unit, component in units.items():
+            m.submodules[unit_name(unit)] = component
+            control = getattr(dispatch, unit_name(unit))
+            m.d.comb += [
+                component.start.eq(control.start),
+                component.instruction.eq(control.instruction),
+                control.ready.eq(component.ready),
+                control.retire.eq(component.retire),
+            ]
+        self._wire_memories(m, units, errors)
+        self._wire_dram_port(m, arbiter, fetch, units[Unit.LOAD], units[Unit.STORE], errors)
+        self._run(m, csr, fetch, dispatch, counters, errors)
+        self._report(m, csr, dispatch, counters, errors)
+        return m
+
+    def _wire_memories(self, m: Module, units: dict, errors: ErrorRegister) -> None:
+        for memory, (writers, readers) in MEMORY_PORTS.items():
+            name = memory.name.lower()
+            m.submodules[f"{name}_memory"] = banks = BankedMemory(self._config, memory, readers, writers)
+            for unit in writers:
+                port = getattr(units[unit], f"{name}_write")
+                wiring.connect(m, port, getattr(banks, f"write_{unit_name(unit)}"))
+            for unit in readers:
+                port = getattr(units[unit], f"{name}_read")
+                wiring.connect(m, port, getattr(banks, f"read_{unit_name(unit)}"))
+            m.d.comb += [
+                errors.conflict[memory].eq(banks.conflict),
+                errors.conflict_units[memory].eq(banks.conflict_units),
+            ]
+
+    def _wire_dram_port(self, m: Module, arbiter, fetch, load, store, errors) -> None:
+        axi = self.axi
+        wiring.connect(m, fetch.request, arbiter.fetch)
+        wiring.connect(m, load.request, arbiter.load)
+        wiring.connect(m, store.request, arbiter.store)
+        for name, member in {**address_members("aw"), **address_members("ar")}.items():
+            outer, inner = getattr(axi, name), getattr(arbiter, name)
+            m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+        m.d.comb += [
+            axi.rready.eq(1),
+            axi.bready.eq(1),
+            fetch.beat.eq(axi.rvalid & (axi.rid == FETCH_ID)),
+            fetch.data.eq(axi.rdata),
+            load.beat.eq(axi.rvalid & (axi.rid == LOAD_ID)),
+            load.data.eq(axi.rdata),
+            load.last_beat.eq(axi.rlast),
+            axi.wvalid.eq(store.beat_valid),
+            axi.wdata.eq(store.data),
+            axi.wstrb.eq(~0),
+            axi.wlast.eq(store.last_beat),
+            store.beat_ready.eq(axi.wready),
+            store.response.eq(axi.bvalid),
+        ]
+        bad_read = axi.rvalid & (axi.rresp != OKAY)
+        bad_write = axi.bvalid & (axi.bresp != OKAY)
+        m.d.sync += [
+            errors.response.eq(bad_read | bad_write),
+            errors.response_units[Unit.LOAD].eq(bad_read & (axi.rid == LOAD_ID)),
+            errors.response_units[Unit.STORE].eq(bad_write),
+        ]
+
+    def _run(self, m: Module, csr, fetch, dispatch, counters, errors) -> None:
+        """The life of a run: from the start pulse in cycle 0 to the cycle in which all has retired after halt."""
+        running, requested, start = Signal(), Signal(), Signal()
+        count = Signal(CYCLE_BITS)
+        run = running & ~errors.error
+        m.d.comb += [
+            start.eq((csr.start | requested) & ~running & dispatch.quiet & fetch.idle),
+            self.cycle.eq(Mux(start, 0, count)),
+            fetch.start.eq(start),
+            fetch.run.eq(run),
+            fetch.program.eq(csr.program),
+            fetch.groups.eq(csr.groups),
+            dispatch.clear.eq(start),
+            dispatch.run.eq(run),
+            dispatch.cycle.eq(self.cycle),
+            dispatch.i_valid.eq(fetch.o_valid),
+            dispatch.i_instruction.eq(fetch.o_instruction),
+            fetch.o_take.eq(dispatch.i_take),
+            counters.clear.eq(start | csr.clear),
+            errors.clear.eq(start | csr.clear),
+        ]
+        m.d.sync += requested.eq((requested | csr.start) & ~running & ~start)
+        with m.If(start):
+            m.d.sync += [running.eq(1), count.eq(1)]
+        with m.Elif(dispatch.finish | errors.error):
+            m.d.sync += running.eq(0)
+        with m.Elif(run):
+            m.d.sync += count.eq(count + 1)
+        with m.If(dispatch.finish):
+            m.d.sync += self.done.eq(1)
+        with m.Elif(start | csr.clear):
+            m.d.sync += self.done.eq(0)
+        m.d.comb += csr.status.eq(Cat(running | requested | ~dispatch.quiet | ~fetch.idle, self.done, self.error))
+
+    def _report(self, m: Module, csr, dispatch, counters, errors) -> None:
+        wiring.connect(m, wiring.flipped(self.control), csr.control)
+        axi = self.axi
+        for unit in UNITS:
+            for part in ("valid", "index", "start"):
+                name = f"retire_{unit_name(unit)}_{part}"
+                m.d.comb += getattr(self, name).eq(getattr(dispatch, name))
+            m.d.comb += counters.retired[unit].eq(getattr(dispatch, f"retire_{unit_name(unit)}_valid"))
+        for executing, index in zip(errors.executing, dispatch.executing, strict=True):
+            m.d.comb += executing.eq(index)
+        for name in ("instructions", "read_beats", "write_beats"):
+            m.d.comb += getattr(csr, name).eq(getattr(counters, name))
+        for name in ("busy_cycles", "waiting_cycles"):
+            for shown, counter in zip(getattr(csr, name), getattr(counters, name), strict=True):
+                m.d.comb += shown.eq(counter)
+        m.d.comb += [
+            counters.busy.eq(dispatch.busy),
+            counters.starved.eq(dispatch.starved),
+            counters.read_beat.eq(axi.rvalid & axi.rready),
+            counters.write_beat.eq(axi.wvalid & axi.wready),
+            errors.unknown.eq(dispatch.unknown),
+            errors.next_index.eq(dispatch.next_index),
+            errors.overflow.eq(dispatch.overflow),
+            errors.overflow_units.eq(dispatch.overflow_units),
+            csr.cycles.eq(self.cycle),
+            csr.error.eq(errors.code),
+            *(shown.eq(index) for shown, index in zip(csr.error_instructions, errors.instructions, strict=True)),
+            self.error.eq(errors.error),
+            self.interrupt.eq(csr.interrupt_enable & (self.done | self.error)),
+        ]

@@ -1,0 +1,126 @@
+"""How LOAD and STORE walk memory: an instruction's segments, cut into AXI bursts."""
+
+from collections.abc import Sequence
+
+from amaranth import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import HardwareConfig, Memory
+from ..arch.isa import ADDRESS, Load, encoding
+from .axi import ADDRESS_BITS
+
+
+def beats_per_word(config: HardwareConfig, memory: Memory) -> int:
+    """Beats of the DRAM port that one word of `memory` takes: a power of two."""
+    return config.dram_word_bytes(memory) // config.axi_bytes
+
+
+def position_bits(config: HardwareConfig) -> int:
+    """Bits of a place in a memory counted in beats: word address · beats_per_word + beat within the word."""
+    return ADDRESS + max(_shift(config, memory) for memory in Memory)
+
+
+class BurstWalk(wiring.Component):
+    """Shows one burst after the other of a LOAD or STORE on any of `memories`; the first in the cycle after `start`.
+
+    With `take` the next one shows in the next cycle. A burst ends with its segment or at a multiple of
+    `config.burst_bytes`, so none crosses 4 KiB. `position` is the place of its first beat in the on-chip memory, in
+    beats. `base_en` makes `base` the DRAM address of the segment that begins (for a gather, before its first burst).
+    """
+
+    def __init__(self, config: HardwareConfig, memories: Sequence[Memory]):
+        self._config = config
+        self._memories = tuple(memories)
+        fields = {name: field for name, (_, field) in encoding(Load).items()}
+        names = ("memory", "dram_address", "dram_stride", "segments", "words", "address", "stride")
+        super().__init__({
+            "start": In(1),
+            **{name: In(fields[name].bits) for name in names},  # of the instruction, used with `start`
+            "take": In(1),
+            "base_en": In(1),
+            "base": In(ADDRESS_BITS),
+            "valid": Out(1),
+            "burst_address": Out(ADDRESS_BITS),
+            "beats": Out(range(config.burst_beats + 1)),
+            "position": Out(position_bits(config)),
+            "segment_ends": Out(1),  # the burst is the last of its segment
+            "last": Out(1),  # … and of the walk
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        burst_beats = self._config.burst_beats
+        low = (self._config.axi_bytes - 1).bit_length()  # addresses are multiples of a beat
+        memory, dram_stride, stride = Signal(3), Signal(len(self.dram_stride)), Signal(ADDRESS)
+        words = Signal(len(self.words))
+        segments_left = Signal(len(self.segments))
+        segment_address, segment_word = Signal(ADDRESS_BITS), Signal(ADDRESS)  # of the segment under way
+        address, position = Signal(ADDRESS_BITS), Signal(position_bits(self._config))
+        beats_left = Signal(position_bits(self._config))
+
+        to_boundary = Signal(range(burst_beats + 1))
+        next_address, next_word = Signal(ADDRESS_BITS), Signal(ADDRESS)
+        m.d.comb += [
+            to_boundary.eq(burst_beats - address[low : low + (burst_beats - 1).bit_length()]),
+            self.segment_ends.eq(beats_left <= to_boundary),
+            self.beats.eq(Mux(self.segment_ends, beats_left, to_boundary)),
+            self.last.eq(self.segment_ends & (segments_left == 1)),
+            self.burst_address.eq(address[low:] << low),
+            self.position.eq(position),
+            next_address.eq(segment_address + dram_stride),
+            next_word.eq(segment_word + stride),
+        ]
+        with m.If(self.take & self.segment_ends):
+            m.d.sync += [
+                self.valid.eq(~self.last),
+                segments_left.eq(segments_left - 1),
+                segment_address.eq(next_address),
+                segment_word.eq(next_word),
+                address.eq(next_address),
+                position.eq(self._in_beats(memory, next_word)),
+                beats_left.eq(self._in_beats(memory, words)),
+            ]
+        with m.Elif(self.take):
+            m.d.sync += [
+                address.eq(address + (self.beats << low)),
+                position.eq(position + self.beats),
+                beats_left.eq(beats_left - self.beats),
+            ]
+        with m.If(self.base_en):
+            m.d.sync += address.eq(self.base)
+        with m.If(self.start):
+            m.d.sync += [
+                self.valid.eq(1),
+                memory.eq(self.memory),
+                dram_stride.eq(self.dram_stride),
+                stride.eq(self.stride),
+                words.eq(self.words),
+                segments_left.eq(self.segments),
+                segment_address.eq(self.dram_address),
+                segment_word.eq(self.address),
+                address.eq(self.dram_address),
+                position.eq(self._in_beats(self.memory, self.address)),
+                beats_left.eq(self._in_beats(self.memory, self.words)),
+            ]
+        return m
+
+    def _in_beats(self, memory: Value, words: Value) -> Value:
+        """`words` of `memory`, counted in beats."""
+        beats: Value = words << _shift(self._config, self._memories[0])
+        for each in self._memories[1:]:
+            beats = Mux(memory == each, words << _shift(self._config, each), beats)
+        return beats
+
+
+def split_position(config: HardwareConfig, memory: Memory, position: Value) -> tuple[Value, Value]:
+    """The word address in `memory`, and the number of the beat within that word."""
+    shift = _shift(config, memory)
+    return position[shift : shift + ADDRESS], position[:shift]
+
+
+def _shift(config: HardwareConfig, memory: Memory) -> int:
+    return (beats_per_word(config, memory) - 1).bit_length() if memory in _REACHABLE else 0
+
+
+_REACHABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)

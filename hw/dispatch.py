@@ -1,0 +1,113 @@
+"""Dispatch: hands each instruction to the queue of its unit, in program order, and starts units as tokens allow."""
+
+from amaranth import Cat, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import INSTRUCTION_BITS, HardwareConfig, Unit
+from .instructions import UNIT_MASK_BITS, UNITS, opcode_of, opcodes_of
+from .lane import CYCLE_BITS, INDEX_BITS, Lane, unit_signature
+from .semaphores import Semaphores
+
+
+def unit_name(unit: Unit) -> str:
+    """How `unit` is called in port names."""
+    return unit.name.lower()
+
+
+class Dispatch(wiring.Component):
+    """One instruction a cycle from `i_*` to the queue of its unit, until halt, an unknown opcode or the end of `run`.
+
+    `clear` (the cycle of the start pulse) empties the queues, zeroes the semaphores and the instruction count; it needs
+    `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
+
+    For each unit: `<unit>`, its control ports, and the retire port `retire_<unit>_valid`, `_index`, `_start`.
+    `executing[u]` is the index of the oldest instruction that runs in unit u. `busy`, `starved`: see Lane, bit u is
+    unit u. `finish` is up in the cycle in which the program is over: halt has come, and all has retired. `unknown`: the
+    next instruction, whose index is `next_index`, has no known opcode. `overflow`: see Semaphores.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        ports = {}
+        for unit in UNITS:
+            name = unit_name(unit)
+            ports |= {
+                name: Out(unit_signature()),
+                f"retire_{name}_valid": Out(1),
+                f"retire_{name}_index": Out(INDEX_BITS),
+                f"retire_{name}_start": Out(CYCLE_BITS),
+            }
+        super().__init__({
+            "clear": In(1),
+            "run": In(1),
+            "cycle": In(CYCLE_BITS),
+            "i_valid": In(1),
+            "i_instruction": In(INSTRUCTION_BITS),
+            "i_take": Out(1),
+            **ports,
+            "executing": Out(INDEX_BITS).array(UNIT_MASK_BITS),
+            "next_index": Out(INDEX_BITS),
+            "busy": Out(UNIT_MASK_BITS),
+            "starved": Out(UNIT_MASK_BITS),
+            "quiet": Out(1),
+            "finish": Out(1),
+            "unknown": Out(1),
+            "overflow": Out(1),
+            "overflow_units": Out(UNIT_MASK_BITS),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.semaphores = semaphores = Semaphores()
+        lanes = {unit: Lane(self._config, unit) for unit in UNITS}
+        opcode = opcode_of(self.i_instruction)
+        offered, halted = Signal(), Signal()  # halted: halt was dispatched in an earlier cycle
+        m.d.comb += offered.eq(self.i_valid & self.run & ~halted)
+        is_halt = Signal()
+        m.d.comb += is_halt.eq(_is_one_of(opcode, opcodes_of(None)))
+        for unit, lane in lanes.items():
+            m.submodules[f"lane_{unit_name(unit)}"] = lane
+            mine = Signal(name=f"for_{unit_name(unit)}")
+            m.d.comb += [mine.eq(_is_one_of(opcode, opcodes_of(unit))), lane.put.eq(offered & mine & ~lane.full)]
+            self._connect(m, unit, lane, semaphores)
+        known = is_halt | Cat(_is_one_of(opcode, opcodes_of(unit)) for unit in UNITS).any()
+        halts = offered & is_halt
+        m.d.comb += [
+            self.i_take.eq(halts | Cat(lane.put for lane in lanes.values()).any()),
+            self.unknown.eq(offered & ~known),
+            self.finish.eq(self.run & (halted | halts) & Cat(lane.idle for lane in lanes.values()).all()),
+            self.quiet.eq(~self.busy.any()),
+            self.overflow.eq(semaphores.overflow),
+            self.overflow_units.eq(semaphores.overflow_units),
+            semaphores.clear.eq(self.clear),
+        ]
+        m.d.sync += [halted.eq(halted | halts), self.next_index.eq(self.next_index + self.i_take)]
+        with m.If(self.clear):
+            m.d.sync += [halted.eq(0), self.next_index.eq(0)]
+        return m
+
+    def _connect(self, m: Module, unit: Unit, lane: Lane, semaphores: Semaphores) -> None:
+        name = unit_name(unit)
+        wiring.connect(m, lane.unit, wiring.flipped(getattr(self, name)))
+        m.d.comb += [
+            lane.clear.eq(self.clear),
+            lane.run.eq(self.run),
+            lane.cycle.eq(self.cycle),
+            lane.instruction.eq(self.i_instruction),
+            lane.instruction_index.eq(self.next_index),
+            lane.tokens.eq(semaphores.ready[unit]),
+            semaphores.wait[unit].eq(lane.wait),
+            semaphores.take[unit].eq(lane.unit.start),
+            semaphores.signal[unit].eq(lane.signal),
+            self.executing[unit].eq(lane.index),
+            self.busy[unit].eq(lane.busy),
+            self.starved[unit].eq(lane.starved),
+            getattr(self, f"retire_{name}_valid").eq(lane.unit.retire),
+            getattr(self, f"retire_{name}_index").eq(lane.index),
+            getattr(self, f"retire_{name}_start").eq(lane.started_at),
+        ]
+
+
+def _is_one_of(opcode: Value, opcodes: list[int]) -> Value:
+    return Cat(opcode == each for each in opcodes).any()

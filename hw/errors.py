@@ -1,0 +1,81 @@
+"""The error register: what went wrong first, and which instructions were at fault."""
+
+from enum import IntEnum
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import Memory
+from .instructions import UNIT_MASK_BITS, UNITS
+from .lane import INDEX_BITS
+
+
+class ErrorKind(IntEnum):
+    """Codes in bits 0–3 of the ERROR register."""
+
+    NONE = 0
+    BANK_CONFLICT = 1
+    SEMAPHORE_OVERFLOW = 2
+    UNKNOWN_OPCODE = 3
+    AXI_RESPONSE = 4
+
+
+class ErrorRegister(wiring.Component):
+    """Keeps the first error until `clear`: from the cycle after it, `error` is up and `code` is the ERROR register.
+
+    conflict[k]          memory k had a bank conflict in the cycle before, by conflict_units[k]
+    overflow             a semaphore overflows, between overflow_units
+    unknown              the next instruction, next_index, has no known opcode
+    response             an AXI response in the cycle before was not OKAY, for response_units (none: FETCH)
+    executing[u]         index of the instruction that unit u executes
+
+    `instructions` are those of the lowest and of the highest unit involved: the same if only one is.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "clear": In(1),
+            "conflict": In(1).array(len(Memory)),
+            "conflict_units": In(UNIT_MASK_BITS).array(len(Memory)),
+            "overflow": In(1),
+            "overflow_units": In(UNIT_MASK_BITS),
+            "unknown": In(1),
+            "next_index": In(INDEX_BITS),
+            "response": In(1),
+            "response_units": In(UNIT_MASK_BITS),
+            "executing": In(INDEX_BITS).array(UNIT_MASK_BITS),
+            "error": Out(1),
+            "code": Out(16),
+            "instructions": Out(INDEX_BITS).array(2),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        raised, kind, memory, units = Signal(), Signal(4), Signal(3), Signal(UNIT_MASK_BITS)
+        sources = [
+            *((self.conflict[each], ErrorKind.BANK_CONFLICT, each, self.conflict_units[each]) for each in Memory),
+            (self.overflow, ErrorKind.SEMAPHORE_OVERFLOW, 0, self.overflow_units),
+            (self.response, ErrorKind.AXI_RESPONSE, 0, self.response_units),
+            (self.unknown, ErrorKind.UNKNOWN_OPCODE, 0, 0),
+        ]
+        for condition, its_kind, its_memory, its_units in reversed(sources):  # the first in the list wins
+            with m.If(condition):
+                m.d.comb += [raised.eq(1), kind.eq(its_kind), memory.eq(its_memory), units.eq(its_units)]
+        instructions = [self._executing(units, UNITS), self._executing(units, reversed(UNITS))]
+        with m.If(self.clear):
+            m.d.sync += [self.error.eq(0), self.code.eq(0), *(each.eq(0) for each in self.instructions)]
+        with m.Elif(raised & ~self.error):
+            m.d.sync += [
+                self.error.eq(1),
+                self.code.eq(Cat(kind, memory, Signal(name="unused"), units)),
+                *(register.eq(value) for register, value in zip(self.instructions, instructions, strict=True)),
+            ]
+        return m
+
+    def _executing(self, units: Value, order) -> Value:
+        """What the first unit of `units` in `order` executes; without any, the next instruction."""
+        index: Value = self.next_index
+        for unit in reversed(list(order)):
+            index = Mux(units[unit], self.executing[unit], index)
+        return index

@@ -1,0 +1,93 @@
+"""FETCH: reads the program from DRAM in groups of 8 instructions and offers them, in order, to dispatch."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import FETCH_BUFFER, FETCH_GROUP, INSTRUCTION_BITS, INSTRUCTION_BYTES, HardwareConfig
+from .axi import ADDRESS_BITS, fetch_bytes, request_signature
+from .queue import Queue
+
+GROUP_BYTES = FETCH_GROUP * INSTRUCTION_BYTES
+
+
+class Fetch(wiring.Component):
+    """Makes burst requests while there is room for a whole group, assembles beats into instructions, buffers them.
+
+    `start` (a pulse, only while `idle`) begins with the first of `groups` groups at `program`; the request is up from
+    the next cycle. An instruction whose last beat comes at t is at `o_instruction` (if it is the next) from t + 1.
+    While `run` is low no new request is made; `idle` tells that none is pending or in flight.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "run": In(1),
+            "program": In(ADDRESS_BITS),  # a multiple of GROUP_BYTES; the bits below are ignored
+            "groups": In(32),
+            "request": Out(request_signature()),
+            "beat": In(1),  # a read beat for FETCH is on the bus, with
+            "data": In(config.axi_bytes * 8),
+            "o_valid": Out(1),
+            "o_instruction": Out(INSTRUCTION_BITS),
+            "o_take": In(1),
+            "idle": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.buffer = buffer = Queue(INSTRUCTION_BITS, FETCH_BUFFER)
+        address = Signal(ADDRESS_BITS)
+        groups_left = Signal(32)
+        claimed = Signal(range(FETCH_BUFFER + 1))  # instructions requested and not yet dispatched
+        waiting = Signal()  # the request was up and was not granted: it may not be taken back
+        wanted = self.run & groups_left.any() & (claimed <= FETCH_BUFFER - FETCH_GROUP)
+        granted = self.request.granted
+        m.d.comb += [
+            self.request.valid.eq(wanted | waiting),
+            self.request.address.eq(address),
+            self.request.beats.eq(GROUP_BYTES // fetch_bytes(self._config)),
+        ]
+        m.d.sync += [
+            waiting.eq(self.request.valid & ~granted),
+            claimed.eq(claimed + Mux(granted, FETCH_GROUP, 0) - self.o_take),
+        ]
+        with m.If(granted):
+            m.d.sync += [address.eq(address + GROUP_BYTES), groups_left.eq(groups_left - 1)]
+
+        group_done = self._assemble(m, buffer)
+        in_flight = Signal(range(FETCH_BUFFER // FETCH_GROUP + 1))
+        m.d.sync += in_flight.eq(in_flight + granted - group_done)
+        m.d.comb += [
+            buffer.take.eq(self.o_take),
+            buffer.clear.eq(self.start),
+            self.o_valid.eq(buffer.level != 0),
+            self.o_instruction.eq(buffer.o),
+            self.idle.eq(~self.request.valid & (in_flight == 0)),
+        ]
+        with m.If(self.start):
+            low = (GROUP_BYTES - 1).bit_length()
+            m.d.sync += [address.eq(self.program[low:] << low), groups_left.eq(self.groups), claimed.eq(0)]
+        return m
+
+    def _assemble(self, m: Module, buffer: Queue) -> Signal:
+        """Puts whole instructions into `buffer`; returns the signal that the last beat of a group is on the bus."""
+        beats = GROUP_BYTES // fetch_bytes(self._config)
+        number = Signal(range(beats))  # of the beat in its group; bursts start at a multiple of GROUP_BYTES
+        m.d.sync += number.eq(number + self.beat)
+        parts = INSTRUCTION_BITS // len(self.data)
+        if parts > 1:
+            earlier = Signal(INSTRUCTION_BITS - len(self.data))
+            whole = Cat(earlier, self.data)
+            with m.If(self.beat):
+                m.d.sync += earlier.eq(whole[len(self.data) :])
+            m.d.comb += [buffer.i.eq(whole), buffer.put.eq(self.beat & number[: (parts - 1).bit_length()].all())]
+        else:
+            # A narrow beat comes on the byte lanes of its address.
+            lanes = len(self.data) // INSTRUCTION_BITS
+            lane = number[: (lanes - 1).bit_length()]
+            m.d.comb += [buffer.i.eq(self.data.word_select(lane, INSTRUCTION_BITS)), buffer.put.eq(self.beat)]
+        done = Signal()
+        m.d.comb += done.eq(self.beat & number.all())
+        return done

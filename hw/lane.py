@@ -1,0 +1,111 @@
+"""What stands before one unit: its instruction queue, the rule of when the head starts, and the record of what runs."""
+
+from amaranth import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import INSTRUCTION_BITS, HardwareConfig, Unit
+from ..arch.isa import INSTRUCTIONS, Instruction, encoding
+from .instructions import UNIT_MASK_BITS, fields_of
+from .queue import Queue
+
+CYCLE_BITS = 40
+INDEX_BITS = 20  # place of an instruction in the program
+
+
+def unit_signature() -> wiring.Signature:
+    """The control ports of a unit, as seen by what starts it.
+
+    `instruction` holds still from when it is the next one until `start`, the cycle in which the unit takes it; `ready`
+    says that it could; `retire` is up in the cycle of the retirement.
+    """
+    return wiring.Signature({
+        "start": Out(1),
+        "instruction": Out(INSTRUCTION_BITS),
+        "ready": In(1),
+        "retire": In(1),
+    })  # fmt: skip
+
+
+class Lane(wiring.Component):
+    """Queue and bookkeeping of one `unit`.
+
+    `put` takes `instruction` with its `index`, at any cycle in which `full` is low; it may start from the next cycle
+    on: when `run`, when the unit is ready, and when `tokens` says that what the head waits for (`wait`) is there. All
+    units but LOAD start when the previous instruction has retired; LOAD itself says when.
+
+    `index` and `started_at` are those of the oldest instruction that runs, and with `unit.retire` of the one that
+    retires, whose tokens go to `signal` in that cycle. `busy`: one runs. `starved`: one could start but for its tokens.
+    `idle`: none runs, none is queued.
+    """
+
+    def __init__(self, config: HardwareConfig, unit: Unit):
+        self._config = config
+        self._unit = unit
+        super().__init__({
+            "clear": In(1),
+            "run": In(1),
+            "cycle": In(CYCLE_BITS),
+            "put": In(1),
+            "instruction": In(INSTRUCTION_BITS),
+            "instruction_index": In(INDEX_BITS),
+            "full": Out(1),
+            "wait": Out(UNIT_MASK_BITS),
+            "tokens": In(1),
+            "signal": Out(UNIT_MASK_BITS),
+            "unit": Out(unit_signature()),
+            "index": Out(INDEX_BITS),
+            "started_at": Out(CYCLE_BITS),
+            "busy": Out(1),
+            "starved": Out(1),
+            "idle": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        bits = used_bits(self._unit)
+        m.submodules.waiting = waiting = Queue(bits + INDEX_BITS, self._config.queue_depth)
+        # LOADs that have made all their requests run on until their data are there: at least one burst for each in
+        # flight, one that retires, one that still makes requests.
+        running_depth = _power_of_two_at_least(self._config.load_outstanding + 2) if self._unit is Unit.LOAD else 1
+        m.submodules.running = running = Queue(UNIT_MASK_BITS + INDEX_BITS + CYCLE_BITS, running_depth)
+
+        head, index = waiting.o[:bits], waiting.o[bits:]
+        header = fields_of(Instruction, self.unit.instruction)
+        startable = Signal()
+        overlaps = self._unit is Unit.LOAD
+        m.d.comb += [
+            startable.eq((waiting.level != 0) & self.unit.ready & (overlaps | (running.level == 0)) & self.run),
+            self.wait.eq(header.wait),
+            self.unit.instruction.eq(head),
+            self.unit.start.eq(startable & self.tokens),
+            waiting.clear.eq(self.clear),
+            waiting.put.eq(self.put),
+            waiting.i.eq(Cat(self.instruction[:bits], self.instruction_index)),
+            waiting.take.eq(self.unit.start),
+            running.clear.eq(self.clear),
+            running.put.eq(self.unit.start),
+            running.i.eq(Cat(header.signal, index, self.cycle)),
+            running.take.eq(self.unit.retire),
+        ]
+        signal = running.o[:UNIT_MASK_BITS]
+        with m.If(self.unit.retire):
+            m.d.comb += self.signal.eq(signal)
+        m.d.comb += [
+            Cat(self.index, self.started_at).eq(running.o[UNIT_MASK_BITS:]),
+            self.full.eq(waiting.level == self._config.queue_depth),
+            self.busy.eq(running.level != 0),
+            self.starved.eq(startable & ~self.tokens),
+            self.idle.eq((running.level == 0) & (waiting.level == 0)),
+        ]
+        return m
+
+
+def used_bits(unit: Unit) -> int:
+    """Bits of an instruction word that any instruction of `unit` has a field in: the rest need not be queued."""
+    fields = [field for each in INSTRUCTIONS if each.unit is unit for field in encoding(each).values()]
+    return max(position + field.bits for position, field in fields)
+
+
+def _power_of_two_at_least(value: int) -> int:
+    return 1 << (value - 1).bit_length()

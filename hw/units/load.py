@@ -1,0 +1,123 @@
+"""LOAD: DRAM → ACT, WEIGHT, PARAM, VALUE or INDEX, in strided segments or gathered by row numbers from INDEX.
+
+Requests run ahead of data: every burst granted leaves a descriptor of where its beats belong, and the next instruction
+may make requests while beats of earlier ones still come. Beats are written as they come: the bus never waits for LOAD.
+"""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.isa import Load as LoadInstruction
+from ..axi import ADDRESS_BITS, request_signature
+from ..bursts import BurstWalk, beats_per_word, position_bits, split_position
+from ..instructions import fields_of
+from ..memories import mask_bits, read_signature, write_signature
+from ..queue import Queue
+
+MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
+INDEX_ELEMENT_BITS = 32
+
+
+class Load(wiring.Component):
+    """Unit ports (`start`, `instruction`, `ready`, `retire`), memory ports, `request` and its read beats.
+
+    The first request is up in the cycle after `start` (a gather: two later, at every segment). `beat`, `data` and
+    `last_beat` are the read channel where it carries LOAD's identifier; data are written in the cycle of their beat.
+    `retire` follows the last beat by a cycle. `ready` is for the instruction shown: up from the cycle after the last
+    grant, but for a gather when all has retired.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "instruction": In(INSTRUCTION_BITS),
+            "ready": Out(1),
+            "retire": Out(1),
+            "request": Out(request_signature()),
+            "beat": In(1),
+            "data": In(config.axi_bytes * 8),
+            "last_beat": In(1),
+            "index_read": Out(read_signature(config, Memory.INDEX)),
+            **{f"{memory.name.lower()}_write": Out(write_signature(config, memory)) for memory in MEMORIES},
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        view = fields_of(LoadInstruction, self.instruction)
+        m.submodules.walk = walk = BurstWalk(self._config, MEMORIES)
+        memory, gather = Signal(len(view.memory)), Signal()
+        with m.If(self.start):
+            m.d.sync += [memory.eq(view.memory), gather.eq(view.gather)]
+        width = len(Cat(memory, walk.position, walk.last))
+        m.submodules.bursts = bursts = Queue(width, self._config.load_outstanding)  # granted, last beat still to come
+        m.d.comb += [
+            walk.start.eq(self.start),
+            *[getattr(walk, name).eq(getattr(view, name)) for name in
+              ("memory", "dram_address", "dram_stride", "segments", "words", "address", "stride")],
+            walk.take.eq(self.request.granted),
+            self.request.address.eq(walk.burst_address),
+            self.request.beats.eq(walk.beats),
+            bursts.put.eq(self.request.granted),
+            bursts.i.eq(Cat(memory, walk.position, walk.last)),
+        ]  # fmt: skip
+        addressed = self._gather(m, walk, gather, view)
+        quiet = (bursts.level == 0) & ~self.retire
+        m.d.comb += [
+            self.request.valid.eq(walk.valid & addressed & (bursts.level != self._config.load_outstanding)),
+            self.ready.eq(~walk.valid & (~view.gather | quiet)),
+        ]
+        self._write(m, bursts)
+        return m
+
+    def _gather(self, m: Module, walk: BurstWalk, gather: Signal, view) -> Signal:
+        """Finds where each segment of a gather begins; returns whether the address of the burst at hand is known."""
+        reads, multiplies = Signal(), Signal()  # the two cycles before the first request of a gathered segment
+        table, dram_stride = Signal(ADDRESS_BITS), Signal(len(view.dram_stride))
+        element = Signal(len(view.index_address))  # of INDEX, counted in numbers, not words
+        m.d.sync += [
+            reads.eq(Mux(self.start, view.gather, gather & walk.take & walk.segment_ends & ~walk.last)),
+            multiplies.eq(reads),
+        ]
+        with m.If(self.start):
+            m.d.sync += [table.eq(view.dram_address), dram_stride.eq(view.dram_stride), element.eq(view.index_address)]
+        with m.Elif(multiplies):
+            m.d.sync += element.eq(element + 1)
+        low = (self._config.word_elements(Memory.INDEX) - 1).bit_length()
+        number = Signal(INDEX_ELEMENT_BITS)
+        m.d.comb += [
+            self.index_read.en.eq(reads),
+            self.index_read.address.eq(element[low:]),
+            number.eq(self.index_read.data.word_select(element[:low], INDEX_ELEMENT_BITS)),
+            walk.base_en.eq(multiplies),
+            walk.base.eq(table + number.as_signed() * dram_stride),
+        ]
+        addressed = Signal()
+        m.d.comb += addressed.eq(~(reads | multiplies))
+        return addressed
+
+    def _write(self, m: Module, bursts: Queue) -> None:
+        """Writes each beat to where the descriptor of its burst says."""
+        bits = position_bits(self._config)
+        memory, first_position, finishes = bursts.o[:3], bursts.o[3 : 3 + bits], bursts.o[3 + bits]
+        first = Signal(init=1)  # the next beat is the first of its burst
+        running = Signal(bits)
+        position = Signal(bits)
+        m.d.comb += [position.eq(Mux(first, first_position, running)), bursts.take.eq(self.beat & self.last_beat)]
+        with m.If(self.beat):
+            m.d.sync += [first.eq(self.last_beat), running.eq(position + 1)]
+        m.d.sync += self.retire.eq(self.beat & self.last_beat & finishes)
+        for each in MEMORIES:
+            port = getattr(self, f"{each.name.lower()}_write")
+            word, part = split_position(self._config, each, position)
+            part_bits = self._config.word_bits(each) // mask_bits(self._config, each)
+            m.d.comb += [
+                port.en.eq(self.beat & (memory == each)),
+                port.address.eq(word),
+                # A beat stands in every part of the word, and the mask picks the part it belongs to: padding, which
+                # is beyond the word, is in no mask.
+                port.data.eq(Cat([self.data] * beats_per_word(self._config, each))),
+                port.mask.eq(Cat(part == bit * part_bits // len(self.data) for bit in range(len(port.mask)))),
+            ]

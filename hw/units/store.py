@@ -1,0 +1,169 @@
+"""STORE: ACT, WEIGHT, PARAM or VALUE → DRAM, in strided segments.
+
+A burst is read from memory into one of two buffers, so that its beats can be given without a gap, while the one before
+it is on the bus.
+"""
+
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.isa import Store as StoreInstruction
+from ..axi import ADDRESS_BITS, request_signature
+from ..bursts import BurstWalk, beats_per_word, position_bits, split_position
+from ..instructions import fields_of
+from ..memories import read_signature
+from ..ram import Ram
+
+MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE)
+RESPONSE_LIMIT = 15  # write bursts without their response: more than any memory that answers at once lets build up
+
+
+class Store(wiring.Component):
+    """Unit ports (`start`, `instruction`, `ready`, `retire`), memory ports, `request`, write data and responses.
+
+    A burst of n beats is read in cycles q … q + n − 1, with one access per beat; its request is up from q + n + 1, or
+    from the cycle after the grant of the burst before. q is the cycle after `start`, then the first in which the burst
+    before is read whole and the one before that has left its buffer. `retire` follows the last response by a cycle.
+
+    Write data are offered from the cycle after their request is first shown, whether or not the slave has accepted it:
+    AXI lets a slave wait for data before it accepts the address.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "instruction": In(INSTRUCTION_BITS),
+            "ready": Out(1),
+            "retire": Out(1),
+            "request": Out(request_signature()),
+            "beat_valid": Out(1),
+            "beat_ready": In(1),
+            "data": Out(config.axi_bytes * 8),
+            "last_beat": Out(1),
+            "response": In(1),
+            **{f"{memory.name.lower()}_read": Out(read_signature(config, memory)) for memory in MEMORIES},
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        view = fields_of(StoreInstruction, self.instruction)
+        m.submodules.walk = walk = BurstWalk(self._config, MEMORIES)
+        m.submodules.buffers = buffers = Ram(self._config.axi_bytes * 8, 2 * self._config.burst_beats)
+        busy = Signal()
+        with m.If(self.start):
+            m.d.sync += busy.eq(1)
+        with m.Elif(self.retire):
+            m.d.sync += busy.eq(0)
+        m.d.comb += [
+            self.ready.eq(~busy),
+            walk.start.eq(self.start),
+            *[getattr(walk, name).eq(getattr(view, name)) for name in
+              ("memory", "dram_address", "dram_stride", "segments", "words", "address", "stride")],
+        ]  # fmt: skip
+        # Bit b is of buffer b. A burst is read into its buffer, asked for on the address channel, given on the data
+        # channel; its buffer is occupied from the first read until it is both asked for (granted) and given.
+        occupied, pending, open_ = Signal(2), Signal(2, name="pending"), Signal(2, name="open")
+        filling, asking, giving = Signal(), Signal(), Signal()  # the buffer that each step is at
+
+        read_last = self._fill(m, walk, view.memory, buffers, occupied, filling)
+        with m.If(read_last):
+            m.d.sync += pending.bit_select(~filling, 1).eq(1)  # `filling` has moved on
+        addresses = Array(Signal(ADDRESS_BITS, name=f"address_{b}") for b in range(2))
+        beats = Array(Signal.like(walk.beats, name=f"beats_{b}") for b in range(2))
+        with m.If(walk.take):
+            m.d.sync += [addresses[filling].eq(walk.burst_address), beats[filling].eq(walk.beats)]
+
+        given = self._give(m, buffers, open_, giving, beats[giving])
+        announced = Signal()  # the request at hand was shown in an earlier cycle
+        m.d.sync += announced.eq(self.request.shown & ~self.request.granted)
+        with m.If(self.request.shown & ~announced):
+            m.d.sync += open_.bit_select(asking, 1).eq(1)
+        with m.If(self.request.granted):
+            m.d.sync += [pending.bit_select(asking, 1).eq(0), asking.eq(~asking)]
+            with m.If(announced & ~open_.bit_select(asking, 1)):  # its data went ahead of it
+                m.d.sync += occupied.bit_select(asking, 1).eq(0)
+        with m.If(given & (~pending.bit_select(giving, 1) | (self.request.granted & (asking == giving)))):
+            m.d.sync += occupied.bit_select(giving, 1).eq(0)
+
+        unanswered = Signal(range(RESPONSE_LIMIT + 1))
+        all_asked = ~(walk.valid | read_last | pending.any())
+        m.d.comb += [
+            self.request.valid.eq(pending.bit_select(asking, 1) & (unanswered != RESPONSE_LIMIT)),
+            self.request.address.eq(addresses[asking]),
+            self.request.beats.eq(beats[asking]),
+        ]
+        m.d.sync += [
+            unanswered.eq(unanswered + self.request.granted - self.response),
+            self.retire.eq(self.response & (unanswered == 1) & all_asked),
+        ]
+        return m
+
+    def _fill(
+        self, m: Module, walk: BurstWalk, memory_field: Value, buffers: Ram, occupied: Signal, filling: Signal
+    ) -> Signal:
+        """Reads bursts into their buffers; returns the signal, a cycle after the last read of a burst, that says so."""
+        memory = Signal(len(memory_field))
+        count = Signal(range(self._config.burst_beats))  # beats of the burst read in earlier cycles
+        position = Signal(position_bits(self._config))
+        reads = Signal()
+        with m.If(self.start):
+            m.d.sync += memory.eq(memory_field)
+        m.d.comb += [
+            reads.eq(walk.valid & ((count != 0) | ~occupied.bit_select(filling, 1))),
+            position.eq(walk.position + count),
+            walk.take.eq(reads & (count + 1 == walk.beats)),
+        ]
+        with m.If(reads):
+            m.d.sync += [count.eq(count + 1), occupied.bit_select(filling, 1).eq(1)]
+        with m.If(walk.take):
+            m.d.sync += [count.eq(0), filling.eq(~filling)]
+
+        arrives, slot, read_last = Signal(), Signal.like(buffers.write_address), Signal()  # a cycle behind the read
+        m.d.sync += [arrives.eq(reads), slot.eq(self._slot(filling, count)), read_last.eq(walk.take)]
+        m.d.comb += [buffers.write_mask.eq(arrives), buffers.write_address.eq(slot)]
+        with m.Switch(memory):
+            for each in MEMORIES:
+                port = getattr(self, f"{each.name.lower()}_read")
+                word, part = split_position(self._config, each, position)
+                part_behind = Signal.like(part, name=f"{each.name.lower()}_part")
+                m.d.sync += part_behind.eq(part)
+                with m.Case(each):
+                    m.d.comb += [
+                        port.en.eq(reads),
+                        port.address.eq(word),
+                        buffers.write_data.eq(self._beat(port.data, part_behind, beats_per_word(self._config, each))),
+                    ]
+        return read_last
+
+    def _give(self, m: Module, buffers: Ram, open_: Signal, giving: Signal, beats: Value) -> Signal:
+        """Puts the burst of buffer `giving` on the data channel once it is open; returns that its last beat goes."""
+        count, next_count = Signal(range(self._config.burst_beats)), Signal(range(self._config.burst_beats))
+        next_giving = Signal()
+        moves, given = Signal(), Signal()
+        m.d.comb += [
+            self.beat_valid.eq(open_.bit_select(giving, 1)),
+            self.last_beat.eq(count + 1 == beats),
+            self.data.eq(buffers.read_data),
+            moves.eq(self.beat_valid & self.beat_ready),
+            given.eq(moves & self.last_beat),
+            next_count.eq(Mux(given, 0, count + moves)),
+            next_giving.eq(giving ^ given),
+            # The RAM answers in the next cycle, so it is asked for the beat of the next cycle.
+            buffers.read_en.eq(1),
+            buffers.read_address.eq(self._slot(next_giving, next_count)),
+        ]
+        m.d.sync += [count.eq(next_count), giving.eq(next_giving)]
+        with m.If(given):
+            m.d.sync += open_.bit_select(giving, 1).eq(0)
+        return given
+
+    def _slot(self, buffer: Value, count: Value) -> Value:
+        return Cat(count, buffer)
+
+    def _beat(self, word: Value, part: Value, parts: int) -> Value:
+        """Part `part` of `word`, which takes `parts` beats with its padding of zeros."""
+        padding = Const(0, parts * len(self.data) - len(word))
+        return Cat(word, padding).word_select(part, len(self.data))
