@@ -53,7 +53,7 @@ class Panel(wiring.Component):
             "rows": In(ROWS),
             "columns": In(COLUMNS),
             "fill": In(2),
-            "interval": In(range(max(2, lanes) + 1)),
+            "interval": In(interval_shape(config)),
             "period": In(range(config.row_sum_tree_cycles + 1)),
             "active": Out(1),
             "valid": Out(1),
@@ -122,6 +122,11 @@ class Panel(wiring.Component):
             age.eq(Mux(new_row, 0, Mux(age == config.row_sum_tree_cycles, age, age + 1))),
         ]
         return m
+
+
+def interval_shape(config: HardwareConfig) -> range:
+    """Intervals from a group to the next: 2 for two reads of one port, V for a write of each element by itself."""
+    return range(max(2, config.vector_lanes) + 1)
 
 
 def count(m: Module, counter: Signal, *, clear: Value, step: Value, by: Value | int = 1) -> None:

@@ -1,0 +1,410 @@
+"""VECTOR against the equations of arch/isa.py in the oracle's arithmetic (every bit of every memory), against PyTorch,
+and in the cycles that docs/architecture.md gives."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from amaranth.sim import Simulator
+from heddle.arch import numerics
+from heddle.arch.config import MEMORY_CYCLES, PRESETS, HardwareConfig
+from heddle.arch.isa import Activation, Codes, Combine, Map, Quantise, Scales, Source, encode
+from heddle.hw.units.vector import Vector
+
+NANO = PRESETS["nano"]
+ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
+SHAPES = {
+    "nano": NANO,
+    "3x5": ODD,
+    "float32": replace(NANO, value_format="float32"),
+    "8x4": replace(NANO, rows=8),
+}  # fmt: skip
+both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
+all_shapes = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+
+
+def duration(config: HardwareConfig, work: Map | Quantise) -> int:
+    """D of a Map or Quantise, as docs/architecture.md gives it."""
+    lanes, m, n, v = config.vector_lanes, work.rows, work.columns, work.interval
+    g = -(-n // lanes)
+    w = -(-n // config.columns) * config.columns // lanes
+    a = -(-n // config.rows) * config.rows // lanes
+    to_value = MEMORY_CYCLES + config.vector_map_cycles
+    if isinstance(work, Map):
+        return m * w * v + to_value
+    q, u, t = {
+        Codes.ACT: (a, v, 0),
+        Codes.WEIGHT: (w, v, 0),
+        Codes.WEIGHT_TRANSPOSED: (g, max(v, lanes), lanes - 1),
+    }[work.codes]  # fmt: skip
+    maxima = m * g * v + to_value + config.row_maximum_cycles + config.row_scale_cycles
+    return maxima + (m * q - 1) * u + v + to_value + config.quantise_cycles + t
+
+
+class Memories:
+    """What VECTOR reads and writes, as arrays of (words, elements). A pair of PARAM is two elements."""
+
+    def __init__(self, config: HardwareConfig, seed: int = 0):
+        random = np.random.default_rng(seed)
+        self.config, c = config, config.columns
+        self.acc = random.integers(-40_000, 40_000, (config.acc_words, c), dtype=np.int32)
+        values = numerics.to_bits(random.normal(0, 2, (config.value_words, c)).astype(np.float32))
+        self.value = (values >> 16).astype(np.uint16) if config.value_format == "bf16" else values
+        self.param = numerics.to_bits(random.normal(0, 0.5, (config.param_words, 2 * c)).astype(np.float32))
+        self.param[:, ::2] = numerics.to_bits(np.exp(random.normal(-5, 1, (config.param_words, c))).astype(np.float32))
+        self.row = numerics.to_bits(np.exp(random.normal(0, 1, (config.row_words, 1))).astype(np.float32))
+        self.act = random.integers(-127, 128, (config.act_words, config.rows), dtype=np.int8)
+        self.weight = random.integers(-127, 128, (config.weight_words, c), dtype=np.int8)
+
+    def names(self) -> list[str]:
+        return ["acc", "value", "param", "row", "act", "weight"]
+
+    def copy(self) -> "Memories":
+        twin = object.__new__(Memories)
+        twin.config = self.config
+        for name in self.names():
+            setattr(twin, name, getattr(self, name).copy())
+        return twin
+
+    def panel(self, name: str, address: int, stride: int, rows: int, columns: int) -> np.ndarray:
+        """(rows, columns) of a panel that starts at `address`, `stride` words from row to row."""
+        words = -(-columns // self.config.columns)
+        index = address + stride * np.arange(rows)[:, None] + np.arange(words)
+        return getattr(self, name)[index].reshape(rows, -1)[:, :columns]
+
+    def values(self, address: int, stride: int, rows: int, columns: int) -> np.ndarray:
+        bits = self.panel("value", address, stride, rows, columns)
+        return numerics.from_bits(bits.astype(np.uint32) << (32 - self.config.value_bits))
+
+    def pairs(self, address: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+        words = self.param[address : address + -(-columns // self.config.columns)].reshape(-1, 2)[:columns]
+        return numerics.from_bits(words[:, 0].copy()), numerics.from_bits(words[:, 1].copy())
+
+
+def execute(memories: Memories, work: Map | Quantise) -> None:
+    """The effect of `work` on `memories`, from the equations in arch/isa.py."""
+    m, n, config = work.rows, work.columns, memories.config
+    if work.source is Source.ACC:
+        source = memories.panel("acc", work.source_address, work.source_stride, m, n)
+    else:
+        source = memories.values(work.source_address, work.source_stride, m, n)
+    scale, offset = memories.pairs(work.param_address, n) if work.scaled else (None, None)
+    row = numerics.from_bits(memories.row[work.row_address : work.row_address + m, 0].copy())
+    x = numerics.map_values(
+        source,
+        scale=scale,
+        offset=offset,
+        row_scale=row if work.row_scaled else None,
+        kind=work.activation,
+        combine=work.combine,
+        operand=memories.values(work.operand_address, work.operand_stride, m, n),
+    )
+    if isinstance(work, Map):
+        filled = np.zeros((m, -(-n // config.columns) * config.columns), np.float32)
+        filled[:, :n] = numerics.to_bf16(x) if config.value_format == "bf16" else x
+        bits = (numerics.to_bits(filled) >> (32 - config.value_bits)).astype(memories.value.dtype)
+        for i in range(m):
+            words = bits[i].reshape(-1, config.columns)
+            memories.value[work.address + i * work.stride :][: len(words)] = words
+        return
+    codes, scales = numerics.quantise(x)
+    for i in range(m):
+        _write_scale(memories, work, i, numerics.to_bits(scales)[i])
+        if work.codes is Codes.ACT:
+            words = np.zeros((-(-n // config.rows), config.rows), np.int8)
+            words.reshape(-1)[:n] = codes[i]
+            memories.act[work.address + i * work.stride :][: len(words)] = words
+        for j in range(-(-n // config.columns) * config.columns):
+            code = codes[i, j] if j < n else 0
+            if work.codes is Codes.WEIGHT:
+                memories.weight[work.address + j // config.columns * work.stride + i, j % config.columns] = code
+            elif work.codes is Codes.WEIGHT_TRANSPOSED and j < n:
+                memories.weight[work.address + i // config.columns * work.stride + j, i % config.columns] = code
+
+
+def _write_scale(memories: Memories, work: Quantise, i: int, bits: np.uint32) -> None:
+    columns = memories.config.columns
+    if work.scales is Scales.ROW:
+        memories.row[work.scales_address + i] = bits
+    else:
+        half = int(work.scales is Scales.PARAM_OFFSET)
+        memories.param[work.scales_address + i // columns, 2 * (i % columns) + half] = bits
+
+
+READ, WRITTEN = ("acc", "value", "param", "row"), ("value", "act", "weight", "param", "row")
+
+
+def run(memories: Memories, program: list[Map | Quantise], gap: int = 1) -> list[SimpleNamespace]:
+    """Execute `program` on the RTL with `memories`, each instruction `gap` cycles after the retire of the one before.
+
+    Returns, for each, its start and retire cycles, and its reads and writes as (cycle, memory, address).
+    """
+    unit, records = Vector(memories.config), []
+    ports = [(name, getattr(memories, name), getattr(unit, f"{name}_read")) for name in READ]
+    write_ports = [(name, getattr(memories, name), getattr(unit, f"{name}_write")) for name in WRITTEN]
+
+    async def bench(ctx):
+        cycle, record = 0, SimpleNamespace(reads=[], writes=[])
+
+        async def tick() -> int:
+            nonlocal cycle
+            answers, retired = [], ctx.get(unit.retire)
+            for name, array, port in ports:
+                if ctx.get(port.en):
+                    address = ctx.get(port.address)
+                    record.reads.append((cycle, name, address))
+                    answers.append((port, int.from_bytes(array[address].tobytes(), "little")))
+                else:
+                    answers.append((port, (1 << len(port.data)) - 1))  # nothing may depend on it: NaNs
+            for name, array, port in write_ports:
+                if ctx.get(port.en):
+                    address, mask = ctx.get(port.address), ctx.get(port.mask)
+                    record.writes.append((cycle, name, address))
+                    word = ctx.get(port.data).to_bytes(array[address].nbytes, "little")
+                    chosen = [bool(mask >> bit & 1) for bit in range(array.shape[1])]
+                    array[address, chosen] = np.frombuffer(word, array.dtype)[chosen]
+            await ctx.tick()
+            for port, word in answers:
+                ctx.set(port.data, word)
+            cycle += 1
+            return retired
+
+        await tick()
+        for work in program:
+            work.check(memories.config)
+            record.reads, record.writes = [], []
+            assert ctx.get(unit.ready)
+            ctx.set(unit.start, 1)
+            ctx.set(unit.instruction, int.from_bytes(encode(work), "little"))
+            start = cycle
+            await tick()
+            ctx.set(unit.start, 0)
+            ctx.set(unit.instruction, 0)
+            while not await tick():
+                assert not ctx.get(unit.ready)
+                assert cycle < start + 2 * duration(memories.config, work), "the unit does not retire"
+            records.append(SimpleNamespace(start=start, retire=cycle - 1, reads=record.reads, writes=record.writes))
+            for _ in range(gap - 1):
+                await tick()
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return records
+
+
+def check(memories: Memories, program: list[Map | Quantise], gap: int = 1) -> None:
+    """Run `program` and hold memories, durations and accesses to the specification."""
+    config, expected = memories.config, memories.copy()
+    for work in program:
+        execute(expected, work)
+    records = run(memories, program, gap)
+    for work, record in zip(program, records, strict=True):
+        assert record.retire - record.start == duration(config, work), work
+        allowed = {
+            write: {
+                (access.memory.name.lower(), access.start + block * access.stride + word)
+                for access in work.accesses(config)
+                if access.write == write
+                for block in range(access.count)
+                for word in range(access.length)
+            }
+            for write in (False, True)
+        }
+        assert {tuple(read[1:]) for read in record.reads} == allowed[False], work
+        assert {tuple(write[1:]) for write in record.writes} == allowed[True], work
+        # Groups beyond `columns` read nothing, and those within read once a walk.
+        walks = 1 if isinstance(work, Map) else 2
+        operands = 1 + (work.combine is not Combine.NONE) + work.scaled + work.row_scaled
+        assert len(record.reads) == walks * operands * work.rows * -(-work.columns // config.vector_lanes), work
+        assert record.reads[0][0] == record.start + 1
+        assert record.writes[-1][0] <= record.retire
+    for name in memories.names():
+        np.testing.assert_array_equal(getattr(memories, name), getattr(expected, name), err_msg=name)
+
+
+def random_work(config: HardwareConfig, random: np.random.Generator) -> Map | Quantise:
+    """Any legal instruction on regions that do not overlap; small."""
+    rows, columns = int(random.integers(1, config.columns + 3)), int(random.integers(1, 3 * config.columns + 1))
+    words, act_words = -(-columns // config.columns), -(-columns // config.rows)
+
+    def flag() -> int:
+        return int(random.integers(2))
+
+    def stride(least: int) -> int:
+        return least + int(random.integers(0, 4))
+
+    common = dict(
+        rows=rows,
+        columns=columns,
+        source=random.choice(list(Source)),
+        source_address=int(random.integers(0, 500)),
+        source_stride=stride(words),
+        scaled=flag(),
+        param_address=int(random.integers(0, 100)),
+        row_scaled=flag(),
+        row_address=int(random.integers(0, 100)),
+        activation=Activation(random.integers(0, 7)),
+        combine=Combine(random.integers(0, 3)),
+        operand_address=int(random.integers(600, 1000)),
+        operand_stride=stride(words),
+    )
+    common["source"] = Source(common["source"])
+    if flag():
+        return Map(**common, address=int(random.integers(1200, 1800)), stride=stride(words))
+    codes = Codes(random.integers(0, 3))
+    least = {Codes.ACT: act_words, Codes.WEIGHT: rows, Codes.WEIGHT_TRANSPOSED: columns}[codes]
+    return Quantise(
+        **common,
+        codes=codes,
+        address=int(random.integers(0, 1000)),
+        stride=stride(least),
+        scales=Scales(random.integers(0, 3)),
+        scales_address=int(random.integers(200, 400)),
+    )
+
+
+@all_shapes
+def test_random_instructions_leave_the_bits_and_take_the_cycles_of_the_specification(config):
+    random = np.random.default_rng(11)
+    check(Memories(config, 1), [random_work(config, random) for _ in range(14)])
+
+
+@both_shapes
+def test_every_width_of_a_row(config):
+    widths = range(1, 2 * config.columns + 2)
+    program: list[Map | Quantise] = [
+        Map(rows=2, columns=n, source_stride=3, scaled=1, address=100 * n, stride=4) for n in widths
+    ]
+    check(Memories(config, 2), program[::2] + [
+        Quantise(rows=2, columns=n, source_stride=3, address=100 * n, stride=2 * n + 3) for n in widths
+    ][1::2])  # fmt: skip
+
+
+@both_shapes
+@pytest.mark.parametrize("codes", Codes, ids=lambda codes: codes.name)
+def test_codes_and_scales_reach_every_place(config, codes):
+    """More rows than a word has columns, so that transposed codes and scales of columns go on to the next word."""
+    rows = 2 * config.columns + 1
+    stride = {Codes.ACT: 4, Codes.WEIGHT: rows + 2, Codes.WEIGHT_TRANSPOSED: config.columns + 3}[codes]
+    check(Memories(config, 3), [
+        Quantise(rows=rows, columns=config.columns + 1, source_stride=2, codes=codes, address=100, stride=stride,
+                 scales=scales, scales_address=300)
+        for scales in (Scales.PARAM_SCALE, Scales.PARAM_OFFSET)
+    ])  # fmt: skip
+
+
+@both_shapes
+def test_a_row_of_one_column_and_a_panel_of_one_row(config):
+    check(Memories(config, 4), [
+        Map(rows=1, columns=1, source=Source.VALUE, combine=Combine.ADD, operand_address=7, address=50),
+        Quantise(rows=1, columns=1, address=3, scales_address=9),
+        Quantise(rows=1, columns=1, codes=Codes.WEIGHT_TRANSPOSED, address=3, scales_address=9),
+    ])  # fmt: skip
+
+
+def test_the_most_rows_of_a_panel():
+    check(Memories(NANO, 5), [Quantise(rows=NANO.panel_rows, columns=3, source_stride=1, address=8, stride=1)])
+
+
+@both_shapes
+def test_values_are_replaced_in_place(config):
+    """A residual: read and written at the same addresses, by either operand."""
+    region = dict(rows=4, columns=2 * config.columns)
+    check(Memories(config, 6), [
+        Map(**region, source_stride=2, combine=Combine.ADD, operand_address=40, operand_stride=2, address=40, stride=2),
+        Map(**region, source=Source.VALUE, source_address=40, source_stride=2, activation=Activation.RELU,
+            combine=Combine.MULTIPLY, operand_address=90, operand_stride=3, address=40, stride=2),
+    ], gap=3)  # fmt: skip
+
+
+@both_shapes
+def test_special_values_of_memory_are_cleaned(config):
+    """Subnormals, infinities and odd NaNs in VALUE, PARAM and ROW; the greatest accumulators."""
+    memories = Memories(config, 7)
+    top = np.array([0x0001, 0x8001, 0x7F80, 0xFF80, 0x7FC1, 0xFF81, 0x8000, 0x0080, 0x7F7F], np.uint32)
+    shift = 32 - config.value_bits
+    memories.value[:8] = np.resize(top << 16 >> shift, (8, config.columns))
+    memories.param[0] = np.resize(np.array([0x3F80_0000, 0x8000_0001, 0x0000_0001, 0x3F80_0000], np.uint32),
+                                  2 * config.columns)  # fmt: skip
+    memories.row[:4, 0] = 0x3F80_0000, 0x7F80_0001, 0x8000_0001, 0xFF80_0000
+    memories.acc[:4] = np.resize(np.array([-(2**31), 2**31 - 1, 0, -1, 1], np.int32), (4, config.columns))
+    region = dict(rows=4, columns=config.columns, source_stride=1)
+    check(memories, [
+        Map(**region, source=Source.VALUE, address=100, stride=1),
+        Map(**region, source=Source.VALUE, activation=Activation.RELU, address=110, stride=1),
+        Map(**region, source=Source.VALUE, combine=Combine.MULTIPLY, operand_address=3, operand_stride=1, address=120,
+            stride=1),
+        Map(**region, scaled=1, row_scaled=1, address=130, stride=1),
+        Quantise(**region, source=Source.VALUE, address=100, stride=2, scales_address=100),
+        Quantise(**region, row_scaled=1, address=110, stride=2, scales_address=110),
+    ])  # fmt: skip
+
+
+def test_a_row_of_zeros_has_zero_codes_and_a_finite_scale():
+    memories = Memories(NANO, 8)
+    memories.acc[:2] = 0
+    run(memories, [Quantise(rows=1, columns=6, address=5, stride=2, scales_address=2)])
+    assert not memories.act[5:7].any()
+    assert memories.row[2, 0] == numerics.to_bits(np.float32(2.0**-60) * np.float32(1 / 127))
+
+
+def test_scale_and_offset_by_hand():
+    memories = Memories(NANO, 9)
+    memories.acc[0] = [4, -8, 100, 7]
+    memories.param[0].view(np.float32)[:] = [0.5, 1, 0.25, 0, 1, -1, 2, 0]
+    memories.row[3].view(np.float32)[:] = 2
+    run(memories, [Map(columns=3, scaled=1, row_scaled=1, row_address=3, address=20)])
+    expected = np.array([0.5 * 4 * 2 + 1, 0.25 * -8 * 2, 100 * 2 - 1, 0], np.float32)
+    np.testing.assert_array_equal(memories.values(20, 0, 1, 4)[0], expected)
+
+
+TORCH_ACTIVATIONS = {
+    Activation.GELU: torch.nn.functional.gelu,
+    Activation.GELU_TANH: lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    Activation.SILU: torch.nn.functional.silu,
+    Activation.SIGMOID: torch.sigmoid,
+    Activation.TANH: torch.tanh,
+    Activation.RELU: torch.relu,
+}
+
+
+@both_shapes
+def test_a_layer_is_that_of_pytorch(config):
+    """Dequantise, bias, activation, residual: within half a unit of bf16 and the 10⁻⁴ of the tables."""
+    memories, rows, columns = Memories(config, 10), 3, 2 * config.columns - 1
+    scale, bias = (torch.from_numpy(x) for x in memories.pairs(4, columns))
+    row = torch.from_numpy(memories.row[6 : 6 + rows].view(np.float32).copy())
+    acc = torch.from_numpy(memories.panel("acc", 10, 2, rows, columns).copy())
+    residual = torch.from_numpy(memories.values(600, 3, rows, columns))
+    run(memories, [
+        Map(rows=rows, columns=columns, source_address=10, source_stride=2, scaled=1, param_address=4, row_scaled=1,
+            row_address=6, activation=kind, combine=Combine.ADD, operand_address=600, operand_stride=3,
+            address=1000 + 50 * kind, stride=2)
+        for kind in TORCH_ACTIVATIONS
+    ])  # fmt: skip
+    x = acc.float() * scale * row + bias
+    for kind, function in TORCH_ACTIVATIONS.items():
+        expected = (function(x) + residual).numpy()
+        values = memories.values(1000 + 50 * kind, 2, rows, columns)
+        tolerance = 2.0**-8 * np.abs(expected) + 1e-4 * (1 + np.abs(x.numpy()))
+        assert (np.abs(values - expected) <= tolerance).all(), kind
+
+
+@both_shapes
+def test_dequantised_codes_are_the_values_of_pytorch(config):
+    """Every element within half a step of its row's scale, and 10⁻⁴ of the row's greatest for the reciprocal."""
+    memories, rows, columns = Memories(config, 12), 5, 3 * config.rows - 1
+    x = torch.from_numpy(memories.values(0, 6, rows, columns))
+    run(memories, [
+        Quantise(rows=rows, columns=columns, source=Source.VALUE, source_stride=6, address=10, stride=3,
+                 scales_address=50)
+    ])  # fmt: skip
+    codes = np.stack([memories.act[10 + 3 * m : 13 + 3 * m].reshape(-1)[:columns] for m in range(rows)])
+    scales = memories.row[50 : 50 + rows].view(np.float32)
+    greatest = x.abs().amax(1, keepdim=True).numpy()
+    np.testing.assert_allclose(scales, greatest / 127, rtol=1e-6)
+    assert (np.abs(codes * scales - x.numpy()) <= scales / 2 + 1e-4 * greatest).all()
