@@ -1,0 +1,24 @@
+"""The handwritten digits that come with scikit-learn: 1,797 images of 8 × 8 pixels, split once and for all."""
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+TEST_IMAGES = 540
+SPLIT_SEED = 0
+
+
+def load_images(split: str) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, 8, 8) float32 in [−1, 1] and labels (N) of "train" (1,257 images) or "test" (540).
+
+    The images in the order of `RandomState(SPLIT_SEED).permutation` (a generator that numpy keeps for ever): the first
+    TEST_IMAGES are the test split, the others the training split.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', not {split!r}")
+    digits = load_digits()
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(digits.target))
+    chosen = order[:TEST_IMAGES] if split == "test" else order[TEST_IMAGES:]
+    images = torch.tensor(digits.images[chosen], dtype=torch.float32)  # (N, 8, 8), 0 to 16
+    return images[:, None] / 8 - 1, torch.tensor(digits.target[chosen])
