@@ -1,0 +1,201 @@
+"""hw/units/load.py: what LOAD writes, on a polite and on an erratic slave, and in which cycles."""
+
+import random
+
+import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+from heddle.arch.config import PRESETS, Memory
+from heddle.arch.isa import Load as LoadInstruction
+from heddle.arch.isa import encode
+from heddle.hw.axi import LOAD_ID, BurstArbiter, address_members, axi4_signature
+from heddle.hw.units.load import MEMORIES, Load
+
+NANO = PRESETS["nano"]
+DRAM_BYTES = 1 << 16
+
+
+class LoadOnPort(wiring.Component):
+    """LOAD alone on a DRAM port."""
+
+    def __init__(self, config):
+        self.unit = Load(config)
+        self._config = config
+        super().__init__({"axi": Out(axi4_signature(config)), "instruction": In(256), "start": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = self.unit
+        m.submodules.arbiter = arbiter = BurstArbiter(self._config)
+        wiring.connect(m, unit.request, arbiter.load)
+        for name, member in {**address_members("ar"), **address_members("aw")}.items():
+            outer, inner = getattr(self.axi, name), getattr(arbiter, name)
+            m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+        m.d.comb += [
+            unit.instruction.eq(self.instruction),
+            unit.start.eq(self.start),
+            unit.beat.eq(self.axi.rvalid & (self.axi.rid == LOAD_ID)),
+            unit.data.eq(self.axi.rdata),
+            unit.last_beat.eq(self.axi.rlast),
+            self.axi.rready.eq(1),
+            self.axi.bready.eq(1),
+        ]
+        return m
+
+
+class Run:
+    """Executes LOADs back to back, each as soon as LOAD is ready; keeps what was written, when, and the records."""
+
+    def __init__(self, config, slave, instructions, index=None):
+        self.config, self.slave = config, slave
+        self.words = {memory: {} for memory in MEMORIES}  # address → int
+        self.words[Memory.INDEX].update(index or {})
+        self.writes, self.starts, self.retires = [], [], []  # cycles
+        dut = LoadOnPort(config)
+        simulator = Simulator(dut)
+        simulator.add_clock(1e-6)
+
+        async def bench(ctx):
+            queue, index_data = list(instructions), 0
+            slave.cycle = 0
+            while queue or len(self.retires) < len(self.starts) or not slave.idle():
+                assert slave.cycle < 20_000, "LOAD hangs"
+                if queue:
+                    ctx.set(dut.instruction, int.from_bytes(encode(queue[0]), "little"))
+                starts = bool(queue) and bool(ctx.get(dut.unit.ready))
+                ctx.set(dut.start, starts)
+                if starts:
+                    self.starts.append(slave.cycle)
+                    queue.pop(0)
+                if ctx.get(dut.unit.retire):
+                    self.retires.append(slave.cycle)
+                self._write(ctx, dut.unit)
+                if ctx.get(dut.unit.index_read.en):
+                    index_data = self.words[Memory.INDEX].get(ctx.get(dut.unit.index_read.address), 0)
+                slave.sample(ctx, dut.axi)
+                await ctx.tick()
+                ctx.set(dut.unit.index_read.data, index_data)
+                slave.drive(ctx, dut.axi)
+
+        simulator.add_testbench(bench)
+        simulator.run()
+
+    def _write(self, ctx, unit):
+        for memory in MEMORIES:
+            port = getattr(unit, f"{memory.name.lower()}_write")
+            if not ctx.get(port.en):
+                continue
+            part = self.config.word_bits(memory) // len(port.mask)
+            address, mask = ctx.get(port.address), ctx.get(port.mask)
+            chosen = sum(((1 << part) - 1) << bit * part for bit in range(len(port.mask)) if mask >> bit & 1)
+            old = self.words[memory].get(address, 0)
+            self.words[memory][address] = (old & ~chosen) | (ctx.get(port.data) & chosen)
+            self.writes.append(self.slave.cycle)
+
+
+def expected_words(config, dram, instruction, index=()):
+    """Address → word, by the equation of the instruction."""
+    size, bits = config.dram_word_bytes(instruction.memory), config.word_bits(instruction.memory)
+    words = {}
+    for i in range(instruction.segments):
+        segment = index[instruction.index_address + i] if instruction.gather else i
+        for w in range(instruction.words):
+            at = instruction.dram_address + segment * instruction.dram_stride + w * size
+            content = int.from_bytes(dram[at : at + size], "little")
+            words[instruction.address + i * instruction.stride + w] = content & ((1 << bits) - 1)
+    return words
+
+
+def random_dram(seed):
+    return bytearray(random.Random(seed).randbytes(DRAM_BYTES))
+
+
+def random_load(config, chooser, memory, gather):
+    """A LOAD whose words do not overlap each other, below word 128 of `memory`, from the first half of DRAM."""
+    words, segments = chooser.choice([1, 2, 3, 7, 20]), chooser.choice([1, 2, 3, 5])
+    size = config.dram_word_bytes(memory)
+    unit = config.burst_bytes if gather else config.axi_bytes
+    return LoadInstruction(
+        memory=memory,
+        dram_address=chooser.randrange(DRAM_BYTES // 4 // unit) * unit,
+        dram_stride=-(-words * size // unit) * unit + chooser.randrange(3) * unit,
+        segments=segments,
+        words=words,
+        address=chooser.randrange(8),
+        stride=words + chooser.randrange(3),
+        gather=gather,
+        index_address=chooser.randrange(10) if gather else 0,
+    )
+
+
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.name)
+@pytest.mark.parametrize("seed", [None, 1])
+def test_load_writes_what_its_equation_says(machine, memory, seed, axi_slave):
+    chooser = random.Random(f"{machine.name} {memory} {seed}")
+    per_word = machine.word_elements(Memory.INDEX)
+    numbers = [chooser.randrange(6) for _ in range(16 * per_word)]
+    packed = {
+        a: sum(n << 32 * i for i, n in enumerate(numbers[a * per_word : (a + 1) * per_word])) for a in range(16)
+    }
+    dram = random_dram(seed)
+    loads, expected = [], {memory: {}, Memory.INDEX: dict(packed)}
+    for gather in (0, 1, 0) if memory is not Memory.INDEX else (0,):
+        loads.append(random_load(machine, chooser, memory, gather))
+        expected[memory].update(expected_words(machine, dram, loads[-1], numbers))
+    slave = axi_slave(dram, machine.axi_bytes, latency=chooser.randrange(1, 20), seed=seed)
+    run = Run(machine, slave, loads, packed)
+    assert run.words[memory] == expected[memory]
+    assert all(not content for other, content in run.words.items() if other not in expected)
+
+
+def test_one_word_takes_latency_plus_two_cycles(axi_slave):
+    slave = axi_slave(random_dram(0), 4, latency=5)
+    run = Run(NANO, slave, [LoadInstruction(memory=Memory.ACT, dram_address=64)])
+    assert [b.cycle for b in slave.bursts] == [1]  # the request is up, and granted, in the cycle after the start
+    assert run.writes == [1 + 5]  # written in the cycle of the beat
+    assert run.retires == [1 + 5 + 1]
+
+
+def test_bursts_end_at_boundaries_and_are_requested_every_cycle(axi_slave):
+    slave = axi_slave(random_dram(0), 4, latency=40)
+    # 24 words of 8 bytes from byte 40 on: bursts of 64 bytes end at 64, 128, 192 and 232.
+    Run(NANO, slave, [LoadInstruction(memory=Memory.VALUE, dram_address=40, words=24)])
+    assert [(b.cycle, b.address, b.beats) for b in slave.bursts] == [(1, 40, 6), (2, 64, 16), (3, 128, 16), (4, 192, 10)]
+
+
+def test_no_more_bursts_are_in_flight_than_configured(axi_slave):
+    slave = axi_slave(random_dram(0), 4, latency=10, cycles_per_beat=2)
+    run = Run(NANO, slave, [LoadInstruction(memory=Memory.ACT, segments=6, words=3, stride=3, dram_stride=128)])
+    # Three beats a burst: the last beats come in 11 + 4, 17 + 4, …; the fifth request waits for the first burst to end.
+    assert [b.cycle for b in slave.bursts] == [1, 2, 3, 4, 16, 22]
+    assert run.retires == [11 + 5 * 6 + 4 + 1]
+
+
+def test_loads_overlap_and_retire_in_order(axi_slave):
+    slave = axi_slave(random_dram(0), 4, latency=10)
+    run = Run(NANO, slave, [LoadInstruction(memory=Memory.ACT, address=i, dram_address=64 * i) for i in range(3)])
+    assert run.starts == [0, 2, 4]  # the cycle after the grant of the last burst
+    assert run.retires == [12, 14, 16]
+
+
+def test_a_gather_waits_for_all_to_retire_and_takes_two_cycles_for_each_index(axi_slave):
+    slave = axi_slave(random_dram(0), 4, latency=10)
+    index = {3: 2, 4: 0}
+    loads = [
+        LoadInstruction(memory=Memory.ACT, address=9),
+        LoadInstruction(
+            memory=Memory.ACT, gather=1, index_address=3, segments=2, words=17, stride=17, dram_stride=128
+        ),
+    ]
+    run = Run(NANO, slave, loads, index)
+    assert run.retires[0] == 12 and run.starts[1] == 13
+    assert [(b.cycle, b.address) for b in slave.bursts[1:]] == [(16, 256), (17, 320), (20, 0), (21, 64)]
+
+
+def test_an_index_may_be_negative(axi_slave):
+    slave = axi_slave(random_dram(0), 4)
+    load = LoadInstruction(memory=Memory.ACT, gather=1, dram_address=1024, dram_stride=64)
+    Run(NANO, slave, [load], {0: 0xFFFF_FFFE})
+    assert slave.bursts[0].address == 1024 - 128

@@ -1,0 +1,163 @@
+"""hw/units/store.py: what STORE leaves in DRAM, on a polite and on an erratic slave, and in which cycles."""
+
+import random
+
+import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+from heddle.arch.config import PRESETS, Memory
+from heddle.arch.isa import Store as StoreInstruction
+from heddle.arch.isa import encode
+from heddle.hw.axi import BurstArbiter, address_members, axi4_signature
+from heddle.hw.units.store import MEMORIES, RESPONSE_LIMIT, Store
+
+NANO = PRESETS["nano"]
+DRAM_BYTES = 1 << 14
+
+
+class StoreOnPort(wiring.Component):
+    """STORE alone on a DRAM port."""
+
+    def __init__(self, config):
+        self.unit = Store(config)
+        self._config = config
+        super().__init__({"axi": Out(axi4_signature(config)), "instruction": In(256), "start": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = self.unit
+        m.submodules.arbiter = arbiter = BurstArbiter(self._config)
+        wiring.connect(m, unit.request, arbiter.store)
+        for name, member in {**address_members("ar"), **address_members("aw")}.items():
+            outer, inner = getattr(self.axi, name), getattr(arbiter, name)
+            m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+        m.d.comb += [
+            unit.instruction.eq(self.instruction),
+            unit.start.eq(self.start),
+            self.axi.wvalid.eq(unit.beat_valid),
+            unit.beat_ready.eq(self.axi.wready),
+            self.axi.wdata.eq(unit.data),
+            self.axi.wstrb.eq(~0),
+            self.axi.wlast.eq(unit.last_beat),
+            unit.response.eq(self.axi.bvalid),
+            self.axi.rready.eq(1),
+            self.axi.bready.eq(1),
+        ]
+        return m
+
+
+class Run:
+    """Executes STOREs, each as soon as STORE is ready; `words` gives the word of a memory at an address."""
+
+    def __init__(self, config, slave, instructions, words=lambda memory, address: 0):
+        self.reads, self.starts, self.retires = [], [], []  # cycles
+        dut = StoreOnPort(config)
+
+        async def bench(ctx):
+            queue = list(instructions)
+            while queue or len(self.retires) < len(self.starts) or not slave.idle():
+                assert slave.cycle < 20_000, "STORE hangs"
+                if queue:
+                    ctx.set(dut.instruction, int.from_bytes(encode(queue[0]), "little"))
+                starts = bool(queue) and bool(ctx.get(dut.unit.ready))
+                ctx.set(dut.start, starts)
+                if starts:
+                    self.starts.append(slave.cycle)
+                    queue.pop(0)
+                if ctx.get(dut.unit.retire):
+                    self.retires.append(slave.cycle)
+                read = {}
+                for memory in MEMORIES:
+                    port = getattr(dut.unit, f"{memory.name.lower()}_read")
+                    if ctx.get(port.en):
+                        self.reads.append(slave.cycle)
+                        read[port] = words(memory, ctx.get(port.address))
+                slave.sample(ctx, dut.axi)
+                await ctx.tick()
+                for port, word in read.items():
+                    ctx.set(port.data, word)
+                slave.drive(ctx, dut.axi)
+
+        simulator = Simulator(dut)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        simulator.run()
+
+
+def random_word(config, seed):
+    def word(memory, address):
+        return random.Random(f"{seed} {memory} {address}").getrandbits(config.word_bits(memory))
+
+    return word
+
+
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.name)
+@pytest.mark.parametrize("seed", [None, 1])
+def test_store_leaves_what_its_equation_says(machine, memory, seed, axi_slave):
+    chooser = random.Random(f"{machine.name} {memory} {seed}")
+    size, word = machine.dram_word_bytes(memory), random_word(machine, seed)
+    dram = bytearray(chooser.randbytes(DRAM_BYTES))
+    expected, stores, at = bytearray(dram), [], 0
+    for words, segments in ((1, 1), (7, 3), (1, 5)):
+        at += chooser.randrange(4) * machine.axi_bytes
+        stride = words * size + chooser.randrange(3) * machine.axi_bytes
+        stores.append(
+            StoreInstruction(
+                memory=memory, dram_address=at, dram_stride=stride, segments=segments, words=words,
+                address=chooser.randrange(1000), stride=chooser.randrange(50),
+            )  # fmt: skip
+        )
+        for i in range(segments):
+            for w in range(words):
+                content = word(memory, stores[-1].address + i * stores[-1].stride + w).to_bytes(size, "little")
+                expected[at + i * stride + w * size : at + i * stride + (w + 1) * size] = content
+        at += segments * stride
+    slave = axi_slave(dram, machine.axi_bytes, latency=chooser.randrange(1, 12), seed=seed)
+    run = Run(machine, slave, stores, word)
+    assert dram == expected
+    assert len(run.retires) == len(stores)
+
+
+def test_one_word_in_cycles(axi_slave):
+    slave = axi_slave(bytearray(256), 4, latency=5)
+    run = Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, dram_address=64)] * 2)
+    assert run.reads[0] == 1  # q
+    assert slave.bursts[0].cycle == 1 + 1 + 1  # q + n + 1
+    assert run.retires[0] == 3 + 5 + 1 + 1  # beat, response, retire
+    assert run.starts[1] == run.retires[0] + 1
+
+
+def test_two_buffers_hide_reading_behind_writing(axi_slave):
+    slave = axi_slave(bytearray(1024), 4, latency=20)
+    run = Run(NANO, slave, [StoreInstruction(memory=Memory.VALUE, words=32)])  # four bursts of 16 beats
+    q = [1, 17, 18 + 20 + 16, 18 + 20 + 32]  # two at once, then each as the burst two before has left
+    assert [run.reads[16 * j] for j in range(4)] == q
+    assert [b.cycle for b in slave.bursts] == [each + 17 for each in q]
+    beats = [cycle for cycle, write, _ in slave.beats if write]
+    # Granted at 18, 34, 71, 87: each burst begins 20 later, or when the one before is through.
+    assert [beats[16 * j] for j in range(4)] == [38, 54, 91, 107]
+    assert run.retires == [107 + 16 + 1]
+
+
+def test_short_bursts_are_requested_as_their_buffers_are_free(axi_slave):
+    slave = axi_slave(bytearray(1024), 4, latency=1)
+    Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, segments=4, dram_stride=64)])
+    # q = 1, 2 by reading; then the buffer of burst j − 2 is free in the cycle after its only beat, 3 + 1 and 4 + 1.
+    assert [b.cycle for b in slave.bursts] == [3, 4, 7, 8]
+
+
+def test_a_slow_responder_never_sees_too_many_bursts(axi_slave):
+    class Reluctant(axi_slave):
+        def chance(self, probability):
+            return probability != 0.3 or self.cycle % 64 == 0  # a write response only now and then
+
+    slave = Reluctant(bytearray(1 << 12), 4, seed=3)
+    outstanding = []
+    run = Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, segments=40, dram_stride=64)])
+    for burst in slave.bursts:
+        answered = burst.cycle // 64
+        outstanding.append(len([b for b in slave.bursts if b.cycle <= burst.cycle]) - answered)
+    assert len(slave.bursts) == 40 and max(outstanding) <= RESPONSE_LIMIT + 1
+    assert len(run.retires) == 1
