@@ -1,0 +1,143 @@
+"""Programs that the machine must not run, and what the error says."""
+
+from dataclasses import replace
+
+import pytest
+from heddle.arch.config import Memory, Unit
+from heddle.arch.errors import HeddleError
+from heddle.arch.isa import Codes, Halt, Load, Map, Matmul, Norm, Quantise, Softmax, Source, Store
+from heddle.arch.program import Program
+from heddle.sim.check import check_ports, check_program, check_semaphores
+from heddle.sim.machine import simulate
+from heddle.sim.trace import Record
+
+VECTOR, STORE = 1 << Unit.VECTOR, 1 << Unit.STORE
+ELSEWHERE = 512  # the second bank of VALUE on nano
+
+
+def program(config, *instructions):
+    return Program(config, (*instructions, Halt()), 1 << 16)
+
+
+def refused(config, *instructions):
+    with pytest.raises(HeddleError) as error:
+        simulate(program(config, *instructions))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_fields_out_of_range_are_refused_before_anything_runs(nano):
+    assert "instruction 1: map: VALUE words up to 2051" in refused(nano, Load(), Map(address=2048, columns=16))
+
+
+def test_dram_addresses_out_of_range_are_refused(nano):
+    assert "instruction 0: store reaches DRAM byte 65543" in refused(nano, Store(dram_address=1 << 16))
+
+
+def test_two_units_at_one_read_port_are_reported_with_both_instructions(nano):
+    norm = Norm(columns=8, address=ELSEWHERE)
+    message = refused(nano, Map(columns=8, source=Source.VALUE, source_address=100, address=2 * ELSEWHERE), norm)
+    assert message.startswith("bank conflict: instruction 0 (map ")
+    assert "in cycles 42 to" in message and "instruction 1 (norm " in message and "in cycles 50 to" in message
+    assert "both read bank 0 of VALUE" in message
+
+
+def test_two_units_at_one_write_port_are_reported(nano):
+    norm = Norm(columns=8, source_address=ELSEWHERE, address=100)
+    assert "both write bank 0 of VALUE" in refused(nano, Map(columns=8), norm)
+
+
+def test_units_in_different_banks_or_at_different_ports_may_overlap(nano):
+    norm = Norm(columns=8, source_address=ELSEWHERE, address=3 * ELSEWHERE)
+    simulate(program(nano, Map(columns=8, source=Source.VALUE, address=2 * ELSEWHERE), norm))
+    simulate(program(nano, Load(memory=Memory.VALUE, words=8), Store(address=100, words=8, dram_address=1024)))
+
+
+def test_units_that_take_turns_may_use_one_port(nano):
+    map_ = Map(columns=8, source=Source.VALUE, address=2 * ELSEWHERE, signal=STORE)
+    simulate(program(nano, map_, Store(address=0, wait=VECTOR)))
+
+
+@pytest.mark.parametrize(("start", "conflict"), [(19, True), (20, True), (21, False)])
+def test_the_cycles_of_start_and_retire_count_as_overlap(nano, start, conflict):
+    instructions = [Map(columns=4), Store()]  # VALUE: written by one, read by the other; so another pair
+    instructions = [Map(columns=4, source=Source.VALUE, address=ELSEWHERE), Store()]
+    trace = [Record(0, Unit.VECTOR, 10, 20), Record(1, Unit.STORE, start, 40)]
+    if conflict:
+        with pytest.raises(HeddleError, match="both read bank 0 of VALUE"):
+            check_ports(nano, instructions, trace)
+    else:
+        check_ports(nano, instructions, trace)
+
+
+def test_an_overlap_is_found_behind_shorter_instructions(nano):
+    long = Map(columns=4, source=Source.VALUE, address=ELSEWHERE)
+    store = Store(address=ELSEWHERE, dram_address=64)
+    trace = [
+        Record(0, Unit.VECTOR, 0, 100), Record(1, Unit.STORE, 10, 20), Record(2, Unit.STORE, 21, 30),
+        Record(3, Unit.STORE, 90, 99),
+    ]  # fmt: skip
+    check_ports(nano, [long, store, store, store], trace)
+    with pytest.raises(HeddleError, match="instruction 3"):
+        check_ports(nano, [long, store, store, Store()], trace)
+
+
+def test_blocks_far_apart_use_only_the_banks_they_lie_in(nano):
+    spread = Load(memory=Memory.VALUE, segments=2, stride=2 * ELSEWHERE)  # banks 0 and 2
+    trace = [Record(0, Unit.LOAD, 0, 9), Record(1, Unit.VECTOR, 0, 9)]
+    check_ports(nano, [spread, Map(address=ELSEWHERE)], trace)
+    with pytest.raises(HeddleError, match="both write bank 2 of VALUE"):
+        check_ports(nano, [spread, Map(address=2 * ELSEWHERE)], trace)
+
+
+def test_a_semaphore_must_not_go_beyond_its_limit(nano):
+    send, take = Load(signal=VECTOR), Map(wait=1)
+    instructions = [send] * 4 + [take] * 4
+    loads = [Record(i, Unit.LOAD, 10 * i, 10 * i + 5) for i in range(4)]  # the third token in 25, the fourth in 35
+    takes = [Record(4 + i, Unit.VECTOR, start, start + 1) for i, start in enumerate((25, 35, 40, 50))]
+    check_semaphores(instructions, loads + takes, limit=2)
+    late = [takes[0]._replace(start=26), *takes[1:]]
+    with pytest.raises(
+        HeddleError, match=r"instruction 2 \(load .* sends VECTOR one more than 2 tokens of LOAD in cycle"
+    ):
+        check_semaphores(instructions, loads + late, limit=2)
+    with pytest.raises(HeddleError, match="semaphore overflow: instruction 2"):
+        check_semaphores(instructions, loads, limit=2)  # nobody takes any
+
+
+# -- words that one instruction must not both read and write -----------------------------------------------------------
+
+LEGAL = [
+    Map(rows=4, columns=8, source=Source.VALUE, source_stride=2, stride=2),  # in place
+    Map(rows=4, columns=4, source=Source.VALUE, source_stride=2, address=1, stride=2),  # odd words from even ones
+    Norm(rows=4, columns=8, source_stride=2, stride=2),
+    Matmul(rows=4, n_tiles=2, acc_stride=2, accumulate=1),
+    Quantise(rows=4, columns=4, row_scaled=1, row_address=0, scales_address=4),
+    Load(memory=Memory.INDEX, gather=1, address=4, words=4),
+]
+ILLEGAL = [
+    (Map(rows=4, columns=8, source=Source.VALUE, source_stride=2, address=1, stride=2), "VALUE words that it reads"),
+    (Map(rows=4, columns=8, source=Source.VALUE, source_stride=2, stride=3), "VALUE words that it reads"),
+    (Map(rows=4, columns=8, source=Source.VALUE, source_stride=1, stride=1), "VALUE words that it reads"),
+    (Norm(rows=4, columns=8, source_stride=2, address=2, stride=2), "VALUE words that it reads"),
+    (Quantise(rows=4, columns=4, row_scaled=1, row_address=3), "ROW words that it reads"),
+    (Quantise(rows=4, columns=4, scaled=1, param_address=1, scales=1, scales_address=1), "PARAM words that it reads"),
+    (Softmax(rows=4, columns=4, scales_address=2), "ROW words that it reads"),
+    (Matmul(rows=4, n_tiles=2, acc_stride=1), "acc_stride must be at least n_tiles"),
+    (Load(memory=Memory.INDEX, gather=1), "INDEX words that it reads"),
+]
+
+
+@pytest.mark.parametrize("instruction", LEGAL, ids=lambda each: each.name)
+def test_working_in_place_or_beside_is_legal(nano, instruction):
+    check_program(program(nano, instruction))
+
+
+@pytest.mark.parametrize(("instruction", "message"), ILLEGAL, ids=lambda each: getattr(each, "name", ""))
+def test_an_instruction_whose_result_depends_on_the_pipeline_is_refused(nano, instruction, message):
+    assert f"instruction 0 ({instruction.name}" in (text := refused(nano, instruction)) and message in text
+
+
+def test_transposed_codes_may_share_words_between_instructions(nano):
+    first = Quantise(rows=2, columns=4, codes=Codes.WEIGHT_TRANSPOSED)
+    simulate(program(replace(nano, name="x"), first, replace(first, source_address=8)))

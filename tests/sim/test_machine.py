@@ -1,0 +1,164 @@
+"""Cycles worked out by hand from docs/architecture.md, one rule at a time. All on nano: 4-byte beats, bursts of 16.
+
+FETCH is granted in cycle 1 and moves 64 beats from cycle 1 + latency on; instruction i is whole in 8 · (i + 1) beats.
+With the latency of 32 that is cycle 33 + 8·i + 7 = 40 + 8·i, so dispatch d(i) = 41 + 8·i and start 42 + 8·i at best,
+and the DRAM is free again in cycle 33 + 64 = 97.
+"""
+
+from dataclasses import replace
+
+import pytest
+from heddle.arch.config import DramConfig, Memory, Unit
+from heddle.arch.errors import HeddleError
+from heddle.arch.isa import Halt, Load, Map, Matmul, Source, Store
+from heddle.arch.program import Program
+from heddle.sim.machine import Machine, simulate
+
+LOAD, STORE, MATRIX, VECTOR = (1 << unit for unit in (Unit.LOAD, Unit.STORE, Unit.MATRIX, Unit.VECTOR))
+
+
+def timing(config, *instructions, **dram):
+    groups = -(-len(instructions) // 8)
+    return Machine(config, instructions, groups, replace(config.dram, **dram)).run()
+
+
+def test_an_empty_program_ends_with_the_dispatch_of_its_halt(nano):
+    found = timing(nano, Halt())
+    assert (found.dispatched, found.cycles) == ([41], 41)
+
+
+def test_instructions_wider_than_a_beat_arrive_with_their_last_beat(nano):
+    wide = replace(nano, columns=16, rows=32, axi_bytes=16)  # two beats per instruction
+    assert timing(wide, Halt()).arrived == [34]
+    widest = replace(nano, columns=128, rows=128, axi_bytes=128)  # one, of 32 bytes
+    assert timing(widest, Map(source=Source.VALUE), Halt()).arrived == [33, 34]
+
+
+def test_slow_beats_delay_arrivals(nano):
+    assert timing(nano, Halt(), latency_cycles=5, cycles_per_beat=3).arrived == [1 + 5 + 7 * 3]
+
+
+def test_each_thing_happens_when_the_manual_says(nano):
+    found = timing(
+        nano,
+        Load(memory=Memory.ACT, words=4, dram_address=1024),
+        Load(memory=Memory.WEIGHT, words=8, dram_address=2048, signal=MATRIX),
+        Matmul(rows=4, acc_stride=1, wait=LOAD, signal=VECTOR),
+        Map(rows=4, columns=4, source_stride=1, stride=1, wait=MATRIX, signal=STORE),
+        Store(memory=Memory.VALUE, words=4, dram_address=4096, wait=VECTOR),
+        Halt(),
+    )
+    assert found.dispatched == [41, 49, 57, 65, 73, 81]
+    # LOAD 0: request and grant in 43; DRAM free in 97: beats 97…100; retires in 101.
+    # LOAD 1: may start from 44 on, is there in 50; beats 101…108.
+    load = [(42, 101), (50, 109)]
+    # MATRIX: token usable in 110; R + 1 + (T − 1)·P + M + drain with one tile.
+    matrix = 110, 110 + 4 + 1 + 0 + 4 + nano.matrix_drain_cycles
+    # VECTOR: 4 rows of 4 / 2 groups, one per cycle.
+    vector = matrix[1] + 1, matrix[1] + 1 + 4 * 2 + 1 + nano.vector_map_cycles
+    # STORE: 4 words of 8 bytes are 8 beats, read in s+1 … s+8, requested in s+10; beats s+42 … s+49; retires in s+51.
+    store = vector[1] + 1, vector[1] + 1 + 51
+    assert list(zip(found.start, found.retire, strict=True))[:5] == [*load, matrix, vector, store]
+    assert found.cycles == store[1] + 1
+
+
+def test_a_full_queue_holds_dispatch_and_dispatch_holds_fetch(nano):
+    # Queue of 4; latency 1, so d(i) = 10 + 8·i at best. Each Map takes 1·2 + 1 + map cycles (more than 32).
+    found = timing(nano, *[Map(columns=4, source=Source.VALUE)] * 23, Halt(), latency_cycles=1)
+    period = 3 + nano.vector_map_cycles + 1
+    start = [11 + i * period for i in range(23)]
+    assert found.start[:23] == start
+    # One starts at once and four wait; each later one comes in the cycle after a start has made a place.
+    assert found.dispatched[:5] == [10, 18, 26, 34, 42]
+    assert found.dispatched[5:23] == [start[i - 4] + 1 for i in range(5, 23)]
+    # Group 1 is asked for at once, behind group 0; group 2 only in the cycle after instruction 7 is dispatched.
+    assert found.arrived[8] == 2 + 64 + 7
+    assert found.arrived[16] == found.dispatched[7] + 1 + 1 + 7
+    assert found.cycles == start[22] + period
+
+
+def test_load_stops_asking_while_four_bursts_are_in_flight(nano):
+    found = timing(nano, Load(words=96), Load(words=1), Halt())
+    # Six bursts of 16 beats, back to back from cycle 97. Grants in 43 … 46, then in the cycle after a burst's last
+    # beat: 113 (after 112) and 129; each moves on when the port is free.
+    assert (found.start[0], found.retire[0]) == (42, 97 + 6 * 16)
+    # The next may start in 130. It asks in 131, but two of four bursts … 3 to 6 are in flight until 144.
+    assert (found.start[1], found.retire[1]) == (130, 97 + 6 * 16 + 1)
+
+
+def test_one_burst_at_a_time_pays_the_latency_each_time(nano):
+    single = replace(nano, load_outstanding=1)
+    found = timing(single, Load(words=48), Halt())
+    # Beats 97…112; asked for again in 113: beats 145…160; 161: 193…208.
+    assert found.retire[0] == 209
+
+
+def test_a_segment_is_cut_at_multiples_of_the_burst_length(nano):
+    # 16 words of 4 bytes from byte 40: 6 beats to byte 64, then 10. Grants in 43, 44; beats 97…102, 103…112.
+    found = timing(nano, Load(words=16, dram_address=40), Halt(), cycles_per_beat=2)
+    # Fetch: 64 beats of 2 cycles from 33 to 161; instruction 0 is whole in 33 + 14 = 47, starts in 49.
+    assert (found.start[0], found.retire[0]) == (49, 161 + 15 * 2 + 1)
+
+
+def test_a_gather_waits_for_all_loads_and_takes_two_cycles_more_for_each_row(nano):
+    found = timing(
+        nano,
+        Load(memory=Memory.INDEX, words=2),
+        Load(words=16, segments=3, stride=16, dram_stride=64, gather=1),
+        Halt(),
+        latency_cycles=1,
+        cycles_per_beat=1,
+    )
+    # Fetch: beats 2…65, d(0) = 10, s = 11; request 12; the port is free in 66: beats 66, 67; retires in 68.
+    assert (found.start[0], found.retire[0]) == (11, 68)
+    # The gather starts in 69; its requests are up in 72, 75, 78; bursts of 16 beats from 73 without a gap.
+    assert (found.start[1], found.retire[1]) == (69, 73 + 48)
+
+
+def test_store_fills_two_buffers_in_turn(nano):
+    found = timing(nano, Store(memory=Memory.ACT, words=48, dram_address=1024), Halt())
+    # Read in 43…58, up in 60; port free in 97: beats 97…112. Second: read in 59…74, up in 76, beats 113…128.
+    # Third: its buffer is free in 113, read in 113…128, up in 130, beats 162…177. Response in 178, retires in 179.
+    assert (found.start[0], found.retire[0]) == (42, 179)
+
+
+def test_store_goes_before_load(nano):
+    # STORE: starts in 42, reads 7 beats in 43…49, up in 51. LOAD: dispatched in 49, starts in 50, up in 51.
+    store, load = Store(memory=Memory.ACT, words=7, dram_address=1024), Load(words=2)
+    found = timing(nano, store, load, Halt())
+    # STORE is granted in 51: beats 97…103, retires in 105. LOAD in 52: beats 104, 105, retires in 106.
+    assert (found.retire[0], found.retire[1]) == (105, 106)
+
+
+def test_dram_settings_change_cycles_only(nano):
+    program = Program(nano, (Load(words=4, dram_address=256), Halt()), 512)
+    near = simulate(program, dram=DramConfig(latency_cycles=1))
+    far = simulate(program, dram=DramConfig(latency_cycles=200))
+    assert near.cycles < far.cycles
+    assert (near.image == far.image).all()
+
+
+def test_tokens_sent_before_they_are_wanted_are_kept(nano):
+    first = Load(words=1, signal=VECTOR)
+    found = timing(nano, first, first, *[Map(columns=4, source=Source.VALUE, wait=LOAD)] * 2, Halt())
+    assert found.start[2] == found.retire[0] + 1
+    assert found.start[3] == found.retire[2] + 1
+
+
+def test_a_deadlock_names_who_waits_for_what(nano):
+    with pytest.raises(HeddleError) as error:
+        timing(nano, Map(columns=4, wait=MATRIX | LOAD), Load(wait=VECTOR), Halt())
+    message = str(error.value)
+    assert "deadlock" in message and "\n" not in message
+    assert "VECTOR at instruction 0 (map" in message and "for a token of LOAD and MATRIX" in message
+    assert "LOAD at instruction 1 (load" in message and "for a token of VECTOR" in message
+
+
+def test_a_deadlock_through_a_full_queue_names_the_instruction_not_dispatched(nano):
+    with pytest.raises(HeddleError, match=r"dispatch at instruction 4 \(map .* for a place in its queue"):
+        timing(nano, *[Map(columns=4, wait=LOAD)] * 5, Load(signal=VECTOR), Halt())
+
+
+def test_a_program_without_halt_is_refused(nano):
+    with pytest.raises(HeddleError, match="halt"):
+        timing(nano, *[Map(columns=4, source=Source.VALUE)] * 8)

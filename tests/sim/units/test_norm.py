@@ -1,0 +1,47 @@
+"""NORM against torch, in place and elsewhere, and its duration."""
+
+import numpy as np
+import pytest
+import torch
+from heddle.arch.config import Memory
+from heddle.arch.isa import Norm, NormKind
+from heddle.arch.numerics import to_bf16
+from heddle.sim.units import norm
+
+ROWS, COLUMNS = 5, 14
+
+
+@pytest.mark.parametrize("kind", list(NormKind))
+@pytest.mark.parametrize("in_place", [False, True])
+def test_norm_agrees_with_torch(config, make_state, fill_panel, fill_params, kind, in_place):
+    rng = np.random.default_rng(4)
+    x = to_bf16(rng.normal(2, 3, (2, ROWS, COLUMNS)).astype(np.float32))
+    gamma, beta = rng.normal(1, 0.3, COLUMNS).astype(np.float32), rng.normal(size=COLUMNS).astype(np.float32)
+    state = make_state(config, batch=2)
+    stride = fill_panel(state, Memory.VALUE, 8, x)
+    fill_params(state, 2, gamma, beta)
+    address = 8 if in_place else 90
+    norm.execute(Norm(rows=ROWS, columns=COLUMNS, kind=kind, source_address=8, source_stride=stride, param_address=2,
+                      address=address, stride=stride, reciprocal=1 / COLUMNS, epsilon=1e-5), state, config)  # fmt: skip
+    found = state.panel(Memory.VALUE, address, stride, ROWS, stride * config.columns)
+    x, gamma, beta = (torch.from_numpy(each) for each in (x, gamma, beta))
+    if kind is NormKind.LAYER:
+        expected = torch.nn.functional.layer_norm(x, (COLUMNS,), gamma, beta, 1e-5)
+    else:
+        expected = torch.nn.functional.rms_norm(x, (COLUMNS,), gamma, 1e-5) + beta
+    relative = 2**-8 if config.value_format == "bf16" else 1e-6
+    np.testing.assert_allclose(found[..., :COLUMNS], expected.numpy(), rtol=relative, atol=2e-6)
+    assert not found[..., COLUMNS:].any()
+
+
+def test_passes_take_the_time_the_manual_says(nano, odd):
+    def duration(config, rows, groups, word_groups, layer):
+        rows_of_sums = (rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + 1
+        mean = rows_of_sums + config.row_sum_cycles + 3 + 1
+        deviation = rows_of_sums + 4 + 3 + config.row_sum_cycles + 3 + 4 + 3 + 9 + 4 + 1
+        output = rows * word_groups + 1 + 4 + 6 + 4 + 1
+        return mean * layer + deviation + output
+
+    assert norm.cycles(Norm(rows=3, columns=5), nano) == duration(nano, 3, 3, 4, layer=1)
+    assert norm.cycles(Norm(rows=3, columns=5, kind=NormKind.RMS), nano) == duration(nano, 3, 3, 4, layer=0)
+    assert norm.cycles(Norm(rows=4, columns=6), odd) == duration(odd, 4, 6, 10, layer=1)

@@ -1,0 +1,151 @@
+"""VECTOR: Map and Quantise against torch, their destinations, and their durations."""
+
+import numpy as np
+import pytest
+import torch
+from heddle.arch.config import Memory
+from heddle.arch.isa import Activation, Codes, Combine, Map, Quantise, Scales, Source
+from heddle.arch.numerics import to_bf16
+from heddle.sim.units import vector
+
+F = torch.nn.functional
+TORCH = {
+    Activation.NONE: lambda x: x,
+    Activation.RELU: torch.relu,
+    Activation.GELU: F.gelu,
+    Activation.GELU_TANH: lambda x: F.gelu(x, approximate="tanh"),
+    Activation.SILU: F.silu,
+    Activation.SIGMOID: torch.sigmoid,
+    Activation.TANH: torch.tanh,
+}
+
+
+def tolerance(config):
+    """Relative and absolute: half a unit of bf16 in storage, and 2⁻¹⁵ of the table functions."""
+    return dict(rtol=2**-8 if config.value_format == "bf16" else 2**-13, atol=2**-14)
+
+
+def stored(config, x):
+    return to_bf16(x) if config.value_format == "bf16" else x.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", list(Activation))
+def test_a_map_from_acc_drains_and_activates_as_torch_does(config, make_state, fill_panel, fill_params, kind):
+    rng = np.random.default_rng(7)
+    rows, columns = 4, 7
+    acc = rng.integers(-30000, 30000, (2, rows, columns)).astype(np.int32)
+    scale, offset = rng.uniform(0.5, 2, columns), rng.normal(size=columns)
+    row = rng.uniform(1e-5, 3e-4, rows).astype(np.float32)
+    state = make_state(config, batch=2)
+    stride = fill_panel(state, Memory.ACC, 30, acc)
+    fill_params(state, 6, scale, offset)
+    state.write_row_numbers(12, row[None])
+    instruction = Map(rows=rows, columns=columns, source_address=30, source_stride=stride, scaled=1, param_address=6,
+                      row_scaled=1, row_address=12, activation=kind, address=50, stride=3)  # fmt: skip
+    vector.execute(instruction, state, config)
+    x = torch.from_numpy(acc) * torch.from_numpy(scale) * torch.from_numpy(row)[:, None] + torch.from_numpy(offset)
+    found = state.panel(Memory.VALUE, 50, 3, rows, stride * config.columns)
+    np.testing.assert_allclose(found[..., :columns], TORCH[kind](x).numpy(), **tolerance(config))
+    assert not found[..., columns:].any(), "+0 up to the end of the word"
+
+
+@pytest.mark.parametrize("combine", [Combine.ADD, Combine.MULTIPLY])
+def test_a_map_combines_with_a_second_operand_in_place(config, make_state, fill_panel, combine):
+    rng = np.random.default_rng(8)
+    a, b = (stored(config, rng.normal(size=(3, 6))) for _ in range(2))
+    state = make_state(config)
+    stride = fill_panel(state, Memory.VALUE, 0, a)
+    fill_panel(state, Memory.VALUE, 40, b)
+    instruction = Map(rows=3, columns=6, source=Source.VALUE, source_stride=stride, combine=combine,
+                      operand_address=40, operand_stride=stride, stride=stride)  # fmt: skip
+    vector.execute(instruction, state, config)
+    expected = a + b if combine is Combine.ADD else a * b
+    np.testing.assert_allclose(state.panel(Memory.VALUE, 0, stride, 3, 6)[0], stored(config, expected), rtol=1e-7)
+
+
+def quantised(config, make_state, fill_panel, x, **fields):
+    """Run a Quantise of x (rows, columns) from VALUE into memories full of −1."""
+    state = make_state(config)
+    stride = fill_panel(state, Memory.VALUE, 0, x)
+    for memory in (Memory.ACT, Memory.WEIGHT, Memory.PARAM):
+        state[memory].shared[:] = -1
+    rows, columns = x.shape
+    instruction = Quantise(rows=rows, columns=columns, source=Source.VALUE, source_stride=stride, **fields)
+    vector.execute(instruction, state, config)
+    return state
+
+
+@pytest.fixture
+def rows_to_quantise(config):
+    """Rows with maxima of very different size, one of them zero; codes and scales as torch computes them."""
+    x = stored(config, np.random.default_rng(9).normal(size=(7, 8)) * np.logspace(-3, 3, 7)[:, None])
+    x[4] = 0
+    scales = torch.from_numpy(x).abs().amax(1) / 127
+    codes = torch.round(torch.from_numpy(x) / scales[:, None].clamp(min=1e-30))
+    return x, codes.numpy(), scales.numpy()
+
+
+def test_codes_for_act_lie_in_rows_filled_with_zeros(config, make_state, fill_panel, rows_to_quantise):
+    x, codes, scales = rows_to_quantise
+    words = -(-8 // config.rows)
+    state = quantised(config, make_state, fill_panel, x, address=5, stride=words + 1, scales_address=20)
+    found = state[Memory.ACT].read(5, words + 1, 7, words).reshape(7, -1)
+    assert np.abs(found[:, :8] - codes).max() <= 1  # rcp is good to 2⁻¹⁵: a tie may fall on the other side
+    assert (np.abs(found[:, :8] - codes) > 0).mean() < 0.02
+    assert not found[:, 8:].any()
+    assert (state[Memory.ACT].read(5 + words, words + 1, 6, 1) == -1).all(), "words between rows are left alone"
+    np.testing.assert_allclose(state.row_numbers(20, 7)[0], scales, rtol=1e-6, atol=2**-60)
+
+
+def test_codes_for_weight_and_for_its_transpose_agree_with_those_for_act(
+    config, make_state, fill_panel, rows_to_quantise
+):
+    x, columns = rows_to_quantise[0], config.columns
+    act = quantised(config, make_state, fill_panel, x, stride=8)
+    codes = act[Memory.ACT].read(0, 8, 7, -(-8 // config.rows)).reshape(7, -1)[:, :8]
+    straight = quantised(config, make_state, fill_panel, x, codes=Codes.WEIGHT, address=9, stride=30)
+    blocks = straight[Memory.WEIGHT].read(9, 30, -(-8 // columns), 7)[0]  # (blocks, rows, elements)
+    found = np.concatenate(list(blocks), axis=1)
+    assert np.array_equal(found[:, :8], codes) and not found[:, 8:].any()
+    across = quantised(config, make_state, fill_panel, x, codes=Codes.WEIGHT_TRANSPOSED, address=9, stride=30)
+    blocks = across[Memory.WEIGHT].read(9, 30, -(-7 // columns), 8)[0]  # (blocks, columns, elements)
+    found = np.concatenate(list(blocks), axis=1).T
+    assert np.array_equal(found[:7], codes) and (found[7:] == -1).all(), "bytes of other rows are left alone"
+
+
+@pytest.mark.parametrize("half", [Scales.PARAM_SCALE, Scales.PARAM_OFFSET])
+def test_scales_can_become_one_half_of_the_pairs_of_columns(config, make_state, fill_panel, rows_to_quantise, half):
+    x, _, scales = rows_to_quantise
+    state = quantised(config, make_state, fill_panel, x, stride=8, scales=half, scales_address=4)
+    pairs = state.pairs(4, 2 * config.columns)
+    found, other = pairs if half is Scales.PARAM_SCALE else pairs[::-1]
+    np.testing.assert_allclose(found[0, :7], scales, rtol=1e-6, atol=2**-60)
+    assert (found[0, 7:] == -1).all() and (other == -1).all()
+
+
+def test_a_map_takes_its_words_and_the_pipeline(nano, odd):
+    assert vector.cycles(Map(rows=3, columns=5), nano) == 3 * 4 + 1 + nano.vector_map_cycles  # two words of two groups
+    assert vector.cycles(Map(rows=3, columns=6), odd) == 3 * 10 + 1 + odd.vector_map_cycles  # two words of five
+    two_reads = Map(rows=3, columns=5, source=Source.VALUE, combine=Combine.ADD)
+    assert vector.cycles(two_reads, nano) == 3 * 4 * 2 + 1 + nano.vector_map_cycles
+
+
+def test_a_quantise_walks_its_rows_twice(nano, odd):
+    def both(config):
+        return (
+            2 * (1 + config.vector_map_cycles)
+            + config.row_maximum_cycles
+            + config.row_scale_cycles
+            + config.quantise_cycles
+        )
+
+    assert vector.cycles(Quantise(rows=3, columns=5), nano) == 3 * 3 + 3 * 4 + both(nano)  # g = 3 groups, a = 4
+    assert vector.cycles(Quantise(rows=3, columns=5), odd) == 3 * 5 + 3 * 6 + both(odd)  # g = 5, a = two words of 3
+    to_weight = Quantise(rows=3, columns=6, codes=Codes.WEIGHT)
+    assert vector.cycles(to_weight, odd) == 3 * 6 + 3 * 10 + both(odd)
+    # Transposed on nano: 9 groups, one each 2 cycles, the last one more for its second lane.
+    across = Quantise(rows=3, columns=5, codes=Codes.WEIGHT_TRANSPOSED)
+    assert vector.cycles(across, nano) == 3 * 3 + 8 * 2 + 1 + 1 + both(nano)
+    # With both operands from VALUE a group takes two cycles anyway, and the last group is read over two.
+    slow = Quantise(rows=3, columns=5, codes=Codes.WEIGHT_TRANSPOSED, source=Source.VALUE, combine=Combine.ADD)
+    assert vector.cycles(slow, nano) == 3 * 3 * 2 + 8 * 2 + 2 + 1 + both(nano)
