@@ -6,7 +6,7 @@ meet in PE row r. There the weight waits in the shadow register for the `swap` t
 Both tokens move right with the activations. (Kung, "Why systolic architectures?", 1982, for the array.)
 """
 
-from amaranth import Module, Value
+from amaranth import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -36,28 +36,55 @@ class Array(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        rows, columns = self._config.rows, self._config.columns
-        grid = [[Pe(self._config.pe) for _ in range(columns)] for _ in range(rows)]
-        for r in range(rows):
-            for c in range(columns):
-                m.submodules[f"pe_{r}_{c}"] = shared(platform, grid[r][c], f"heddle_pe_{self._config.pe}")
-            self._feed_from_left(m, grid[r], r)
+        pe, columns = self._config.pe, self._config.columns
+        rows = [PeRow(columns, pe) for _ in range(self._config.rows)]
+        for r, row in enumerate(rows):
+            m.submodules[f"row_{r}"] = shared(platform, row, f"heddle_pe_row_{pe}_{columns}")
+            m.d.comb += [
+                row.activation.eq(delay(m, self.activations[r], r, f"activation_{r}")),
+                row.swap.eq(delay(m, self.swap, r, f"swap_{r}")),
+                row.capture.eq(delay(m, self.capture, 2 * r, f"capture_{r}")),
+            ]
+        for above, below in zip(rows, rows[1:], strict=False):
+            m.d.comb += [below.weights_in.eq(above.weights_out), below.sums_in.eq(above.sums_out)]
         for c in range(columns):
-            self._feed_from_above(m, [row[c] for row in grid], c)
-            m.d.comb += self.sums[c].eq(delay(m, grid[-1][c].sum_out, columns - 1 - c, f"sum_{c}"))
+            m.d.comb += rows[0].weights_in[c].eq(delay(m, self.weights[c], c, f"weight_{c}"))
+            m.d.comb += self.sums[c].eq(delay(m, rows[-1].sums_out[c], columns - 1 - c, f"sum_{c}"))
         return m
 
-    def _feed_from_left(self, m: Module, row: list[Pe], r: int) -> None:
-        activation: Value = delay(m, self.activations[r], r, f"activation_{r}")
-        swap = delay(m, self.swap, r, f"swap_{r}")
-        capture = delay(m, self.capture, 2 * r, f"capture_{r}")
-        for pe in row:
-            m.d.comb += [pe.activation_in.eq(activation), pe.swap_in.eq(swap), pe.capture_in.eq(capture)]
-            activation, swap, capture = pe.activation_out, pe.swap_out, pe.capture_out
 
-    def _feed_from_above(self, m: Module, column: list[Pe], c: int) -> None:
-        weight: Value = delay(m, self.weights[c], c, f"weight_{c}")
-        total: Value | int = 0
-        for pe in column:
-            m.d.comb += [pe.weight_in.eq(weight), pe.sum_in.eq(total)]
-            weight, total = pe.weight_out, pe.sum_out
+class PeRow(wiring.Component):
+    """One row of PEs: activations and tokens enter at column 0, weights and sums at every column from above."""
+
+    def __init__(self, columns: int, pe: str = "int8"):
+        self._pe = pe
+        self._columns = columns
+        operands = data.ArrayLayout(FORMATS[pe].operand, columns)
+        sums = data.ArrayLayout(FORMATS[pe].sum, columns)
+        super().__init__({
+            "activation": In(FORMATS[pe].operand),
+            "swap": In(1),
+            "capture": In(1),
+            "weights_in": In(operands),
+            "weights_out": Out(operands),
+            "sums_in": In(sums),
+            "sums_out": Out(sums),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        activation, swap, capture = self.activation, self.swap, self.capture
+        for c in range(self._columns):
+            pe = Pe(self._pe)
+            m.submodules[f"pe_{c}"] = shared(platform, pe, f"heddle_pe_{self._pe}")
+            m.d.comb += [
+                pe.activation_in.eq(activation),
+                pe.swap_in.eq(swap),
+                pe.capture_in.eq(capture),
+                pe.weight_in.eq(self.weights_in[c]),
+                self.weights_out[c].eq(pe.weight_out),
+                pe.sum_in.eq(self.sums_in[c]),
+                self.sums_out[c].eq(pe.sum_out),
+            ]
+            activation, swap, capture = pe.activation_out, pe.swap_out, pe.capture_out
+        return m

@@ -29,6 +29,7 @@ def shared(platform: object, component: wiring.Component, module: str) -> wiring
     if not isinstance(platform, VerilogPlatform):
         return component
     platform.components.setdefault(module, component)
+    component._MustUse__used = True  # only the first of them is elaborated: no warning about the others
     connections = [("i", "clk", ClockSignal()), ("i", "rst", ResetSignal())]
     for path, member, port in component.signature.flatten(component):
         connections.append(("i" if member.flow == In else "o", "__".join(map(str, path)), port))

@@ -106,7 +106,7 @@ class Memories:
         for n in range(work.n_tiles):
             act = np.stack([self.act[work.act_address + m * work.act_stride:][:work.k_tiles].reshape(-1)
                             for m in range(work.rows)])  # fmt: skip
-            weight = self.weight[work.weight_address + n * work.weight_stride:][:work.k_tiles * rows]
+            weight = self.weight[work.weight_address + n * work.weight_stride :][: work.k_tiles * rows]
             product = torch.from_numpy(act.astype(np.int64)) @ torch.from_numpy(weight.astype(np.int64))
             for m in range(work.rows):
                 word = work.acc_address + m * work.acc_stride + n

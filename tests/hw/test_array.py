@@ -1,0 +1,104 @@
+"""The systolic array: tile after tile without a bubble against PyTorch's integer matrix product, in any shape."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from amaranth.sim import Simulator
+from heddle.arch.config import PRESETS, HardwareConfig
+from heddle.hw.array import Array
+
+ODD = replace(PRESETS["nano"], name="odd", rows=3, columns=5, vector_lanes=1)
+SHAPES = {(c.rows, c.columns): c for c in (
+    PRESETS["nano"], ODD, replace(ODD, rows=5, columns=3), replace(ODD, rows=3, columns=3), replace(ODD, columns=11),
+)}  # fmt: skip
+
+
+def stream(config: HardwareConfig, tiles: np.ndarray, panels: list[np.ndarray], early: int = 0) -> list[np.ndarray]:
+    """Sums of each panel (M, rows) times its tile (rows, columns), read `array_cycles` after each activation row.
+
+    Panels follow each other as soon as the weights allow. The weights of a tile come as late as they may, or up to
+    `early` cycles sooner where the rows before leave room.
+    """
+    array = Array(config)
+    swaps = [config.rows]  # the cycle of each swap; activations begin in the next
+    captures = [0]
+    for before in panels[:-1]:
+        swaps.append(swaps[-1] + max(len(before), config.rows))
+        captures.append(max(swaps[-2], swaps[-1] - config.rows - early))
+    weights = {start + r: tile[r] for start, tile in zip(captures, tiles, strict=True) for r in range(config.rows)}
+    rows = {swap + 1 + m: panel[m] for swap, panel in zip(swaps, panels, strict=True) for m in range(len(panel))}
+    sums = {}
+
+    async def bench(ctx):
+        random = np.random.default_rng(1)
+        for cycle in range(max(rows) + config.array_cycles + 1):
+            # What comes between rows and between weights must not matter.
+            noise = random.integers(-128, 128, config.rows + config.columns).tolist()
+            ctx.set(array.activations, rows[cycle].tolist() if cycle in rows else noise[: config.rows])
+            ctx.set(array.weights, weights[cycle].tolist() if cycle in weights else noise[config.rows :])
+            ctx.set(array.swap, cycle in swaps)
+            ctx.set(array.capture, cycle in captures)
+            if cycle - config.array_cycles in rows:
+                sums[cycle - config.array_cycles] = [ctx.get(array.sums[c]) for c in range(config.columns)]
+            await ctx.tick()
+
+    simulator = Simulator(array)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run()
+    found = iter(sums[cycle] for cycle in sorted(sums))
+    return [np.array([next(found) for _ in panel]) for panel in panels]
+
+
+def check(config: HardwareConfig, tiles: np.ndarray, panels: list[np.ndarray], early: int = 0) -> None:
+    for tile, panel, sums in zip(tiles, panels, stream(config, tiles, panels, early), strict=True):
+        golden = torch.from_numpy(panel.astype(np.int32)) @ torch.from_numpy(tile.astype(np.int32))
+        np.testing.assert_array_equal(sums, golden.numpy())
+
+
+def test_one_row_by_hand():
+    tile = np.array([[1, 0, 0, 5, 1], [0, 1, 0, 6, 1], [0, 0, 1, 7, 1]])
+    [sums] = stream(ODD, tile[None], [np.array([[1, 2, 3]])])
+    assert sums.tolist() == [[1, 2, 3, 5 + 12 + 21, 6]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("lengths", ["one", "rows", "mixed"])
+def test_tiles_follow_each_other(shape, lengths):
+    config, random = SHAPES[shape], np.random.default_rng(0)
+    lengths = {"one": [1] * 5, "rows": [config.rows] * 5, "mixed": [1, 9, 2, config.rows + 1, 1, 4]}[lengths]
+    tiles = random.integers(-128, 128, (len(lengths), config.rows, config.columns))
+    panels = [random.integers(-128, 128, (length, config.rows)) for length in lengths]
+    for early in (0, 100):
+        check(config, tiles, panels, early)
+
+
+@pytest.mark.parametrize("activation,weight", [(-128, -128), (-128, 127), (127, 127)])
+def test_extremes(activation, weight):
+    config = SHAPES[5, 3]
+    check(config, np.full((2, 5, 3), weight), [np.full((3, 5), activation)] * 2)
+
+
+def test_latency_is_that_of_the_configuration():
+    """A single 1 among zeros: its product is there in exactly one cycle, in every column."""
+    config = ODD
+    array, cycles = Array(config), []
+
+    async def bench(ctx):
+        for cycle in range(40):
+            ctx.set(array.capture, cycle == 0)
+            ctx.set(array.swap, cycle == config.rows)
+            ctx.set(array.weights, [1] * config.columns if cycle < config.rows else [0] * config.columns)
+            ctx.set(array.activations, [int(cycle == 10)] * config.rows)
+            sums = [ctx.get(array.sums[c]) for c in range(config.columns)]
+            if any(sums):
+                cycles.append((cycle, sums))
+            await ctx.tick()
+
+    simulator = Simulator(array)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert cycles == [(10 + config.array_cycles, [config.rows] * config.columns)]

@@ -1,0 +1,142 @@
+"""Banked memories: words go where their address says, parts by mask, and two units in one bank port are noticed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from heddle.arch.config import PRESETS, Memory, Unit
+from heddle.hw.memories import BankedMemory, mask_bits
+
+CONFIG = replace(PRESETS["nano"], rows=3, columns=5, vector_lanes=1, act_words=64, weight_words=64, acc_words=64,
+                 value_words=64, param_words=64, row_words=64, index_words=64)  # fmt: skip
+READERS = {
+    Memory.ACT: [Unit.MATRIX, Unit.STORE],
+    Memory.PARAM: [Unit.VECTOR, Unit.SOFTMAX, Unit.NORM, Unit.STORE],
+    Memory.ACC: [Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX],
+    Memory.ROW: [Unit.VECTOR, Unit.SOFTMAX],
+    Memory.INDEX: [Unit.LOAD],
+}
+WRITERS = {
+    Memory.ACT: [Unit.LOAD, Unit.VECTOR, Unit.SOFTMAX],
+    Memory.PARAM: [Unit.LOAD, Unit.VECTOR],
+    Memory.ACC: [Unit.MATRIX],
+    Memory.ROW: [Unit.VECTOR, Unit.SOFTMAX],
+    Memory.INDEX: [Unit.LOAD],
+}
+
+
+class Bench:
+    """A memory with ports driven from a list: per cycle, {port name: (address[, mask, data])}."""
+
+    def __init__(self, memory: Memory):
+        self.memory = BankedMemory(CONFIG, memory, READERS[memory], WRITERS[memory])
+        self.units = {f"read_{u.name.lower()}" for u in READERS[memory]}
+
+    def run(self, cycles: list[dict[str, tuple]]) -> list[dict]:
+        """For each cycle (and one more): what the reads of the cycle before gave, and the units in conflict then."""
+        seen = []
+
+        async def bench(ctx):
+            before = {}
+            for accesses in [*cycles, {}]:
+                for name in before.keys() | accesses.keys():
+                    port = getattr(self.memory, name)
+                    ctx.set(port.en, name in accesses)
+                    for member, value in zip(("address", "mask", "data"), accesses.get(name, ()), strict=False):
+                        ctx.set(getattr(port, member), value)
+                units = ctx.get(self.memory.conflict_units)
+                assert ctx.get(self.memory.conflict) == (units != 0)
+                reads = {name: ctx.get(getattr(self.memory, name).data) for name in before if name in self.units}
+                seen.append({"units": units, **reads})
+                before = accesses
+                await ctx.tick()
+
+        simulator = Simulator(self.memory)
+        simulator.add_clock(1e-9)
+        simulator.add_testbench(bench)
+        simulator.run()
+        return seen
+
+
+def test_write_is_seen_by_the_next_read_and_not_by_the_same_cycle():
+    word = 0x112233
+    seen = Bench(Memory.ACT).run([
+        {"write_load": (17, 7, word), "read_store": (17,)}, {"read_store": (17,)}, {"read_matrix": (17,)},
+    ])  # fmt: skip
+    assert [each.get("read_store") for each in seen] == [None, 0, word, None]
+    assert seen[3]["read_matrix"] == word
+
+
+def test_mask_selects_elements():
+    seen = Bench(Memory.ACT).run([
+        {"write_load": (3, 0b111, 0xAABBCC)}, {"write_load": (3, 0b010, 0x112233)}, {"read_store": (3,)},
+    ])  # fmt: skip
+    assert seen[3]["read_store"] == 0xAA22CC
+
+
+def test_mask_of_param_selects_halves_of_a_pair():
+    assert mask_bits(CONFIG, Memory.PARAM) == 2 * CONFIG.columns
+    everything, data = (1 << 10) - 1, int.from_bytes(bytes(range(40)), "little")
+    seen = Bench(Memory.PARAM).run([
+        {"write_load": (0, everything, data)}, {"write_vector": (0, 0b1000, 0)}, {"read_norm": (0,)},
+    ])  # fmt: skip
+    expected = bytes(0 if 12 <= i < 16 else i for i in range(40))
+    assert seen[3]["read_norm"] == int.from_bytes(expected, "little")
+
+
+@pytest.mark.parametrize("memory", READERS)
+def test_random_accesses_without_conflicts(memory):
+    """All ports at once in different banks, against a plain array."""
+    random = np.random.default_rng(memory)
+    banks, words, bits = CONFIG.banks(memory), CONFIG.bank_words(memory), CONFIG.word_bits(memory)
+    part = bits // mask_bits(CONFIG, memory)
+    model, cycles, expected = [0] * CONFIG.words(memory), [], []
+    for _ in range(300):
+        accesses, read, updates = {}, {}, {}
+        for unit, bank in zip(READERS[memory], random.permutation(banks), strict=False):
+            address = int(bank * words + random.integers(min(4, words)))
+            if random.random() < 0.7:
+                accesses[f"read_{unit.name.lower()}"] = (address,)
+                read[f"read_{unit.name.lower()}"] = model[address]
+        for unit, bank in zip(WRITERS[memory], random.permutation(banks), strict=False):
+            address = int(bank * words + random.integers(min(4, words)))
+            mask, data = int(random.integers(1 << bits // part)), int.from_bytes(random.bytes(-(-bits // 8)), "little")
+            if random.random() < 0.7:
+                accesses[f"write_{unit.name.lower()}"] = (address, mask, data)
+                keep = sum(((1 << part) - 1) << i * part for i in range(bits // part) if not mask >> i & 1)
+                updates[address] = (model[address] & keep) | (data & ~keep)
+        for address, value in updates.items():
+            model[address] = value
+        cycles.append(accesses)
+        expected.append(read)
+    for seen, read in zip(Bench(memory).run(cycles)[1:], expected, strict=True):
+        assert seen == {"units": 0, **read}
+
+
+def test_every_word_has_its_own_place():
+    cycles = [{"write_matrix": (a, 31, 1000 + a)} for a in range(64)] + [{"read_softmax": (a,)} for a in range(64)]
+    seen = Bench(Memory.ACC).run(cycles)
+    assert [each["read_softmax"] for each in seen[65:]] == [1000 + a for a in range(64)]
+
+
+BANK = 16  # words in a bank of 64 words
+
+
+@pytest.mark.parametrize("accesses,units", [
+    ({"read_matrix": (0,), "read_vector": (1,)}, {Unit.MATRIX, Unit.VECTOR}),
+    ({"read_matrix": (BANK,), "read_vector": (BANK - 1,), "read_softmax": (2 * BANK - 1,)},
+     {Unit.MATRIX, Unit.SOFTMAX}),
+    ({"read_matrix": (5,), "read_vector": (5,), "read_softmax": (5,)}, {Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX}),
+    ({"read_matrix": (0,), "read_vector": (BANK,), "read_softmax": (2 * BANK,)}, set()),
+    ({"read_vector": (0,), "write_matrix": (0, 31, 0)}, set()),  # one reads, one writes
+    ({"read_matrix": (0,), "write_matrix": (0, 31, 0)}, set()),
+])  # fmt: skip
+def test_conflicts_of_acc(accesses, units):
+    seen = Bench(Memory.ACC).run([{}, accesses, {}])
+    assert [each["units"] for each in seen] == [0, 0, sum(1 << unit for unit in units), 0]
+
+
+def test_writers_in_one_bank_are_in_conflict_even_with_disjoint_masks():
+    seen = Bench(Memory.ROW).run([{"write_vector": (1, 1, 0), "write_softmax": (2, 0, 0)}])
+    assert seen[1]["units"] == 1 << Unit.VECTOR | 1 << Unit.SOFTMAX
