@@ -151,6 +151,7 @@ class Accelerator(wiring.Component):
     def _run(self, m: Module, csr, fetch, dispatch, counters, errors) -> None:
         """The life of a run: from the start pulse in cycle 0 to the cycle in which all has retired after halt."""
         running, requested, start = Signal(), Signal(), Signal()
+        forgets = Signal()  # from the write on, even if the start must wait: what is read next is of the new run
         count = Signal(CYCLE_BITS)
         run = running & ~errors.error
         m.d.comb += [
@@ -167,7 +168,8 @@ class Accelerator(wiring.Component):
             dispatch.i_instruction.eq(fetch.o_instruction),
             fetch.o_take.eq(dispatch.i_take),
             counters.clear.eq(start | csr.clear),
-            errors.clear.eq(start | csr.clear),
+            forgets.eq(csr.clear | (csr.start & ~running) | start),
+            errors.clear.eq(forgets),
         ]
         m.d.sync += requested.eq((requested | csr.start) & ~running & ~start)
         with m.If(start):
@@ -178,7 +180,7 @@ class Accelerator(wiring.Component):
             m.d.sync += count.eq(count + 1)
         with m.If(dispatch.finish):
             m.d.sync += self.done.eq(1)
-        with m.Elif(start | csr.clear):
+        with m.Elif(forgets):
             m.d.sync += self.done.eq(0)
         m.d.comb += csr.status.eq(Cat(running | requested | ~dispatch.quiet | ~fetch.idle, self.done, self.error))
 
