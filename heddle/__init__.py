@@ -1,1 +1,37 @@
-"""Heddle: one program, the same bits and the same cycles in the simulator and in the RTL."""
+"""Heddle: one program, the same bits and the same cycles in the simulator and in the RTL.
+
+The public names, loaded when first used, so that `import heddle` is quick:
+
+    program = heddle.compile(model, example_inputs, heddle.get_config("small"))
+    result = heddle.simulate(program, {"image": image})
+    comparison = heddle.lockstep(program, [{"image": image}], engine="verilator")
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "HeddleError": "arch.errors",
+    "HardwareConfig": "arch.config",
+    "DramConfig": "arch.config",
+    "Memory": "arch.config",
+    "Unit": "arch.config",
+    "WORKLOADS": "models.registry",
+    "PRESETS": "arch.config",
+    "get_config": "arch.config",
+    "Program": "arch.program",
+    "compile": "compiler.pipeline",
+    "simulate": "sim.machine",
+    "write_chrome_trace": "sim.trace",
+    "write_timeline": "sim.timeline",
+    "lockstep": "cosim.lockstep",
+    "random_programs": "cosim.random_programs",
+    "accelerator_verilog": "hw.accelerator_verilog",
+}
+__all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'heddle' has no attribute {name!r}; it has {', '.join(_HOME)}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

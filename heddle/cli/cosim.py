@@ -1,0 +1,82 @@
+"""heddle cosim: simulator and RTL in lock-step."""
+
+import sys
+from typing import Any
+
+import click
+import numpy as np
+
+import heddle
+
+from .shared import (
+    compile_workload,
+    console,
+    get_workload,
+    is_file,
+    json_option,
+    load_config,
+    load_program,
+    print_json,
+    progress,
+)  # fmt: skip
+
+
+@click.command(
+    short_help="Compare simulator and RTL, cycle by cycle and byte by byte.",
+    epilog="Example: heddle cosim random --config nano --engine icarus --programs 20 --seed 7",
+)
+@click.argument("what", metavar="(MODEL|FILE|random)")
+@click.option("--config", "config_name", metavar="NAME|FILE.toml", help="The accelerator. [default: small]")
+@click.option("--engine", default="verilator", show_default=True, metavar="verilator|icarus|amaranth",
+              help="What runs the RTL.")  # fmt: skip
+@click.option("--images", default=1, show_default=True, help="Inputs to run, for a MODEL or FILE.")
+@click.option("--programs", default=10, show_default=True, help="Programs to make, for random.")
+@click.option("--seed", default=0, show_default=True, help="Of random programs, and of inputs for a FILE.")
+@json_option
+def cosim(
+    what: str, config_name: str | None, engine: str, images: int, programs: int, seed: int, as_json: bool
+) -> None:
+    """Run programs on simulator and RTL and compare every retirement and every byte.
+
+    Exits with 0 if nothing differs, with 1 if something does.
+    """
+    if images < 1 or programs < 1:
+        raise heddle.HeddleError(f"--images and --programs must be at least 1, not {min(images, programs)}")
+    chosen, inputs = _runs(what, config_name, images, programs, seed)
+    with progress(f"Lock-step on {engine}", None) as advance:
+        comparison = heddle.lockstep(chosen, inputs, engine, progress=lambda done, total: advance())
+    if as_json:
+        print_json(comparison.to_dict())
+    else:
+        print_comparison(comparison)
+    sys.exit(0 if comparison.agrees else 1)
+
+
+def print_comparison(comparison: Any) -> None:
+    """One line for agreement; for anything else, also where it begins."""
+    console.print(f"{comparison.engine} on {comparison.config}: {comparison.runs} runs, {comparison.instructions:,} "
+                  f"instructions, {comparison.cycles:,} cycles: {comparison.different_bytes} different bytes, "
+                  f"{comparison.different_cycles} different cycles")  # fmt: skip
+    if comparison.first_difference:
+        console.print(f"first difference: {comparison.first_difference}", markup=False)
+
+
+def _runs(what: str, config_name: str | None, images: int, programs: int, seed: int) -> tuple[Any, Any]:
+    """(program or programs, sets of inputs)."""
+    if what == "random":
+        return heddle.random_programs(load_config(config_name or "small"), programs, seed), None
+    if is_file(what):
+        program = load_program(what, config_name)
+        random = np.random.default_rng(seed)
+        return program, [{t.name: _random_input(t, random) for t in program.inputs()} for _ in range(images)]
+    workload = get_workload(what)
+    samples = workload.load(images).inputs
+    program = compile_workload(workload, load_config(config_name or "small"))
+    return program, [{name: array[i] for name, array in samples.items()} for i in range(images)]
+
+
+def _random_input(tensor: Any, random: np.random.Generator) -> np.ndarray:
+    """Normal values; row numbers are 0, for a file does not say how long its tables are."""
+    if tensor.memory == heddle.Memory.INDEX:
+        return np.zeros(tensor.shape, np.int64)
+    return random.normal(size=tensor.shape).astype(np.float32)

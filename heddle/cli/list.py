@@ -1,0 +1,38 @@
+"""heddle list: a program file, readable."""
+
+import click
+
+import heddle
+
+from .shared import json_option, print_json, print_table
+
+
+@click.command(
+    short_help="List a program file.",
+    epilog="Example: heddle list digits-vit.heddle | less",
+)
+@click.argument("file")
+@json_option
+def list(file: str, as_json: bool) -> None:
+    """List the instructions and tensors of a program FILE."""
+    program = heddle.Program.load(file)
+    if as_json:
+        print_json({
+            "name": program.name, "config": program.config.name, "fingerprint": program.config.fingerprint,
+            "dram_bytes": program.dram_bytes, "useful_macs": program.useful_macs,
+            "instructions": program.listing().splitlines(),
+            "tensors": [
+                {"name": t.name, "kind": t.kind, "address": t.address, "shape": t.shape, "bytes": t.size_bytes}
+                for t in program.tensors.values()
+            ],
+        })  # fmt: skip
+        return
+    click.echo(program.listing())
+    rows = [
+        (t.name, t.kind, f"{t.address:#x}", "×".join(map(str, t.shape)), t.memory.name.lower(), t.size_bytes)
+        for t in program.tensors.values()
+    ]
+    print_table(
+        f"{program.name} for {program.config.name} ({program.config.fingerprint}), {program.dram_bytes:,} bytes",
+        ["tensor", "kind", "address", "shape", "layout", "bytes"], rows,
+    )  # fmt: skip

@@ -1,0 +1,149 @@
+"""heddle run: a model from PyTorch to the simulator to the RTL, with the figures that matter."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import heddle
+
+from .cosim import print_comparison
+from .report import print_bytes, print_stalls, write_pictures
+from .shared import (
+    compile_workload,
+    config_option,
+    console,
+    get_workload,
+    json_option,
+    load_config,
+    print_json,
+    print_table,
+    progress,
+)  # fmt: skip
+
+BATCH = 60  # inputs simulated at a time
+
+
+@click.command(
+    short_help="Compile a model, simulate its test set, check it on the RTL.",
+    epilog="Example: heddle run digits-vit --config small --images 100",
+)
+@click.argument("model")
+@config_option
+@click.option("--images", type=int, metavar="N", help="Inputs to simulate. [default: all of the test set]")
+@click.option("--rtl-images", default=2, show_default=True, metavar="N", help="Inputs to run on the RTL too.")
+@click.option("--engine", default="verilator", show_default=True, help="What runs the RTL.")
+@click.option("--output-dir", default="build", show_default=True, type=click.Path(file_okay=False, path_type=Path),
+              help="Where the timeline and the trace go.")  # fmt: skip
+@json_option
+def run(
+    model: str, config_name: str, images: int | None, rtl_images: int, engine: str, output_dir: Path, as_json: bool
+) -> None:
+    """Compile MODEL, simulate it over its inputs, compare with PyTorch, and check some inputs on the RTL.
+
+    MODEL is digits-vit, bert-tiny, encoder-layer or encoder-layer-post.
+    """
+    begin = time.perf_counter()
+    workload, config = get_workload(model), load_config(config_name)
+    count = _count(workload, images, rtl_images)
+    program = compile_workload(workload, config)
+    samples = workload.load(count)
+    golden = _golden(workload, samples)
+    timed = heddle.simulate(program, values=False)
+    simulated = time.perf_counter()
+    outputs = _simulate_all(program, samples, count, workload.output)
+    seconds = time.perf_counter() - simulated
+    figures = {
+        "model": model, "config": config.name, "images": count,
+        **_accuracies(samples.labels, golden, outputs),
+        "logit_sqnr_db": _sqnr_db(golden, outputs),
+        "cycles_per_image": timed.cycles, "mac_utilisation": timed.mac_utilisation,
+        "images_per_second_at_clock": config.clock_mhz * 1e6 / timed.cycles,
+        "stalls": timed.stalls, "bytes": timed.bytes,
+    }  # fmt: skip
+    pictures = _pictures(timed, output_dir, model)
+    if not as_json:
+        _print(figures, timed, seconds, pictures)
+    if rtl_images:
+        with progress(f"{rtl_images} inputs on the RTL ({engine})", None):
+            inputs = [{name: array[i] for name, array in samples.inputs.items()} for i in range(rtl_images)]
+            comparison = heddle.lockstep(program, inputs, engine)
+        figures["rtl"] = comparison.to_dict()
+        if not as_json:
+            print_comparison(comparison)
+    figures |= {"simulation_seconds": seconds, "seconds": time.perf_counter() - begin}
+    if as_json:
+        print_json(figures)
+    if rtl_images and not comparison.agrees:
+        raise SystemExit(1)
+
+
+def _count(workload: Any, images: int | None, rtl_images: int) -> int:
+    most = workload.count
+    count = images if images is not None else (most or 16)
+    if count < 1 or (most is not None and count > most):
+        raise heddle.HeddleError(f"--images must be from 1 to {most or 'any number'}, not {count}")
+    if not 0 <= rtl_images <= count:
+        raise heddle.HeddleError(f"--rtl-images must be from 0 to --images ({count}), not {rtl_images}")
+    return count
+
+
+def _golden(workload: Any, samples: Any) -> np.ndarray:
+    import torch  # takes a second: not at the top, so that --help does without
+
+    with torch.no_grad():
+        return workload.model()(*samples.tensors()).numpy()
+
+
+def _simulate_all(program: Any, samples: Any, count: int, output: str) -> np.ndarray:
+    outputs = []
+    with progress(f"Simulating {count} inputs", count) as advance:
+        for start in range(0, count, BATCH):
+            batch = {name: array[start : start + BATCH] for name, array in samples.inputs.items()}
+            outputs.append(heddle.simulate(program, batch, timing=False).outputs[output])
+            advance(len(outputs[-1]))
+    return np.concatenate(outputs)
+
+
+def _accuracies(labels: Any, golden: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
+    """Percentages of inputs whose greatest logit is at the label."""
+    if labels is None:
+        return {}
+    named = {"accuracy_fp32": golden, "accuracy": outputs}
+    return {name: float(100 * (logits.argmax(-1) == labels).mean()) for name, logits in named.items()}
+
+
+def _sqnr_db(golden: np.ndarray, outputs: np.ndarray) -> float:
+    """Signal to quantisation noise over all outputs: 10·log10(Σ y² / Σ (y − ŷ)²)."""
+    golden, outputs = golden.astype(np.float64), outputs.reshape(golden.shape).astype(np.float64)
+    return float(10 * np.log10((golden**2).sum() / ((golden - outputs) ** 2).sum()))
+
+
+def _pictures(timed: Any, output_dir: Path, model: str) -> list[Path]:
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise heddle.HeddleError(f"cannot make {output_dir}: {error.strerror}") from None
+    stem = f"{model}-{timed.program.config.name}"
+    timeline, trace = output_dir / f"{stem}-timeline.png", output_dir / f"{stem}-trace.json"
+    write_pictures(timed, timeline, trace)
+    return [timeline, trace]
+
+
+def _print(figures: dict[str, Any], timed: Any, seconds: float, pictures: list[Path]) -> None:
+    rows = [
+        ("inputs", f"{figures['images']}"),
+        *((("accuracy, PyTorch fp32", f"{figures['accuracy_fp32']:.2f} %"),
+           ("accuracy, accelerator", f"{figures['accuracy']:.2f} %")) if "accuracy" in figures else ()),
+        ("SQNR of the outputs", f"{figures['logit_sqnr_db']:.1f} dB"),
+        ("cycles per input", f"{timed.cycles:,}"),
+        (f"inputs per second at {timed.program.config.clock_mhz} MHz", f"{figures['images_per_second_at_clock']:,.0f}"),
+        ("MAC utilisation", f"{timed.mac_utilisation:.1%}"),
+        ("values of all inputs simulated in", f"{seconds:.1f} s"),
+    ]  # fmt: skip
+    print_table(f"{figures['model']} on {figures['config']}", ["figure", "value"], rows)
+    print_stalls(timed)
+    print_bytes(timed)
+    console.print("wrote " + " and ".join(str(path) for path in pictures))

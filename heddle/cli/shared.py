@@ -1,0 +1,84 @@
+"""What the subcommands share: options, JSON, tables, progress bars, and where MODEL or FILE comes from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import heddle
+
+# Tables that are not on a terminal (a file, a log) get the width they need.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+config_option = click.option(
+    "--config", "config_name", default="small", show_default=True, metavar="NAME|FILE.toml", help="The accelerator."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, for programs.")
+output_option = click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+
+
+def print_json(figures: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(figures, indent=2))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table whose first column is text and whose others are right-aligned."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[Any]:
+    """A progress bar on standard error; yields advance(count=1)."""
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}")
+    if total is None:
+        columns = TextColumn("{task.description}"), BarColumn()
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda count=1: bar.advance(task, count)
+
+
+def load_config(name: str) -> heddle.HardwareConfig:
+    """The preset or TOML file of `--config`."""
+    return heddle.get_config(name)
+
+
+def is_file(model_or_file: str) -> bool:
+    """Whether a MODEL|FILE argument means a program file."""
+    return model_or_file.endswith(".heddle") or "/" in model_or_file or Path(model_or_file).is_file()
+
+
+def load_program(path: str, config_name: str | None) -> heddle.Program:
+    """A program file, checked against `--config` if that was given."""
+    program = heddle.Program.load(path)
+    if config_name is not None:
+        config = load_config(config_name)
+        program.require_config(config)
+    return program
+
+
+def get_workload(name: str) -> Any:
+    """The model of that name. Raises HeddleError if there is none."""
+    if name not in heddle.WORKLOADS:
+        raise heddle.HeddleError(f"unknown model {name!r}; models are {', '.join(heddle.WORKLOADS)}")
+    return heddle.WORKLOADS[name]
+
+
+def compile_workload(workload: Any, config: heddle.HardwareConfig, report: Any = None) -> heddle.Program:
+    """The program of a workload for an accelerator."""
+    return heddle.compile(workload.model(), workload.example_inputs(), config, name=workload.name, report=report)

@@ -1,0 +1,42 @@
+"""heddle simulate: when things happen in a program, and why units waited."""
+
+from pathlib import Path
+
+import click
+
+import heddle
+
+from .report import print_bytes, print_stalls, write_pictures
+from .shared import console, json_option, load_program, print_json
+
+
+@click.command(
+    short_help="Simulate when things happen in a program file.",
+    epilog="Example: heddle simulate digits-vit.heddle --latency 100 --trace run.json",
+)
+@click.argument("file")
+@click.option("--config", "config_name", metavar="NAME|FILE.toml", help="Refuse FILE if for another accelerator.")
+@click.option("--latency", type=int, metavar="CYCLES", help="DRAM latency, if not the configuration's.")
+@click.option("--cycles-per-beat", type=int, metavar="CYCLES", help="DRAM cycles per beat, likewise.")
+@click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a trace for ui.perfetto.dev.")
+@json_option
+def simulate(
+    file: str, config_name: str | None, latency: int | None, cycles_per_beat: int | None,
+    timeline: Path | None, trace: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Simulate the timing of a program FILE: cycles, utilisation, bytes and stalls. Timing needs no data."""
+    program = load_program(file, config_name)
+    changes = {"latency_cycles": latency, "cycles_per_beat": cycles_per_beat}
+    config = program.config.with_dram(**{name: value for name, value in changes.items() if value is not None})
+    result = heddle.simulate(program, values=False, dram=config.dram)
+    write_pictures(result, timeline, trace)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    console.print(
+        f"[bold]{program.name}[/] on {program.config.name}: {len(program.instructions)} instructions, "
+        f"{result.cycles:,} cycles, {result.mac_utilisation:.1%} MAC utilisation"
+    )
+    print_stalls(result)
+    print_bytes(result)
