@@ -10,10 +10,12 @@ import pytest
 from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from heddle.arch.config import PRESETS, Unit
-from heddle.arch.isa import Map
-from heddle.hw.accelerator import MEMORY_PORTS
-from heddle.hw.instructions import fields_of
+from amaranth.sim import Simulator
+from heddle.arch.config import FETCH_GROUP, PRESETS, Unit
+from heddle.arch.isa import Halt, Map, encode
+from heddle.hw import csr
+from heddle.hw.accelerator import MEMORY_PORTS, Accelerator
+from heddle.hw.instructions import UNITS, fields_of
 from heddle.hw.memories import read_signature, write_signature
 from heddle.hw.units.load import Load
 from heddle.hw.units.store import Store
@@ -224,8 +226,145 @@ class Nap(wiring.Component):
         return m
 
 
+NAPPING_UNITS = {
+    Unit.LOAD: Load,
+    Unit.STORE: Store,
+    **{unit: partial(Nap, unit=unit) for unit in (Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX, Unit.NORM)},
+}
+
+
+class Host:
+    """One Accelerator in simulation, with the slave behind its DRAM port and a host at its registers.
+
+    `records` are (unit, index, start, retire) in the order of retirement; `start` is the slave's cycle of cycle 0.
+    """
+
+    def __init__(self, ctx, machine: Accelerator, slave: AxiSlave):
+        self.ctx, self.machine, self.slave = ctx, machine, slave
+        self.records, self.start = [], 0
+
+    async def step(self) -> None:
+        """One clock cycle."""
+        ctx, machine = self.ctx, self.machine
+        for unit in UNITS:
+            name = f"retire_{unit.name.lower()}"
+            if ctx.get(getattr(machine, f"{name}_valid")):
+                index, start = ctx.get(getattr(machine, f"{name}_index")), ctx.get(getattr(machine, f"{name}_start"))
+                self.records.append((unit, index, start, ctx.get(machine.cycle)))
+        self.slave.sample(ctx, machine.axi)
+        await ctx.tick()
+        self.slave.drive(ctx, machine.axi)
+
+    async def write(self, offset: int, value: int, strobe: int = 15) -> None:
+        bus = self.machine.control
+        for port, content in ((bus.awaddr, offset), (bus.wdata, value), (bus.wstrb, strobe), (bus.bready, 1)):
+            self.ctx.set(port, content)
+        self.ctx.set(bus.awvalid, 1)
+        self.ctx.set(bus.wvalid, 1)
+        while not (self.ctx.get(bus.awready) and self.ctx.get(bus.wready)):
+            await self.step()
+        await self.step()
+        self.ctx.set(bus.awvalid, 0)
+        self.ctx.set(bus.wvalid, 0)
+        while not self.ctx.get(bus.bvalid):
+            await self.step()
+        assert self.ctx.get(bus.bresp) == 0
+        await self.step()
+
+    async def read(self, offset: int) -> int:
+        bus = self.machine.control
+        self.ctx.set(bus.araddr, offset)
+        self.ctx.set(bus.arvalid, 1)
+        self.ctx.set(bus.rready, 1)
+        while not self.ctx.get(bus.arready):
+            await self.step()
+        await self.step()
+        self.ctx.set(bus.arvalid, 0)
+        while not self.ctx.get(bus.rvalid):
+            await self.step()
+        value = self.ctx.get(bus.rdata)
+        assert self.ctx.get(bus.rresp) == 0
+        await self.step()
+        return value
+
+    async def begin(self, groups: int, program: int = 0) -> None:
+        """Starts the program of `groups` groups at the DRAM address `program`; cycle 0 is remembered as `start`."""
+        await self.write(csr.PROGRAM_LOW, program)
+        await self.write(csr.GROUPS, groups)
+        await self.write(csr.CONTROL, 1 << csr.START_BIT)
+        self.start = self.slave.cycle - self.ctx.get(self.machine.cycle)
+
+    async def until_done(self, limit: int = 20_000) -> None:
+        """Waits for done or error."""
+        for _ in range(limit):
+            if self.ctx.get(self.machine.done) or self.ctx.get(self.machine.error):
+                return
+            await self.step()
+        raise AssertionError(f"not done after {limit} cycles")
+
+    def grants(self) -> list[tuple[int, bool, int]]:
+        """(cycle of the run, write, identifier) of each burst."""
+        return [(burst.cycle - self.start, burst.write, burst.identifier) for burst in self.slave.bursts]
+
+
+def code_of(instructions) -> bytes:
+    """The program as FETCH reads it: padded with halt to whole groups."""
+    padding = [Halt()] * (-len(instructions) % FETCH_GROUP)
+    return b"".join(encode(each) for each in (*instructions, *padding))
+
+
+class Simulation:
+    """An Accelerator with stand-in units whose simulator, slow to set up, serves one body after another."""
+
+    def __init__(self, config):
+        machine = Accelerator(config, units=NAPPING_UNITS)
+
+        async def bench(ctx):
+            await self.body(Host(ctx, machine, self.slave))
+
+        self.used = False
+        self.simulator = Simulator(machine)
+        self.simulator.add_clock(1e-6)
+        self.simulator.add_testbench(bench)
+
+    def run(self, slave, body) -> None:
+        self.slave, self.body = slave, body
+        if self.used:
+            self.simulator.reset()
+        self.used = True
+        self.simulator.run()
+
+
+@pytest.fixture(scope="session")
+def on_machine():
+    """on_machine(config, slave, body) runs `await body(host)` on an Accelerator of `config`, after a reset."""
+    simulations = {}
+
+    def run(config, slave, body):
+        if config not in simulations:
+            simulations[config] = Simulation(config)
+        simulations[config].run(slave, body)
+
+    return run
+
+
 @pytest.fixture
-def napping_units():
-    """Units for Accelerator: the DMA ones are real, the others only spend time."""
-    naps = {unit: partial(Nap, unit=unit) for unit in (Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX, Unit.NORM)}
-    return {Unit.LOAD: Load, Unit.STORE: Store, **naps}
+def run_program(on_machine):
+    """run_program(config, instructions, slave) → the Host after the run; the program is put at DRAM address 0."""
+
+    def run(config, instructions, slave, limit=20_000):
+        code = code_of(instructions)
+        slave.dram[: len(code)] = code
+        hosts = []
+
+        async def body(host):
+            hosts.append(host)
+            await host.begin(len(code) // (FETCH_GROUP * 32))
+            await host.until_done(limit)
+            host.cycles = await host.read(csr.CYCLES_LOW)
+            host.status = await host.read(csr.STATUS)
+
+        on_machine(config, slave, body)
+        return hosts[0]
+
+    return run

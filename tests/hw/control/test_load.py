@@ -136,9 +136,7 @@ def test_load_writes_what_its_equation_says(machine, memory, seed, axi_slave):
     chooser = random.Random(f"{machine.name} {memory} {seed}")
     per_word = machine.word_elements(Memory.INDEX)
     numbers = [chooser.randrange(6) for _ in range(16 * per_word)]
-    packed = {
-        a: sum(n << 32 * i for i, n in enumerate(numbers[a * per_word : (a + 1) * per_word])) for a in range(16)
-    }
+    packed = {a: sum(n << 32 * i for i, n in enumerate(numbers[a * per_word : (a + 1) * per_word])) for a in range(16)}
     dram = random_dram(seed)
     loads, expected = [], {memory: {}, Memory.INDEX: dict(packed)}
     for gather in (0, 1, 0) if memory is not Memory.INDEX else (0,):
@@ -162,7 +160,12 @@ def test_bursts_end_at_boundaries_and_are_requested_every_cycle(axi_slave):
     slave = axi_slave(random_dram(0), 4, latency=40)
     # 24 words of 8 bytes from byte 40 on: bursts of 64 bytes end at 64, 128, 192 and 232.
     Run(NANO, slave, [LoadInstruction(memory=Memory.VALUE, dram_address=40, words=24)])
-    assert [(b.cycle, b.address, b.beats) for b in slave.bursts] == [(1, 40, 6), (2, 64, 16), (3, 128, 16), (4, 192, 10)]
+    assert [(b.cycle, b.address, b.beats) for b in slave.bursts] == [
+        (1, 40, 6),
+        (2, 64, 16),
+        (3, 128, 16),
+        (4, 192, 10),
+    ]
 
 
 def test_no_more_bursts_are_in_flight_than_configured(axi_slave):
@@ -185,9 +188,7 @@ def test_a_gather_waits_for_all_to_retire_and_takes_two_cycles_for_each_index(ax
     index = {3: 2, 4: 0}
     loads = [
         LoadInstruction(memory=Memory.ACT, address=9),
-        LoadInstruction(
-            memory=Memory.ACT, gather=1, index_address=3, segments=2, words=17, stride=17, dram_stride=128
-        ),
+        LoadInstruction(memory=Memory.ACT, gather=1, index_address=3, segments=2, words=17, stride=17, dram_stride=128),
     ]
     run = Run(NANO, slave, loads, index)
     assert run.retires[0] == 12 and run.starts[1] == 13

@@ -1,0 +1,179 @@
+"""hw/csr.py and hw/counters.py as the host sees them on the accelerator, and the life of a run."""
+
+import random
+
+from amaranth.sim import Simulator
+from heddle.arch.config import PRESETS, Memory, Unit
+from heddle.arch.isa import Halt, Load, Map, Matmul, Store, encode
+from heddle.hw import csr
+from heddle.hw.csr import Csr
+
+NANO = PRESETS["nano"]
+MATRIX, VECTOR = 1 << Unit.MATRIX, 1 << Unit.VECTOR
+
+
+def put_program(slave, instructions, address=0):
+    code = b"".join(encode(each) for each in instructions)
+    code += encode(Halt()) * (-len(instructions) % 8)
+    slave.dram[address : address + len(code)] = code
+    return len(code) // 256
+
+
+def test_registers_read_back_and_unused_ones_are_zero(on_machine, axi_slave):
+    async def body(host):
+        assert await host.read(csr.VERSION) == int(NANO.fingerprint[:8], 16)
+        await host.write(csr.PROGRAM_LOW, 0x1234_5600)
+        await host.write(csr.PROGRAM_HIGH, 0xFFFF_FF78)  # of which the machine has 8 bits
+        await host.write(csr.GROUPS, 0xDEAD_BEEF)
+        await host.write(csr.GROUPS, 0x0000_4200, strobe=0b0010)
+        await host.write(csr.INTERRUPT, 1)
+        await host.write(0xF0, 0xFFFF_FFFF)
+        registers = [csr.PROGRAM_LOW, csr.PROGRAM_HIGH, csr.GROUPS, csr.INTERRUPT, csr.CONTROL, csr.STATUS, 0xF0]
+        assert [await host.read(each) for each in registers] == [0x1234_5600, 0x78, 0xDEAD_42EF, 1, 0, 0, 0]
+
+    on_machine(NANO, axi_slave(bytearray(4096), 4), body)
+
+
+def test_a_run_from_a_high_address_with_counters_and_interrupt(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 14), 4, latency=9)
+    program = [Map(rows=3, wait=MATRIX), Matmul(rows=10, signal=VECTOR), Load(words=7), Store(words=3), Halt()]
+    groups = put_program(slave, program, 0x2000)
+
+    async def body(host):
+        await host.begin(groups, 0x2000)
+        assert await host.read(csr.STATUS) == 1 << csr.BUSY_BIT
+        await host.until_done()
+        assert not host.ctx.get(host.machine.interrupt)
+        await host.write(csr.INTERRUPT, 1)
+        assert host.ctx.get(host.machine.interrupt)
+        assert await host.read(csr.STATUS) == 1 << csr.DONE_BIT
+        # By hand: Map waits for its token in 19 … 37, then starts; halt is the last to come, or STORE to retire.
+        spans = {unit: (start, retire) for unit, _, start, retire in host.records}
+        assert await host.read(csr.WAITING + 4 * Unit.VECTOR) == 38 - 19
+        for unit in (Unit.MATRIX, Unit.VECTOR, Unit.LOAD, Unit.STORE):
+            assert await host.read(csr.BUSY + 4 * unit) == spans[unit][1] - spans[unit][0]
+        assert await host.read(csr.WAITING + 4 * Unit.MATRIX) == await host.read(csr.BUSY + 4 * Unit.NORM) == 0
+        assert await host.read(csr.INSTRUCTIONS) == 4
+        assert await host.read(csr.READ_BEATS) == 64 + 7
+        assert await host.read(csr.WRITE_BEATS) == 3 * 2
+        last = max(retire for _, retire in spans.values())
+        assert await host.read(csr.CYCLES_LOW) == max(last + 1, 50)
+        assert await host.read(csr.CYCLES_HIGH) == 0
+        await host.write(csr.CONTROL, 1 << csr.CLEAR_BIT)
+        assert not host.ctx.get(host.machine.interrupt)
+        assert [await host.read(each) for each in (csr.STATUS, csr.INSTRUCTIONS, csr.READ_BEATS)] == [0, 0, 0]
+
+    on_machine(NANO, slave, body)
+
+
+def test_a_start_during_a_run_is_ignored(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+    groups = put_program(slave, [Matmul(rows=90), Halt()])
+
+    async def body(host):
+        await host.begin(groups)
+        for _ in range(30):
+            await host.step()
+        await host.write(csr.CONTROL, 1 << csr.START_BIT)
+        await host.until_done()
+        assert host.records == [(Unit.MATRIX, 0, 19, 109)]
+        assert await host.read(csr.CYCLES_LOW) == 110
+        for _ in range(50):
+            await host.step()
+        assert await host.read(csr.STATUS) == 1 << csr.DONE_BIT
+
+    on_machine(NANO, slave, body)
+
+
+def test_a_start_forgets_the_last_run_even_while_it_must_wait(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+    put_program(slave, [Halt()] * 16)
+
+    async def body(host):
+        await host.begin(2)
+        await host.until_done()
+        await host.write(csr.CONTROL, 1 << csr.START_BIT)
+        assert not slave.idle() and not host.ctx.get(host.machine.done)
+        assert await host.read(csr.STATUS) == 1 << csr.BUSY_BIT
+        await host.until_done()
+        assert await host.read(csr.CYCLES_LOW) == 18
+        assert len(slave.bursts) == 4
+
+    on_machine(NANO, slave, body)
+
+
+def test_memories_outlive_a_run(on_machine, axi_slave):
+    slave = axi_slave(bytearray(random.Random(5).randbytes(1 << 12)), 4)
+
+    async def body(host):
+        for program in (
+            [Load(memory=Memory.VALUE, address=3, words=4, dram_address=0x400), Halt()],
+            [Store(memory=Memory.VALUE, address=3, words=4, dram_address=0x800), Halt()],
+        ):
+            await host.begin(put_program(slave, program))
+            await host.until_done()
+        assert slave.dram[0x800:0x820] == slave.dram[0x400:0x420]
+
+    on_machine(NANO, slave, body)
+
+
+def test_the_high_half_of_cycles_belongs_to_the_low_half_read_before():
+    registers, seen = Csr(NANO), []
+
+    async def bench(ctx):
+        async def read(offset):
+            ctx.set(registers.control.araddr, offset)
+            ctx.set(registers.control.arvalid, 1)
+            ctx.set(registers.control.rready, 1)
+            await ctx.tick()
+            ctx.set(registers.control.arvalid, 0)
+            seen.append(ctx.get(registers.control.rdata))
+            await ctx.tick()
+
+        ctx.set(registers.cycles, 0x12_FFFF_FFFF)
+        await read(csr.CYCLES_LOW)
+        ctx.set(registers.cycles, 0x13_0000_0000)
+        await read(csr.CYCLES_HIGH)
+
+    simulator = Simulator(registers)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen == [0xFFFF_FFFF, 0x12]
+
+
+def test_address_and_data_may_come_apart_and_answers_wait_for_the_host():
+    registers = Csr(NANO)
+    bus = registers.control
+
+    async def bench(ctx):
+        ctx.set(bus.awvalid, 1)
+        ctx.set(bus.awaddr, csr.GROUPS)
+        for _ in range(3):
+            assert not ctx.get(bus.awready)
+            await ctx.tick()
+        ctx.set(bus.wvalid, 1)
+        ctx.set(bus.wdata, 77)
+        ctx.set(bus.wstrb, 15)
+        assert ctx.get(bus.awready) and ctx.get(bus.wready)
+        await ctx.tick()
+        ctx.set(bus.wdata, 78)
+        for _ in range(3):  # the host does not take the response: the next write must wait
+            assert ctx.get(bus.bvalid) and not ctx.get(bus.awready)
+            assert ctx.get(registers.groups) == 77
+            await ctx.tick()
+        ctx.set(bus.bready, 1)
+        await ctx.tick()
+        await ctx.tick()
+        assert ctx.get(registers.groups) == 78
+        ctx.set(bus.araddr, csr.GROUPS)
+        ctx.set(bus.arvalid, 1)
+        await ctx.tick()
+        for _ in range(3):
+            assert ctx.get(bus.rvalid) and ctx.get(bus.rdata) == 78 and not ctx.get(bus.arready)
+            await ctx.tick()
+
+    simulator = Simulator(registers)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()

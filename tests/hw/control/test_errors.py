@@ -1,0 +1,161 @@
+"""hw/errors.py in the accelerator: every kind of error stops the machine, names the guilty, and can be cleared."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+from amaranth.sim import Simulator
+from heddle.arch.config import PRESETS, Memory, Unit
+from heddle.arch.isa import Halt, Instruction, Load, Map, Matmul, Source, Store, encode
+from heddle.hw import csr
+from heddle.hw.errors import ErrorKind, ErrorRegister
+
+NANO = PRESETS["nano"]
+LOAD, STORE, VECTOR = 1 << Unit.LOAD, 1 << Unit.STORE, 1 << Unit.VECTOR
+
+
+@dataclass(frozen=True)
+class Strange(Instruction):
+    """An opcode that the machine does not know."""
+
+    opcode: ClassVar[int] = 63
+    unit: ClassVar[Unit | None] = None
+
+
+def put_program(slave, instructions):
+    code = b"".join(encode(each) for each in instructions)
+    code += encode(Halt()) * (-len(instructions) % 8)
+    slave.dram[: len(code)] = code
+    return len(code) // 256
+
+
+async def run_to_error(host, slave, instructions):
+    """The decoded ERROR register after the program, and the two instructions."""
+    await host.begin(put_program(slave, instructions))
+    await host.until_done()
+    code = await host.read(csr.ERROR)
+    instructions = tuple([await host.read(offset) for offset in csr.ERROR_INSTRUCTIONS])
+    return ErrorKind(code & 15), Memory(code >> 4 & 7), code >> 8, instructions
+
+
+async def assert_recovers(host, slave):
+    """Clears the error, and runs a program that must work."""
+    await host.write(csr.INTERRUPT, 1)
+    assert host.ctx.get(host.machine.interrupt)
+    for _ in range(400):  # whatever was under way runs out
+        await host.step()
+    assert await host.read(csr.STATUS) == 1 << csr.ERROR_BIT
+    await host.write(csr.CONTROL, 1 << csr.CLEAR_BIT)
+    assert not host.ctx.get(host.machine.interrupt)
+    assert await host.read(csr.ERROR) == await host.read(csr.STATUS) == 0
+    slave.respond = lambda burst: 0
+    host.records = []
+    await host.begin(put_program(slave, [Matmul(rows=3), Load(dram_address=512), Halt()]))
+    await host.until_done()
+    assert await host.read(csr.STATUS) == 1 << csr.DONE_BIT
+    assert [(unit, index) for unit, index, _, _ in host.records] == [(Unit.MATRIX, 0), (Unit.LOAD, 1)]
+
+
+def test_an_unknown_opcode_stops_dispatch(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+
+    async def body(host):
+        found = await run_to_error(host, slave, [Matmul(rows=20), Strange(), Matmul(rows=1), Halt()])
+        assert found == (ErrorKind.UNKNOWN_OPCODE, 0, 0, (1, 1))
+        await assert_recovers(host, slave)
+
+    on_machine(NANO, slave, body)
+
+
+def test_what_waits_when_an_error_comes_never_starts(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+
+    async def body(host):
+        # 1 would start in 60, 2 never; the error comes in 18 + 24.
+        await run_to_error(host, slave, [Matmul(rows=40), Matmul(rows=1), Map(wait=LOAD), Strange(), Halt()])
+        for _ in range(100):
+            await host.step()
+        assert [(unit, index) for unit, index, _, _ in host.records] == [(Unit.MATRIX, 0)]
+        await assert_recovers(host, slave)
+
+    on_machine(NANO, slave, body)
+
+
+def test_a_bank_conflict_names_memory_units_and_instructions(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 14), 4, latency=9)
+    beside = NANO.bank_words(Memory.VALUE)
+
+    async def body(host):
+        # The stand-in VECTOR reads word 0 of VALUE for 300 cycles; STORE may read any bank but the first meanwhile.
+        program = [
+            Matmul(), Map(source=Source.VALUE, rows=300), Store(address=beside, dram_address=4096, words=3),
+            Store(address=beside - 4, dram_address=4096, words=9), Halt(),
+        ]  # fmt: skip
+        found = await run_to_error(host, slave, program)
+        assert found == (ErrorKind.BANK_CONFLICT, Memory.VALUE, STORE | VECTOR, (3, 1))
+        assert (Unit.STORE, 2) in [record[:2] for record in host.records]
+        await assert_recovers(host, slave)
+
+    on_machine(NANO, slave, body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "units", "at"),
+    [((False, 0), 0, 0), ((False, 1), LOAD, 2), ((True, 0), STORE, 1)],
+    ids=["FETCH", "LOAD", "STORE"],
+)
+def test_a_bad_response_names_who_got_it(on_machine, axi_slave, kind, units, at):
+    slave = axi_slave(bytearray(1 << 14), 4, latency=9)
+    seen = []
+
+    def respond(burst):
+        # The first burst of FETCH must come through, or there is nothing to run; SLVERR for one beat or burst.
+        if (burst.write, burst.identifier) == kind:
+            seen.append(burst)
+        return 2 if seen and len(seen) == (100 if kind == (False, 0) else 3) else 0
+
+    slave.respond = respond
+
+    async def body(host):
+        program = [
+            Load(words=2), Store(segments=4, dram_stride=64, dram_address=4096), Load(words=9, dram_address=512),
+            *[Matmul(rows=1)] * 13, Halt(),
+        ]  # fmt: skip
+        found = await run_to_error(host, slave, program)
+        assert found[:3] == (ErrorKind.AXI_RESPONSE, 0, units)
+        if units:
+            assert found[3] == (at, at)
+        await assert_recovers(host, slave)
+
+    on_machine(NANO, slave, body)
+
+
+def test_the_first_error_stays_and_the_first_of_many_wins():
+    register = ErrorRegister()
+
+    async def bench(ctx):
+        for unit in Unit:
+            ctx.set(register.executing[unit], 100 + unit)
+        ctx.set(register.next_index, 99)
+        ctx.set(register.overflow_units, LOAD | VECTOR | STORE)
+        ctx.set(register.overflow, 1)
+        ctx.set(register.unknown, 1)
+        await ctx.tick()
+        ctx.set(register.overflow, 0)
+        expected = ErrorKind.SEMAPHORE_OVERFLOW | (LOAD | VECTOR | STORE) << 8
+        for _ in range(2):
+            assert ctx.get(register.error) and ctx.get(register.code) == expected
+            assert [ctx.get(each) for each in register.instructions] == [100 + Unit.LOAD, 100 + Unit.VECTOR]
+            await ctx.tick()
+        ctx.set(register.clear, 1)
+        await ctx.tick()
+        ctx.set(register.clear, 0)
+        assert not ctx.get(register.error)
+        await ctx.tick()
+        assert ctx.get(register.code) == ErrorKind.UNKNOWN_OPCODE
+        assert [ctx.get(each) for each in register.instructions] == [99, 99]
+
+    simulator = Simulator(register)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
