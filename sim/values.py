@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.isa import Halt, Instruction, Store
 from ..arch.program import Program
 from .state import State, Words
 from .units import execute
 
-CHUNK = 32  # inputs that go through the program together: enough to be fast, few enough to stay in the caches
+CHUNK = 64  # inputs that go through the program together: enough to be fast, few enough to stay in the caches
+STATE_BYTES = 1 << 31  # memories of the inputs of one chunk may take at most so many
 
 
 def run_values(program: Program, inputs: Any, progress: Callable[[int, int], None] | None = None) -> Words:
@@ -25,11 +27,12 @@ def run_values(program: Program, inputs: Any, progress: Callable[[int, int], Non
     window = _window(program)
     final = Words(len(base), (config.axi_bytes,), np.uint8, len(contents), window=window, base=base)
     instructions = _until_halt(program.instructions)
-    chunks = range(0, len(contents), CHUNK)
+    size = chunk_size(config)
+    chunks = range(0, len(contents), size)
     for number, begin in enumerate(chunks):
-        chunk = contents[begin : begin + CHUNK]
+        chunk = contents[begin : begin + size]
         dram = Words(len(base), (config.axi_bytes,), np.uint8, len(chunk), window=window, base=base,
-                     own=final.own[begin : begin + CHUNK])  # fmt: skip
+                     own=final.own[begin : begin + size])  # fmt: skip
         for (address, _), pieces in zip(chunk[0], zip(*chunk, strict=True), strict=True):
             raw = np.stack([np.frombuffer(content, np.uint8) for _, content in pieces])
             dram.write(address // config.axi_bytes, 0, raw.reshape(len(chunk), 1, -1, config.axi_bytes))
@@ -43,6 +46,12 @@ def run_values(program: Program, inputs: Any, progress: Callable[[int, int], Non
                 progress(number * len(instructions) + index + 1, len(chunks) * len(instructions))
         final.differs = dram.differs  # the same in all chunks: it follows from the instructions alone
     return final
+
+
+def chunk_size(config: HardwareConfig) -> int:
+    """Inputs that go through a program together on this machine."""
+    bits = sum(max(config.word_bits(memory), 32) * config.words(memory) for memory in Memory)
+    return max(1, min(CHUNK, STATE_BYTES * 8 // (2 * bits)))  # twice: bf16 is kept as float32
 
 
 def input_sets(program: Program, inputs: Any) -> list[dict[str, NDArray]]:
