@@ -21,7 +21,7 @@ def accelerator_verilog(config: HardwareConfig) -> str:
     """Verilog of `Accelerator(config)` as module `heddle`, clock `clk`, reset `rst`; ports as in hw/accelerator.py with
     `__` between the parts of a name (`axi__awvalid`, `control__awvalid`).
 
-    A text once made is kept in the user's cache (or $HEDDLE_CACHE) for as long as neither configuration nor RTL changes.
+    A text once made is kept in the user's cache (or $HEDDLE_CACHE) while neither configuration nor RTL changes.
     Several processes may ask at a time; without a writable cache it is made each time.
     """
     path = cache_folder() / f"{TOP}-{config.fingerprint}-{_source_hash()}.v"

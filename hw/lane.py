@@ -35,8 +35,8 @@ class Lane(wiring.Component):
     units but LOAD start when the previous instruction has retired; LOAD itself says when.
 
     `index` and `started_at` are those of the oldest instruction that runs, and with `unit.retire` of the one that
-    retires, whose tokens go to `signal` in that cycle. `busy`: one runs. `starved`: one could start but for its tokens.
-    `idle`: none runs, none is queued.
+    retires, whose tokens go to `signal` in that cycle. `busy`: one runs, from its start to its retirement. `starved`:
+    none runs, and one could start but for its tokens. `idle`: none runs, none is queued.
     """
 
     def __init__(self, config: HardwareConfig, unit: Unit):
@@ -94,8 +94,8 @@ class Lane(wiring.Component):
         m.d.comb += [
             Cat(self.index, self.started_at).eq(running.o[UNIT_MASK_BITS:]),
             self.full.eq(waiting.level == self._config.queue_depth),
-            self.busy.eq(running.level != 0),
-            self.starved.eq(startable & ~self.tokens),
+            self.busy.eq((running.level != 0) | self.unit.start),
+            self.starved.eq(startable & ~self.tokens & (running.level == 0)),
             self.idle.eq((running.level == 0) & (waiting.level == 0)),
         ]
         return m

@@ -1,4 +1,4 @@
-"""What tests at the DRAM port share: configurations, stand-in units, and a behavioural AXI4 slave that checks manners."""
+"""What tests at the DRAM port share: configurations, stand-in units, and an AXI4 slave that checks manners."""
 
 import random
 from collections import deque
@@ -51,7 +51,7 @@ class Burst:
 class AxiSlave:
     """An AXI4 slave for the `axi` port of a component (as seen by the master), over `dram`, stepped once a cycle.
 
-    `latency` and `cycles_per_beat` as for the ideal DRAM of docs/architecture.md; with a `seed` instead, ready and valid
+    `latency` and `cycles_per_beat` as for the ideal DRAM of docs/architecture.md; with a `seed`, ready and valid
     come and go at random, reads of different identifiers interleave, and address and data of writes wait for each other
     either way. `respond(burst)` may give another response than OKAY. `bursts` and `beats` record what happened.
     """

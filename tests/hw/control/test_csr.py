@@ -51,7 +51,7 @@ def test_a_run_from_a_high_address_with_counters_and_interrupt(on_machine, axi_s
         spans = {unit: (start, retire) for unit, _, start, retire in host.records}
         assert await host.read(csr.WAITING + 4 * Unit.VECTOR) == 38 - 19
         for unit in (Unit.MATRIX, Unit.VECTOR, Unit.LOAD, Unit.STORE):
-            assert await host.read(csr.BUSY + 4 * unit) == spans[unit][1] - spans[unit][0]
+            assert await host.read(csr.BUSY + 4 * unit) == spans[unit][1] - spans[unit][0] + 1
         assert await host.read(csr.WAITING + 4 * Unit.MATRIX) == await host.read(csr.BUSY + 4 * Unit.NORM) == 0
         assert await host.read(csr.INSTRUCTIONS) == 4
         assert await host.read(csr.READ_BEATS) == 64 + 7

@@ -1,4 +1,4 @@
-"""hw/dispatch.py, hw/lane.py, hw/semaphores.py, hw/fetch.py in the accelerator: programs worked out by hand, to the cycle.
+"""hw/dispatch.py, hw/lane.py and hw/semaphores.py in the accelerator: programs worked out by hand, to the cycle.
 
 Units other than LOAD and STORE are stand-ins that execute for `rows` cycles. On nano a beat of FETCH is 4 bytes, so
 instruction i of the first group arrives, at latency L, in cycle 1 + L + 8·i + 7.
