@@ -1,0 +1,275 @@
+"""What the tiling rules of `ops/` build with: panels of rows, buffers, constants in DRAM, and the common instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.config import HardwareConfig, Memory
+from ..arch.errors import HeddleError
+from ..arch.isa import Instruction, Load, Matmul
+from ..arch.program import Tensor
+from .graph import Node
+from .matrix import Matrix
+from .tasks import Buffer, Buffers, Task
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """What a tiling may choose."""
+
+    parts: int = 1  # panels that the rows are split into, so that one can be computed while another is normalised
+    weight_share: int = 8  # WEIGHT is loaded in chunks of at most this fraction of it
+
+    def __str__(self) -> str:
+        return f"rows in {self.parts}, weights in chunks of 1/{self.weight_share}"
+
+
+@dataclass
+class Rows:
+    """A tensor on chip: rows (tokens) of `words` words in VALUE or ACT, in one or more buffers.
+
+    `columns` are those that instructions read, pads included: with `segment`, each `segment` columns of the model (an
+    attention head) start a new word of VALUE. Codes have `scales` in ROW, one per row.
+    """
+
+    columns: int
+    words: int
+    segment: int = 0
+    pieces: list[tuple[int, int, Buffer, int]] = field(default_factory=list)  # (first row, rows, buffer, first word)
+    scales: Buffer | None = None
+
+    def place(self, start: int, count: int) -> tuple[int, int]:
+        """(virtual address, stride) of rows [start, start + count)."""
+        for first, rows, buffer, word in self.pieces:
+            if first <= start and start + count <= first + rows:
+                return buffer.at(word + (start - first) * self.words), self.words
+        raise AssertionError(f"rows {start} to {start + count - 1} are not in one buffer")
+
+    def scale_place(self, start: int) -> int:
+        """The virtual address in ROW of the scale of row `start`."""
+        assert self.scales is not None, "only codes have scales"
+        return self.scales.at(start)
+
+    def part(self, start: int, count: int) -> Rows:
+        """Rows [start, start + count), counted from 0 again. They must lie in one buffer."""
+        for first, rows, buffer, word in self.pieces:
+            if first <= start and start + count <= first + rows:
+                piece = (0, count, buffer, word + (start - first) * self.words)
+                return Rows(self.columns, self.words, self.segment, [piece])
+        raise AssertionError(f"rows {start} to {start + count - 1} are not in one buffer")
+
+
+class Tiles:
+    """Collects tasks in an order in which they could be executed one by one."""
+
+    def __init__(self, config: HardwareConfig, tiling: Tiling, longest_panel: int) -> None:
+        self.config = config
+        self.tiling = tiling
+        self.longest_panel = longest_panel
+        self.tasks: list[Task] = []
+        self.buffers = Buffers()
+        self.data: list[tuple[int, bytes]] = []  # constants: (DRAM address from the start of the data, content)
+        self.data_bytes = 0
+        self.tensors: dict[str, Tensor] = {}
+        self.useful_macs = 0
+        self.node: Node | None = None  # whose tasks are being emitted
+        self._values: dict[Node, Rows] = {}
+        self._codes: dict[Node, Rows] = {}
+        self._index: dict[Node, Buffer] = {}
+
+    # -- tensors on chip -----------------------------------------------------------------------------------------------
+
+    def values(self, node: Node) -> Rows:
+        """Where the value of a node is in VALUE. Constants are loaded when first asked for."""
+        if node not in self._values and node.op == "constant":
+            self._values[node] = self.load_rows(node.name, node.value.reshape(node.rows, node.columns).numpy())
+        return self._values[node]
+
+    def codes(self, node: Node) -> Rows:
+        """Where the codes of a node are in ACT."""
+        return self._codes[node]
+
+    def set_values(self, node: Node, rows: Rows) -> None:
+        """Say where the value of a node is."""
+        self._values[node] = rows
+
+    def new_values(
+        self, node: Node, panels: Sequence[tuple[int, int]] | None = None, segment: int = 0
+    ) -> Rows:
+        """Room in VALUE for the value of a node: a buffer for each of `panels` (default: the usual ones)."""
+        columns = node.columns
+        words = -(-columns // self.config.columns)
+        if segment:
+            words = -(-segment // self.config.columns) * (columns // segment)
+            if segment % self.config.columns:
+                columns = words * self.config.columns
+        rows = Rows(columns, words, segment)
+        for start, count in panels or self.panels(node.rows):
+            rows.pieces.append((start, count, self.buffer(Memory.VALUE, count * words, node.name), 0))
+        self._values[node] = rows
+        return rows
+
+    def new_codes(self, node: Node, columns: int, segment: int = 0) -> Rows:
+        """Room in ACT for the codes of a node, and in ROW for its scales."""
+        words = -(-columns // self.config.rows)
+        rows = Rows(columns, words, segment, scales=self.buffer(Memory.ROW, node.rows, f"{node.name} scales"))
+        for start, count in self.panels(node.rows):
+            rows.pieces.append((start, count, self.buffer(Memory.ACT, count * words, f"{node.name} codes"), 0))
+        self._codes[node] = rows
+        return rows
+
+    def buffer(self, memory: Memory, words: int, name: str) -> Buffer:
+        """Words of a memory. Raises HeddleError if the memory is smaller."""
+        if words > self.config.words(memory):
+            raise HeddleError(
+                f"{self.label}: {name} needs {words} words of {memory.name}, but {self.config.name} has "
+                f"{self.config.words(memory)}: choose a larger configuration or a smaller input"
+            )
+        return self.buffers.add(name, memory, words)
+
+    # -- sizes ---------------------------------------------------------------------------------------------------------
+
+    def panels(self, rows: int) -> list[tuple[int, int]]:
+        """(first row, rows) of the panels that `rows` rows are computed in. Each starts at a multiple of `columns`, so that
+        codes of its rows can become columns of a word, unless panels must be shorter than that."""
+        return split_rows(rows, self.tiling.parts, self.longest_panel, self.config.columns)
+
+    def chunks(self, matrix: Matrix) -> list[tuple[int, int]]:
+        """(first word of N, words) of the pieces in which the matrix is loaded."""
+        words = -(-matrix.outputs // self.config.columns)
+        per_word = -(-matrix.depth // self.config.rows) * self.config.rows
+        most = max(1, self.config.words(Memory.WEIGHT) // self.tiling.weight_share // per_word)
+        count = -(-words // most)
+        edges = [words * i // count for i in range(count + 1)]
+        return [(first, last - first) for first, last in zip(edges, edges[1:], strict=False)]
+
+    # -- DRAM ----------------------------------------------------------------------------------------------------------
+
+    def reserve(self, size_bytes: int) -> int:
+        """A DRAM address (from the start of the data) for so many bytes, aligned to bursts."""
+        address = self.data_bytes
+        self.data_bytes += -(-size_bytes // self.config.burst_bytes) * self.config.burst_bytes
+        return address
+
+    def tensor(
+        self, name: str, kind: str, memory: Memory, rows: int, columns: int, shape: tuple[int, ...], *,
+        row_bytes: int = 0, segment: int = 0, patch: int = 0,
+    ) -> Tensor:  # fmt: skip
+        """A tensor in DRAM, under a name of its own. A row takes whole words if `row_bytes` does not say more."""
+        per_word = self.config.word_elements(memory)
+        steps = [segment] * (columns // segment) if segment else [columns]
+        row_bytes = row_bytes or sum(-(-step // per_word) for step in steps) * self.config.dram_word_bytes(memory)
+        base, number = name, 1
+        while name in self.tensors:
+            number += 1
+            name = f"{base}_{number}"
+        address = self.reserve(rows * row_bytes)
+        self.tensors[name] = Tensor(name, kind, memory, address, rows, columns, row_bytes, shape, segment, patch)
+        return self.tensors[name]
+
+    def constant_rows(self, name: str, array: NDArray, memory: Memory = Memory.VALUE, row_bytes: int = 0) -> Tensor:
+        """Rows × columns of values (or codes) in DRAM."""
+        rows, columns = array.shape
+        tensor = self.tensor(name, "constant", memory, rows, columns, (rows, columns), row_bytes=row_bytes)
+        self.data.append((tensor.address, tensor.pack(array, self.config)))
+        return tensor
+
+    # -- instructions --------------------------------------------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """The layer being emitted, or the operator where the model has no name for it."""
+        return (self.node.layer or self.node.name) if self.node else "program"
+
+    def emit(self, instruction: Instruction, what: str) -> None:
+        """Append an instruction; `what` is its part in the operator."""
+        self.tasks.append(Task(instruction, f"{self.label}: {what}"))
+
+    def load_rows(self, name: str, array: NDArray, panels: Sequence[tuple[int, int]] | None = None) -> Rows:
+        """A constant in VALUE, in `panels` (default: the usual ones)."""
+        rows = Rows(array.shape[1], -(-array.shape[1] // self.config.columns))
+        tensor = self.constant_rows(name, array)
+        for start, count in panels or self.panels(array.shape[0]):
+            buffer = self.buffer(Memory.VALUE, count * rows.words, name)
+            self.load_tensor(tensor, start, count, buffer.at(0), "load")
+            rows.pieces.append((start, count, buffer, 0))
+        return rows
+
+    def load_tensor(self, tensor: Tensor, start: int, count: int, address: int, what: str) -> None:
+        """Rows [start, start + count) of a tensor in DRAM, one after the other on chip."""
+        words = tensor.row_bytes // self.config.dram_word_bytes(tensor.memory)
+        self.emit(
+            Load(memory=tensor.memory, dram_address=tensor.address + start * tensor.row_bytes, words=count * words,
+                 address=address), what,
+        )  # fmt: skip
+
+    def load_index(self, ids: Node) -> Buffer:
+        """An integer input in INDEX, loaded when first asked for."""
+        if ids not in self._index:
+            shape = ids.shape[1:]
+            row_bytes = -(-ids.size * 4 // self.config.axi_bytes) * self.config.axi_bytes
+            tensor = self.tensor(ids.name, "input", Memory.INDEX, 1, ids.size, shape, row_bytes=row_bytes)
+            self._index[ids] = self.buffer(Memory.INDEX, row_bytes // self.config.axi_bytes, ids.name)
+            self.load_tensor(tensor, 0, 1, self._index[ids].at(0), "ids")
+        return self._index[ids]
+
+    def load_pairs(self, name: str, pairs: NDArray[np.float32]) -> Buffer:
+        """(words, columns, 2) float32 → PARAM."""
+        size = self.config.dram_word_bytes(Memory.PARAM)
+        raw = np.zeros((len(pairs), size), np.uint8)
+        content = np.ascontiguousarray(pairs.astype("<f4")).view(np.uint8).reshape(len(pairs), -1)
+        raw[:, : content.shape[1]] = content
+        address = self.reserve(raw.size)
+        self.data.append((address, raw.tobytes()))
+        buffer = self.buffer(Memory.PARAM, len(pairs), name)
+        self.emit(Load(memory=Memory.PARAM, dram_address=address, words=len(pairs), address=buffer.at(0)), "parameters")
+        return buffer
+
+    def matmul(
+        self, x: Rows, start: int, count: int, weights: Buffer, depth: int, words: int, acc: int, acc_stride: int,
+        what: str = "matmul",
+    ) -> None:  # fmt: skip
+        """Rows [start, start + count) of the codes x, `depth` columns of them, times `words` words of N."""
+        act, act_stride = x.place(start, count)
+        k_tiles = -(-depth // self.config.rows)
+        self.emit(
+            Matmul(
+                rows=count, k_tiles=k_tiles, n_tiles=words, act_address=act, act_stride=act_stride,
+                weight_address=weights.at(0), weight_stride=k_tiles * self.config.rows,
+                acc_address=acc, acc_stride=acc_stride,
+            ), what,
+        )  # fmt: skip
+
+
+class Weights:
+    """A matrix in DRAM, loaded a chunk at a time; a chunk stays on chip as long as the schedule has a use for it."""
+
+    def __init__(self, tiles: Tiles, matrix: Matrix, name: str) -> None:
+        self.tiles = tiles
+        words = matrix.words(tiles.config)  # (words of N, words of K, columns)
+        self.depth = words.shape[1]
+        self.name = name
+        self.tensor = tiles.constant_rows(name, words.reshape(-1, tiles.config.columns), Memory.WEIGHT)
+
+    def load(self, first: int, words: int) -> Buffer:
+        """The words of N from `first`."""
+        count = words * self.depth
+        buffer = self.tiles.buffer(Memory.WEIGHT, count, self.name)
+        self.tiles.load_tensor(self.tensor, first * self.depth, count, buffer.at(0), "weights")
+        return buffer
+
+
+def split_rows(rows: int, parts: int, longest: int, aligned: int) -> list[tuple[int, int]]:
+    """About `parts` panels of at most `longest` rows, that start at multiples of `aligned` if `longest` permits."""
+    parts = max(parts, -(-rows // longest))
+    step = max(1, round(rows / parts / aligned)) * aligned
+    if step > longest:
+        step = longest // aligned * aligned or longest
+    starts = list(range(0, rows, step))
+    while len(starts) > 1 and len(starts) > parts and rows - starts[-2] <= longest:
+        starts.pop()  # a short rest joins the panel before it
+    return [(start, stop - start) for start, stop in zip(starts, [*starts[1:], rows], strict=True)]

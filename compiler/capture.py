@@ -1,0 +1,102 @@
+"""From a PyTorch module to a graph: torch.export, functionalised but not decomposed further."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+
+from ..arch.errors import HeddleError
+from .graph import Graph, Node, call_inputs, constant
+
+_CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range")
+
+
+def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
+    """The graph of `model.forward`, in evaluation mode, for inputs of these shapes (batch dimension 1 in front).
+
+    Raises HeddleError for a model that torch.export cannot trace, more than one output or a batch above 1.
+    """
+    for tensor in example_inputs:
+        if tensor.ndim < 2 or tensor.shape[0] != 1:
+            raise HeddleError(f"example inputs must have a batch dimension of 1 in front, not shape {tuple(tensor.shape)}")
+    exported = _export(model, tuple(example_inputs))
+    outputs = exported.graph_signature.output_specs
+    if len(outputs) != 1 or outputs[0].kind is not OutputKind.USER_OUTPUT:
+        raise HeddleError(f"{type(model).__name__} must return one tensor and change no buffer, but has "
+                          f"{len(outputs)} outputs")  # fmt: skip
+    nodes: dict[fx.Node, Node] = {}
+    kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
+    output = None
+    for each in exported.graph.nodes:
+        if each.op == "placeholder":
+            nodes[each] = _placeholder(each, kinds[each.name], exported)
+        elif each.op == "output":
+            output = nodes[each.args[0][0]]
+        elif not any(check in str(each.target) for check in _CHECKS):
+            nodes[each] = _call(each, nodes)
+    assert output is not None, "torch.export gives every graph an output"
+    return Graph(list(nodes.values()), output)
+
+
+def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    training = model.training
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree, inside run_decompositions
+            return torch.export.export(model.eval(), example_inputs, strict=False).run_decompositions({})
+    except Exception as error:  # torch.export has no common base class for what it raises
+        first_line = str(error).strip().split("\n")[0]
+        raise HeddleError(f"torch.export cannot capture {type(model).__name__}: {first_line}") from error
+    finally:
+        model.train(training)
+
+
+def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
+    if spec.kind is InputKind.USER_INPUT:
+        integer = not each.meta["val"].dtype.is_floating_point
+        return Node(each.name, "input", [], tuple(each.meta["val"].shape), attributes={"integer": integer})
+    value = exported.state_dict.get(spec.target, exported.constants.get(spec.target))
+    if not isinstance(value, Tensor):
+        raise HeddleError(f"{spec.target} of the model must be a tensor, not {type(value).__name__}")
+    return constant(each.name, value.detach())
+
+
+def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
+    args, kwargs = fx.node.map_arg((each.args, each.kwargs), lambda n: nodes[n])
+    args, kwargs = _plain(args), _plain(kwargs)
+    value = each.meta.get("val")
+    shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+    name = str(each.target) if not callable(each.target) else getattr(each.target, "__name__", str(each.target))
+    op = str(each.target).removesuffix(".default") if "aten" in str(each.target) else name
+    attributes = {"target": each.target, "args": args, "kwargs": kwargs}
+    modules = list((each.meta.get("nn_module_stack") or {"": ("", "")}).values())
+    source = _source(each.stack_trace)
+    return Node(each.name, op, call_inputs([args, kwargs]), shape, source, modules[-1][0], attributes)
+
+
+def _plain(structure: Any) -> Any:
+    """fx's immutable lists and dicts as ordinary ones."""
+    if isinstance(structure, dict):
+        return {key: _plain(value) for key, value in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        return [_plain(each) for each in structure]
+    return structure
+
+
+def _source(stack_trace: str | None) -> str:
+    """The innermost line of the user's model: the last frame outside the torch package."""
+    frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', stack_trace or "")
+    torch_root = str(Path(torch.__file__).parent)
+    frames = [frame for frame in frames if not frame[0].startswith(torch_root)]
+    if not frames:
+        return ""
+    path, line, code = frames[-1]
+    return f"{Path(path).name}:{line}: {code.split('  #')[0].strip()}"

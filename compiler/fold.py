@@ -1,0 +1,27 @@
+"""Computes, at compile time, everything that depends on constants alone: position rows, masks, expanded [CLS] tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .graph import Graph, Node, map_nodes
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Calls whose inputs are all constants become constants; what nobody reads any more is dropped."""
+    known: dict[Node, Any] = {}
+    nodes = []
+    for node in graph:
+        if node.op == "constant":
+            known[node] = node.value
+        elif node.op != "input" and all(each in known for each in node.inputs):
+            args, kwargs = map_nodes([node.args, node.kwargs], lambda n: known[n])
+            with torch.no_grad():
+                known[node] = node.target(*args, **kwargs)
+            if isinstance(known[node], Tensor):
+                node.op, node.inputs, node.attributes = "constant", [], {"value": known[node]}
+        nodes.append(node)
+    return Graph(nodes, graph.output).without_dead()

@@ -1,0 +1,21 @@
+"""Replaces PyTorch calls by the operators of `ops/`, and refuses what none of them takes."""
+
+from __future__ import annotations
+
+from .graph import Graph
+from .ops import OPS
+
+
+def fuse(graph: Graph) -> Graph:
+    """Only inputs, constants and operators of `ops/` remain. Raises HeddleError naming the first call that is left."""
+    for module in OPS.values():
+        for node in graph:
+            if node in graph.nodes and module.match(graph, node):
+                graph = graph.without_dead()
+    for node in graph:
+        if node.op not in OPS and node.op not in ("input", "constant"):
+            raise node.refuse("the compiler has no rule for it here; use the operators of an encoder (linear, "
+                              "scaled_dot_product_attention, layer_norm, gelu, …) in a form it knows")  # fmt: skip
+    if graph.output.op == "input":
+        raise graph.output.refuse("the model returns its input")
+    return graph

@@ -1,0 +1,155 @@
+"""The compiler's graph: nodes in execution order, each with its shape and the line of the user's model it came from.
+
+A node starts as a call of a PyTorch operator, captured as it is; passes replace calls by the operators of `ops/`, until
+none is left. Constants are nodes too. Values have a batch dimension of 1 in front, as in the user's model; from `fuse`
+on, everything is rows × columns, where a row is a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..arch.errors import HeddleError
+
+
+@dataclass(eq=False)
+class Node:
+    """One operator. `op` is "input", "constant", "rearrange", the name of a PyTorch operator or of an operator in `ops/`.
+
+    A PyTorch call keeps `target`, `args` and `kwargs` (in which other nodes stand for their values) in `attributes`;
+    `inputs` then lists the nodes in them. A constant keeps its `value`.
+    """
+
+    name: str
+    op: str
+    inputs: list[Node]
+    shape: tuple[int, ...]
+    source: str = ""  # "file.py:12: code" of the user's model
+    layer: str = ""  # path of the module in the user's model, such as "layers.0.mlp"
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        """Attributes read as node.weight."""
+        try:
+            return self.__dict__["attributes"][name]
+        except KeyError:
+            raise AttributeError(f"{self.__dict__.get('op')} node has no attribute {name!r}") from None
+
+    @property
+    def rows(self) -> int:
+        """Tokens, when the value is seen as rows × columns."""
+        return torch.Size(self.shape[:-1]).numel()
+
+    @property
+    def columns(self) -> int:
+        """Features of a token."""
+        return self.shape[-1]
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return torch.Size(self.shape).numel()
+
+    def turned_into(self, op: str, inputs: list[Node], shape: tuple[int, ...] | None = None, **attributes: Any) -> Node:
+        """A node that does the work of this one in another way."""
+        return Node(self.name, op, inputs, shape or self.shape, self.source, self.layer, attributes)
+
+    def refuse(self, reason: str) -> HeddleError:
+        """The error for a node that cannot be lowered."""
+        place = f" at {self.source}" if self.source else ""
+        return HeddleError(f"{self.op} of shape {self.shape}{place}: {reason}")
+
+    def __str__(self) -> str:
+        shown = {key: value for key, value in self.attributes.items() if key not in ("target", "args", "kwargs")}
+        extra = [f"{key}={_short(value)}" for key, value in shown.items()]
+        inputs = ", ".join(node.name for node in self.inputs)
+        text = f"{self.name}: {'×'.join(map(str, self.shape))} = {self.op}({inputs})"
+        return text + (f" {{{', '.join(extra)}}}" if extra else "") + (f"  # {self.source}" if self.source else "")
+
+
+@dataclass
+class Graph:
+    """Nodes in an order in which they can be executed, and the node whose value the model returns."""
+
+    nodes: list[Node]
+    output: Node
+
+    def users(self, node: Node) -> list[Node]:
+        """The nodes that read `node`, once each."""
+        return [user for user in self.nodes if node in user.inputs]
+
+    def only_user(self, node: Node) -> Node | None:
+        """The one node that reads `node`; None if there are several, or if it is the output."""
+        users = self.users(node)
+        return users[0] if len(users) == 1 and node is not self.output else None
+
+    def replace(self, old: Node, new: Node) -> None:
+        """Let every reader of `old` read `new`, and put `new` in its place, if it has none yet."""
+        if new not in self.nodes:
+            self.nodes[self.nodes.index(old)] = new
+        for user in self.nodes:
+            if user is not new and old in user.inputs:
+                user.inputs = [new if each is old else each for each in user.inputs]
+                for key in ("args", "kwargs"):
+                    if key in user.attributes:
+                        user.attributes[key] = map_nodes(user.attributes[key], lambda n: new if n is old else n)
+        if self.output is old:
+            self.output = new
+
+    def insert_after(self, place: Node, node: Node) -> None:
+        """Put `node` right behind `place`."""
+        self.nodes.insert(self.nodes.index(place) + 1, node)
+
+    def without_dead(self) -> Graph:
+        """The graph with only what the output needs, and all inputs."""
+        needed, stack = {id(self.output)}, [self.output]
+        while stack:
+            for node in stack.pop().inputs:
+                if id(node) not in needed:
+                    needed.add(id(node))
+                    stack.append(node)
+        return Graph([node for node in self.nodes if id(node) in needed or node.op == "input"], self.output)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(list(self.nodes))
+
+    def __str__(self) -> str:
+        return "\n".join([str(node) for node in self.nodes if node.op != "constant"] + [f"return {self.output.name}"])
+
+
+def constant(name: str, value: Tensor) -> Node:
+    """A node for a known value."""
+    return Node(name, "constant", [], tuple(value.shape), attributes={"value": value})
+
+
+def map_nodes(structure: Any, function: Callable[[Node], Any]) -> Any:
+    """A copy of nested lists, tuples and dicts with `function` applied to each node in it."""
+    if isinstance(structure, Node):
+        return function(structure)
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(map_nodes(each, function) for each in structure)
+    if isinstance(structure, dict):
+        return {key: map_nodes(value, function) for key, value in structure.items()}
+    return structure
+
+
+def call_inputs(structures: Iterable[Any]) -> list[Node]:
+    """The nodes in arguments, in order, once each."""
+    found: dict[Node, None] = {}
+    map_nodes(list(structures), lambda node: found.setdefault(node))
+    return list(found)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"[{'×'.join(map(str, value.shape))}]"
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(_short(each) for each in value)})"
+    if isinstance(value, dict):
+        return f"({', '.join(f'{key}: {_short(each)}' for key, each in value.items())})"
+    return getattr(value, "name", None) or str(value)

@@ -1,0 +1,267 @@
+"""Multi-head attention with the projections of its queries, keys and values.
+
+Queries become the moving operand, keys and values the stationary one, straight from the accumulators. Probabilities stay
+un-normalised until after P·V (Softmax in arch/isa.py); log2(e)/√d is folded into the scale and bias of the queries.
+The result has a head after the other, each on words of its own, for the output projection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...arch.config import Memory
+from ...arch.isa import Codes, Map, Quantise, Scales, Softmax, Source
+from ..builder import Rows, Tiles, Weights, split_rows
+from ..graph import Graph, Node
+from ..matrix import joined, quantise_matrix
+from ..rearrange import element_numbers, origin
+from ..tasks import Buffer
+from .linear import parameters
+
+_HIDDEN = -1e30  # added to a score that must not count: finite, as all numbers in DRAM are
+ROLES = ("query", "key", "value")
+
+
+# -- match -------------------------------------------------------------------------------------------------------------
+
+
+def match(graph: Graph, node: Node) -> bool:
+    """scaled_dot_product_attention of three linear layers' outputs split into heads, its own output merged again."""
+    if node.op != "aten.scaled_dot_product_attention":
+        return False
+    query, key, value, mask, dropout, causal = [*node.args, *[None, 0.0, False][max(0, len(node.args) - 3) :]][:6]
+    scale = node.kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
+    if dropout:
+        raise node.refuse("dropout must be 0")
+    heads = node.shape[-3]
+    sources, weights = [], {}
+    for role, each in zip(ROLES, (query, key, value), strict=True):
+        x, weights[role] = _projection(node, each, heads)
+        sources.append(x)
+    causal, additive = _classify(node, mask, causal, key.shape[-2])
+    merged = node.turned_into(
+        "attention", sources, (*node.shape[:-3], node.shape[-2], heads * node.shape[-1]),
+        heads=heads, scale=scale, causal=causal, additive=additive, weights=weights,
+    )  # fmt: skip
+    readers = graph.users(node)
+    if node is graph.output or not all(_merges_heads(reader, node) for reader in readers):
+        raise node.refuse("its heads must be merged, one after the other, into the features of the tokens")
+    for reader in readers:
+        graph.replace(reader, merged)
+    return True
+
+
+def _projection(node: Node, operand: Node, heads: int) -> tuple[Node, list[tuple[Tensor, Tensor | None]]]:
+    """(x, for each head its weight (D, K) and bias (D)) of an operand (1, H, T, D) that is a view of a linear layer."""
+    linear, numbers = origin(operand)
+    if linear.op not in ("aten.linear", "aten.addmm", "aten.mm"):
+        raise node.refuse(f"its operands must come from linear layers, not from {linear.op}")
+    x, weight, bias = parameters(linear)
+    outputs = linear.columns
+    by_head = numbers.reshape(-1, *numbers.shape[-2:])  # (H, T, D)
+    columns = by_head[:, 0]  # of token 0: the output channel of each feature of each head
+    tokens = torch.arange(by_head.shape[1])[:, None] * outputs
+    if columns.max() >= outputs or not torch.equal(by_head, columns[:, None] + tokens):
+        raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, and nothing else")
+    columns = columns.repeat_interleave(heads // len(columns), dim=0)  # enable_gqa: a key head serves several queries
+    return x, [(weight[each], None if bias is None else bias[each]) for each in columns]
+
+
+def _classify(node: Node, mask: Node | None, causal: bool, keys: int) -> tuple[bool, Tensor | None]:
+    """(causal, additive mask (H or 1, T, S) or None) of a mask: none, causal, or any other, which is added."""
+    if mask is None:
+        return causal, None
+    if mask.op != "constant":
+        raise node.refuse(f"its mask {mask.name} is computed; masks must be constants")
+    value = mask.value
+    if value.dtype == torch.bool:
+        value = torch.zeros(value.shape).masked_fill(~value, -math.inf)
+    value = value.float().expand(*value.shape[:-2], node.shape[-2], keys).reshape(-1, node.shape[-2], keys)
+    if not value.any():
+        return causal, None
+    triangle = torch.full(value.shape[-2:], -math.inf).triu(1)
+    if len(value) == 1 and torch.equal(value[0], triangle):
+        return True, None
+    return causal, (value * math.log2(math.e)).clamp(min=_HIDDEN)
+
+
+def _merges_heads(reader: Node, node: Node) -> bool:
+    heads, tokens, features = node.shape[-3:]
+    expected = element_numbers((heads, tokens, features)).transpose(0, 1).reshape(tokens, -1)
+    return reader.op == "rearrange" and reader.columns == heads * features and torch.equal(
+        reader.index.reshape(-1, reader.columns), expected
+    )
+
+
+def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
+    """A matrix of codes for each role and head."""
+    factors = {"query": node.scale * math.log2(math.e), "key": 1.0, "value": 1.0}
+    weights = node.attributes.pop("weights")
+    node.attributes["matrices"] = {
+        role: [quantise_matrix(weight, bias, factors[role]) for weight, bias in weights[role]] for role in ROLES
+    }
+    node.inputs = [codes_of(each) for each in node.inputs]
+
+
+# -- tile --------------------------------------------------------------------------------------------------------------
+
+
+def tile(node: Node, tiles: Tiles) -> None:
+    """Head by head: all rows are projected; then each panel of queries runs through scores, softmax and P·V."""
+    _Attention(node, tiles).tile()
+
+
+@dataclass
+class _Sums:
+    """The accumulators of one role of one head, and what turns them into numbers."""
+
+    columns: int
+    buffer: Buffer
+    first: int  # word of the first column in a row
+    stride: int
+    pairs: int  # virtual address of the parameters
+    x: Rows
+
+
+class _Group:
+    """The roles that read the same x: one multiplication for each head projects them all."""
+
+    def __init__(self, tiles: Tiles, node: Node, x: Node, roles: list[str]) -> None:
+        self.tiles, self.roles, self.rows, self.x = tiles, roles, x.rows, tiles.codes(x)
+        self.matrices = node.matrices
+        config = tiles.config
+        by_head = [joined([node.matrices[role][head] for role in roles], config) for head in range(node.heads)]
+        everything = joined(by_head, config).spread(self.x.segment, config.columns)
+        self.words = by_head[0].outputs // config.columns  # of a head
+        self.weights = Weights(tiles, everything, f"{tiles.label}.{'_'.join(roles)}.weight")
+        self.pairs = tiles.load_pairs(f"{tiles.label}.{'_'.join(roles)}.bias", everything.pairs(config))
+        tiles.useful_macs += x.rows * sum(m.outputs * m.depth for role in roles for m in node.matrices[role])
+
+    def project(self, head: int) -> dict[str, _Sums]:
+        """The sums of each role, for all rows of x."""
+        tiles, words = self.tiles, self.words
+        weights = self.weights.load(head * words, words)
+        buffer = tiles.buffer(Memory.ACC, self.rows * words, "projections")
+        for start, count in tiles.panels(self.rows):
+            acc = buffer.at(start * words)
+            tiles.matmul(self.x, start, count, weights, self.x.columns, words, acc, words, f"project {head}")
+        sums, first = {}, 0
+        for role in self.roles:
+            columns = self.matrices[role][head].outputs
+            sums[role] = _Sums(columns, buffer, first, words, self.pairs.at(head * words + first), self.x)
+            first += -(-columns // tiles.config.columns)
+        return sums
+
+
+class _Attention:
+    """Emits one attention."""
+
+    def __init__(self, node: Node, tiles: Tiles) -> None:
+        self.node, self.tiles, self.config = node, tiles, tiles.config
+        self.queries, self.keys = node.inputs[0].rows, node.inputs[1].rows
+        self.depth = node.matrices["query"][0].outputs
+        self.features = node.matrices["value"][0].outputs
+        self.masks: dict[int, Rows] = {}
+        # Codes of a panel become columns of words: panels start at whole words.
+        longest = self.config.panel_rows // self.config.columns * self.config.columns
+        if not longest:
+            raise node.refuse(f"panel_rows of {self.config.name} must be at least its columns ({self.config.columns})")
+        self.query_panels = split_rows(self.queries, 1, longest, self.config.columns)
+        self.key_panels = split_rows(self.keys, 1, longest, self.config.columns)
+        self.out = tiles.new_values(node, [(0, self.queries)], segment=self.features)
+
+    def tile(self) -> None:
+        """All heads."""
+        node, tiles = self.node, self.tiles
+        tiles.useful_macs += node.heads * self.queries * self.keys * (self.depth + self.features)
+        roles_of: dict[Node, list[str]] = {}
+        for role, each in zip(ROLES, node.inputs, strict=True):
+            roles_of.setdefault(each, []).append(role)
+        groups = [_Group(tiles, node, each, roles) for each, roles in roles_of.items()]
+        for head in range(node.heads):
+            sums: dict[str, _Sums] = {}
+            for group in groups:
+                sums |= group.project(head)
+            self._attend(head, sums)
+
+    def _attend(self, head: int, sums: dict[str, _Sums]) -> None:
+        tiles, config = self.tiles, self.config
+        queries = Rows(self.depth, -(-self.depth // config.rows), scales=tiles.buffer(Memory.ROW, self.queries, "q scales"))
+        queries.pieces.append((0, self.queries, tiles.buffer(Memory.ACT, self.queries * queries.words, "q"), 0))
+        key_words = -(-self.keys // config.columns)
+        key_stride = queries.words * config.rows
+        keys = tiles.buffer(Memory.WEIGHT, key_words * key_stride, "k")
+        value_stride = -(-self.keys // config.rows) * config.rows
+        value_words = -(-self.features // config.columns)
+        values = tiles.buffer(Memory.WEIGHT, value_words * value_stride, "v")
+        scales = tiles.buffer(Memory.PARAM, key_words, "k and v scales")
+        for start, count in self.key_panels:
+            word = start // config.columns
+            self._quantise(sums["key"], start, count, Codes.WEIGHT_TRANSPOSED, keys.at(word * key_stride), key_stride,
+                           Scales.PARAM_SCALE, scales.at(word), f"key {head}")  # fmt: skip
+        for start, count in self.query_panels:
+            address, stride = queries.place(start, count)
+            self._quantise(sums["query"], start, count, Codes.ACT, address, stride, Scales.ROW,
+                           queries.scale_place(start), f"query {head}")  # fmt: skip
+        for start, count in self.key_panels:
+            self._quantise(sums["value"], start, count, Codes.WEIGHT, values.at(start), value_stride,
+                           Scales.PARAM_OFFSET, scales.at(start // config.columns), f"value {head}")  # fmt: skip
+        for start, count in self.query_panels:
+            probabilities = self._softmax(head, start, count, queries, keys, scales)
+            acc = tiles.buffer(Memory.ACC, count * value_words, "p·v")
+            tiles.matmul(probabilities, 0, count, values, self.keys, value_words, acc.at(0), value_words, f"p·v {head}")
+            address, stride = self.out.place(start, count)
+            tiles.emit(
+                Map(
+                    rows=count, columns=self.features, source=Source.ACC, source_address=acc.at(0),
+                    source_stride=value_words, row_scaled=1, row_address=probabilities.scale_place(0),
+                    address=address + head * value_words, stride=stride,
+                ), f"p·v {head} map",
+            )  # fmt: skip
+
+    def _quantise(
+        self, source: _Sums, start: int, count: int, codes: Codes, address: int, stride: int, scales: Scales,
+        scales_address: int, what: str,
+    ) -> None:  # fmt: skip
+        self.tiles.emit(
+            Quantise(
+                rows=count, columns=source.columns, source=Source.ACC,
+                source_address=source.buffer.at(start * source.stride + source.first), source_stride=source.stride,
+                scaled=1, param_address=source.pairs, row_scaled=1, row_address=source.x.scale_place(start),
+                codes=codes, address=address, stride=stride, scales=scales, scales_address=scales_address,
+            ), f"{what} quantise",
+        )  # fmt: skip
+
+    def _softmax(self, head: int, start: int, count: int, queries: Rows, keys: Buffer, scales: Buffer) -> Rows:
+        """Codes of the probabilities of a panel of queries, with their row scales."""
+        tiles, node, words = self.tiles, self.node, -(-self.keys // self.config.columns)
+        scores = tiles.buffer(Memory.ACC, count * words, "scores")
+        tiles.matmul(queries, start, count, keys, self.depth, words, scores.at(0), words, f"scores {head}")
+        codes = Rows(self.keys, -(-self.keys // self.config.rows), scales=tiles.buffer(Memory.ROW, count, "p scales"))
+        codes.pieces.append((0, count, tiles.buffer(Memory.ACT, count * codes.words, "p"), 0))
+        operand, operand_stride = self._mask(head, start, count)
+        tiles.emit(
+            Softmax(
+                rows=count, columns=self.keys, source_address=scores.at(0), source_stride=words,
+                param_address=scales.at(0), row_address=queries.scale_place(start),
+                causal=int(node.causal), offset=start if node.causal else 0,
+                additive=int(node.additive is not None), operand_address=operand, operand_stride=operand_stride,
+                address=codes.place(0, count)[0], stride=codes.words, scales_address=codes.scale_place(0),
+            ), f"softmax {head}",
+        )  # fmt: skip
+        return codes
+
+    def _mask(self, head: int, start: int, count: int) -> tuple[int, int]:
+        """(address, stride) in VALUE of what is added to the scores of a panel."""
+        additive = self.node.additive
+        if additive is None:
+            return 0, 0
+        each = head if len(additive) > 1 else 0
+        if each not in self.masks:
+            self.masks[each] = self.tiles.load_rows("mask", additive[each].numpy(), [(0, self.queries)])
+        return self.masks[each].place(start, count)

@@ -1,0 +1,55 @@
+"""What is left of sums, products and activations when the linear layers have taken theirs: VALUE → VALUE."""
+
+from __future__ import annotations
+
+import torch
+
+from ...arch.isa import Activation, Combine, Map, Source
+from ..builder import Tiles
+from ..graph import Graph, Node, constant
+from .linear import ACTIVATIONS, COMBINES, activation_of
+
+
+def match(graph: Graph, node: Node) -> bool:
+    """An activation of a tensor, or the sum or product of two tensors; a constant one may be broadcast."""
+    if node.op in ACTIVATIONS:
+        new = node.turned_into("elementwise", node.inputs, activation=activation_of(node), combine=Combine.NONE)
+    elif node.op in COMBINES and not node.kwargs:
+        first, second = (_spread(graph, node, each) for each in node.args)
+        if first.op == "constant":
+            first, second = second, first
+        new = node.turned_into("elementwise", [first, second], activation=Activation.NONE, combine=COMBINES[node.op])
+    else:
+        return False
+    graph.replace(node, new)
+    return True
+
+
+def _spread(graph: Graph, node: Node, operand: Node | float) -> Node:
+    """The operand in the shape of the result; numbers and smaller constants become constants of that shape."""
+    if isinstance(operand, Node) and operand.shape == node.shape:
+        return operand
+    if isinstance(operand, Node) and operand.op != "constant":
+        raise node.refuse(f"{operand.name} of shape {operand.shape} would have to be broadcast; only constants can be")
+    value = operand.value if isinstance(operand, Node) else torch.tensor(float(operand))
+    spread = constant(f"{node.name}_operand", value.float().expand(node.shape).contiguous())
+    graph.nodes.insert(graph.nodes.index(node), spread)
+    return spread
+
+
+def tile(node: Node, tiles: Tiles) -> None:
+    """One instruction per panel."""
+    x, out = tiles.values(node.inputs[0]), tiles.new_values(node)
+    operand = tiles.values(node.inputs[1]) if node.combine is not Combine.NONE else None
+    verb = node.combine.name.lower() if operand else node.activation.name.lower()
+    for start, count in tiles.panels(node.rows):
+        source, source_stride = x.place(start, count)
+        second, second_stride = operand.place(start, count) if operand else (0, 0)
+        address, stride = out.place(start, count)
+        tiles.emit(
+            Map(
+                rows=count, columns=node.columns, source=Source.VALUE, source_address=source, source_stride=source_stride,
+                activation=node.activation, combine=node.combine, operand_address=second, operand_stride=second_stride,
+                address=address, stride=stride,
+            ), verb,
+        )  # fmt: skip

@@ -1,0 +1,39 @@
+"""Rows of a table, chosen by an integer input: a gathering LOAD."""
+
+from __future__ import annotations
+
+from ...arch.config import Memory
+from ...arch.isa import Load
+from ..builder import Tiles
+from ..graph import Graph, Node
+
+
+def match(graph: Graph, node: Node) -> bool:
+    """embedding(table, ids) with a constant table and ids that are an input."""
+    if node.op != "aten.embedding":
+        return False
+    table, ids = node.args[:2]
+    if table.op != "constant":
+        raise node.refuse(f"{table.name} is computed; the table must be a constant")
+    if ids.op != "input":
+        raise node.refuse(f"the ids are computed by {ids.op}; they must be an input of the model")
+    graph.replace(node, node.turned_into("embedding", [ids], table=table.value))
+    return True
+
+
+def tile(node: Node, tiles: Tiles) -> None:
+    """One gather per panel. A row of the table takes whole bursts, so that its timing does not depend on the ids."""
+    config, out = tiles.config, tiles.new_values(node)
+    size = config.burst_bytes
+    row_bytes = -(-out.words * config.dram_word_bytes(Memory.VALUE) // size) * size
+    table = tiles.constant_rows(f"{tiles.label}.weight", node.table.numpy(), row_bytes=row_bytes)
+    index = tiles.load_index(node.inputs[0])
+    for start, count in tiles.panels(node.rows):
+        address, stride = out.place(start, count)
+        tiles.emit(
+            Load(
+                memory=Memory.VALUE, dram_address=table.address, dram_stride=row_bytes, segments=count, words=out.words,
+                address=address, stride=stride, gather=1,
+                index_address=index.at(0) * config.word_elements(Memory.INDEX) + start,
+            ), "gather",
+        )  # fmt: skip

@@ -1,0 +1,179 @@
+"""y = x·Wᵀ + b, with the activation and the residual (or gate) that follow it taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ...arch.config import Memory
+from ...arch.isa import Activation, Combine, Map, Quantise, Source
+from ..builder import Rows, Tiles, Weights
+from ..graph import Graph, Node
+from ..matrix import quantise_matrix
+from ..tasks import Buffer
+
+ACTIVATIONS = {
+    "aten.relu": Activation.RELU,
+    "aten.gelu": Activation.GELU,
+    "aten.silu": Activation.SILU,
+    "aten.sigmoid": Activation.SIGMOID,
+    "aten.tanh": Activation.TANH,
+}
+COMBINES = {"aten.add.Tensor": Combine.ADD, "aten.mul.Tensor": Combine.MULTIPLY}
+
+
+def match(graph: Graph, node: Node) -> bool:
+    """A linear layer; then an activation of one, an addition to one, a multiplication by one, if nobody else reads it."""
+    if node.op in ("aten.linear", "aten.addmm", "aten.mm"):
+        x, weight, bias = parameters(node)
+        graph.replace(node, node.turned_into("linear", [x], weight=weight, bias=bias, activation=Activation.NONE,
+                                             combine=Combine.NONE))  # fmt: skip
+        return True
+    if node.op in ACTIVATIONS:
+        return _take_activation(graph, node)
+    return node.op in COMBINES and _take_operand(graph, node)
+
+
+def activation_of(node: Node) -> Activation:
+    """The activation that a call stands for."""
+    if node.op == "aten.gelu" and node.kwargs.get("approximate") == "tanh":
+        return Activation.GELU_TANH
+    return ACTIVATIONS[node.op]
+
+
+def parameters(node: Node) -> tuple[Node, Tensor, Tensor | None]:
+    """(x, weight (N, K), bias) of a call of linear, addmm or mm. Raises HeddleError if they are computed."""
+    if node.op == "aten.linear":
+        x, weight, bias = [*node.args, None][:3]
+    elif node.op == "aten.addmm":
+        bias, x, weight = node.args
+    else:
+        (x, weight), bias = node.args, None
+    for each in (weight, bias):
+        if each is not None and each.op != "constant":
+            raise node.refuse(f"{each.name} is computed; weights and biases must be constants")
+    value = weight.value if node.op == "aten.linear" else weight.value.t()
+    return x, value, None if bias is None else bias.value.expand(value.shape[0])
+
+
+def _take_activation(graph: Graph, node: Node) -> bool:
+    source = node.inputs[0]
+    if source.op != "linear" or source.activation is not Activation.NONE or source.combine is not Combine.NONE:
+        return False
+    if graph.only_user(source) is not node:
+        return False
+    attributes = {**source.attributes, "activation": activation_of(node)}
+    graph.replace(node, source.turned_into("linear", source.inputs, **attributes))
+    return True
+
+
+def _take_operand(graph: Graph, node: Node) -> bool:
+    if len(node.inputs) != 2 or node.kwargs or any(each.shape != node.shape for each in node.inputs):
+        return False
+    candidates = [
+        each
+        for each in node.inputs
+        if each.op == "linear" and each.combine is Combine.NONE and graph.only_user(each) is node
+    ]
+    if not candidates:
+        return False
+    source = max(candidates, key=graph.nodes.index)  # the other operand is then there in time
+    operand = next(each for each in node.inputs if each is not source)
+    attributes = {**source.attributes, "combine": COMBINES[node.op]}
+    graph.replace(node, source.turned_into("linear", [*source.inputs, operand], **attributes))
+    return True
+
+
+def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
+    """The weight becomes a matrix of codes; x is read as codes."""
+    node.attributes["matrix"] = quantise_matrix(node.attributes.pop("weight"), node.attributes.pop("bias"))
+    node.inputs[0] = codes_of(node.inputs[0])
+
+
+def tile(node: Node, tiles: Tiles) -> None:
+    """Panels of rows times chunks of columns. Codes need the maximum of a whole row, so they are taken when its last chunk
+    is there; values are mapped to VALUE chunk by chunk."""
+    config, x = tiles.config, tiles.codes(node.inputs[0])
+    tiles.useful_macs += node.rows * node.matrix.outputs * node.matrix.depth
+    matrix = node.matrix.spread(x.segment, config.columns)
+    chunks, words = tiles.chunks(matrix), -(-matrix.outputs // config.columns)
+    weights = Weights(tiles, matrix, f"{tiles.label}.weight")
+    pairs = tiles.load_pairs(f"{tiles.label}.bias", matrix.pairs(config))
+    epilogue = _Epilogue(node, tiles, x, pairs)
+    resident: dict[tuple[int, int], Buffer] = {}
+    sums: dict[int, Buffer] = {}  # first row of a panel → its accumulators, where whole rows are needed
+    for (start, count), chunk in _order(node, tiles, chunks, words):
+        if chunk not in resident:
+            resident = resident if _fits(tiles, words * weights.depth) else {}
+            resident[chunk] = weights.load(*chunk)
+        first, some = chunk
+        if not epilogue.codes:
+            acc = tiles.buffer(Memory.ACC, count * some, "sums")
+            tiles.matmul(x, start, count, resident[chunk], x.columns, some, acc.at(0), some)
+            epilogue.map(start, count, first, some, acc)
+            continue
+        if first == 0:
+            sums[start] = tiles.buffer(Memory.ACC, count * words, "sums")
+        tiles.matmul(x, start, count, resident[chunk], x.columns, some, sums[start].at(first), words)
+        if chunk == chunks[-1]:
+            epilogue.quantise(start, count, words, sums[start])
+
+
+def _fits(tiles: Tiles, weight_words: int) -> bool:
+    """Whether all weights of the layer may stay on chip while its panels pass, and leave room for those of the next."""
+    return weight_words <= tiles.config.words(Memory.WEIGHT) // 2
+
+
+def _order(node: Node, tiles: Tiles, chunks: list, words: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """(panel, chunk) pairs. All chunks of a panel first; but where the weights cannot stay and the sums of all panels can,
+    all panels of a chunk first, so that weights are loaded once."""
+    panels = tiles.panels(node.rows)
+    depth = -(-node.matrix.depth // tiles.config.rows) * tiles.config.rows
+    sums_stay = "codes" not in node.attributes or node.rows * words <= tiles.config.words(Memory.ACC) // 2
+    if not _fits(tiles, words * depth) and sums_stay:
+        return [(panel, chunk) for chunk in chunks for panel in panels]
+    return [(panel, chunk) for panel in panels for chunk in chunks]
+
+
+class _Epilogue:
+    """What becomes of the sums: codes in ACT, or values in VALUE with the operand added or multiplied."""
+
+    def __init__(self, node: Node, tiles: Tiles, x: Rows, pairs: Buffer) -> None:
+        self.node, self.tiles, self.x, self.pairs = node, tiles, x, pairs
+        self.codes = "codes" in node.attributes
+        self.out = tiles.new_codes(node, node.columns) if self.codes else tiles.new_values(node)
+        self.operand = tiles.values(node.inputs[1]) if node.combine is not Combine.NONE else None
+
+    def quantise(self, start: int, count: int, words: int, sums: Buffer) -> None:
+        """Whole rows of a panel."""
+        address, stride = self.out.place(start, count)
+        self.tiles.emit(
+            Quantise(
+                **self._front(start, count, 0, sums, words), columns=self.node.columns, address=address, stride=stride,
+                scales_address=self.out.scale_place(start),
+            ), self._what("quantise"),
+        )  # fmt: skip
+
+    def map(self, start: int, count: int, first: int, words: int, sums: Buffer) -> None:
+        """Some words of the rows of a panel."""
+        address, stride = self.out.place(start, count)
+        columns = min(words * self.tiles.config.columns, self.node.columns - first * self.tiles.config.columns)
+        self.tiles.emit(
+            Map(**self._front(start, count, first, sums, words), columns=columns, address=address + first, stride=stride),
+            self._what("map"),
+        )
+
+    def _front(self, start: int, count: int, first: int, sums: Buffer, sums_stride: int) -> dict[str, Any]:
+        operand, operand_stride = self.operand.place(start, count) if self.operand else (0, 0)
+        return {
+            "rows": count, "source": Source.ACC, "source_address": sums.at(0), "source_stride": sums_stride,
+            "scaled": 1, "param_address": self.pairs.at(first), "row_scaled": 1,
+            "row_address": self.x.scale_place(start), "activation": self.node.activation, "combine": self.node.combine,
+            "operand_address": operand + first if self.operand else 0, "operand_stride": operand_stride,
+        }  # fmt: skip
+
+    def _what(self, verb: str) -> str:
+        activation = self.node.activation
+        return verb if activation is Activation.NONE else f"{activation.name.lower()} {verb}"

@@ -1,0 +1,141 @@
+"""A convolution whose stride is its kernel: a linear layer over patches, with [CLS] rows and positions around it.
+
+The host writes the image patch by patch (`Tensor.patch` in arch/program.py): a rearrangement of the input, no arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ...arch.config import Memory
+from ...arch.isa import Combine, Map, Source
+from ..builder import Rows, Tiles, Weights
+from ..graph import Graph, Node
+from ..matrix import quantise_matrix
+from ..rearrange import element_numbers
+from .quantise import quantise_rows
+
+
+def match(graph: Graph, node: Node) -> bool:
+    """conv2d(image) seen as tokens × width; then any concatenations with constant tokens and additions of constants."""
+    if node.op != "aten.conv2d":
+        return False
+    image, weight, bias, size = _convolution(node)
+    tokens = graph.only_user(node)
+    width, patches = node.shape[1], node.shape[2] * node.shape[3]
+    if tokens is None or tokens.op != "rearrange" or tokens.shape[-2:] != (patches, width):
+        raise node.refuse("its result must be flattened and transposed to tokens × width")
+    if not torch.equal(tokens.index.reshape(patches, width), element_numbers((width, patches)).t()):
+        raise node.refuse("its patches must become tokens in reading order")
+    before, after, offsets = torch.zeros(0, width), torch.zeros(0, width), torch.zeros(patches, width)
+    last = tokens
+    while (user := graph.only_user(last)) is not None:
+        if user.op == "aten.cat" and (around := _around(user, last)) is not None:
+            before, after = torch.cat([around[0], before]), torch.cat([after, around[1]])
+        elif user.op == "aten.add.Tensor" and (added := _addend(user, last)) is not None:
+            first, second, third = added.split([len(before), patches, len(after)])
+            before, offsets, after = before + first, offsets + second, after + third
+        else:
+            break
+        last = user
+    constants = torch.cat([before, offsets, after])
+    graph.replace(
+        last,
+        node.turned_into("patch_embedding", [image], last.shape, weight=weight.flatten(1), bias=bias, patch=size,
+                         constants=constants, first=len(before), patches=patches),
+    )  # fmt: skip
+    return True
+
+
+def _convolution(node: Node) -> tuple[Node, Tensor, Tensor | None, int]:
+    """(image, weight, bias, patch size). Raises HeddleError for any other convolution."""
+    image, weight, bias, stride, padding, dilation, groups = [*node.args, *[None, None, None, None, None, None, None]][:7]
+    if image.op != "input" or weight.op != "constant" or (bias is not None and bias.op != "constant"):
+        raise node.refuse("only an input image can be cut into patches, with constant weights")
+    size = weight.shape[2]
+    plain = (padding or [0, 0]) == [0, 0] and (dilation or [1, 1]) == [1, 1] and (groups or 1) == 1
+    if not plain or weight.shape[2:] != (size, size) or list(stride or [1, 1]) != [size, size]:
+        raise node.refuse(f"a convolution must have its kernel {tuple(weight.shape[2:])} as its stride, no padding, no "
+                          f"groups")  # fmt: skip
+    if image.shape[2] % size or image.shape[3] % size:
+        raise node.refuse(f"patches of {size} × {size} must fill the image of {image.shape[2]} × {image.shape[3]} pixels")
+    return image, weight.value, None if bias is None else bias.value, size
+
+
+def _around(cat: Node, tokens: Node) -> tuple[Tensor, Tensor] | None:
+    """Constant rows before and after `tokens` in a concatenation along the tokens."""
+    parts, dim = [*cat.args, 0][:2]
+    if dim % len(cat.shape) != len(cat.shape) - 2 or any(p is not tokens and p.op != "constant" for p in parts):
+        return None
+    place = parts.index(tokens)
+    rows = [torch.zeros(0, cat.columns) if p is tokens else p.value.reshape(-1, cat.columns) for p in parts]
+    return torch.cat(rows[: place + 1]), torch.cat(rows[place:])
+
+
+def _addend(add: Node, tokens: Node) -> Tensor | None:
+    """The constant that is added, in the shape of the sum."""
+    other = [each for each in add.args if each is not tokens]
+    if len(other) != 1 or not isinstance(other[0], Node) or other[0].op != "constant" or add.kwargs:
+        return None
+    return other[0].value.expand(add.shape).reshape(-1, add.columns)
+
+
+def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
+    """The weight becomes a matrix of codes. The patches are quantised in `tile`."""
+    node.attributes["matrix"] = quantise_matrix(node.attributes.pop("weight"), node.attributes.pop("bias"))
+
+
+def tile(node: Node, tiles: Tiles) -> None:
+    """Each panel is loaded with the constants (tokens that are not patches, positions); the products of the patches are
+    added in place."""
+    config, matrix, image = tiles.config, node.matrix, node.inputs[0]
+    tiles.useful_macs += node.patches * matrix.outputs * matrix.depth
+    name = tiles.label
+    panels = [(panel, _patches_in(panel, node)) for panel in tiles.panels(node.rows)]
+    codes = _load_pixels(node, tiles, [patches for _, patches in panels if patches[1]])
+    out = tiles.new_values(node)
+    constants = tiles.constant_rows(f"{name}.constants", node.constants.numpy())
+    for (row, rows), _ in panels:
+        tiles.load_tensor(constants, row, rows, out.place(row, rows)[0], "positions")
+    weights = Weights(tiles, matrix, f"{name}.weight")
+    pairs = tiles.load_pairs(f"{name}.bias", matrix.pairs(config))
+    for first, some in tiles.chunks(matrix):
+        buffer = weights.load(first, some)
+        for _, (start, count) in (panel for panel in panels if panel[1][1]):
+            acc = tiles.buffer(Memory.ACC, count * some, "sums")
+            tiles.matmul(codes, start, count, buffer, matrix.depth, some, acc.at(0), some)
+            address, stride = out.place(node.first + start, count)
+            columns = min(some * config.columns, node.columns - first * config.columns)
+            tiles.emit(
+                Map(
+                    rows=count, columns=columns, source=Source.ACC, source_address=acc.at(0), source_stride=some,
+                    scaled=1, param_address=pairs.at(first), row_scaled=1, row_address=codes.scale_place(start),
+                    combine=Combine.ADD, operand_address=address + first, operand_stride=stride,
+                    address=address + first, stride=stride,
+                ), "map",
+            )  # fmt: skip
+
+
+def _load_pixels(node: Node, tiles: Tiles, pieces: list[tuple[int, int]]) -> Rows:
+    """The codes of the patches, each piece in buffers of its own."""
+    config, image, depth = tiles.config, node.inputs[0], node.matrix.depth
+    shape = image.shape[1:]
+    pixels = tiles.tensor(image.name, "input", Memory.VALUE, node.patches, depth, shape, patch=node.patch)
+    x = Rows(depth, -(-depth // config.columns))
+    codes = Rows(depth, -(-depth // config.rows), scales=tiles.buffer(Memory.ROW, node.patches, "scales"))
+    for start, count in pieces:
+        x.pieces.append((start, count, tiles.buffer(Memory.VALUE, count * x.words, "pixels"), 0))
+        codes.pieces.append((start, count, tiles.buffer(Memory.ACT, count * codes.words, "pixel codes"), 0))
+        tiles.load_tensor(pixels, start, count, x.place(start, count)[0], "pixels")
+        quantise_rows(tiles, x, codes, start, count)
+    return codes
+
+
+def _patches_in(panel: tuple[int, int], node: Node) -> tuple[int, int]:
+    """(first, count) of the patches whose tokens are in a panel of rows."""
+    start, stop = panel[0] - node.first, panel[0] + panel[1] - node.first
+    start, stop = max(start, 0), min(stop, node.patches)
+    return start, max(stop - start, 0)

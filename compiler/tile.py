@@ -1,0 +1,50 @@
+"""From operators to instructions on panels and chunks, with virtual addresses (compiler/tasks.py)."""
+
+from __future__ import annotations
+
+from ..arch.config import HardwareConfig, Memory
+from ..arch.isa import Store
+from .builder import Rows, Tiles, Tiling
+from .graph import Graph, Node
+from .ops import OPS
+
+
+def tile(graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str = "output") -> Tiles:
+    """All tasks of the model, in an order in which they could be executed one by one."""
+    tiles = Tiles(config, tiling, _longest_panel(graph, config))
+    for node in graph:
+        tiles.node = node
+        if node.op == "input" and not node.integer and any(user.op != "patch_embedding" for user in graph.users(node)):
+            _load_input(node, tiles)
+        elif node.op in OPS:
+            OPS[node.op].tile(node, tiles)
+    tiles.node = None
+    _store_output(graph.output, tiles, output_name)
+    return tiles
+
+
+def _longest_panel(graph: Graph, config: HardwareConfig) -> int:
+    """Most rows of a panel, so that the sums of the widest layer that needs whole rows fit into ACC, twice if possible."""
+    words = max((-(-node.columns // config.columns) for node in graph if node.attributes.get("codes")), default=1)
+    rows = config.words(Memory.ACC) // (2 * words) or config.words(Memory.ACC) // words or 1
+    rows = rows // config.columns * config.columns or rows
+    return min(rows, config.panel_rows)
+
+
+def _load_input(node: Node, tiles: Tiles) -> None:
+    """An input of numbers, rows × features."""
+    tensor = tiles.tensor(node.name, "input", Memory.VALUE, node.rows, node.columns, node.shape[1:])
+    rows = tiles.new_values(node)
+    for start, count in tiles.panels(node.rows):
+        tiles.load_tensor(tensor, start, count, rows.place(start, count)[0], "input")
+
+
+def _store_output(node: Node, tiles: Tiles, name: str) -> None:
+    """The result, without the batch dimension."""
+    rows: Rows = tiles.values(node)
+    tensor = tiles.tensor(name, "output", Memory.VALUE, node.rows, node.columns, node.shape[1:], segment=rows.segment)
+    for first, count, buffer, word in rows.pieces:
+        tiles.emit(
+            Store(memory=Memory.VALUE, dram_address=tensor.address + first * tensor.row_bytes, words=count * rows.words,
+                  address=buffer.at(word)), "store",
+        )  # fmt: skip
