@@ -10,8 +10,8 @@ from .instructions import UNIT_MASK_BITS
 class Counters(wiring.Component):
     """Counts events since `clear`. Bit u of a mask is unit u.
 
-    `instructions` counts the bits of `retired`; `busy_cycles[u]` the cycles of `busy` (from start to retire, both counted),
-    `waiting_cycles[u]` those of `starved` (nothing runs, and the next could start but for its tokens).
+    `instructions` counts the bits of `retired`; `busy_cycles[u]` the cycles of `busy` (from start to retire, both
+    counted), `waiting_cycles[u]` those of `starved` (nothing runs, and the next could start but for its tokens).
     """
 
     def __init__(self):
