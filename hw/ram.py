@@ -67,7 +67,8 @@ class Ram(wiring.Component):
 
 
 _VERILOG = """\
-// One read and one write port; the read sees the word as it was before a write in the same cycle.
+// One read and one write port. Programs do not read a word in the cycle of its write, so no_rw_check lets synthesis
+// leave out the logic that would keep the old word for such a read.
 module heddle_ram #(
   parameter WIDTH = 8,
   parameter DEPTH = 2,
@@ -83,7 +84,7 @@ module heddle_ram #(
   input [WIDTH-1:0] write_data
 );
   localparam PART = WIDTH / MASK_BITS;
-  reg [WIDTH-1:0] words [0:DEPTH-1];
+  (* no_rw_check *) reg [WIDTH-1:0] words [0:DEPTH-1];
   integer word, part;
   initial begin
     read_data = {WIDTH{1'b0}};
