@@ -84,12 +84,12 @@ class ActivationLane(wiring.Component):
             ]
             polynomial = plus.o
             if step < _STEPS - 1:
-                u = delay(m, u, _STEP_CYCLES, name=f"u_{step + 1}")
+                u = delay(m, u, _STEP_CYCLES, name=f"u_{step + 1}", reset_less=True)
 
         # x is needed again beside the polynomial, as the gate, and at the end if it is to pass: one line, three taps.
-        x_at_polynomial = delay(m, self.a, _POLYNOMIAL_CYCLES, name="x_at_polynomial")
-        x_at_gate = delay(m, x_at_polynomial, _GATE_CYCLES - _POLYNOMIAL_CYCLES, name="x_at_gate")
-        x_at_end = delay(m, x_at_gate, ACTIVATION_CYCLES - _GATE_CYCLES, name="x_at_end")
+        x_at_polynomial = delay(m, self.a, _POLYNOMIAL_CYCLES, name="x_at_polynomial", reset_less=True)
+        x_at_gate = delay(m, x_at_polynomial, _GATE_CYCLES - _POLYNOMIAL_CYCLES, name="x_at_gate", reset_less=True)
+        x_at_end = delay(m, x_at_gate, ACTIVATION_CYCLES - _GATE_CYCLES, name="x_at_end", reset_less=True)
 
         m.submodules.exponent = exponent = Multiply()
         m.submodules.exp2 = exp2 = Exp2()

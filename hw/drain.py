@@ -11,7 +11,6 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import CONVERT_CYCLES, MULTIPLY_CYCLES, HardwareConfig
 from .float import ConvertInt32, Multiply
 from .pipeline import delay
-from .verilog import shared
 
 
 class Drain(wiring.Component):
@@ -35,14 +34,13 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        value = delay(m, self.value.as_value(), CONVERT_CYCLES, name="value")
-        scale = delay(m, self.scale.as_value(), CONVERT_CYCLES, name="scale")
-        row = delay(m, self.row, CONVERT_CYCLES + MULTIPLY_CYCLES, name="row")
+        value = delay(m, self.value.as_value(), CONVERT_CYCLES, name="value", reset_less=True)
+        scale = delay(m, self.scale.as_value(), CONVERT_CYCLES, name="scale", reset_less=True)
+        row = delay(m, self.row, CONVERT_CYCLES + MULTIPLY_CYCLES, name="row", reset_less=True)
         for lane in range(self._lanes):
-            convert, by_scale, by_row = ConvertInt32(), Multiply(), Multiply()
-            m.submodules[f"convert_{lane}"] = shared(platform, convert, "heddle_convert")
-            m.submodules[f"by_scale_{lane}"] = shared(platform, by_scale, "heddle_multiply")
-            m.submodules[f"by_row_{lane}"] = shared(platform, by_row, "heddle_multiply")
+            m.submodules[f"convert_{lane}"] = convert = ConvertInt32()
+            m.submodules[f"by_scale_{lane}"] = by_scale = Multiply()
+            m.submodules[f"by_row_{lane}"] = by_row = Multiply()
             m.d.comb += [
                 convert.a.eq(self.acc[lane]),
                 by_scale.a.eq(Mux(self.from_value, value.word_select(lane, 32), convert.o)),

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import ACTIVATION_CYCLES, ADD_CYCLES, MULTIPLY_CYCLES, HardwareConfig
 from ..arch.isa import Activation, Combine
 from .activation import ActivationLane, setting_of
+from .delay_line import DelayLine
 from .drain import Drain
 from .float import ONE, Add, Multiply
 from .pipeline import delay
@@ -25,20 +26,21 @@ class Elementwise(wiring.Component):
     """o = activation(x · scale · row + offset) (+ or ·) operand, x = value if `from_value` else float32(acc).
 
     The operands of a group come in one cycle; `o` is valid `vector_map_cycles` − 1 later. The lower group of inputs
-    says which steps are wanted (see `isa.VectorInstruction`), and holds still while groups are under way. Numbers are
-    the bits of float32, V at a time; those read from memory may be subnormals or any NaN.
+    says which steps are wanted (see `isa.VectorInstruction`), and holds still while groups are under way. Operands are
+    bits as the memories hold them, subnormals and any NaN included; `o` is float32.
     """
 
     def __init__(self, config: HardwareConfig):
         self._config = config
         floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
+        stored = data.ArrayLayout(unsigned(config.value_bits), config.vector_lanes)
         super().__init__({
             "acc": In(floats),
-            "value": In(floats),
+            "value": In(stored),
             "scale": In(floats),
             "offset": In(floats),
             "row": In(32),
-            "operand": In(floats),
+            "operand": In(stored),
             "o": Out(floats),
             "from_value": In(1),
             "scaled": In(1),
@@ -53,29 +55,31 @@ class Elementwise(wiring.Component):
         m.submodules.drain = drain = Drain(config)
         m.d.comb += [
             drain.acc.eq(self.acc),
-            drain.value.eq(self.value),
             drain.from_value.eq(self.from_value),
             drain.row.eq(Mux(self.row_scaled, self.row, ONE)),
         ]
-        offset = delay(m, self.offset.as_value(), config.drain_front_cycles, name="offset")
+        offset = delay(m, self.offset.as_value(), config.drain_front_cycles, name="offset", reset_less=True)
         operand_cycles = config.drain_front_cycles + ADD_CYCLES + ACTIVATION_CYCLES
-        operand = delay(m, self.operand.as_value(), operand_cycles, name="operand")
+        m.submodules.operands = operands = DelayLine(len(self.operand.as_value()), operand_cycles)
+        m.d.comb += operands.i.eq(self.operand)
         setting = setting_of(m, self.activation)
+        widen = 32 - config.value_bits  # a bf16 is the upper half of a float32
         for lane in range(config.vector_lanes):
-            plus_offset, function, plus, times = Add(), ActivationLane(), Add(), Multiply()
-            m.submodules[f"plus_offset_{lane}"] = shared(platform, plus_offset, "heddle_add")
+            m.submodules[f"plus_offset_{lane}"] = plus_offset = Add()
+            function = ActivationLane()
             m.submodules[f"activation_{lane}"] = shared(platform, function, "heddle_activation")
-            m.submodules[f"plus_operand_{lane}"] = shared(platform, plus, "heddle_add")
-            m.submodules[f"times_operand_{lane}"] = shared(platform, times, "heddle_multiply")
+            m.submodules[f"plus_operand_{lane}"] = plus = Add()
+            m.submodules[f"times_operand_{lane}"] = times = Multiply()
             lane_operand = Signal(32, name=f"operand_of_{lane}")
-            product = delay(m, times.o, ADD_CYCLES - MULTIPLY_CYCLES, name=f"product_{lane}")
+            product = delay(m, times.o, ADD_CYCLES - MULTIPLY_CYCLES, name=f"product_{lane}", reset_less=True)
             m.d.comb += [
+                drain.value[lane].eq(self.value[lane] << widen),
                 drain.scale[lane].eq(Mux(self.scaled, self.scale[lane], ONE)),
                 plus_offset.a.eq(drain.o[lane]),
                 plus_offset.b.eq(Mux(self.scaled, offset.word_select(lane, 32), MINUS_ZERO)),
                 function.a.eq(plus_offset.o),
                 function.setting.eq(setting),
-                lane_operand.eq(operand.word_select(lane, 32)),
+                lane_operand.eq(operands.o.word_select(lane, config.value_bits) << widen),
                 plus.a.eq(function.o),
                 plus.b.eq(Mux(self.combine == Combine.ADD, lane_operand, MINUS_ZERO)),
                 times.a.eq(function.o),

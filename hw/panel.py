@@ -162,12 +162,17 @@ def lanes_of(m: Module, word: Value, slot: Value, lanes: int, element_bits: int,
     """The `lanes` elements of `word` at `slot`, as lanes × element_bits bits."""
     width = lanes * element_bits
     chosen = Signal(width, name=name)
-    m.d.comb += chosen.eq(word.word_select(slot, width))
+    # Not `word_select`: for it Amaranth's check for combinational loops takes time in the square of the width.
+    with m.Switch(slot):
+        for place in range(len(word) // width):
+            with m.Case(place):
+                m.d.comb += chosen.eq(word[place * width : (place + 1) * width])
     return chosen
 
 
 def spread(m: Module, slot: Value, mask: Value, slots: int, *, name: str) -> Value:
     """A write mask of `slots` · len(mask) bits with `mask` at `slot`. (Write the lanes' data to every slot.)"""
     chosen = Signal(slots * len(mask), name=name)
-    m.d.comb += chosen.word_select(slot, len(mask)).eq(mask)
+    mask = Cat(mask)  # unsigned, which all ones may not be: a choice of signed and unsigned would be wider
+    m.d.comb += chosen.eq(Cat(Mux(slot == place, mask, 0) for place in range(slots)))
     return chosen

@@ -8,7 +8,6 @@ from ..arch.config import MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig
 from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, to_bits
 from .float import Multiply, Reciprocal, RoundInt8
 from .pipeline import delay
-from .verilog import shared
 
 
 class RowScale(wiring.Component):
@@ -30,10 +29,9 @@ class RowScale(wiring.Component):
         a = Signal(32)
         # Magnitudes compare like integers, a NaN as the greatest.
         m.d.sync += a.eq(Mux(self.greatest > floor, self.greatest, floor))
-        rcp, times_127, over_127 = Reciprocal(), Multiply(), Multiply()
-        m.submodules.rcp = shared(platform, rcp, "heddle_reciprocal")
-        m.submodules.times_127 = shared(platform, times_127, "heddle_multiply")
-        m.submodules.over_127 = shared(platform, over_127, "heddle_multiply")
+        m.submodules.rcp = rcp = Reciprocal()
+        m.submodules.times_127 = times_127 = Multiply()
+        m.submodules.over_127 = over_127 = Multiply()
         m.d.comb += [
             rcp.a.eq(a),
             times_127.a.eq(rcp.o),
@@ -41,7 +39,7 @@ class RowScale(wiring.Component):
             over_127.a.eq(a),
             over_127.b.eq(int(to_bits(RECIPROCAL_OF_127))),
             self.multiplier.eq(times_127.o),
-            self.scale.eq(delay(m, over_127.o, TABLE_CYCLES, name="scale")),
+            self.scale.eq(delay(m, over_127.o, TABLE_CYCLES, name="scale", reset_less=True)),
             self.o_valid.eq(delay(m, self.valid, 1 + TABLE_CYCLES + MULTIPLY_CYCLES, name="valid")),
         ]
         return m
@@ -61,9 +59,8 @@ class CodeLanes(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         for lane in range(self._lanes):
-            times, rounded = Multiply(), RoundInt8()
-            m.submodules[f"times_{lane}"] = shared(platform, times, "heddle_multiply")
-            m.submodules[f"round_{lane}"] = shared(platform, rounded, "heddle_round")
+            m.submodules[f"times_{lane}"] = times = Multiply()
+            m.submodules[f"round_{lane}"] = rounded = RoundInt8()
             m.d.comb += [
                 times.a.eq(self.value[lane]),
                 times.b.eq(self.multiplier),

@@ -141,12 +141,12 @@ class Vector(wiring.Component):
         for lane in range(lanes):
             m.d.comb += [
                 elementwise.acc[lane].eq(acc.word_select(lane, 32)),
-                elementwise.value[lane].eq(self._widened(value, lane)),
                 elementwise.scale[lane].eq(pairs.word_select(2 * lane, 32)),
                 elementwise.offset[lane].eq(pairs.word_select(2 * lane + 1, 32)),
-                elementwise.operand[lane].eq(self._widened(Mux(paired, value_before, value), lane)),
             ]
         m.d.comb += [
+            elementwise.value.eq(value),
+            elementwise.operand.eq(Mux(paired, value_before, value)),
             elementwise.row.eq(self.row_read.data),
             elementwise.from_value.eq(fields.source == Source.VALUE),
             elementwise.scaled.eq(fields.scaled),
@@ -154,8 +154,3 @@ class Vector(wiring.Component):
             elementwise.activation.eq(fields.activation),
             elementwise.combine.eq(fields.combine),
         ]
-
-    def _widened(self, values, lane: int):
-        """The float32 of one of the `values` as VALUE stores them: bf16 is its upper half."""
-        bits = self._config.value_bits
-        return values.word_select(lane, bits) << (32 - bits)
