@@ -1,0 +1,51 @@
+"""Which columns a row of scores may see: the length, causal and window masks of SOFTMAX, for V columns at once.
+
+Beside the address counters of SOFTMAX; the bits it gives then travel with the data of their group.
+"""
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import HardwareConfig
+from ..arch.isa import COLUMNS, ROWS
+
+MASK_CYCLES = 2  # from (row, group) to the bits: the distances, then the comparisons
+
+MASK_INPUTS = {
+    "columns": In(COLUMNS),
+    "causal": In(1),
+    "offset": In(signed(17)),
+    "window": In(16),
+    "row": In(ROWS),
+    "group": In(COLUMNS + 1),  # groups run to the end of the last word, beyond the largest `columns`
+}
+
+
+class Mask(wiring.Component):
+    """Bit l of `seen` tells, MASK_CYCLES after (row, group), whether `row` sees column n = group · V + l.
+
+    n < columns, and, if causal, n <= row + offset, and, if window is not 0, n > row + offset - window.
+    The description of the mask (columns, causal, offset, window) holds still while groups are under way.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._lanes = config.vector_lanes
+        super().__init__({**MASK_INPUTS, "seen": Out(config.vector_lanes)})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        # V is a power of two: the first column of a group is a shift.
+        first = self.group << (self._lanes.bit_length() - 1)
+        newest = self.row + self.offset  # the last column that a causal row sees
+        left = Signal(signed(20))  # columns from the first of this group to the end of the row
+        ahead = Signal(signed(20))  # the newest column, counted from the first of this group
+        behind = Signal(signed(20))  # the newest of the columns that have left the window
+        m.d.sync += [left.eq(self.columns - first), ahead.eq(newest - first), behind.eq(newest - first - self.window)]
+        seen = []
+        for lane in range(self._lanes):
+            too_new = self.causal & (lane > ahead)
+            too_old = Mux(self.window == 0, 0, lane <= behind)
+            seen.append((lane < left) & ~too_new & ~too_old)
+        m.d.sync += self.seen.eq(Cat(seen))
+        return m

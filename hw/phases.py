@@ -1,0 +1,55 @@
+"""The phases of a panel instruction of SOFTMAX or NORM: each walks the panel anew when the previous one is complete."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+
+class Phases(wiring.Component):
+    """Goes through the members of `kind`, numbered from 0, from `initial` (given with `start`) to the last.
+
+    `begin` is up in the cycle before the first group of a phase, `issued` comes with its last group, and the phase is
+    complete `tails[phase]` cycles after that: then the next one begins, or `retire` is up. `phase` is steady from the
+    cycle after `begin` until the phase is complete. `ready`: nothing is under way.
+    """
+
+    def __init__(self, kind: type[IntEnum], tails: Sequence[int]):
+        self._kind = kind
+        self._tails = tuple(tails)
+        super().__init__({
+            "start": In(1),
+            "initial": In(kind),
+            "issued": In(1),
+            "phase": Out(kind),
+            "begin": Out(1),
+            "retire": Out(1),
+            "ready": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        busy, complete, final = Signal(), Signal(), Signal()
+        remaining = Signal(range(max(self._tails) + 1))  # cycles until the phase is complete; 0: not all is issued
+        m.d.comb += [
+            complete.eq(remaining == 1),
+            final.eq(self.phase == len(self._tails) - 1),
+            self.begin.eq(self.start | (complete & ~final)),
+            self.retire.eq(complete & final),
+            self.ready.eq(~busy),
+        ]
+        with m.If(self.start):
+            m.d.sync += [busy.eq(1), self.phase.eq(self.initial)]
+        with m.Elif(self.begin):
+            m.d.sync += self.phase.eq(self.phase + 1)
+        with m.Elif(self.retire):
+            m.d.sync += busy.eq(0)
+        with m.If(self.issued), m.Switch(self.phase):
+            for phase in self._kind:
+                with m.Case(phase):
+                    m.d.sync += remaining.eq(self._tails[phase])
+        with m.Elif(remaining != 0):
+            m.d.sync += remaining.eq(remaining - 1)
+        return m

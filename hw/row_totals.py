@@ -1,0 +1,50 @@
+"""The numbers that SOFTMAX keeps of a row: what its codes are multiplied with, and what they stand for."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import MULTIPLY_CYCLES, TABLE_CYCLES
+from .float import ONE, ZERO, Multiply, Reciprocal, maximum
+from .pipeline import delay
+from .quantise import RowScale
+
+
+class RowTotals(wiring.Component):
+    """multiplier = 127·rcp(a), scale = (a·(1/127))·rcp(l), with a = max(greatest, 2⁻⁶⁰), l = max(total, 1).
+
+    `multiplier_valid` comes `row_scale_cycles` − 1 after `greatest_valid`, `scale_valid` TABLE_CYCLES + MULTIPLY_CYCLES
+    after `total_valid`. The total of a row comes at least `row_scale_cycles` − TABLE_CYCLES after its greatest, and
+    sooner than that after the greatest of the next row: so one register bridges the time between.
+    """
+
+    greatest_valid: In(1)
+    greatest: In(32)
+    total_valid: In(1)
+    total: In(32)
+    multiplier_valid: Out(1)
+    multiplier: Out(32)
+    scale_valid: Out(1)
+    scale: Out(32)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.row_scale = row_scale = RowScale()
+        m.submodules.rcp = rcp = Reciprocal()
+        m.submodules.times = times = Multiply()
+        code_scale = Signal(32)  # a·(1/127) of the row whose total is on its way
+        with m.If(row_scale.o_valid):
+            m.d.sync += code_scale.eq(row_scale.scale)
+        m.d.comb += [
+            row_scale.valid.eq(self.greatest_valid),
+            # RowScale takes magnitudes. A negative number is below the least of them anyway.
+            row_scale.greatest.eq(Mux(self.greatest[31], ZERO, self.greatest)),
+            self.multiplier_valid.eq(row_scale.o_valid),
+            self.multiplier.eq(row_scale.multiplier),
+            rcp.a.eq(maximum(m, self.total, ONE)),
+            times.a.eq(code_scale),
+            times.b.eq(rcp.o),
+            self.scale.eq(times.o),
+            self.scale_valid.eq(delay(m, self.total_valid, TABLE_CYCLES + MULTIPLY_CYCLES, name="total_valid")),
+        ]
+        return m

@@ -1,0 +1,70 @@
+"""The front of SOFTMAX: from accumulators to masked scores.
+
+acc ─ float32 ─ × key scale ─ × row ─ + operand ─ mask register ─ t
+(row, group) ─ mask ──────────────────────────────┘
+"""
+
+from amaranth import Module, Mux, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import ADD_CYCLES, MEMORY_CYCLES, HardwareConfig
+from .delay_line import DelayLine
+from .drain import Drain
+from .float import MINUS_INFINITY, Add
+from .mask import MASK_CYCLES, MASK_INPUTS, Mask
+from .pipeline import delay
+
+MINUS_ZERO = 0x8000_0000  # what a sum is given to leave the other operand as it is: −0 + −0 is −0
+
+
+def score_cycles(config: HardwareConfig) -> int:
+    """From the read address of a group to its masked scores: memory, front, additive mask, mask register."""
+    return MEMORY_CYCLES + config.drain_front_cycles + ADD_CYCLES + 1
+
+
+class Scores(wiring.Component):
+    """t = (float32(acc)·key_scale)·row_scale (+ operand, if `additive`), −inf in lanes that are not `seen`.
+
+    `row` and `group` come in the cycle of the read addresses, the operands MEMORY_CYCLES later, `t` and `seen`
+    `score_cycles` later, a group every cycle if need be. The mask (see `Mask`) and `additive` hold still while groups
+    are under way. Numbers are the bits of float32.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
+        super().__init__({
+            **MASK_INPUTS,
+            "additive": In(1),
+            "acc": In(floats),
+            "key_scale": In(floats),
+            "row_scale": In(32),
+            "operand": In(floats),
+            "t": Out(floats),
+            "seen": Out(config.vector_lanes),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config = self._config
+        m.submodules.mask = mask = Mask(config)
+        m.submodules.drain = drain = Drain(config)
+        m.submodules.operands = operands = DelayLine(32 * config.vector_lanes, config.drain_front_cycles)
+        seen = delay(m, mask.seen, score_cycles(config) - 1 - MASK_CYCLES, name="seen")
+        m.d.sync += self.seen.eq(seen)
+        m.d.comb += [
+            *(getattr(mask, name).eq(getattr(self, name)) for name in MASK_INPUTS),
+            drain.acc.eq(self.acc),
+            drain.scale.eq(self.key_scale),
+            drain.row.eq(self.row_scale),
+            operands.i.eq(self.operand),
+        ]
+        for lane in range(config.vector_lanes):
+            m.submodules[f"plus_{lane}"] = plus = Add()
+            m.d.comb += [
+                plus.a.eq(drain.o[lane]),
+                plus.b.eq(Mux(self.additive, operands.o.word_select(lane, 32), MINUS_ZERO)),
+            ]
+            m.d.sync += self.t[lane].eq(Mux(seen[lane], plus.o, MINUS_INFINITY))
+        return m

@@ -1,0 +1,187 @@
+"""NORM: Norm, LayerNorm or RMSNorm of the rows of a panel, VALUE → VALUE.
+
+    read panel ─ VALUE ─ x ─ row sum ─ · 1/N ─ table of means                                   phase MEANS (LAYER only)
+
+      … x − mean ─ d ─ d · d ─ row sum ─ · 1/N ─ + ε ─ rsqrt, Newton ─ table of deviations      phase DEVIATIONS
+
+      … d ─ × deviation ─ × γ ─ + β ─ register ─ VALUE       (PARAM: γ, β)                      phase RESULTS
+
+Each phase walks the panel and reads x anew. A write panel walks the groups again as their results come out.
+"""
+
+from enum import IntEnum
+from types import SimpleNamespace
+
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ...arch import isa
+from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
+from ...arch.isa import NormKind
+from ..float import ZERO, to_bf16
+from ..instructions import fields_of
+from ..memories import read_signature, write_signature
+from ..normalise import DEVIATION_CYCLES, MEAN_CYCLES, NORMALISE_CYCLES, SQUARE_CYCLES, Normalise, RowMoments
+from ..panel import Fill, Panel, lanes_of, row_address, spread
+from ..phases import Phases
+from ..pipeline import delay
+from ..reduce import RowSum
+from ..row_table import RowTable
+
+
+class Phase(IntEnum):
+    """What the walk under way is for."""
+
+    MEANS = 0
+    DEVIATIONS = 1
+    RESULTS = 2
+
+
+def phase_tails(config: HardwareConfig) -> list[int]:
+    """For each `Phase`, cycles from its last read address until it is complete (see `Phases`)."""
+    return [
+        MEMORY_CYCLES + config.row_sum_cycles + MEAN_CYCLES + 1,
+        MEMORY_CYCLES + SQUARE_CYCLES + config.row_sum_cycles + DEVIATION_CYCLES + 1,
+        MEMORY_CYCLES + NORMALISE_CYCLES + 1,
+    ]
+
+
+class Norm(wiring.Component):
+    """Executes one Norm at a time.
+
+    `start` comes with `instruction` in a cycle s in which `ready` is up; the first read is issued in s + 1 and `retire`
+    is up in s + D, D as docs/architecture.md gives it, in the cycle of the last write.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "instruction": In(INSTRUCTION_BITS),
+            "ready": Out(1),
+            "retire": Out(1),
+            "value_read": Out(read_signature(config, Memory.VALUE)),
+            "param_read": Out(read_signature(config, Memory.PARAM)),
+            "value_write": Out(write_signature(config, Memory.VALUE)),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config = self._config
+        m.submodules.phases = phases = Phases(Phase, phase_tails(config))
+        m.submodules.panel = panel = Panel(config)
+        m.submodules.normalise = normalise = Normalise(config)
+        instruction = Signal(INSTRUCTION_BITS)
+        with m.If(self.start):
+            m.d.sync += instruction.eq(self.instruction)
+        fields = fields_of(isa.Norm, instruction)
+        in_results = phases.phase == Phase.RESULTS
+        first_phase = Mux(fields_of(isa.Norm, self.instruction).kind == NormKind.LAYER, Phase.MEANS, Phase.DEVIATIONS)
+        m.d.comb += [
+            phases.start.eq(self.start),
+            phases.initial.eq(first_phase),
+            phases.issued.eq(panel.done),
+            self.ready.eq(phases.ready),
+            self.retire.eq(phases.retire),
+            panel.start.eq(phases.begin),
+            panel.rows.eq(fields.rows),
+            panel.columns.eq(fields.columns),
+            panel.interval.eq(1),
+            panel.fill.eq(Mux(in_results, Fill.WORD, Fill.COLUMNS)),
+            panel.period.eq(Mux(in_results, 0, config.row_sum_tree_cycles)),
+        ]
+        self._read(m, phases, panel, fields, normalise)
+        self._reduce(m, phases, panel, fields, normalise)
+        self._write(m, phases, fields, normalise)
+        return m
+
+    def _read(self, m: Module, phases: Phases, panel: Panel, fields: SimpleNamespace, normalise: Normalise) -> None:
+        """Issue the reads of a group and hand what comes back, a cycle later, to `normalise`."""
+        config, lanes = self._config, self._config.vector_lanes
+        source = row_address(m, panel, fields.source_address, fields.source_stride, name="source")
+        read = panel.valid & panel.inside
+        m.d.comb += [
+            self.value_read.en.eq(read),
+            self.value_read.address.eq(source + panel.word),
+            self.param_read.en.eq(read & (phases.phase == Phase.RESULTS)),
+            self.param_read.address.eq(fields.param_address + panel.word),
+        ]
+        slot = delay(m, panel.slot, MEMORY_CYCLES, name="slot")
+        values = lanes_of(m, self.value_read.data, slot, lanes, config.value_bits, name="values")
+        pairs = lanes_of(m, self.param_read.data, slot, lanes, 64, name="pairs")
+        for lane in range(lanes):
+            value = values.word_select(lane, config.value_bits)
+            m.d.comb += [
+                normalise.x[lane].eq(value << (32 - config.value_bits)),  # bf16 is the upper half
+                normalise.gamma[lane].eq(pairs.word_select(2 * lane, 32)),
+                normalise.beta[lane].eq(pairs.word_select(2 * lane + 1, 32)),
+            ]
+
+    def _reduce(self, m: Module, phases: Phases, panel: Panel, fields: SimpleNamespace, normalise: Normalise) -> None:
+        """Rows to means and deviations, and these from and to the tables."""
+        config, lanes = self._config, self._config.vector_lanes
+        m.submodules.row_sum = row_sum = RowSum(lanes)
+        m.submodules.moments = moments = RowMoments()
+        m.submodules.means = means = RowTable(config)
+        m.submodules.deviations = deviations = RowTable(config)
+
+        # What a group is travels beside its numbers; so does the phase, since those of a phase that is complete still
+        # run on to places where only the next one has any business.
+        layout = data.StructLayout({"means": 1, "deviations": 1, "first": 1, "last": 1, "counts": lanes})
+        in_means, in_deviations = phases.phase == Phase.MEANS, phases.phase == Phase.DEVIATIONS
+        ends = panel.valid & panel.last
+        place = Cat(panel.valid & in_means, panel.valid & in_deviations, panel.first, ends, panel.counts)
+        at_x = delay(m, place, MEMORY_CYCLES, name="at_x")
+        before_d = delay(m, at_x, ADD_CYCLES - 1, name="before_d")
+        at_square = delay(m, before_d, 1 + MULTIPLY_CYCLES, name="at_square")
+        at_x, before_d, at_square = (data.View(layout, x) for x in (at_x, before_d, at_square))
+
+        for lane in range(lanes):
+            x = Mux(at_x.counts[lane], normalise.x[lane], ZERO)
+            square = Mux(at_square.counts[lane], normalise.square[lane], ZERO)
+            m.d.comb += row_sum.data[lane].eq(Mux(in_means, x, square))
+        m.d.comb += [
+            row_sum.valid.eq(Mux(in_means, at_x.means, at_square.deviations)),
+            row_sum.first.eq(Mux(in_means, at_x.first, at_square.first)),
+            row_sum.last.eq(Mux(in_means, at_x.last, at_square.last)),
+            moments.valid.eq(row_sum.o_valid),
+            moments.squares.eq(in_deviations),
+            moments.sum.eq(row_sum.o),
+            moments.reciprocal.eq(fields.reciprocal),
+            moments.epsilon.eq(fields.epsilon),
+            means.restart.eq(phases.begin),
+            means.write.eq(moments.mean_valid),
+            means.value.eq(moments.mean),
+            means.last.eq(ends),
+            normalise.mean.eq(Mux(fields.kind == NormKind.LAYER, means.o, ZERO)),  # x − 0 is x, also for −0
+            deviations.restart.eq(phases.begin),
+            deviations.write.eq(moments.deviation_valid),
+            deviations.value.eq(moments.deviation),
+            deviations.last.eq(before_d.last),
+            normalise.deviation.eq(deviations.o),
+        ]
+
+    def _write(self, m: Module, phases: Phases, fields: SimpleNamespace, normalise: Normalise) -> None:
+        """Walk the groups of phase RESULTS as they come out, and write them from a register."""
+        config, lanes = self._config, self._config.vector_lanes
+        m.submodules.writes = writes = Panel(config)
+        # `begin` is one cycle before the first address; the walk is one cycle ahead of the writes, its start two.
+        begun = delay(m, phases.begin, phase_tails(config)[Phase.RESULTS] - 1, name="begun")
+        m.d.comb += [
+            writes.start.eq(begun & (phases.phase == Phase.RESULTS)),
+            writes.rows.eq(fields.rows),
+            writes.columns.eq(fields.columns),
+            writes.interval.eq(1),
+            writes.fill.eq(Fill.WORD),
+        ]
+        slots = config.columns // lanes
+        address = row_address(m, writes, fields.address, fields.stride, name="results")
+        results = [Mux(writes.counts[lane], normalise.o[lane], ZERO) for lane in range(lanes)]
+        stored = Cat(to_bf16(m, result) if config.value_format == "bf16" else result for result in results)
+        m.d.sync += [
+            self.value_write.en.eq(writes.valid),
+            self.value_write.address.eq(address + writes.word),
+            self.value_write.mask.eq(spread(m, writes.slot, Const(-1, lanes), slots, name="results_mask")),
+            self.value_write.data.eq(stored.replicate(slots)),
+        ]

@@ -1,0 +1,245 @@
+"""SOFTMAX against the oracle (every bit of every memory), against PyTorch, and in the cycles that
+docs/architecture.md gives."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from amaranth.sim import Simulator
+from heddle.arch import numerics
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, TABLE_CYCLES, HardwareConfig
+from heddle.arch.isa import Softmax
+from heddle.hw.mask import MASK_CYCLES, Mask
+from heddle.hw.units.softmax import Softmax as SoftmaxUnit
+
+from .unit_bench import Memories, assert_accesses, assert_same, run_unit
+
+NANO = PRESETS["nano"]
+ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
+FLOAT32 = replace(NANO, name="float32", rows=8, vector_lanes=4, value_format="float32")
+both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
+
+# Where things are, in every test: ACC, PARAM, ROW and VALUE are read, ACT and ROW written.
+PLACES = {"source_address": 37, "param_address": 11, "row_address": 5, "operand_address": 300, "address": 70,
+          "scales_address": 200}  # fmt: skip
+
+
+def softmax(config: HardwareConfig, rows: int, columns: int, gap: int = 0, **fields) -> Softmax:
+    """An instruction whose panels have `gap` words between rows."""
+    words, act_words = -(-columns // config.columns) + gap, -(-columns // config.rows) + gap
+    strides = {"source_stride": words, "operand_stride": words + gap, "stride": act_words}
+    return Softmax(rows=rows, columns=columns, **{**PLACES, **strides, **fields})
+
+
+def duration(config: HardwareConfig, work: Softmax) -> int:
+    """D of a Softmax, as docs/architecture.md gives it."""
+    lanes, m = config.vector_lanes, work.rows
+    g = -(-work.columns // lanes)
+    a = -(-work.columns // config.rows) * config.rows // lanes
+    front = MEMORY_CYCLES + config.drain_front_cycles + ADD_CYCLES + 1
+    period = max(g, config.row_sum_tree_cycles)
+    maxima = m * g + front + config.row_maximum_cycles + 1
+    sums = (m - 1) * period + g + front + ADD_CYCLES + TABLE_CYCLES + config.row_sum_cycles
+    sums += TABLE_CYCLES + MULTIPLY_CYCLES + 1
+    return maxima + sums + m * a + front + ADD_CYCLES + TABLE_CYCLES + MULTIPLY_CYCLES + config.quantise_cycles
+
+
+def visible(work: Softmax) -> np.ndarray:
+    """(rows, columns) of which row sees which column."""
+    m, n = np.arange(work.rows)[:, None], np.arange(work.columns)
+    seen = np.ones((work.rows, work.columns), bool)
+    if work.causal:
+        seen &= n <= m + work.offset
+    if work.window:
+        seen &= n > m + work.offset - work.window
+    return seen
+
+
+def operands(memories: Memories, work: Softmax):
+    """acc, key scales, value scales, row scales, additive mask: arguments of the oracle."""
+    key_scale, value_scale = memories.pairs(work.param_address, work.columns)
+    row = numerics.from_bits(memories.row[work.row_address : work.row_address + work.rows, 0].copy())
+    acc = memories.panel("acc", work.source_address, work.source_stride, work.rows, work.columns)
+    operand = memories.values(work.operand_address, work.operand_stride, work.rows, work.columns)
+    return acc, key_scale, value_scale, row, operand if work.additive else None
+
+
+def execute(memories: Memories, work: Softmax) -> None:
+    """The effect of `work` on `memories`, by the oracle."""
+    acc, key_scale, value_scale, row, operand = operands(memories, work)
+    lanes = memories.config.vector_lanes
+    codes, scales = numerics.softmax(acc, key_scale, value_scale, row, visible(work), lanes, operand)
+    memories.put("act", work.address, work.stride, codes)
+    memories.row[work.scales_address : work.scales_address + work.rows, 0] = numerics.to_bits(scales)
+
+
+def check(memories: Memories, program: list[Softmax], gap: int = 1) -> None:
+    """Run `program` on the RTL and hold memories, durations and accesses to the specification."""
+    expected = memories.copy()
+    for work in program:
+        execute(expected, work)
+    records = run_unit(SoftmaxUnit(memories.config), memories, program, gap=gap)
+    assert_same(memories, expected)
+    for work, record in zip(program, records, strict=True):
+        assert record.retire - record.start == duration(memories.config, work), work
+        assert_accesses(memories.config, work, record)
+        # Groups beyond `columns` read nothing, the others once in each of the three phases.
+        groups = work.rows * -(-work.columns // memories.config.vector_lanes)
+        assert len(record.reads) == 3 * groups * (4 if work.additive else 3)
+
+
+def test_one_score_by_hand():
+    memories = Memories(NANO)
+    work = softmax(NANO, 1, 1)
+    blind = replace(work, address=80, scales_address=210, causal=1, offset=-1)
+    memories.put_pairs(work.param_address, np.array([0.125]), np.array([0.5]))
+    record, same = run_unit(SoftmaxUnit(NANO), memories, [work, blind])
+    # p = 2⁰ = 1, l = 1, q = 0.5: the code is 127 and stands for 0.5/127; the rest of the word is 0.
+    assert memories.act[work.address].tolist() == [127, 0, 0, 0]
+    scale = numerics.from_bits(memories.row[work.scales_address])[0]
+    assert scale == np.float32(0.5) * np.float32(1 / 127)
+    # A group, 14 cycles to t, the maximum 3, the table; 7 to p, the sum 21, its reciprocal and the scale 7; two groups,
+    # 10 to q, 6 to the code.
+    assert record.retire - record.start == (1 + 14 + 3 + 1) + (1 + 14 + 7 + 21 + 7) + (2 + 14 + 10 + 6)
+    # A row that sees nothing: codes of zero, a scale that makes no harm of them, the same time.
+    assert memories.act[blind.address].tolist() == [0, 0, 0, 0]
+    assert 0 < numerics.from_bits(memories.row[blind.scales_address])[0] < 1e-17
+    assert same.retire - same.start == record.retire - record.start
+
+
+@both_shapes
+def test_panels_of_all_shapes(config):
+    shapes = [(1, 1), (1, 2), (2, 1), (3, 5), (1, 13), (4, 4), (5, 12), (2, 17), (9, 3)]
+    program = [softmax(config, rows, columns, gap=i % 3) for i, (rows, columns) in enumerate(shapes)]
+    check(Memories(config), program)
+
+
+@both_shapes
+def test_masks(config):
+    masks = [
+        {"causal": 1},
+        {"causal": 1, "offset": 4},
+        {"causal": 1, "offset": -2},  # the first rows see nothing
+        {"causal": 1, "window": 1},  # a single column each
+        {"causal": 1, "window": 3, "offset": 2},
+        {"window": 2, "offset": 1},  # the future, too
+        {"window": 2, "offset": 40},  # nothing at all
+        {"causal": 1, "offset": -(1 << 16)},
+        {"causal": 1, "offset": (1 << 16) - 1},
+        {"window": (1 << 16) - 1, "offset": -(1 << 16)},
+    ]
+    program = [softmax(config, 5, 7, additive=i % 2, **mask) for i, mask in enumerate(masks)]
+    check(Memories(config), program, gap=3)
+
+
+@pytest.mark.parametrize("config", [NANO, ODD, FLOAT32], ids=["nano", "3x5", "8x4 float32 4 lanes"])
+def test_additive_masks(config):
+    memories = Memories(config)
+    work = softmax(config, 4, 6, gap=1, additive=1)
+    operand = np.random.default_rng(1).normal(0, 4, (4, 6)).astype(np.float32)
+    operand[0, 0], operand[0, 1:5] = 300, -np.inf
+    operand[1] = -np.inf  # seen, and yet without weight: codes of zero
+    operand[2, 3] = np.inf
+    operand[3, 0] = np.nan
+    memories.put("value", work.operand_address, work.operand_stride, memories.stored(operand))
+    others = [replace(work, additive=0), softmax(config, 3, 9, additive=1, causal=1, offset=2)]
+    check(memories, [work] + [replace(other, address=120) for other in others])
+    assert memories.act[work.address, 0] == 127
+    assert not memories.act[work.address + work.stride].any()
+
+
+@both_shapes
+def test_extreme_numbers(config):
+    memories = Memories(config)
+    memories.acc[::2] = np.array([-(2**31), 2**31 - 1, 0, 1, -1])[: config.columns]
+    memories.row[5:9, 0] = numerics.to_bits([1e30, -1e-30, np.inf, 0])
+    odd_scales = np.array([1e-42, -3.0, np.inf, np.nan, -0.0, 1e38, 0.0, 1e-20], np.float32)
+    memories.put_pairs(11, np.full(8, 2.0**-20), odd_scales)
+    memories.put_pairs(21, odd_scales, np.full(8, -2.0))
+    memories.put_pairs(31, np.full(8, 2.0**-8), np.array([0, 0, 0, 2.0**-70, 0, 0, 0, 0]))
+    narrow = softmax(config, 4, 2)
+    check(memories, [softmax(config, 4, 8, param_address=place) for place in (11, 21, 31)] + [narrow])
+
+
+@both_shapes
+def test_nothing_beyond_the_last_column_is_used(config):
+    memories = Memories(config)
+    work = softmax(config, 3, config.columns + 1, additive=1)
+    memories.acc[:] = 2**30
+    memories.value[:] = np.iinfo(memories.value.dtype).max  # NaNs
+    memories.put("acc", work.source_address, work.source_stride, np.arange(3 * work.columns).reshape(3, -1))
+    zeros = np.zeros((3, work.columns), np.float32)
+    memories.put("value", work.operand_address, work.operand_stride, memories.stored(zeros))
+    memories.put_pairs(work.param_address, np.full(work.columns, 0.5), np.ones(work.columns))
+    check(memories, [work])
+    codes = memories.panel("act", work.address, work.stride, 3, config.columns)
+    assert codes.any()
+
+
+@both_shapes
+def test_a_full_panel_of_rows(config):
+    check(Memories(config), [softmax(config, config.panel_rows, 2, causal=1), softmax(config, 2, 3)])
+
+
+@both_shapes
+def test_weights_are_those_of_torch(config):
+    """codes · scale = softmax(t·ln 2)·vs to within half a code step (a row's largest/254) and 0.1 % for the tables."""
+    memories = Memories(config, seed=3)
+    rows, columns = 6, 23
+    work = softmax(config, rows, columns, causal=1, offset=17, window=20, additive=1)
+    acc, key_scale, value_scale, row, operand = operands(memories, work)
+    run_unit(SoftmaxUnit(config), memories, [work])
+    t = torch.tensor(acc.astype(np.float64) * key_scale * row[:, None] + operand)
+    t[~torch.tensor(visible(work))] = -torch.inf
+    weights = torch.softmax(t * np.log(2), -1) * torch.tensor(value_scale)
+    codes = memories.act[memories.index(work.address, work.stride, rows, -(-columns // config.rows))]
+    codes = codes.reshape(rows, -1)[:, :columns]
+    scales = numerics.from_bits(memories.row[work.scales_address : work.scales_address + rows].copy())
+    error = torch.tensor(codes * scales.astype(np.float64)) - weights
+    greatest = weights.max(-1, keepdim=True).values
+    assert (error.abs() <= greatest * (0.5 / 127 + 1e-3)).all()
+    assert (torch.tensor(codes.astype(int)).max(-1).values == 127).all()
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32, 64, 128, 256])
+def test_one_register_holds_a_row_scale_until_the_sum(lanes):
+    """The condition of RowTotals: a row's sum comes after its scale, and before the next row's scale."""
+    config = replace(PRESETS["server"], rows=256, columns=256, vector_lanes=lanes)
+    scale = MULTIPLY_CYCLES + config.row_maximum_cycles + config.row_scale_cycles  # from the last p of a row
+    total = config.row_sum_cycles + TABLE_CYCLES
+    assert scale <= total < scale + config.row_sum_tree_cycles
+
+
+@both_shapes
+def test_mask_of_any_parameters(config):
+    """The mask alone, at the ends of every field and of every group."""
+    random, lanes = np.random.default_rng(5), config.vector_lanes
+    cases = []
+    for _ in range(400):
+        columns = int(random.choice([1, 2, 5, 300, 65535]))
+        offset = int(random.choice([-65536, -300, -2, 0, 1, 299, 65534, 65535]))
+        window = int(random.choice([0, 1, 2, 300, 65535]))
+        causal, row = int(random.integers(2)), int(random.choice([0, 1, 7, 4095]))
+        edge = int(random.choice([0, columns, row + offset, row + offset - window]))
+        group = min(max(edge // lanes + int(random.integers(-1, 2)), 0), 1 << 16)
+        cases.append((columns, causal, offset, window, row, group))
+    mask = Mask(config)
+
+    async def bench(ctx):
+        ports = (mask.columns, mask.causal, mask.offset, mask.window, mask.row, mask.group)
+        for case in cases:
+            for port, value in zip(ports, case, strict=True):
+                ctx.set(port, value)
+            await ctx.tick().repeat(MASK_CYCLES)
+            columns, causal, offset, window, row, group = case
+            for lane in range(lanes):
+                n = group * lanes + lane
+                seen = n < columns and (not causal or n <= row + offset)
+                seen = seen and (not window or n > row + offset - window)
+                assert ctx.get(mask.seen[lane]) == seen, case
+
+    simulator = Simulator(mask)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run()
