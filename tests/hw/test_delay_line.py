@@ -23,8 +23,3 @@ def test_delays_every_word(cycles):
     simulator.add_testbench(bench)
     simulator.run()
     assert seen == [0] * cycles + words[:-cycles]
-
-
-def test_a_delay_of_one_cycle_is_refused():
-    with pytest.raises(ValueError, match="at least 2 cycles long, not 1"):
-        DelayLine(8, 1)
