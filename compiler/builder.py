@@ -81,6 +81,9 @@ class Tiles:
         self._codes: dict[Node, Rows] = {}
         self._index: dict[Node, Buffer] = {}
 
+    def __str__(self) -> str:
+        return "\n".join(str(task) for task in self.tasks)
+
     # -- tensors on chip -----------------------------------------------------------------------------------------------
 
     def values(self, node: Node) -> Rows:

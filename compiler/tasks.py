@@ -11,7 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.isa import Codes, Combine, Instruction, Load, Map, Matmul, Norm, Quantise, Scales, Softmax, Source, Store
+from ..arch.isa import (
+    Codes,
+    Combine,
+    Instruction,
+    Load,
+    Map,
+    Matmul,
+    Norm,
+    Quantise,
+    Scales,
+    Softmax,
+    Source,
+    Store,
+    listing,
+)
 
 
 @dataclass(eq=False)
@@ -37,7 +51,7 @@ class Task:
     label: str  # the layer and operator it belongs to
 
     def __str__(self) -> str:
-        return f"{self.instruction}  ; {self.label}"
+        return f"{listing(self.instruction)}  ; {self.label}"
 
 
 class Buffers:
@@ -68,6 +82,9 @@ class Buffers:
             buffer = self.find(memory, virtual // scale)
             changes[name] = virtual + (buffer.address - buffer.start) * scale
         return replace(instruction, **changes)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{b.memory.name:<6} {b.address:>6} to {b.address + b.words - 1:>6}  {b.name}" for b in self)
 
     def __iter__(self) -> Iterator[Buffer]:
         return (buffer for buffers in self.of.values() for buffer in buffers)

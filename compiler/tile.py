@@ -11,7 +11,7 @@ from .ops import OPS
 
 def tile(graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str = "output") -> Tiles:
     """All tasks of the model, in an order in which they could be executed one by one."""
-    tiles = Tiles(config, tiling, _longest_panel(graph, config))
+    tiles = Tiles(config, tiling, longest_panel(graph, config))
     for node in graph:
         tiles.node = node
         if node.op == "input" and not node.integer and any(user.op != "patch_embedding" for user in graph.users(node)):
@@ -23,7 +23,7 @@ def tile(graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str 
     return tiles
 
 
-def _longest_panel(graph: Graph, config: HardwareConfig) -> int:
+def longest_panel(graph: Graph, config: HardwareConfig) -> int:
     """Most rows of a panel, so that the sums of the widest layer that needs whole rows fit into ACC, twice if possible."""
     words = max((-(-node.columns // config.columns) for node in graph if node.attributes.get("codes")), default=1)
     rows = config.words(Memory.ACC) // (2 * words) or config.words(Memory.ACC) // words or 1

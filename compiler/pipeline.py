@@ -1,0 +1,123 @@
+"""The compiler: from a PyTorch module to a Program, pass by pass.
+
+    capture         torch.export, functionalised                                model → graph of PyTorch calls
+    fold_constants  what depends on constants alone is computed now
+    follow_views    reshapes and permutations become tables of element numbers
+    fuse            calls become the operators of ops/, or are refused          → graph of operators
+    quantise        weights to int8; activations get dynamic scales (w8a8)
+    tile            operators become instructions on panels and chunks          → tasks with virtual addresses
+    schedule        order by estimated start, with the simulator's durations    → slots
+    allocate        buffers get words, in banks where units do not meet
+    emit            DRAM laid out, semaphores set (synchronise)                 → Program
+
+The first five depend on the model alone. The others are tried for several tilings, and the quickest schedule is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import Tensor, nn
+
+from ..arch.config import HardwareConfig
+from ..arch.errors import HeddleError
+from ..arch.program import Program
+from .allocate import Fragmented, allocate
+from .builder import Tiling, split_rows
+from .capture import capture
+from .emit import emit
+from .fold import fold_constants
+from .fuse import fuse
+from .graph import Graph
+from .quantise import quantise
+from .rearrange import follow_views
+from .schedule import Schedule, schedule
+from .tile import longest_panel, tile
+
+Show = Callable[[str, object], None]
+
+GRAPH_PASSES: list[Callable[[Graph], Graph]] = [fold_constants, follow_views, fuse, quantise]
+PARTS = (1, 2, 3, 4, 8)  # panels that rows are split into
+WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
+MEMORY_SHARES = (1.0, 0.9, 0.75, 0.5, 0.0)  # how far memories are filled ahead; 0: one task after the other
+
+
+def compile(  # noqa: A001 (the public name is heddle.compile)
+    model: nn.Module,
+    example_inputs: Sequence[Tensor],
+    config: HardwareConfig,
+    *,
+    name: str = "program",
+    output: str = "output",
+    tiling: Tiling | None = None,
+    show: Show | None = None,
+) -> Program:
+    """A program that computes `model.forward` for one input on the accelerator of `config`.
+
+    example_inputs  tensors of the shapes to compile for, batch dimension 1 in front
+    name, output    what the program and its result are called; inputs have the names of forward's parameters
+    tiling          how to tile, instead of the quickest way found
+    show            called with (pass, result) after each pass; the result prints itself
+    Raises HeddleError for an operator that cannot be lowered (with the line of the model) or a memory that is too small.
+    """
+    show = show or (lambda name, result: None)
+    graph = front_end(model, example_inputs, show)
+    best = _quickest(graph, config, output, [tiling] if tiling else list(_tilings(graph, config)))
+    for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
+        show(name_of_pass, result)
+    program = emit(best, config, name)
+    program.check()
+    show("emit", program.listing())
+    return program
+
+
+def front_end(model: nn.Module, example_inputs: Sequence[Tensor], show: Show) -> Graph:
+    """The graph of quantised operators: all that does not depend on the accelerator."""
+    graph = capture(model, example_inputs)
+    show("capture", graph)
+    for each in GRAPH_PASSES:
+        graph = each(graph)
+        show(each.__name__, graph)
+    return graph
+
+
+def _tilings(graph: Graph, config: HardwareConfig) -> Iterator[Tiling]:
+    """Tilings worth a try: those that split the rows of this model differently."""
+    longest = longest_panel(graph, config)
+    rows = {node.rows for node in graph if node.shape}
+    seen = set()
+    for parts in PARTS:
+        panels = tuple(tuple(split_rows(each, parts, longest, config.columns)) for each in sorted(rows))
+        if panels in seen:
+            continue
+        seen.add(panels)
+        yield from (Tiling(parts, share) for share in WEIGHT_SHARES)
+
+
+def _quickest(graph: Graph, config: HardwareConfig, output: str, tilings: list[Tiling]) -> Schedule:
+    """The schedule with the fewest cycles, by estimate. Where none fits, the error of the last (the thriftiest)."""
+    best, problem = None, None
+    for tiling in tilings:
+        try:
+            found = _fitting(graph, config, output, tiling)
+        except HeddleError as error:
+            problem = error
+            continue
+        if best is None or found.cycles < best.cycles:
+            best = found
+    if best is None:
+        assert problem is not None, "there is at least one tiling"
+        raise problem
+    return best
+
+
+def _fitting(graph: Graph, config: HardwareConfig, output: str, tiling: Tiling) -> Schedule:
+    """A schedule whose buffers find their places: memories are filled less far ahead until they do."""
+    problem = None
+    for share in MEMORY_SHARES:
+        try:
+            return allocate(schedule(tile(graph, config, tiling, output), config, share), config)
+        except Fragmented as error:
+            problem = error
+    assert problem is not None, "there is at least one share"
+    raise problem
