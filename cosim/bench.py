@@ -1,8 +1,8 @@
-"""The RTL bench: accelerator, ideal DRAM and trace recorders in one design, so that a test only loads, starts and waits.
+"""The RTL bench: accelerator, ideal DRAM and trace recorders in one design, so that tests only load, start and wait.
 
-      test body ── control (AXI4-Lite) ─► Accelerator ══ AXI4 ══ Dram
-                ◄── interrupt ──────────┘     │ retire ports
-                                              └─► trace_<unit>: one record for each retired instruction
+test body ── control (AXI4-Lite) ─► Accelerator ══ AXI4 ══ Dram
+          ◄── interrupt ──────────┘     │ retire ports
+                                        └─► trace_<unit>: one record for each retired instruction
 """
 
 from amaranth import Module, Mux, Signal
@@ -56,11 +56,11 @@ class Bench(wiring.Component):
             name = unit.name.lower()
             m.submodules[f"trace_{name}"] = trace
             count = getattr(self, f"records_{name}")
-            valid, index, start = (getattr(accelerator, f"retire_{name}_{part}") for part in ("valid", "index", "start"))
+            valid = getattr(accelerator, f"retire_{name}_valid")
             record = Signal(8 * RECORD_BYTES, name=f"record_{name}")
             m.d.comb += [
-                record[:32].eq(index),
-                record[32:80].eq(start),
+                record[:32].eq(getattr(accelerator, f"retire_{name}_index")),
+                record[32:80].eq(getattr(accelerator, f"retire_{name}_start")),
                 record[80:].eq(accelerator.cycle),
                 trace.write_address.eq(count),
                 trace.write_data.eq(record),

@@ -113,4 +113,3 @@ class Dram(wiring.Component):
         burst = Mux(command.write, self.axi.awburst, self.axi.arburst)
         end = command.address[:12] + (command.last << command.size)
         return (burst != INCR) | (command.size > bus_size) | (end >= 4096) | (self.axi.awvalid & self.axi.arvalid)
-

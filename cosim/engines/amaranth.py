@@ -1,8 +1,7 @@
-"""The bench on Amaranth's own simulator: slow (some hundred cycles a second), but in this process and needing no tools."""
-
-from amaranth.sim import Simulator
+"""The bench on Amaranth's own simulator: slow (a hundred cycles a second), but in this process, without tools."""
 
 import numpy as np
+from amaranth.sim import Simulator
 from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig, Unit

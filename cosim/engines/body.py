@@ -13,17 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.config import Unit
-from ...hw.csr import (
-    BUSY, CONTROL, CYCLES_HIGH, CYCLES_LOW, ERROR, ERROR_INSTRUCTIONS, GROUPS, INSTRUCTIONS, INTERRUPT, PROGRAM_HIGH,
-    PROGRAM_LOW, READ_BEATS, STATUS, WAITING, WRITE_BEATS,
-)  # fmt: skip
+from ...hw import csr
 from .job import Job, Outcome
 
 UNITS = [unit.name.lower() for unit in Unit if unit is not Unit.KV]
 
 READ_BACK = [
-    STATUS, ERROR, CYCLES_LOW, CYCLES_HIGH, INSTRUCTIONS, READ_BEATS, WRITE_BEATS, *ERROR_INSTRUCTIONS,
-    *[base + 4 * unit for base in (BUSY, WAITING) for unit in Unit if unit is not Unit.KV],
+    csr.STATUS, csr.ERROR, csr.CYCLES_LOW, csr.CYCLES_HIGH, csr.INSTRUCTIONS, csr.READ_BEATS, csr.WRITE_BEATS,
+    *csr.ERROR_INSTRUCTIONS, *[base + 4 * Unit[name.upper()] for base in (csr.BUSY, csr.WAITING) for name in UNITS],
 ]  # fmt: skip
 RESPONSE_LIMIT = 100  # cycles that an AXI4-Lite access may take
 
@@ -65,8 +62,11 @@ async def run_job(bench: Handle, job: Job) -> Outcome:
     await bench.restart(job.image)
     bench.set("latency", job.latency)
     bench.set("cycles_per_beat", job.cycles_per_beat)
-    for register, value in ((PROGRAM_LOW, 0), (PROGRAM_HIGH, 0), (GROUPS, job.groups), (INTERRUPT, 1), (CONTROL, 1)):
-        await write_register(bench, register, value)
+    await write_register(bench, csr.PROGRAM_LOW, 0)
+    await write_register(bench, csr.PROGRAM_HIGH, 0)
+    await write_register(bench, csr.GROUPS, job.groups)
+    await write_register(bench, csr.INTERRUPT, 1)
+    await write_register(bench, csr.CONTROL, 1 << csr.START_BIT)
     finished = await bench.until("interrupt", job.limit)
     registers = {offset: await read_register(bench, offset) for offset in READ_BACK}
     trace = {unit: await bench.read_trace(unit, bench.get(f"records_{unit}")) for unit in UNITS}

@@ -21,7 +21,7 @@ from .job import records_of_words
 
 
 class _Handle:
-    """body.Handle over the module `heddle_bench_top` that hdl.py writes. The body runs at falling edges of the clock."""
+    """body.Handle over the top module that hdl.py writes. The body runs at falling edges of the clock."""
 
     def __init__(self, top, axi_bytes: int):
         self._top = top

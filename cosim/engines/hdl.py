@@ -6,6 +6,7 @@ by word over VPI it would take seconds), so that the simulator runs at its own s
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import subprocess
 import tempfile
@@ -72,21 +73,17 @@ def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: list[J
     return outcomes
 
 
-def _run_process(
-    simulator: str, build: Path, config: HardwareConfig, jobs: list[Job], folder: Path
-) -> list[Outcome]:
+def _run_process(simulator: str, build: Path, config: HardwareConfig, jobs: list[Job], folder: Path) -> list[Outcome]:
     from cocotb_tools.runner import get_runner  # slow to import, and only needed here
 
     (folder / "jobs.pickle").write_bytes(pickle.dumps((config.axi_bytes, jobs)))
     log = folder / "simulator.log"
-    try:
+    with contextlib.suppress(RuntimeError, SystemExit):  # the log says more than the exit code does
         get_runner(simulator).test(
             test_module=f"{__package__}.cocotb_entry", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
             build_dir=build, test_dir=folder, results_xml=str(folder / "results.xml"), log_file=str(log),
             extra_env={"HEDDLE_JOBS": str(folder / "jobs.pickle"), "COCOTB_ANSI_OUTPUT": "0"},
         )  # fmt: skip
-    except (RuntimeError, SystemExit):
-        pass  # the log says more than the exit code does
     try:
         return pickle.loads((folder / "outcomes.pickle").read_bytes())
     except OSError:

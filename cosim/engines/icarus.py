@@ -22,4 +22,5 @@ def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outco
         command = [compiler, "-g2005", "-DHEDDLE_CLEAR=heddle_bench_top.restart", "-s", hdl.TOP, "-o", "sim.vvp"]
         hdl.execute([*command, *hdl.sources(sources)], folder)
 
-    return hdl.run_cocotb("icarus", cached(f"icarus-{config.name}", hdl.build_key(sources, compiler), build), config, jobs)
+    folder = cached(f"icarus-{config.name}", hdl.build_key(sources, compiler), build)
+    return hdl.run_cocotb("icarus", folder, config, jobs)

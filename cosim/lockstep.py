@@ -1,0 +1,244 @@
+"""Lock-step: the same programs on the simulator and on the RTL; what differs, and where first.
+
+Compared are the whole retire trace (unit, instruction, start, retire), the length of the run, the performance counters
+and every byte of DRAM. The simulator knows nothing of the RTL's run, nor the RTL of the simulator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from ..arch.config import Unit
+from ..arch.errors import HeddleError
+from ..arch.isa import Store, listing
+from ..arch.program import Program
+from ..hw.csr import BUSY, CYCLES_HIGH, CYCLES_LOW, DONE_BIT, ERROR, ERROR_BIT, ERROR_INSTRUCTIONS, INSTRUCTIONS, STATUS
+from ..sim.machine import simulate
+from ..sim.result import Result
+from .engines.job import Job, Outcome
+
+ENGINES = ("verilator", "icarus", "amaranth")
+ERROR_KINDS = ("none", "bank conflict", "semaphore overflow", "unknown opcode", "AXI response")
+RUNS_AT_ONCE = 100
+SLACK_CYCLES = 2000  # that the RTL may take longer than the simulator before it is stopped
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where simulator and RTL disagree. Cycles count from the start pulse."""
+
+    run: int  # place among the runs
+    what: str  # start, retire, unit's next record, byte, cycles, a counter, an error of the RTL
+    cycle: int
+    simulator: str
+    rtl: str
+    unit: str = ""
+    instruction: int | None = None
+    listing: str = ""
+    address: int | None = None  # of DRAM
+
+    def __str__(self) -> str:
+        where = f"run {self.run}, cycle {self.cycle}"
+        if self.instruction is not None:
+            where += f", instruction {self.instruction} of {self.unit} ({self.listing})"
+        if self.address is not None:
+            where += f", DRAM address {self.address:#x}"
+        return f"{where}: {self.what} is {self.simulator} in the simulator, {self.rtl} in the RTL"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a lock-step run found. It agrees if all that is `different` is zero."""
+
+    engine: str
+    config: str
+    programs: int
+    runs: int  # programs × sets of inputs
+    instructions: int  # retired in the simulator
+    cycles: int  # in the simulator
+    different_bytes: int  # of DRAM after the run
+    different_cycles: int  # starts and retirements in another cycle, and runs of another length
+    different_counters: int  # performance counters, and runs stopped by an error
+    first_difference: Difference | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs."""
+        return self.first_difference is None
+
+    def to_dict(self) -> dict:
+        """Plain values under stable names."""
+        return {**asdict(self), "first_difference": str(self.first_difference) if self.first_difference else None}
+
+
+def lockstep(
+    programs: Program | Sequence[Program],
+    inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    engine: str = "verilator",
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Run programs on simulator and RTL, each from reset, and compare.
+
+    inputs    name → array for one run, or a list of such for several runs of the one program
+    engine    verilator, icarus or amaranth
+    progress  called with (runs done, runs in all)
+
+    The DRAM is that of each program's configuration. Raises HeddleError for an unknown or missing engine, inputs that
+    do not fit, and programs that the simulator finds illegal.
+    """
+    programs = [programs] if isinstance(programs, Program) else list(programs)
+    runs = list(_runs(programs, inputs))
+    if not runs:
+        raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
+    run_engine = _engine(engine)
+    tally = _Tally()
+    for _, group in groupby(enumerate(runs), lambda each: _build_key(each[1][0])):
+        members = list(group)
+        for start in range(0, len(members), RUNS_AT_ONCE):
+            chunk = members[start : start + RUNS_AT_ONCE]
+            results = [simulate(program, given) for _, (program, given) in chunk]
+            jobs = [_job(program, given, result) for (_, (program, given)), result in zip(chunk, results, strict=True)]
+            config, depth = chunk[0][1][0].config, _trace_depth(chunk[0][1][0])
+            for (number, _), result, outcome in zip(chunk, results, run_engine(config, jobs, depth), strict=True):
+                tally.add(number, result, outcome)
+            if progress:
+                progress(tally.runs, len(runs))
+    return Comparison(
+        engine, ", ".join(dict.fromkeys(program.config.name for program in programs)), len(programs), tally.runs,
+        tally.instructions, tally.cycles, tally.different_bytes, tally.different_cycles, tally.different_counters,
+        tally.first,
+    )  # fmt: skip
+
+
+def _engine(name: str):
+    if name not in ENGINES:
+        raise HeddleError(f"unknown engine {name!r}; engines are {', '.join(ENGINES)}")
+    from .engines import run  # late: loading the RTL takes a second
+
+    return run[name]
+
+
+def _runs(programs: list[Program], inputs: Any) -> Iterator[tuple[Program, Mapping[str, Any]]]:
+    sets = [inputs or {}] if inputs is None or isinstance(inputs, Mapping) else list(inputs)
+    if len(programs) > 1 and sets != [{}]:
+        raise HeddleError("lockstep: inputs can be given for one program only")
+    return ((program, given) for program in programs for given in sets)
+
+
+def _trace_depth(program: Program) -> int:
+    return 1 << max(10, (len(program.instructions) - 1).bit_length())
+
+
+def _build_key(program: Program) -> tuple:
+    return program.config.fingerprint, program.dram_bytes, _trace_depth(program)
+
+
+def _job(program: Program, given: Mapping[str, Any], result: Result) -> Job:
+    image = program.image.copy()
+    for address, content in program.input_bytes(dict(given)):
+        image[address : address + len(content)] = np.frombuffer(content, np.uint8)
+    dram = program.config.dram
+    return Job(image, program.groups, dram.latency_cycles, dram.cycles_per_beat, result.cycles + SLACK_CYCLES)
+
+
+class _Tally:
+    """Adds up what the runs show."""
+
+    def __init__(self) -> None:
+        self.runs = self.instructions = self.cycles = 0
+        self.different_bytes = self.different_cycles = self.different_counters = 0
+        self.first: Difference | None = None
+
+    def add(self, run: int, result: Result, outcome: Outcome) -> None:
+        self.runs += 1
+        self.instructions += len(result.trace)
+        self.cycles += result.cycles
+        late = list(_cycle_differences(run, result, outcome))
+        counters = list(_counter_differences(run, result, outcome))
+        first, count = _byte_differences(run, result, outcome)
+        self.different_cycles += len(late)
+        self.different_counters += len(counters)
+        self.different_bytes += count
+        if self.first is None:
+            # Timing goes first: data that come late are wrong data too.
+            found = sorted(late, key=lambda each: each.cycle) + ([first] if first else []) + counters
+            self.first = found[0] if found else None
+
+
+def _cycle_differences(run: int, result: Result, outcome: Outcome) -> Iterator[Difference]:
+    instructions = result.program.instructions
+    for unit in Unit:
+        expected = [record for record in result.trace if record.unit is unit]
+        actual = outcome.trace.get(unit.name.lower(), ())
+        for place in range(max(len(expected), len(actual))):
+            mine = expected[place] if place < len(expected) else None
+            theirs = actual[place] if place < len(actual) else None
+            index = mine.index if mine else int(theirs["index"])  # type: ignore[index]
+            text = listing(instructions[index]) if index < len(instructions) else "?"
+            about = {"run": run, "unit": unit.name, "instruction": index, "listing": text}
+            if mine is None or theirs is None:
+                known = mine.retire if mine else int(theirs["retire"])  # type: ignore[index]
+                there = f"retired in cycle {known}"
+                yield Difference(what="the instruction", cycle=known, simulator=there if mine else "not retired",
+                                 rtl="not retired" if mine else there, **about)  # fmt: skip
+                continue
+            for field in ("index", "start", "retire"):
+                ours, other = getattr(mine, field), int(theirs[field])
+                if ours != other:
+                    cycle = min(mine.start, int(theirs["start"])) if field != "retire" else min(ours, other)
+                    yield Difference(what=field, cycle=cycle, simulator=str(ours), rtl=str(other), **about)
+    cycles = outcome.registers[CYCLES_LOW] | outcome.registers[CYCLES_HIGH] << 32
+    if cycles != result.cycles:
+        yield Difference(run, "the length of the run", min(cycles, result.cycles), str(result.cycles), str(cycles))
+
+
+def _counter_differences(run: int, result: Result, outcome: Outcome) -> Iterator[Difference]:
+    registers, cycles = outcome.registers, result.cycles
+    status = registers[STATUS]
+    if status >> ERROR_BIT & 1:
+        kind, memory, units = registers[ERROR] & 15, registers[ERROR] >> 4 & 7, registers[ERROR] >> 8
+        found = (f"{ERROR_KINDS[kind]} (memory {memory}, units {units:#x}, instructions "
+                 f"{', '.join(str(registers[offset]) for offset in ERROR_INSTRUCTIONS)})")  # fmt: skip
+        yield Difference(run, "the error register", cycles, "none", found)
+    if not (outcome.finished and status >> DONE_BIT & 1):
+        yield Difference(run, "the run", cycles, "done", f"not done after {cycles + SLACK_CYCLES} cycles")
+    if outcome.violation:
+        yield Difference(run, "the AXI port", cycles, "legal", "in violation of AXI or of its timing")
+    pairs = [("INSTRUCTIONS", len(result.trace), registers[INSTRUCTIONS])]
+    pairs += [(f"BUSY of {name}", busy, registers[BUSY + 4 * Unit[name.upper()]]) for name, busy in result.busy.items()]
+    for name, ours, theirs in pairs:
+        if ours != theirs:
+            yield Difference(run, name, cycles, str(ours), str(theirs))
+
+
+def _byte_differences(run: int, result: Result, outcome: Outcome) -> tuple[Difference | None, int]:
+    expected = result.image_of(0)
+    places = np.flatnonzero(expected != outcome.image)
+    if not len(places):
+        return None, 0
+    address = int(places[0])
+    index = _last_store(result.program, address)
+    about: dict[str, Any] = {}
+    cycle = result.cycles
+    if index is not None:
+        about = {"unit": "STORE", "instruction": index, "listing": listing(result.program.instructions[index])}
+        cycle = next(record.retire for record in result.trace if record.index == index)
+    ours, theirs = (f"{int(image[address]):#04x}" for image in (expected, outcome.image))
+    return Difference(run, "the byte", cycle, ours, theirs, address=address, **about), len(places)
+
+
+def _last_store(program: Program, address: int) -> int | None:
+    """The last STORE that writes a DRAM byte."""
+    for index, each in reversed(list(enumerate(program.instructions))):
+        if isinstance(each, Store):
+            length = each.words * program.config.dram_word_bytes(each.memory)
+            for segment in range(each.segments):
+                if 0 <= address - each.dram_address - segment * each.dram_stride < length:
+                    return index
+    return None

@@ -1,0 +1,62 @@
+"""Random bytes of DRAM with the meaning of a memory: codes, values, (scale, offset) pairs, indices."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.config import HardwareConfig, Memory
+
+# float32 bits: zeros, subnormals, the least normal, the largest, infinities, NaN, powers of two, ties of rounding
+EDGES = np.array(
+    [0x00000000, 0x80000000, 0x00000001, 0x80400000, 0x00800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000,
+     0x7FC00000, 0x3F800000, 0xBF800000, 0x3F000000, 0x42FE0000, 0xC3000000, 0x3F808000, 0x3F818000, 0x21000000],
+    np.uint32,
+)  # fmt: skip
+MILD_EDGES = EDGES[[0, 1, 10, 11, 12, 13, 14, 15, 16]]
+
+
+def content(
+    config: HardwareConfig, memory: Memory, size_bytes: int, random: np.random.Generator, index_limit: int
+) -> bytes:
+    """`size_bytes` for a source area of `memory`; INDEX elements are below `index_limit`. Padding is random too."""
+    words = size_bytes // config.dram_word_bytes(memory)
+    elements = config.word_elements(memory)
+    if memory in (Memory.ACT, Memory.WEIGHT):
+        used = _codes(random, words * elements)
+    elif memory is Memory.INDEX:
+        used = random.integers(0, index_limit, words * elements).astype("<u4")
+    elif memory is Memory.PARAM:
+        scale_spread, offset_spread = random.choice([2.0**-10, 2.0**-6, 1.0]), random.choice([0.1, 4.0])
+        pairs = [_floats(random, words * elements, spread) for spread in (scale_spread, offset_spread)]
+        used = np.stack(pairs, axis=-1).astype("<u4")
+    elif config.value_format == "bf16":
+        used = (_floats(random, words * elements, 2.0) >> 16).astype("<u2")
+    else:
+        used = _floats(random, words * elements, 2.0).astype("<u4")
+    out = random.integers(0, 256, (words, config.dram_word_bytes(memory)), np.uint8)
+    raw = np.ascontiguousarray(used).reshape(words, -1).view(np.uint8)
+    out[:, : raw.shape[1]] = raw
+    return out.tobytes().ljust(size_bytes, b"\0")
+
+
+def ones(config: HardwareConfig) -> bytes:
+    """One word of VALUE that holds ones."""
+    one = b"\x80\x3f" if config.value_format == "bf16" else b"\x00\x00\x80\x3f"
+    return (one * config.columns).ljust(config.dram_word_bytes(Memory.VALUE), b"\0")
+
+
+def _codes(random: np.random.Generator, count: int) -> NDArray:
+    codes = random.integers(-128, 128, count)
+    if random.random() < 0.3:  # the largest sums there are
+        codes = random.choice([-128, -127, 127], count)
+    return np.where(random.random(count) < 0.1, random.choice([-128, 0, 127, 1, -1], count), codes).astype(np.int8)
+
+
+def _floats(random: np.random.Generator, count: int, spread: float) -> NDArray[np.uint32]:
+    """float32 bits of moderate numbers, with edge cases: mild ones in one of fifty, any in one of some hundreds."""
+    magnitude = spread * 2.0 ** random.uniform(-3, 1, count)
+    numbers = (random.normal(size=count) * magnitude).astype(np.float32).view(np.uint32)
+    numbers = np.where(random.random(count) < 0.02, random.choice(MILD_EDGES, count), numbers)
+    wild = random.choice([0.0, 0.0, 0.003, 0.02])
+    return np.where(random.random(count) < wild, random.choice(EDGES, count), numbers).astype(np.uint32)
