@@ -23,7 +23,7 @@ def compile(model: str, config_name: str, output: Path, passes: bool, as_json: b
     workload, config = get_workload(model), load_config(config_name)
     if not output.parent.is_dir():
         raise heddle.HeddleError(f"cannot write {output}: its directory does not exist")
-    program = compile_workload(workload, config, (lambda text: click.echo(text, err=True)) if passes else None)
+    program = compile_workload(workload, config, _show if passes else None)
     program.save(output)
     figures = {
         "model": model, "config": config.name, "file": str(output), "instructions": len(program.instructions),
@@ -34,3 +34,8 @@ def compile(model: str, config_name: str, output: Path, passes: bool, as_json: b
     else:
         console.print(f"{output}: {figures['instructions']} instructions, {program.useful_macs:,} useful MACs, "
                       f"{program.dram_bytes:,} bytes of DRAM, for {config.name} ({config.fingerprint})")  # fmt: skip
+
+
+def _show(name: str, result: object) -> None:
+    """The result of one pass, on standard error."""
+    click.echo(f"── {name} " + "─" * (100 - len(name)) + f"\n{result}\n", err=True)

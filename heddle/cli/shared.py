@@ -79,6 +79,9 @@ def get_workload(name: str) -> Any:
     return heddle.WORKLOADS[name]
 
 
-def compile_workload(workload: Any, config: heddle.HardwareConfig, report: Any = None) -> heddle.Program:
-    """The program of a workload for an accelerator."""
-    return heddle.compile(workload.model(), workload.example_inputs(), config, name=workload.name, report=report)
+def compile_workload(workload: Any, config: heddle.HardwareConfig, show: Any = None) -> heddle.Program:
+    """The program of a workload for an accelerator; `show` is called with (pass, result) after each pass."""
+    with progress(f"Compiling {workload.name} for {config.name}", None):
+        return heddle.compile(
+            workload.model(), workload.example_inputs(), config, name=workload.name, output=workload.output, show=show
+        )
