@@ -137,15 +137,17 @@ def count(m: Module, counter: Signal, *, clear: Value, step: Value, by: Value | 
         m.d.sync += counter.eq(counter + by)
 
 
-def count_in(m: Module, quotient: Signal, remainder: Signal, divisor: int, *, clear: Value, step: Value) -> Value:
+def count_in(
+    m: Module, quotient: Signal | None, remainder: Signal, divisor: int, *, clear: Value, step: Value
+) -> Value:
     """Count steps as quotient · divisor + remainder. Returns whether the remainder is at its greatest."""
     at_end = remainder == divisor - 1
     with m.If(clear):
-        m.d.sync += [quotient.eq(0), remainder.eq(0)]
+        m.d.sync += remainder.eq(0)
     with m.Elif(step):
         m.d.sync += remainder.eq(Mux(at_end, 0, remainder + 1))
-        with m.If(at_end):
-            m.d.sync += quotient.eq(quotient + 1)
+    if quotient is not None:
+        count(m, quotient, clear=clear, step=step & at_end)
     return at_end
 
 

@@ -91,14 +91,14 @@ class VectorWriter(wiring.Component):
         return m
 
     def _destination(self, m: Module, panel: Panel) -> data.View:
-        """Where the group that `panel` is at goes: address = base + stride · (m, n // C or m // C) + (the other)."""
+        """Where the group that `panel` is at goes: `address`, so many strides, and a position, as `isa.Codes` says."""
         config, lanes = self._config, self._config.vector_lanes
         of_map, of_quantise = fields_of(Map, self.instruction), fields_of(Quantise, self.instruction)
         is_map = self.phase == Phase.MAP
-        row_word, row_slot = Signal(range(config.panel_rows)), Signal(range(config.columns))  # m // C, m % C
-        row_word_ends = count_in(m, row_word, row_slot, config.columns, clear=panel.start, step=panel.next_row)
+        row_slot = Signal(range(config.columns))  # m % C
+        row_word_ends = count_in(m, None, row_slot, config.columns, clear=panel.start, step=panel.next_row)
 
-        strides = Signal(ADDRESS)  # sum of them so far
+        strides = Signal(ADDRESS)  # their sum so far
         step, clear = Signal(), Signal()
         count(m, strides, clear=clear, step=step, by=Mux(is_map, of_map.stride, of_quantise.stride))
         position = Signal(ADDRESS)
