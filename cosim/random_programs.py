@@ -97,7 +97,10 @@ class _Generator:
 
     def _arena(self, memory: Memory, most_bytes: int) -> _Area:
         words, bank = self.config.words(memory), self.config.bank_words(memory)
-        size = min(words, most_bytes // self.config.dram_word_bytes(memory), self.random.choice([24, 64, 160]))
+        size = self.random.choice([24, 64, 160])
+        if memory is Memory.WEIGHT:
+            size = max(size, 2 * self.config.rows)  # two tiles
+        size = min(words, most_bytes // self.config.dram_word_bytes(memory), size)
         across = bank * self.random.randrange(1, self.config.banks(memory) + 1) - size // 2
         start = self.random.choice([0, words - size, across, self.random.randrange(words - size + 1)])
         start = min(max(start, 0), words - size)
@@ -236,8 +239,9 @@ class _Generator:
         return Map(**shared, address=address, stride=stride)
 
     def _quantise(self) -> Instruction:
-        codes, scales, columns = self.random.choice(list(Codes)), self.random.choice(list(Scales)), self._columns()
+        codes, scales = self.random.choice(list(Codes)), self.random.choice(list(Scales))
         array, weight = self.config.columns, self.areas[Memory.WEIGHT].size
+        columns = min(self._columns(), weight)
         words, act_words = -(-columns // array), -(-columns // self.config.rows)
         most = self.config.panel_rows
         if codes is Codes.WEIGHT:
