@@ -57,9 +57,9 @@ class Add(Operator):
         result = rounded(m, exact_exponent, normalised[4:], normalised[:4])
         nothing = ~normalised[27]  # the sum is exactly zero
         tiny = nothing | (exact_exponent.as_signed() <= 0)
-        overflow = ~tiny & (result[23:] >= EXPONENT_MAX)
+        overflow = exact_exponent.as_signed() >= EXPONENT_MAX  # rounding up to infinity makes its bits by itself
         bits = compose(
-            m, Mux(nothing & ~infinite, zero_sign, sign), result[23:], result[:23],
+            m, Mux(nothing, zero_sign, sign), result[23:], result[:23],
             zero=tiny, infinite=infinite | overflow, nan=nan,
         )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits, "o"))

@@ -35,7 +35,7 @@ class Multiply(Operator):
         result = register(m, rounded(m, exact_exponent, normalised[24:], normalised[:24]), "result")
         tiny = register(m, zero | (exact_exponent <= EXPONENT_BIAS), "tiny")
 
-        overflow = ~tiny & (result[23:] >= EXPONENT_MAX + EXPONENT_BIAS)
+        overflow = result[23:] >= EXPONENT_MAX + EXPONENT_BIAS
         bits = compose(
             m, sign, result[23:] - EXPONENT_BIAS, result[:23], zero=tiny, infinite=infinite | overflow, nan=nan
         )

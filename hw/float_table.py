@@ -94,7 +94,7 @@ class Exp2(TableFunction):
         fixed = Signal(signed(9 + POINT_BITS))
         m.d.comb += [
             places.eq(a.exponent - least),
-            wide.eq(Mux(a.exponent < least, ~a.zero, a.mantissa << places)),  # what is too small only counts as not 0
+            wide.eq(Mux(a.exponent < least, 0, a.mantissa << places)),  # so near 0 the result rounds to 1
         ]
         truncated, exact = wide[dropped:], wide[:dropped] == 0
         m.d.comb += fixed.eq(Mux(a.sign, ~Cat(truncated, Const(0, 1)) + exact, truncated))
@@ -105,8 +105,8 @@ class Exp2(TableFunction):
             offset=fixed[:OFFSET_BITS],
             exponent=whole + EXPONENT_BIAS,
             sign=Const(0, 1),
-            zero=a.sign & (huge | (whole < 1 - EXPONENT_BIAS)),
-            infinite=~a.sign & (huge | (whole > EXPONENT_BIAS)),
+            zero=a.sign & huge,
+            infinite=~a.sign & huge,
             nan=a.nan,
         )
 

@@ -76,6 +76,7 @@ def pairs(numbers):
         (0x3F800001, 0x3F800001, 0x3F800002),  # the square of 1 + 2⁻²³ rounds down
         (0x3FFFFFFF, 0x3FFFFFFF, 0x407FFFFE),  # and that of 2 − 2⁻²³ up
         (0x3F800001, 0x3FC00000, 0x3FC00002),  # a tie, to even
+        (0x3FF95B93, 0x3F88FA9B, 0x40056CC1),  # above a tie by the last bit of the product: up, to odd
         (GREATEST, TWO, INFINITY),
         (LEAST, HALF, ZERO),  # flushed
         (LEAST | MINUS, HALF, MINUS),
@@ -201,6 +202,13 @@ def test_exp2_of_numbers_near_zero_floors():
     x = np.float32([0.0, 1, -1, 1.5, -1.5])[:, None] * np.float32(2.0) ** np.arange(-126, 0, dtype=np.float32)
     bits = x.ravel().view(np.uint32)
     assert_same(run(floats.Exp2(), TABLE_CYCLES, bits), numerics.exp2(x.ravel()), bits)
+
+
+def test_exp2_ends_where_float32_does():
+    ends = np.float32([-128, -127, -126, 126, 127, 128, -200, -256, 200, 256])
+    x = np.concatenate([ends, np.nextafter(ends, np.float32(0)), np.nextafter(ends, ends * 2)])
+    bits = x.view(np.uint32)
+    assert_same(run(floats.Exp2(), TABLE_CYCLES, bits), numerics.exp2(x), bits)
 
 
 def test_integers_around_each_power_of_two():

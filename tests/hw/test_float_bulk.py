@@ -143,14 +143,26 @@ def ordinary(random, count):
     return exponent << 23 | anything(random, count) & 0x807FFFFF
 
 
+def tied(random, count):
+    """Pairs whose products are ties, or one unit of the exact product beside: b is a tie divided by a modulo 2²⁴."""
+    a = random.integers(1 << 23, 1 << 24, count, dtype=np.uint32) | 1
+    inverse = a.copy()
+    for _ in range(4):
+        inverse *= 2 - a * inverse
+    half = random.choice(np.array([1 << 22, 1 << 23], np.uint32), count)
+    b = (half + random.integers(-1, 2, count).astype(np.uint32)) * inverse
+    return tuple(anything(random, count) & 0xBF800000 | 0x20000000 | x & 0x7FFFFF for x in (a, b))
+
+
 def operands(seed, count):
-    """`count` pairs of each of six kinds."""
+    """`count` pairs of each of seven kinds."""
     random = np.random.default_rng(seed)
     a = [anything(random, count), anything(random, count), few_bits(random, count), few_bits(random, count),
          ordinary(random, count), ordinary(random, count)]  # fmt: skip
     b = [anything(random, count), near(random, a[1]), few_bits(random, count), near(random, a[3]),
          ordinary(random, count), near(random, a[5])]  # fmt: skip
-    return np.concatenate(a), np.concatenate(b)
+    ties = tied(random, count)
+    return np.concatenate([*a, ties[0]]), np.concatenate([*b, ties[1]])
 
 
 def test_random_operands(bench):
