@@ -24,13 +24,20 @@ MACHINES = {
     "nano": PRESETS["nano"],
     "small": PRESETS["small"],
     "3x5": replace(PRESETS["nano"], name="3x5", rows=3, columns=5, vector_lanes=1),
+    "server": PRESETS["server"],
 }
 
 
 @pytest.fixture(params=MACHINES, ids=str)
 def machine(request):
-    """nano, small and 3×5 in turn."""
+    """nano, small, 3×5 and, for its wide bus, server in turn."""
     return MACHINES[request.param]
+
+
+@pytest.fixture
+def machines():
+    """Configurations by name."""
+    return MACHINES
 
 
 @dataclass
@@ -368,3 +375,9 @@ def run_program(on_machine):
         return hosts[0]
 
     return run
+
+
+@pytest.fixture
+def nano_machine():
+    """An Accelerator of nano with stand-in units."""
+    return Accelerator(PRESETS["nano"], units=NAPPING_UNITS)

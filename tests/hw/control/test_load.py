@@ -114,7 +114,7 @@ def random_dram(seed):
 
 def random_load(config, chooser, memory, gather):
     """A LOAD whose words do not overlap each other, below word 128 of `memory`, from the first half of DRAM."""
-    words, segments = chooser.choice([1, 2, 3, 7, 20]), chooser.choice([1, 2, 3, 5])
+    words, segments = chooser.choice([1, 2, 3, 9]), chooser.choice([1, 2, 4])
     size = config.dram_word_bytes(memory)
     unit = config.burst_bytes if gather else config.axi_bytes
     return LoadInstruction(

@@ -14,7 +14,7 @@ from heddle.hw.axi import BurstArbiter, address_members, axi4_signature
 from heddle.hw.units.store import MEMORIES, RESPONSE_LIMIT, Store
 
 NANO = PRESETS["nano"]
-DRAM_BYTES = 1 << 14
+DRAM_BYTES = 1 << 16
 
 
 class StoreOnPort(wiring.Component):
@@ -100,7 +100,7 @@ def test_store_leaves_what_its_equation_says(machine, memory, seed, axi_slave):
     size, word = machine.dram_word_bytes(memory), random_word(machine, seed)
     dram = bytearray(chooser.randbytes(DRAM_BYTES))
     expected, stores, at = bytearray(dram), [], 0
-    for words, segments in ((1, 1), (7, 3), (1, 5)):
+    for words, segments in ((1, 1), (5, 3), (1, 4)):
         at += chooser.randrange(4) * machine.axi_bytes
         stride = words * size + chooser.randrange(3) * machine.axi_bytes
         stores.append(
@@ -160,9 +160,9 @@ def test_a_slow_responder_never_sees_too_many_bursts(axi_slave):
 
     slave = Reluctant(bytearray(1 << 12), 4, seed=3)
     outstanding = []
-    run = Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, segments=40, dram_stride=64)])
+    run = Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, segments=24, dram_stride=64)])
     for burst in slave.bursts:
         answered = burst.cycle // 64
         outstanding.append(len([b for b in slave.bursts if b.cycle <= burst.cycle]) - answered)
-    assert len(slave.bursts) == 40 and max(outstanding) == RESPONSE_LIMIT
+    assert len(slave.bursts) == 24 and max(outstanding) == RESPONSE_LIMIT
     assert len(run.retires) == 1

@@ -1,0 +1,70 @@
+"""Runs inside the simulator that test_protocol.py starts: a host and a RAM from cocotbext-axi around the accelerator."""
+
+import random
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+from heddle.arch.config import PRESETS, Memory, Unit
+from heddle.arch.isa import Halt, Load, Store, encode
+from heddle.hw import csr
+
+NANO = PRESETS["nano"]
+SOURCE, TARGET, CODE = 0x2000, 0x8000, 0x1000
+LOAD, STORE = 1 << Unit.LOAD, 1 << Unit.STORE
+MEMORIES = [Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE]
+
+
+def copies(chooser: random.Random):
+    """Instructions that copy from SOURCE to TARGET through all memories, and (from, to, bytes) of what they copy."""
+    program, moves, at = [], [], 0
+    for memory in MEMORIES:
+        size, words, segments = NANO.dram_word_bytes(memory), chooser.choice([1, 5, 9]), chooser.choice([1, 2, 4])
+        stride, gap = words * size + 4 * chooser.randrange(8), 4 * chooser.randrange(8)
+        common = dict(memory=memory, segments=segments, words=words, address=chooser.randrange(50), stride=words)
+        program += [
+            Load(**common, dram_address=SOURCE + at, dram_stride=stride, signal=STORE, wait=STORE if program else 0),
+            Store(**common, dram_address=TARGET + at + gap, dram_stride=stride, wait=LOAD, signal=LOAD),
+        ]
+        moves += [(SOURCE + at + i * stride, TARGET + at + gap + i * stride, words * size) for i in range(segments)]
+        at += segments * stride + gap
+    return [*program, Halt()], moves
+
+
+def random_pauses(chooser: random.Random, probability: float):
+    while True:
+        yield chooser.random() < probability
+
+
+@cocotb.test()
+@cocotb.parametrize(pause=[0.0, 0.6])
+async def copy_through_every_memory(dut, pause):
+    chooser = random.Random(f"protocol {pause}")
+    cocotb.start_soon(Clock(dut.clk, 2, "ns").start())
+    ram = AxiRam(AxiBus.from_prefix(dut, "axi_"), dut.clk, dut.rst, size=1 << 16)
+    host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "control_"), dut.clk, dut.rst)
+    for channel in (ram.write_if.aw_channel, ram.write_if.w_channel, ram.write_if.b_channel,
+                    ram.read_if.ar_channel, ram.read_if.r_channel,
+                    host.write_if.b_channel, host.read_if.r_channel):  # fmt: skip
+        channel.set_pause_generator(random_pauses(chooser, pause))
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, 3)
+    dut.rst.value = 0
+    program, moves = copies(chooser)
+    content = chooser.randbytes(0x4000)
+    ram.write(SOURCE, content)
+    ram.write(CODE, b"".join(encode(each) for each in program) + encode(Halt()) * 8)
+    await host.write_dword(csr.INTERRUPT, 1)
+    await host.write_dword(csr.PROGRAM_LOW, CODE)
+    await host.write_dword(csr.GROUPS, -(-len(program) // 8))
+    await host.write_dword(csr.CONTROL, 1 << csr.START_BIT)
+    while not dut.interrupt.value:
+        await RisingEdge(dut.clk)
+    assert await host.read_dword(csr.STATUS) & 1 << csr.DONE_BIT
+    assert await host.read_dword(csr.INSTRUCTIONS) == len(program) - 1
+    assert await host.read_dword(csr.WRITE_BEATS) == sum(count for _, _, count in moves) // NANO.axi_bytes
+    expected = bytearray(0x4000)
+    for source, target, count in moves:
+        expected[target - TARGET : target - TARGET + count] = content[source - SOURCE : source - SOURCE + count]
+    assert ram.read(TARGET, len(expected)) == expected
