@@ -15,7 +15,7 @@ The first five depend on the model alone. The others are tried for several tilin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -37,7 +37,7 @@ from .tile import longest_panel, tile
 Show = Callable[[str, object], None]
 
 GRAPH_PASSES: list[Callable[[Graph], Graph]] = [fold_constants, follow_views, fuse, quantise]
-PARTS = (1, 2, 3, 4, 8)  # panels that rows are split into
+PARTS = (1, 2, 3, 4)  # panels that rows are split into
 WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
 MEMORY_SHARES = (1.0, 0.9, 0.75, 0.5, 0.0)  # how far memories are filled ahead; 0: one task after the other
 
@@ -62,7 +62,7 @@ def compile(  # noqa: A001 (the public name is heddle.compile)
     """
     show = show or (lambda name, result: None)
     graph = front_end(model, example_inputs, show)
-    best = _quickest(graph, config, output, [tiling] if tiling else list(_tilings(graph, config)))
+    best = _fitting(graph, config, output, tiling) if tiling else _quickest(graph, config, output)
     for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
         show(name_of_pass, result)
     program = emit(best, config, name)
@@ -81,42 +81,57 @@ def front_end(model: nn.Module, example_inputs: Sequence[Tensor], show: Show) ->
     return graph
 
 
-def _tilings(graph: Graph, config: HardwareConfig) -> Iterator[Tiling]:
-    """Tilings worth a try: those that split the rows of this model differently."""
-    longest = longest_panel(graph, config)
-    rows = {node.rows for node in graph if node.shape}
-    seen = set()
-    for parts in PARTS:
-        panels = tuple(tuple(split_rows(each, parts, longest, config.columns)) for each in sorted(rows))
-        if panels in seen:
-            continue
-        seen.add(panels)
-        yield from (Tiling(parts, share) for share in WEIGHT_SHARES)
+def _quickest(graph: Graph, config: HardwareConfig, output: str) -> Schedule:
+    """The schedule with the fewest cycles, by estimate: first the best number of panels, then the best size of chunks.
+    If nothing fits, the error is that of the last try, the thriftiest."""
+    tried = _Tried(graph, config, output)
+    for parts in _useful_parts(graph, config):
+        tried.take(Tiling(parts, WEIGHT_SHARES[0]))
+    parts = tried.best.tiles.tiling.parts if tried.best else PARTS[-1]
+    for share in WEIGHT_SHARES[1:]:
+        tried.take(Tiling(parts, share))
+    if tried.best is None:
+        tried.take(Tiling(4 * PARTS[-1], WEIGHT_SHARES[-1]))
+    if tried.best is None:
+        assert tried.problem is not None, "each try gives a schedule or an error"
+        raise tried.problem
+    return tried.best
 
 
-def _quickest(graph: Graph, config: HardwareConfig, output: str, tilings: list[Tiling]) -> Schedule:
-    """The schedule with the fewest cycles, by estimate. Where none fits, the error of the last (the thriftiest)."""
-    best, problem = None, None
-    for tiling in tilings:
+class _Tried:
+    """The best schedule so far, and the latest error."""
+
+    def __init__(self, graph: Graph, config: HardwareConfig, output: str) -> None:
+        self.graph, self.config, self.output = graph, config, output
+        self.best: Schedule | None = None
+        self.problem: HeddleError | None = None
+
+    def take(self, tiling: Tiling) -> None:
+        """Try one tiling."""
         try:
-            found = _fitting(graph, config, output, tiling)
+            found = _fitting(self.graph, self.config, self.output, tiling)
         except HeddleError as error:
-            problem = error
-            continue
-        if best is None or found.cycles < best.cycles:
-            best = found
-    if best is None:
-        assert problem is not None, "there is at least one tiling"
-        raise problem
-    return best
+            self.problem = error
+            return
+        if self.best is None or found.cycles < self.best.cycles:
+            self.best = found
+
+
+def _useful_parts(graph: Graph, config: HardwareConfig) -> list[int]:
+    """Those of PARTS that split the rows of this model differently."""
+    longest = longest_panel(graph, config)
+    rows = sorted({node.rows for node in graph if node.shape})
+    splits = {parts: str([split_rows(each, parts, longest, config.columns) for each in rows]) for parts in PARTS}
+    return [parts for parts in PARTS if splits[parts] not in [splits[fewer] for fewer in PARTS if fewer < parts]]
 
 
 def _fitting(graph: Graph, config: HardwareConfig, output: str, tiling: Tiling) -> Schedule:
     """A schedule whose buffers find their places: memories are filled less far ahead until they do."""
+    tiles = tile(graph, config, tiling, output)
     problem = None
     for share in MEMORY_SHARES:
         try:
-            return allocate(schedule(tile(graph, config, tiling, output), config, share), config)
+            return allocate(schedule(tiles, config, share), config)
         except Fragmented as error:
             problem = error
     assert problem is not None, "there is at least one share"

@@ -8,6 +8,7 @@ multiplied. Units take their instructions in order, so the order of estimated st
 from __future__ import annotations
 
 import heapq
+from bisect import insort
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -72,11 +73,14 @@ class _Scheduler:
         self.touched: list[list[Buffer]] = [[] for _ in range(count)]
         self.needs = {memory: np.zeros(count, np.int64) for memory in Memory}  # words of those, for tasks not begun
         self._connect()
+        self.memories = [list({buffer.memory: None for buffer in fills}) for fills in self.fills]
         self.durations = [_durations(each, config) for each in self.instructions]
         self.priority = self._longest_chains()
         self.used = dict.fromkeys(Memory, 0)
         self.readers_left = {buffer: len(tasks) for buffer, tasks in self.users.items()}
+        self.words = {memory: config.words(memory) for memory in Memory}
         self.slots: list[Slot] = []
+        self.ready: dict[Unit, list[tuple[int, int]]] = {unit: [] for unit in Unit}  # (−priority, task), sorted
         self.begun = np.zeros(count, bool)
         self.oldest = 0
 
@@ -113,10 +117,9 @@ class _Scheduler:
 
     def run(self) -> Schedule:
         """Event by event."""
-        ready: dict[Unit, list[tuple[int, int]]] = {unit: [] for unit in Unit}
         for index, missing in enumerate(self.missing):
             if not missing:
-                self._make_ready(ready, index)
+                self._make_ready(index)
         free_at = dict.fromkeys(Unit, 0)
         events: list[tuple[int, int]] = [(0, -1)]  # (cycle, task that finishes then, or −1: a unit is free)
         while events:
@@ -124,9 +127,9 @@ class _Scheduler:
             while events and events[0][0] == now:
                 _, index = heapq.heappop(events)
                 if index >= 0:
-                    self._finish(ready, index)
+                    self._finish(index)
             for unit in Unit:
-                while free_at[unit] <= now and (index := self._choose(ready[unit])) is not None:
+                while free_at[unit] <= now and (index := self._choose(unit)) is not None:
                     slot = self._begin(index, now)
                     free_at[unit] = slot.free
                     heapq.heappush(events, (slot.finish, index))
@@ -136,12 +139,12 @@ class _Scheduler:
         self.slots.sort(key=lambda slot: (slot.start, slot.task))
         return Schedule(self.tiles, self.slots, dict(self.users))
 
-    def _make_ready(self, ready: dict[Unit, list[tuple[int, int]]], index: int) -> None:
+    def _make_ready(self, index: int) -> None:
         unit = self.instructions[index].unit
         assert unit is not None
-        heapq.heappush(ready[unit], (-self.priority[index], index))
+        insort(self.ready[unit], (-self.priority[index], index))
 
-    def _finish(self, ready: dict[Unit, list[tuple[int, int]]], index: int) -> None:
+    def _finish(self, index: int) -> None:
         for buffer in self.touched[index]:
             self.readers_left[buffer] -= 1
             if not self.readers_left[buffer]:
@@ -149,35 +152,37 @@ class _Scheduler:
         for each in self.after[index]:
             self.missing[each] -= 1
             if not self.missing[each]:
-                self._make_ready(ready, each)
+                self._make_ready(each)
 
-    def _choose(self, heap: list[tuple[int, int]]) -> int | None:
+    def _choose(self, unit: Unit) -> int | None:
         """The first ready task of a unit for which there is room."""
-        passed, chosen = [], None
-        while heap and chosen is None:
-            entry = heapq.heappop(heap)
-            if self._has_room(entry[1]):
-                chosen = entry[1]
-            else:
-                passed.append(entry)
-        for entry in passed:
-            heapq.heappush(heap, entry)
-        return chosen
+        refused: dict[Memory, int] = {}  # a task that found no room there; those behind it in the program need even more
+        for _, index in self.ready[unit]:
+            memories = self.memories[index]
+            if any(index > refused.get(memory, index) for memory in memories):
+                continue
+            full = self._full(index)
+            if full is None:
+                return index
+            refused[full] = min(index, refused.get(full, index))
+        return None
 
-    def _has_room(self, index: int) -> bool:
-        """Room for its buffers, and for those of all tasks before it: so that it never keeps out what must come first."""
-        for memory in {buffer.memory for buffer in self.fills[index]}:
-            wanted = int(self.needs[memory][: index + 1].sum())
-            words = self.config.words(memory)
-            limit = words if index == self.oldest else int(words * self.share)
+    def _full(self, index: int) -> Memory | None:
+        """A memory without room for the buffers of a task and for those of all tasks before it, which it must not keep out."""
+        for memory in self.memories[index]:
+            wanted = int(self.needs[memory][self.oldest : index + 1].sum())
+            limit = self.words[memory] * (1 if index == self.oldest else self.share)
             if self.used[memory] + wanted > limit:
-                return False
-        return True
+                return memory
+        return None
 
     def _begin(self, index: int, now: int) -> Slot:
         for buffer in self.fills[index]:
             self.used[buffer.memory] += buffer.words
             self.needs[buffer.memory][index] = 0
+        unit = self.instructions[index].unit
+        assert unit is not None
+        self.ready[unit].remove((-self.priority[index], index))
         self.begun[index] = True
         while self.oldest < len(self.begun) and self.begun[self.oldest]:
             self.oldest += 1
