@@ -1,4 +1,4 @@
-"""Runs inside the simulator that test_protocol.py starts: a host and a RAM from cocotbext-axi around the accelerator."""
+"""Runs in the simulator that test_protocol.py starts: a host and a RAM from cocotbext-axi around the accelerator."""
 
 import random
 

@@ -10,7 +10,7 @@ from heddle.hw.accelerator import MEMORY_PORTS, UNIT_COMPONENTS
 from heddle.hw.instructions import UNITS
 
 LOAD, STORE = 1 << Unit.LOAD, 1 << Unit.STORE
-PAGE = Path(__file__).parents[3] / "docs" / "architecture.md"
+PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 CODE_BYTES, DRAM_BYTES = 1 << 13, 1 << 16
 
 
