@@ -104,7 +104,7 @@ class BankedMemory(wiring.Component):
     def _bank_of(self, address: Value) -> Value:
         low = (self._config.bank_words(self._memory) - 1).bit_length()
         high = (self._config.words(self._memory) - 1).bit_length()
-        return address[low:high]
+        return Value.cast(address[low:high])
 
     def _selects(self, m: Module, port, bank: int, name: str) -> Signal:
         """Whether the access at `port` goes to `bank`."""
