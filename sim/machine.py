@@ -37,6 +37,7 @@ def simulate(
     """Run a program: what it computes (`values`), when (`timing`), or both.
 
     inputs   name → array (batch, *shape) for each input tensor; one set without the batch dimension is a batch of 1.
+             Or a list of such sets.
     dram     the memory behind the port, if not that of the program's configuration; changes cycles only.
     progress is called with (done, total) as instructions are executed.
     Raises HeddleError for an illegal program: fields out of range, two units at one port, more tokens than a semaphore

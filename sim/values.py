@@ -56,6 +56,10 @@ def chunk_size(config: HardwareConfig) -> int:
 
 def input_sets(program: Program, inputs: Any) -> list[dict[str, NDArray]]:
     """One dictionary of arrays for each input of the batch. Raises HeddleError if the batch is not clear."""
+    if isinstance(inputs, (list, tuple)):
+        if not inputs:
+            raise HeddleError("inputs must be (batch, *shape) with one batch of at least 1, not an empty list")
+        return list(inputs)
     shapes = {tensor.name: tensor.shape for tensor in program.inputs()}
     arrays = {name: np.asarray(array) for name, array in (inputs or {}).items()}
     for name, array in arrays.items():

@@ -53,6 +53,8 @@ def test_the_last_of_overlapping_blocks_stays():
     memory = words(batch=1)
     memory.write(0, 1, np.arange(4, dtype=np.int8).repeat(2).reshape(1, 2, 2, 2))  # blocks (0, 1) and (2, 3) at 0 and 1
     assert memory.read(0, 0, 1, 3)[0, 0, :, 0].tolist() == [0, 2, 3]
+    memory.write(4, 0, np.arange(8, dtype=np.int8).repeat(2).reshape(1, 4, 2, 2))  # all blocks at 4
+    assert memory.read(4, 0, 1, 3)[0, 0, :, 0].tolist() == [6, 7, 0]
 
 
 def test_parts_of_words_keep_the_rest():

@@ -80,6 +80,14 @@ def test_an_image_holds_program_constants_inputs_and_results(nano):
     assert not program.image[4096:].any(), "the program's own image is left alone"
 
 
+def test_constants_between_places_that_are_written_are_kept(nano):
+    stores = Store(memory=Memory.PARAM, dram_address=1024), Store(memory=Memory.PARAM, dram_address=1536)
+    result = simulate(Program(nano, (*stores, Halt()), 2048, ((1024, b"\x07" * 1024),)))
+    expected = np.full(1024, 7, np.uint8)
+    expected[:32] = expected[512:544] = 0
+    assert np.array_equal(result.image_of(0)[1024:], expected)
+
+
 def test_timing_needs_no_data_and_values_need_no_timing(nano):
     program = products(nano)
     x = np.zeros((2, ROWS, WIDTH))
@@ -119,6 +127,15 @@ def test_a_failing_instruction_is_named(nano):
     program = Program(nano, tuple(instructions), 2048, ((1024, b"\xff\xff\xff\x7f"),))
     with pytest.raises(HeddleError, match="instruction 1: load: gathered indices 2147483647 to 2147483647 reach"):
         simulate(program)
+
+
+def test_a_list_of_inputs_is_a_batch(nano):
+    x = np.random.default_rng(7).normal(size=(2, ROWS, WIDTH))
+    program = products(nano)
+    listed = simulate(program, [{"x": each, "y": each} for each in x], timing=False)
+    assert np.array_equal(listed.image, simulate(program, {"x": x, "y": x}, timing=False).image)
+    with pytest.raises(HeddleError, match="empty list"):
+        simulate(program, [])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from heddle.arch.config import Memory
+from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Load, Store
 from heddle.arch.numerics import to_bits
@@ -52,16 +52,18 @@ def test_elements_are_little_endian_from_element_zero(odd, make_state):
     assert (scale.tolist(), offset.tolist()) == ([[0, 2, 4, 6, 8]], [[1, 3, 5, 7, 9]])
 
 
-def test_a_gather_reads_the_rows_of_its_indices(config, make_state, put):
+@pytest.mark.parametrize("preset", ["nano", "small", "base"])  # index words of one, two and four numbers
+def test_a_gather_reads_the_rows_of_its_indices(preset, make_state, put):
+    config = PRESETS[preset]
     image = random_image()
     state = make_state(config, batch=2, image=image)
     row, size = config.burst_bytes * 2, config.dram_word_bytes(Memory.ACT)
     per_word = config.word_elements(Memory.INDEX)
     indices = np.array([[7, 0, 3], [1, 1, 5]], np.int32)
     words = np.zeros((2, 8 * per_word), np.int32)
-    words[:, 2 : 2 + 3] = indices
+    words[:, 3 : 3 + 3] = indices
     put(state, Memory.INDEX, 0, words.reshape(2, -1, per_word))
-    instruction = Load(dram_address=row, dram_stride=row, segments=3, words=2, stride=2, gather=1, index_address=2)
+    instruction = Load(dram_address=row, dram_stride=row, segments=3, words=2, stride=2, gather=1, index_address=3)
     load.execute(instruction, state, config)
     found = state[Memory.ACT].read(0, 2, 3, 2)
     for batch in range(2):
