@@ -19,11 +19,14 @@ Q_CYCLES = P_CYCLES + MULTIPLY_CYCLES  # from a score to q
 
 
 class Probabilities(wiring.Component):
-    """p = exp2(t − greatest), q = p · value_scale, codes = int8(q · multiplier); all zero in lanes that are not `seen`.
+    """p = exp2(t − greatest), q = p · value_scale, codes = int8(q · multiplier).
 
     `t`, `seen` and `greatest` of a group come in one cycle, a group every cycle if need be. `p` is valid P_CYCLES
     later and takes its `value_scale` then; `q` is valid Q_CYCLES later and takes the `multiplier` of its row then;
     `codes` are valid `quantise_cycles` − 1 after `q`. Numbers are the bits of float32.
+
+    Lanes that are not `seen` come with t = −inf. Their p is 0 since `greatest` is not −inf (where it is NaN, so is the
+    sum of the row, whatever they add), their q and codes are 0 whatever the scales.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -43,8 +46,7 @@ class Probabilities(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.code_lanes = code_lanes = CodeLanes(self._config)
-        p_seen = delay(m, self.seen, P_CYCLES, name="p_seen")
-        q_seen = delay(m, p_seen, MULTIPLY_CYCLES, name="q_seen")
+        seen = delay(m, self.seen, Q_CYCLES, name="q_seen")
         for lane in range(self._config.vector_lanes):
             m.submodules[f"minus_{lane}"] = minus = Add()
             m.submodules[f"exp2_{lane}"] = exp2 = Exp2()
@@ -53,11 +55,11 @@ class Probabilities(wiring.Component):
                 minus.a.eq(self.t[lane]),
                 minus.b.eq(negate(self.greatest)),
                 exp2.a.eq(minus.o),
-                self.p[lane].eq(Mux(p_seen[lane], exp2.o, ZERO)),
-                times.a.eq(self.p[lane]),
+                self.p[lane].eq(exp2.o),
+                times.a.eq(exp2.o),
                 times.b.eq(self.value_scale[lane]),
                 # Beyond `columns` the value scale may be anything, and 0 · infinity is no zero.
-                self.q[lane].eq(Mux(q_seen[lane], times.o, ZERO)),
+                self.q[lane].eq(Mux(seen[lane], times.o, ZERO)),
             ]
         # A zero gets code 0 whatever the multiplier is.
         m.d.comb += [
