@@ -85,13 +85,13 @@ class Exp2(TableFunction):
 
     def argument(self, m: Module) -> Argument:
         a = Fields(self.a)
-        # |a| from 128 to below 256 is shifted left by as much as 5 bits can say, the others by less. Then the binary
+        # |a| from 64 to below 128 is shifted left by as much as 5 bits can say, the others by less. Then the binary
         # point is 22 bits above what is dropped.
-        most_places, most = 31, EXPONENT_BIAS + 7
+        most_places, most = 31, EXPONENT_BIAS + 6
         least = most - most_places
-        dropped = most_places + 23 - 7 - POINT_BITS
+        dropped = most_places + 23 - 6 - POINT_BITS
         places, wide = Signal(5), Signal(24 + most_places)
-        fixed = Signal(signed(9 + POINT_BITS))
+        fixed = Signal(signed(8 + POINT_BITS))
         m.d.comb += [
             places.eq(a.exponent - least),
             wide.eq(Mux(a.exponent < least, 0, a.mantissa << places)),  # so near 0 the result rounds to 1
@@ -99,7 +99,7 @@ class Exp2(TableFunction):
         truncated, exact = wide[dropped:], wide[:dropped] == 0
         m.d.comb += fixed.eq(Mux(a.sign, ~Cat(truncated, Const(0, 1)) + exact, truncated))
         whole = fixed[POINT_BITS:].as_signed()
-        huge = a.exponent > most
+        huge = a.exponent > most  # the result is 2¹²⁸ or more, or 2⁻¹²⁸ or less
         return Argument(
             address=fixed[OFFSET_BITS:POINT_BITS],
             offset=fixed[:OFFSET_BITS],
