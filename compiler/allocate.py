@@ -31,12 +31,12 @@ class _Life(NamedTuple):
     buffer: Buffer
 
 
-class Fragmented(HeddleError):
+class FragmentedError(HeddleError):
     """There are enough words, but not in one piece; filling memories less may help."""
 
 
 def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
-    """The same schedule, with `address` of all buffers set. Raises Fragmented if a buffer finds no gap."""
+    """The same schedule, with `address` of all buffers set. Raises FragmentedError if a buffer finds no gap."""
     slots = {slot.task: slot for slot in schedule.slots}
     tasks = schedule.tiles.tasks
     lives = [
@@ -52,14 +52,17 @@ def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
             instruction, slot = tasks[index].instruction, slots[index]
             assert instruction.unit is not None
             for access in instruction.accesses(config):
-                if access.memory is memory and life.buffer.start <= access.start < life.buffer.start + life.buffer.words:
+                if access.memory is memory and 0 <= access.start - life.buffer.start < life.buffer.words:
                     uses[access.write].append(_Use(instruction.unit, slot.start, slot.finish))
         living = [other for other in placed[memory] if other.finish > life.start and other.start < life.finish]
         placed[memory] = [other for other in placed[memory] if other.finish > life.start]
         choices = _choices(life.buffer, living, config)
         if not choices:
-            raise Fragmented(f"{life.buffer.name}: no {life.buffer.words} free words of {memory.name} in one piece on "
-                             f"{config.name}: choose a larger configuration or a smaller model")  # fmt: skip
+            raise FragmentedError(
+                f"{life.buffer.name}: {life.buffer.words} words of {memory.name} are needed in one piece, and of the "
+                f"{config.words(memory)} that {config.name} has, no such piece is free: choose a larger configuration or "
+                f"a smaller model"
+            )
         life.buffer.address = min(
             choices, key=lambda address: (_meetings(address, life.buffer, uses, ports, config), address)
         )

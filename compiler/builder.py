@@ -1,4 +1,4 @@
-"""What the tiling rules of `ops/` build with: panels of rows, buffers, constants in DRAM, and the common instructions."""
+"""What the tiling rules of `ops/` build with: panels of rows, buffers, constants in DRAM, common instructions."""
 
 from __future__ import annotations
 
@@ -100,9 +100,7 @@ class Tiles:
         """Say where the value of a node is."""
         self._values[node] = rows
 
-    def new_values(
-        self, node: Node, panels: Sequence[tuple[int, int]] | None = None, segment: int = 0
-    ) -> Rows:
+    def new_values(self, node: Node, panels: Sequence[tuple[int, int]] | None = None, segment: int = 0) -> Rows:
         """Room in VALUE for the value of a node: a buffer for each of `panels` (default: the usual ones)."""
         columns = node.columns
         words = -(-columns // self.config.columns)
@@ -137,8 +135,7 @@ class Tiles:
     # -- sizes ---------------------------------------------------------------------------------------------------------
 
     def panels(self, rows: int) -> list[tuple[int, int]]:
-        """(first row, rows) of the panels that `rows` rows are computed in. Each starts at a multiple of `columns`, so that
-        codes of its rows can become columns of a word, unless panels must be shorter than that."""
+        """(first row, rows) of the panels that `rows` rows are computed in, from multiples of `columns` if possible."""
         return split_rows(rows, self.tiling.parts, self.longest_panel, self.config.columns)
 
     def chunks(self, matrix: Matrix) -> list[tuple[int, int]]:

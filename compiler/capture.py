@@ -26,7 +26,8 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     """
     for tensor in example_inputs:
         if tensor.ndim < 2 or tensor.shape[0] != 1:
-            raise HeddleError(f"example inputs must have a batch dimension of 1 in front, not shape {tuple(tensor.shape)}")
+            raise HeddleError(f"example inputs must have a batch dimension of 1 in front, not shape "
+                              f"{tuple(tensor.shape)}")  # fmt: skip
     exported = _export(model, tuple(example_inputs))
     outputs = exported.graph_signature.output_specs
     if len(outputs) != 1 or outputs[0].kind is not OutputKind.USER_OUTPUT:
@@ -70,8 +71,7 @@ def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
 
 
 def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
-    args, kwargs = fx.node.map_arg((each.args, each.kwargs), lambda n: nodes[n])
-    args, kwargs = _plain(args), _plain(kwargs)
+    args, kwargs = _translated(each.args, nodes), _translated(each.kwargs, nodes)
     value = each.meta.get("val")
     shape = tuple(value.shape) if isinstance(value, Tensor) else ()
     name = str(each.target) if not callable(each.target) else getattr(each.target, "__name__", str(each.target))
@@ -82,12 +82,14 @@ def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
     return Node(each.name, op, call_inputs([args, kwargs]), shape, source, modules[-1][0], attributes)
 
 
-def _plain(structure: Any) -> Any:
-    """fx's immutable lists and dicts as ordinary ones."""
+def _translated(structure: Any, nodes: dict[fx.Node, Node]) -> Any:
+    """Arguments with our nodes for fx's, and ordinary lists and dicts for its immutable ones."""
+    if isinstance(structure, fx.Node):
+        return nodes[structure]
     if isinstance(structure, dict):
-        return {key: _plain(value) for key, value in structure.items()}
+        return {key: _translated(value, nodes) for key, value in structure.items()}
     if isinstance(structure, (list, tuple)):
-        return [_plain(each) for each in structure]
+        return [_translated(each, nodes) for each in structure]
     return structure
 
 

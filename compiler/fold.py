@@ -1,4 +1,4 @@
-"""Computes, at compile time, everything that depends on constants alone: position rows, masks, expanded [CLS] tokens."""
+"""Computes, at compile time, all that depends on constants alone: position rows, masks, expanded [CLS] tokens."""
 
 from __future__ import annotations
 

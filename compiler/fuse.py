@@ -16,6 +16,9 @@ def fuse(graph: Graph) -> Graph:
         if node.op not in OPS and node.op not in ("input", "constant"):
             raise node.refuse("the compiler has no rule for it here; use the operators of an encoder (linear, "
                               "scaled_dot_product_attention, layer_norm, gelu, …) in a form it knows")  # fmt: skip
+        for each in node.inputs:
+            if each.op == "input" and each.integer and node.op != "embedding":
+                raise node.refuse(f"the integer input {each.name} can only choose rows of an embedding")
     if graph.output.op == "input":
         raise graph.output.refuse("the model returns its input")
     return graph

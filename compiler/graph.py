@@ -19,7 +19,7 @@ from ..arch.errors import HeddleError
 
 @dataclass(eq=False)
 class Node:
-    """One operator. `op` is "input", "constant", "rearrange", the name of a PyTorch operator or of an operator in `ops/`.
+    """One operator: `op` is "input", "constant", "rearrange", the name of a PyTorch operator or of one in `ops/`.
 
     A PyTorch call keeps `target`, `args` and `kwargs` (in which other nodes stand for their values) in `attributes`;
     `inputs` then lists the nodes in them. A constant keeps its `value`.
@@ -55,6 +55,10 @@ class Node:
         """Elements."""
         return torch.Size(self.shape).numel()
 
+    def same_rows(self, other: Node) -> bool:
+        """Whether two values have the same rows × columns."""
+        return (self.rows, self.columns) == (other.rows, other.columns)
+
     def turned_into(self, op: str, inputs: list[Node], shape: tuple[int, ...] | None = None, **attributes: Any) -> Node:
         """A node that does the work of this one in another way."""
         return Node(self.name, op, inputs, shape or self.shape, self.source, self.layer, attributes)
@@ -62,10 +66,12 @@ class Node:
     def refuse(self, reason: str) -> HeddleError:
         """The error for a node that cannot be lowered."""
         place = f" at {self.source}" if self.source else ""
-        return HeddleError(f"{self.op} of shape {self.shape}{place}: {reason}")
+        return HeddleError(f"{self.attributes.get('call', self.op)} of shape {self.shape}{place}: {reason}")
 
     def __str__(self) -> str:
-        shown = {key: value for key, value in self.attributes.items() if key not in ("target", "args", "kwargs")}
+        shown = {
+            key: value for key, value in self.attributes.items() if key not in ("target", "args", "kwargs", "call")
+        }
         extra = [f"{key}={_short(value)}" for key, value in shown.items()]
         inputs = ", ".join(node.name for node in self.inputs)
         text = f"{self.name}: {'×'.join(map(str, self.shape))} = {self.op}({inputs})"

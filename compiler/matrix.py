@@ -47,9 +47,8 @@ class Matrix:
     def padded(self, config: HardwareConfig) -> Matrix:
         """With N rounded up to whole words and K to whole tiles, by zeros."""
         more_n, more_k = -self.outputs % config.columns, -self.depth % config.rows
-        return Matrix(
-            np.pad(self.codes, ((0, more_n), (0, more_k))), np.pad(self.scale, (0, more_n)), np.pad(self.offset, (0, more_n))
-        )
+        codes = np.pad(self.codes, ((0, more_n), (0, more_k)))
+        return Matrix(codes, np.pad(self.scale, (0, more_n)), np.pad(self.offset, (0, more_n)))
 
     def words(self, config: HardwareConfig) -> NDArray[np.int8]:
         """(words of N, words of K, columns) int8 for WEIGHT: the block of an n-tile, in it a word per k."""
@@ -62,7 +61,7 @@ class Matrix:
 
 
 def quantise_matrix(weight: Tensor, bias: Tensor | None, factor: float = 1.0) -> Matrix:
-    """weight (N, K) and bias (N) → codes of ±127 at each channel's largest magnitude. `factor` multiplies the output."""
+    """weight (N, K) and bias (N) → codes, ±127 at each channel's largest magnitude. `factor` multiplies the output."""
     w = weight.detach().double().numpy()
     greatest = np.maximum(np.abs(w).max(axis=1), _SMALLEST)
     codes = np.rint(w * (127 / greatest)[:, None]).astype(np.int8)

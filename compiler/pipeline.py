@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError
 from ..arch.program import Program
-from .allocate import Fragmented, allocate
+from .allocate import FragmentedError, allocate
 from .builder import Tiling, split_rows
 from .capture import capture
 from .emit import emit
@@ -42,7 +42,7 @@ WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so ma
 MEMORY_SHARES = (1.0, 0.9, 0.75, 0.5, 0.0)  # how far memories are filled ahead; 0: one task after the other
 
 
-def compile(  # noqa: A001 (the public name is heddle.compile)
+def compile(
     model: nn.Module,
     example_inputs: Sequence[Tensor],
     config: HardwareConfig,
@@ -58,7 +58,7 @@ def compile(  # noqa: A001 (the public name is heddle.compile)
     name, output    what the program and its result are called; inputs have the names of forward's parameters
     tiling          how to tile, instead of the quickest way found
     show            called with (pass, result) after each pass; the result prints itself
-    Raises HeddleError for an operator that cannot be lowered (with the line of the model) or a memory that is too small.
+    Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
     show = show or (lambda name, result: None)
     graph = front_end(model, example_inputs, show)
@@ -132,7 +132,7 @@ def _fitting(graph: Graph, config: HardwareConfig, output: str, tiling: Tiling) 
     for share in MEMORY_SHARES:
         try:
             return allocate(schedule(tiles, config, share), config)
-        except Fragmented as error:
+        except FragmentedError as error:
             problem = error
     assert problem is not None, "there is at least one share"
     raise problem

@@ -1,4 +1,4 @@
-"""Follows views (reshape, permute, select …) by running them on element numbers instead of on data.
+"""Follows views (reshape, permute, select …) by running them on element numbers instead of data.
 
 Whatever chain of views a model writes, splitting heads or merging them, is then one table: for each element of the
 result, the number of the element of the source that it is. Patterns compare tables, not spellings.
@@ -22,9 +22,8 @@ VIEWS = {
 
 
 def follow_views(graph: Graph) -> Graph:
-    """Each view of a tensor becomes one `rearrange` of what it is a view of; one that changes nothing disappears.
-
-    A rearrange keeps `index`, int64 of its own shape: which element of its (flattened) input each element is.
+    """Each view of a tensor becomes one `rearrange` of what it is a view of. It keeps `index`, int64 of its own shape:
+    which element of its (flattened) input each element is. A view with the same rows (tokens) as its source disappears.
     """
     tables: dict[Node, tuple[Node, Any]] = {}  # view → (source, element numbers: one tensor, or a list for a split)
     for node in graph:
@@ -37,14 +36,23 @@ def follow_views(graph: Graph) -> Graph:
         result = node.target(*args, **kwargs)
         if not isinstance(result, Tensor):
             tables[node] = source, result
-        elif result.shape == source.shape and torch.equal(result, element_numbers(source.shape)):
-            graph.replace(node, source)
+            continue
+        view = node.turned_into("rearrange", [source], index=result, call=node.op)
+        tables[view] = source, result
+        graph.replace(node, view)
+    for node in graph:
+        if node.op == "rearrange" and node is not graph.output and _same_rows(node):
+            graph.replace(node, node.inputs[0])
             graph.nodes.remove(node)
-        else:
-            view = node.turned_into("rearrange", [source], index=result)
-            tables[view] = source, result
-            graph.replace(node, view)
     return graph.without_dead()
+
+
+def _same_rows(node: Node) -> bool:
+    """Whether only the shape in front of the features has changed."""
+    source = node.inputs[0]
+    if min(len(node.shape), len(source.shape)) < 2 or node.columns != source.columns or node.rows != source.rows:
+        return False
+    return torch.equal(node.index.flatten(), element_numbers((source.size,)))
 
 
 def _is_view(node: Node) -> bool:

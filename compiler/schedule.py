@@ -1,8 +1,8 @@
 """In which order instructions are dispatched: a list schedule over the units, with the simulator's own durations.
 
 Each unit, when free, takes the ready task from which the longest chain of work still hangs, if there is room for the
-buffers that it fills. So weights are loaded ahead as far as WEIGHT reaches, and one panel is normalised while another is
-multiplied. Units take their instructions in order, so the order of estimated starts is the program.
+buffers that it fills. So weights are loaded ahead as far as WEIGHT reaches, and one panel is normalised while another
+is multiplied. Units take their instructions in order, so the order of estimated starts is the program.
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ class _Scheduler:
 
     def _choose(self, unit: Unit) -> int | None:
         """The first ready task of a unit for which there is room."""
-        refused: dict[Memory, int] = {}  # a task that found no room there; those behind it in the program need even more
+        refused: dict[
+            Memory, int
+        ] = {}  # a task that found no room there; those behind it in the program need even more
         for _, index in self.ready[unit]:
             memories = self.memories[index]
             if any(index > refused.get(memory, index) for memory in memories):
@@ -168,7 +170,7 @@ class _Scheduler:
         return None
 
     def _full(self, index: int) -> Memory | None:
-        """A memory without room for the buffers of a task and for those of all tasks before it, which it must not keep out."""
+        """A memory without room for the buffers of a task and of all tasks before it, which it must not keep out."""
         for memory in self.memories[index]:
             wanted = int(self.needs[memory][self.oldest : index + 1].sum())
             limit = self.words[memory] * (1 if index == self.oldest else self.share)

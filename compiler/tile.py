@@ -24,7 +24,7 @@ def tile(graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str 
 
 
 def longest_panel(graph: Graph, config: HardwareConfig) -> int:
-    """Most rows of a panel, so that the sums of the widest layer that needs whole rows fit into ACC, twice if possible."""
+    """Most rows of a panel: the sums of the widest layer that needs whole rows fit into ACC, twice if possible."""
     words = max((-(-node.columns // config.columns) for node in graph if node.attributes.get("codes")), default=1)
     rows = config.words(Memory.ACC) // (2 * words) or config.words(Memory.ACC) // words or 1
     rows = rows // config.columns * config.columns or rows
@@ -41,6 +41,8 @@ def _load_input(node: Node, tiles: Tiles) -> None:
 
 def _store_output(node: Node, tiles: Tiles, name: str) -> None:
     """The result, without the batch dimension."""
+    if node.shape[0] != 1:
+        raise node.refuse("the result must have the batch dimension of 1 in front")
     rows: Rows = tiles.values(node)
     tensor = tiles.tensor(name, "output", Memory.VALUE, node.rows, node.columns, node.shape[1:], segment=rows.segment)
     for first, count, buffer, word in rows.pieces:

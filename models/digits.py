@@ -17,8 +17,8 @@ def load_images(split: str) -> tuple[Tensor, Tensor]:
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
-    digits = load_digits()
-    order = np.random.RandomState(SPLIT_SEED).permutation(len(digits.target))
+    pixels, labels = load_digits(return_X_y=True)  # (1797, 64) from 0 to 16, (1797)
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))
     chosen = order[:TEST_IMAGES] if split == "test" else order[TEST_IMAGES:]
-    images = torch.tensor(digits.images[chosen], dtype=torch.float32)  # (N, 8, 8), 0 to 16
-    return images[:, None] / 8 - 1, torch.tensor(digits.target[chosen])
+    images = torch.tensor(pixels[chosen], dtype=torch.float32).reshape(-1, 1, 8, 8)
+    return images / 8 - 1, torch.tensor(labels[chosen])

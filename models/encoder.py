@@ -84,7 +84,7 @@ class PostNormLayer(nn.Module):
 
 
 def seeded(layer: type[PreNormLayer] | type[PostNormLayer], config: EncoderConfig, seed: int = 0) -> nn.Module:
-    """A layer whose parameters, those of the norms included, are drawn from a seed. The global generator is left as is."""
+    """A layer whose parameters, those of the norms too, are drawn from a seed. The global generator is left as is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = layer(config)

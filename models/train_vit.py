@@ -69,7 +69,8 @@ def main() -> None:
     """Train, print the accuracy, write the weights."""
     torch.set_num_threads(1)  # the same sums in the same order on any machine with this torch
     model = train()
-    print(f"accuracy: {accuracy(model, 'train'):.2f} % of training images, {accuracy(model, 'test'):.2f} % of test images")
+    for split in ("train", "test"):
+        print(f"accuracy on the {split} split: {accuracy(model, split):.2f} %")
     WEIGHTS.parent.mkdir(exist_ok=True)
     save_file(model.state_dict(), WEIGHTS)
     print(f"wrote {WEIGHTS} ({WEIGHTS.stat().st_size / 1e6:.2f} MB)")

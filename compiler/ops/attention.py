@@ -1,8 +1,8 @@
 """Multi-head attention with the projections of its queries, keys and values.
 
-Queries become the moving operand, keys and values the stationary one, straight from the accumulators. Probabilities stay
-un-normalised until after P·V (Softmax in arch/isa.py); log2(e)/√d is folded into the scale and bias of the queries.
-The result has a head after the other, each on words of its own, for the output projection.
+Queries become the moving operand, keys and values the stationary one, straight from the accumulators. Probabilities
+stay un-normalised until after P·V (Softmax in arch/isa.py); log2(e)/√d is folded into the scale and bias of the
+queries. The result has one head after the other, each on words of its own, for the output projection.
 """
 
 from __future__ import annotations
@@ -93,8 +93,10 @@ def _classify(node: Node, mask: Node | None, causal: bool, keys: int) -> tuple[b
 def _merges_heads(reader: Node, node: Node) -> bool:
     heads, tokens, features = node.shape[-3:]
     expected = element_numbers((heads, tokens, features)).transpose(0, 1).reshape(tokens, -1)
-    return reader.op == "rearrange" and reader.columns == heads * features and torch.equal(
-        reader.index.reshape(-1, reader.columns), expected
+    return (
+        reader.op == "rearrange"
+        and reader.columns == heads * features
+        and torch.equal(reader.index.reshape(-1, reader.columns), expected)
     )
 
 
@@ -191,7 +193,8 @@ class _Attention:
 
     def _attend(self, head: int, sums: dict[str, _Sums]) -> None:
         tiles, config = self.tiles, self.config
-        queries = Rows(self.depth, -(-self.depth // config.rows), scales=tiles.buffer(Memory.ROW, self.queries, "q scales"))
+        queries = Rows(self.depth, -(-self.depth // config.rows))
+        queries.scales = tiles.buffer(Memory.ROW, self.queries, "q scales")
         queries.pieces.append((0, self.queries, tiles.buffer(Memory.ACT, self.queries * queries.words, "q"), 0))
         key_words = -(-self.keys // config.columns)
         key_stride = queries.words * config.rows

@@ -27,7 +27,7 @@ def match(graph: Graph, node: Node) -> bool:
 
 def _spread(graph: Graph, node: Node, operand: Node | float) -> Node:
     """The operand in the shape of the result; numbers and smaller constants become constants of that shape."""
-    if isinstance(operand, Node) and operand.shape == node.shape:
+    if isinstance(operand, Node) and operand.shape and node.same_rows(operand):
         return operand
     if isinstance(operand, Node) and operand.op != "constant":
         raise node.refuse(f"{operand.name} of shape {operand.shape} would have to be broadcast; only constants can be")
@@ -48,7 +48,8 @@ def tile(node: Node, tiles: Tiles) -> None:
         address, stride = out.place(start, count)
         tiles.emit(
             Map(
-                rows=count, columns=node.columns, source=Source.VALUE, source_address=source, source_stride=source_stride,
+                rows=count, columns=node.columns,
+                source=Source.VALUE, source_address=source, source_stride=source_stride,
                 activation=node.activation, combine=node.combine, operand_address=second, operand_stride=second_stride,
                 address=address, stride=stride,
             ), verb,

@@ -25,7 +25,7 @@ COMBINES = {"aten.add.Tensor": Combine.ADD, "aten.mul.Tensor": Combine.MULTIPLY}
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """A linear layer; then an activation of one, an addition to one, a multiplication by one, if nobody else reads it."""
+    """A linear layer; an activation of one, an addition to one, a multiplication by one, if nobody else reads it."""
     if node.op in ("aten.linear", "aten.addmm", "aten.mm"):
         x, weight, bias = parameters(node)
         graph.replace(node, node.turned_into("linear", [x], weight=weight, bias=bias, activation=Activation.NONE,
@@ -65,12 +65,12 @@ def _take_activation(graph: Graph, node: Node) -> bool:
     if graph.only_user(source) is not node:
         return False
     attributes = {**source.attributes, "activation": activation_of(node)}
-    graph.replace(node, source.turned_into("linear", source.inputs, **attributes))
+    graph.replace(node, source.turned_into("linear", source.inputs, node.shape, **attributes))
     return True
 
 
 def _take_operand(graph: Graph, node: Node) -> bool:
-    if len(node.inputs) != 2 or node.kwargs or any(each.shape != node.shape for each in node.inputs):
+    if len(node.inputs) != 2 or node.kwargs or not all(each.shape and node.same_rows(each) for each in node.inputs):
         return False
     candidates = [
         each
@@ -82,7 +82,7 @@ def _take_operand(graph: Graph, node: Node) -> bool:
     source = max(candidates, key=graph.nodes.index)  # the other operand is then there in time
     operand = next(each for each in node.inputs if each is not source)
     attributes = {**source.attributes, "combine": COMBINES[node.op]}
-    graph.replace(node, source.turned_into("linear", [*source.inputs, operand], **attributes))
+    graph.replace(node, source.turned_into("linear", [*source.inputs, operand], node.shape, **attributes))
     return True
 
 
@@ -93,8 +93,8 @@ def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
 
 
 def tile(node: Node, tiles: Tiles) -> None:
-    """Panels of rows times chunks of columns. Codes need the maximum of a whole row, so they are taken when its last chunk
-    is there; values are mapped to VALUE chunk by chunk."""
+    """Panels of rows times chunks of columns. Codes need the maximum of a whole row, so they are taken when its last
+    chunk is there; values are mapped to VALUE chunk by chunk."""
     config, x = tiles.config, tiles.codes(node.inputs[0])
     tiles.useful_macs += node.rows * node.matrix.outputs * node.matrix.depth
     matrix = node.matrix.spread(x.segment, config.columns)
@@ -127,8 +127,8 @@ def _fits(tiles: Tiles, weight_words: int) -> bool:
 
 
 def _order(node: Node, tiles: Tiles, chunks: list, words: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """(panel, chunk) pairs. All chunks of a panel first; but where the weights cannot stay and the sums of all panels can,
-    all panels of a chunk first, so that weights are loaded once."""
+    """(panel, chunk) pairs. All chunks of a panel first; but where the weights cannot stay and the sums of all panels
+    can, all panels of a chunk first, so that weights are loaded once."""
     panels = tiles.panels(node.rows)
     depth = -(-node.matrix.depth // tiles.config.rows) * tiles.config.rows
     sums_stay = "codes" not in node.attributes or node.rows * words <= tiles.config.words(Memory.ACC) // 2
@@ -159,11 +159,10 @@ class _Epilogue:
     def map(self, start: int, count: int, first: int, words: int, sums: Buffer) -> None:
         """Some words of the rows of a panel."""
         address, stride = self.out.place(start, count)
-        columns = min(words * self.tiles.config.columns, self.node.columns - first * self.tiles.config.columns)
-        self.tiles.emit(
-            Map(**self._front(start, count, first, sums, words), columns=columns, address=address + first, stride=stride),
-            self._what("map"),
-        )
+        per_word = self.tiles.config.columns
+        columns = min(words * per_word, self.node.columns - first * per_word)
+        front = self._front(start, count, first, sums, words)
+        self.tiles.emit(Map(**front, columns=columns, address=address + first, stride=stride), self._what("map"))
 
     def _front(self, start: int, count: int, first: int, sums: Buffer, sums_stride: int) -> dict[str, Any]:
         operand, operand_stride = self.operand.place(start, count) if self.operand else (0, 0)

@@ -1,6 +1,6 @@
 """A convolution whose stride is its kernel: a linear layer over patches, with [CLS] rows and positions around it.
 
-The host writes the image patch by patch (`Tensor.patch` in arch/program.py): a rearrangement of the input, no arithmetic.
+The host writes the image patch by patch (`Tensor.patch` in arch/program.py): a rearrangement, no arithmetic.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ def match(graph: Graph, node: Node) -> bool:
     if node.op != "aten.conv2d":
         return False
     image, weight, bias, size = _convolution(node)
+    if graph.only_user(image) is not node:
+        raise node.refuse(f"it cuts {image.name} into patches, so nothing else can read that input")
     tokens = graph.only_user(node)
     width, patches = node.shape[1], node.shape[2] * node.shape[3]
     if tokens is None or tokens.op != "rearrange" or tokens.shape[-2:] != (patches, width):
@@ -52,7 +54,7 @@ def match(graph: Graph, node: Node) -> bool:
 
 def _convolution(node: Node) -> tuple[Node, Tensor, Tensor | None, int]:
     """(image, weight, bias, patch size). Raises HeddleError for any other convolution."""
-    image, weight, bias, stride, padding, dilation, groups = [*node.args, *[None, None, None, None, None, None, None]][:7]
+    image, weight, bias, stride, padding, dilation, groups = [*node.args, *[None] * 7][:7]
     if image.op != "input" or weight.op != "constant" or (bias is not None and bias.op != "constant"):
         raise node.refuse("only an input image can be cut into patches, with constant weights")
     size = weight.shape[2]
@@ -61,7 +63,7 @@ def _convolution(node: Node) -> tuple[Node, Tensor, Tensor | None, int]:
         raise node.refuse(f"a convolution must have its kernel {tuple(weight.shape[2:])} as its stride, no padding, no "
                           f"groups")  # fmt: skip
     if image.shape[2] % size or image.shape[3] % size:
-        raise node.refuse(f"patches of {size} × {size} must fill the image of {image.shape[2]} × {image.shape[3]} pixels")
+        raise node.refuse(f"patches of {size} × {size} must fill the image of {image.shape[2]} × {image.shape[3]}")
     return image, weight.value, None if bias is None else bias.value, size
 
 
@@ -91,7 +93,7 @@ def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
 def tile(node: Node, tiles: Tiles) -> None:
     """Each panel is loaded with the constants (tokens that are not patches, positions); the products of the patches are
     added in place."""
-    config, matrix, image = tiles.config, node.matrix, node.inputs[0]
+    config, matrix = tiles.config, node.matrix
     tiles.useful_macs += node.patches * matrix.outputs * matrix.depth
     name = tiles.label
     panels = [(panel, _patches_in(panel, node)) for panel in tiles.panels(node.rows)]
