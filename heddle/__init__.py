@@ -25,7 +25,7 @@ _HOME = {
     "write_chrome_trace": "sim.trace",
     "write_timeline": "sim.timeline",
     "lockstep": "cosim.lockstep",
-    "random_programs": "cosim.random_programs",
+    "random_program": "cosim.random_programs",
     "accelerator_verilog": "hw.accelerator_verilog",
 }
 __all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import click
-
 import heddle
 
 from .shared import compile_workload, config_option, console, get_workload, json_option, load_config, print_json

@@ -1,7 +1,6 @@
 """heddle configs: the presets, or one configuration in full."""
 
 import click
-
 import heddle
 
 from .shared import json_option, print_json, print_table

@@ -4,11 +4,11 @@ import sys
 from typing import Any
 
 import click
+import heddle
 import numpy as np
 
-import heddle
-
 from .shared import (
+    check_images,
     compile_workload,
     console,
     get_workload,
@@ -64,12 +64,14 @@ def print_comparison(comparison: Any) -> None:
 def _runs(what: str, config_name: str | None, images: int, programs: int, seed: int) -> tuple[Any, Any]:
     """(program or programs, sets of inputs)."""
     if what == "random":
-        return heddle.random_programs(load_config(config_name or "small"), programs, seed), None
+        config = load_config(config_name or "small")
+        return [heddle.random_program(config, number) for number in range(seed, seed + programs)], None
     if is_file(what):
         program = load_program(what, config_name)
         random = np.random.default_rng(seed)
         return program, [{t.name: _random_input(t, random) for t in program.inputs()} for _ in range(images)]
     workload = get_workload(what)
+    check_images(workload, images)
     samples = workload.load(images).inputs
     program = compile_workload(workload, load_config(config_name or "small"))
     return program, [{name: array[i] for name, array in samples.items()} for i in range(images)]

@@ -1,7 +1,6 @@
 """heddle list: a program file, readable."""
 
 import click
-
 import heddle
 
 from .shared import json_option, print_json, print_table

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-
 import heddle
+import numpy as np
 
 from .cosim import print_comparison
 from .report import print_bytes, print_stalls, write_pictures
 from .shared import (
+    check_images,
     compile_workload,
     config_option,
     console,
@@ -83,8 +83,7 @@ def run(
 def _count(workload: Any, images: int | None, rtl_images: int) -> int:
     most = workload.count
     count = images if images is not None else (most or 16)
-    if count < 1 or (most is not None and count > most):
-        raise heddle.HeddleError(f"--images must be from 1 to {most or 'any number'}, not {count}")
+    check_images(workload, count)
     if not 0 <= rtl_images <= count:
         raise heddle.HeddleError(f"--rtl-images must be from 0 to --images ({count}), not {rtl_images}")
     return count

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import heddle
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-
-import heddle
 
 # Tables that are not on a terminal (a file, a log) get the width they need.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -77,6 +76,13 @@ def get_workload(name: str) -> Any:
     if name not in heddle.WORKLOADS:
         raise heddle.HeddleError(f"unknown model {name!r}; models are {', '.join(heddle.WORKLOADS)}")
     return heddle.WORKLOADS[name]
+
+
+def check_images(workload: Any, count: int) -> None:
+    """Raise HeddleError unless the workload has `count` inputs."""
+    most = workload.count
+    if count < 1 or (most is not None and count > most):
+        raise heddle.HeddleError(f"--images must be from 1 to {most or 'any number'}, not {count}")
 
 
 def compile_workload(workload: Any, config: heddle.HardwareConfig, show: Any = None) -> heddle.Program:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import click
-
 import heddle
 
 from .report import print_bytes, print_stalls, write_pictures

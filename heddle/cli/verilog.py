@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import click
-
 import heddle
 
 from .shared import config_option, json_option, load_config, output_option, print_json, progress
