@@ -226,5 +226,7 @@ class VectorWriter(wiring.Component):
                 self.weight_write.mask.eq(spread(m, slot, Const(1, 1), config.columns, name="byte_mask")),
                 self.weight_write.data.eq(code[:8].replicate(config.columns)),
             ]
-        last_lane = delay(m, done, lanes - 1, name="done")
-        return Mux(codes == Codes.WEIGHT_TRANSPOSED, last_lane, done)
+        # An instruction that follows at once must not take the end of this one, on its way through the delay, for its own.
+        by_lanes = codes == Codes.WEIGHT_TRANSPOSED
+        last_lane = delay(m, done & by_lanes, lanes - 1, name="done")
+        return Mux(by_lanes, last_lane, done)

@@ -211,6 +211,16 @@ def test_a_row_of_one_column_and_a_panel_of_one_row(config):
     ])  # fmt: skip
 
 
+@pytest.mark.parametrize("codes", Codes, ids=lambda codes: codes.name)
+def test_a_transposed_quantise_starts_in_the_cycle_after_another(codes):
+    """With four lanes its codes take cycles after the group that ends it: not those of the one before."""
+    config = replace(NANO, vector_lanes=4)
+    check(Memories(config, 8), [
+        Quantise(rows=2, columns=3, source_stride=1, codes=codes, address=20, stride=4),
+        Quantise(rows=2, columns=3, source_stride=1, codes=Codes.WEIGHT_TRANSPOSED, address=40, stride=4),
+    ])  # fmt: skip
+
+
 def test_the_most_rows_of_a_panel():
     check(Memories(NANO, 5), [Quantise(rows=NANO.panel_rows, columns=3, source_stride=1, address=8, stride=1)])
 

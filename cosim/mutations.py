@@ -1,0 +1,116 @@
+"""The mutation check: plants single faults in RTL and simulator and asks whether lock-step notices each.
+
+A fault is a change of text in one file. It is applied to a copy of the package, and a process of its own runs random
+programs there in lock-step; what it builds goes to a cache that is thrown away. A fault in the simulator is met by the
+sound RTL, one in the RTL by the sound simulator. `cosim/faults.py` lists the faults.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..arch.config import PRESETS
+from ..arch.errors import HeddleError
+from .build import cache_folder
+from .lockstep import lockstep
+from .random_programs import random_program
+
+PACKAGES = ("arch", "hw", "sim", "compiler", "cosim")
+TIME_LIMIT_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One planted fault: in the file `path` of the package, `old` becomes `new`. `what` says what is wrong then."""
+
+    what: str
+    path: str
+    old: str
+    new: str
+
+    @property
+    def in_rtl(self) -> bool:
+        """Whether the bench has to be built anew."""
+        return self.path.startswith("hw/")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one fault."""
+
+    fault: Fault
+    caught: bool
+    report: str  # the first difference
+
+
+def check_fault(fault: Fault, programs: int = 12, config: str = "nano", engine: str = "verilator") -> Verdict:
+    """Plant one fault and run random programs against it. Raises RuntimeError if they do not run at all."""
+    with tempfile.TemporaryDirectory(prefix="heddle-fault-") as folder:
+        copy_package(Path(folder) / "heddle")
+        plant(fault, Path(folder) / "heddle")
+        environment = {**os.environ, "PYTHONPATH": folder, "HEDDLE_CACHE": os.environ.get("HEDDLE_CACHE", "")}
+        if fault.in_rtl:
+            environment["HEDDLE_CACHE"] = str(_cache_aside(Path(folder)))
+        command = [sys.executable, "-m", f"{__package__}.mutations", config, engine, str(programs)]
+        result = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True,
+                                timeout=TIME_LIMIT_SECONDS)  # fmt: skip
+    if result.returncode:
+        raise RuntimeError(f"with the fault “{fault.what}” the programs do not run:\n{result.stderr[-2000:]}")
+    answer = json.loads(result.stdout.splitlines()[-1])
+    if Path(answer["package"]).parents[1] != Path(folder) / "heddle":
+        raise RuntimeError(f"the faulty copy was not what ran, but {answer['package']}")
+    return Verdict(fault, not answer["agrees"], answer["report"])
+
+
+def copy_package(target: Path) -> None:
+    """The package `heddle` as one folder, whichever way it is installed."""
+    here = Path(__file__).parent
+    front = sys.modules[__package__.split(".")[0]].__path__[0]  # type: ignore[union-attr]
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(front, target, ignore=ignore)
+    for package in PACKAGES:
+        shutil.copytree(here.parent / package, target / package, ignore=ignore, dirs_exist_ok=True)
+
+
+def plant(fault: Fault, package: Path) -> None:
+    """Change the text. Raises HeddleError unless `old` stands in the file exactly once."""
+    path = package / fault.path
+    text = path.read_text()
+    count = text.count(fault.old)
+    if count != 1:
+        raise HeddleError(f"fault “{fault.what}”: its text stands {count} times in {fault.path}, not once: "
+                          f"bring cosim/faults.py up to date")  # fmt: skip
+    path.write_text(text.replace(fault.old, fault.new))
+
+
+def _cache_aside(folder: Path) -> Path:
+    """A cache of its own, so that faulty builds are thrown away; but with Verilator's library, which is sound."""
+    aside = folder / "cache"
+    (aside / "rtl").mkdir(parents=True)
+    for library in cache_folder().glob("verilator-library-*"):
+        if library.is_dir():
+            (aside / "rtl" / library.name).symlink_to(library)
+    return aside
+
+
+def _main(arguments: Sequence[str]) -> None:
+    """Runs in the copy: lock-step of random programs; the answer is one line of JSON."""
+    config, engine, count = PRESETS[arguments[0]], arguments[1], int(arguments[2])
+    try:
+        comparison = lockstep([random_program(config, seed) for seed in range(count)], engine=engine)
+        agrees, report = comparison.agrees, str(comparison.first_difference)
+    except HeddleError as error:  # the simulator takes a legal program for an illegal one
+        agrees, report = False, str(error)
+    print(json.dumps({"agrees": agrees, "report": report, "package": __file__}))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])
