@@ -99,6 +99,15 @@ class Access:
         """One past the last word."""
         return self.start + (self.count - 1) * self.stride + self.length
 
+    def overlaps(self, other: Access) -> bool:
+        """Whether the two may touch one word. Exact for blocks of one stride, such as parts of the same rows."""
+        if self.memory is not other.memory or self.start >= other.stop or other.start >= self.stop:
+            return False
+        if self.count == 1 or other.count == 1 or self.stride != other.stride:
+            return True
+        behind = (other.start - self.start) % self.stride if self.stride else 0
+        return behind < self.length or self.stride - behind < other.length
+
 
 ADDRESS, STRIDE, ROWS, COLUMNS, TILES, FLAG = 20, 16, 13, 16, 12, 1
 
@@ -109,6 +118,7 @@ class Instruction:
 
     opcode: ClassVar[int]
     unit: ClassVar[Unit | None]
+    in_place: ClassVar[bool] = False  # whether it may write the very words that it reads
     wait: int = bits(8)  # a token is taken from each unit u with bit u set, before the start
     signal: int = bits(8)  # a token is sent to each unit u with bit u set, at the end
 
@@ -126,9 +136,22 @@ class Instruction:
                     f"{self.name}: {access.memory.name} words up to {access.stop - 1} are used, "
                     f"but {config.name} has {config.words(access.memory)}"
                 )
+        self._check_overlap(config)
         rows = getattr(self, "rows", 1)
         if self.unit in (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM) and rows > config.panel_rows:
             raise HeddleError(f"{self.name}: rows must be at most {config.panel_rows} on {config.name}, not {rows}")
+
+    def _check_overlap(self, config: HardwareConfig) -> None:
+        """What an instruction writes it must not read, or the result would hang on the depth of its pipeline. It may
+        replace a word by its own result where `in_place` says so."""
+        accesses = self.accesses(config)
+        for write in (access for access in accesses if access.write):
+            for read in (access for access in accesses if not access.write and access.overlaps(write)):
+                same = (read.start, read.length, read.stride, read.count) == (
+                    write.start, write.length, write.stride, write.count)  # fmt: skip
+                if not (self.in_place and same):
+                    raise HeddleError(f"{self.name}: it writes words of {write.memory.name} (from {write.start}) that "
+                                      f"it also reads (from {read.start})")  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -215,6 +238,7 @@ class Matmul(Instruction):
     """
 
     opcode: ClassVar[int] = 3
+    in_place: ClassVar[bool] = True  # a sum is read, added to and written
     unit: ClassVar[Unit | None] = Unit.MATRIX
     rows: int = bits(ROWS, default=1)
     k_tiles: int = bits(TILES, default=1)
@@ -236,6 +260,12 @@ class Matmul(Instruction):
             Access(Memory.ACC, False, self.acc_address, self.n_tiles, self.acc_stride, self.rows),
             Access(Memory.ACC, True, self.acc_address, self.n_tiles, self.acc_stride, self.rows),
         ]  # fmt: skip
+
+    def check(self, config: HardwareConfig) -> None:
+        super().check(config)
+        if self.rows > 1 and self.acc_stride < self.n_tiles:
+            raise HeddleError(f"matmul: acc_stride must be at least n_tiles ({self.n_tiles}), not {self.acc_stride}: "
+                              f"rows of sums must not overlap")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -286,6 +316,7 @@ class Map(VectorInstruction):
     """value[address + m·stride + word(n)] = x(m, n), rounded to the format of VALUE."""
 
     opcode: ClassVar[int] = 4
+    in_place: ClassVar[bool] = True
     address: int = bits(ADDRESS)
     stride: int = bits(STRIDE)
 
@@ -387,6 +418,7 @@ class Norm(Instruction):
     """
 
     opcode: ClassVar[int] = 7
+    in_place: ClassVar[bool] = True
     unit: ClassVar[Unit | None] = Unit.NORM
     rows: int = bits(ROWS, default=1)
     columns: int = bits(COLUMNS, default=1)

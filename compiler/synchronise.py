@@ -83,7 +83,7 @@ def _conflict(a: _Footprint, b: _Footprint) -> bool:
     if a.dram and b.dram and (a.dram[2] or b.dram[2]) and a.dram[0] < b.dram[1] and b.dram[0] < a.dram[1]:
         return True
     return any(
-        x.memory is y.memory and (x.write or y.write) and x.start < y.stop and y.start < x.stop
+        (x.write or y.write) and x.overlaps(y)
         for x in a.accesses
         for y in b.accesses
     )

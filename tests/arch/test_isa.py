@@ -101,3 +101,34 @@ def test_every_field_has_a_width_and_floats_survive_exactly():
 def test_the_instruction_page_is_current():
     page = Path(__file__).parents[2] / "docs" / "isa.md"
     assert page.read_text() == document(), "docs/isa.md is out of date: run make docs"
+
+
+def test_an_instruction_must_not_write_what_it_reads():
+    with pytest.raises(HeddleError, match=r"softmax: it writes words of ROW \(from 5\) that it also reads \(from 4\)"):
+        isa.Softmax(rows=3, row_address=4, scales_address=5, source_stride=1, stride=1).check(NANO)
+    with pytest.raises(HeddleError, match="map: it writes words of VALUE"):
+        isa.Map(rows=2, columns=8, source=isa.Source.VALUE, source_stride=2, address=1, stride=2).check(NANO)
+    with pytest.raises(HeddleError, match="acc_stride must be at least n_tiles"):
+        isa.Matmul(rows=2, n_tiles=3, acc_stride=2, act_stride=1).check(NANO)
+
+
+def test_map_and_norm_may_work_in_place_and_beside_what_they_read():
+    isa.Map(rows=2, columns=8, source=isa.Source.VALUE, source_stride=2, address=0, stride=2).check(NANO)
+    isa.Norm(rows=2, columns=8, source_stride=2, address=0, stride=2).check(NANO)
+    isa.Map(rows=2, columns=4, source=isa.Source.VALUE, source_stride=2, address=1, stride=2).check(NANO)
+
+
+@pytest.mark.parametrize(
+    "a, b, expected",
+    [
+        ((0, 2, 4, 3), (2, 2, 4, 3), False),
+        ((0, 3, 4, 3), (2, 2, 4, 3), True),
+        ((0, 2, 4, 3), (3, 2, 4, 3), True),
+        ((0, 2, 4, 3), (100, 2, 4, 3), False),
+        ((0, 2, 4, 3), (2, 2, 5, 3), True),
+        ((5, 1, 0, 1), (5, 1, 0, 1), True),
+    ],
+)
+def test_overlap_is_exact_for_one_stride(a, b, expected):
+    one, two = (isa.Access(Memory.ACT, True, *each) for each in (a, b))
+    assert one.overlaps(two) is expected and two.overlaps(one) is expected
