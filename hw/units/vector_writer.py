@@ -194,13 +194,14 @@ class VectorWriter(wiring.Component):
         address, slot = Signal(ADDRESS), Signal.like(Value.cast(rounded.slot))
         code, pending = Signal(8 * lanes), Signal(lanes)
         is_codes = self.phase == Phase.CODES
+        by_lanes = codes == Codes.WEIGHT_TRANSPOSED  # also marks what leaves late: the next instruction may have begun
         m.d.sync += [written.eq(rounded.valid & is_codes), done.eq(rounded.done & is_codes)]
         with m.If(rounded.valid & is_codes):
             m.d.sync += [
                 address.eq(rounded.address),
                 slot.eq(rounded.slot),
                 code.eq(code_lanes.o),
-                pending.eq(rounded.counts),
+                pending.eq(Mux(by_lanes, rounded.counts, 0)),
             ]
         with m.Else():
             m.d.sync += [address.eq(address + 1), code.eq(code >> 8), pending.eq(pending >> 1)]
@@ -220,13 +221,11 @@ class VectorWriter(wiring.Component):
                 self.weight_write.mask.eq(spread(m, slot, every, weight_slots, name="weight_mask")),
                 self.weight_write.data.eq(code.replicate(weight_slots)),
             ]
-        with m.Elif(codes == Codes.WEIGHT_TRANSPOSED):
+        with m.Elif(by_lanes):
             m.d.comb += [
                 self.weight_write.en.eq(pending[0]),
                 self.weight_write.mask.eq(spread(m, slot, Const(1, 1), config.columns, name="byte_mask")),
                 self.weight_write.data.eq(code[:8].replicate(config.columns)),
             ]
-        # An instruction that follows at once must not take the end of this one, on its way through the delay, for its own.
-        by_lanes = codes == Codes.WEIGHT_TRANSPOSED
         last_lane = delay(m, done & by_lanes, lanes - 1, name="done")
         return Mux(by_lanes, last_lane, done)
