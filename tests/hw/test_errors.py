@@ -81,6 +81,21 @@ def test_what_waits_when_an_error_comes_never_starts(on_machine, axi_slave):
     on_machine(NANO, slave, body)
 
 
+def test_a_start_after_an_error_waits_for_what_still_runs(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+
+    async def body(host):
+        await run_to_error(host, slave, [Matmul(rows=200), Strange(), Halt()])
+        await host.begin(put_program(slave, [Matmul(rows=3), Halt()]))
+        assert await host.read(csr.STATUS) == 1 << csr.BUSY_BIT
+        await host.until_done()
+        assert [record[:2] for record in host.records] == [(Unit.MATRIX, 0)] * 2
+        assert host.records[1] == (Unit.MATRIX, 0, 19, 22)
+        assert await host.read(csr.INSTRUCTIONS) == 1
+
+    on_machine(NANO, slave, body)
+
+
 def test_a_bank_conflict_names_memory_units_and_instructions(on_machine, axi_slave):
     slave = axi_slave(bytearray(1 << 14), 4, latency=9)
     beside = NANO.bank_words(Memory.VALUE)

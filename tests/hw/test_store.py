@@ -153,6 +153,14 @@ def test_short_bursts_are_requested_as_their_buffers_are_free(axi_slave):
     assert [b.cycle for b in slave.bursts] == [3, 4, 7, 8]
 
 
+def test_a_response_does_not_retire_what_is_still_being_read(axi_slave):
+    slave = axi_slave(bytearray(256), 4, latency=1)
+    run = Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, words=4, dram_address=60)])
+    # One beat to the boundary: q = 1, request 3, response 5, just when the three beats from q = 2 on have been read.
+    assert [(b.cycle, b.beats) for b in slave.bursts] == [(3, 1), (6, 3)]
+    assert run.retires == [6 + 3 + 1 + 1]
+
+
 def test_a_slow_responder_never_sees_too_many_bursts(axi_slave):
     class Reluctant(axi_slave):
         def chance(self, probability):
