@@ -19,7 +19,7 @@ LEAST = np.float32(2.0**-126)
 
 def config_of(lanes):
     """A configuration with that many lanes."""
-    return replace(PRESETS["edge"], vector_lanes=lanes)
+    return replace(PRESETS["server"], vector_lanes=lanes)
 
 
 def groups_of(row, lanes, filler):
