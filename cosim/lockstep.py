@@ -119,9 +119,10 @@ def lockstep(
 def _engine(name: str):
     if name not in ENGINES:
         raise HeddleError(f"unknown engine {name!r}; engines are {', '.join(ENGINES)}")
-    from .engines import run  # late: loading the RTL takes a second
+    from .engines import MODULES  # late: loading the RTL takes a second
 
-    return run[name]
+    MODULES[name].require()
+    return MODULES[name].run
 
 
 def _runs(programs: list[Program], inputs: Any) -> Iterator[tuple[Program, Mapping[str, Any]]]:

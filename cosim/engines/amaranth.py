@@ -61,6 +61,10 @@ class _Handle:
         return port
 
 
+def require() -> None:
+    """Nothing beyond Amaranth itself is needed."""
+
+
 def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
     """Run every job from reset. All images must have the same size."""
     bench = Bench(config, len(jobs[0].image), trace_depth)
@@ -72,7 +76,8 @@ def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outco
     simulator = Simulator(bench)
     simulator.add_clock(1e-6)
     simulator.add_testbench(testbench)
-    for _ in jobs:
-        simulator.reset()
+    for job in range(len(jobs)):
+        if job:
+            simulator.reset()
         simulator.run()
     return outcomes

