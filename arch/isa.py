@@ -99,6 +99,15 @@ class Access:
         """One past the last word."""
         return self.start + (self.count - 1) * self.stride + self.length
 
+    def bank_mask(self, config: HardwareConfig) -> int:
+        """The banks of its memory that hold these words, one bit each."""
+        size, mask = config.bank_words(self.memory), 0
+        if self.stride <= size:  # no bank between the first and the last word can be skipped
+            return (1 << ((self.stop - 1) // size + 1)) - (1 << (self.start // size))
+        for start in range(self.start, self.start + self.count * self.stride, self.stride):
+            mask |= (1 << ((start + self.length - 1) // size + 1)) - (1 << (start // size))
+        return mask
+
     def overlaps(self, other: Access) -> bool:
         """Whether the two may touch one word. Exact for blocks of one stride, such as parts of the same rows."""
         if self.memory is not other.memory or self.start >= other.stop or other.start >= self.stop:
@@ -149,7 +158,8 @@ class Instruction:
             for read in (access for access in accesses if not access.write and access.overlaps(write)):
                 same = (read.start, read.length, read.stride, read.count) == (
                     write.start, write.length, write.stride, write.count)  # fmt: skip
-                if not (self.in_place and same):
+                rows_apart = write.count == 1 or write.stride >= write.length
+                if not (self.in_place and same and rows_apart):
                     raise HeddleError(f"{self.name}: it writes words of {write.memory.name} (from {write.start}) that "
                                       f"it also reads (from {read.start})")  # fmt: skip
 
@@ -262,10 +272,10 @@ class Matmul(Instruction):
         ]  # fmt: skip
 
     def check(self, config: HardwareConfig) -> None:
-        super().check(config)
         if self.rows > 1 and self.acc_stride < self.n_tiles:
             raise HeddleError(f"matmul: acc_stride must be at least n_tiles ({self.n_tiles}), not {self.acc_stride}: "
                               f"rows of sums must not overlap")  # fmt: skip
+        super().check(config)
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,7 @@ def _conflict(a: _Footprint, b: _Footprint) -> bool:
         return True
     if a.dram and b.dram and (a.dram[2] or b.dram[2]) and a.dram[0] < b.dram[1] and b.dram[0] < a.dram[1]:
         return True
-    return any(
-        (x.write or y.write) and x.overlaps(y)
-        for x in a.accesses
-        for y in b.accesses
-    )
+    return any((x.write or y.write) and x.overlaps(y) for x in a.accesses for y in b.accesses)
 
 
 def _footprint(config: HardwareConfig, index: int, instruction: Instruction) -> _Footprint:
@@ -95,18 +91,8 @@ def _footprint(config: HardwareConfig, index: int, instruction: Instruction) -> 
     footprint = _Footprint(index, instruction.unit, accesses, _dram_range(config, instruction))
     for access in accesses:
         port = access.memory, access.write
-        footprint.ports[port] = footprint.ports.get(port, 0) | bank_mask(config, access)
+        footprint.ports[port] = footprint.ports.get(port, 0) | access.bank_mask(config)
     return footprint
-
-
-def bank_mask(config: HardwareConfig, access: Access) -> int:
-    """The banks that an access may touch, one bit each."""
-    size, mask = config.bank_words(access.memory), 0
-    for block in range(access.count) if access.stride > size else (0,):
-        start = access.start + block * access.stride
-        stop = start + access.length if access.stride > size else access.stop
-        mask |= (1 << ((stop - 1) // size + 1)) - (1 << (start // size))
-    return mask
 
 
 def _dram_range(config: HardwareConfig, instruction: Instruction) -> tuple[int, int, bool] | None:

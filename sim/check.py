@@ -1,4 +1,4 @@
-"""What makes a program illegal: fields, words that one instruction must not both read and write, ports, semaphores."""
+"""What makes a program illegal when it runs: bank ports, semaphores, deadlock."""
 
 from __future__ import annotations
 
@@ -6,53 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..arch.config import SEMAPHORE_LIMIT, HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Access, Instruction, Map, Matmul, Norm, listing, units_in
-from ..arch.program import Program
+from ..arch.isa import Instruction, listing, units_in
 from .trace import UNITS, Record
 
 if TYPE_CHECKING:
     from .machine import Machine
-
-
-def check_program(program: Program) -> None:
-    """Raise HeddleError unless each instruction has a meaning that does not depend on timing inside its unit."""
-    program.check()
-    for index, instruction in enumerate(program.instructions):
-        overlap = _overlap(instruction, program.config)
-        if overlap:
-            raise HeddleError(f"instruction {index} ({listing(instruction)}): {overlap}")
-
-
-def _overlap(instruction: Instruction, config: HardwareConfig) -> str | None:
-    """What is wrong where an instruction writes words that it also reads. Map and Norm may work in place."""
-    if isinstance(instruction, Matmul):
-        if instruction.rows > 1 and instruction.acc_stride < instruction.n_tiles:
-            return f"acc_stride must be at least n_tiles ({instruction.n_tiles}), for rows of ACC would overlap"
-        return None
-    accesses = instruction.accesses(config)
-    for write in (each for each in accesses if each.write):
-        for read in (each for each in accesses if not each.write and each.memory is write.memory):
-            if write.start >= read.stop or read.start >= write.stop:
-                continue
-            if _in_place(instruction, read, write) or not np.isin(_words(write), _words(read)).any():
-                continue
-            return (f"it writes {write.memory.name} words that it reads ({read.start} to {read.stop - 1}): "
-                    f"write elsewhere")  # fmt: skip
-    return None
-
-
-def _in_place(instruction: Instruction, read: Access, write: Access) -> bool:
-    """Each word is read for the last time before it is written."""
-    same = (read.start, read.length, read.stride, read.count) == (write.start, write.length, write.stride, write.count)
-    return isinstance(instruction, (Map, Norm)) and same and (write.count == 1 or write.stride >= write.length)
-
-
-def _words(access: Access) -> np.ndarray:
-    return (access.start + np.arange(access.count)[:, None] * access.stride + np.arange(access.length)).ravel()
 
 
 # -- ports -------------------------------------------------------------------------------------------------------------
@@ -92,19 +52,8 @@ def _port_mask(config: HardwareConfig, instruction: Instruction) -> int:
     mask = 0
     for access in instruction.accesses(config):
         kind = int(access.memory) * 2 + access.write
-        for bank in _banks(config, access):
-            mask |= 1 << (kind * _BANKS_AT_MOST + bank)
+        mask |= access.bank_mask(config) << (kind * _BANKS_AT_MOST)
     return mask
-
-
-def _banks(config: HardwareConfig, access: Access) -> set[int]:
-    size = config.bank_words(access.memory)
-    if access.stride <= size:  # no bank between the first and the last word can be skipped
-        return set(range(access.start // size, (access.stop - 1) // size + 1))
-    first = access.start + np.arange(access.count) * access.stride
-    last = (first + access.length - 1) // size
-    first = first // size
-    return {bank for start, stop in zip(first.tolist(), last.tolist(), strict=True) for bank in range(start, stop + 1)}
 
 
 # -- semaphores --------------------------------------------------------------------------------------------------------

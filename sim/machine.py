@@ -43,7 +43,7 @@ def simulate(
     Raises HeddleError for an illegal program: fields out of range, two units at one port, more tokens than a semaphore
     counts, a deadlock.
     """
-    check.check_program(program)
+    program.check()
     result = Result(program)
     if timing:
         result.timing = Machine(program.config, program.instructions, program.groups, dram).run()

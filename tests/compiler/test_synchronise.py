@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-import pytest
 from heddle.arch.config import PRESETS, Memory, Unit
-from heddle.arch.isa import Access, Codes, Halt, Load, Map, Matmul, Quantise, Source, Store
-from heddle.compiler.synchronise import bank_mask, synchronise
+from heddle.arch.isa import Codes, Halt, Load, Map, Matmul, Quantise, Source, Store
+from heddle.compiler.synchronise import synchronise
 
 NANO = PRESETS["nano"]
 LOAD, STORE, MATRIX, VECTOR = (1 << unit for unit in (Unit.LOAD, Unit.STORE, Unit.MATRIX, Unit.VECTOR))
@@ -66,16 +65,3 @@ def test_dram_written_by_store_is_read_by_load_only_afterwards():
 def test_existing_masks_are_replaced():
     program = [replace(Load(), wait=255, signal=255), Quantise(codes=Codes.ACT, source=Source.VALUE)]
     assert masks(program) == [(0, VECTOR), (LOAD, 0)]
-
-
-@pytest.mark.parametrize(
-    "access, banks",
-    [
-        (Access(Memory.VALUE, False, 511, 2), 0b0011),
-        (Access(Memory.VALUE, False, 0, 1, stride=1024, count=2), 0b0101),
-        (Access(Memory.VALUE, False, 0, 4, stride=300, count=3), 0b0011),
-        (Access(Memory.VALUE, True, 2047, 1), 0b1000),
-    ],
-)
-def test_bank_mask_names_the_banks_touched(access, banks):
-    assert bank_mask(NANO, access) == banks

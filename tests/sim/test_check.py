@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from heddle.arch.config import Memory, Unit
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Codes, Halt, Load, Map, Matmul, Norm, Quantise, Softmax, Source, Store
+from heddle.arch.isa import Codes, Halt, Load, Map, Norm, Quantise, Source, Store
 from heddle.arch.program import Program
-from heddle.sim.check import check_ports, check_program, check_semaphores
+from heddle.sim.check import check_ports, check_semaphores
 from heddle.sim.machine import simulate
 from heddle.sim.trace import Record
 
@@ -103,39 +103,6 @@ def test_a_semaphore_must_not_go_beyond_its_limit(nano):
         check_semaphores(instructions, loads + late, limit=2)
     with pytest.raises(HeddleError, match="semaphore overflow: instruction 2"):
         check_semaphores(instructions, loads, limit=2)  # nobody takes any
-
-
-# -- words that one instruction must not both read and write -----------------------------------------------------------
-
-LEGAL = [
-    Map(rows=4, columns=8, source=Source.VALUE, source_stride=2, stride=2),  # in place
-    Map(rows=4, columns=4, source=Source.VALUE, source_stride=2, address=1, stride=2),  # odd words from even ones
-    Norm(rows=4, columns=8, source_stride=2, stride=2),
-    Matmul(rows=4, n_tiles=2, acc_stride=2, accumulate=1),
-    Quantise(rows=4, columns=4, row_scaled=1, row_address=0, scales_address=4),
-    Load(memory=Memory.INDEX, gather=1, address=4, words=4),
-]
-ILLEGAL = [
-    (Map(rows=4, columns=8, source=Source.VALUE, source_stride=2, address=1, stride=2), "VALUE words that it reads"),
-    (Map(rows=4, columns=8, source=Source.VALUE, source_stride=2, stride=3), "VALUE words that it reads"),
-    (Map(rows=4, columns=8, source=Source.VALUE, source_stride=1, stride=1), "VALUE words that it reads"),
-    (Norm(rows=4, columns=8, source_stride=2, address=2, stride=2), "VALUE words that it reads"),
-    (Quantise(rows=4, columns=4, row_scaled=1, row_address=3), "ROW words that it reads"),
-    (Quantise(rows=4, columns=4, scaled=1, param_address=1, scales=1, scales_address=1), "PARAM words that it reads"),
-    (Softmax(rows=4, columns=4, scales_address=2), "ROW words that it reads"),
-    (Matmul(rows=4, n_tiles=2, acc_stride=1), "acc_stride must be at least n_tiles"),
-    (Load(memory=Memory.INDEX, gather=1), "INDEX words that it reads"),
-]
-
-
-@pytest.mark.parametrize("instruction", LEGAL, ids=lambda each: each.name)
-def test_working_in_place_or_beside_is_legal(nano, instruction):
-    check_program(program(nano, instruction))
-
-
-@pytest.mark.parametrize(("instruction", "message"), ILLEGAL, ids=lambda each: getattr(each, "name", ""))
-def test_an_instruction_whose_result_depends_on_the_pipeline_is_refused(nano, instruction, message):
-    assert f"instruction 0 ({instruction.name}" in (text := refused(nano, instruction)) and message in text
 
 
 def test_transposed_codes_may_share_words_between_instructions(nano):
