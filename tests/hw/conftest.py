@@ -205,7 +205,8 @@ def axi_slave():
 
 class Nap(wiring.Component):
     """Stands for a unit: executes any instruction for `rows` cycles, and all the while reads VALUE at `source_address`
-    if it is a Map of VALUE. It is always ready: that it is given one instruction at a time is for dispatch to see to."""
+    if it is a Map of VALUE. It is always ready: that it gets one instruction at a time is for dispatch to see to.
+    """
 
     def __init__(self, config, unit: Unit):
         ports = {}
