@@ -8,12 +8,13 @@ compiler/synchronise.py makes the order safe; what it does not order is free to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
 
 from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig, Memory
+from ..arch.errors import HeddleError
 from ..arch.isa import (
     Activation,
     Codes,
@@ -148,8 +149,11 @@ class _Generator:
         make = self.random.choices(list(makers), list(makers.values()))[0]
         for _ in range(ATTEMPTS):
             instruction = make()
-            if not _writes_what_it_reads(self.config, instruction):
-                return instruction
+            try:
+                instruction.check(self.config)
+            except HeddleError:  # it would write words that it also reads
+                continue
+            return instruction
         raise AssertionError(f"no place for an instruction of {make.__name__}")
 
     def _load(self) -> Instruction:
@@ -332,16 +336,3 @@ class _Generator:
         content = random_data.content(self.config, memory, size, self.numbers, TABLE_ROWS)
         ones = random_data.ones(self.config) if memory is Memory.VALUE else b""
         return ones + content[len(ones) :]
-
-
-def _writes_what_it_reads(config: HardwareConfig, instruction: Instruction) -> bool:
-    """Whether an instruction writes words that it also reads, other than a Map or Norm exactly in place."""
-    if isinstance(instruction, Matmul):
-        return False
-    accesses = instruction.accesses(config)
-    for write in (access for access in accesses if access.write):
-        for read in (access for access in accesses if not access.write and access.memory is write.memory):
-            in_place = isinstance(instruction, (Map, Norm)) and replace(read, write=True) == write
-            if not in_place and read.start < write.stop and write.start < read.stop:
-                return True
-    return False
