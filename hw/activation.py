@@ -21,21 +21,21 @@ _POLYNOMIAL_CYCLES = _SQUARE_CYCLES + _STEPS * _STEP_CYCLES
 _GATE_CYCLES = _POLYNOMIAL_CYCLES + MULTIPLY_CYCLES + TABLE_CYCLES + ADD_CYCLES + TABLE_CYCLES
 
 
-class Setting(data.Struct):
-    """What the lanes need to know of a function: numbers are the bits of float32."""
-
-    coefficients: data.ArrayLayout(32, _STEPS + 1)  # of u⁴, u³, u², u, 1
-    limit: 32
-    gate: 32
-    gate_is_x: 1
-    constant: 32
-    bypass: 1  # relu or none
-    relu: 1
+# What the lanes need to know of a function; numbers are the bits of float32.
+SETTING = data.StructLayout({
+    "coefficients": data.ArrayLayout(32, _STEPS + 1),  # of u⁴, u³, u², u, 1
+    "limit": 32,
+    "gate": 32,
+    "gate_is_x": 1,
+    "constant": 32,
+    "bypass": 1,  # relu or none
+    "relu": 1,
+})  # fmt: skip
 
 
 def setting_of(m: Module, kind: Value) -> data.View:
     """The setting for the function with code `kind`, decoded once for all lanes."""
-    setting = Signal(Setting)
+    setting = data.View(SETTING, Signal(SETTING.size, name="setting"))
     with m.Switch(kind):
         for function, c in ACTIVATION_COEFFICIENTS.items():
             with m.Case(function):
@@ -59,9 +59,8 @@ class ActivationLane(wiring.Component):
     `a` and `o` are the bits of float32; `a` is clean (no subnormals, one NaN), as every float32 operator leaves it.
     """
 
-    a: In(32)
-    setting: In(Setting)
-    o: Out(32)
+    def __init__(self):
+        super().__init__({"a": In(32), "setting": In(SETTING), "o": Out(32)})
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -175,6 +175,6 @@ def lanes_of(m: Module, word: Value, slot: Value, lanes: int, element_bits: int,
 def spread(m: Module, slot: Value, mask: Value, slots: int, *, name: str) -> Value:
     """A write mask of `slots` · len(mask) bits with `mask` at `slot`. (Write the lanes' data to every slot.)"""
     chosen = Signal(slots * len(mask), name=name)
-    mask = Cat(mask)  # unsigned, which all ones may not be: a choice of signed and unsigned would be wider
-    m.d.comb += chosen.eq(Cat(Mux(slot == place, mask, 0) for place in range(slots)))
+    bits = mask.as_unsigned()  # all ones may be signed, and a choice between signed and unsigned is a bit wider
+    m.d.comb += chosen.eq(Cat(Mux(slot == place, bits, 0) for place in range(slots)))
     return chosen

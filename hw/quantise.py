@@ -17,11 +17,14 @@ class RowScale(wiring.Component):
     later, to be written to a table in that cycle. Numbers are the bits of float32.
     """
 
-    valid: In(1)
-    greatest: In(32)
-    o_valid: Out(1)
-    scale: Out(32)
-    multiplier: Out(32)
+    def __init__(self):
+        super().__init__({
+            "valid": In(1),
+            "greatest": In(32),
+            "o_valid": Out(1),
+            "scale": Out(32),
+            "multiplier": Out(32),
+        })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()

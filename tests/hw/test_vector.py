@@ -20,7 +20,7 @@ SHAPES = {
     "nano": NANO,
     "3x5": ODD,
     "float32": replace(NANO, value_format="float32"),
-    "8x4": replace(NANO, rows=8),
+    "8x4": replace(NANO, rows=8, vector_lanes=4),
 }  # fmt: skip
 both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
 all_shapes = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
