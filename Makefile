@@ -26,6 +26,9 @@ lint: $(READY)   ## ruff and pyright.
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
+bench: $(READY)  ## Measure compile time, simulator and RTL speed, and the ratio to PyTorch.
+	$(BIN)/python tools/bench.py
+
 docs: $(READY)   ## Regenerate docs/isa.md from the instruction definitions.
 	$(BIN)/python -m heddle.arch.document > docs/isa.md
 
