@@ -86,9 +86,9 @@ SIMULATOR = [
           "cycle = max(self.timing.dispatched[index] + 1, unit.next_start)",
           "cycle = max(self.timing.dispatched[index], unit.next_start)"),
     Fault("rows are summed from their end", "arch/numerics.py",
-          "for group in range(x.shape[-2]):", "for group in reversed(range(x.shape[-2])):"),
-    Fault("ties are rounded away from zero", "arch/numerics.py",
-          "np.clip(np.rint(x), -127, 127)", "np.clip(np.trunc(x + np.copysign(np.float32(0.5), x)), -127, 127)"),
+          "for group in range(x.shape[-2]):", "for group in reversed(range(x.shape[-2])):", machine="nano, float32"),
+    Fault("interpolation cuts off instead of rounding", "arch/numerics.py",
+          "(pair[..., 1] * offset >> OFFSET_BITS) + 2)", "(pair[..., 1] * offset >> OFFSET_BITS))"),
 ]  # fmt: skip
 
 FAULTS = [*RTL, *SIMULATOR]

@@ -14,27 +14,35 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..arch.config import PRESETS
+from ..arch.config import PRESETS, HardwareConfig
 from ..arch.errors import HeddleError
 from .build import cache_folder
 from .lockstep import lockstep
 from .random_programs import random_program
 
+MACHINES: dict[str, HardwareConfig] = {
+    "nano": PRESETS["nano"],
+    "nano, float32": replace(PRESETS["nano"], name="nano-float32", value_format="float32"),  # shows the last bits
+}
 PACKAGES = ("arch", "hw", "sim", "compiler", "cosim")
 TIME_LIMIT_SECONDS = 1800
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One planted fault: in the file `path` of the package, `old` becomes `new`. `what` says what is wrong then."""
+    """One planted fault: in the file `path` of the package, `old` becomes `new`. `what` says what is wrong then.
+
+    `machine` is the one of MACHINES that shows it.
+    """
 
     what: str
     path: str
     old: str
     new: str
+    machine: str = "nano"
 
     @property
     def in_rtl(self) -> bool:
@@ -51,7 +59,7 @@ class Verdict:
     report: str  # the first difference
 
 
-def check_fault(fault: Fault, programs: int = 12, config: str = "nano", engine: str = "verilator") -> Verdict:
+def check_fault(fault: Fault, programs: int = 12, engine: str = "verilator") -> Verdict:
     """Plant one fault and run random programs against it. Raises RuntimeError if they do not run at all."""
     with tempfile.TemporaryDirectory(prefix="heddle-fault-") as folder:
         copy_package(Path(folder) / "heddle")
@@ -59,7 +67,7 @@ def check_fault(fault: Fault, programs: int = 12, config: str = "nano", engine: 
         environment = {**os.environ, "PYTHONPATH": folder, "HEDDLE_CACHE": os.environ.get("HEDDLE_CACHE", "")}
         if fault.in_rtl:
             environment["HEDDLE_CACHE"] = str(_cache_aside(Path(folder)))
-        command = [sys.executable, "-m", f"{__package__}.mutations", config, engine, str(programs)]
+        command = [sys.executable, "-m", f"{__package__}.mutations", fault.machine, engine, str(programs)]
         result = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True,
                                 timeout=TIME_LIMIT_SECONDS)  # fmt: skip
     if result.returncode:
@@ -103,7 +111,7 @@ def _cache_aside(folder: Path) -> Path:
 
 def _main(arguments: Sequence[str]) -> None:
     """Runs in the copy: lock-step of random programs; the answer is one line of JSON."""
-    config, engine, count = PRESETS[arguments[0]], arguments[1], int(arguments[2])
+    config, engine, count = MACHINES[arguments[0]], arguments[1], int(arguments[2])
     try:
         comparison = lockstep([random_program(config, seed) for seed in range(count)], engine=engine)
         agrees, report = comparison.agrees, str(comparison.first_difference)

@@ -40,10 +40,13 @@ def content(
     return out.tobytes().ljust(size_bytes, b"\0")
 
 
-def ones(config: HardwareConfig) -> bytes:
-    """One word of VALUE that holds ones."""
-    one = b"\x80\x3f" if config.value_format == "bf16" else b"\x00\x00\x80\x3f"
-    return (one * config.columns).ljust(config.dram_word_bytes(Memory.VALUE), b"\0")
+def units(config: HardwareConfig) -> bytes:
+    """Two words of VALUE: of ones, and of minus ones."""
+    size = config.dram_word_bytes(Memory.VALUE)
+    numbers = [np.full(config.columns, one, np.float32).view(np.uint32) for one in (1, -1)]
+    if config.value_format == "bf16":
+        numbers = [(bits >> 16).astype("<u2") for bits in numbers]
+    return b"".join(bits.tobytes().ljust(size, b"\0") for bits in numbers)
 
 
 def _codes(random: np.random.Generator, count: int) -> NDArray:

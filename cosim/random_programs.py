@@ -316,23 +316,29 @@ class _Generator:
 
         for memory in STORABLE:
             store(memory, self.areas[memory].start, self.areas[memory].size)
-        value, acc, row = (self.areas[memory] for memory in (Memory.VALUE, Memory.ACC, Memory.ROW))
-        block = min(self.config.panel_rows, value.size - 1)
-        for start in range(acc.start, acc.stop, block):
-            rows = min(block, acc.stop - start)
-            drained.append(Map(rows=rows, columns=self.config.columns, source_address=start, source_stride=1,
-                               address=value.start, stride=1))  # fmt: skip
-            store(Memory.VALUE, value.start, rows)
-        drained.append(Load(memory=Memory.VALUE, dram_address=self.sources[Memory.VALUE].start, address=value.start))
-        for start in range(row.start, row.stop, block):
-            rows = min(block, row.stop - start)
-            drained.append(Map(rows=rows, columns=1, source=Source.VALUE, source_address=value.start, row_scaled=1,
-                               row_address=start, address=value.start + 1, stride=1))  # fmt: skip
-            store(Memory.VALUE, value.start + 1, rows)
+        value = self.areas[Memory.VALUE]
+        ones, minus_ones, scratch = value.start, value.start + 1, value.start + 2
+        drained.append(Load(memory=Memory.VALUE, dram_address=self.sources[Memory.VALUE].start, words=2, address=ones))
+        block = min(self.config.panel_rows, value.size - 2)
+        for memory in (Memory.ACC, Memory.ROW):
+            for start in range(self.areas[memory].start, self.areas[memory].stop, block):
+                rows = min(block, self.areas[memory].stop - start)
+                to = {"rows": rows, "columns": self.config.columns, "address": scratch, "stride": 1}
+                if memory is Memory.ACC:
+                    what = {**to, "source": Source.ACC, "source_address": start, "source_stride": 1}
+                else:
+                    what = {**to, "source": Source.VALUE, "source_address": ones, "row_scaled": 1, "row_address": start}
+                drained.append(Map(**what))
+                store(Memory.VALUE, scratch, rows)
+                # bf16 shows 8 bits; what is left when these are taken away shows 8 more.
+                drained.append(Map(**to, source=Source.VALUE, source_address=scratch, source_stride=1,
+                                   combine=Combine.MULTIPLY, operand_address=minus_ones))  # fmt: skip
+                drained.append(Map(**what, combine=Combine.ADD, operand_address=scratch, operand_stride=1))
+                store(Memory.VALUE, scratch, rows)
         return drained
 
     def _content(self, memory: Memory, size: int) -> bytes:
-        """Source bytes of a kind. That of VALUE begins with a word of ones."""
+        """Source bytes of a kind. Those of VALUE begin with a word of ones and one of minus ones."""
         content = random_data.content(self.config, memory, size, self.numbers, TABLE_ROWS)
-        ones = random_data.ones(self.config) if memory is Memory.VALUE else b""
-        return ones + content[len(ones) :]
+        units = random_data.units(self.config) if memory is Memory.VALUE else b""
+        return units + content[len(units) :]

@@ -49,6 +49,8 @@ class _Handle:
     async def restart(self, image: NDArray[np.uint8]) -> None:
         hdl.write_words(Path("image.hex"), image, self._axi_bytes)
         self._top.rst.value = 1
+        self._top.image_words.value = len(image) // self._axi_bytes
+        await self.step()
         await self._pulse("restart")
         self._top.rst.value = 0
         await self.step()

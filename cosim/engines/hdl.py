@@ -17,31 +17,35 @@ from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig
 from ...arch.errors import HeddleError
+from ..build import bench_verilog
 from .body import UNITS
 from .job import Job, Outcome
 
 TOP = "heddle_bench_top"
 PERIOD_NS = 4  # the clock falls in the middle; the test body settles a quarter later
 JOBS_PER_PROCESS = 100  # so that a thousand programs do not stand in memory at once
+LEAST_DRAM_BYTES, LEAST_TRACE_DEPTH = 1 << 20, 1 << 12  # so that most programs share one build
 
 
 def top_module(inputs: dict[str, int], outputs: dict[str, int]) -> str:
     """Verilog of the top module around the module `bench`, whose ports are given as name → width.
 
-    `restart` fills DRAM from image.hex and clears the on-chip memories, `dump` writes image_after.hex, `dump_traces`
-    writes trace_<unit>.hex. Only what the test body touches is public: anything more would slow Verilator down.
+    `restart` fills the first `image_words` words of DRAM from image.hex and clears the on-chip memories, `dump` writes
+    these words to image_after.hex, `dump_traces` writes trace_<unit>.hex. Only what the test body touches is public:
+    anything more would slow Verilator down.
     """
     public = "/* verilator public_flat_rw */"
     lines = ["`timescale 1ns/1ns", f"module {TOP};", f"  reg clk {public} = 0;", f"  reg rst {public} = 1;"]
     lines += [f"  reg {name} {public} = 0;" for name in ("restart", "dump", "dump_traces")]
+    lines += [f"  reg [31:0] image_words {public} = 1;"]
     lines += [f"  reg [{width - 1}:0] {name} {public} = 0;" for name, width in inputs.items()]
     lines += [f"  wire [{width - 1}:0] {name} {public};" for name, width in outputs.items()]
     connections = ", ".join(f".{name}({name})" for name in ("clk", "rst", *inputs, *outputs))
     lines += [
         f"  bench bench({connections});",
         f"  always #{PERIOD_NS // 2} clk = ~clk;",
-        '  always @(posedge restart) $readmemh("image.hex", bench.dram.storage.words);',
-        '  always @(posedge dump) $writememh("image_after.hex", bench.dram.storage.words);',
+        '  always @(posedge restart) $readmemh("image.hex", bench.dram.storage.words, 0, image_words - 1);',
+        '  always @(posedge dump) $writememh("image_after.hex", bench.dram.storage.words, 0, image_words - 1);',
         "  always @(posedge dump_traces) begin",
     ]
     lines += [
@@ -49,6 +53,12 @@ def top_module(inputs: dict[str, int], outputs: dict[str, int]) -> str:
         for unit in UNITS
     ]
     return "\n".join([*lines, "  end", "endmodule", ""])
+
+
+def bench_sources(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> Path:
+    """The folder with the Verilog of a bench that is large enough."""
+    size = max(LEAST_DRAM_BYTES, *(len(job.image) for job in jobs))
+    return bench_verilog(config, size, max(LEAST_TRACE_DEPTH, trace_depth))
 
 
 def write_words(path: Path, image: NDArray[np.uint8], word_bytes: int) -> None:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from ...arch.config import HardwareConfig
-from ..build import bench_verilog, cached
+from ..build import cached
 from . import hdl
 from .job import Job, Outcome
 
@@ -18,9 +18,9 @@ def require() -> str:
 
 
 def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
-    """Run every job from reset. All images must have the same size."""
+    """Run every job from reset."""
     compiler = require()
-    sources = bench_verilog(config, len(jobs[0].image), trace_depth)
+    sources = hdl.bench_sources(config, jobs, trace_depth)
 
     def build(folder: Path) -> None:
         # Verilog 2005: as SystemVerilog, Amaranth's `always @*` may not run at time 0.

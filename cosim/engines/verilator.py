@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...arch.config import HardwareConfig
-from ..build import bench_verilog, cached
+from ..build import cached
 from . import hdl
 from .job import Job, Outcome
 
@@ -32,9 +32,9 @@ _LIBRARY = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads", 
 
 
 def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
-    """Run every job from reset. All images must have the same size."""
+    """Run every job from reset."""
     root = require()
-    sources = bench_verilog(config, len(jobs[0].image), trace_depth)
+    sources = hdl.bench_sources(config, jobs, trace_depth)
     key = hdl.build_key(sources, f"{root} {_VERILATOR} {_COMPILE}")
     build = cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources))
     return hdl.run_cocotb("verilator", build, config, jobs)
