@@ -30,10 +30,11 @@ def content(
         scale_spread, offset_spread = random.choice([2.0**-10, 2.0**-6, 1.0]), random.choice([0.1, 4.0])
         pairs = [_floats(random, words * elements, spread) for spread in (scale_spread, offset_spread)]
         used = np.stack(pairs, axis=-1).astype("<u4")
-    elif config.value_format == "bf16":
-        used = (_floats(random, words * elements, 2.0) >> 16).astype("<u2")
     else:
-        used = _floats(random, words * elements, 2.0).astype("<u4")
+        # A mean far from zero makes LayerNorm cancel, so that the last bit of a sum shows.
+        used = _floats(random, words * elements, 2.0, random.choice([0.0, 0.0, 8.0, -100.0])).astype("<u4")
+        if config.value_format == "bf16":
+            used = (used >> 16).astype("<u2")
     out = random.integers(0, 256, (words, config.dram_word_bytes(memory)), np.uint8)
     raw = np.ascontiguousarray(used).reshape(words, -1).view(np.uint8)
     out[:, : raw.shape[1]] = raw
@@ -56,10 +57,10 @@ def _codes(random: np.random.Generator, count: int) -> NDArray:
     return np.where(random.random(count) < 0.1, random.choice([-128, 0, 127, 1, -1], count), codes).astype(np.int8)
 
 
-def _floats(random: np.random.Generator, count: int, spread: float) -> NDArray[np.uint32]:
+def _floats(random: np.random.Generator, count: int, spread: float, mean: float = 0.0) -> NDArray[np.uint32]:
     """float32 bits of moderate numbers, with edge cases: mild ones in one of fifty, any in one of some hundreds."""
     magnitude = spread * 2.0 ** random.uniform(-3, 1, count)
-    numbers = (random.normal(size=count) * magnitude).astype(np.float32).view(np.uint32)
+    numbers = (mean + random.normal(size=count) * magnitude).astype(np.float32).view(np.uint32)
     numbers = np.where(random.random(count) < 0.02, random.choice(MILD_EDGES, count), numbers)
     wild = random.choice([0.0, 0.0, 0.003, 0.02])
     return np.where(random.random(count) < wild, random.choice(EDGES, count), numbers).astype(np.uint32)

@@ -126,20 +126,32 @@ class _Generator:
         return self.random.choice([1, most, self.random.randint(1, most), self.random.randint(1, max(1, most // 4))])
 
     def _columns(self) -> int:
-        words, tail = self.random.choice([1, 1, 2, 3, 4, 6]), self.random.randrange(self.config.columns)
+        words, tail = self.random.choice([1, 1, 2, 3, 4, 6, 9, 14]), self.random.randrange(self.config.columns)
         return words * self.config.columns - self.random.choice([0, tail])
 
     # -- instructions --------------------------------------------------------------------------------------------------
 
     def _fill(self) -> list[Instruction]:
-        """Load the whole arena of each memory."""
-        fills = [
+        """Load the whole arena of each memory; compute ACC from ACT and WEIGHT, and ROW from VALUE."""
+        fills: list[Instruction] = [
             Load(memory=memory, dram_address=self.sources[memory].start, words=self.areas[memory].size,
                  address=self.areas[memory].start)
             for memory in LOADABLE
         ]  # fmt: skip
         self.random.shuffle(fills)
-        return list(fills)
+        act, weight, value, acc, row = (
+            self.areas[m] for m in (Memory.ACT, Memory.WEIGHT, Memory.VALUE, Memory.ACC, Memory.ROW)
+        )
+        rows = min(act.size, acc.size)
+        for start in range(acc.start, acc.stop, rows):
+            fills.append(Matmul(rows=min(rows, acc.stop - start), act_address=act.start, act_stride=1,
+                                weight_address=weight.start, acc_address=start, acc_stride=1))  # fmt: skip
+        rows = min(value.size, act.size, self.config.panel_rows)
+        for start in range(row.start, row.stop, rows):
+            fills.append(Quantise(rows=min(rows, row.stop - start), columns=min(self.config.rows, self.config.columns),
+                                  source=Source.VALUE, source_address=value.start, source_stride=1, address=act.start,
+                                  stride=1, scales_address=start))  # fmt: skip
+        return fills
 
     def _instruction(self) -> Instruction:
         makers = {
