@@ -60,8 +60,8 @@ def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
         if not choices:
             raise FragmentedError(
                 f"{life.buffer.name}: {life.buffer.words} words of {memory.name} are needed in one piece, and of the "
-                f"{config.words(memory)} that {config.name} has, no such piece is free: choose a larger configuration or "
-                f"a smaller model"
+                f"{config.words(memory)} that {config.name} has, no such piece is free: "
+                f"choose a larger configuration or a smaller model"
             )
         life.buffer.address = min(
             choices, key=lambda address: (_meetings(address, life.buffer, uses, ports, config), address)

@@ -54,13 +54,13 @@ class Rows:
         assert self.scales is not None, "only codes have scales"
         return self.scales.at(start)
 
-    def part(self, start: int, count: int) -> Rows:
-        """Rows [start, start + count), counted from 0 again. They must lie in one buffer."""
+    def part(self, start: int, count: int) -> Rows | None:
+        """Rows [start, start + count), counted from 0 again; None if they are not in one buffer."""
         for first, rows, buffer, word in self.pieces:
             if first <= start and start + count <= first + rows:
                 piece = (0, count, buffer, word + (start - first) * self.words)
                 return Rows(self.columns, self.words, self.segment, [piece])
-        raise AssertionError(f"rows {start} to {start + count - 1} are not in one buffer")
+        return None
 
 
 class Tiles:
@@ -91,6 +91,14 @@ class Tiles:
         if node not in self._values and node.op == "constant":
             self._values[node] = self.load_rows(node.name, node.value.reshape(node.rows, node.columns).numpy())
         return self._values[node]
+
+    def plain_values(self, node: Node) -> Rows:
+        """The same, for operators that need column n at place n. Raises HeddleError where heads are padded to words."""
+        rows = self.values(node)
+        if rows.columns != node.columns:
+            raise node.refuse(f"its heads of {rows.segment} features are padded to words of {self.config.columns} on "
+                              f"{self.config.name}; a linear layer must come next")  # fmt: skip
+        return rows
 
     def codes(self, node: Node) -> Rows:
         """Where the codes of a node are in ACT."""

@@ -60,7 +60,8 @@ class Node:
         return (self.rows, self.columns) == (other.rows, other.columns)
 
     def turned_into(self, op: str, inputs: list[Node], shape: tuple[int, ...] | None = None, **attributes: Any) -> Node:
-        """A node that does the work of this one in another way."""
+        """A node that does the work of this one in another way. It remembers the PyTorch operator for messages."""
+        attributes = {"call": self.attributes.get("call", self.op), **attributes}
         return Node(self.name, op, inputs, shape or self.shape, self.source, self.layer, attributes)
 
     def refuse(self, reason: str) -> HeddleError:

@@ -37,7 +37,7 @@ def follow_views(graph: Graph) -> Graph:
         if not isinstance(result, Tensor):
             tables[node] = source, result
             continue
-        view = node.turned_into("rearrange", [source], index=result, call=node.op)
+        view = node.turned_into("rearrange", [source], index=result)
         tables[view] = source, result
         graph.replace(node, view)
     for node in graph:

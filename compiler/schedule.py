@@ -95,7 +95,7 @@ class _Scheduler:
                 if buffer not in self.touched[index]:
                     self.touched[index].append(buffer)
                 for other, earlier in history[buffer]:
-                    if (access.write or earlier.write) and access.start < earlier.stop and earlier.start < access.stop:
+                    if (access.write or earlier.write) and access.overlaps(earlier):
                         before.add(other)
                 history[buffer].append((index, access))
             before.discard(index)

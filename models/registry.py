@@ -63,9 +63,8 @@ def _tokens(tokens: int, width: int) -> Callable[[int], Samples]:
 
 def _sentences(tokens: int, config: bert.BertConfig) -> Callable[[int], Samples]:
     def load(count: int) -> Samples:
-        random = np.random.RandomState(1)
-        ids = random.randint(0, config.vocabulary, (count, tokens))
-        second = random.randint(1, tokens, (count, 1))  # where the second segment begins
+        ids = np.random.RandomState(1).randint(0, config.vocabulary, (count, tokens))
+        second = np.random.RandomState(2).randint(1, tokens, (count, 1))  # where the second segment begins
         return Samples({"ids": ids, "segments": (np.arange(tokens) >= second).astype(np.int64)})
 
     return load

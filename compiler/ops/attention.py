@@ -48,6 +48,9 @@ def match(graph: Graph, node: Node) -> bool:
         "attention", sources, (*node.shape[:-3], node.shape[-2], heads * node.shape[-1]),
         heads=heads, scale=scale, causal=causal, additive=additive, weights=weights,
     )  # fmt: skip
+    if heads == 1:  # nothing to merge
+        graph.replace(node, merged)
+        return True
     readers = graph.users(node)
     if node is graph.output or not all(_merges_heads(reader, node) for reader in readers):
         raise node.refuse("its heads must be merged, one after the other, into the features of the tokens")

@@ -39,8 +39,8 @@ def _spread(graph: Graph, node: Node, operand: Node | float) -> Node:
 
 def tile(node: Node, tiles: Tiles) -> None:
     """One instruction per panel."""
-    x, out = tiles.values(node.inputs[0]), tiles.new_values(node)
-    operand = tiles.values(node.inputs[1]) if node.combine is not Combine.NONE else None
+    x, out = tiles.plain_values(node.inputs[0]), tiles.new_values(node)
+    operand = tiles.plain_values(node.inputs[1]) if node.combine is not Combine.NONE else None
     verb = node.combine.name.lower() if operand else node.activation.name.lower()
     for start, count in tiles.panels(node.rows):
         source, source_stride = x.place(start, count)

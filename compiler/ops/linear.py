@@ -144,7 +144,7 @@ class _Epilogue:
         self.node, self.tiles, self.x, self.pairs = node, tiles, x, pairs
         self.codes = "codes" in node.attributes
         self.out = tiles.new_codes(node, node.columns) if self.codes else tiles.new_values(node)
-        self.operand = tiles.values(node.inputs[1]) if node.combine is not Combine.NONE else None
+        self.operand = tiles.plain_values(node.inputs[1]) if node.combine is not Combine.NONE else None
 
     def quantise(self, start: int, count: int, words: int, sums: Buffer) -> None:
         """Whole rows of a panel."""

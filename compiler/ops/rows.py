@@ -30,4 +30,8 @@ def match(graph: Graph, node: Node) -> bool:
 def tile(node: Node, tiles: Tiles) -> None:
     """Points into the buffer of the source."""
     x = tiles.values(node.inputs[0])
-    tiles.set_values(node, x.part(node.start, node.rows) if node.rows < node.inputs[0].rows else x)
+    part = x.part(node.start, node.rows) if node.rows < node.inputs[0].rows else x
+    if part is None:
+        last = node.start + node.rows - 1
+        raise node.refuse(f"rows {node.start} to {last} are computed in separate panels; choose a larger configuration")
+    tiles.set_values(node, part)

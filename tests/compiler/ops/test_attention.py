@@ -1,0 +1,124 @@
+"""Attention in its spellings and masks."""
+
+import pytest
+import torch
+from heddle.arch.errors import HeddleError
+from heddle.arch.isa import Softmax
+from torch import nn
+from torch.nn import functional
+
+
+class Attention(nn.Module):
+    """Projections, then `function(q, k, v)` on (B, H, T, D)."""
+
+    def __init__(self, function, width=12, heads=3, key_heads=3, project=True):
+        super().__init__()
+        self.function, self.heads, self.key_heads = function, heads, key_heads
+        self.q = nn.Linear(width, width)
+        self.k = nn.Linear(width, width * key_heads // heads)
+        self.v = nn.Linear(width, width * key_heads // heads, bias=False)
+        self.o = nn.Linear(width, width) if project else nn.Identity()
+
+    def forward(self, x, memory=None):
+        memory = x if memory is None else memory
+        q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k = self.k(memory).unflatten(-1, (self.key_heads, -1)).transpose(1, 2)
+        v = self.v(memory).unflatten(-1, (self.key_heads, -1)).transpose(1, 2)
+        return self.o(self.function(q, k, v).transpose(1, 2).flatten(2))
+
+
+def written_out(q, k, v):
+    return torch.softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, -1) @ v
+
+
+def scaled_queries(q, k, v):
+    return torch.matmul((q * 0.3 @ k.mT).softmax(dim=-1), v)
+
+
+sdpa = functional.scaled_dot_product_attention
+SPELLINGS = {
+    "sdpa": sdpa,
+    "scale": lambda q, k, v: sdpa(q, k, v, scale=0.2),
+    "written out": written_out,
+    "scaled queries": scaled_queries,
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_every_spelling_is_one_softmax_per_head(run, odd, name):
+    found = run(Attention(SPELLINGS[name]), odd, torch.randn(4, 7, 12))
+    assert found.sqnr_db > 36
+    assert sum(isinstance(each, Softmax) for each in found.program.instructions) == 3
+
+
+def test_causal_and_triangular_masks_are_the_same_program(run, nano):
+    triangle = torch.full((7, 7), float("-inf")).triu(1)
+    by_flag = run(Attention(lambda q, k, v: sdpa(q, k, v, is_causal=True)), nano, torch.randn(4, 7, 12))
+    torch.manual_seed(0)
+    by_mask = run(Attention(lambda q, k, v: sdpa(q, k, v, attn_mask=triangle)), nano, torch.randn(4, 7, 12))
+    assert by_flag.sqnr_db > 36 and by_flag.program.instructions == by_mask.program.instructions
+    assert all(each.causal for each in by_flag.program.instructions if isinstance(each, Softmax))
+
+
+@pytest.mark.parametrize("kind", ["additive", "per head", "boolean"])
+def test_other_constant_masks_are_added(run, odd, kind):
+    generator = torch.Generator().manual_seed(3)
+    mask = {
+        "additive": torch.randn(6, 6, generator=generator),
+        "per head": torch.randn(3, 6, 6, generator=generator),
+        "boolean": (torch.rand(6, 6, generator=generator) > 0.5) | torch.eye(6, dtype=torch.bool),
+    }[kind]
+    found = run(Attention(lambda q, k, v: sdpa(q, k, v, attn_mask=mask)), odd, torch.randn(4, 6, 12))
+    assert found.sqnr_db > 36
+    assert all(each.additive for each in found.program.instructions if isinstance(each, Softmax))
+
+
+def test_a_mask_of_zeros_is_none(run, nano):
+    found = run(Attention(lambda q, k, v: sdpa(q, k, v, attn_mask=torch.zeros(5, 5))), nano, torch.randn(1, 5, 12))
+    assert not any(each.additive for each in found.program.instructions if isinstance(each, Softmax))
+
+
+def test_key_heads_can_serve_several_query_heads(run, nano):
+    model = Attention(lambda q, k, v: sdpa(q, k, v, enable_gqa=True), width=16, heads=4, key_heads=2)
+    assert run(model, nano, torch.randn(4, 6, 16)).sqnr_db > 36
+
+
+def test_queries_can_look_at_another_sequence(run, config):
+    found = run(Attention(sdpa), config, torch.randn(4, 4, 12), torch.randn(4, 9, 12))
+    assert found.sqnr_db > 36
+    assert found.program.useful_macs == 4 * 12 * 12 * 2 + 2 * 9 * 12 * 12 + 3 * 4 * 9 * 8
+
+
+def test_more_rows_than_a_panel_has(run, nano):
+    found = run(Attention(lambda q, k, v: sdpa(q, k, v, is_causal=True)), nano, torch.randn(1, 41, 12))
+    assert found.sqnr_db > 34
+    assert sorted({each.offset for each in found.program.instructions if isinstance(each, Softmax)}) == [0, 20]
+
+
+def test_heads_padded_to_words_can_be_stored_but_not_added(run, odd):
+    assert run(Attention(sdpa, project=False), odd, torch.randn(2, 6, 12)).sqnr_db > 34
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = Attention(sdpa, project=False)
+
+        def forward(self, x):
+            return x + self.attention(x)
+
+    with pytest.raises(HeddleError, match="heads of 4 features are padded to words of 5 on odd; a linear layer must"):
+        run(Residual(), odd, torch.randn(2, 6, 12))
+
+
+def test_a_computed_mask_is_refused(run, nano):
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = Attention(sdpa)
+
+        def forward(self, x, mask):
+            self.attention.function = lambda q, k, v: sdpa(q, k, v, attn_mask=mask)
+            return self.attention(x)
+
+    with pytest.raises(HeddleError, match="its mask mask is computed; masks must be constants"):
+        run(Masked(), nano, torch.randn(1, 6, 12), torch.zeros(1, 1, 6, 6))

@@ -1,0 +1,72 @@
+"""torch.export into our graph: names, shapes, lines of the model, refusals."""
+
+import pytest
+import torch
+from heddle.arch.errors import HeddleError
+from heddle.compiler.capture import capture
+from torch import nn
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return torch.sin(self.inner(x))
+
+
+def test_nodes_carry_shape_layer_and_line():
+    graph = capture(Small(), [torch.zeros(1, 3, 4)])
+    linear, sine = graph.nodes[-2:]
+    assert (linear.op, linear.shape, linear.layer) == ("aten.linear", (1, 3, 2), "inner")
+    assert (sine.op, graph.output) == ("aten.sin", sine)
+    assert linear.source.startswith("test_capture.py:") and "torch.sin(self.inner(x))" in linear.source
+
+
+def test_inputs_keep_the_names_of_forward_and_know_whether_they_are_integers():
+    class Choose(nn.Module):
+        def forward(self, table, ids):
+            return table[:, 0] + ids
+
+    graph = capture(Choose(), [torch.zeros(1, 3, 4), torch.zeros(1, 4, dtype=torch.int64)])
+    assert [(node.name, node.integer) for node in graph if node.op == "input"] == [("table", False), ("ids", True)]
+
+
+def test_parameters_and_buffers_are_constants():
+    model = Small()
+    model.register_buffer("shift", torch.ones(2))
+    model.forward = lambda x: model.inner(x) + model.shift  # type: ignore[method-assign]
+    graph = capture(model, [torch.zeros(1, 3, 4)])
+    values = {node.name: node.value for node in graph if node.op == "constant"}
+    assert torch.equal(values["p_inner_weight"], model.inner.weight)
+    assert torch.equal(values["b_shift"], model.shift)
+
+
+def test_it_leaves_the_training_mode_alone():
+    model = Small().train()
+    capture(model, [torch.zeros(1, 3, 4)])
+    assert model.training
+
+
+def test_a_batch_above_one_is_refused():
+    with pytest.raises(HeddleError, match=r"batch dimension of 1 in front, not shape \(2, 3, 4\)"):
+        capture(Small(), [torch.zeros(2, 3, 4)])
+
+
+def test_two_outputs_are_refused():
+    class Two(nn.Module):
+        def forward(self, x):
+            return x + 1, x + 2
+
+    with pytest.raises(HeddleError, match="Two must return one tensor .* 2 outputs"):
+        capture(Two(), [torch.zeros(1, 3)])
+
+
+def test_a_model_that_torch_cannot_export_is_refused():
+    class Branch(nn.Module):
+        def forward(self, x):
+            return x if x.sum().item() > 0 else -x
+
+    with pytest.raises(HeddleError, match="torch.export cannot capture Branch"):
+        capture(Branch(), [torch.zeros(1, 3)])

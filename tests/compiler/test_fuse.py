@@ -1,0 +1,134 @@
+"""What is fused, and what is refused with the line of the model."""
+
+import pytest
+import torch
+from heddle.arch.errors import HeddleError
+from heddle.arch.isa import Activation, Combine
+from heddle.compiler.pipeline import front_end
+from heddle.models import encoder, vit
+from torch import nn
+from torch.nn import functional
+
+
+def fused(model, *inputs):
+    graphs = {}
+    front_end(model.eval(), inputs, lambda name, graph: graphs.update({name: str(graph)}))
+    return graphs
+
+
+def operators(text):
+    return [line.split(" = ")[1].split("(")[0] for line in text.splitlines() if " = " in line]
+
+
+class Function(nn.Module):
+    """forward is any function of the module and its inputs."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.a, self.b = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, *inputs):
+        return self.function(self, *inputs)
+
+
+X = torch.zeros(1, 3, 6)
+
+
+def test_an_encoder_layer_is_seven_operators():
+    model = encoder.seeded(encoder.PreNormLayer, encoder.EncoderConfig(width=8, heads=2, hidden=12))
+    graphs = fused(model, torch.zeros(1, 5, 8))
+    assert operators(graphs["fuse"]) == ["input", "norm", "attention", "linear", "norm", "linear", "linear"]
+    assert operators(graphs["quantise"]) == [
+        "input", "norm", "quantise", "attention", "quantise", "linear", "norm", "quantise", "linear", "linear",
+    ]  # fmt: skip
+
+
+def test_a_vision_transformer_starts_with_one_patch_embedding():
+    model = vit.Vit(vit.VitConfig(image_size=4, width=8, depth=1, heads=2, mlp_ratio=2))
+    assert operators(fused(model, torch.zeros(1, 1, 4, 4))["fuse"]) == [
+        "input", "patch_embedding", "norm", "attention", "linear", "norm", "linear", "linear", "rows", "norm", "linear",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "activation", "combine"),
+    [
+        (lambda m, x: m.a(x), Activation.NONE, Combine.NONE),
+        (lambda m, x: torch.relu(m.a(x)), Activation.RELU, Combine.NONE),
+        (lambda m, x: functional.gelu(m.a(x)), Activation.GELU, Combine.NONE),
+        (lambda m, x: functional.gelu(m.a(x), approximate="tanh"), Activation.GELU_TANH, Combine.NONE),
+        (lambda m, x: torch.tanh(m.a(x)), Activation.TANH, Combine.NONE),
+        (lambda m, x: torch.sigmoid(m.a(x)) * m.b.bias.expand(1, 3, 4), Activation.SIGMOID, Combine.MULTIPLY),
+        (lambda m, x: m.a(x) + m.b.bias.expand(1, 3, 4), Activation.NONE, Combine.ADD),
+    ],
+)  # fmt: skip
+def test_a_linear_layer_takes_what_follows(function, activation, combine):
+    text = fused(Function(function), X)["fuse"]
+    assert operators(text) == ["input", "linear"]
+    assert f"activation={activation.name}, combine={combine.name}" in text
+
+
+def test_a_gate_is_multiplied_in_by_the_later_linear_layer():
+    text = fused(Function(lambda m, x: functional.silu(m.a(x)) * m.b(x)), X)["fuse"]
+    assert operators(text) == ["input", "linear", "linear"]
+    assert "activation=SILU, combine=NONE" in text and "activation=NONE, combine=MULTIPLY" in text
+
+
+def test_a_sum_that_two_operators_read_is_not_taken_in():
+    text = fused(Function(lambda m, x: (lambda y: torch.relu(y) + y)(m.a(x))), X)["fuse"]
+    assert operators(text) == ["input", "linear", "elementwise", "elementwise"]
+
+
+def test_codes_are_taken_from_a_linear_layer_that_only_a_matrix_reads():
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 5))
+    text = fused(model, X)["quantise"]
+    assert operators(text) == ["input", "quantise", "linear", "linear"]
+    assert "codes=True" in text
+
+
+REFUSED = {
+    "sine": (lambda m, x: torch.sin(m.a(x)), r"aten.sin of shape \(1, 3, 4\) at test_fuse.py:\d+: .*no rule for it"),
+    "subtraction": (lambda m, x: x - 1, "aten.sub.Tensor of shape .* no rule"),
+    "scaled sum": (lambda m, x: torch.add(x, x, alpha=2), "aten.add.Tensor of shape"),
+    "computed weight": (lambda m, x: functional.linear(x, m.a.weight * x[0, 0, 0]), "weights and biases must be const"),
+    "permutation": (lambda m, x: m.a(x.flip(-1)), "aten.flip of shape"),
+    "transposition": (lambda m, x: torch.relu(x.transpose(1, 2)), r"aten.transpose.int of shape \(1, 6, 3\)"),
+    "broadcast": (lambda m, x: x + x[:, :1], "only constants can be"),
+    "norm of rows": (lambda m, x: functional.layer_norm(x, (3, 6)), "only the last dimension can be normalised"),
+    "no head merge": (
+        lambda m, x: functional.scaled_dot_product_attention(*[m.a(x).view(1, 3, 2, 2).transpose(1, 2)] * 3),
+        "its heads must be merged",
+    ),
+    "no projection": (
+        lambda m, x: functional.scaled_dot_product_attention(*[x.view(1, 3, 2, 3).transpose(1, 2)] * 3)
+        .transpose(1, 2).flatten(2),
+        "its operands must come from linear layers, not from input",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_lowered_is_refused(name):
+    function, message = REFUSED[name]
+    with pytest.raises(HeddleError, match=message):
+        fused(Function(function), X)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "message"),
+    [
+        (nn.Conv2d(1, 6, 2), r"kernel \(2, 2\) as its stride"),
+        (nn.Conv2d(1, 6, 2, stride=2, padding=1), "no padding"),
+        (nn.Conv2d(1, 6, 3, stride=3), "must fill the image of 4 × 4"),
+    ],
+)
+def test_other_convolutions_are_refused(convolution, message):
+    model = nn.Sequential(convolution, nn.Flatten(2))
+    with pytest.raises(HeddleError, match=message):
+        fused(model, torch.zeros(1, 1, 4, 4))
+
+
+def test_integers_can_only_choose_rows():
+    with pytest.raises(HeddleError, match="aten.add.Tensor .* integer input inputs_0 can only choose rows"):
+        fused(Function(lambda m, ids: ids + 1), torch.zeros(1, 3, dtype=torch.int64))

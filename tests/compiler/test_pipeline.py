@@ -1,0 +1,125 @@
+"""The whole compiler: search, printing, layout of DRAM, files, whole models on odd machines."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from heddle.arch.config import PRESETS
+from heddle.arch.errors import HeddleError
+from heddle.arch.isa import Halt, Load
+from heddle.arch.program import Program
+from heddle.compiler.builder import Tiling
+from heddle.compiler.pipeline import compile
+from heddle.models import bert, encoder
+from heddle.models.registry import WORKLOADS
+from heddle.sim.machine import simulate
+from torch import nn
+
+SMALL_BERT = bert.BertConfig(vocabulary=23, positions=7, width=12, depth=1, heads=2, hidden=20, classes=3)
+
+
+def layer(norm="PreNormLayer", **sizes):
+    return encoder.seeded(getattr(encoder, norm), encoder.EncoderConfig(**sizes))
+
+
+def test_it_shows_every_pass():
+    shown = {}
+    model = layer(width=8, hidden=12)
+    program = compile(model, [torch.zeros(1, 5, 8)], PRESETS["nano"], name="layer", output="y", show=shown.__setitem__)
+    assert list(shown) == [
+        "capture", "fold_constants", "follow_views", "fuse", "quantise", "tile", "schedule", "allocate", "emit",
+    ]  # fmt: skip
+    texts = {name: str(result) for name, result in shown.items()}
+    assert "aten.scaled_dot_product_attention" in texts["capture"] and "# encoder.py:" in texts["capture"]
+    assert "attention(" in texts["fuse"] and "int8[" in texts["quantise"]
+    assert "softmax 0" in texts["tile"] and "softmax 0" in texts["schedule"] and "ACC" in texts["allocate"]
+    assert "wait:" in texts["emit"]
+    assert (program.name, program.outputs()[0].name, program.inputs()[0].name) == ("layer", "y", "x")
+
+
+def test_the_search_is_never_slower_than_the_simplest_tiling(run, nano):
+    model, x = layer(), torch.randn(2, 10, 24)
+    simple, searched = run(model, nano, x, tiling=Tiling(1, 4)), run(model, nano, x, tiling=None)
+    np.testing.assert_array_equal(simple.output, searched.output)
+    assert searched.cycles <= simple.cycles
+
+
+def test_the_program_is_the_same_every_time(nano):
+    programs = [compile(layer(), [torch.zeros(1, 10, 24)], nano) for _ in range(2)]
+    assert programs[0].instructions == programs[1].instructions
+    np.testing.assert_array_equal(programs[0].image, programs[1].image)
+
+
+def test_labels_name_layer_and_operator(nano):
+    program = compile(layer(), [torch.zeros(1, 10, 24)], nano, tiling=Tiling())
+    assert len(program.labels) == len(program.instructions)
+    expected = {"norm1: norm", "attention: softmax 1", "mlp.up: gelu quantise", "program: store", "end"}
+    assert expected <= {*program.labels}
+
+
+def test_dram_holds_code_then_data_without_overlap(nano):
+    program = compile(layer(), [torch.zeros(1, 10, 24)], nano, tiling=Tiling())
+    pieces = [(0, program.code_bytes), *((address, len(content)) for address, content in program.data)]
+    pieces += [(tensor.address, tensor.size_bytes) for tensor in (*program.inputs(), *program.outputs())]
+    pieces.sort()
+    assert all(start + size <= after for (start, size), (after, _) in zip(pieces, pieces[1:], strict=False))
+    assert pieces[-1][0] + pieces[-1][1] <= program.dram_bytes
+    assert program.dram_bytes & (program.dram_bytes - 1) == 0
+    assert isinstance(program.instructions[-1], Halt)
+    assert all(each.dram_address % nano.burst_bytes == 0 for each in program.instructions if isinstance(each, Load)
+               and each.gather)  # fmt: skip
+
+
+def test_a_saved_program_gives_the_same_outputs(run, nano, tmp_path):
+    x = torch.randn(2, 10, 24)
+    found = run(layer(), nano, x)
+    found.program.save(tmp_path / "layer.heddle")
+    program = Program.load(tmp_path / "layer.heddle")
+    np.testing.assert_array_equal(simulate(program, {"x": x.numpy()}).outputs["output"], found.output)
+    assert program.useful_macs == found.program.useful_macs
+
+
+def test_useful_macs_are_those_of_the_model(nano):
+    program = compile(layer(width=24, heads=2, hidden=48), [torch.zeros(1, 10, 24)], nano, tiling=Tiling())
+    assert program.useful_macs == 10 * (4 * 24 * 24 + 2 * 24 * 48) + 2 * 10 * 10 * 24
+
+
+@pytest.mark.parametrize(
+    ("norm", "tokens", "sizes"),
+    [
+        ("PreNormLayer", 1, {"width": 6, "heads": 1, "hidden": 7}),
+        ("PreNormLayer", 13, {"width": 15, "heads": 3, "hidden": 31, "activation": nn.ReLU}),
+        ("PostNormLayer", 9, {"width": 22, "heads": 2, "hidden": 17, "bias": False}),
+        ("PostNormLayer", 17, {"width": 18, "heads": 6, "hidden": 40, "activation": nn.SiLU, "bias": False}),
+    ],
+)
+def test_layers_of_odd_sizes_are_close_to_pytorch(run, config, norm, tokens, sizes):
+    found = run(layer(norm, **sizes), config, torch.randn(4, tokens, sizes["width"]), tiling=Tiling(2, 16))
+    assert found.sqnr_db > 36
+
+
+def test_value_memory_of_float32_is_closer_still(run, nano):
+    x = torch.randn(4, 10, 24)
+    exact = replace(nano, name="exact", value_format="float32")
+    assert run(layer(), exact, x).sqnr_db > run(layer(), nano, x).sqnr_db - 0.1
+
+
+def test_bert_is_close_to_pytorch(run, config):
+    ids, segments = torch.randint(0, 23, (4, 7)), torch.randint(0, 2, (4, 7))
+    assert run(bert.seeded(SMALL_BERT), config, ids, segments).sqnr_db > 33
+
+
+def test_digits_vit_is_close_to_pytorch_and_keeps_the_array_busy(run):
+    workload = WORKLOADS["digits-vit"]
+    found = run(workload.model(), PRESETS["small"], *workload.load(16).tensors(), tiling=None)
+    assert found.sqnr_db > 38
+    assert found.program.useful_macs / (64 * found.cycles) > 0.65
+
+
+def test_a_layer_that_does_not_fit_names_memory_and_words(nano):
+    model = layer(width=64, heads=4, hidden=256)
+    with pytest.raises(
+        HeddleError, match=r"\d+ words of \w+ are needed .*nano has \d+.*: choose a larger configuration"
+    ):
+        compile(model, [torch.zeros(1, 60, 64)], nano)

@@ -1,0 +1,48 @@
+"""Virtual addresses: every address field of every instruction is known and can be moved."""
+
+from dataclasses import fields
+
+import pytest
+from heddle.arch.config import Memory
+from heddle.arch.isa import Codes, Combine, Load, Map, Matmul, Norm, Quantise, Scales, Softmax, Source, Store
+from heddle.compiler.tasks import Buffers, address_fields
+
+EVERYTHING = [
+    Load(memory=Memory.PARAM, gather=1),
+    Store(memory=Memory.VALUE),
+    Matmul(),
+    Map(source=Source.VALUE, scaled=1, row_scaled=1, combine=Combine.ADD),
+    Quantise(scaled=1, row_scaled=1, combine=Combine.ADD, codes=Codes.WEIGHT, scales=Scales.PARAM_SCALE),
+    Softmax(additive=1),
+    Norm(),
+]
+
+
+@pytest.mark.parametrize("instruction", EVERYTHING, ids=lambda each: each.name)
+def test_all_on_chip_addresses_are_named(instruction):
+    known = {name for name, _ in address_fields(instruction)}
+    assert known == {each.name for each in fields(instruction) if each.name.endswith("address")} - {"dram_address"}
+
+
+@pytest.mark.parametrize("instruction", EVERYTHING, ids=lambda each: each.name)
+def test_the_memories_are_those_it_accesses(instruction, nano):
+    assert {memory for _, memory in address_fields(instruction)} == {
+        access.memory for access in instruction.accesses(nano)
+    }
+
+
+def test_addresses_that_are_not_in_use_stay(nano):
+    assert [name for name, _ in address_fields(Map())] == ["source_address", "address"]
+
+
+def test_an_instruction_is_moved_to_where_its_buffers_are(odd):
+    buffers = Buffers()
+    buffers.add("first", Memory.VALUE, 10)
+    table = buffers.add("rows", Memory.VALUE, 20)
+    index = buffers.add("ids", Memory.INDEX, 2)
+    table.address, index.address = 40, 7
+    load = Load(memory=Memory.VALUE, address=table.at(3), words=2, gather=1, index_address=1)
+    moved = buffers.place(load, odd)
+    assert (moved.address, moved.index_address) == (43, 7 * odd.word_elements(Memory.INDEX) + 1)
+    assert [buffer.name for buffer in buffers] == ["first", "rows", "ids"]
+    assert "VALUE      40 to     59  rows" in str(buffers)
