@@ -9,8 +9,10 @@ from heddle.arch.isa import Halt, Load, Map, Matmul, Quantise, Source, Store
 from heddle.arch.program import Program, Tensor
 from heddle.compiler.synchronise import synchronise
 
+# The odd machine is that of tests/system, so that both share a build.
 NANO = PRESETS["nano"]
-ODD = replace(NANO, name="3x5", rows=3, columns=5, vector_lanes=1)
+ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, act_words=4096, weight_words=8192, value_words=4096,
+              acc_words=4096)  # fmt: skip
 
 
 def program_of(instructions, config=NANO, data=(), tensors=(), dram_bytes=1 << 16) -> Program:

@@ -184,8 +184,8 @@ def test_programs_of_several_configurations_run_in_order(layer, monkeypatch):
 
     nano = program_of([Load(memory=Memory.ACT, dram_address=0x1000)])
     odd = program_of([Load(memory=Memory.ACT, dram_address=0x1000)], ODD)
-    programs = {"nano": nano, "3x5": odd}
+    programs = {"nano": nano, "odd": odd}
     monkeypatch.setattr(module, "_engine", lambda name: engine)
     comparison = lockstep([nano, nano, odd])
-    assert comparison.agrees and comparison.config == "nano, 3x5"
-    assert seen == [("nano", 2), ("3x5", 1)]
+    assert comparison.agrees and comparison.config == "nano, odd"
+    assert seen == [("nano", 2), ("odd", 1)]
