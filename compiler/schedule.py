@@ -1,8 +1,12 @@
 """In which order instructions are dispatched: a list schedule over the units, with the simulator's own durations.
 
-Each unit, when free, takes the ready task from which the longest chain of work still hangs, if there is room for the
-buffers that it fills. So weights are loaded ahead as far as WEIGHT reaches, and one panel is normalised while another
-is multiplied. Units take their instructions in order, so the order of estimated starts is the program.
+Each unit, when free, takes the ready task of the highest priority for whose buffers there is room. So weights are
+loaded ahead as far as WEIGHT reaches, and one panel is normalised while another is multiplied. Units take their
+instructions in order, so the order of estimated starts is the program.
+
+The priority of a task is the longest chain of work that hangs on it, plus a part of all work that its unit finds behind
+it in the program. Chains alone would quantise the keys of all heads before the first queries; the second term finishes
+one head after the other, so that the array and SOFTMAX can begin.
 """
 
 from __future__ import annotations
@@ -55,14 +59,17 @@ class Schedule:
         )
 
 
-def schedule(tiles: Tiles, config: HardwareConfig, share: float = 1.0) -> Schedule:
-    """The tasks in order. Memories are filled to at most `share` of their words, but for the oldest task not yet begun:
-    that one may always go on. Raises HeddleError naming the memory if even one task after the other does not fit."""
-    return _Scheduler(tiles, config, share).run()
+def schedule(tiles: Tiles, config: HardwareConfig, share: float = 1.0, in_order: float = 0.35) -> Schedule:
+    """The tasks in order. Raises HeddleError naming the memory if even one task after the other does not fit.
+
+    share     memories are filled to at most this part of their words; the oldest task not yet begun may always go on
+    in_order  how much of the work behind a task in the program counts for its priority
+    """
+    return _Scheduler(tiles, config, share, in_order).run()
 
 
 class _Scheduler:
-    def __init__(self, tiles: Tiles, config: HardwareConfig, share: float) -> None:
+    def __init__(self, tiles: Tiles, config: HardwareConfig, share: float, in_order: float) -> None:
         self.tiles, self.config, self.share = tiles, config, share
         self.instructions = [task.instruction for task in tiles.tasks]
         count = len(self.instructions)
@@ -75,12 +82,12 @@ class _Scheduler:
         self._connect()
         self.memories = [list({buffer.memory: None for buffer in fills}) for fills in self.fills]
         self.durations = [_durations(each, config) for each in self.instructions]
-        self.priority = self._longest_chains()
+        self.priority = self._priorities(in_order)
         self.used = dict.fromkeys(Memory, 0)
         self.readers_left = {buffer: len(tasks) for buffer, tasks in self.users.items()}
         self.words = {memory: config.words(memory) for memory in Memory}
         self.slots: list[Slot] = []
-        self.ready: dict[Unit, list[tuple[int, int]]] = {unit: [] for unit in Unit}  # (−priority, task), sorted
+        self.ready: dict[Unit, list[tuple[float, int]]] = {unit: [] for unit in Unit}  # (−priority, task), sorted
         self.begun = np.zeros(count, bool)
         self.oldest = 0
 
@@ -108,12 +115,18 @@ class _Scheduler:
                     self.needs[buffer.memory][index] += buffer.words
                 self.users[buffer].append(index)
 
-    def _longest_chains(self) -> list[int]:
-        """For each task, the cycles of the longest chain of tasks that starts with it."""
+    def _priorities(self, in_order: float) -> list[float]:
+        """For each task, the cycles of the longest chain of tasks that starts with it, and some of its unit's work."""
         chains = [0] * len(self.instructions)
+        priorities = [0.0] * len(self.instructions)
+        behind = dict.fromkeys(Unit, 0)
         for index in reversed(range(len(chains))):
-            chains[index] = self.durations[index][1] + max((chains[each] for each in self.after[index]), default=0)
-        return chains
+            unit, (busy, latency) = self.instructions[index].unit, self.durations[index]
+            assert unit is not None
+            chains[index] = latency + max((chains[each] for each in self.after[index]), default=0)
+            behind[unit] += busy
+            priorities[index] = chains[index] + in_order * behind[unit]
+        return priorities
 
     def run(self) -> Schedule:
         """Event by event."""
