@@ -229,4 +229,4 @@ def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, i
         overlaps = isinstance(instruction, Load) and not instruction.gather
         return (beats + 1 if overlaps else total), total
     cycles = CYCLES[unit](instruction, config) + 1  # type: ignore[arg-type]
-    return cycles, cycles + 1
+    return cycles, cycles
