@@ -13,11 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from ..arch.config import Unit
+from ..arch.config import INSTRUCTION_BYTES, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Store, listing
 from ..arch.program import Program
-from ..hw.csr import BUSY, CYCLES_HIGH, CYCLES_LOW, DONE_BIT, ERROR, ERROR_BIT, ERROR_INSTRUCTIONS, INSTRUCTIONS, STATUS
+from ..hw.csr import (
+    BUSY,
+    CYCLES_HIGH,
+    CYCLES_LOW,
+    DONE_BIT,
+    ERROR,
+    ERROR_BIT,
+    ERROR_INSTRUCTIONS,
+    INSTRUCTIONS,
+    READ_BEATS,
+    STATUS,
+    WAITING,
+    WRITE_BEATS,
+)
 from ..sim.machine import simulate
 from ..sim.result import Result
 from .engines.job import Job, Outcome
@@ -211,11 +224,22 @@ def _counter_differences(run: int, result: Result, outcome: Outcome) -> Iterator
         yield Difference(run, "the run", cycles, "done", f"not done after {cycles + SLACK_CYCLES} cycles")
     if outcome.violation:
         yield Difference(run, "the AXI port", cycles, "legal", "in violation of AXI or of its timing")
-    pairs = [("INSTRUCTIONS", len(result.trace), registers[INSTRUCTIONS])]
-    pairs += [(f"BUSY of {name}", busy, registers[BUSY + 4 * Unit[name.upper()]]) for name, busy in result.busy.items()]
-    for name, ours, theirs in pairs:
-        if ours != theirs:
-            yield Difference(run, name, cycles, str(ours), str(theirs))
+    for name, offset, expected in expected_counters(result):
+        if expected != registers[offset]:
+            yield Difference(run, name, cycles, str(expected), str(registers[offset]))
+
+
+def expected_counters(result: Result) -> Iterator[tuple[str, int, int]]:
+    """Name, CSR offset and expected value of each performance counter."""
+    config, moved = result.program.config, result.bytes
+    fetched = moved["fetch"] // min(INSTRUCTION_BYTES, config.axi_bytes)
+    yield "INSTRUCTIONS", INSTRUCTIONS, len(result.trace)
+    yield "READ_BEATS", READ_BEATS, fetched + moved["load"] // config.axi_bytes
+    yield "WRITE_BEATS", WRITE_BEATS, moved["store"] // config.axi_bytes
+    for name, busy in result.busy.items():
+        yield f"BUSY of {name}", BUSY + 4 * Unit[name.upper()], busy
+        waiting = sum(cycles for cause, cycles in result.stalls[name].items() if cause.startswith("wait_"))
+        yield f"WAITING of {name}", WAITING + 4 * Unit[name.upper()], waiting
 
 
 def _byte_differences(run: int, result: Result, outcome: Outcome) -> tuple[Difference | None, int]:

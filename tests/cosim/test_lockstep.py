@@ -12,17 +12,7 @@ from heddle.arch.isa import Load, Store
 from heddle.cosim import lockstep as module
 from heddle.cosim.engines.job import RECORD, Outcome
 from heddle.cosim.lockstep import ENGINES, lockstep
-from heddle.hw.csr import (
-    BUSY,
-    CYCLES_HIGH,
-    CYCLES_LOW,
-    DONE_BIT,
-    ERROR,
-    ERROR_BIT,
-    ERROR_INSTRUCTIONS,
-    INSTRUCTIONS,
-    STATUS,
-)
+from heddle.hw.csr import BUSY, CYCLES_HIGH, CYCLES_LOW, DONE_BIT, ERROR, ERROR_BIT, ERROR_INSTRUCTIONS, STATUS
 from heddle.sim.machine import simulate
 
 from .conftest import NANO, ODD, program_of
@@ -78,8 +68,8 @@ def outcome_of(program, given) -> Outcome:
         records = [(r.index, r.start, r.retire) for r in result.trace if r.unit is unit]
         trace[unit.name.lower()] = np.array(records, RECORD)
     registers = {STATUS: 1 << DONE_BIT, ERROR: 0, CYCLES_LOW: result.cycles, CYCLES_HIGH: 0}
-    registers |= {INSTRUCTIONS: len(result.trace), **dict.fromkeys(ERROR_INSTRUCTIONS, 0)}
-    registers |= {BUSY + 4 * Unit[name.upper()]: busy for name, busy in result.busy.items()}
+    registers |= dict.fromkeys(ERROR_INSTRUCTIONS, 0)
+    registers |= {offset: value for _, offset, value in module.expected_counters(result)}
     return Outcome(True, registers, trace, result.image_of(0).copy(), False)
 
 
