@@ -87,7 +87,11 @@ def check_images(workload: Any, count: int) -> None:
 
 def compile_workload(workload: Any, config: heddle.HardwareConfig, show: Any = None) -> heddle.Program:
     """The program of a workload for an accelerator; `show` is called with (pass, result) after each pass."""
+    try:
+        model = workload.model()
+    except FileNotFoundError as error:  # models stand alone, and do not know our errors
+        raise heddle.HeddleError(str(error)) from None
     with progress(f"Compiling {workload.name} for {config.name}", None):
         return heddle.compile(
-            workload.model(), workload.example_inputs(), config, name=workload.name, output=workload.output, show=show
+            model, workload.example_inputs(), config, name=workload.name, output=workload.output, show=show
         )

@@ -20,10 +20,7 @@ def test_a_reader_waits_for_the_writer():
 
 
 def test_a_writer_waits_for_the_readers_of_what_it_replaces():
-    program = [
-        Map(source=Source.VALUE, columns=4, source_address=0, address=512),
-        Load(memory=Memory.VALUE, address=0),
-    ]
+    program = [Map(source=Source.VALUE, columns=4, source_address=0, address=512), Load(memory=Memory.VALUE, address=0)]
     assert masks(program) == [(0, LOAD), (VECTOR, 0)]
 
 
