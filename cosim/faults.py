@@ -85,8 +85,9 @@ SIMULATOR = [
     Fault("an instruction may start in the cycle of its dispatch", "sim/machine.py",
           "cycle = max(self.timing.dispatched[index] + 1, unit.next_start)",
           "cycle = max(self.timing.dispatched[index], unit.next_start)"),
-    Fault("rows are summed from their end", "arch/numerics.py",
-          "for group in range(x.shape[-2]):", "for group in reversed(range(x.shape[-2])):", machine="nano, float32"),
+    # The order of a row's sum moves its last bit, which rsqrt's table mostly hides: the unit tests catch that one.
+    Fault("rows are summed without their last groups", "arch/numerics.py",
+          "for group in range(x.shape[-2]):", "for group in range(x.shape[-2] - 1):", machine="nano, float32"),
     Fault("interpolation cuts off instead of rounding", "arch/numerics.py",
           "(pair[..., 1] * offset >> OFFSET_BITS) + 2)", "(pair[..., 1] * offset >> OFFSET_BITS))"),
 ]  # fmt: skip
