@@ -54,6 +54,16 @@ class RandomInstructions:
             return instruction
         raise AssertionError(f"no place for an instruction of {make.__name__}")
 
+    def rivals(self) -> list[Instruction]:
+        """A LOAD and a STORE of many short segments that need not wait for each other: their requests meet."""
+        stored, loaded = self.random.sample(STORABLE, 2)
+        pair: list[Instruction] = [
+            Store(memory=stored, **self._transfer(stored, self.places.shared, False, True, longest=2, most=40)),
+            Load(memory=loaded, **self._transfer(loaded, self.places.sources[loaded], True, False, longest=3, most=40)),
+        ]
+        self.random.shuffle(pair)
+        return pair
+
     def _load(self) -> Instruction:
         memory = self.random.choice(LOADABLE)
         # Now and then content of another kind: bytes that mean NaN, infinity or nonsense where they land.
@@ -67,11 +77,14 @@ class RandomInstructions:
         memory = self.random.choice(STORABLE)
         return Store(memory=memory, **self._transfer(memory, self.places.shared, chip_apart=False, dram_apart=True))
 
-    def _transfer(self, memory: Memory, dram: Area, chip_apart: bool, dram_apart: bool) -> dict:
+    def _transfer(
+        self, memory: Memory, dram: Area, chip_apart: bool, dram_apart: bool, longest: int = 1 << 20, most: int = 20
+    ) -> dict:
+        """Segments of at most `longest` words, at most `most` of them."""
         size = self.config.dram_word_bytes(memory)
-        most = min(self.places.of[memory].size, dram.size // size)
-        words = self.places.size(most)
-        segments = self.places.size(min(most // words, 20))
+        room = min(self.places.of[memory].size, dram.size // size)
+        words = self.places.size(min(room, longest))
+        segments = self.places.size(min(room // words, most))
         address, stride = self.places.block(memory, words, segments, apart=chip_apart)
         beat, length = self.config.axi_bytes, words * size
         room = (dram.size - length) // max(1, segments - 1)

@@ -38,9 +38,10 @@ class _Generator:
         self.instructions = RandomInstructions(config, self.places, random)
 
     def program(self, name: str, count: int) -> Program:
-        body = self._fill()
-        body += [self.instructions.instruction() for _ in range(count)]
-        body += self._drain()
+        body: list[Instruction] = []
+        while len(body) < count:
+            body += self.instructions.rivals() if self.random.random() < 0.1 else [self.instructions.instruction()]
+        body = [*self._fill(), *body, *self._drain()]
         ordered = synchronise(self.config, body)
         groups = -(-(len(ordered) + 1) // FETCH_GROUP)
         assert groups * FETCH_GROUP * INSTRUCTION_BYTES <= self.places.code.size
