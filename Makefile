@@ -24,7 +24,7 @@ test-long: $(READY) ## The long tests: a thousand random programs, the mutation 
 
 lint: $(READY)   ## ruff and pyright.
 	$(BIN)/ruff check .
-	$(BIN)/pyright --project pyproject.toml
+	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
 bench: $(READY)  ## Measure compile time, simulator and RTL speed, and the ratio to PyTorch.
 	$(BIN)/python tools/bench.py
