@@ -25,6 +25,7 @@ class Memory(IntEnum):
     INDEX = 4  # one AXI beat of int32: row numbers for gathers
     ACC = 5  # columns × int32: what the array accumulates (not reachable by DMA)
     ROW = 6  # one float32: a number for each row of a tensor, such as its scale (not reachable by DMA)
+    PAGE = 7  # one AXI beat of int32: page tables of the KV cache
 
 
 class Unit(IntEnum):
@@ -32,7 +33,7 @@ class Unit(IntEnum):
 
     LOAD = 0
     STORE = 1
-    KV = 2  # reserved for the KV-cache unit
+    KV = 2
     MATRIX = 3
     VECTOR = 4
     SOFTMAX = 5
@@ -56,6 +57,10 @@ INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 FETCH_GROUP = 8  # instructions in one fetch burst
 FETCH_BUFFER = 16  # instructions the fetch buffer holds
 SEMAPHORE_LIMIT = 65535  # largest count of one semaphore
+SCALAR_COUNT = 32  # scalar registers of 32 bits; number 0 always reads as 0
+APPEND_ITEMS = 8  # words or pairs that APPEND has read and not yet written
+PLANES_CYCLES = 2 * ADD_CYCLES  # (x·256 + plane)·256 + plane
+ROTATE_CYCLES = MULTIPLY_CYCLES + ADD_CYCLES  # x·cos + partner·sin
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class HardwareConfig:
     row_words: int
     row_banks: int
     index_words: int
+    page_words: int
     panel_rows: int  # most rows of one VECTOR, SOFTMAX or NORM instruction
     queue_depth: int  # instructions waiting at each unit
     axi_bytes: int  # width of the DRAM port
@@ -125,8 +131,8 @@ class HardwareConfig:
                               f"not {self.vector_lanes}")  # fmt: skip
         if self.value_format not in ("bf16", "float32"):
             raise HeddleError(f"value_format must be 'bf16' or 'float32', not {self.value_format!r}")
-        if self.pe != "int8":
-            raise HeddleError(f"pe must be 'int8', not {self.pe!r}")
+        if self.pe not in ("int8", "bf16"):
+            raise HeddleError(f"pe must be 'int8' or 'bf16', not {self.pe!r}")
         narrowest = min(self.dram_word_bytes(m) for m in (Memory.ACT, Memory.WEIGHT, Memory.VALUE))
         if self.axi_bytes > narrowest:
             raise HeddleError(f"axi_bytes must be at most the narrowest memory word ({narrowest} bytes), "
@@ -143,7 +149,7 @@ class HardwareConfig:
 
     def banks(self, memory: Memory) -> int:
         """Banks of `memory`; bank b holds the words [b × bank_words, (b + 1) × bank_words)."""
-        return 1 if memory is Memory.INDEX else getattr(self, f"{memory.name.lower()}_banks")
+        return 1 if memory in (Memory.INDEX, Memory.PAGE) else getattr(self, f"{memory.name.lower()}_banks")
 
     def bank_words(self, memory: Memory) -> int:
         """Words in one bank of `memory`."""
@@ -152,13 +158,15 @@ class HardwareConfig:
     def element_bits(self, memory: Memory) -> int:
         """Bits of one element: also the granularity of writes, except that PARAM writes halves of a pair."""
         return {
-            Memory.ACT: 8, Memory.WEIGHT: 8, Memory.PARAM: 64, Memory.VALUE: self.value_bits,
-            Memory.INDEX: 32, Memory.ACC: 32, Memory.ROW: 32,
+            Memory.ACT: self.code_bits, Memory.WEIGHT: self.code_bits, Memory.PARAM: 64, Memory.VALUE: self.value_bits,
+            Memory.INDEX: 32, Memory.ACC: 32, Memory.ROW: 32, Memory.PAGE: 32,
         }[memory]  # fmt: skip
 
     def word_elements(self, memory: Memory) -> int:
         """Elements in one word of `memory`; element 0 is in the least significant bits."""
-        return {Memory.ACT: self.rows, Memory.INDEX: self.axi_bytes // 4, Memory.ROW: 1}.get(memory, self.columns)
+        beat = self.axi_bytes // 4
+        special = {Memory.ACT: self.rows, Memory.INDEX: beat, Memory.PAGE: beat, Memory.ROW: 1}
+        return special.get(memory, self.columns)
 
     def word_bits(self, memory: Memory) -> int:
         """Width of `memory` in bits."""
@@ -174,6 +182,11 @@ class HardwareConfig:
         return 16 if self.value_format == "bf16" else 32
 
     @property
+    def code_bits(self) -> int:
+        """Bits of one operand of the array: a code."""
+        return 8 if self.pe == "int8" else 16
+
+    @property
     def burst_bytes(self) -> int:
         """Bytes of the longest burst; bursts end at multiples of it, so none crosses 4 KiB."""
         return self.axi_bytes * self.burst_beats
@@ -183,19 +196,29 @@ class HardwareConfig:
     @property
     def tile_turnaround_cycles(self) -> int:
         """Least cycles between the first rows of two tiles: a tile's weights take `rows` cycles to shift in, and an
-        accumulator word is read, held, added to and written in four."""
-        return max(self.rows, 4)
+        accumulator word is read, held, added to and written in three and those of the addition."""
+        return max(self.rows, 3 + self.array_add_cycles)
+
+    @property
+    def array_add_cycles(self) -> int:
+        """An addition in the array: also how much later each row of PEs works than the one above it."""
+        return 1 if self.pe == "int8" else ADD_CYCLES
+
+    @property
+    def array_multiply_cycles(self) -> int:
+        """A multiplication in the array."""
+        return 1 if self.pe == "int8" else MULTIPLY_CYCLES
 
     @property
     def array_cycles(self) -> int:
-        """From an activation row to its sums: the operand register of the first PE, a hop for each further row and
-        column, product and sum registers."""
-        return 1 + (self.rows - 1) + (self.columns - 1) + 2
+        """From an activation row to its sums: the operand register of the first PE, a product, a sum for each row, a
+        hop for each further column."""
+        return 1 + self.array_multiply_cycles + self.rows * self.array_add_cycles + (self.columns - 1)
 
     @property
     def matrix_drain_cycles(self) -> int:
-        """From reading the last activation row to writing its sum: memory, array, the register after accumulation."""
-        return MEMORY_CYCLES + self.array_cycles + 1
+        """From reading the last activation row to writing its sum: memory, array, accumulation."""
+        return MEMORY_CYCLES + self.array_cycles + self.array_add_cycles
 
     @property
     def row_maximum_cycles(self) -> int:
@@ -226,8 +249,8 @@ class HardwareConfig:
 
     @property
     def vector_map_cycles(self) -> int:
-        """VECTOR, from memory data to the mapped value: front, + offset, activation, combine, output register."""
-        return self.drain_front_cycles + ADD_CYCLES + ACTIVATION_CYCLES + ADD_CYCLES + 1
+        """VECTOR, from memory data to the mapped value: planes, front, + offset, activation, combine, a register."""
+        return PLANES_CYCLES + self.drain_front_cycles + ADD_CYCLES + ACTIVATION_CYCLES + ADD_CYCLES + 1
 
     @property
     def quantise_cycles(self) -> int:
@@ -282,8 +305,8 @@ _RANGES = [
     ("act_words", 4, 1 << 20), ("act_banks", 1, 64), ("weight_words", 4, 1 << 20), ("weight_banks", 1, 64),
     ("acc_words", 4, 1 << 20), ("acc_banks", 1, 64), ("value_words", 4, 1 << 20), ("value_banks", 1, 64),
     ("param_words", 4, 1 << 20), ("param_banks", 1, 64), ("row_words", 4, 1 << 20), ("row_banks", 1, 64),
-    ("index_words", 4, 1 << 16), ("panel_rows", 2, 4096), ("queue_depth", 2, 64), ("axi_bytes", 4, 128),
-    ("burst_beats", 2, 256), ("load_outstanding", 1, 64), ("clock_mhz", 1, 10_000),
+    ("index_words", 4, 1 << 16), ("page_words", 4, 1 << 12), ("panel_rows", 2, 4096), ("queue_depth", 2, 64),
+    ("axi_bytes", 4, 128), ("burst_beats", 2, 256), ("load_outstanding", 1, 64), ("clock_mhz", 1, 10_000),
 ]  # fmt: skip
 
 
@@ -324,31 +347,31 @@ PRESETS: dict[str, HardwareConfig] = {
             name="nano", rows=4, columns=4, vector_lanes=2, panel_rows=32,
             act_words=2048, act_banks=4, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
             value_words=2048, value_banks=4, param_words=512, param_banks=4, row_words=512, row_banks=4,
-            index_words=64, queue_depth=4, axi_bytes=4, burst_beats=16, load_outstanding=4,
+            index_words=64, page_words=64, queue_depth=4, axi_bytes=4, burst_beats=16, load_outstanding=4,
         ),
         HardwareConfig(
             name="small", rows=8, columns=8, vector_lanes=4, panel_rows=64,
             act_words=4096, act_banks=4, weight_words=8192, weight_banks=4, acc_words=2048, acc_banks=4,
             value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
-            index_words=64, queue_depth=8, axi_bytes=8, burst_beats=16, load_outstanding=8,
+            index_words=64, page_words=64, queue_depth=8, axi_bytes=8, burst_beats=16, load_outstanding=8,
         ),
         HardwareConfig(
             name="base", rows=16, columns=16, vector_lanes=8, panel_rows=128,
             act_words=8192, act_banks=8, weight_words=16384, weight_banks=8, acc_words=8192, acc_banks=8,
             value_words=16384, value_banks=8, param_words=1024, param_banks=8, row_words=4096, row_banks=8,
-            index_words=128, queue_depth=8, axi_bytes=16, burst_beats=16, load_outstanding=8,
+            index_words=128, page_words=128, queue_depth=8, axi_bytes=16, burst_beats=16, load_outstanding=8,
         ),
         HardwareConfig(
             name="edge", rows=32, columns=32, vector_lanes=16, panel_rows=256,
             act_words=8192, act_banks=8, weight_words=16384, weight_banks=8, acc_words=8192, acc_banks=8,
             value_words=16384, value_banks=8, param_words=1024, param_banks=8, row_words=8192, row_banks=8,
-            index_words=128, queue_depth=8, axi_bytes=32, burst_beats=32, load_outstanding=16,
+            index_words=128, page_words=128, queue_depth=8, axi_bytes=32, burst_beats=32, load_outstanding=16,
         ),
         HardwareConfig(
             name="server", rows=128, columns=128, vector_lanes=64, panel_rows=512,
             act_words=16384, act_banks=8, weight_words=32768, weight_banks=8, acc_words=16384, acc_banks=8,
             value_words=32768, value_banks=8, param_words=1024, param_banks=8, row_words=16384, row_banks=8,
-            index_words=128, queue_depth=16, axi_bytes=128, burst_beats=32, load_outstanding=16,
+            index_words=128, page_words=128, queue_depth=16, axi_bytes=128, burst_beats=32, load_outstanding=16,
         ),
     ]
 }  # fmt: skip

@@ -4,13 +4,16 @@ Encoding, decoding, the listing, docs/isa.md and the RTL's field layout all deri
 position exists once. Notation: `m` counts rows, `n` columns, `k` the reduction; addresses are in words of the memory
 named; `word(n) = n // columns`. Every instruction waits for one token from each unit in `wait` before it starts and
 sends one token to each unit in `signal` when it retires.
+
+`scalar[r]` are the scalar registers, which the host writes before a run. A field `…_register` that is not 0 lets one of
+them change a size or a place: `Instruction.resolved` says how. That happens at dispatch, so units see plain numbers.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from functools import cache
 from typing import Any, ClassVar
@@ -44,6 +47,7 @@ class Combine(IntEnum):
     NONE = 0
     ADD = 1
     MULTIPLY = 2
+    ROTATE = 3  # rotary position embedding of the first operand, by cosines and sines
 
 
 class Codes(IntEnum):
@@ -54,12 +58,21 @@ class Codes(IntEnum):
     WEIGHT_TRANSPOSED = 2  # → weight[address + (m // columns)·stride + n], byte m % columns: stationary, k = n (K)
 
 
+class Digit(IntEnum):
+    """What of its codes a QUANTISE instruction writes. High and low digits make codes of 16 bits: 256·high + low."""
+
+    WHOLE = 0  # codes of one digit, ±127; the only choice where a code is a bf16
+    HIGH = 1
+    LOW = 2
+
+
 class Scales(IntEnum):
     """Where a QUANTISE instruction writes its row scales."""
 
     ROW = 0  # row[address + m]
     PARAM_SCALE = 1  # the scale half of pair m: param[address + m // columns], element m % columns
     PARAM_OFFSET = 2  # the offset half of pair m
+    PARAM_PAIR = 3  # both halves of pair m: keys that are values too
 
 
 class NormKind(IntEnum):
@@ -67,6 +80,14 @@ class NormKind(IntEnum):
 
     LAYER = 0
     RMS = 1
+
+
+class Part(IntEnum):
+    """What of a cached token an APPEND or STREAM moves."""
+
+    KEYS = 0  # codes, transposed on their way to WEIGHT (STREAM only)
+    VALUES = 1  # codes, straight
+    PAIRS = 2  # (scale of K, scale of V) of the token, in PARAM
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,8 @@ class Access:
         return behind < self.length or self.stride - behind < other.length
 
 
-ADDRESS, STRIDE, ROWS, COLUMNS, TILES, FLAG = 20, 16, 13, 16, 12, 1
+ADDRESS, STRIDE, ROWS, COLUMNS, TILES, FLAG, REGISTER = 20, 16, 13, 16, 12, 1, 5
+BLOCK = 20  # bits of a place in a sequence, in blocks of `config.columns` tokens
 
 
 @dataclass(frozen=True)
@@ -134,6 +156,11 @@ class Instruction:
     def accesses(self, config: HardwareConfig) -> list[Access]:
         """On-chip words read and written."""
         return []
+
+    def resolved(self, scalar: Sequence[int], config: HardwareConfig) -> Instruction:
+        """The instruction that a unit gets when the scalar registers hold `scalar`. Sizes never grow, so what
+        `accesses` says of the instruction as written holds for any registers."""
+        return self
 
     def check(self, config: HardwareConfig) -> None:
         """Raise HeddleError unless the machine of `config` can execute this instruction."""
@@ -178,6 +205,21 @@ class Halt(Instruction):
 
 
 @dataclass(frozen=True)
+class Guard(Instruction):
+    """The next `count` instructions are void unless scalar[register] > threshold.
+
+    A void instruction goes to its unit, waits and signals like any other, but does nothing and takes one cycle. Carried
+    out at dispatch, like `halt`; a guard within the reach of another starts its own count.
+    """
+
+    opcode: ClassVar[int] = 8
+    unit: ClassVar[Unit | None] = None
+    register: int = bits(REGISTER)
+    threshold: int = bits(BLOCK)
+    count: int = bits(12)
+
+
+@dataclass(frozen=True)
 class Load(Instruction):
     """DRAM → on-chip memory, `segments` pieces of `words` words.
 
@@ -206,7 +248,7 @@ class Load(Instruction):
 
     def check(self, config: HardwareConfig) -> None:
         super().check(config)
-        _check_dma(self, config, Memory.INDEX)
+        _check_dma(self, config, (*_STORABLE, Memory.PAGE))
         if self.gather and (self.dram_address % config.burst_bytes or self.dram_stride % config.burst_bytes):
             # So that every row splits into the same bursts, and the timing does not depend on the indices.
             raise HeddleError(f"load: a gathered table must start at, and its rows be, multiples of "
@@ -215,7 +257,7 @@ class Load(Instruction):
 
 @dataclass(frozen=True)
 class Store(Instruction):
-    """On-chip memory (ACT, WEIGHT, PARAM or VALUE) → DRAM, `segments` pieces of `words` words.
+    """On-chip memory (ACT, WEIGHT, PARAM, VALUE or INDEX) → DRAM, `segments` pieces of `words` words.
 
     dram[dram_address + i·dram_stride + w·word_bytes] = memory[address + i·stride + w]. Padding bytes are zero.
     """
@@ -235,7 +277,7 @@ class Store(Instruction):
 
     def check(self, config: HardwareConfig) -> None:
         super().check(config)
-        _check_dma(self, config, Memory.VALUE)
+        _check_dma(self, config, _STORABLE)
 
 
 @dataclass(frozen=True)
@@ -244,7 +286,9 @@ class Matmul(Instruction):
 
     m < rows; k < k_tiles and n < n_tiles count tiles; tile(k, n) is the `config.rows` words of WEIGHT from
     weight_address + n·weight_stride + k·config.rows. `accumulate` adds to what ACC holds instead of replacing it.
-    Order: for n: for k: for m.
+    Order: for n: for k: for m. With bf16 PEs the sums are float32: within a tile the products are added from +0 in the
+    order of its rows, and the sums of tiles in the order of k (`numerics.matmul_bf16`).
+    With registers: n_tiles = clamp(scalar[n_register] - n_offset, 1, n_tiles), and k_tiles alike.
     """
 
     opcode: ClassVar[int] = 3
@@ -260,6 +304,17 @@ class Matmul(Instruction):
     acc_address: int = bits(ADDRESS)
     acc_stride: int = bits(STRIDE)
     accumulate: int = bits(FLAG)
+    n_register: int = bits(REGISTER)
+    n_offset: int = bits(TILES)
+    k_register: int = bits(REGISTER)
+    k_offset: int = bits(TILES)
+
+    def resolved(self, scalar: Sequence[int], config: HardwareConfig) -> Instruction:
+        return replace(
+            self, n_register=0, k_register=0,
+            n_tiles=_sized(self.n_tiles, scalar, self.n_register, self.n_offset),
+            k_tiles=_sized(self.k_tiles, scalar, self.k_register, self.k_offset),
+        )  # fmt: skip
 
     def accesses(self, config: HardwareConfig) -> list[Access]:
         return [
@@ -282,8 +337,12 @@ class Matmul(Instruction):
 class VectorInstruction(Instruction):
     """The elementwise front that Map and Quantise share; each step is one float32 operation.
 
-    x = float32(acc or value); if scaled: x = x·scale[n]; if row_scaled: x = x·row[row_address + m];
-    if scaled: x = x + offset[n]; x = activation(x); x = x (+ or ·) value[operand_address + m·operand_stride + word(n)].
+    x = float32(acc or value); for p = 1 … planes: x = x·256 + float32(acc_p), acc_p being another panel of sums,
+    p·rows·source_stride words on (products of digits, the highest first);
+    if scaled: x = x·scale[n]; if row_scaled: x = x·row[row_address + m]; if scaled: x = x + offset[n];
+    x = activation(x); x = x (+ or ·) value[operand_address + m·operand_stride + word(n)].
+    ROTATE: x(m, n) = value(m, n)·cos(m, n) + value(m, n')·sin(m, n), the partner n' is n half a row of words on (or
+    back); cos = value[operand_address + m·operand_stride + word(n)], sin as many words on as a row has.
     (scale, offset)[n] = param[param_address + word(n)], element n % columns. A value read is cleaned (subnormals become
     zeros, NaN the quiet NaN). Columns at or beyond `columns`, up to the end of the word, are +0.
     """
@@ -302,39 +361,71 @@ class VectorInstruction(Instruction):
     combine: Combine = bits(2, Combine, default=Combine.NONE)
     operand_address: int = bits(ADDRESS)
     operand_stride: int = bits(STRIDE)
+    planes: int = bits(2)  # panels of sums besides the first: 0 to 2
 
     def accesses(self, config: HardwareConfig) -> list[Access]:
         words = -(-self.columns // config.columns)
         memory = Memory.ACC if self.source is Source.ACC else Memory.VALUE
-        reads = [Access(memory, False, self.source_address, words, self.source_stride, self.rows)]
+        reads = [Access(memory, False, self.source_address, words, self.source_stride, self.rows * (1 + self.planes))]
         if self.scaled:
             reads.append(Access(Memory.PARAM, False, self.param_address, words))
         if self.row_scaled:
             reads.append(Access(Memory.ROW, False, self.row_address, self.rows))
         if self.combine is not Combine.NONE:
-            reads.append(Access(Memory.VALUE, False, self.operand_address, words, self.operand_stride, self.rows))
+            length = 2 * words if self.combine is Combine.ROTATE else words
+            reads.append(Access(Memory.VALUE, False, self.operand_address, length, self.operand_stride, self.rows))
         return reads
+
+    def check(self, config: HardwareConfig) -> None:
+        super().check(config)
+        if self.planes and (self.planes > 2 or self.source is not Source.ACC or config.pe != "int8"):
+            raise HeddleError(f"{self.name}: planes must be 0 to 2, and 0 but for a source in ACC of a machine with "
+                              f"int8 PEs, not {self.planes}")  # fmt: skip
+        if self.combine is Combine.ROTATE:
+            if self.source is not Source.VALUE or self.scaled or self.row_scaled or self.activation:
+                raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled and inactive")
+            if self.columns % (2 * config.columns):
+                raise HeddleError(f"{self.name}: with combine=rotate columns must be an even number of words of "
+                                  f"{config.columns}, not {self.columns} columns")  # fmt: skip
 
     @property
     def interval(self) -> int:
-        """Cycles per group: two where both operands come from VALUE, which has one read port."""
-        return 2 if self.source is Source.VALUE and self.combine is not Combine.NONE else 1
+        """Cycles per group: one for each read at the port of VALUE or ACC that is read most, as each has one."""
+        if self.combine is Combine.ROTATE:
+            return 4
+        return max(1 + self.planes, 2 if self.source is Source.VALUE and self.combine is not Combine.NONE else 1)
 
 
 @dataclass(frozen=True)
 class Map(VectorInstruction):
-    """value[address + m·stride + word(n)] = x(m, n), rounded to the format of VALUE."""
+    """value[address + m·stride + word(n)] = x(m, n), rounded to the format of VALUE.
+
+    If operand_scaled, the operand of ADD or MULTIPLY is first multiplied by row[operand_row_address + m].
+    """
 
     opcode: ClassVar[int] = 4
     in_place: ClassVar[bool] = True
     address: int = bits(ADDRESS)
     stride: int = bits(STRIDE)
+    operand_scaled: int = bits(FLAG)
+    operand_row_address: int = bits(ADDRESS)
 
     def accesses(self, config: HardwareConfig) -> list[Access]:
         words = -(-self.columns // config.columns)
-        return super().accesses(config) + [
+        factors = [Access(Memory.ROW, False, self.operand_row_address, self.rows)] * self.operand_scaled
+        return super().accesses(config) + factors + [
             Access(Memory.VALUE, True, self.address, words, self.stride, self.rows)
         ]
+
+    def check(self, config: HardwareConfig) -> None:
+        super().check(config)
+        if self.operand_scaled and self.combine not in (Combine.ADD, Combine.MULTIPLY):
+            raise HeddleError(f"map: operand_scaled needs combine=add or multiply, not {self.combine.name.lower()}")
+
+    @property
+    def interval(self) -> int:
+        """Two also where ROW, which has one port, is read twice for a group."""
+        return max(super().interval, 1 + self.operand_scaled)
 
 
 @dataclass(frozen=True)
@@ -342,7 +433,9 @@ class Quantise(VectorInstruction):
     """codes(m, n) = int8(x(m, n)·(127·rcp(a))), scales(m) = a·(1/127), a = max(max_n |x(m, n)|, 2⁻⁶⁰).
 
     x is computed twice: for the maximum, then for the codes. `codes` and `scales` say where they go. A row of ACT is
-    filled with zero codes up to the end of its last word.
+    filled with zero codes up to the end of its last word. With digit high or low: code = x·(32639·rcp(a)) rounded to
+    ±32639, low = the int8 that is congruent to it modulo 256, high = (code - low) / 256; one of them is written, and
+    scales(m) = a·(1/32639). With bf16 PEs: codes = bf16(x), scales = 1.
     """
 
     opcode: ClassVar[int] = 5
@@ -351,6 +444,7 @@ class Quantise(VectorInstruction):
     stride: int = bits(STRIDE)
     scales: Scales = bits(2, Scales, default=Scales.ROW)
     scales_address: int = bits(ADDRESS)
+    digit: Digit = bits(2, Digit, default=Digit.WHOLE)
 
     def accesses(self, config: HardwareConfig) -> list[Access]:
         words = -(-self.columns // config.columns)
@@ -369,6 +463,11 @@ class Quantise(VectorInstruction):
         )
         return super().accesses(config) + [codes, scales]
 
+    def check(self, config: HardwareConfig) -> None:
+        super().check(config)
+        if self.digit is not Digit.WHOLE and config.pe != "int8":
+            raise HeddleError(f"quantise: digit must be whole with {config.pe} PEs, not {self.digit.name.lower()}")
+
 
 @dataclass(frozen=True)
 class Softmax(Instruction):
@@ -382,6 +481,7 @@ class Softmax(Instruction):
     codes = int8(q·(127·rcp(a))) → act[address + m·stride + n // rows]; row[scales_address + m] = (a·(1/127))·rcp(l).
     (ks, vs)[n] = param[param_address + word(n)], element n % columns: the scales of K and V per token.
     Columns not seen, and those up to the end of the last word of ACT, get code 0. A row that sees nothing gives zeros.
+    With bf16 PEs: codes = bf16(q); row[scales_address + m] = rcp(l).
     """
 
     opcode: ClassVar[int] = 6
@@ -418,6 +518,211 @@ class Softmax(Instruction):
 
 
 @dataclass(frozen=True)
+class Argmax(VectorInstruction):
+    """index[address + m] = the least n with x(m, n) = max x(m, ·), in the order of `numerics.maximum`.
+
+    `address` counts int32 elements. x is not rounded to the format of VALUE.
+    """
+
+    opcode: ClassVar[int] = 12
+    address: int = bits(ADDRESS)
+
+    def accesses(self, config: HardwareConfig) -> list[Access]:
+        per_word = config.word_elements(Memory.INDEX)
+        first, last = self.address // per_word, (self.address + self.rows - 1) // per_word
+        return super().accesses(config) + [Access(Memory.INDEX, True, first, last - first + 1)]
+
+
+@dataclass(frozen=True)
+class OnlineSoftmax(Instruction):
+    """One block of columns of a softmax whose columns come block by block (Milakov and Gimelshein, 2018).
+
+    t = (float32(acc[source_address + m·source_stride + word(n)])·ks[n])·row[row_address + m], in units of log2.
+    Row m stands at m' = offset + (0 if together else m): it sees column n if n < columns, and, if causal, n <= m', and,
+    if window, n > m' - window. Before: g = row[state_address + m] and l = row[state_address + rows + m], or the lowest
+    finite number and +0 if first. G = max(max_n t, g); p = exp2(t - G), 0 where not seen; kept = l·exp2(g - G);
+    L = max(Σ_n p + kept, 1); q = p·vs[n]; a = max(max_n q, 2⁻⁶⁰); i = rcp(L).
+    codes = int8(q·(127·rcp(a))) → act[address + m·stride + n // rows]; row[scales_address + m] = (a·(1/127))·i;
+    row[scales_address + rows + m] = kept·i; row[state_address + m] = G; row[state_address + rows + m] = L.
+    So if o is the attention over the blocks before, o·row[scales_address + rows + m] +
+    (codes @ v)·row[scales_address + m] is that over these and this one. Columns not seen get code 0, as in `softmax`.
+    With a register: offset = clamp(offset + scalar[register], -65536, 65535), and then
+    columns = clamp(offset + (1 if together else rows), 1, columns).
+    """
+
+    opcode: ClassVar[int] = 11
+    unit: ClassVar[Unit | None] = Unit.SOFTMAX
+    in_place: ClassVar[bool] = True  # the state
+    rows: int = bits(ROWS, default=1)
+    columns: int = bits(COLUMNS, default=1)
+    source_address: int = bits(ADDRESS)
+    source_stride: int = bits(STRIDE)
+    param_address: int = bits(ADDRESS)
+    row_address: int = bits(ADDRESS)
+    causal: int = bits(FLAG)
+    together: int = bits(FLAG)
+    offset: int = bits(17, signed=True)
+    window: int = bits(16)  # 0: unlimited
+    first: int = bits(FLAG)
+    state_address: int = bits(ADDRESS)
+    address: int = bits(ADDRESS)
+    stride: int = bits(STRIDE)
+    scales_address: int = bits(ADDRESS)
+    register: int = bits(REGISTER)
+
+    def resolved(self, scalar: Sequence[int], config: HardwareConfig) -> Instruction:
+        if not self.register:
+            return self
+        offset = _clamp(self.offset + scalar[self.register], -65536, 65535)
+        columns = _clamp(offset + (1 if self.together else self.rows), 1, self.columns)
+        return replace(self, register=0, offset=offset, columns=columns)
+
+    def accesses(self, config: HardwareConfig) -> list[Access]:
+        words = -(-self.columns // config.columns)
+        state = [Access(Memory.ROW, write, self.state_address, 2 * self.rows) for write in (False, True)]
+        return [
+            Access(Memory.ACC, False, self.source_address, words, self.source_stride, self.rows),
+            Access(Memory.PARAM, False, self.param_address, words),
+            Access(Memory.ROW, False, self.row_address, self.rows),
+            *state[self.first :],
+            Access(Memory.ACT, True, self.address, -(-self.columns // config.rows), self.stride, self.rows),
+            Access(Memory.ROW, True, self.scales_address, 2 * self.rows),
+        ]
+
+
+@dataclass(frozen=True)
+class KvInstruction(Instruction):
+    """Where the tokens of a paged cache are; DRAM addresses count from the start of the cache region (CSR KV_BASE).
+
+    A sequence is cut into blocks of C = `config.columns` tokens, a page holds 2^page_blocks blocks. Block b is on the
+    page p = page[table + (b >> page_blocks)], where b >> page_blocks must be below `pages`, and begins at
+    block(b) = dram_address + p·page_bytes + (b mod 2^page_blocks)·block_bytes. Codes: a block is token_words·C words
+    of WEIGHT, word w of token t is number w·C + t; PAIRS: a block is a word of PARAM, 8 bytes for each token.
+    `table` counts int32 elements. An access beyond the region stops the machine with an error, and is not made.
+    """
+
+    unit: ClassVar[Unit | None] = Unit.KV
+    part: Part = bits(2, Part, default=Part.VALUES)
+    token_words: int = bits(8, default=1)
+    address: int = bits(ADDRESS)
+    stride: int = bits(STRIDE)
+    dram_address: int = bits(32)
+    page_bytes: int = bits(24)
+    table: int = bits(14)
+    pages: int = bits(12, default=1)
+    page_blocks: int = bits(4)
+
+    def block_bytes(self, config: HardwareConfig) -> int:
+        """DRAM bytes from a block to the next on its page."""
+        if self.part is Part.PAIRS:
+            return config.dram_word_bytes(Memory.PARAM)
+        return self.token_words * config.columns * config.dram_word_bytes(Memory.WEIGHT)
+
+    def accesses(self, config: HardwareConfig) -> list[Access]:
+        per_word = config.word_elements(Memory.PAGE)
+        first, last = self.table // per_word, (self.table + self.pages - 1) // per_word
+        return [Access(Memory.PAGE, False, first, last - first + 1)]
+
+    def check(self, config: HardwareConfig) -> None:
+        super().check(config)
+        unit = max(config.axi_bytes, 8)
+        if self.dram_address % unit:
+            raise HeddleError(f"{self.name}: dram_address must be a multiple of {unit} bytes, not {self.dram_address}")
+        if self.page_bytes % config.burst_bytes:  # so that the bursts of a page do not depend on which page it is
+            raise HeddleError(f"{self.name}: page_bytes must be a multiple of {config.burst_bytes} on {config.name}, "
+                              f"not {self.page_bytes}")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Append(KvInstruction):
+    """New tokens into the cache. For h < heads: for t < tokens: for w < token_words (PAIRS: once):
+
+    VALUES: dram[block(b) + h·head_bytes + (w·C + s)·word_bytes] = weight[address + h·head_step + w·stride + t];
+    PAIRS: dram[block(b) + h·head_bytes + s·8] = pair number address + h·head_step + t of PARAM; `address` counts pairs.
+    Token t stands in block b = block + (slot + t) // C at s = (slot + t) mod C. With registers:
+    block = clamp(block + scalar[block_register], 0, 2^20 - 1), slot = clamp(slot + scalar[slot_register], 0, C - 1).
+    """
+
+    opcode: ClassVar[int] = 9
+    tokens: int = bits(ROWS, default=1)
+    heads: int = bits(8, default=1)
+    head_step: int = bits(STRIDE)
+    head_bytes: int = bits(24)
+    block: int = bits(BLOCK)
+    block_register: int = bits(REGISTER)
+    slot: int = bits(8)
+    slot_register: int = bits(REGISTER)
+
+    def resolved(self, scalar: Sequence[int], config: HardwareConfig) -> Instruction:
+        block, slot = self.block, self.slot
+        if self.block_register:
+            block = _clamp(block + scalar[self.block_register], 0, (1 << BLOCK) - 1)
+        if self.slot_register:
+            slot = _clamp(slot + scalar[self.slot_register], 0, config.columns - 1)
+        return replace(self, block=block, slot=slot, block_register=0, slot_register=0)
+
+    def accesses(self, config: HardwareConfig) -> list[Access]:
+        if self.part is Part.PAIRS:
+            first = self.address // config.columns
+            last = (self.address + (self.heads - 1) * self.head_step + self.tokens - 1) // config.columns
+            read = [Access(Memory.PARAM, False, first, last - first + 1)]
+        else:
+            span = (self.heads - 1) * self.head_step + self.tokens
+            read = [Access(Memory.WEIGHT, False, self.address, span, self.stride, self.token_words)]
+        return super().accesses(config) + read
+
+    def check(self, config: HardwareConfig) -> None:
+        super().check(config)
+        if self.part is Part.KEYS:
+            raise HeddleError("append: part must be values or pairs: keys are cached as they come, transposed later")
+        if self.slot >= config.columns:
+            raise HeddleError(f"append: slot must be below {config.columns} on {config.name}, not {self.slot}")
+        if self.head_bytes % max(config.axi_bytes, 8):
+            raise HeddleError(f"append: head_bytes must be a multiple of {max(config.axi_bytes, 8)}, "
+                              f"not {self.head_bytes}")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stream(KvInstruction):
+    """Cached tokens to the memories of the array, `blocks` blocks from `first` on. For j < blocks, b = first + j:
+
+    KEYS: weight[address + j·stride + w·C + i], element t = element i of word w of token t (C × C transposed);
+    VALUES: weight[address + w·stride + j·C + t] = word w of token t; for w < words, t < C.
+    PAIRS: param[address + j] = the pairs of block b. With registers: blocks = clamp(scalar[count_register]
+    - count_offset, 1, blocks), first = clamp(first + scalar[first_register], 0, 2^20 - 1).
+    """
+
+    opcode: ClassVar[int] = 10
+    blocks: int = bits(TILES, default=1)
+    words: int = bits(8, default=1)
+    first: int = bits(BLOCK)
+    first_register: int = bits(REGISTER)
+    count_register: int = bits(REGISTER)
+    count_offset: int = bits(TILES)
+
+    def resolved(self, scalar: Sequence[int], config: HardwareConfig) -> Instruction:
+        first = self.first
+        if self.first_register:
+            first = _clamp(first + scalar[self.first_register], 0, (1 << BLOCK) - 1)
+        blocks = _sized(self.blocks, scalar, self.count_register, self.count_offset)
+        return replace(self, first=first, blocks=blocks, first_register=0, count_register=0)
+
+    def accesses(self, config: HardwareConfig) -> list[Access]:
+        tokens, words = config.columns, self.words
+        written = {
+            Part.KEYS: Access(Memory.WEIGHT, True, self.address, words * tokens, self.stride, self.blocks),
+            Part.VALUES: Access(Memory.WEIGHT, True, self.address, self.blocks * tokens, self.stride, words),
+            Part.PAIRS: Access(Memory.PARAM, True, self.address, self.blocks),
+        }[self.part]
+        return super().accesses(config) + [written]
+
+    def check(self, config: HardwareConfig) -> None:
+        super().check(config)
+        if self.part is not Part.PAIRS and self.words > self.token_words:
+            raise HeddleError(f"stream: words must be at most token_words ({self.token_words}), not {self.words}")
+
+
+@dataclass(frozen=True)
 class Norm(Instruction):
     """value[address + m·stride + word(n)] = (d·r)·γ[n] + β[n], rounded to the format of VALUE.
 
@@ -450,7 +755,9 @@ class Norm(Instruction):
         ]
 
 
-INSTRUCTIONS: list[type[Instruction]] = [Halt, Load, Store, Matmul, Map, Quantise, Softmax, Norm]
+INSTRUCTIONS: list[type[Instruction]] = [
+    Halt, Guard, Load, Store, Append, Stream, Matmul, Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm,
+]  # fmt: skip
 OPCODE_BITS = 6
 OPCODES = {instruction.opcode: instruction for instruction in INSTRUCTIONS}
 
@@ -524,10 +831,23 @@ def listing(instruction: Instruction) -> str:
     return " ".join(parts)
 
 
-def _check_dma(instruction: Load | Store, config: HardwareConfig, last: Memory) -> None:
-    if instruction.memory > last:
-        raise HeddleError(f"{instruction.name}: memory must be ACT to {last.name}, not {instruction.memory.name}")
+_STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
+
+
+def _check_dma(instruction: Load | Store, config: HardwareConfig, memories: Sequence[Memory]) -> None:
+    if instruction.memory not in memories:
+        names = ", ".join(memory.name for memory in memories)
+        raise HeddleError(f"{instruction.name}: memory must be one of {names}, not {instruction.memory.name}")
     for name in ("dram_address", "dram_stride"):
         if getattr(instruction, name) % config.axi_bytes:
             raise HeddleError(f"{instruction.name}: {name} must be a multiple of {config.axi_bytes} bytes "
                               f"on {config.name}, not {getattr(instruction, name)}")  # fmt: skip
+
+
+def _clamp(value: int, low: int, high: int) -> int:
+    return min(max(value, low), high)
+
+
+def _sized(size: int, scalar: Sequence[int], register: int, offset: int) -> int:
+    """A size of at most `size` by a register, at least 1; as it stands with register 0."""
+    return _clamp(scalar[register] - offset, 1, size) if register else size

@@ -7,13 +7,15 @@ NaN into the one quiet NaN 0x7FC00000. There is no fused multiply-add. Order of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .config import ADD_CYCLES
-from .isa import Activation, Combine
+from .config import ADD_CYCLES, HardwareConfig
+from .isa import Activation, Combine, Digit
 
 Floats = NDArray[np.float32]
 
@@ -25,6 +27,8 @@ MIN_NORMAL = np.float32(2.0**-126)
 MAXIMUM_FLOOR = np.float32(2.0**-60)  # least magnitude that a row is scaled by
 CODE_LIMIT = np.float32(127)
 RECIPROCAL_OF_127 = np.float32(1 / 127)
+WIDE_CODE_LIMIT = np.float32(32639)  # 127·256 + 127: its digits are at most 127
+RECIPROCAL_OF_32639 = np.float32(1 / 32639)
 
 # -- tables: 64 segments, linear between end points; c0 has 18 fraction bits, the offset in a segment 16 ---------------
 
@@ -106,6 +110,12 @@ def round_int8(x: ArrayLike) -> NDArray[np.int8]:
     return np.where(np.isnan(x), 0, np.clip(np.rint(x), -127, 127)).astype(np.int8)
 
 
+def digits(code: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """(high, low) with code = 256·high + low, low from −128 to 127; |code| ≤ 32639."""
+    low = ((code + 128) & 255) - 128
+    return ((code - low) >> 8).astype(np.int8), low.astype(np.int8)
+
+
 # -- table functions ---------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +193,37 @@ def row_maximum(x: ArrayLike) -> Floats:
     return np.take_along_axis(x, np.argmax(_key(x), -1)[..., None], -1)[..., 0]
 
 
+def row_argmax(x: ArrayLike) -> NDArray[np.int32]:
+    """The first place of the greatest over the last axis, in the order of `maximum`."""
+    return np.argmax(_key(np.asarray(x, np.float32)), -1).astype(np.int32)
+
+
+def rotate(x: ArrayLike, cosine: ArrayLike, sine: ArrayLike) -> Floats:
+    """Rotary position embedding (Su et al., 2021) of rows (…, M, N): x·cosine + partner·sine, where the partner of
+    element n is n + N/2 or n − N/2. The sines of the first half of a row come negated."""
+    x = clean(x)
+    half = x.shape[-1] // 2
+    partner = np.concatenate([x[..., half:], x[..., :half]], -1)
+    return _add(_multiply(x, clean(cosine)), _multiply(partner, clean(sine)))
+
+
+def matmul_bf16(a: Floats, b: Floats, rows: int, before: ArrayLike | None = None) -> Floats:
+    """a (…, M, K) @ b (…, K, N) of bf16 numbers in float32, tile by tile of `rows` along K (a multiple of it).
+
+    Within a tile the products are added one after the other, from +0; the sums of tiles are added in their order, to
+    `before` (…, M, N) where there is one.
+    """
+    a, b = clean(a), clean(b)
+    total = None if before is None else clean(before)
+    for start in range(0, a.shape[-1], rows):
+        tile = np.zeros((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), np.float32)
+        for k in range(start, start + rows):
+            tile = _add(tile, _multiply(a[..., :, k, None], b[..., k, None, :]))
+        total = tile if total is None else _add(total, tile)
+    assert total is not None, "K is at least one tile"
+    return total
+
+
 def matmul_int8(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
     """a (…, M, K) @ b (…, K, N) in int32, wrapping.
 
@@ -254,13 +295,21 @@ def map_values(
     kind: Activation = Activation.NONE,
     combine: Combine = Combine.NONE,
     operand: ArrayLike | None = None,
+    operand_scale: ArrayLike | None = None,
+    planes: Sequence[NDArray[np.int32]] = (),
 ) -> Floats:
     """The elementwise front of VECTOR.
 
     source (…, M, N) int32 or float32; scale, offset (…, N) or (…, 1, N); row_scale (…, M); operand (…, M, N).
-    Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, activation, combine.
+    Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, activation, combine. `planes` are
+    further sums (…, M, N) int32, the lower digits: x·256 + plane for each. `operand_scale` (…, M) multiplies the
+    operand. ROTATE is `rotate` of the source by operands (…, M, 2·N), cosines and sines, and nothing else.
     """
     x = from_int32(source) if source.dtype == np.int32 else clean(source)
+    for plane in planes:
+        x = _add(_multiply(x, np.float32(256)), from_int32(plane))
+    if combine is Combine.ROTATE and operand is not None:
+        return rotate(x, *np.split(np.asarray(operand, np.float32), 2, axis=-1))
     if scale is not None:
         x = _multiply(x, clean(scale))
     if row_scale is not None:
@@ -270,46 +319,133 @@ def map_values(
     x = activation(kind, x)
     if combine is Combine.NONE or operand is None:
         return x
-    return (_add if combine is Combine.ADD else _multiply)(x, clean(operand))
+    operand = clean(operand)
+    if operand_scale is not None:
+        operand = _multiply(operand, clean(operand_scale)[..., None])
+    return (_add if combine is Combine.ADD else _multiply)(x, operand)
 
 
-def row_scale(greatest: ArrayLike) -> tuple[Floats, Floats]:
-    """(scale, multiplier) of rows with largest magnitude `greatest`: a·(1/127), 127·rcp(a), a = max(greatest, 2⁻⁶⁰)."""
+class CodeFormat(Enum):
+    """What a code is: an int8 of its own, a digit of 16 bits, or a bf16 number, which needs no scale."""
+
+    INT8 = "int8"
+    HIGH = "high"
+    LOW = "low"
+    BF16 = "bf16"
+
+
+def code_format(config: HardwareConfig, digit: Digit = Digit.WHOLE) -> CodeFormat:
+    """The format of the codes that a machine writes."""
+    if config.pe == "bf16":
+        return CodeFormat.BF16
+    return {Digit.WHOLE: CodeFormat.INT8, Digit.HIGH: CodeFormat.HIGH, Digit.LOW: CodeFormat.LOW}[digit]
+
+
+def row_scale(greatest: ArrayLike, to: CodeFormat = CodeFormat.INT8) -> tuple[Floats, Floats]:
+    """(scale, multiplier) of rows with largest magnitude `greatest`: a·(1/127), 127·rcp(a), a = max(greatest, 2⁻⁶⁰);
+    with digits 32639 for 127; 1 and 1 for bf16."""
     a = maximum(greatest, MAXIMUM_FLOOR)
-    return multiply(a, RECIPROCAL_OF_127), multiply(CODE_LIMIT, rcp(a))
+    if to is CodeFormat.BF16:
+        return np.ones_like(a), np.ones_like(a)
+    limit, reciprocal = (
+        (CODE_LIMIT, RECIPROCAL_OF_127) if to is CodeFormat.INT8 else (WIDE_CODE_LIMIT, RECIPROCAL_OF_32639)
+    )
+    return multiply(a, reciprocal), multiply(limit, rcp(a))
 
 
-def quantise(x: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """Rows of x (…, M, N) → int8 codes (…, M, N) and scales (…, M); x ≈ codes · scale."""
-    scale, multiplier = row_scale(row_maximum(np.abs(x)))
-    return round_int8(multiply(x, multiplier[..., None])), scale
+def encode_rows(x: Floats, multiplier: Floats, to: CodeFormat = CodeFormat.INT8) -> NDArray:
+    """Codes of rows x (…, M, N): int8, or float32 that are bf16. Ties to even, saturated; NaN gives 0 (bf16: NaN)."""
+    if to is CodeFormat.BF16:
+        return to_bf16(x)
+    scaled = multiply(x, multiplier[..., None])
+    if to is CodeFormat.INT8:
+        return round_int8(scaled)
+    limit = float(WIDE_CODE_LIMIT)
+    code = np.where(np.isnan(scaled), 0, np.clip(np.rint(scaled), -limit, limit)).astype(np.int64)
+    return digits(code)[to is CodeFormat.LOW]
+
+
+def quantise(x: Floats, to: CodeFormat = CodeFormat.INT8) -> tuple[NDArray, Floats]:
+    """Rows of x (…, M, N) → codes (…, M, N) and scales (…, M); x ≈ codes · scale (the code of both digits)."""
+    scale, multiplier = row_scale(row_maximum(np.abs(x)), to)
+    return encode_rows(x, multiplier, to), scale
 
 
 def softmax(
-    acc: NDArray[np.int32],
+    acc: NDArray,
     key_scale: ArrayLike,
     value_scale: ArrayLike,
     row: ArrayLike,
     visible: NDArray[np.bool_],
     lanes: int,
     additive: ArrayLike | None = None,
-) -> tuple[NDArray[np.int8], Floats]:
+    to: CodeFormat = CodeFormat.INT8,
+) -> tuple[NDArray, Floats]:
     """Scores (…, M, N) → codes of the un-normalised probabilities (…, M, N) and row scales (…, M).
 
     key_scale and value_scale (…, N), row (…, M), visible (M, N). Not seen: −inf for the maximum, p = +0. The maximum
     is at least the lowest finite number and the sum at least 1 (it is anyway, unless a row sees nothing), so that such
     a row gives zero codes and a finite scale.
     """
-    t = _multiply(_multiply(from_int32(acc), clean(key_scale)[..., None, :]), clean(row)[..., None])
+    t = _scores(acc, key_scale, row)
     if additive is not None:
         t = _add(t, clean(additive))
     greatest = maximum(row_maximum(np.where(visible, t, -INFINITY)), LOWEST)
     p = np.where(visible, exp2(_add(t, -greatest[..., None])), np.float32(0))
     total = maximum(row_sum(p, lanes), ONE)
-    q = _multiply(p, clean(value_scale)[..., None, :])
-    scale, multiplier = row_scale(row_maximum(np.where(visible, q, np.float32(0))))
-    codes = np.where(visible, round_int8(_multiply(q, multiplier[..., None])), 0).astype(np.int8)
+    codes, scale = _probability_codes(p, value_scale, visible, to)
     return codes, _multiply(scale, rcp(total))
+
+
+class OnlineSoftmaxResult(NamedTuple):
+    """What one block of an online softmax gives: codes (…, M, N), and for each row (…, M) the scale of its codes, the
+    factor of what came before, and the running maximum and sum."""
+
+    codes: NDArray
+    scale: Floats
+    rescale: Floats
+    greatest: Floats
+    total: Floats
+
+
+def online_softmax(
+    acc: NDArray,
+    key_scale: ArrayLike,
+    value_scale: ArrayLike,
+    row: ArrayLike,
+    visible: NDArray[np.bool_],
+    lanes: int,
+    before: tuple[ArrayLike, ArrayLike] | None = None,
+    to: CodeFormat = CodeFormat.INT8,
+) -> OnlineSoftmaxResult:
+    """One block of columns of a softmax, after blocks that left the running maximum and sum `before` (…, M) each.
+
+    Arguments as for `softmax`. The sum of this block is a row sum, to which what is kept of `before` is added.
+    """
+    t = _scores(acc, key_scale, row)
+    known, known_total = (clean(each) for each in before) if before else (LOWEST, np.float32(0))
+    greatest = maximum(maximum(row_maximum(np.where(visible, t, -INFINITY)), LOWEST), known)
+    kept = _multiply(known_total, exp2(_add(known, -greatest)))
+    p = np.where(visible, exp2(_add(t, -greatest[..., None])), np.float32(0))
+    total = maximum(_add(row_sum(p, lanes), kept), ONE)
+    inverse = rcp(total)
+    codes, scale = _probability_codes(p, value_scale, visible, to)
+    return OnlineSoftmaxResult(codes, _multiply(scale, inverse), _multiply(kept, inverse), greatest, total)
+
+
+def _scores(acc: NDArray, key_scale: ArrayLike, row: ArrayLike) -> Floats:
+    """Sums of the array, int32 or float32, as scores in units of log2."""
+    x = from_int32(acc) if acc.dtype == np.int32 else clean(acc)
+    return _multiply(_multiply(x, clean(key_scale)[..., None, :]), clean(row)[..., None])
+
+
+def _probability_codes(
+    p: Floats, value_scale: ArrayLike, visible: NDArray[np.bool_], to: CodeFormat
+) -> tuple[NDArray, Floats]:
+    """(codes, scale of each row) of p times the scales of V; 0 where not seen."""
+    q = np.where(visible, _multiply(p, clean(value_scale)[..., None, :]), np.float32(0))
+    codes, scale = quantise(q, to)
+    return np.where(visible, codes, 0).astype(codes.dtype), scale
 
 
 def norm(

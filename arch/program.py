@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import numerics
-from .config import FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig, Memory, Unit
+from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, HardwareConfig, Memory, Unit
 from .errors import HeddleError
 from .isa import Halt, Instruction, Load, Store, decode, encode, listing, units_in
+from .scalars import Scalar
 
-FORMAT = "heddle-program-1"
+FORMAT = "heddle-program-2"
 KINDS = ("input", "output", "constant", "scratch")
 
 
@@ -144,6 +145,10 @@ class Program:
     labels: tuple[str, ...] = ()  # for each instruction, the layer and operator it belongs to
     name: str = "program"
     useful_macs: int = 0  # multiply-accumulates of the model's own shapes, padding not counted
+    scalars: tuple[Scalar, ...] = ()  # how the registers follow from the positions of the sequences
+    registers: tuple[tuple[int, int], ...] = ()  # (number, value) that the host writes before a run; the others are 0
+    cache_address: int = 0  # the region of the KV cache: what Append writes and Stream reads
+    cache_bytes: int = 0
 
     @property
     def groups(self) -> int:
@@ -169,6 +174,22 @@ class Program:
             image[address : address + len(content)] = np.frombuffer(content, np.uint8)
         image.setflags(write=False)
         return image
+
+    @property
+    def scalar_values(self) -> list[int]:
+        """What each scalar register holds during the run."""
+        values = [0] * SCALAR_COUNT
+        for number, value in self.registers:
+            values[number] = value
+        return values
+
+    def at(self, *positions: int) -> Program:
+        """The same program with its registers set for sequences of which so many tokens are cached already."""
+        registers = tuple((each.register, each.value(positions[each.sequence], self.config)) for each in self.scalars)
+        moved = replace(self, registers=registers)
+        if "image" in self.__dict__:
+            moved.__dict__["image"] = self.image  # it does not depend on them, and may be large
+        return moved
 
     def inputs(self) -> list[Tensor]:
         """Tensors that the host writes before a run."""
@@ -197,6 +218,8 @@ class Program:
                 raise HeddleError(f"instruction {index}: {error}") from None
             if isinstance(instruction, (Load, Store)):
                 self._check_dram(index, instruction)
+            if instruction.unit is Unit.KV and not self.cache_bytes:
+                raise HeddleError(f"instruction {index}: {instruction.name} needs a program with a cache region")
             if instruction.unit is None:
                 continue
             for source in units_in(instruction.wait):
@@ -235,6 +258,9 @@ class Program:
             "fingerprint": self.config.fingerprint,
             "dram_bytes": self.dram_bytes,
             "useful_macs": self.useful_macs,
+            "scalars": [each.to_dict() for each in self.scalars],
+            "registers": self.registers,
+            "cache": [self.cache_address, self.cache_bytes],
             "tensors": [{**asdict(t), "memory": t.memory.name} for t in self.tensors.values()],
             "labels": self.labels,
             "data": [address for address, _ in self.data],
@@ -281,6 +307,9 @@ class Program:
             config=config, instructions=tuple(decode(code[i : i + INSTRUCTION_BYTES]) for i in steps),
             dram_bytes=header["dram_bytes"], data=tuple(zip(header["data"], data, strict=True)), tensors=tensors,
             labels=tuple(header["labels"]), name=header["name"], useful_macs=header["useful_macs"],
+            scalars=tuple(Scalar.from_dict(each) for each in header["scalars"]),
+            registers=tuple((number, value) for number, value in header["registers"]),
+            cache_address=header["cache"][0], cache_bytes=header["cache"][1],
         )  # fmt: skip
         program.check()
         return program

@@ -85,7 +85,7 @@ def test_out_of_range_addresses_and_sizes_are_refused():
         isa.Map(rows=33).check(NANO)
     with pytest.raises(HeddleError, match="multiple of 4 bytes"):
         isa.Load(dram_address=2).check(NANO)
-    with pytest.raises(HeddleError, match="memory must be ACT to VALUE, not ROW"):
+    with pytest.raises(HeddleError, match="memory must be one of ACT, WEIGHT, PARAM, VALUE, INDEX, not ROW"):
         isa.Store(memory=Memory.ROW).check(NANO)
     with pytest.raises(HeddleError, match="gathered table"):
         isa.Load(gather=1, dram_stride=32).check(NANO)
