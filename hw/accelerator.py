@@ -38,12 +38,13 @@ UNIT_COMPONENTS: Mapping[Unit, type] = {
 # Memory → (units that write it, units that read it).
 MEMORY_PORTS: Mapping[Memory, tuple[tuple[Unit, ...], tuple[Unit, ...]]] = {
     Memory.ACT: ((Unit.LOAD, Unit.VECTOR, Unit.SOFTMAX), (Unit.MATRIX, Unit.STORE)),
-    Memory.WEIGHT: ((Unit.LOAD, Unit.VECTOR), (Unit.MATRIX, Unit.STORE)),
-    Memory.PARAM: ((Unit.LOAD, Unit.VECTOR), (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM, Unit.STORE)),
+    Memory.WEIGHT: ((Unit.LOAD, Unit.KV, Unit.VECTOR), (Unit.MATRIX, Unit.STORE, Unit.KV)),
+    Memory.PARAM: ((Unit.LOAD, Unit.KV, Unit.VECTOR), (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM, Unit.STORE, Unit.KV)),
     Memory.VALUE: ((Unit.LOAD, Unit.VECTOR, Unit.NORM), (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM, Unit.STORE)),
     Memory.ACC: ((Unit.MATRIX,), (Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX)),
     Memory.ROW: ((Unit.VECTOR, Unit.SOFTMAX), (Unit.VECTOR, Unit.SOFTMAX)),
-    Memory.INDEX: ((Unit.LOAD,), (Unit.LOAD,)),
+    Memory.INDEX: ((Unit.LOAD, Unit.VECTOR), (Unit.LOAD, Unit.STORE)),
+    Memory.PAGE: ((Unit.LOAD,), (Unit.KV,)),
 }
 
 
@@ -164,6 +165,7 @@ class Accelerator(wiring.Component):
             dispatch.clear.eq(start),
             dispatch.run.eq(run),
             dispatch.cycle.eq(self.cycle),
+            *(inner.eq(outer) for inner, outer in zip(dispatch.scalars, csr.scalars, strict=True)),
             dispatch.i_valid.eq(fetch.o_valid),
             dispatch.i_instruction.eq(fetch.o_instruction),
             fetch.o_take.eq(dispatch.i_take),

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import HardwareConfig
 
 ADDRESS_BITS = 40
+CONTROL_ADDRESS_BITS = 12  # of the AXI4-Lite port
 ID_BITS = 2
 FETCH_ID, LOAD_ID = 0, 1  # arid; STORE writes with identifier 0
 INCR = 1  # awburst, arburst
@@ -54,12 +55,12 @@ def axi4_signature(config: HardwareConfig) -> wiring.Signature:
 
 
 def axi_lite_signature() -> wiring.Signature:
-    """The control port as seen by the master (the host): 8-bit addresses of bytes, 32-bit data."""
+    """The control port as seen by the master (the host): addresses of bytes within 4 KiB, 32-bit data."""
     return wiring.Signature({
-        "awvalid": Out(1), "awready": In(1), "awaddr": Out(8),
+        "awvalid": Out(1), "awready": In(1), "awaddr": Out(CONTROL_ADDRESS_BITS),
         "wvalid": Out(1), "wready": In(1), "wdata": Out(32), "wstrb": Out(4),
         "bvalid": In(1), "bready": Out(1), "bresp": In(2),
-        "arvalid": Out(1), "arready": In(1), "araddr": Out(8),
+        "arvalid": Out(1), "arready": In(1), "araddr": Out(CONTROL_ADDRESS_BITS),
         "rvalid": In(1), "rready": Out(1), "rdata": In(32), "rresp": In(2),
     })  # fmt: skip
 

@@ -123,4 +123,4 @@ def _shift(config: HardwareConfig, memory: Memory) -> int:
     return (beats_per_word(config, memory) - 1).bit_length() if memory in _REACHABLE else 0
 
 
-_REACHABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
+_REACHABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX, Memory.PAGE)

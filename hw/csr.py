@@ -4,10 +4,11 @@ from amaranth import Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import HardwareConfig
+from ..arch.config import SCALAR_COUNT, HardwareConfig
 from .axi import ADDRESS_BITS, OKAY, axi_lite_signature
 from .instructions import UNIT_MASK_BITS
 from .lane import CYCLE_BITS, INDEX_BITS
+from .scalars import SCALAR_BITS
 
 # Byte offsets of the registers (docs/architecture.md).
 CONTROL, STATUS, INTERRUPT, ERROR = 0x00, 0x04, 0x08, 0x0C
@@ -15,6 +16,8 @@ PROGRAM_LOW, PROGRAM_HIGH, GROUPS, VERSION = 0x10, 0x14, 0x18, 0x1C
 CYCLES_LOW, CYCLES_HIGH, INSTRUCTIONS = 0x20, 0x24, 0x28
 READ_BEATS, WRITE_BEATS, ERROR_INSTRUCTIONS = 0x2C, 0x30, (0x34, 0x38)
 BUSY, WAITING = 0x40, 0x60  # + 4 · unit
+SCALAR = 0x80  # + 4 · register
+KV_BASE_LOW, KV_BASE_HIGH, KV_BYTES_LOW, KV_BYTES_HIGH = 0x100, 0x104, 0x108, 0x10C
 
 START_BIT, CLEAR_BIT = 0, 1  # of CONTROL
 BUSY_BIT, DONE_BIT, ERROR_BIT = 0, 1, 2  # of STATUS
@@ -24,7 +27,8 @@ class Csr(wiring.Component):
     """Registers at `control`; what they show comes from outside.
 
     `start` and `clear` are up in the cycle of a write of 1 to their bit of CONTROL. A read of CYCLES low keeps the high
-    half for the read that follows. Unused addresses read as zero; every access is answered with OKAY.
+    half for the read that follows. Unused addresses read as zero; every access is answered with OKAY. `scalars[0]` stays
+    zero. `kv_base` and `kv_bytes` are the region of the KV cache in DRAM.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -36,6 +40,9 @@ class Csr(wiring.Component):
             "interrupt_enable": Out(1),
             "program": Out(ADDRESS_BITS),
             "groups": Out(32),
+            "scalars": Out(SCALAR_BITS).array(SCALAR_COUNT),
+            "kv_base": Out(ADDRESS_BITS),
+            "kv_bytes": Out(ADDRESS_BITS),
             "status": In(3),
             "error": In(16),
             "error_instructions": In(INDEX_BITS).array(2),
@@ -76,12 +83,23 @@ class Csr(wiring.Component):
         ]
         with m.If(written(INTERRUPT)):
             m.d.sync += self.interrupt_enable.eq(bus.wdata[0])
-        for offset, register in (
-            (PROGRAM_LOW, self.program[:32]), (PROGRAM_HIGH, self.program[32:]), (GROUPS, self.groups),
-        ):  # fmt: skip
+        for offset, register in self._stored().items():
             for byte in range(len(register) // 8):
                 with m.If(written(offset, byte)):
                     m.d.sync += register.word_select(byte, 8).eq(bus.wdata.word_select(byte, 8))
+
+    def _stored(self) -> dict[int, Value]:
+        """Offset → register, for those that keep what the host writes."""
+        return {
+            PROGRAM_LOW: self.program[:32],
+            PROGRAM_HIGH: self.program[32:],
+            GROUPS: self.groups,
+            KV_BASE_LOW: self.kv_base[:32],
+            KV_BASE_HIGH: self.kv_base[32:],
+            KV_BYTES_LOW: self.kv_bytes[:32],
+            KV_BYTES_HIGH: self.kv_bytes[32:],
+            **{SCALAR + 4 * number: self.scalars[number] for number in range(1, SCALAR_COUNT)},
+        }
 
     def _reads(self, m: Module) -> None:
         bus = self.control
@@ -90,9 +108,7 @@ class Csr(wiring.Component):
             STATUS: self.status,
             INTERRUPT: self.interrupt_enable,
             ERROR: self.error,
-            PROGRAM_LOW: self.program[:32],
-            PROGRAM_HIGH: self.program[32:],
-            GROUPS: self.groups,
+            **self._stored(),
             VERSION: Const(int(self._config.fingerprint[:8], 16), 32),
             CYCLES_LOW: self.cycles[:32],
             CYCLES_HIGH: cycles_high,

@@ -1,12 +1,14 @@
 """Dispatch: hands each instruction to the queue of its unit, in program order, and starts units as tokens allow."""
 
-from amaranth import Cat, Module, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import INSTRUCTION_BITS, HardwareConfig, Unit
-from .instructions import UNIT_MASK_BITS, UNITS, opcode_of, opcodes_of
+from ..arch.config import INSTRUCTION_BITS, SCALAR_COUNT, HardwareConfig, Unit
+from ..arch.isa import Guard, Halt
+from .instructions import UNIT_MASK_BITS, UNITS, fields_of, opcode_of, opcodes_of
 from .lane import CYCLE_BITS, INDEX_BITS, Lane, unit_signature
+from .scalars import SCALAR_BITS, Scalars
 from .semaphores import Semaphores
 
 
@@ -17,6 +19,8 @@ def unit_name(unit: Unit) -> str:
 
 class Dispatch(wiring.Component):
     """One instruction a cycle from `i_*` to the queue of its unit, until halt, an unknown opcode or the end of `run`.
+
+    On its way an instruction takes what `scalars` change of it. A guard goes to no queue: it makes what follows void.
 
     `clear` (the cycle of the start pulse) empties the queues, zeroes the semaphores and the instruction count; it needs
     `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
@@ -42,6 +46,7 @@ class Dispatch(wiring.Component):
             "clear": In(1),
             "run": In(1),
             "cycle": In(CYCLE_BITS),
+            "scalars": In(SCALAR_BITS).array(SCALAR_COUNT),
             "i_valid": In(1),
             "i_instruction": In(INSTRUCTION_BITS),
             "i_take": Out(1),
@@ -60,32 +65,55 @@ class Dispatch(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.semaphores = semaphores = Semaphores()
+        m.submodules.scalars = scalars = Scalars(self._config)
         lanes = {unit: Lane(self._config, unit) for unit in UNITS}
         opcode = opcode_of(self.i_instruction)
         offered, halted = Signal(), Signal()  # halted: halt was dispatched in an earlier cycle
-        m.d.comb += offered.eq(self.i_valid & self.run & ~halted)
-        is_halt = Signal()
-        m.d.comb += is_halt.eq(_is_one_of(opcode, opcodes_of(None)))
+        halts, guards, void = Signal(), Signal(), Signal()
+        m.d.comb += [
+            offered.eq(self.i_valid & self.run & ~halted),
+            halts.eq(offered & (opcode == Halt.opcode)),
+            guards.eq(offered & (opcode == Guard.opcode)),
+            scalars.i.eq(self.i_instruction),
+            *(inner.eq(outer) for inner, outer in zip(scalars.registers, self.scalars, strict=True)),
+        ]
         for unit, lane in lanes.items():
             m.submodules[f"lane_{unit_name(unit)}"] = lane
             mine = Signal(name=f"for_{unit_name(unit)}")
-            m.d.comb += [mine.eq(_is_one_of(opcode, opcodes_of(unit))), lane.put.eq(offered & mine & ~lane.full)]
+            m.d.comb += [
+                mine.eq(_is_one_of(opcode, opcodes_of(unit))),
+                lane.put.eq(offered & mine & ~lane.full),
+                lane.instruction.eq(scalars.o),
+                lane.void.eq(void),
+            ]
             self._connect(m, unit, lane, semaphores)
-        known = is_halt | Cat(_is_one_of(opcode, opcodes_of(unit)) for unit in UNITS).any()
-        halts = offered & is_halt
+        known = Cat(_is_one_of(opcode, opcodes_of(unit)) for unit in (None, *UNITS)).any()
         m.d.comb += [
-            self.i_take.eq(halts | Cat(lane.put for lane in lanes.values()).any()),
+            self.i_take.eq(halts | guards | Cat(lane.put for lane in lanes.values()).any()),
             self.unknown.eq(offered & ~known),
             self.finish.eq(self.run & (halted | halts) & Cat(lane.idle for lane in lanes.values()).all()),
             self.quiet.eq(~self.busy.any()),
             self.overflow.eq(semaphores.overflow),
             self.overflow_units.eq(semaphores.overflow_units),
             semaphores.clear.eq(self.clear),
+            void.eq(self._guarded(m, guards, scalars.holds)),
         ]
         m.d.sync += [halted.eq(halted | halts), self.next_index.eq(self.next_index + self.i_take)]
         with m.If(self.clear):
             m.d.sync += [halted.eq(0), self.next_index.eq(0)]
         return m
+
+    def _guarded(self, m: Module, guards: Signal, holds: Signal) -> Value:
+        """Whether the next instruction is within the reach of a guard that does not hold."""
+        count = fields_of(Guard, self.i_instruction).count
+        left = Signal.like(count, name="void_left")
+        with m.If(self.clear):
+            m.d.sync += left.eq(0)
+        with m.Elif(guards):
+            m.d.sync += left.eq(Mux(holds, 0, count))
+        with m.Elif(self.i_take & (left != 0)):
+            m.d.sync += left.eq(left - 1)
+        return left != 0
 
     def _connect(self, m: Module, unit: Unit, lane: Lane, semaphores: Semaphores) -> None:
         name = unit_name(unit)
@@ -94,16 +122,15 @@ class Dispatch(wiring.Component):
             lane.clear.eq(self.clear),
             lane.run.eq(self.run),
             lane.cycle.eq(self.cycle),
-            lane.instruction.eq(self.i_instruction),
             lane.instruction_index.eq(self.next_index),
             lane.tokens.eq(semaphores.ready[unit]),
             semaphores.wait[unit].eq(lane.wait),
-            semaphores.take[unit].eq(lane.unit.start),
+            semaphores.take[unit].eq(lane.starts),
             semaphores.signal[unit].eq(lane.signal),
             self.executing[unit].eq(lane.index),
             self.busy[unit].eq(lane.busy),
             self.starved[unit].eq(lane.starved),
-            getattr(self, f"retire_{name}_valid").eq(lane.unit.retire),
+            getattr(self, f"retire_{name}_valid").eq(lane.retires),
             getattr(self, f"retire_{name}_index").eq(lane.index),
             getattr(self, f"retire_{name}_start").eq(lane.started_at),
         ]

@@ -33,7 +33,7 @@ def opcode_of(bits: Value) -> Value:
 
 
 def opcodes_of(unit: Unit | None) -> list[int]:
-    """The opcodes that `unit` executes; None: those that no unit does (halt)."""
+    """The opcodes that `unit` executes; None: those that dispatch itself does (halt, guard)."""
     return [each.opcode for each in INSTRUCTIONS if each.unit is unit]
 
 

@@ -32,10 +32,11 @@ class Lane(wiring.Component):
 
     `put` takes `instruction` with its `index`, at any cycle in which `full` is low; it may start from the next cycle
     on: when `run`, when the unit is ready, and when `tokens` says that what the head waits for (`wait`) is there. All
-    units but LOAD start when the previous instruction has retired; LOAD itself says when.
+    units but LOAD start when the previous instruction has retired; LOAD itself says when. An instruction put with
+    `void` never reaches the unit: it starts when nothing runs, and retires in the next cycle.
 
-    `index` and `started_at` are those of the oldest instruction that runs, and with `unit.retire` of the one that
-    retires, whose tokens go to `signal` in that cycle. `busy`: one runs, from its start to its retirement. `starved`:
+    `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
+    instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. `busy`: one runs, from its start to its retirement. `starved`:
     none runs, and one could start but for its tokens. `idle`: none runs, none is queued.
     """
 
@@ -49,11 +50,14 @@ class Lane(wiring.Component):
             "put": In(1),
             "instruction": In(INSTRUCTION_BITS),
             "instruction_index": In(INDEX_BITS),
+            "void": In(1),
             "full": Out(1),
             "wait": Out(UNIT_MASK_BITS),
             "tokens": In(1),
             "signal": Out(UNIT_MASK_BITS),
             "unit": Out(unit_signature()),
+            "starts": Out(1),
+            "retires": Out(1),
             "index": Out(INDEX_BITS),
             "started_at": Out(CYCLE_BITS),
             "busy": Out(1),
@@ -64,37 +68,40 @@ class Lane(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         bits = used_bits(self._unit)
-        m.submodules.waiting = waiting = Queue(bits + INDEX_BITS, self._config.queue_depth)
+        m.submodules.waiting = waiting = Queue(bits + INDEX_BITS + 1, self._config.queue_depth)
         # LOADs that have made all their requests run on until their data are there: at least one burst for each in
         # flight, one that retires, one that still makes requests.
         running_depth = _power_of_two_at_least(self._config.load_outstanding + 2) if self._unit is Unit.LOAD else 1
         m.submodules.running = running = Queue(UNIT_MASK_BITS + INDEX_BITS + CYCLE_BITS, running_depth)
 
-        head, index = waiting.o[:bits], waiting.o[bits:]
+        head, index, void = waiting.o[:bits], waiting.o[bits:-1], waiting.o[-1]
         header = fields_of(Instruction, self.unit.instruction)
-        startable = Signal()
-        overlaps = self._unit is Unit.LOAD
+        startable, void_runs = Signal(), Signal()
+        overlaps = ~void & ~void_runs if self._unit is Unit.LOAD else 0
         m.d.comb += [
             startable.eq((waiting.level != 0) & self.unit.ready & (overlaps | (running.level == 0)) & self.run),
             self.wait.eq(header.wait),
+            self.starts.eq(startable & self.tokens),
+            self.retires.eq(self.unit.retire | void_runs),
             self.unit.instruction.eq(head),
-            self.unit.start.eq(startable & self.tokens),
+            self.unit.start.eq(self.starts & ~void),
             waiting.clear.eq(self.clear),
             waiting.put.eq(self.put),
-            waiting.i.eq(Cat(self.instruction[:bits], self.instruction_index)),
-            waiting.take.eq(self.unit.start),
+            waiting.i.eq(Cat(self.instruction[:bits], self.instruction_index, self.void)),
+            waiting.take.eq(self.starts),
             running.clear.eq(self.clear),
-            running.put.eq(self.unit.start),
+            running.put.eq(self.starts),
             running.i.eq(Cat(header.signal, index, self.cycle)),
-            running.take.eq(self.unit.retire),
+            running.take.eq(self.retires),
         ]
+        m.d.sync += void_runs.eq(self.starts & void)
         signal = running.o[:UNIT_MASK_BITS]
-        with m.If(self.unit.retire):
+        with m.If(self.retires):
             m.d.comb += self.signal.eq(signal)
         m.d.comb += [
             Cat(self.index, self.started_at).eq(running.o[UNIT_MASK_BITS:]),
             self.full.eq(waiting.level == self._config.queue_depth),
-            self.busy.eq((running.level != 0) | self.unit.start),
+            self.busy.eq((running.level != 0) | self.starts),
             self.starved.eq(startable & ~self.tokens & (running.level == 0)),
             self.idle.eq((running.level == 0) & (waiting.level == 0)),
         ]

@@ -1,4 +1,4 @@
-"""LOAD: DRAM → ACT, WEIGHT, PARAM, VALUE or INDEX, in strided segments or gathered by row numbers from INDEX.
+"""LOAD: DRAM → ACT, WEIGHT, PARAM, VALUE, INDEX or PAGE, in strided segments or gathered by row numbers from INDEX.
 
 Requests run ahead of data: every burst granted leaves a descriptor of where its beats belong, and the next instruction
 may make requests while beats of earlier ones still come. Beats are written as they come: the bus never waits for LOAD.
@@ -16,7 +16,7 @@ from ..instructions import fields_of
 from ..memories import mask_bits, read_signature, write_signature
 from ..queue import Queue
 
-MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
+MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX, Memory.PAGE)
 INDEX_ELEMENT_BITS = 32
 
 

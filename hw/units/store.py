@@ -1,4 +1,4 @@
-"""STORE: ACT, WEIGHT, PARAM or VALUE → DRAM, in strided segments.
+"""STORE: ACT, WEIGHT, PARAM, VALUE or INDEX → DRAM, in strided segments.
 
 A burst is read from memory into one of two buffers, so that its beats can be given without a gap, while the one before
 it is on the bus.
@@ -16,7 +16,7 @@ from ..instructions import fields_of
 from ..memories import read_signature
 from ..ram import Ram
 
-MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE)
+MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
 RESPONSE_LIMIT = 15  # write bursts without their response: more than any memory that answers at once lets build up
 
 

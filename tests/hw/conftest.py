@@ -237,7 +237,7 @@ class Nap(wiring.Component):
 NAPPING_UNITS = {
     Unit.LOAD: Load,
     Unit.STORE: Store,
-    **{unit: partial(Nap, unit=unit) for unit in (Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX, Unit.NORM)},
+    **{unit: partial(Nap, unit=unit) for unit in (Unit.KV, Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX, Unit.NORM)},
 }
 
 

@@ -27,8 +27,8 @@ def test_registers_read_back_and_unused_ones_are_zero(on_machine, axi_slave):
         await host.write(csr.GROUPS, 0xDEAD_BEEF)
         await host.write(csr.GROUPS, 0x0000_4200, strobe=0b0010)
         await host.write(csr.INTERRUPT, 1)
-        await host.write(0xF0, 0xFFFF_FFFF)
-        registers = [csr.PROGRAM_LOW, csr.PROGRAM_HIGH, csr.GROUPS, csr.INTERRUPT, csr.CONTROL, csr.STATUS, 0xF0]
+        await host.write(0x110, 0xFFFF_FFFF)
+        registers = [csr.PROGRAM_LOW, csr.PROGRAM_HIGH, csr.GROUPS, csr.INTERRUPT, csr.CONTROL, csr.STATUS, 0x110]
         assert [await host.read(each) for each in registers] == [0x1234_5600, 0x78, 0xDEAD_42EF, 1, 0, 0, 0]
 
     on_machine(NANO, axi_slave(bytearray(4096), 4), body)
