@@ -27,8 +27,8 @@ class Csr(wiring.Component):
     """Registers at `control`; what they show comes from outside.
 
     `start` and `clear` are up in the cycle of a write of 1 to their bit of CONTROL. A read of CYCLES low keeps the high
-    half for the read that follows. Unused addresses read as zero; every access is answered with OKAY. `scalars[0]` stays
-    zero. `kv_base` and `kv_bytes` are the region of the KV cache in DRAM.
+    half for the read that follows. Unused addresses read as zero; every access is answered with OKAY. Of
+    `scalars` number 0 stays zero. `kv_base` and `kv_bytes` are the region of the KV cache in DRAM.
     """
 
     def __init__(self, config: HardwareConfig):

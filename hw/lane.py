@@ -36,8 +36,9 @@ class Lane(wiring.Component):
     `void` never reaches the unit: it starts when nothing runs, and retires in the next cycle.
 
     `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
-    instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. `busy`: one runs, from its start to its retirement. `starved`:
-    none runs, and one could start but for its tokens. `idle`: none runs, none is queued.
+    instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle.
+    `busy`: one runs, from its start to its retirement. `starved`: none runs, and one could start but for its tokens.
+    `idle`: none runs, none is queued.
     """
 
     def __init__(self, config: HardwareConfig, unit: Unit):
