@@ -15,7 +15,6 @@ from ..hw.axi import axi_lite_signature
 from .dram import BEAT_BITS, LATENCY_BITS, Dram
 from .storage import Storage
 
-TRACED = [unit for unit in Unit if unit is not Unit.KV]
 RECORD_BYTES = 16  # index in 4 bytes, start and retire in 6 each, little-endian
 
 
@@ -30,14 +29,14 @@ class Bench(wiring.Component):
         self._config = config
         self._trace_depth = trace_depth
         self.dram = Dram(config, dram_bytes)
-        self.traces = {unit: Storage(RECORD_BYTES, RECORD_BYTES * trace_depth) for unit in TRACED}
+        self.traces = {unit: Storage(RECORD_BYTES, RECORD_BYTES * trace_depth) for unit in Unit}
         super().__init__({
             "control": In(axi_lite_signature()),
             "interrupt": Out(1),
             "latency": In(LATENCY_BITS),
             "cycles_per_beat": In(BEAT_BITS),
             "violation": Out(1),
-            **{f"records_{unit.name.lower()}": Out(32) for unit in TRACED},
+            **{f"records_{unit.name.lower()}": Out(32) for unit in Unit},
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:

@@ -16,7 +16,7 @@ from ..hw.axi import ADDRESS_BITS, ID_BITS, INCR, axi4_signature
 from .storage import Storage
 
 LATENCY_BITS, BEAT_BITS = 12, 8  # of the run-time inputs, and of DramConfig's ranges
-QUEUE_DEPTH = 128  # more bursts than FETCH, STORE and the most outstanding LOAD can have in flight
+QUEUE_DEPTH = 256  # more bursts than FETCH, STORE, KV and LOAD can have in flight
 
 
 class Dram(wiring.Component):

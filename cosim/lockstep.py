@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arch.config import INSTRUCTION_BYTES, Unit
+from ..arch.config import INSTRUCTION_BYTES, Memory, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Store, listing
+from ..arch.isa import Append, Part, Store, Stream, listing
 from ..arch.program import Program
 from ..hw.csr import (
     BUSY,
@@ -36,7 +36,9 @@ from ..sim.result import Result
 from .engines.job import Job, Outcome
 
 ENGINES = ("verilator", "icarus", "amaranth")
-ERROR_KINDS = ("none", "bank conflict", "semaphore overflow", "unknown opcode", "AXI response")
+ERROR_KINDS = ("none", "bank conflict", "semaphore overflow", "unknown opcode", "AXI response",
+               "beyond the KV cache")  # fmt: skip
+PAIR_BYTES = 8  # (scale, scale) of a cached token
 RUNS_AT_ONCE = 100
 SLACK_CYCLES = 2000  # that the RTL may take longer than the simulator before it is stopped
 
@@ -158,7 +160,8 @@ def _job(program: Program, given: Mapping[str, Any], result: Result) -> Job:
     for address, content in program.input_bytes(dict(given)):
         image[address : address + len(content)] = np.frombuffer(content, np.uint8)
     dram = program.config.dram
-    return Job(image, program.groups, dram.latency_cycles, dram.cycles_per_beat, result.cycles + SLACK_CYCLES)
+    return Job(image, program.groups, dram.latency_cycles, dram.cycles_per_beat, result.cycles + SLACK_CYCLES,
+               program.registers, program.cache_address, program.cache_bytes)  # fmt: skip
 
 
 class _Tally:
@@ -234,12 +237,29 @@ def expected_counters(result: Result) -> Iterator[tuple[str, int, int]]:
     config, moved = result.program.config, result.bytes
     fetched = moved["fetch"] // min(INSTRUCTION_BYTES, config.axi_bytes)
     yield "INSTRUCTIONS", INSTRUCTIONS, len(result.trace)
-    yield "READ_BEATS", READ_BEATS, fetched + moved["load"] // config.axi_bytes
-    yield "WRITE_BEATS", WRITE_BEATS, moved["store"] // config.axi_bytes
+    streamed, appended = _cache_beats(result)
+    yield "READ_BEATS", READ_BEATS, fetched + moved["load"] // config.axi_bytes + streamed
+    yield "WRITE_BEATS", WRITE_BEATS, moved["store"] // config.axi_bytes + appended
     for name, busy in result.busy.items():
         yield f"BUSY of {name}", BUSY + 4 * Unit[name.upper()], busy
         waiting = sum(cycles for cause, cycles in result.stalls[name].items() if cause.startswith("wait_"))
         yield f"WAITING of {name}", WAITING + 4 * Unit[name.upper()], waiting
+
+
+def _cache_beats(result: Result) -> tuple[int, int]:
+    """Beats that STREAMs read and APPENDs write."""
+    config = result.program.config
+    streamed = appended = 0
+    for each, void in result.dispatched:
+        if isinstance(each, Stream) and not void:
+            pairs = each.part is Part.PAIRS
+            memory, words = (Memory.PARAM, 1) if pairs else (Memory.WEIGHT, each.words * config.columns)
+            streamed += each.blocks * words * config.dram_word_bytes(memory) // config.axi_bytes
+        elif isinstance(each, Append) and not void:
+            pairs = each.part is Part.PAIRS
+            size, words = (PAIR_BYTES, 1) if pairs else (config.dram_word_bytes(Memory.WEIGHT), each.token_words)
+            appended += each.heads * each.tokens * words * -(-size // config.axi_bytes)
+    return streamed, appended
 
 
 def _byte_differences(run: int, result: Result, outcome: Outcome) -> tuple[Difference | None, int]:
@@ -248,22 +268,27 @@ def _byte_differences(run: int, result: Result, outcome: Outcome) -> tuple[Diffe
     if not len(places):
         return None, 0
     address = int(places[0])
-    index = _last_store(result.program, address)
+    index = _last_writer(result, address)
     about: dict[str, Any] = {}
     cycle = result.cycles
     if index is not None:
-        about = {"unit": "STORE", "instruction": index, "listing": listing(result.program.instructions[index])}
+        writer = result.program.instructions[index]
+        unit = "KV" if isinstance(writer, Append) else "STORE"
+        about = {"unit": unit, "instruction": index, "listing": listing(writer)}
         cycle = next(record.retire for record in result.trace if record.index == index)
     ours, theirs = (f"{int(image[address]):#04x}" for image in (expected, outcome.image))
     return Difference(run, "the byte", cycle, ours, theirs, address=address, **about), len(places)
 
 
-def _last_store(program: Program, address: int) -> int | None:
-    """The last STORE that writes a DRAM byte."""
-    for index, each in reversed(list(enumerate(program.instructions))):
-        if isinstance(each, Store):
+def _last_writer(result: Result, address: int) -> int | None:
+    """The last STORE that writes a DRAM byte; within the KV cache, the last APPEND, whatever it writes."""
+    program = result.program
+    for index, (each, void) in reversed(list(enumerate(result.dispatched))):
+        if isinstance(each, Store) and not void:
             length = each.words * program.config.dram_word_bytes(each.memory)
             for segment in range(each.segments):
                 if 0 <= address - each.dram_address - segment * each.dram_stride < length:
                     return index
+        elif isinstance(each, Append) and not void and 0 <= address - program.cache_address < program.cache_bytes:
+            return index
     return None

@@ -16,7 +16,7 @@ from ...arch.config import Unit
 from ...hw import csr
 from .job import Job, Outcome
 
-UNITS = [unit.name.lower() for unit in Unit if unit is not Unit.KV]
+UNITS = [unit.name.lower() for unit in Unit]
 
 READ_BACK = [
     csr.STATUS, csr.ERROR, csr.CYCLES_LOW, csr.CYCLES_HIGH, csr.INSTRUCTIONS, csr.READ_BEATS, csr.WRITE_BEATS,
@@ -65,6 +65,12 @@ async def run_job(bench: Handle, job: Job) -> Outcome:
     await write_register(bench, csr.PROGRAM_LOW, 0)
     await write_register(bench, csr.PROGRAM_HIGH, 0)
     await write_register(bench, csr.GROUPS, job.groups)
+    for number, value in job.scalars:
+        await write_register(bench, csr.SCALAR + 4 * number, value)
+    for low, high, value in ((csr.KV_BASE_LOW, csr.KV_BASE_HIGH, job.cache_address),
+                             (csr.KV_BYTES_LOW, csr.KV_BYTES_HIGH, job.cache_bytes)):  # fmt: skip
+        await write_register(bench, low, value & 0xFFFFFFFF)
+        await write_register(bench, high, value >> 32)
     await write_register(bench, csr.INTERRUPT, 1)
     await write_register(bench, csr.CONTROL, 1 << csr.START_BIT)
     finished = await bench.until("interrupt", job.limit)

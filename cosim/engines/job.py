@@ -19,6 +19,9 @@ class Job:
     latency: int  # cycles
     cycles_per_beat: int
     limit: int  # cycles
+    scalars: tuple[tuple[int, int], ...] = ()  # (number, value) of the scalar registers; the others hold 0
+    cache_address: int = 0  # the region of the KV cache
+    cache_bytes: int = 0
 
 
 @dataclass(frozen=True)
