@@ -31,7 +31,7 @@ def initialise(model: nn.Module) -> None:
     branches = 2 * len(model.get_submodule("layers")._modules)
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2:
-            ends_branch = name.endswith(("output.weight", "down.weight")) and "_down" not in name
+            ends_branch = name.split(".")[-2] in ("output", "down")
             nn.init.normal_(parameter, std=DEVIATION / math.sqrt(branches) if ends_branch else DEVIATION)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
@@ -56,7 +56,7 @@ def train(language_model: LanguageModel, steps: int = STEPS, seed: int = SEED) -
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    ids = load_ids("train")  # (N)
+    ids, context = load_ids("train"), language_model.context  # (N)
     model = language_model.architecture(language_model.config)
     initialise(model)
     matrices = [parameter for parameter in model.parameters() if parameter.dim() == 2]
@@ -65,7 +65,7 @@ def train(language_model: LanguageModel, steps: int = STEPS, seed: int = SEED) -
     optimiser = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.99), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     for step in range(steps):
-        length = SHORT_WINDOW if step < SHORT_SHARE * steps else language_model.context
+        length = min(SHORT_WINDOW, context) if step < SHORT_SHARE * steps else context
         windows = ids.unfold(0, length + 1, 1)  # (N − T, T + 1), a view
         chosen = torch.randint(len(windows), (BATCH_CHARACTERS // length,), generator=generator)
         loss = loss_of(model, windows[chosen])

@@ -8,7 +8,7 @@ from heddle.models.gpt2 import Gpt2, Gpt2Config
 from heddle.models.text import LANGUAGE_MODELS, LanguageModel
 from heddle.models.train_text import DEVIATION, evaluate, initialise, load_ids, train
 
-TINY = LanguageModel("tiny", "for tests", Gpt2, Gpt2Config(context=64, width=16, depth=1, heads=2))
+TINY = LanguageModel("tiny", "for tests", Gpt2, Gpt2Config(context=16, width=16, depth=1, heads=2))
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def test_training_is_repeatable_and_learns(threads):
     first, second = train(TINY, steps=40), train(TINY, steps=40)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not first.training
-    assert evaluate(first, load_ids("test")[:2000], 64) < 0.9 * math.log(96)
+    assert evaluate(first, load_ids("test")[:2000], 16) < 0.9 * math.log(96)
 
 
 def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary():
     model = Gpt2(TINY.config)
     torch.nn.init.zeros_(model.tokens.weight)
-    assert evaluate(model, torch.randint(0, 96, (100,)), 64) == pytest.approx(math.log(96))
+    assert evaluate(model, torch.randint(0, 96, (100,)), 16) == pytest.approx(math.log(96))
 
 
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)
