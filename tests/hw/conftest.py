@@ -358,19 +358,27 @@ def on_machine():
 
 @pytest.fixture
 def run_program(on_machine):
-    """run_program(config, instructions, slave) → the Host after the run; the program is put at DRAM address 0."""
+    """run_program(config, instructions, slave) → the Host after the run; the program is put at DRAM address 0.
 
-    def run(config, instructions, slave, limit=20_000):
+    `scalars` (number → value) are written to the scalar registers before.
+    """
+
+    def run(config, instructions, slave, limit=20_000, scalars=None):
         code = code_of(instructions)
         slave.dram[: len(code)] = code
         hosts = []
 
         async def body(host):
             hosts.append(host)
+            for number, value in (scalars or {}).items():
+                await host.write(csr.SCALAR + 4 * number, value)
             await host.begin(len(code) // (FETCH_GROUP * 32))
             await host.until_done(limit)
             host.cycles = await host.read(csr.CYCLES_LOW)
             host.status = await host.read(csr.STATUS)
+            host.instructions = await host.read(csr.INSTRUCTIONS)
+            host.busy = {unit: await host.read(csr.BUSY + 4 * unit) for unit in UNITS}
+            host.waiting = {unit: await host.read(csr.WAITING + 4 * unit) for unit in UNITS}
 
         on_machine(config, slave, body)
         return hosts[0]

@@ -3,7 +3,7 @@
 import random
 
 from amaranth.sim import Simulator
-from heddle.arch.config import PRESETS, Memory, Unit
+from heddle.arch.config import PRESETS, SCALAR_COUNT, Memory, Unit
 from heddle.arch.isa import Halt, Load, Map, Matmul, Store, encode
 from heddle.hw import csr
 from heddle.hw.csr import Csr
@@ -30,6 +30,28 @@ def test_registers_read_back_and_unused_ones_are_zero(on_machine, axi_slave):
         await host.write(0x110, 0xFFFF_FFFF)
         registers = [csr.PROGRAM_LOW, csr.PROGRAM_HIGH, csr.GROUPS, csr.INTERRUPT, csr.CONTROL, csr.STATUS, 0x110]
         assert [await host.read(each) for each in registers] == [0x1234_5600, 0x78, 0xDEAD_42EF, 1, 0, 0, 0]
+
+    on_machine(NANO, axi_slave(bytearray(4096), 4), body)
+
+
+def test_scalar_registers_and_the_cache_region_keep_what_is_written(on_machine, axi_slave):
+    numbers = random.Random(7)
+
+    async def body(host):
+        values = {csr.SCALAR + 4 * number: numbers.getrandbits(32) for number in range(SCALAR_COUNT)}
+        values |= {csr.KV_BASE_LOW: 0xFEDC_B000, csr.KV_BASE_HIGH: 0xA5, csr.KV_BYTES_LOW: 1, csr.KV_BYTES_HIGH: 0x5A}
+        for offset, value in values.items():
+            await host.write(offset, value)
+        values[csr.SCALAR] = 0  # number 0
+        for offset, value in values.items():
+            assert await host.read(offset) == value, hex(offset)
+        await host.write(csr.SCALAR + 4 * 31, 0xAABB_CCDD, strobe=0b1010)
+        kept = values[csr.SCALAR + 4 * 31] & 0x00FF_00FF
+        assert await host.read(csr.SCALAR + 4 * 31) == 0xAA00_CC00 | kept
+        # CONTROL.clear leaves them.
+        await host.write(csr.CONTROL, 1 << csr.CLEAR_BIT)
+        assert await host.read(csr.KV_BASE_LOW) == 0xFEDC_B000
+        assert await host.read(csr.BUSY) == await host.read(csr.WAITING) == 0  # no address is taken for another
 
     on_machine(NANO, axi_slave(bytearray(4096), 4), body)
 

@@ -6,9 +6,13 @@ instruction i of the first group arrives, at latency L, in cycle 1 + L + 8·i + 
 
 from dataclasses import replace
 
-from heddle.arch.config import PRESETS, Memory, Unit
-from heddle.arch.isa import Halt, Load, Map, Matmul, Store, encode
+import pytest
+from amaranth.sim import Simulator
+from heddle.arch.config import PRESETS, SCALAR_COUNT, Memory, Unit
+from heddle.arch.isa import Append, Guard, Halt, Load, Map, Matmul, OnlineSoftmax, Store, Stream, encode
 from heddle.hw import csr
+from heddle.hw.dispatch import Dispatch, unit_name
+from heddle.hw.lane import used_bits
 
 NANO = PRESETS["nano"]
 LOAD, STORE, MATRIX, VECTOR = (1 << unit for unit in (Unit.LOAD, Unit.STORE, Unit.MATRIX, Unit.VECTOR))
@@ -126,3 +130,146 @@ def test_records_and_bits_are_the_same_in_a_second_run(on_machine, axi_slave):
     on_machine(NANO, slave, body)
     assert seen[0] == seen[1] == seen[2]
     assert len(seen[0][0]) == 3
+
+
+# -- scalar registers and guards -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        Matmul(n_tiles=99, n_register=4, n_offset=2, wait=VECTOR, accumulate=1),
+        OnlineSoftmax(columns=99, register=9, wait=VECTOR),
+        Append(block=7, block_register=5, slot_register=1, wait=VECTOR),
+        Stream(blocks=9, count_register=2, wait=VECTOR),
+    ],
+    ids=lambda work: work.name,
+)
+def test_a_unit_gets_what_the_registers_make_of_an_instruction(work):
+    dispatch, scalars = Dispatch(NANO), [0, *(3 * number for number in range(1, SCALAR_COUNT))]
+
+    async def bench(ctx):
+        ctx.set(dispatch.run, 1)
+        for port, value in zip(dispatch.scalars, scalars, strict=True):
+            ctx.set(port, value)
+        ctx.set(dispatch.i_valid, 1)
+        ctx.set(dispatch.i_instruction, int.from_bytes(encode(work), "little"))
+        assert ctx.get(dispatch.i_take)
+        await ctx.tick()
+        shown = ctx.get(getattr(dispatch, unit_name(work.unit)).instruction)
+        expected = int.from_bytes(encode(work.resolved(scalars, NANO)), "little")
+        assert shown == expected and expected < 1 << used_bits(work.unit)
+
+    simulator = Simulator(dispatch)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("value", [0, 4, 5, (1 << 32) - 1])
+def test_a_guard_makes_the_next_void_unless_its_register_is_above(value, run_program, axi_slave):
+    program = [
+        Guard(register=31, threshold=4, count=2),
+        Matmul(rows=5, signal=VECTOR),
+        Matmul(rows=7),
+        Map(rows=3, wait=MATRIX),
+        Halt(),
+    ]
+    host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9), scalars={31: value})
+    retires = (32, 42) if value > 4 else (28, 36)
+    assert host.records == [
+        (Unit.MATRIX, 1, 27, retires[0]),
+        (Unit.MATRIX, 2, 35, retires[1]),
+        (Unit.VECTOR, 3, 43, 46),
+    ]
+    assert host.instructions == 3
+    assert host.busy[Unit.MATRIX] == (6 + 8 if value > 4 else 2 + 2)
+    assert host.cycles == 50  # with the last halt to come
+
+
+def test_a_void_instruction_waits_and_signals(run_program, axi_slave):
+    program = [
+        Guard(count=1),  # register 0 is not above anything
+        Map(rows=9, wait=MATRIX, signal=MATRIX),  # 1: 27, but for its token
+        Matmul(rows=10, signal=VECTOR),  # 2: 35
+        Matmul(rows=2, wait=VECTOR),
+        Halt(),
+    ]
+    host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9))
+    assert host.records == [(Unit.MATRIX, 2, 35, 45), (Unit.VECTOR, 1, 46, 47), (Unit.MATRIX, 3, 48, 50)]
+    assert host.waiting[Unit.VECTOR] == 46 - 27
+    assert host.busy[Unit.VECTOR] == 2
+
+
+def test_guards_count_themselves_and_a_new_one_replaces_the_old(run_program, axi_slave):
+    program = [
+        Guard(count=9),
+        Matmul(rows=5),  # void
+        Guard(register=1, count=2),  # holds: it makes nothing void
+        Matmul(rows=5),
+        Guard(count=2),
+        Matmul(rows=5),  # void
+        Map(rows=5),  # void
+        Matmul(rows=5),
+        Guard(count=9),
+        Guard(count=0),
+        Matmul(rows=5),
+        Guard(count=9),
+        Halt(),
+    ]
+    host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9), scalars={1: 1})
+    durations = {index: retire - start for _, index, start, retire in host.records}
+    assert durations == {1: 1, 3: 5, 5: 1, 6: 1, 7: 5, 10: 5}
+    assert [start for _, _, start, _ in host.records] == [19 + 8 * index for index in durations]
+    assert host.cycles == 18 + 8 * 12
+
+
+def test_an_instruction_held_up_before_a_full_queue_is_counted_once(run_program, axi_slave):
+    program = [Matmul(rows=200), *[Matmul(rows=1)] * 4, Guard(count=1), Matmul(rows=9), Matmul(rows=3), Halt()]
+    host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9))
+    # Instructions 1 to 4 fill the queue; the first of them starts in 220. 6 is void, 7 is not.
+    assert host.records[5:] == [(Unit.MATRIX, 6, 228, 229), (Unit.MATRIX, 7, 230, 233)]
+
+
+def test_a_void_load_does_not_overlap_and_asks_for_nothing(run_program, axi_slave):
+    loads = [Load(memory=Memory.ACT, address=i, dram_address=2048 + 64 * i) for i in range(4)]
+    program = [
+        Map(rows=100, signal=LOAD),
+        replace(loads[0], wait=VECTOR),
+        loads[1],
+        Guard(count=1),
+        replace(loads[2], signal=MATRIX),
+        loads[3],
+        Matmul(wait=LOAD),
+        Halt(),
+    ]
+    slave = axi_slave(bytearray(1 << 12), 4, latency=20)
+    host = run_program(NANO, program, slave)
+    # Map starts in 30 and retires in 130. A request is granted in s + 1, its beat comes 20 later.
+    assert [record[1:] for record in host.records if record[0] is Unit.LOAD] == [
+        (1, 131, 153), (2, 133, 155), (4, 156, 157), (5, 158, 180),
+    ]  # fmt: skip
+    assert (Unit.MATRIX, 6, 158, 159) in host.records
+    assert [burst.address for burst in slave.bursts if burst.identifier] == [2048, 2048 + 64, 2048 + 192]
+
+
+def test_a_void_store_leaves_dram_alone(run_program, axi_slave):
+    slave = axi_slave(bytearray(b"?" * (1 << 12)), 4, latency=9)
+    store = Store(memory=Memory.VALUE, dram_address=3072)
+    host = run_program(NANO, [Guard(count=1), store, replace(store, dram_address=2048), Halt()], slave)
+    assert host.records[0] == (Unit.STORE, 1, 27, 28)
+    assert slave.dram[3072:3080] == b"?" * 8 and slave.dram[2048:2056] == bytes(8)
+
+
+def test_a_guard_ends_with_its_run(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+
+    async def body(host):
+        for program in ([Guard(count=9), Halt()], [Matmul(rows=5), Halt()]):
+            code = b"".join(encode(each) for each in (*program, *[Halt()] * 6))
+            slave.dram[: len(code)] = code
+            await host.begin(1)
+            await host.until_done()
+        assert host.records == [(Unit.MATRIX, 0, 19, 24)]
+
+    on_machine(NANO, slave, body)
