@@ -10,7 +10,18 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory, Unit
-from .axi import FETCH_ID, LOAD_ID, OKAY, BurstArbiter, address_members, axi4_signature, axi_lite_signature
+from .axi import (
+    FETCH_ID,
+    KV_ID,
+    LOAD_ID,
+    OKAY,
+    STORE_ID,
+    BurstArbiter,
+    WriteChannel,
+    address_members,
+    axi4_signature,
+    axi_lite_signature,
+)
 from .counters import Counters
 from .csr import Csr
 from .dispatch import Dispatch, unit_name
@@ -19,6 +30,7 @@ from .fetch import Fetch
 from .instructions import UNITS
 from .lane import CYCLE_BITS, INDEX_BITS
 from .memories import BankedMemory
+from .units.kv import Kv
 from .units.load import Load
 from .units.matrix import Matrix
 from .units.norm import Norm
@@ -29,6 +41,7 @@ from .units.vector import Vector
 UNIT_COMPONENTS: Mapping[Unit, type] = {
     Unit.LOAD: Load,
     Unit.STORE: Store,
+    Unit.KV: Kv,
     Unit.MATRIX: Matrix,
     Unit.VECTOR: Vector,
     Unit.SOFTMAX: Softmax,
@@ -98,7 +111,12 @@ class Accelerator(wiring.Component):
                 control.retire.eq(component.retire),
             ]
         self._wire_memories(m, units, errors)
-        self._wire_dram_port(m, arbiter, fetch, units[Unit.LOAD], units[Unit.STORE], errors)
+        self._wire_dram_port(m, arbiter, fetch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
+        m.d.comb += [
+            units[Unit.KV].base.eq(csr.kv_base),
+            units[Unit.KV].size_bytes.eq(csr.kv_bytes),
+            errors.beyond.eq(units[Unit.KV].beyond),
+        ]
         self._run(m, csr, fetch, dispatch, counters, errors)
         self._report(m, csr, dispatch, counters, errors)
         return m
@@ -108,7 +126,9 @@ class Accelerator(wiring.Component):
             name = memory.name.lower()
             m.submodules[f"{name}_memory"] = banks = BankedMemory(self._config, memory, readers, writers)
             for unit in writers:
-                port = getattr(units[unit], f"{name}_write")
+                port = getattr(units[unit], f"{name}_write", None)
+                if port is None:  # VECTOR's port of INDEX is on its way
+                    continue
                 wiring.connect(m, port, getattr(banks, f"write_{unit_name(unit)}"))
             for unit in readers:
                 port = getattr(units[unit], f"{name}_read")
@@ -118,11 +138,14 @@ class Accelerator(wiring.Component):
                 errors.conflict_units[memory].eq(banks.conflict_units),
             ]
 
-    def _wire_dram_port(self, m: Module, arbiter, fetch, load, store, errors) -> None:
+    def _wire_dram_port(self, m: Module, arbiter, fetch, load, store, kv, errors) -> None:
         axi = self.axi
         wiring.connect(m, fetch.request, arbiter.fetch)
         wiring.connect(m, load.request, arbiter.load)
         wiring.connect(m, store.request, arbiter.store)
+        wiring.connect(m, kv.request, arbiter.kv)
+        m.submodules.write_channel = written = WriteChannel(self._config)
+        wiring.connect(m, kv.gives, written.kv)
         for name, member in {**address_members("aw"), **address_members("ar")}.items():
             outer, inner = getattr(axi, name), getattr(arbiter, name)
             m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
@@ -134,19 +157,28 @@ class Accelerator(wiring.Component):
             load.beat.eq(axi.rvalid & (axi.rid == LOAD_ID)),
             load.data.eq(axi.rdata),
             load.last_beat.eq(axi.rlast),
-            axi.wvalid.eq(store.beat_valid),
-            axi.wdata.eq(store.data),
-            axi.wstrb.eq(~0),
-            axi.wlast.eq(store.last_beat),
-            store.beat_ready.eq(axi.wready),
-            store.response.eq(axi.bvalid),
+            kv.beat.eq(axi.rvalid & (axi.rid == KV_ID)),
+            kv.data.eq(axi.rdata),
+            kv.last_beat.eq(axi.rlast),
+            written.opens.eq(arbiter.opens),
+            written.opens_kv.eq(arbiter.opens_kv),
+            written.store.valid.eq(store.beat_valid),
+            written.store.data.eq(store.data),
+            written.store.strobe.eq(~0),
+            written.store.last.eq(store.last_beat),
+            store.beat_ready.eq(written.store.ready),
+            *[getattr(axi, name).eq(getattr(written, name)) for name in ("wvalid", "wdata", "wstrb", "wlast")],
+            written.wready.eq(axi.wready),
+            store.response.eq(axi.bvalid & (axi.bid == STORE_ID)),
+            kv.response.eq(axi.bvalid & (axi.bid == KV_ID)),
         ]
         bad_read = axi.rvalid & (axi.rresp != OKAY)
         bad_write = axi.bvalid & (axi.bresp != OKAY)
         m.d.sync += [
             errors.response.eq(bad_read | bad_write),
             errors.response_units[Unit.LOAD].eq(bad_read & (axi.rid == LOAD_ID)),
-            errors.response_units[Unit.STORE].eq(bad_write),
+            errors.response_units[Unit.STORE].eq(bad_write & (axi.bid == STORE_ID)),
+            errors.response_units[Unit.KV].eq((bad_read & (axi.rid == KV_ID)) | (bad_write & (axi.bid == KV_ID))),
         ]
 
     def _run(self, m: Module, csr, fetch, dispatch, counters, errors) -> None:

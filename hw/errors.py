@@ -6,7 +6,7 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import Memory
+from ..arch.config import Memory, Unit
 from .instructions import UNIT_MASK_BITS, UNITS
 from .lane import INDEX_BITS
 
@@ -19,6 +19,7 @@ class ErrorKind(IntEnum):
     SEMAPHORE_OVERFLOW = 2
     UNKNOWN_OPCODE = 3
     AXI_RESPONSE = 4
+    BEYOND_CACHE = 5
 
 
 class ErrorRegister(wiring.Component):
@@ -28,6 +29,7 @@ class ErrorRegister(wiring.Component):
     overflow             a semaphore overflows, between overflow_units
     unknown              the next instruction, next_index, has no known opcode
     response             an AXI response in the cycle before was not OKAY, for response_units (none: FETCH)
+    beyond               KV wants a burst beyond the cache region, or a page that is not one
     executing[u]         index of the instruction that unit u executes
 
     `instructions` are those of the lowest and of the highest unit involved: the same if only one is.
@@ -44,6 +46,7 @@ class ErrorRegister(wiring.Component):
             "next_index": In(INDEX_BITS),
             "response": In(1),
             "response_units": In(UNIT_MASK_BITS),
+            "beyond": In(1),
             "executing": In(INDEX_BITS).array(UNIT_MASK_BITS),
             "error": Out(1),
             "code": Out(16),
@@ -57,6 +60,7 @@ class ErrorRegister(wiring.Component):
             *((self.conflict[each], ErrorKind.BANK_CONFLICT, each, self.conflict_units[each]) for each in Memory),
             (self.overflow, ErrorKind.SEMAPHORE_OVERFLOW, 0, self.overflow_units),
             (self.response, ErrorKind.AXI_RESPONSE, 0, self.response_units),
+            (self.beyond, ErrorKind.BEYOND_CACHE, 0, 1 << Unit.KV),
             (self.unknown, ErrorKind.UNKNOWN_OPCODE, 0, 0),
         ]
         for condition, its_kind, its_memory, its_units in reversed(sources):  # the first in the list wins

@@ -17,6 +17,7 @@ from heddle.hw import csr
 from heddle.hw.accelerator import MEMORY_PORTS, Accelerator
 from heddle.hw.instructions import UNITS, fields_of
 from heddle.hw.memories import read_signature, write_signature
+from heddle.hw.units.kv import Kv
 from heddle.hw.units.load import Load
 from heddle.hw.units.store import Store
 
@@ -80,7 +81,7 @@ class AxiSlave:
         self.writes: deque[Burst] = deque()
         self.order: deque[Burst] = deque()  # all of them
         self.write_beats: deque[tuple[int, int, int]] = deque()
-        self.responses: deque[int] = deque()
+        self.responses: deque[tuple[int, int]] = deque()  # identifier, response
         self.offered = {}  # channel → payload that was not accepted yet
         self.write_waits = 0
 
@@ -123,7 +124,9 @@ class AxiSlave:
         answered = self.responses and self.chance(0.3)
         ctx.set(axi.bvalid, bool(answered))
         if answered:
-            ctx.set(axi.bresp, self.responses.popleft())
+            identifier, response = self.responses.popleft()
+            ctx.set(axi.bid, identifier)
+            ctx.set(axi.bresp, response)
 
     def idle(self) -> bool:
         return not (self.order or self.responses)
@@ -194,7 +197,7 @@ class AxiSlave:
             assert last == (burst.moved == burst.beats - 1), "WLAST must mark the last beat, and only it"
             self._advance(burst, self.writes)
             if last:
-                self.responses.append(self.respond(burst))
+                self.responses.append((burst.identifier, self.respond(burst)))
 
 
 @pytest.fixture
@@ -237,7 +240,8 @@ class Nap(wiring.Component):
 NAPPING_UNITS = {
     Unit.LOAD: Load,
     Unit.STORE: Store,
-    **{unit: partial(Nap, unit=unit) for unit in (Unit.KV, Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX, Unit.NORM)},
+    Unit.KV: Kv,
+    **{unit: partial(Nap, unit=unit) for unit in (Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX, Unit.NORM)},
 }
 
 

@@ -1,0 +1,271 @@
+"""KV: the paged cache in DRAM. Append writes tokens from WEIGHT and PARAM to their pages, Stream reads blocks of them.
+
+    walk ─ piece ─► page lookup ─ place ─► region gate ─ request ─► DRAM port
+      └─ word ─► WEIGHT, PARAM ─► items ─────────────── write data ─►   │
+    WEIGHT, PARAM ◄────────────── cache writer, transposer ◄── beats ───┘
+"""
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...arch.config import APPEND_ITEMS, INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.isa import Append, KvInstruction, Part, Stream
+from .. import cache_walk, cache_writer, pages
+from ..axi import ADDRESS_BITS, kv_request_signature, write_data_signature
+from ..bursts import beats_per_word
+from ..cache_walk import PAIR_BYTES, CacheWalk
+from ..cache_writer import CacheWriter
+from ..instructions import fields_of, opcode_of
+from ..memories import read_signature, write_signature
+from ..pages import PageLookup
+from ..panel import lanes_of
+from ..queue import Queue
+from ..region import OFFSET_BITS, RegionGate
+
+RESPONSE_LIMIT = 15  # write bursts without their response: more than any memory that answers at once lets build up
+PAIR_BITS = 8 * PAIR_BYTES
+
+
+class Kv(wiring.Component):
+    """Unit ports (`start`, `instruction`, `ready`, `retire`), memory ports, `request`, and what follows it at the DRAM
+    port: read beats (`beat`, `data`, `last_beat`), write data (`gives`), write responses (`response`).
+
+    The first request is up three cycles after `start`. STREAM: the next burst of a block in the cycle after a grant,
+    the first of the next block two later, while fewer than `load_outstanding` are in flight. `retire` follows the last
+    beat by a cycle, for KEYS by C + 2. APPEND: an item is read in the cycle after a grant, if fewer than APPEND_ITEMS
+    are read and not yet given, and asked for two cycles later. `retire` follows the last response by a cycle.
+
+    `base` and `size_bytes` are the region of the cache in DRAM. In the cycle of `beyond` a burst was not in it: it is
+    not asked for, nor any after it, and the instruction retires once nothing is in flight.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "instruction": In(INSTRUCTION_BITS),
+            "ready": Out(1),
+            "retire": Out(1),
+            "base": In(ADDRESS_BITS),
+            "size_bytes": In(ADDRESS_BITS),
+            "beyond": Out(1),
+            "request": Out(kv_request_signature()),
+            "beat": In(1),
+            "data": In(config.axi_bytes * 8),
+            "last_beat": In(1),
+            "gives": Out(write_data_signature(config)),
+            "response": In(1),
+            "page_read": Out(read_signature(config, Memory.PAGE)),
+            **{f"{memory.name.lower()}_read": Out(read_signature(config, memory)) for memory in _MEMORIES},
+            **{f"{memory.name.lower()}_write": Out(write_signature(config, memory)) for memory in _MEMORIES},
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        view = fields_of(KvInstruction, self.instruction)
+        appends, pairs = Signal(), Signal()  # of the instruction shown
+        append, of_pairs, keys = Signal(), Signal(), Signal()  # of the one under way
+        m.d.comb += [appends.eq(opcode_of(self.instruction) == Append.opcode), pairs.eq(view.part == Part.PAIRS)]
+        with m.If(self.start):
+            m.d.sync += [append.eq(appends), of_pairs.eq(pairs), keys.eq(view.part == Part.KEYS)]
+
+        walk, lookup = self._walk(m, appends, pairs), self._lookup(m, pairs)
+        unwritten = Signal(range(APPEND_ITEMS + 1))  # items read, their last beat not given
+        in_flight = Signal(range(self._config.load_outstanding + 1))  # bursts read, their last beat still to come
+        unanswered = Signal(range(RESPONSE_LIMIT + 1))
+        room, may_ask = Signal(), Signal()
+        m.d.comb += [
+            room.eq(~append | (unwritten != APPEND_ITEMS)),
+            may_ask.eq(Mux(append, unanswered != RESPONSE_LIMIT, in_flight != self._config.load_outstanding)),
+            self.request.write.eq(append),
+        ]
+        asking = self._ask(m, walk, lookup, self._piece_beats(m, appends, pairs), append, room, may_ask)
+        given = self._give(m, lookup, walk, append, of_pairs)
+        m.d.sync += [
+            unwritten.eq(Mux(self.start, 0, unwritten + (append & lookup.reads) - given)),
+            in_flight.eq(in_flight + (~append & self.request.granted) - (self.beat & self.last_beat)),
+            unanswered.eq(unanswered + (append & self.request.granted) - self.response),
+        ]
+
+        m.submodules.writer = writer = CacheWriter(self._config)
+        streaming = fields_of(Stream, self.instruction)
+        arrives, answered = Signal(), Signal()  # the last beat or response of all
+        m.d.comb += [
+            arrives.eq(self.beat & self.last_beat & (in_flight == 1) & ~asking),
+            answered.eq(self.response & (unanswered == 1) & ~asking),
+            writer.start.eq(self.start),
+            *[getattr(writer, name).eq(getattr(streaming, name)) for name in cache_writer.FIELDS],
+            writer.beat.eq(self.beat),
+            writer.data.eq(self.data),
+            writer.last.eq(arrives),
+        ]
+        wiring.connect(m, writer.weight_write, wiring.flipped(self.weight_write))
+        wiring.connect(m, writer.param_write, wiring.flipped(self.param_write))
+        done = (arrives & ~keys) | writer.keys_done | answered
+        self._retire(m, done, (in_flight == 0) & (unanswered == 0))
+        return m
+
+    def _walk(self, m: Module, appends: Value, pairs: Value) -> CacheWalk:
+        """The pieces of the instruction."""
+        m.submodules.walk = walk = CacheWalk(self._config)
+        view, stream = fields_of(Append, self.instruction), fields_of(Stream, self.instruction)
+        m.d.comb += [
+            walk.start.eq(self.start),
+            walk.blocks_only.eq(~appends),
+            walk.pairs.eq(pairs),
+            *[getattr(walk, name).eq(getattr(view, name)) for name in cache_walk.FIELDS],
+            walk.words.eq(Mux(pairs, 1, view.token_words)),
+        ]
+        with m.If(~appends):
+            m.d.comb += [
+                walk.block.eq(stream.first),
+                walk.slot.eq(0),
+                walk.tokens.eq(stream.blocks),
+                walk.heads.eq(1),
+                walk.words.eq(1),
+            ]
+        return walk
+
+    def _lookup(self, m: Module, pairs: Value) -> PageLookup:
+        """The page table, for the instruction."""
+        m.submodules.lookup = lookup = PageLookup(self._config)
+        view = fields_of(KvInstruction, self.instruction)
+        m.d.comb += [
+            lookup.start.eq(self.start),
+            lookup.pairs.eq(pairs),
+            *[getattr(lookup, name).eq(getattr(view, name)) for name in pages.FIELDS],
+        ]
+        wiring.connect(m, lookup.page_read, wiring.flipped(self.page_read))
+        return lookup
+
+    def _piece_beats(self, m: Module, appends: Value, pairs: Value) -> Signal:
+        """Beats of an item or of what is read of a block."""
+        config = self._config
+        word_beats, param_beats = beats_per_word(config, Memory.WEIGHT), beats_per_word(config, Memory.PARAM)
+        words = fields_of(Stream, self.instruction).words
+        of_item = Mux(pairs, pair_beats(config), word_beats)
+        of_block = Mux(pairs, param_beats, words * (config.columns * word_beats))
+        piece_beats = Signal(max(len(of_item), len(of_block)))
+        with m.If(self.start):
+            m.d.sync += piece_beats.eq(Mux(appends, of_item, of_block))
+        return piece_beats
+
+    def _ask(
+        self, m: Module, walk: CacheWalk, lookup: PageLookup, piece_beats: Signal, append: Value, room: Value,
+        may_ask: Value,
+    ) -> Signal:  # fmt: skip
+        """Finds piece after piece, and asks for the bursts of each; returns whether there is any to ask for."""
+        config = self._config
+        m.submodules.gate = gate = RegionGate(config)
+        low = (config.axi_bytes - 1).bit_length()
+        offset, found, beats_left = Signal(OFFSET_BITS), Signal(), Signal.like(piece_beats)  # of the burst at hand
+        to_boundary, piece_ends = Signal(range(config.burst_beats + 1)), Signal()
+        asking = Signal()
+        m.d.comb += [
+            lookup.block.eq(walk.block_now),
+            lookup.within.eq(walk.within),
+            to_boundary.eq(config.burst_beats - offset[low : low + (config.burst_beats - 1).bit_length()]),
+            piece_ends.eq(append | (beats_left <= to_boundary)),  # an item is one burst
+            gate.found.eq(found),
+            gate.offset.eq(offset),
+            gate.beats.eq(Mux(piece_ends, beats_left, to_boundary)),
+            gate.base.eq(self.base),
+            gate.size_bytes.eq(self.size_bytes),
+            self.request.valid.eq(gate.valid & may_ask),
+            self.request.address.eq(gate.address),
+            self.request.beats.eq(gate.beats),
+            self.beyond.eq(gate.refused),
+            walk.take.eq(self.request.granted & piece_ends),
+        ]
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.start):
+                m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += [asking.eq(1), lookup.reads.eq(room)]
+                with m.If(room):
+                    m.next = "MULTIPLY"
+            with m.State("MULTIPLY"):
+                m.d.comb += asking.eq(1)
+                m.d.sync += [offset.eq(lookup.offset), found.eq(lookup.found), beats_left.eq(piece_beats)]
+                m.next = "REQUEST"
+            with m.State("REQUEST"):
+                m.d.comb += [asking.eq(1), gate.wanted.eq(1)]
+                with m.If(gate.refused):
+                    m.next = "IDLE"
+                with m.Elif(self.request.granted):
+                    m.d.sync += [offset.eq(offset + (gate.beats << low)), beats_left.eq(beats_left - gate.beats)]
+                    with m.If(piece_ends & walk.last):
+                        m.next = "IDLE"
+                    with m.Elif(piece_ends):
+                        m.next = "READ"
+        return asking
+
+    def _give(self, m: Module, lookup: PageLookup, walk: CacheWalk, append: Value, pairs: Value) -> Signal:
+        """Reads items, keeps them, and gives them as write data; returns that the last beat of one goes."""
+        config, beat_bits = self._config, 8 * self._config.axi_bytes
+        word_beats, of_pair = beats_per_word(config, Memory.WEIGHT), pair_beats(config)
+        reads = append & lookup.reads
+        m.d.comb += [
+            self.weight_read.en.eq(reads & ~pairs),
+            self.weight_read.address.eq(walk.word),
+            self.param_read.en.eq(reads & pairs),
+            self.param_read.address.eq(walk.word),
+        ]
+        arrived, element, lane = Signal(), Signal.like(walk.element), Signal(pair_lane_bits(config))
+        m.d.sync += [arrived.eq(reads), element.eq(walk.element), lane.eq(walk.slot_now)]
+
+        pair = lanes_of(m, self.param_read.data, element, 1, PAIR_BITS, name="pair")
+        item_bits = max(word_beats, of_pair) * beat_bits
+        m.submodules.items = items = Queue(item_bits + len(lane), APPEND_ITEMS)
+        # A pair that is narrower than the bus stands in every lane, and the strobes pick one.
+        item = Signal(item_bits)
+        number, last, given = Signal(range(max(word_beats, of_pair))), Signal(), Signal()
+        m.d.comb += [
+            items.clear.eq(self.start),
+            items.put.eq(arrived),
+            item.eq(Mux(pairs, Cat([pair] * (of_pair * beat_bits // PAIR_BITS)), self.weight_read.data)),
+            items.i.eq(Cat(item, lane)),
+            last.eq(number == Mux(pairs, of_pair, word_beats) - 1),
+            given.eq(self.gives.valid & self.gives.ready & last),
+            items.take.eq(given),
+            self.gives.valid.eq(items.level != 0),
+            self.gives.last.eq(last),
+            self.gives.data.eq(items.o[:item_bits].word_select(number, beat_bits)),
+            self.gives.strobe.eq(~0),
+        ]
+        if len(lane):
+            with m.If(pairs):
+                m.d.comb += self.gives.strobe.eq(((1 << PAIR_BYTES) - 1) << (items.o[item_bits:] * PAIR_BYTES))
+        with m.If(self.start | given):
+            m.d.sync += number.eq(0)
+        with m.Elif(self.gives.valid & self.gives.ready):
+            m.d.sync += number.eq(number + 1)
+        return given
+
+    def _retire(self, m: Module, done: Value, quiet: Value) -> None:
+        """Retires what is done, or stopped for a burst beyond the region with nothing in flight any more."""
+        busy, stopped = Signal(), Signal()
+        m.d.comb += self.ready.eq(~busy)
+        m.d.sync += self.retire.eq(Mux(stopped, quiet & ~self.retire, done))
+        with m.If(self.start):
+            m.d.sync += busy.eq(1)
+        with m.Elif(self.retire):
+            m.d.sync += busy.eq(0)
+        with m.If(self.beyond):
+            m.d.sync += stopped.eq(1)
+        with m.Elif(self.retire):
+            m.d.sync += stopped.eq(0)
+
+
+_MEMORIES = (Memory.WEIGHT, Memory.PARAM)
+
+
+def pair_beats(config: HardwareConfig) -> int:
+    """Beats of the DRAM port that a pair takes."""
+    return max(1, PAIR_BYTES // config.axi_bytes)
+
+
+def pair_lane_bits(config: HardwareConfig) -> int:
+    """Bits of a pair's place in a beat that holds several."""
+    return (max(1, config.axi_bytes // PAIR_BYTES) - 1).bit_length()
