@@ -24,6 +24,7 @@ class Burst:
     beats: int
     size: int
     wait: int = 0  # idle cycles before it
+    identifier: int = 1
     data: list[int] = field(default_factory=list)
     strobes: list[int] = field(default_factory=list)
     grant: int = -1
@@ -53,7 +54,7 @@ def run(config, bursts: list[Burst], latency: int, cycles_per_beat: int) -> tupl
                     ctx.set(getattr(dram.axi, prefix + "len"), offered.beats - 1)
                     ctx.set(getattr(dram.axi, prefix + "size"), offered.size)
                     ctx.set(getattr(dram.axi, prefix + "burst"), INCR)
-                    ctx.set(getattr(dram.axi, prefix + "id"), int(not wanted))
+                    ctx.set(getattr(dram.axi, prefix + "id"), offered.identifier)
             if writes:
                 index = len(writes[0].moved)
                 ctx.set(dram.axi.wdata, writes[0].data[index])
@@ -63,11 +64,12 @@ def run(config, bursts: list[Burst], latency: int, cycles_per_beat: int) -> tupl
             idle += 1
             read, write, response = (ctx.get(s) for s in (dram.axi.rvalid, dram.axi.wready, dram.axi.bvalid))
             if response:
+                assert ctx.get(dram.axi.bid) == responses[0].identifier
                 responses.pop(0).response = cycle
             if read:
                 reads[0].moved.append(cycle)
                 reads[0].data.append(ctx.get(dram.axi.rdata))
-                assert ctx.get(dram.axi.rid) == 1
+                assert ctx.get(dram.axi.rid) == reads[0].identifier
                 assert ctx.get(dram.axi.rlast) == (len(reads[0].moved) == reads[0].beats)
                 if ctx.get(dram.axi.rlast):
                     reads.pop(0)
@@ -102,7 +104,7 @@ def random_bursts(config, count: int, seed: int) -> list[Burst]:
         beats = rng.choice([1, 2, config.burst_beats, rng.randint(1, config.burst_beats)])
         address = rng.randrange(0, SIZE_BYTES - (beats << size) + 1, 1 << size)
         wait = rng.choice([0, 0, 0, rng.randint(0, 40)])
-        bursts.append(Burst(write, address, beats, size, wait))
+        bursts.append(Burst(write, address, beats, size, wait, rng.randrange(4)))
         if write:
             bursts[-1].data = [rng.getrandbits(8 * config.axi_bytes) for _ in range(beats)]
             bursts[-1].strobes = [rng.choice([-1, rng.getrandbits(config.axi_bytes)]) for _ in range(beats)]
@@ -139,7 +141,7 @@ def check(config, bursts: list[Burst], words: list[int], latency: int, cycles_pe
 
 
 def test_one_read_after_one_write():
-    bursts = [Burst(True, 8, 2, 2, 0, [0x11111111, 0x22222222], [15, 15]), Burst(False, 4, 3, 2)]
+    bursts = [Burst(True, 8, 2, 2, 0, 2, [0x11111111, 0x22222222], [15, 15]), Burst(False, 4, 3, 2)]
     words, violation = run(NANO, bursts, latency=5, cycles_per_beat=2)
     assert [burst.grant for burst in bursts] == [0, 1]
     assert bursts[0].moved == [5, 7] and bursts[0].response == 8
