@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..arch.config import SEMAPHORE_LIMIT, HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Instruction, listing, units_in
+from .dispatch import Dispatched
 from .trace import UNITS, Record
 
 if TYPE_CHECKING:
@@ -18,24 +19,25 @@ if TYPE_CHECKING:
 # -- ports -------------------------------------------------------------------------------------------------------------
 
 
-def check_ports(config: HardwareConfig, instructions: Sequence[Instruction], trace: Sequence[Record]) -> None:
+def check_ports(config: HardwareConfig, dispatched: Sequence[Dispatched], trace: Sequence[Record]) -> None:
     """Raise HeddleError if two units that execute at the same time both read, or both write, one bank."""
     active: dict[Unit, list[tuple[Record, int]]] = {unit: [] for unit in UNITS}
     for record in sorted(trace, key=lambda each: each.start):
-        mask = _port_mask(config, instructions[record.index])
+        mask = _port_mask(config, *dispatched[record.index])
         for unit, others in active.items():
             others[:] = [(other, used) for other, used in others if other.retire >= record.start]
             for other, used in others if unit is not record.unit else ():
                 if used & mask:
-                    raise _port_conflict(instructions, other, record, used & mask)
+                    raise _port_conflict(dispatched, other, record, used & mask)
         active[record.unit].append((record, mask))
 
 
-def _port_conflict(instructions: Sequence[Instruction], first: Record, second: Record, ports: int) -> HeddleError:
+def _port_conflict(dispatched: Sequence[Dispatched], first: Record, second: Record, ports: int) -> HeddleError:
     kind, bank = divmod((ports & -ports).bit_length() - 1, _BANKS_AT_MOST)
     memory, write = Memory(kind // 2), kind % 2
     parts = [
-        f"instruction {each.index} ({listing(instructions[each.index])}) in cycles {each.start} to {each.retire}"
+        f"instruction {each.index} ({listing(dispatched[each.index].instruction)}) in cycles {each.start} to "
+        f"{each.retire}"
         for each in (first, second)
     ]
     return HeddleError(
@@ -47,10 +49,10 @@ def _port_conflict(instructions: Sequence[Instruction], first: Record, second: R
 _BANKS_AT_MOST = 64
 
 
-def _port_mask(config: HardwareConfig, instruction: Instruction) -> int:
+def _port_mask(config: HardwareConfig, instruction: Instruction, void: bool) -> int:
     """A bit for each port (memory, direction, bank) that the instruction may use."""
     mask = 0
-    for access in instruction.accesses(config):
+    for access in () if void else instruction.accesses(config):
         kind = int(access.memory) * 2 + access.write
         mask |= access.bank_mask(config) << (kind * _BANKS_AT_MOST)
     return mask
@@ -87,14 +89,14 @@ def deadlock(machine: Machine) -> HeddleError:
     for kind, unit in machine.units.items():
         if not unit.queue:
             continue
-        instruction = machine.instructions[unit.queue[0]]
+        instruction = machine.dispatches[unit.queue[0]].instruction
         missing = [source.name for source in units_in(instruction.wait) if not machine.tokens[source, kind]]
         parts.append(f"{kind.name} at instruction {unit.queue[0]} ({listing(instruction)}) for a token of "
                      f"{' and '.join(missing)}")  # fmt: skip
     dispatched = len(machine.timing.dispatched)
     if not machine.halted:
-        if dispatched < len(machine.instructions):
-            blocked = machine.instructions[dispatched]
+        if dispatched < len(machine.dispatches):
+            blocked = machine.dispatches[dispatched].instruction
             parts.append(f"dispatch at instruction {dispatched} ({listing(blocked)}) for a place in its queue")
         else:
             parts.append("dispatch for a halt, which the program does not have")

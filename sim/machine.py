@@ -11,18 +11,23 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..arch.config import FETCH_GROUP, DramConfig, HardwareConfig, Unit
-from ..arch.isa import Halt, Instruction, Load, units_in
+from ..arch.config import FETCH_GROUP, SCALAR_COUNT, DramConfig, HardwareConfig, Unit
+from ..arch.isa import Append, Halt, Instruction, Load, Store, Stream, units_in
 from ..arch.program import Program
 from . import check
+from .dispatch import dispatched
 from .dram import IdealDram, Port
 from .fetch import Fetch
 from .result import Result
 from .trace import UNITS, Timing
-from .units import BURSTS, CYCLES
+from .units import CYCLES
+from .units.kv import AppendRequests, StreamRequests
 from .units.load import LoadRequests
 from .units.store import StoreRequests
 from .values import run_values
+
+VOID_CYCLES = 1  # from start to retire of an instruction that a Guard has made void
+Requests = LoadRequests | StoreRequests | AppendRequests
 
 
 def simulate(
@@ -32,6 +37,7 @@ def simulate(
     timing: bool = True,
     values: bool = True,
     dram: DramConfig | None = None,
+    cache: Any = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Run a program: what it computes (`values`), when (`timing`), or both.
@@ -39,18 +45,22 @@ def simulate(
     inputs   name → array (batch, *shape) for each input tensor; one set without the batch dimension is a batch of 1.
              Or a list of such sets.
     dram     the memory behind the port, if not that of the program's configuration; changes cycles only.
+    cache    what the KV cache holds at the start, if not what the program says: bytes (batch, cache_bytes) or
+             (cache_bytes,), such as `Result.cache` of the run before.
     progress is called with (done, total) as instructions are executed.
+    The scalar registers are those of the program: `program.at(...)` sets them for other positions.
     Raises HeddleError for an illegal program: fields out of range, two units at one port, more tokens than a semaphore
-    counts, a deadlock.
+    counts, a deadlock, an access beyond the KV cache.
     """
     program.check()
     result = Result(program)
     if timing:
-        result.timing = Machine(program.config, program.instructions, program.groups, dram).run()
-        check.check_ports(program.config, program.instructions, result.trace)
+        machine = Machine(program.config, program.instructions, program.groups, dram, program.scalar_values)
+        result.timing = machine.run()
+        check.check_ports(program.config, result.dispatched, result.trace)
         check.check_semaphores(program.instructions, result.trace)
     if values:
-        result.final = run_values(program, inputs, progress)
+        result.final = run_values(program, inputs, progress, cache)
     return result
 
 
@@ -67,19 +77,26 @@ class Machine:
     """When each instruction of a program is dispatched, starts and retires."""
 
     def __init__(
-        self, config: HardwareConfig, instructions: Sequence[Instruction], groups: int, dram: DramConfig | None = None
+        self,
+        config: HardwareConfig,
+        instructions: Sequence[Instruction],
+        groups: int,
+        dram: DramConfig | None = None,
+        scalars: Sequence[int] = (0,) * SCALAR_COUNT,
     ) -> None:
         self.config = config
         padding = groups * FETCH_GROUP - len(instructions)
-        self.instructions = (*instructions, *[Halt()] * padding)
+        self.dispatches = dispatched((*instructions, *[Halt()] * padding), scalars, config)
         self.timing = Timing()
         self.fetch = Fetch(config, groups, self.timing.dispatched)
-        self.load = LoadRequests(config)
-        self.store = StoreRequests()
-        self.requests: dict[Unit, LoadRequests | StoreRequests] = {Unit.LOAD: self.load, Unit.STORE: self.store}
-        self.port = Port(IdealDram(dram or config.dram), (self.fetch, self.store, self.load))
+        self.load, self.store = LoadRequests(config), StoreRequests(config)
+        append, stream = AppendRequests(config), StreamRequests(config)
+        self.requests: dict[type[Instruction], Requests] = {
+            Load: self.load, Store: self.store, Append: append, Stream: stream
+        }  # fmt: skip
+        self.port = Port(IdealDram(dram or config.dram), (self.fetch, self.store, append, stream, self.load))
         self.units = {unit: _Unit() for unit in UNITS}
-        self.active = {Unit.LOAD: -1, Unit.STORE: -1}  # which instruction is asking for bursts
+        self.active: dict[object, int] = {}  # for each client, the instruction for which it asks
         self.tokens: dict[tuple[Unit, Unit], deque[int]] = defaultdict(deque)  # first cycle of use, sent and not taken
         self.halted = False
 
@@ -87,12 +104,13 @@ class Machine:
         """Run to the end. Raises HeddleError for a deadlock."""
         self._settle()
         while (client := self.port.grant()) is not None:
-            if client is self.fetch:
+            if isinstance(client, Fetch):
                 self._settle()
             elif client.up is None:  # its instruction has all its bursts
-                unit = Unit.STORE if client is self.store else Unit.LOAD
-                self.timing.beat_cycles[self.active[unit]] = self.requests[unit].beats_cycles
-                self._retire(unit, self.active[unit], self.requests[unit].retire)
+                assert isinstance(client, Requests)
+                index = self.active[client]
+                self.timing.beat_cycles[index] = client.beats_cycles
+                self._retire(index, client.retire)
                 self._settle()
         if not self.halted or any(unit.queue for unit in self.units.values()):
             raise check.deadlock(self)
@@ -115,9 +133,10 @@ class Machine:
         cycle = self.fetch.arrivals[index] + 1
         if index:
             cycle = max(cycle, self.timing.dispatched[-1] + 1)
-        kind = self.instructions[index].unit
-        if kind is None:
-            self.halted = True
+        instruction = self.dispatches[index].instruction
+        kind = instruction.unit
+        if kind is None:  # Halt or Guard
+            self.halted = isinstance(instruction, Halt)
         else:
             unit = self.units[kind]
             if len(unit.queue) >= self.config.queue_depth:
@@ -139,12 +158,12 @@ class Machine:
         if not unit.queue or unit.next_start is None:
             return False
         index = unit.queue[0]
-        instruction = self.instructions[index]
+        instruction, void = self.dispatches[index]
         sources = [self.tokens[source, kind] for source in units_in(instruction.wait)]
         if not all(sources):
             return False
         cycle = max(self.timing.dispatched[index] + 1, unit.next_start)
-        if isinstance(instruction, Load) and instruction.gather and unit.starts:
+        if isinstance(instruction, Load) and (void or instruction.gather) and unit.starts:
             cycle = max(cycle, self.load.retire + 1)  # when nothing is in flight
         for source in units_in(instruction.wait):
             usable = self.tokens[source, kind].popleft()
@@ -154,16 +173,24 @@ class Machine:
         unit.starts.append(cycle)
         unit.next_start = None
         self.timing.start[index] = cycle
-        if kind in CYCLES:
-            self._retire(kind, index, cycle + CYCLES[kind](instruction, self.config))  # type: ignore[arg-type]
+        if void:
+            self.timing.beat_cycles[index] = 1 + VOID_CYCLES  # it does not wait for DRAM
+            self._retire(index, cycle + VOID_CYCLES)
+        elif kind in CYCLES:
+            self._retire(index, cycle + CYCLES[kind](instruction, self.config))  # type: ignore[arg-type]
         else:
-            self.active[kind] = index
-            self.requests[kind].begin(cycle, BURSTS[kind](instruction, self.config))  # type: ignore[arg-type]
+            client = self.requests[type(instruction)]
+            self.active[client] = index
+            client.begin(cycle, instruction)  # type: ignore[arg-type]
         return True
 
-    def _retire(self, kind: Unit, index: int, cycle: int) -> None:
-        """An instruction retires and sends its tokens. LOAD may have started another before: from its last grant on."""
+    def _retire(self, index: int, cycle: int) -> None:
+        """An instruction retires and sends its tokens. LOAD may start another before: from its last grant on."""
+        instruction, void = self.dispatches[index]
+        kind = instruction.unit
+        assert kind is not None
         self.timing.retire[index] = cycle
-        self.units[kind].next_start = (self.load.last_grant if kind is Unit.LOAD else cycle) + 1
-        for target in units_in(self.instructions[index].signal):
+        overlaps = kind is Unit.LOAD and not void
+        self.units[kind].next_start = (self.load.last_grant if overlaps else cycle) + 1
+        for target in units_in(instruction.signal):
             self.tokens[kind, target].append(cycle + 1)

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Load, Store
+from ..arch.isa import Append, Load, Store, Stream
 from ..arch.program import Program
+from .dispatch import Dispatched, dispatched
 from .stalls import stall_breakdown
 from .state import Words
 from .trace import Record, Timing, busy_cycles, chrome_trace, utilisation
+from .units import BURSTS
+from .units.kv import moved_bytes
 
 
 @dataclass
@@ -53,13 +56,34 @@ class Result:
         return _by_name(stall_breakdown(self._timing, self.program.instructions))
 
     @cached_property
+    def dispatched(self) -> list[Dispatched]:
+        """The instructions up to the halt as the units got them, by the scalar registers."""
+        return dispatched(self.program.instructions, self.program.scalar_values, self.program.config)
+
+    @cached_property
     def bytes(self) -> dict[str, int]:
-        """DRAM bytes moved by `fetch`, `load` and `store`."""
-        moved = {"fetch": self.program.groups * FETCH_GROUP * INSTRUCTION_BYTES, "load": 0, "store": 0}
-        for each in self.program.instructions:
+        """DRAM bytes moved by `fetch` and by the instructions that move any."""
+        config = self.program.config
+        moved: dict[str, int] = dict.fromkeys(("fetch", "load", "store", "append", "stream"), 0)
+        moved["fetch"] = self.program.groups * FETCH_GROUP * INSTRUCTION_BYTES
+        for each, void in self.dispatched:
+            if void:
+                continue
             if isinstance(each, (Load, Store)):
-                size = each.segments * each.words * self.program.config.dram_word_bytes(each.memory)
-                moved[each.name] += size
+                moved[each.name] += each.segments * each.words * config.dram_word_bytes(each.memory)
+            elif isinstance(each, (Append, Stream)):
+                moved[each.name] += moved_bytes(each, config)
+        return moved
+
+    @cached_property
+    def beats(self) -> dict[str, int]:
+        """Beats on the DRAM port: what was `read` and what was `written`. A beat may hold less than its width."""
+        config = self.program.config
+        moved = {"read": self.bytes["fetch"] // min(INSTRUCTION_BYTES, config.axi_bytes), "written": 0}
+        for each, void in self.dispatched:
+            if not void and each.unit in BURSTS:
+                beats = sum(burst.beats for burst in BURSTS[each.unit](each, config))  # type: ignore[arg-type]
+                moved["written" if isinstance(each, (Store, Append)) else "read"] += beats
         return moved
 
     @property
@@ -82,6 +106,14 @@ class Result:
             raw = np.broadcast_to(raw, (self.batch, *raw.shape[1:])).reshape(self.batch, -1)
             found[tensor.name] = replace(tensor, address=0).unpack(raw, config)
         return found
+
+    @property
+    def cache(self) -> NDArray[np.uint8]:
+        """The region of the KV cache after the run, (batch, cache_bytes): what another run can start with."""
+        start, size = self.program.cache_address, self.program.cache_bytes
+        beat = self.program.config.axi_bytes
+        raw = self._final.read(start // beat, 0, 1, -(-size // beat)).reshape(-1, size)
+        return np.array(np.broadcast_to(raw, (self.batch, size)))
 
     @property
     def image(self) -> NDArray[np.uint8]:

@@ -11,13 +11,14 @@ from ..arch.isa import Instruction
 from .trace import UNITS, Timing
 
 CAUSES = ("executing", "dram", *(f"wait_{unit.name.lower()}" for unit in UNITS), "fetch", "dispatch", "finished")
+_MOVERS = (Unit.LOAD, Unit.STORE, Unit.KV)
 
 
 def stall_breakdown(timing: Timing, instructions: Sequence[Instruction]) -> dict[Unit, dict[str, int]]:
     """Cycles by cause for each unit; they sum to the cycles of the run.
 
-    executing  from start to retire; for LOAD and STORE, while beats of one of their bursts move
-    dram       LOAD and STORE between start and retire while none of their beats moves
+    executing  from start to retire; for LOAD, STORE and KV, while beats of one of their bursts move
+    dram       LOAD, STORE and KV between start and retire while none of their beats moves
     wait_<u>   at the head of the queue, held up last by a token of unit u
     fetch      nothing in the queue, and the instruction that dispatch needs next has not arrived
     dispatch   nothing in the queue, and dispatch is one at a time or held up by another unit's full queue
@@ -42,7 +43,7 @@ def stall_breakdown(timing: Timing, instructions: Sequence[Instruction]) -> dict
             causes[f"wait_{source.name.lower()}"] += start - covered[unit] - 1
         executing = retire - max(start, covered[unit] + 1) + 1
         covered[unit] = retire
-        moving = timing.beat_cycles[index] if unit in (Unit.LOAD, Unit.STORE) else executing
+        moving = timing.beat_cycles[index] if unit in _MOVERS else executing
         causes["executing"] += moving
         causes["dram"] += executing - moving
     for unit in UNITS:

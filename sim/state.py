@@ -78,6 +78,18 @@ class Words:
         into, at = (self.own, start - self.low) if own else (self.shared, start)
         _region(into, at, stride, blocks, length)[...] = data
 
+    def scatter(self, index: NDArray[np.int64], data: NDArray) -> None:
+        """Pieces of words: data (batch or 1, n, piece) to the places `index` (batch or 1, n), which count in pieces.
+        Whatever is written is kept per input. Where places are the same, the later piece stays."""
+        pieces = self.own.reshape(self.own.shape[0], -1, data.shape[-1])
+        words = np.unique(index * data.shape[-1] // self.own.shape[-1])
+        self._require_inside(int(words[0]), 0, 1, int(words[-1] - words[0]) + 1)
+        shared = words[~self.differs[0, words]]
+        self.own[:, shared - self.low] = self.shared[0, shared]
+        self.differs[0, shared] = True
+        skip = self.low * self.own.shape[-1] // data.shape[-1]
+        pieces[np.arange(len(pieces))[:, None], index - skip] = data
+
     def part(self, start: int, length: int, batch: int) -> NDArray:
         """The `length` words from `start`, to write parts of them: (batch or 1, length, …) as data of `batch` need."""
         self._require_inside(start, 0, 1, length)
@@ -116,11 +128,13 @@ def _index(start: int, stride: int, blocks: int, length: int) -> NDArray[np.int6
 
 
 class State:
-    """All memories for `batch` inputs. `dram` counts in words of one AXI beat; see `Words` for `window` and `own`."""
+    """All memories for `batch` inputs. `dram` counts in words of one AXI beat; see `Words` for `window` and `own`.
+    `cache` is the region of the KV cache: address and size in bytes."""
 
-    def __init__(self, config: HardwareConfig, batch: int, dram: Words) -> None:
+    def __init__(self, config: HardwareConfig, batch: int, dram: Words, cache: tuple[int, int] = (0, 0)) -> None:
         self.config = config
         self.dram = dram
+        self.cache_address, self.cache_bytes = cache
         self.memories = {memory: _zeros(memory, config, batch) for memory in Memory}
 
     def __getitem__(self, memory: Memory) -> Words:
@@ -165,5 +179,7 @@ def _zeros(memory: Memory, config: HardwareConfig, batch: int) -> Words:
     """A memory at the start of a run."""
     elements = config.word_elements(memory)
     shape = (elements, 2) if memory is Memory.PARAM else (elements,)
-    dtype = {Memory.ACT: np.int8, Memory.WEIGHT: np.int8, Memory.INDEX: np.int32, Memory.ACC: np.int32}
+    dtype: dict[Memory, DTypeLike] = {Memory.INDEX: np.int32, Memory.PAGE: np.int32}
+    if config.pe == "int8":  # otherwise codes are bf16, kept as float32, and sums float32
+        dtype |= {Memory.ACT: np.int8, Memory.WEIGHT: np.int8, Memory.ACC: np.int32}
     return Words(config.words(memory), shape, dtype.get(memory, np.float32), batch)

@@ -13,8 +13,9 @@ from ..arch.isa import Instruction
 from .trace import UNITS, Record
 
 COLOURS = {
-    "load": "#4e79a7", "store": "#76b7b2", "matmul": "#e15759", "map": "#59a14f", "quantise": "#edc948",
-    "softmax": "#b07aa1", "norm": "#f28e2b",
+    "load": "#4e79a7", "store": "#76b7b2", "append": "#9c755f", "stream": "#86bcb6", "matmul": "#e15759",
+    "map": "#59a14f", "quantise": "#edc948", "argmax": "#8cd17d", "softmax": "#b07aa1", "onlinesoftmax": "#d4a6c8",
+    "norm": "#f28e2b",
 }  # fmt: skip
 
 

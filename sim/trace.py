@@ -13,7 +13,7 @@ from ..arch.config import HardwareConfig, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Instruction, listing
 
-UNITS = tuple(unit for unit in Unit if unit is not Unit.KV)
+UNITS = tuple(Unit)
 
 
 class Record(NamedTuple):
@@ -34,7 +34,7 @@ class Timing:
     start: list[int] = field(default_factory=list)
     retire: list[int] = field(default_factory=list)
     last_token: list[Unit | None] = field(default_factory=list)  # whose token was the last thing a start waited for
-    beat_cycles: list[int] = field(default_factory=list)  # cycles with beats under way, for LOAD and STORE
+    beat_cycles: list[int] = field(default_factory=list)  # cycles with beats under way, for LOAD, STORE and KV
     cycles: int = 0  # h: the run took so many
     fetched_groups: int = 0
 

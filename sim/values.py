@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
-from ..arch.isa import Halt, Instruction, Store
+from ..arch.isa import Halt, Store
 from ..arch.program import Program
+from .dispatch import Dispatched, dispatched
 from .state import State, Words
 from .units import execute
 
@@ -19,33 +20,53 @@ CHUNK = 64  # inputs that go through the program together: enough to be fast, fe
 STATE_BYTES = 1 << 31  # memories of the inputs of one chunk may take at most so many
 
 
-def run_values(program: Program, inputs: Any, progress: Callable[[int, int], None] | None = None) -> Words:
-    """DRAM after the program has run, for each set of inputs (see `simulate`)."""
+def run_values(
+    program: Program, inputs: Any, progress: Callable[[int, int], None] | None = None, cache: Any = None
+) -> Words:
+    """DRAM after the program has run, for each set of inputs; arguments as for `simulate`."""
     config = program.config
+    _require_cache_in_dram(program)
     contents = [program.input_bytes(each) for each in input_sets(program, inputs)]
+    cached = None if cache is None else _cache_beats(program, cache, len(contents))
     base = program.image.reshape(-1, config.axi_bytes)
+    instructions = [
+        each
+        for each in dispatched(program.instructions, program.scalar_values, config)
+        if not isinstance(each.instruction, Halt)
+    ]
     window = _window(program)
     final = Words(len(base), (config.axi_bytes,), np.uint8, len(contents), window=window, base=base)
-    instructions = _until_halt(program.instructions)
     size = chunk_size(config)
-    chunks = range(0, len(contents), size)
-    for number, begin in enumerate(chunks):
-        chunk = contents[begin : begin + size]
+    chunks = [range(begin, min(begin + size, len(contents))) for begin in range(0, len(contents), size)]
+    written = []  # what differs in each chunk: page tables may be data
+    for number, chunk in enumerate(chunks):
         dram = Words(len(base), (config.axi_bytes,), np.uint8, len(chunk), window=window, base=base,
-                     own=final.own[begin : begin + size])  # fmt: skip
-        for (address, _), pieces in zip(chunk[0], zip(*chunk, strict=True), strict=True):
-            raw = np.stack([np.frombuffer(content, np.uint8) for _, content in pieces])
+                     own=final.own[chunk.start : chunk.stop])  # fmt: skip
+        if cached is not None:
+            dram.write(program.cache_address // config.axi_bytes, 0, cached[chunk.start : chunk.stop, None])
+        for place, (address, _) in enumerate(contents[0]):
+            raw = np.stack([np.frombuffer(contents[i][place][1], np.uint8) for i in chunk])
             dram.write(address // config.axi_bytes, 0, raw.reshape(len(chunk), 1, -1, config.axi_bytes))
-        state = State(config, len(chunk), dram)
-        for index, instruction in enumerate(instructions):
-            try:
-                execute(instruction, state, config)
-            except HeddleError as error:
-                raise HeddleError(f"instruction {index}: {error}") from None
+        state = State(config, len(chunk), dram, (program.cache_address, program.cache_bytes))
+        for index, each in enumerate(instructions):
+            _execute(index, each, state, config)
             if progress:
                 progress(number * len(instructions) + index + 1, len(chunks) * len(instructions))
-        final.differs = dram.differs  # the same in all chunks: it follows from the instructions alone
+        written.append(dram.differs)
+    final.differs = np.logical_or.reduce(written)
+    for chunk, differs in zip(chunks, written, strict=True):
+        (words,) = np.nonzero(final.differs[0] & ~differs[0])
+        final.own[chunk.start : chunk.stop, words - final.low] = base[words]
     return final
+
+
+def _execute(index: int, dispatched: Dispatched, state: State, config: HardwareConfig) -> None:
+    if dispatched.void:
+        return
+    try:
+        execute(dispatched.instruction, state, config)
+    except HeddleError as error:
+        raise HeddleError(f"instruction {index}: {error}") from None
 
 
 def chunk_size(config: HardwareConfig) -> int:
@@ -73,9 +94,11 @@ def input_sets(program: Program, inputs: Any) -> list[dict[str, NDArray]]:
 
 
 def _window(program: Program) -> tuple[int, int]:
-    """The first and one past the last AXI beat of DRAM that inputs or STORE write."""
+    """The first and one past the last AXI beat of DRAM that inputs, STORE or Append write."""
     config = program.config
     ranges = [(tensor.address, tensor.address + tensor.size_bytes) for tensor in program.inputs()]
+    if program.cache_bytes:
+        ranges.append((program.cache_address, program.cache_address + program.cache_bytes))
     for each in program.instructions:
         if isinstance(each, Store):
             length = each.words * config.dram_word_bytes(each.memory)
@@ -84,7 +107,18 @@ def _window(program: Program) -> tuple[int, int]:
     return low // config.axi_bytes, -(-high // config.axi_bytes)
 
 
-def _until_halt(instructions: Sequence[Instruction]) -> list[Instruction]:
-    """What is dispatched before the first halt."""
-    stop = next((i for i, each in enumerate(instructions) if isinstance(each, Halt)), len(instructions))
-    return list(instructions[:stop])
+def _require_cache_in_dram(program: Program) -> None:
+    start, size, beat = program.cache_address, program.cache_bytes, program.config.axi_bytes
+    if start + size > program.dram_bytes or start % beat or size % beat:
+        raise HeddleError(f"{program.name}: the KV cache must be whole beats of {beat} bytes within the "
+                          f"{program.dram_bytes} bytes of DRAM, not {size} bytes from {start}")  # fmt: skip
+
+
+def _cache_beats(program: Program, cache: Any, batch: int) -> NDArray[np.uint8]:
+    """The cache region at the start for each input, (batch, beats, axi_bytes)."""
+    content = np.asarray(cache, np.uint8)
+    if content.shape not in ((program.cache_bytes,), (batch, program.cache_bytes)):
+        raise HeddleError(f"cache must be bytes ({program.cache_bytes},) or ({batch}, {program.cache_bytes}), not "
+                          f"{content.shape}")  # fmt: skip
+    content = np.broadcast_to(content, (batch, program.cache_bytes))
+    return content.reshape(batch, -1, program.config.axi_bytes)

@@ -31,7 +31,7 @@ def execute(instruction: Load, state: State, config: HardwareConfig) -> None:
         beats = state.dram.gather(first[..., None] + np.arange(length))
     else:
         beats = state.dram.read(start, stride, i.segments, length)
-    state[i.memory].write(i.address, i.stride, _words_of_beats(beats, i, config))
+    state[i.memory].write(i.address, i.stride, words_of_beats(beats, i.memory, config))
 
 
 def _indices(i: Load, state: State) -> NDArray[np.int32]:
@@ -43,20 +43,20 @@ def _indices(i: Load, state: State) -> NDArray[np.int32]:
     return words.reshape(words.shape[0], -1)[:, skip : skip + i.segments]
 
 
-def _words_of_beats(beats: NDArray[np.uint8], i: Load, config: HardwareConfig) -> NDArray:
+def words_of_beats(beats: NDArray[np.uint8], memory: Memory, config: HardwareConfig) -> NDArray:
     """(batch, segments, beats, bytes) → (batch, segments, words, elements…) as the memory keeps them."""
-    raw = beats.reshape(*beats.shape[:2], i.words, config.dram_word_bytes(i.memory))
-    raw = np.ascontiguousarray(raw[..., : config.word_bits(i.memory) // 8])
-    match i.memory:
+    raw = beats.reshape(*beats.shape[:2], -1, config.dram_word_bytes(memory))
+    raw = np.ascontiguousarray(raw[..., : config.word_bits(memory) // 8])
+    match memory:
         case Memory.PARAM:
             return raw.view(np.float32).reshape(*raw.shape[:-1], config.columns, 2)
-        case Memory.VALUE if config.value_format == "bf16":
-            return (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
-        case Memory.VALUE:
+        case Memory.VALUE if config.value_format == "float32":
             return raw.view(np.float32)
-        case Memory.INDEX:
+        case Memory.INDEX | Memory.PAGE:
             return raw.view(np.int32)
-    return raw.view(np.int8)
+        case Memory.ACT | Memory.WEIGHT if config.pe == "int8":
+            return raw.view(np.int8)
+    return (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)  # bf16
 
 
 def bursts(instruction: Load, config: HardwareConfig) -> list[Burst]:
@@ -77,15 +77,20 @@ class LoadRequests:
     writes = False
 
     def __init__(self, config: HardwareConfig) -> None:
+        self.config = config
         self.bursts: list[Burst] = []
         self.next = 0
         self.up: int | None = None
         self.flight: deque[int] = deque(maxlen=config.load_outstanding)  # last beats of the latest bursts
-        self.last_grant = -1
+        self.last_grant = self.last_beat = -1
         self.beats_cycles = 0  # cycles in which beats of this instruction move
 
-    def begin(self, start: int, bursts: list[Burst]) -> None:
+    def begin(self, start: int, instruction: Load) -> None:
         """An instruction starts."""
+        self.ask_for(start, bursts(instruction, self.config))
+
+    def ask_for(self, start: int, bursts: list[Burst]) -> None:
+        """Request these bursts, the first from the cycle after `start` on."""
         self.bursts, self.next, self.beats_cycles = bursts, 0, 0
         self._ask(start + 1)
 
@@ -98,7 +103,7 @@ class LoadRequests:
         """After the last burst `up` is None: then `retire` is known, and the next LOAD may start."""
         self.beats_cycles += last - first + 1
         self.flight.append(last)
-        self.last_grant = grant
+        self.last_grant, self.last_beat = grant, last
         self.next += 1
         if self.next == len(self.bursts):
             self.up = None
@@ -114,4 +119,4 @@ class LoadRequests:
     @property
     def retire(self) -> int:
         """Cycle in which the instruction retires whose last burst was granted."""
-        return self.flight[-1] + 1
+        return self.last_beat + 1

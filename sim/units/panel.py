@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...arch.config import HardwareConfig
-from ...arch.isa import Norm, Softmax, VectorInstruction
+from ...arch.isa import Norm, OnlineSoftmax, Softmax, VectorInstruction
 
-Panel = VectorInstruction | Softmax | Norm
+Panel = VectorInstruction | Softmax | OnlineSoftmax | Norm
 
 
 def read_groups(instruction: Panel, config: HardwareConfig) -> int:

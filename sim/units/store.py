@@ -15,21 +15,22 @@ def execute(instruction: Store, state: State, config: HardwareConfig) -> None:
     """Copy the segments. Bits are preserved; the padding of a word is zero."""
     i = instruction
     words = state[i.memory].read(i.address, i.stride, i.segments, i.words)
-    raw = _bytes_of_words(words, i.memory, config)
-    padded = np.zeros((*raw.shape[:3], config.dram_word_bytes(i.memory)), np.uint8)
-    padded[..., : raw.shape[-1]] = raw
-    beats = padded.reshape(*raw.shape[:2], -1, config.axi_bytes)
+    padded = bytes_of_words(words, i.memory, config)
+    beats = padded.reshape(*padded.shape[:2], -1, config.axi_bytes)
     state.dram.write(i.dram_address // config.axi_bytes, i.dram_stride // config.axi_bytes, beats)
 
 
-def _bytes_of_words(words: NDArray, memory: Memory, config: HardwareConfig) -> NDArray[np.uint8]:
-    """(batch, segments, words, elements…) → (batch, segments, words, bytes)."""
+def bytes_of_words(words: NDArray, memory: Memory, config: HardwareConfig) -> NDArray[np.uint8]:
+    """(batch, segments, words, elements…) → (batch, segments, words, bytes), padded to the size of a word in DRAM."""
     words = np.ascontiguousarray(words)
-    if memory is Memory.VALUE and config.value_format == "bf16":
-        words = (words.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
-    elif memory is Memory.PARAM:
+    if memory is Memory.PARAM:
         words = words.reshape(*words.shape[:3], -1)
-    return words.view(np.uint8)
+    elif words.dtype == np.float32 and config.element_bits(memory) == 16:  # bf16
+        words = (words.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    raw = words.view(np.uint8)
+    padded = np.zeros((*raw.shape[:3], config.dram_word_bytes(memory)), np.uint8)
+    padded[..., : raw.shape[-1]] = raw
+    return padded
 
 
 def bursts(instruction: Store, config: HardwareConfig) -> list[Burst]:
@@ -48,7 +49,8 @@ class StoreRequests:
 
     writes = True
 
-    def __init__(self) -> None:
+    def __init__(self, config: HardwareConfig) -> None:
+        self.config = config
         self.bursts: list[Burst] = []
         self.next = 0
         self.up: int | None = None
@@ -56,9 +58,9 @@ class StoreRequests:
         self.last_beat = -1  # of the latest burst
         self.beats_cycles = 0  # cycles in which beats of this instruction move
 
-    def begin(self, start: int, bursts: list[Burst]) -> None:
+    def begin(self, start: int, instruction: Store) -> None:
         """An instruction starts, and both buffers are free."""
-        self.bursts, self.next, self.beats_cycles = bursts, 0, 0
+        self.bursts, self.next, self.beats_cycles = bursts(instruction, self.config), 0, 0
         self.read = start + 1
         self.up = self.read + self.burst.beats + 1
 

@@ -1,48 +1,68 @@
-"""VECTOR: Map and Quantise, elementwise on panels from ACC or VALUE."""
+"""VECTOR: Map, Quantise and Argmax, elementwise on panels from ACC or VALUE."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import MEMORY_CYCLES, HardwareConfig, Memory
-from ...arch.isa import Codes, Combine, Map, Quantise, Scales, Source, VectorInstruction
-from ...arch.numerics import map_values, quantise
+from ...arch.config import MEMORY_CYCLES, ROTATE_CYCLES, HardwareConfig, Memory
+from ...arch.isa import Argmax, Codes, Combine, Map, Quantise, Scales, Source, VectorInstruction
+from ...arch.numerics import code_format, map_values, quantise, row_argmax
 from ..state import State, in_words
 from .panel import act_groups, read_groups, word_groups
 
 
-def execute(instruction: Map | Quantise, state: State, config: HardwareConfig) -> None:
-    """Compute x(m, n); write it, or its codes and row scales."""
-    x = _values(instruction, state)
-    if isinstance(instruction, Map):
-        state.write_values(instruction.address, instruction.stride, x)
-        return
-    codes, scales = quantise(x)
-    _write_codes(instruction, state, config, codes)
-    _write_scales(instruction, state, scales)
+def execute(instruction: Map | Quantise | Argmax, state: State, config: HardwareConfig) -> None:
+    """Compute x(m, n); write it, or its codes and row scales, or the place of the greatest of each row."""
+    i = instruction
+    x = _values(i, state)
+    if isinstance(i, Map):
+        state.write_values(i.address, i.stride, x)
+    elif isinstance(i, Argmax):
+        _write_indices(i, state, row_argmax(x))
+    else:
+        codes, scales = quantise(x, code_format(config, i.digit))
+        _write_codes(i, state, config, codes)
+        _write_scales(i, state, scales)
 
 
 def _values(i: VectorInstruction, state: State) -> NDArray[np.float32]:
     """x(m, n), (batch or 1, rows, columns)."""
     memory = Memory.ACC if i.source is Source.ACC else Memory.VALUE
-    scale = offset = operand = None
+    panels = state.panel(memory, i.source_address, i.source_stride, i.rows * (1 + i.planes), i.columns)
+    source, *planes = (panels[:, start : start + i.rows] for start in range(0, panels.shape[1], i.rows))
+    scale = offset = operand = operand_scale = None
     if i.scaled:
         scale, offset = (each[:, None] for each in state.pairs(i.param_address, i.columns))
     if i.combine is not Combine.NONE:
-        operand = state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, i.columns)
+        columns = i.columns * (2 if i.combine is Combine.ROTATE else 1)  # cosines, then sines
+        operand = state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, columns)
+    if isinstance(i, Map) and i.operand_scaled:
+        operand_scale = state.row_numbers(i.operand_row_address, i.rows)
     return map_values(
-        state.panel(memory, i.source_address, i.source_stride, i.rows, i.columns),
+        source,
         scale=scale,
         offset=offset,
         row_scale=state.row_numbers(i.row_address, i.rows) if i.row_scaled else None,
         kind=i.activation,
         combine=i.combine,
         operand=operand,
+        operand_scale=operand_scale,
+        planes=planes,
     )
 
 
-def _write_codes(i: Quantise, state: State, config: HardwareConfig, codes: NDArray[np.int8]) -> None:
+def _write_indices(i: Argmax, state: State, places: NDArray[np.int32]) -> None:
+    index, per_word = state[Memory.INDEX], state.config.word_elements(Memory.INDEX)
+    first, skip = divmod(i.address, per_word)
+    for word in range(first, first + -(-(skip + i.rows) // per_word)):
+        start = word * per_word - i.address  # the row whose place is element 0 of this word
+        low, high = max(start, 0), min(start + per_word, i.rows)
+        part = index.part(word, 1, places.shape[0])
+        part[:, 0, low - start : high - start] = places[:, low:high]
+
+
+def _write_codes(i: Quantise, state: State, config: HardwareConfig, codes: NDArray) -> None:
     if i.codes is Codes.ACT:
         state[Memory.ACT].write(i.address, i.stride, in_words(codes, config.rows))
     elif i.codes is Codes.WEIGHT:
@@ -59,21 +79,24 @@ def _write_scales(i: Quantise, state: State, scales: NDArray[np.float32]) -> Non
     if i.scales is Scales.ROW:
         state.write_row_numbers(i.scales_address, scales)
         return
-    half = 0 if i.scales is Scales.PARAM_SCALE else 1
+    halves = {Scales.PARAM_SCALE: [0], Scales.PARAM_OFFSET: [1], Scales.PARAM_PAIR: [0, 1]}[i.scales]
     per_word = state.config.columns
     for word, row in enumerate(range(0, i.rows, per_word)):
         some = scales[:, row : row + per_word]
         pairs = state[Memory.PARAM].part(i.scales_address + word, 1, scales.shape[0])
-        pairs[:, 0, : some.shape[-1], half] = some
+        pairs[:, 0, : some.shape[-1], halves] = some
 
 
-def cycles(instruction: Map | Quantise, config: HardwareConfig) -> int:
+def cycles(instruction: Map | Quantise | Argmax, config: HardwareConfig) -> int:
     """D: from start to retire."""
     i = instruction
-    front = MEMORY_CYCLES + config.vector_map_cycles
+    front = MEMORY_CYCLES + config.vector_map_cycles + (ROTATE_CYCLES if i.combine is Combine.ROTATE else 0)
     if isinstance(i, Map):
         return i.rows * word_groups(i, config) * i.interval + front
-    maximum = i.rows * read_groups(i, config) * i.interval + front + config.row_maximum_cycles + config.row_scale_cycles
+    maximum = i.rows * read_groups(i, config) * i.interval + front + config.row_maximum_cycles
+    if isinstance(i, Argmax):
+        return maximum + 1
+    maximum += config.row_scale_cycles
     match i.codes:
         case Codes.ACT:
             groups, spacing, tail = act_groups(i, config), i.interval, 0

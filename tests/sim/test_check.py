@@ -8,6 +8,7 @@ from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Codes, Halt, Load, Map, Norm, Quantise, Source, Store
 from heddle.arch.program import Program
 from heddle.sim.check import check_ports, check_semaphores
+from heddle.sim.dispatch import Dispatched
 from heddle.sim.machine import simulate
 from heddle.sim.trace import Record
 
@@ -17,6 +18,10 @@ ELSEWHERE = 512  # the second bank of VALUE on nano
 
 def program(config, *instructions):
     return Program(config, (*instructions, Halt()), 1 << 16)
+
+
+def as_written(instructions):
+    return [Dispatched(each) for each in instructions]
 
 
 def refused(config, *instructions):
@@ -65,9 +70,9 @@ def test_the_cycles_of_start_and_retire_count_as_overlap(nano, start, conflict):
     trace = [Record(0, Unit.VECTOR, 10, 20), Record(1, Unit.STORE, start, 40)]
     if conflict:
         with pytest.raises(HeddleError, match="both read bank 0 of VALUE"):
-            check_ports(nano, instructions, trace)
+            check_ports(nano, as_written(instructions), trace)
     else:
-        check_ports(nano, instructions, trace)
+        check_ports(nano, as_written(instructions), trace)
 
 
 def test_an_overlap_is_found_behind_shorter_instructions(nano):
@@ -77,17 +82,17 @@ def test_an_overlap_is_found_behind_shorter_instructions(nano):
         Record(0, Unit.VECTOR, 0, 100), Record(1, Unit.STORE, 10, 20), Record(2, Unit.STORE, 21, 30),
         Record(3, Unit.STORE, 90, 99),
     ]  # fmt: skip
-    check_ports(nano, [long, store, store, store], trace)
+    check_ports(nano, as_written([long, store, store, store]), trace)
     with pytest.raises(HeddleError, match="instruction 3"):
-        check_ports(nano, [long, store, store, Store()], trace)
+        check_ports(nano, as_written([long, store, store, Store()]), trace)
 
 
 def test_blocks_far_apart_use_only_the_banks_they_lie_in(nano):
     spread = Load(memory=Memory.VALUE, segments=2, stride=2 * ELSEWHERE)  # banks 0 and 2
     trace = [Record(0, Unit.LOAD, 0, 9), Record(1, Unit.VECTOR, 0, 9)]
-    check_ports(nano, [spread, Map(address=ELSEWHERE)], trace)
+    check_ports(nano, as_written([spread, Map(address=ELSEWHERE)]), trace)
     with pytest.raises(HeddleError, match="both write bank 2 of VALUE"):
-        check_ports(nano, [spread, Map(address=2 * ELSEWHERE)], trace)
+        check_ports(nano, as_written([spread, Map(address=2 * ELSEWHERE)]), trace)
 
 
 def test_a_semaphore_must_not_go_beyond_its_limit(nano):

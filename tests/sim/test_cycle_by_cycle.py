@@ -7,7 +7,26 @@ from dataclasses import replace
 import pytest
 from heddle.arch import isa
 from heddle.arch.config import PRESETS, DramConfig, Memory, Unit
-from heddle.arch.isa import Codes, Combine, Halt, Load, Map, Matmul, Norm, NormKind, Quantise, Softmax, Source, Store
+from heddle.arch.isa import (
+    Append,
+    Argmax,
+    Codes,
+    Combine,
+    Guard,
+    Halt,
+    Load,
+    Map,
+    Matmul,
+    Norm,
+    NormKind,
+    OnlineSoftmax,
+    Part,
+    Quantise,
+    Softmax,
+    Source,
+    Store,
+    Stream,
+)
 from heddle.compiler.synchronise import synchronise
 from heddle.sim.machine import Machine
 from heddle.sim.units import BURSTS, CYCLES
@@ -20,10 +39,11 @@ SMALL = PRESETS["small"]
 class Stepped:
     """Registers that change once per clock: `self` holds registers, which a cycle reads, scheduling changes."""
 
-    def __init__(self, config, instructions, dram):
-        self.config, self.dram = config, dram
+    def __init__(self, config, instructions, dram, scalars=(0,) * 32):
+        self.config, self.dram, self.scalars = config, dram, scalars
         self.groups = -(-len(instructions) // 8)
         self.instructions = [*instructions, *[Halt()] * (self.groups * 8 - len(instructions))]
+        self.guarded, self.void = 0, set()  # instructions still to be made void, and those that are
         self.requested = self.dispatched = self.dram_free = 0
         self.arrived = {}  # instruction → cycle of its last beat
         self.queues = {unit: deque() for unit in Unit}
@@ -32,9 +52,11 @@ class Stepped:
         self.later = defaultdict(list)  # cycle → changes of registers at its end
         self.halted = False
         # LOAD
-        self.load_bursts, self.load_setup, self.load_flight = deque(), 0, 0
+        self.load_bursts, self.load_setup, self.load_flight, self.void_load = deque(), 0, 0, False
         # STORE: bursts to read, cycles left of the read under way, whole bursts to request, buffers in use
         self.store_unread, self.store_reading, self.store_ready, self.store_buffers = deque(), 0, deque(), 0
+        # KV: bursts to request, cycles until the next request, bursts in flight
+        self.kv_bursts, self.kv_setup, self.kv_flight = deque(), 0, 0
         self.trace = {}
 
     def run(self):
@@ -67,11 +89,20 @@ class Stepped:
             return False
         unit = self.instructions[index].unit
         if unit is None:
-            self.at_end(cycle, lambda: setattr(self, "halted", True))
             self.set(cycle, "dispatched", 1)
             self.trace[index] = (cycle,)
+            self.guarded = max(self.guarded - 1, 0)
+            guard = self.instructions[index]
+            if isinstance(guard, Guard):
+                self.guarded = guard.count if self.scalars[guard.register] <= guard.threshold else 0
+                return False
+            self.at_end(cycle, lambda: setattr(self, "halted", True))
             return not any(self.queues.values()) and not any(self.executing.values())
         if len(self.queues[unit]) < self.config.queue_depth:
+            self.instructions[index] = self.instructions[index].resolved(self.scalars, self.config)
+            if self.guarded:
+                self.void.add(index)
+                self.guarded -= 1
             self.at_end(cycle, lambda: self.queues[unit].append(index))
             self.set(cycle, "dispatched", 1)
             self.trace[index] = (cycle,)
@@ -83,7 +114,8 @@ class Stepped:
         index = self.queues[unit][0]
         instruction = self.instructions[index]
         if unit is Unit.LOAD:
-            if self.load_bursts or (instruction.gather and self.executing[unit]):
+            alone = instruction.gather or index in self.void or self.void_load
+            if self.load_bursts or (alone and self.executing[unit]):
                 return
         elif self.executing[unit]:
             return
@@ -95,16 +127,24 @@ class Stepped:
             self.executing[unit] += 1
             for source in isa.units_in(instruction.wait):
                 self.tokens[source, unit] -= 1
+            if index in self.void:
+                return
             if unit in BURSTS:
                 bursts = BURSTS[unit](instruction, self.config)
-                waiting = self.load_bursts if unit is Unit.LOAD else self.store_unread
+                waiting = {Unit.LOAD: self.load_bursts, Unit.STORE: self.store_unread, Unit.KV: self.kv_bursts}[unit]
                 waiting.extend((burst, index, place == len(bursts)) for place, burst in enumerate(bursts, 1))
             if unit is Unit.LOAD:
                 self.load_setup = 2 if instruction.gather else 0
+            if unit is Unit.KV:
+                self.kv_setup = 2  # Append: the item is read in s + 1; Stream: the page table in s + 1, then a product
 
         self.at_end(cycle, begin)
         self.trace[index] += (cycle,)
-        if unit in CYCLES:
+        if unit is Unit.LOAD:
+            self.at_end(cycle, lambda: setattr(self, "void_load", index in self.void))
+        if index in self.void:
+            self.retire(unit, index, cycle + 1)
+        elif unit in CYCLES:
             self.retire(unit, index, cycle + CYCLES[unit](instruction, self.config))
 
     def retire(self, unit, index, cycle):
@@ -129,6 +169,7 @@ class Stepped:
 
     def grant(self, cycle):
         setup, self.load_setup = self.load_setup, max(self.load_setup - 1, 0)
+        kv_ready = self.kv_request(cycle)
         room = self.requested - self.dispatched <= 8 and self.requested < 8 * self.groups
         if cycle >= 1 and room:
             beat_bytes = min(32, self.config.axi_bytes)
@@ -143,6 +184,8 @@ class Stepped:
             self.set(last, "store_buffers", -1)
             if final:
                 self.retire(Unit.STORE, index, last + 2)
+        elif kv_ready:
+            self.grant_kv(cycle)
         elif self.load_bursts and not setup and self.load_flight < self.config.load_outstanding:
             burst, index, final = self.load_bursts[0]
             last = self.serve(cycle, burst.beats)[-1]
@@ -158,6 +201,36 @@ class Stepped:
 
             self.at_end(cycle, advance)
 
+    def kv_request(self, cycle):
+        """Whether KV has a request up in this cycle. Counts its setup: an Append needs a free place to read its item
+        into, a Stream a burst that may be in flight at the time of the request."""
+        if not self.kv_bursts:
+            return False
+        append = isinstance(self.instructions[self.kv_bursts[0][1]], Append)
+        if self.kv_setup:
+            if not append or self.kv_setup == 1 or self.kv_flight < 8:
+                self.kv_setup -= 1
+            return False
+        return append or self.kv_flight < self.config.load_outstanding
+
+    def grant_kv(self, cycle):
+        burst, index, final = self.kv_bursts[0]
+        instruction = self.instructions[index]
+        append = isinstance(instruction, Append)
+        last = self.serve(cycle, burst.beats)[-1]
+        self.set(cycle, "kv_flight", 1)
+        self.set(last, "kv_flight", -1)
+        if final:
+            keys = not append and instruction.part is Part.KEYS
+            self.retire(Unit.KV, index, last + 2 if append else last + 1 + (self.config.columns + 1 if keys else 0))
+
+        def advance():
+            self.kv_bursts.popleft()
+            if self.kv_bursts and (append or self.kv_bursts[0][0].setup_cycles):
+                self.kv_setup = 2
+
+        self.at_end(cycle, advance)
+
     def serve(self, grant, beats):
         first = max(grant + self.dram.latency_cycles, self.dram_free)
         self.dram_free = first + beats * self.dram.cycles_per_beat
@@ -172,7 +245,12 @@ def random_instruction(config, rng):
     def address(memory, needed):
         return rng.randrange(config.words(memory) - needed)
 
-    kind = rng.choice(["load", "load", "store", "matmul", "map", "quantise", "softmax", "norm"])
+    kind = rng.choice(["load", "load", "store", "matmul", "map", "quantise", "argmax", "softmax", "online", "norm",
+                       "append", "stream", "guard"])  # fmt: skip
+    if kind == "guard":
+        return Guard(register=rng.randrange(4), threshold=rng.randrange(4), count=rng.randrange(5))
+    if kind in ("append", "stream"):
+        return kv_instruction(config, rng, kind)
     if kind in ("load", "store"):
         memory = rng.choice([Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE])
         gather = kind == "load" and rng.random() < 0.3
@@ -190,6 +268,10 @@ def random_instruction(config, rng):
     if kind == "norm":
         return Norm(rows=rows, columns=columns, kind=rng.choice(list(NormKind)), source_address=value, address=value,
                     source_stride=words, stride=words, param_address=address(Memory.PARAM, 8))  # fmt: skip
+    if kind == "online":
+        return OnlineSoftmax(rows=rows, columns=columns, source_address=address(Memory.ACC, 64), source_stride=words,
+                             address=address(Memory.ACT, 64), stride=8, state_address=16, scales_address=32,
+                             row_address=48, first=rng.randint(0, 1), register=rng.randrange(4))  # fmt: skip
     if kind == "softmax":
         return Softmax(rows=rows, columns=columns, source_address=address(Memory.ACC, 64), source_stride=words,
                        address=address(Memory.ACT, 64), stride=8, scales_address=8, additive=rng.randint(0, 1),
@@ -198,9 +280,33 @@ def random_instruction(config, rng):
         rows=rows, columns=columns, source=rng.choice(list(Source)), source_address=value, source_stride=words,
         combine=rng.choice(list(Combine)), operand_address=address(Memory.VALUE, 64), operand_stride=words,
     )  # fmt: skip
+    if common["combine"] is Combine.ROTATE:
+        common |= dict(columns=2 * config.columns, source=Source.VALUE, source_stride=2, operand_stride=4)
+        words = 2
+    elif common["source"] is Source.ACC:
+        common["planes"] = rng.randrange(3)
+    if kind == "argmax":
+        return Argmax(**common, address=rng.randrange(16))
     if kind == "map":
         return Map(**common, address=value, stride=words)
     return Quantise(**common, codes=rng.choice(list(Codes)), address=rng.randrange(256), stride=16)
+
+
+def kv_instruction(config, rng, kind):
+    unit = max(config.axi_bytes, 8)
+    parts = [Part.VALUES, Part.PAIRS] if kind == "append" else list(Part)
+    common = dict(
+        part=rng.choice(parts), token_words=rng.randint(1, 3), address=rng.randrange(64), stride=64,
+        dram_address=unit * rng.randrange(64), page_bytes=config.burst_bytes * rng.randrange(8),
+        page_blocks=rng.randrange(3), pages=16,
+    )  # fmt: skip
+    if kind == "append":
+        return Append(**common, tokens=rng.randint(1, 9), heads=rng.randint(1, 3), head_step=8, block=rng.randrange(4),
+                      head_bytes=unit * rng.randrange(4), slot=rng.randrange(config.columns),
+                      block_register=rng.randrange(4), slot_register=rng.randrange(4))  # fmt: skip
+    return Stream(**common, blocks=rng.randint(1, 4), words=rng.randint(1, common["token_words"]),
+                  first=rng.randrange(4), first_register=rng.randrange(4), count_register=rng.randrange(4),
+                  count_offset=rng.randrange(3))  # fmt: skip
 
 
 @pytest.mark.parametrize("config", [NANO, ODD, SMALL], ids=lambda config: config.name)
@@ -213,9 +319,10 @@ def test_every_cycle_agrees_with_a_machine_stepped_clock_by_clock(config, seed):
         instructions = synchronise(config, instructions)
     instructions = [*instructions, Halt()]
     dram = DramConfig(latency_cycles=rng.choice([1, 2, 7, 32, 100]), cycles_per_beat=rng.choice([1, 1, 2, 3]))
-    stepped = Stepped(config, instructions, dram)
+    scalars = [0, *[rng.randrange(6) for _ in range(31)]]
+    stepped = Stepped(config, instructions, dram, scalars)
     cycles = stepped.run()
-    timing = Machine(config, instructions, stepped.groups, dram).run()
+    timing = Machine(config, instructions, stepped.groups, dram, scalars).run()
     passages = zip(timing.dispatched, timing.start, timing.retire, strict=True)
     for index, (instruction, passage) in enumerate(zip(instructions, passages, strict=True)):
         expected = stepped.trace[index] if instruction.unit is not None else (stepped.trace[index][0], -1, -1)

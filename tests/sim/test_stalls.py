@@ -54,7 +54,7 @@ def test_causes_by_hand(nano):
     assert nonzero(result.stalls["norm"]) == {"finished": result.cycles}
     assert result.busy == {
         "load": 68, "store": 52, "matrix": matmul.retire - 109, "vector": map_.retire - map_.start + 1,
-        "softmax": 0, "norm": 0,
+        "softmax": 0, "norm": 0, "kv": 0,
     }  # fmt: skip
 
 

@@ -66,5 +66,5 @@ def test_the_report_is_plain_data(result):
         "program", "config", "instructions", "bytes", "cycles", "useful_macs", "mac_utilisation", "busy", "stalls",
         "batch",
     ]  # fmt: skip
-    assert report["bytes"] == {"fetch": 256, "load": 44 * 4, "store": 0}
+    assert report["bytes"] == {"fetch": 256, "load": 44 * 4, "store": 0, "append": 0, "stream": 0}
     assert report["cycles"] == result.cycles and report["instructions"] == 4
