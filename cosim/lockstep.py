@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arch.config import INSTRUCTION_BYTES, Memory, Unit
+from ..arch.config import Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Part, Store, Stream, listing
+from ..arch.isa import Append, Store, listing
 from ..arch.program import Program
 from ..hw.csr import (
     BUSY,
@@ -38,7 +38,6 @@ from .engines.job import Job, Outcome
 ENGINES = ("verilator", "icarus", "amaranth")
 ERROR_KINDS = ("none", "bank conflict", "semaphore overflow", "unknown opcode", "AXI response",
                "beyond the KV cache")  # fmt: skip
-PAIR_BYTES = 8  # (scale, scale) of a cached token
 RUNS_AT_ONCE = 100
 SLACK_CYCLES = 2000  # that the RTL may take longer than the simulator before it is stopped
 
@@ -234,32 +233,13 @@ def _counter_differences(run: int, result: Result, outcome: Outcome) -> Iterator
 
 def expected_counters(result: Result) -> Iterator[tuple[str, int, int]]:
     """Name, CSR offset and expected value of each performance counter."""
-    config, moved = result.program.config, result.bytes
-    fetched = moved["fetch"] // min(INSTRUCTION_BYTES, config.axi_bytes)
     yield "INSTRUCTIONS", INSTRUCTIONS, len(result.trace)
-    streamed, appended = _cache_beats(result)
-    yield "READ_BEATS", READ_BEATS, fetched + moved["load"] // config.axi_bytes + streamed
-    yield "WRITE_BEATS", WRITE_BEATS, moved["store"] // config.axi_bytes + appended
+    yield "READ_BEATS", READ_BEATS, result.beats["read"]
+    yield "WRITE_BEATS", WRITE_BEATS, result.beats["written"]
     for name, busy in result.busy.items():
         yield f"BUSY of {name}", BUSY + 4 * Unit[name.upper()], busy
         waiting = sum(cycles for cause, cycles in result.stalls[name].items() if cause.startswith("wait_"))
         yield f"WAITING of {name}", WAITING + 4 * Unit[name.upper()], waiting
-
-
-def _cache_beats(result: Result) -> tuple[int, int]:
-    """Beats that STREAMs read and APPENDs write."""
-    config = result.program.config
-    streamed = appended = 0
-    for each, void in result.dispatched:
-        if isinstance(each, Stream) and not void:
-            pairs = each.part is Part.PAIRS
-            memory, words = (Memory.PARAM, 1) if pairs else (Memory.WEIGHT, each.words * config.columns)
-            streamed += each.blocks * words * config.dram_word_bytes(memory) // config.axi_bytes
-        elif isinstance(each, Append) and not void:
-            pairs = each.part is Part.PAIRS
-            size, words = (PAIR_BYTES, 1) if pairs else (config.dram_word_bytes(Memory.WEIGHT), each.token_words)
-            appended += each.heads * each.tokens * words * -(-size // config.axi_bytes)
-    return streamed, appended
 
 
 def _byte_differences(run: int, result: Result, outcome: Outcome) -> tuple[Difference | None, int]:
