@@ -72,7 +72,8 @@ class Tensor:
         return out.tobytes()
 
     def unpack(self, image: NDArray[np.uint8], config: HardwareConfig) -> NDArray:
-        """The array of `shape` in a DRAM image (…, dram_bytes): float32 for VALUE, int8 for codes, int32 for INDEX."""
+        """The array of `shape` in a DRAM image (…, dram_bytes): float32 for VALUE and codes that are bf16, int8 for
+        other codes, int32 for INDEX."""
         raw = image[..., self.address : self.address + self.size_bytes]
         raw = np.ascontiguousarray(raw).reshape(*raw.shape[:-1], self.rows, self.row_bytes)
         pieces, at = [], 0
@@ -107,14 +108,10 @@ class Tensor:
 
 def _bytes_of_words(words: NDArray, config: HardwareConfig, memory: Memory) -> NDArray[np.uint8]:
     """(rows, words, elements) → (rows, bytes) in the DRAM layout."""
-    if memory is Memory.VALUE:
-        values = np.asarray(words, np.float32)
-        if config.value_format == "bf16":
-            raw = (numerics.to_bits(numerics.to_bf16(values)) >> 16).astype("<u2")
-        else:
-            raw = values.astype("<f4")
+    if _holds_bf16(config, memory):
+        raw = (numerics.to_bits(numerics.to_bf16(np.asarray(words, np.float32))) >> 16).astype("<u2")
     else:
-        raw = words.astype({Memory.INDEX: "<i4"}.get(memory, "i1"))
+        raw = words.astype({Memory.VALUE: "<f4", Memory.INDEX: "<i4"}.get(memory, "i1"))
     raw = np.ascontiguousarray(raw).view(np.uint8).reshape(*words.shape[:2], -1)
     out = np.zeros((*words.shape[:2], config.dram_word_bytes(memory)), np.uint8)
     out[..., : raw.shape[-1]] = raw
@@ -126,11 +123,15 @@ def _words_of_bytes(raw: NDArray[np.uint8], config: HardwareConfig, memory: Memo
     size = config.dram_word_bytes(memory)
     words = raw.reshape(*raw.shape[:-1], -1, size)
     words = np.ascontiguousarray(words[..., : config.word_bits(memory) // 8])
-    if memory is Memory.VALUE and config.value_format == "bf16":
+    if _holds_bf16(config, memory):
         elements = numerics.from_bits(words.view("<u2").astype(np.uint32) << np.uint32(16))
     else:
         elements = words.view({Memory.VALUE: "<f4", Memory.INDEX: "<i4"}.get(memory, "i1"))
     return elements.reshape(*raw.shape[:-1], -1)
+
+
+def _holds_bf16(config: HardwareConfig, memory: Memory) -> bool:
+    return memory in (Memory.ACT, Memory.WEIGHT, Memory.VALUE) and config.element_bits(memory) == 16
 
 
 @dataclass(frozen=True)
