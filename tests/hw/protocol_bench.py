@@ -13,7 +13,7 @@ from heddle.hw import csr
 NANO = PRESETS["nano"]
 SOURCE, TARGET, CODE = 0x2000, 0x8000, 0x1000
 LOAD, STORE = 1 << Unit.LOAD, 1 << Unit.STORE
-MEMORIES = [Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE]
+MEMORIES = [Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX]
 
 
 def copies(chooser: random.Random):
