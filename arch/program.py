@@ -59,7 +59,7 @@ class Tensor:
         array = np.asarray(array)
         if array.shape != self.shape:
             raise HeddleError(f"{self.kind} {self.name!r} must have shape {self.shape}, not {array.shape}")
-        if self.memory is Memory.INDEX:
+        if self.memory in (Memory.INDEX, Memory.PAGE):
             if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() >= 1 << 31:
                 raise HeddleError(f"{self.kind} {self.name!r} must hold whole numbers from 0 to 2147483647")
         elif not np.isfinite(np.asarray(array, np.float64)).all():
@@ -111,7 +111,7 @@ def _bytes_of_words(words: NDArray, config: HardwareConfig, memory: Memory) -> N
     if _holds_bf16(config, memory):
         raw = (numerics.to_bits(numerics.to_bf16(np.asarray(words, np.float32))) >> 16).astype("<u2")
     else:
-        raw = words.astype({Memory.VALUE: "<f4", Memory.INDEX: "<i4"}.get(memory, "i1"))
+        raw = words.astype({Memory.VALUE: "<f4", Memory.INDEX: "<i4", Memory.PAGE: "<i4"}.get(memory, "i1"))
     raw = np.ascontiguousarray(raw).view(np.uint8).reshape(*words.shape[:2], -1)
     out = np.zeros((*words.shape[:2], config.dram_word_bytes(memory)), np.uint8)
     out[..., : raw.shape[-1]] = raw
@@ -150,6 +150,10 @@ class Program:
     registers: tuple[tuple[int, int], ...] = ()  # (number, value) that the host writes before a run; the others are 0
     cache_address: int = 0  # the region of the KV cache: what Append writes and Stream reads
     cache_bytes: int = 0
+    cache: bytes = b""  # what the region holds before the run; empty: zeros
+    tokens: int = 0  # of each sequence, that a decoder takes in a run
+    attention_macs: int = 0  # multiply-accumulates for each of them and each token that it sees
+    positions: tuple[int, ...] = ()  # of the sequences, as `at` was told
 
     @property
     def groups(self) -> int:
@@ -171,7 +175,7 @@ class Program:
     def image(self) -> NDArray[np.uint8]:
         """All of DRAM before the run, inputs zero. Do not write to it."""
         image = np.zeros(self.dram_bytes, np.uint8)
-        for address, content in ((0, self.code), *self.data):
+        for address, content in ((0, self.code), *self.data, (self.cache_address, self.cache)):
             image[address : address + len(content)] = np.frombuffer(content, np.uint8)
         image.setflags(write=False)
         return image
@@ -187,10 +191,27 @@ class Program:
     def at(self, *positions: int) -> Program:
         """The same program with its registers set for sequences of which so many tokens are cached already."""
         registers = tuple((each.register, each.value(positions[each.sequence], self.config)) for each in self.scalars)
-        moved = replace(self, registers=registers)
-        if "image" in self.__dict__:
-            moved.__dict__["image"] = self.image  # it does not depend on them, and may be large
+        moved = replace(self, registers=registers, positions=positions)
+        moved.__dict__["image"] = self.image  # it does not depend on them, and may be large
         return moved
+
+    def with_cache(self, content: bytes | NDArray[np.uint8]) -> Program:
+        """The same program on a cache that earlier runs have filled. Raises HeddleError for another size."""
+        content = bytes(content)
+        if len(content) != self.cache_bytes:
+            raise HeddleError(f"the cache of {self.name} has {self.cache_bytes} bytes, not {len(content)}")
+        filled = replace(self, cache=content)
+        image = self.image.copy()
+        image[self.cache_address : self.cache_address + self.cache_bytes] = np.frombuffer(content, np.uint8)
+        image.setflags(write=False)
+        filled.__dict__["image"] = image
+        return filled
+
+    @property
+    def total_macs(self) -> int:
+        """Useful multiply-accumulates, with those of attention at the present positions."""
+        seen = sum(position + token + 1 for position in self.positions for token in range(self.tokens))
+        return self.useful_macs + self.attention_macs * seen
 
     def inputs(self) -> list[Tensor]:
         """Tensors that the host writes before a run."""
@@ -262,6 +283,9 @@ class Program:
             "scalars": [each.to_dict() for each in self.scalars],
             "registers": self.registers,
             "cache": [self.cache_address, self.cache_bytes],
+            "tokens": self.tokens,
+            "attention_macs": self.attention_macs,
+            "positions": self.positions,
             "tensors": [{**asdict(t), "memory": t.memory.name} for t in self.tensors.values()],
             "labels": self.labels,
             "data": [address for address, _ in self.data],
@@ -272,6 +296,7 @@ class Program:
             archive.writestr("instructions.bin", b"".join(encode(each) for each in self.instructions))
             for number, (_, content) in enumerate(self.data):
                 archive.writestr(f"data/{number}.bin", content)
+            archive.writestr("cache.bin", self.cache)
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         try:
@@ -289,6 +314,7 @@ class Program:
                 header = json.loads(archive.read("program.json"))
                 code = archive.read("instructions.bin")
                 data = [archive.read(f"data/{n}.bin") for n in range(len(header.get("data", [])))]
+                cache = archive.read("cache.bin") if header.get("format") == FORMAT else b""
         except OSError as error:
             raise HeddleError(f"cannot read {path}: {error.strerror}") from None
         except (zipfile.BadZipFile, KeyError, ValueError, EOFError, AttributeError, zlib.error):
@@ -310,7 +336,8 @@ class Program:
             labels=tuple(header["labels"]), name=header["name"], useful_macs=header["useful_macs"],
             scalars=tuple(Scalar.from_dict(each) for each in header["scalars"]),
             registers=tuple((number, value) for number, value in header["registers"]),
-            cache_address=header["cache"][0], cache_bytes=header["cache"][1],
+            cache_address=header["cache"][0], cache_bytes=header["cache"][1], cache=cache, tokens=header["tokens"],
+            attention_macs=header["attention_macs"], positions=tuple(header["positions"]),
         )  # fmt: skip
         program.check()
         return program

@@ -12,9 +12,10 @@ from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.isa import Instruction, Load, Matmul
 from ..arch.program import Tensor
+from .cache import CacheLayout, Registers
 from .graph import Node
 from .matrix import Matrix
-from .tasks import Buffer, Buffers, Task
+from .tasks import Buffer, Buffers, Condition, Task
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,35 @@ class Rows:
         return None
 
 
+@dataclass
+class Decoder:
+    """What the attentions of a decoder share. Its rows are `tokens` new tokens of each of `sequences`, in order."""
+
+    tokens: int
+    sequences: int
+    layout: CacheLayout
+    layers: list[Node]  # the attentions, in the order of the layout
+    positions: Node  # the input with the position of each row
+    registers: Registers = field(default_factory=Registers)
+    table: Buffer | None = None  # page tables in PAGE, of one sequence after the other
+
+    def page_table(self, sequence: int) -> int:
+        """The entry (virtual) of the first page of a sequence."""
+        assert self.table is not None, "tile loads the page tables first"
+        per_word = self.layout.config.word_elements(Memory.PAGE)
+        return self.table.start * per_word + sequence * self.layout.sequence_pages
+
+
 class Tiles:
     """Collects tasks in an order in which they could be executed one by one."""
 
-    def __init__(self, config: HardwareConfig, tiling: Tiling, longest_panel: int) -> None:
+    def __init__(
+        self, config: HardwareConfig, tiling: Tiling, longest_panel: int, decoder: Decoder | None = None
+    ) -> None:
         self.config = config
+        self.decoder = decoder
+        self.rotary: dict[bytes, Rows] = {}  # tables of cosines and sines → their rows for this run's tokens
+        self.attention_macs = 0  # for each query and each token that it sees
         self.tiling = tiling
         self.longest_panel = longest_panel
         self.tasks: list[Task] = []
@@ -121,6 +146,12 @@ class Tiles:
             rows.pieces.append((start, count, self.buffer(Memory.VALUE, count * words, node.name), 0))
         self._values[node] = rows
         return rows
+
+    def free_rows(self, rows: int, columns: int, name: str) -> Rows:
+        """Room in VALUE, in one piece, for rows that are not the value of a node."""
+        words = -(-columns // self.config.columns)
+        buffer = self.buffer(Memory.VALUE, rows * words, name)
+        return Rows(words * self.config.columns, words, pieces=[(0, rows, buffer, 0)])
 
     def new_codes(self, node: Node, columns: int, segment: int = 0) -> Rows:
         """Room in ACT for the codes of a node, and in ROW for its scales."""
@@ -193,9 +224,9 @@ class Tiles:
         """The layer being emitted, or the operator where the model has no name for it."""
         return (self.node.layer or self.node.name) if self.node else "program"
 
-    def emit(self, instruction: Instruction, what: str) -> None:
-        """Append an instruction; `what` is its part in the operator."""
-        self.tasks.append(Task(instruction, f"{self.label}: {what}"))
+    def emit(self, instruction: Instruction, what: str, guard: Condition | None = None, cache: int = -1) -> None:
+        """Append an instruction; `what` is its part in the operator. See Task for the others."""
+        self.tasks.append(Task(instruction, f"{self.label}: {what}", guard, cache))
 
     def load_rows(self, name: str, array: NDArray, panels: Sequence[tuple[int, int]] | None = None) -> Rows:
         """A constant in VALUE, in `panels` (default: the usual ones)."""
@@ -224,6 +255,16 @@ class Tiles:
             self._index[ids] = self.buffer(Memory.INDEX, row_bytes // self.config.axi_bytes, ids.name)
             self.load_tensor(tensor, 0, 1, self._index[ids].at(0), "ids")
         return self._index[ids]
+
+    def new_index(self, node: Node) -> Buffer:
+        """Room in INDEX for a number for each row of a node."""
+        words = -(-node.rows // self.config.word_elements(Memory.INDEX))
+        self._index[node] = self.buffer(Memory.INDEX, words, f"{node.name} numbers")
+        return self._index[node]
+
+    def index(self, node: Node) -> Buffer:
+        """Where the numbers of a node are."""
+        return self._index[node]
 
     def load_pairs(self, name: str, pairs: NDArray[np.float32]) -> Buffer:
         """(words, columns, 2) float32 → PARAM."""

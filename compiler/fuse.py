@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .graph import Graph
-from .ops import OPS
+from .ops import ENCODER, OPS
 
 
-def fuse(graph: Graph) -> Graph:
-    """Only inputs, constants and operators of `ops/` remain. Raises HeddleError naming the first call that is left."""
-    for module in OPS.values():
+def fuse(graph: Graph, ops: Sequence[str] = ENCODER) -> Graph:
+    """Only inputs, constants and operators of `ops/` remain, of those named by `ops`. Raises HeddleError naming the
+    first call that is left."""
+    for module in (OPS[name] for name in ops):
         for node in graph:
             if node in graph.nodes and module.match(graph, node):
                 graph = graph.without_dead()

@@ -35,6 +35,10 @@ class Matrix:
     def __str__(self) -> str:
         return f"int8[{self.outputs}×{self.depth}]"
 
+    def part(self, start: int, stop: int) -> Matrix:
+        """Some of the output channels."""
+        return Matrix(self.codes[start:stop], self.scale[start:stop], self.offset[start:stop])
+
     def spread(self, segment: int, per_word: int) -> Matrix:
         """With K in segments that each start a new word: zero weights at the pads."""
         if not segment or segment % per_word == 0:

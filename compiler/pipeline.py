@@ -23,7 +23,7 @@ from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError
 from ..arch.program import Program
 from .allocate import FragmentedError, allocate
-from .builder import Tiling, split_rows
+from .builder import Decoder, Tiling, split_rows
 from .capture import capture
 from .emit import emit
 from .fold import fold_constants
@@ -63,13 +63,26 @@ def compile(
     """
     show = show or (lambda name, result: None)
     graph = front_end(model, example_inputs, show)
-    best = _fitting(graph, config, output, tiling) if tiling else _quickest(graph, config, output)
+    best = lower(graph, config, output, tiling)
     for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
         show(name_of_pass, result)
     program = emit(best, config, name)
     program.check()
     show("emit", program.listing())
     return program
+
+
+def lower(
+    graph: Graph,
+    config: HardwareConfig,
+    output: str,
+    tiling: Tiling | None = None,
+    decoder: Callable[[], Decoder] | None = None,
+) -> Schedule:
+    """The quickest schedule found for a graph of operators, or that of a given tiling. `decoder` makes a new one."""
+    if tiling:
+        return _fitting(graph, config, output, tiling, decoder=decoder)
+    return _quickest(graph, config, output, decoder)
 
 
 def front_end(model: nn.Module, example_inputs: Sequence[Tensor], show: Show) -> Graph:
@@ -82,10 +95,12 @@ def front_end(model: nn.Module, example_inputs: Sequence[Tensor], show: Show) ->
     return graph
 
 
-def _quickest(graph: Graph, config: HardwareConfig, output: str) -> Schedule:
+def _quickest(
+    graph: Graph, config: HardwareConfig, output: str, decoder: Callable[[], Decoder] | None
+) -> Schedule:
     """The schedule with the fewest cycles, by estimate: first the best number of panels, then the best size of chunks,
     then the best weight of program order. If nothing fits, the error is that of the last try, the thriftiest."""
-    tried = _Tried(graph, config, output)
+    tried = _Tried(graph, config, output, decoder)
     for parts in _useful_parts(graph, config):
         tried.take(Tiling(parts, WEIGHT_SHARES[0]))
     parts = tried.best.tiles.tiling.parts if tried.best else PARTS[-1]
@@ -105,15 +120,17 @@ def _quickest(graph: Graph, config: HardwareConfig, output: str) -> Schedule:
 class _Tried:
     """The best schedule so far, and the latest error."""
 
-    def __init__(self, graph: Graph, config: HardwareConfig, output: str) -> None:
-        self.graph, self.config, self.output = graph, config, output
+    def __init__(
+        self, graph: Graph, config: HardwareConfig, output: str, decoder: Callable[[], Decoder] | None
+    ) -> None:
+        self.graph, self.config, self.output, self.decoder = graph, config, output, decoder
         self.best: Schedule | None = None
         self.problem: HeddleError | None = None
 
     def take(self, tiling: Tiling, in_order: float = IN_ORDER[0]) -> None:
         """Try one way."""
         try:
-            found = _fitting(self.graph, self.config, self.output, tiling, in_order)
+            found = _fitting(self.graph, self.config, self.output, tiling, in_order, self.decoder)
         except HeddleError as error:
             self.problem = error
             return
@@ -130,10 +147,15 @@ def _useful_parts(graph: Graph, config: HardwareConfig) -> list[int]:
 
 
 def _fitting(
-    graph: Graph, config: HardwareConfig, output: str, tiling: Tiling, in_order: float = IN_ORDER[0]
+    graph: Graph,
+    config: HardwareConfig,
+    output: str,
+    tiling: Tiling,
+    in_order: float = IN_ORDER[0],
+    decoder: Callable[[], Decoder] | None = None,
 ) -> Schedule:
     """A schedule whose buffers find their places: memories are filled less far ahead until they do."""
-    tiles = tile(graph, config, tiling, output)
+    tiles = tile(graph, config, tiling, output, decoder() if decoder else None)
     problem = None
     for share in MEMORY_SHARES:
         try:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..arch.config import HardwareConfig, Memory, Unit
+from ..arch.config import APPEND_ITEMS, HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Access, Instruction, Load, Store
+from ..arch.isa import Access, Append, Instruction, KvInstruction, Load, Part, Store, Stream
 from ..sim.units import BURSTS, CYCLES
 from .builder import Tiles
 from .tasks import Buffer
@@ -94,6 +94,7 @@ class _Scheduler:
     def _connect(self) -> None:
         """Who must wait for whom: a task for those before it that touch the same words, if one of the two writes."""
         history: dict[Buffer, list[tuple[int, Access]]] = defaultdict(list)
+        appended: dict[int, list[int]] = defaultdict(list)  # layer → tasks that write its part of the cache
         for index, instruction in enumerate(self.instructions):
             before: set[int] = set()
             for access in instruction.accesses(self.config):
@@ -105,6 +106,11 @@ class _Scheduler:
                     if (access.write or earlier.write) and access.overlaps(earlier):
                         before.add(other)
                 history[buffer].append((index, access))
+            layer = self.tiles.tasks[index].cache
+            if isinstance(instruction, Append):
+                appended[layer].append(index)
+            elif isinstance(instruction, Stream):
+                before.update(appended[layer])
             before.discard(index)
             for each in before:
                 self.after[each].append(index)
@@ -228,5 +234,24 @@ def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, i
         total = beats + config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES
         overlaps = isinstance(instruction, Load) and not instruction.gather
         return (beats + 1 if overlaps else total), total
+    if isinstance(instruction, KvInstruction):
+        cycles = _kv_cycles(instruction, config)
+        return cycles, cycles
     cycles = CYCLES[unit](instruction, config) + 1  # type: ignore[arg-type]
     return cycles, cycles
+
+
+def _kv_cycles(instruction: KvInstruction, config: HardwareConfig) -> int:
+    """From start to retire, with nobody else at the DRAM port."""
+    overhead = config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES
+    word_bytes = config.dram_word_bytes(Memory.WEIGHT)
+    if isinstance(instruction, Append):
+        pairs = instruction.part is Part.PAIRS
+        items = instruction.heads * instruction.tokens * (1 if pairs else instruction.token_words)
+        beats = -(-(8 if pairs else word_bytes) // config.axi_bytes)
+        return items * max(3, beats, overhead // APPEND_ITEMS) + overhead
+    assert isinstance(instruction, Stream)
+    size = instruction.words * config.columns * word_bytes
+    if instruction.part is Part.PAIRS:
+        size = config.dram_word_bytes(Memory.PARAM)
+    return instruction.blocks * (size // config.axi_bytes + 2) * config.dram.cycles_per_beat + overhead

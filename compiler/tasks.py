@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.isa import (
+    Append,
+    Argmax,
     Codes,
     Combine,
     Instruction,
@@ -19,11 +21,14 @@ from ..arch.isa import (
     Map,
     Matmul,
     Norm,
+    OnlineSoftmax,
+    Part,
     Quantise,
     Scales,
     Softmax,
     Source,
     Store,
+    Stream,
     listing,
 )
 
@@ -44,11 +49,21 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """An instruction is void unless scalar[register] > threshold."""
+
+    register: int
+    threshold: int
+
+
+@dataclass(frozen=True)
 class Task:
     """One instruction with virtual on-chip addresses; DRAM addresses count from the start of the data."""
 
     instruction: Instruction
     label: str  # the layer and operator it belongs to
+    condition: Condition | None = None
+    cache: int = -1  # the layer whose part of the KV cache a KV instruction writes or reads
 
     def __str__(self) -> str:
         return f"{listing(self.instruction)}  ; {self.label}"
@@ -77,7 +92,7 @@ class Buffers:
         """The instruction with the addresses that `allocate` gave to its buffers."""
         changes = {}
         for name, memory in address_fields(instruction):
-            scale = config.word_elements(Memory.INDEX) if name == "index_address" else 1
+            scale = _elements(instruction, name, config)
             virtual = getattr(instruction, name)
             buffer = self.find(memory, virtual // scale)
             changes[name] = virtual + (buffer.address - buffer.start) * scale
@@ -90,9 +105,28 @@ class Buffers:
         return (buffer for buffers in self.of.values() for buffer in buffers)
 
 
+def _elements(instruction: Instruction, name: str, config: HardwareConfig) -> int:
+    """What an address field counts in a word of its memory: words, or their elements."""
+    if name in ("index_address", "table") or (isinstance(instruction, Argmax) and name == "address"):
+        return config.word_elements(Memory.INDEX)
+    if isinstance(instruction, Append) and instruction.part is Part.PAIRS and name == "address":
+        return config.columns
+    return 1
+
+
 def address_fields(instruction: Instruction) -> list[tuple[str, Memory]]:
-    """The fields that hold on-chip addresses in use, and the memory each means. `index_address` counts elements."""
+    """The fields that hold on-chip addresses in use, and the memory each means."""
     match instruction:
+        case OnlineSoftmax():
+            return [
+                ("source_address", Memory.ACC), ("param_address", Memory.PARAM), ("row_address", Memory.ROW),
+                ("state_address", Memory.ROW), ("address", Memory.ACT), ("scales_address", Memory.ROW),
+            ]  # fmt: skip
+        case Append() | Stream():
+            memory = Memory.PARAM if instruction.part is Part.PAIRS else Memory.WEIGHT
+            return [("address", memory), ("table", Memory.PAGE)]
+        case Argmax():
+            return [*_front_fields(instruction), ("address", Memory.INDEX)]
         case Load():
             return [("address", instruction.memory)] + [("index_address", Memory.INDEX)] * instruction.gather
         case Store():
@@ -107,7 +141,8 @@ def address_fields(instruction: Instruction) -> list[tuple[str, Memory]]:
         case Norm():
             return [("source_address", Memory.VALUE), ("param_address", Memory.PARAM), ("address", Memory.VALUE)]
         case Map():
-            return [*_front_fields(instruction), ("address", Memory.VALUE)]
+            factors = [("operand_row_address", Memory.ROW)] * instruction.operand_scaled
+            return [*_front_fields(instruction), ("address", Memory.VALUE), *factors]
         case Quantise():
             codes = Memory.ACT if instruction.codes is Codes.ACT else Memory.WEIGHT
             scales = Memory.ROW if instruction.scales is Scales.ROW else Memory.PARAM
@@ -115,7 +150,7 @@ def address_fields(instruction: Instruction) -> list[tuple[str, Memory]]:
     return []
 
 
-def _front_fields(instruction: Map | Quantise) -> list[tuple[str, Memory]]:
+def _front_fields(instruction: Map | Quantise | Argmax) -> list[tuple[str, Memory]]:
     source = Memory.ACC if instruction.source is Source.ACC else Memory.VALUE
     fields = [("source_address", source)]
     if instruction.scaled:

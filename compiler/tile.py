@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.isa import Store
-from .builder import Rows, Tiles, Tiling
+from .builder import Decoder, Rows, Tiles, Tiling
 from .graph import Graph, Node
 from .ops import OPS
+from .ops.linear import needs_whole_rows
 
 
-def tile(graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str = "output") -> Tiles:
+def tile(
+    graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str = "output", decoder: Decoder | None = None
+) -> Tiles:
     """All tasks of the model, in an order in which they could be executed one by one."""
-    tiles = Tiles(config, tiling, longest_panel(graph, config))
+    tiles = Tiles(config, tiling, longest_panel(graph, config), decoder)
+    if decoder:
+        _load_page_tables(decoder, tiles)
     for node in graph:
         tiles.node = node
         if node.op == "input" and not node.integer and any(user.op != "patch_embedding" for user in graph.users(node)):
@@ -20,12 +25,14 @@ def tile(graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str 
             OPS[node.op].tile(node, tiles)
     tiles.node = None
     _store_output(graph.output, tiles, output_name)
+    if "argmax" in graph.output.attributes:
+        _store_winners(graph.output, tiles)
     return tiles
 
 
 def longest_panel(graph: Graph, config: HardwareConfig) -> int:
     """Most rows of a panel: the sums of the widest layer that needs whole rows fit into ACC, twice if possible."""
-    words = max((-(-node.columns // config.columns) for node in graph if node.attributes.get("codes")), default=1)
+    words = max((-(-node.columns // config.columns) for node in graph if needs_whole_rows(node)), default=1)
     rows = config.words(Memory.ACC) // (2 * words) or config.words(Memory.ACC) // words or 1
     rows = rows // config.columns * config.columns or rows
     return min(rows, config.panel_rows)
@@ -50,3 +57,25 @@ def _store_output(node: Node, tiles: Tiles, name: str) -> None:
             Store(memory=Memory.VALUE, dram_address=tensor.address + first * tensor.row_bytes, words=count * rows.words,
                   address=buffer.at(word)), "store",
         )  # fmt: skip
+
+
+def _load_page_tables(decoder: Decoder, tiles: Tiles) -> None:
+    """The input `pages`: for each sequence the numbers of its pages."""
+    layout, config = decoder.layout, tiles.config
+    entries = decoder.sequences * layout.sequence_pages
+    row_bytes = -(-entries * 4 // config.axi_bytes) * config.axi_bytes
+    shape = (decoder.sequences, layout.sequence_pages)
+    tensor = tiles.tensor("pages", "input", Memory.PAGE, 1, entries, shape, row_bytes=row_bytes)
+    decoder.table = tiles.buffer(Memory.PAGE, row_bytes // config.axi_bytes, "pages")
+    tiles.load_tensor(tensor, 0, 1, decoder.table.at(0), "page tables")
+
+
+def _store_winners(node: Node, tiles: Tiles) -> None:
+    """The place of the greatest of each row of the result, as the output `next`."""
+    config, buffer = tiles.config, tiles.index(node)
+    row_bytes = buffer.words * config.axi_bytes
+    tensor = tiles.tensor("next", "output", Memory.INDEX, 1, node.rows, (node.rows,), row_bytes=row_bytes)
+    tiles.emit(
+        Store(memory=Memory.INDEX, dram_address=tensor.address, words=buffer.words, address=buffer.at(0)),
+        "store the greatest",
+    )

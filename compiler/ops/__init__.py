@@ -4,17 +4,36 @@ Each module has `match(graph, node)`, which replaces a pattern that ends or star
 `tile(node, tiles)`, which emits its instructions; and, where it has weights, `quantise(node, codes_of)`.
 """
 
-from . import attention, elementwise, embedding, linear, matmul_attention, norm, patch_embedding, quantise, rows
+from . import (
+    attention,
+    cached_attention,
+    elementwise,
+    embedding,
+    linear,
+    matmul_attention,
+    norm,
+    patch_embedding,
+    position_rows,
+    quantise,
+    rotary,
+    rows,
+)
 
 # In the order in which they are matched: an attention takes in the linear layers before it.
 OPS = {
     "patch_embedding": patch_embedding,
     "embedding": embedding,
     "matmul_attention": matmul_attention,
+    "rotary": rotary,
+    "cached_attention": cached_attention,
     "attention": attention,
     "norm": norm,
     "linear": linear,
     "elementwise": elementwise,
     "rows": rows,
+    "position_rows": position_rows,
     "quantise": quantise,
 }
+# What a model without a cache is made of, and one with a cache.
+ENCODER = [name for name in OPS if name not in ("rotary", "cached_attention")]
+DECODER = [name for name in OPS if name not in ("attention", "patch_embedding")]

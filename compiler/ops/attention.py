@@ -52,7 +52,7 @@ def match(graph: Graph, node: Node) -> bool:
         graph.replace(node, merged)
         return True
     readers = graph.users(node)
-    if node is graph.output or not all(_merges_heads(reader, node) for reader in readers):
+    if node is graph.output or not all(merges_heads(reader, node) for reader in readers):
         raise node.refuse("its heads must be merged, one after the other, into the features of the tokens")
     for reader in readers:
         graph.replace(reader, merged)
@@ -93,7 +93,7 @@ def _classify(node: Node, mask: Node | None, causal: bool, keys: int) -> tuple[b
     return causal, (value * math.log2(math.e)).clamp(min=_HIDDEN)
 
 
-def _merges_heads(reader: Node, node: Node) -> bool:
+def merges_heads(reader: Node, node: Node) -> bool:
     heads, tokens, features = node.shape[-3:]
     expected = element_numbers((heads, tokens, features)).transpose(0, 1).reshape(tokens, -1)
     return (

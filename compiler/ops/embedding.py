@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from numpy.typing import NDArray
+
 from ...arch.config import Memory
 from ...arch.isa import Load
-from ..builder import Tiles
+from ..builder import Rows, Tiles
 from ..graph import Graph, Node
 
 
@@ -22,14 +24,19 @@ def match(graph: Graph, node: Node) -> bool:
 
 
 def tile(node: Node, tiles: Tiles) -> None:
-    """One gather per panel. A row of the table takes whole bursts, so that its timing does not depend on the ids."""
-    config, out = tiles.config, tiles.new_values(node)
-    size = config.burst_bytes
+    """One gather per panel."""
+    gather_rows(tiles, tiles.new_values(node), node.table.numpy(), node.inputs[0], f"{tiles.label}.weight")
+
+
+def gather_rows(tiles: Tiles, out: Rows, table_rows: NDArray, ids: Node, name: str) -> None:
+    """Rows of a constant, chosen by an integer input, into `out`. A row of the table takes whole bursts, so that its
+    timing does not depend on the ids."""
+    config, size = tiles.config, tiles.config.burst_bytes
     row_bytes = -(-out.words * config.dram_word_bytes(Memory.VALUE) // size) * size
-    table = tiles.constant_rows(f"{tiles.label}.weight", node.table.numpy(), row_bytes=row_bytes)
-    index = tiles.load_index(node.inputs[0])
-    for start, count in tiles.panels(node.rows):
-        address, stride = out.place(start, count)
+    table = tiles.constant_rows(name, table_rows, row_bytes=row_bytes)
+    index = tiles.load_index(ids)
+    for start, count, buffer, word in out.pieces:
+        address, stride = buffer.at(word), out.words
         tiles.emit(
             Load(
                 memory=Memory.VALUE, dram_address=table.address, dram_stride=row_bytes, segments=count, words=out.words,

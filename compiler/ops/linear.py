@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ...arch.config import Memory
-from ...arch.isa import Activation, Combine, Map, Quantise, Source
+from ...arch.isa import Activation, Argmax, Combine, Map, Quantise, Source
 from ..builder import Rows, Tiles, Weights
 from ..graph import Graph, Node
 from ..matrix import quantise_matrix
@@ -24,12 +24,14 @@ ACTIVATIONS = {
 COMBINES = {"aten.add.Tensor": Combine.ADD, "aten.mul.Tensor": Combine.MULTIPLY}
 
 
+PLAIN = {"activation": Activation.NONE, "combine": Combine.NONE}  # attributes of a layer with nothing taken in
+
+
 def match(graph: Graph, node: Node) -> bool:
     """A linear layer; an activation of one, an addition to one, a multiplication by one, if nobody else reads it."""
     if node.op in ("aten.linear", "aten.addmm", "aten.mm"):
         x, weight, bias = parameters(node)
-        graph.replace(node, node.turned_into("linear", [x], weight=weight, bias=bias, activation=Activation.NONE,
-                                             combine=Combine.NONE))  # fmt: skip
+        graph.replace(node, node.turned_into("linear", [x], weight=weight, bias=bias, **PLAIN))
         return True
     if node.op in ACTIVATIONS:
         return _take_activation(graph, node)
@@ -109,7 +111,7 @@ def tile(node: Node, tiles: Tiles) -> None:
             resident = resident if _fits(tiles, words * weights.depth) else {}
             resident[chunk] = weights.load(*chunk)
         first, some = chunk
-        if not epilogue.codes:
+        if not epilogue.whole_rows:
             acc = tiles.buffer(Memory.ACC, count * some, "sums")
             tiles.matmul(x, start, count, resident[chunk], x.columns, some, acc.at(0), some)
             epilogue.map(start, count, first, some, acc)
@@ -118,7 +120,12 @@ def tile(node: Node, tiles: Tiles) -> None:
             sums[start] = tiles.buffer(Memory.ACC, count * words, "sums")
         tiles.matmul(x, start, count, resident[chunk], x.columns, some, sums[start].at(first), words)
         if chunk == chunks[-1]:
-            epilogue.quantise(start, count, words, sums[start])
+            epilogue.finish(start, count, words, sums[start])
+
+
+def needs_whole_rows(node: Node) -> bool:
+    """Whether something is taken from whole rows of the sums: the scale of codes, or the place of the greatest."""
+    return "codes" in node.attributes or "argmax" in node.attributes
 
 
 def _fits(tiles: Tiles, weight_words: int) -> bool:
@@ -131,7 +138,7 @@ def _order(node: Node, tiles: Tiles, chunks: list, words: int) -> list[tuple[tup
     can, all panels of a chunk first, so that weights are loaded once."""
     panels = tiles.panels(node.rows)
     depth = -(-node.matrix.depth // tiles.config.rows) * tiles.config.rows
-    sums_stay = "codes" not in node.attributes or node.rows * words <= tiles.config.words(Memory.ACC) // 2
+    sums_stay = not needs_whole_rows(node) or node.rows * words <= tiles.config.words(Memory.ACC) // 2
     if not _fits(tiles, words * depth) and sums_stay:
         return [(panel, chunk) for chunk in chunks for panel in panels]
     return [(panel, chunk) for panel in panels for chunk in chunks]
@@ -142,9 +149,22 @@ class _Epilogue:
 
     def __init__(self, node: Node, tiles: Tiles, x: Rows, pairs: Buffer) -> None:
         self.node, self.tiles, self.x, self.pairs = node, tiles, x, pairs
-        self.codes = "codes" in node.attributes
+        self.codes, self.whole_rows = "codes" in node.attributes, needs_whole_rows(node)
         self.out = tiles.new_codes(node, node.columns) if self.codes else tiles.new_values(node)
+        self.winners = tiles.new_index(node) if "argmax" in node.attributes else None
         self.operand = tiles.plain_values(node.inputs[1]) if node.combine is not Combine.NONE else None
+
+    def finish(self, start: int, count: int, words: int, sums: Buffer) -> None:
+        """What is made of whole rows of a panel."""
+        if self.codes:
+            self.quantise(start, count, words, sums)
+            return
+        assert self.winners is not None, "whole rows are needed for codes or the greatest"
+        address = self.winners.start * self.tiles.config.word_elements(Memory.INDEX) + start
+        self.tiles.emit(
+            Argmax(**self._front(start, count, 0, sums, words), columns=self.node.columns, address=address), "argmax"
+        )
+        self.map(start, count, 0, words, sums)
 
     def quantise(self, start: int, count: int, words: int, sums: Buffer) -> None:
         """Whole rows of a panel."""

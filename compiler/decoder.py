@@ -1,0 +1,107 @@
+"""Compiles a decoder (a language model) into programs that keep its keys and values in a cache.
+
+The model is written as a plain forward pass over a whole sequence, with no word of a cache; the passes are those of
+`pipeline`, with three of their own:
+
+    take_tokens     the graph of a sequence becomes that of a few of its tokens, at any positions
+    fuse            attention becomes cached attention (ops/cached_attention.py)
+    the cache       is laid out from the shapes of all layers: cache.py
+
+One program serves every position: `program.at(position)` sets its scalar registers. A program for many tokens of one
+sequence fills the cache from a prompt; one for a token each of several sequences decodes. Programs compiled from one
+model for the same cache share it: the state `cache` of one run is that of the next.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..arch.config import HardwareConfig
+from ..arch.errors import HeddleError
+from ..arch.program import Program
+from .builder import Decoder, Tiling
+from .cache import CacheLayout, CachePlan
+from .capture import capture
+from .emit import emit
+from .fold import fold_constants
+from .fuse import fuse
+from .graph import Graph
+from .ops import DECODER, cached_attention
+from .pipeline import Show, lower
+from .quantise import quantise
+from .rearrange import follow_views
+from .tokens import POSITIONS, take_tokens
+
+
+def compile_decoder(
+    model: nn.Module,
+    config: HardwareConfig,
+    plan: CachePlan,
+    *,
+    tokens: int = 1,
+    sequences: int = 1,
+    context: int | None = None,
+    name: str = "decoder",
+    tiling: Tiling | None = None,
+    show: Show | None = None,
+) -> Program:
+    """A program for `tokens` new tokens of each of `sequences` sequences (one of the two is 1).
+
+    model    forward takes ids (1, T) and gives logits (1, T, vocabulary); T up to `context`
+    plan     the cache; the same for all programs that share it
+    context  longest sequence that the model's own tables allow (default: plan.tokens)
+    Inputs of the program: `ids` by the name of forward's parameter, `positions`, each (rows) int32, where row
+    s·tokens + t is token t of sequence s; `pages` (sequences, pages of a sequence) int32; `cache`, its bytes.
+    Outputs: `logits` (rows, vocabulary), `next` (rows) int32, the place of the greatest logit; `cache`.
+    Raises HeddleError for what cannot be lowered, or a cache or memory too small.
+    """
+    show = show or (lambda name, result: None)
+    context = context or plan.tokens
+    _check(plan, tokens, sequences, context)
+    graph = decoder_graph(model, context, tokens * sequences, show)
+
+    def decoder() -> Decoder:
+        attentions = [node for node in graph if node.op == "cached_attention"]
+        layers = [cached_attention.layer_shape(node, config) for node in attentions]
+        positions = next(node for node in graph if node.name == POSITIONS)
+        return Decoder(tokens, sequences, CacheLayout(config, plan, layers, sequences), attentions, positions)
+
+    best = lower(graph, config, "logits", tiling, decoder)
+    for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
+        show(name_of_pass, result)
+    program = emit(best, config, name)
+    program.check()
+    show("emit", program.listing())
+    return program
+
+
+def decoder_graph(model: nn.Module, context: int, rows: int, show: Show) -> Graph:
+    """The graph of quantised operators for `rows` tokens at a time."""
+    graph = capture(model, (torch.zeros((1, context), dtype=torch.int64),))
+    show("capture", graph)
+    for each in (fold_constants, follow_views):
+        graph = each(graph)
+        show(each.__name__, graph)
+    graph = fuse(graph, DECODER)
+    show("fuse", graph)
+    graph = take_tokens(graph, rows)
+    show("take_tokens", graph)
+    if graph.output.op == "linear":
+        graph.output.attributes["argmax"] = True
+    graph = quantise(graph)
+    show("quantise", graph)
+    return graph
+
+
+def _check(plan: CachePlan, tokens: int, sequences: int, context: int) -> None:
+    for name, value in (("tokens", tokens), ("sequences", sequences), ("context", context)):
+        if value < 1:
+            raise HeddleError(f"{name} must be at least 1, not {value}")
+    if tokens > 1 and sequences > 1:
+        raise HeddleError(f"a program takes many tokens of one sequence or one token of many, not {tokens} of each of "
+                          f"{sequences}: prefill the sequences one after the other")  # fmt: skip
+    if plan.tokens > context:
+        raise HeddleError(f"the cache is for {plan.tokens} tokens, but the model's context is {context}")
+    if tokens > plan.tokens:
+        raise HeddleError(f"{tokens} tokens at a time are more than the {plan.tokens} of the cache")

@@ -1,0 +1,503 @@
+"""Emits one cached attention: projections, tokens into the cache, blocks of keys and values back, online softmax.
+
+The rows of an instruction are either the tokens of one sequence (a prompt), head by head, or the heads of one token
+that share a kv-head (decoding), sequence by sequence. In VALUE the heads of a token lie side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..arch.config import HardwareConfig, Memory
+from ..arch.isa import (
+    Append,
+    Codes,
+    Combine,
+    Map,
+    Matmul,
+    OnlineSoftmax,
+    Quantise,
+    Scales,
+    Source,
+    Stream,
+)
+from ..arch.isa import Part as CachePart
+from ..arch.scalars import ScalarKind
+from .builder import Rows, Tiles, Weights
+from .graph import Node
+from .matrix import Matrix, joined
+from .ops import linear, position_rows
+from .tasks import Buffer, Condition
+
+_SHARE = 8  # a block of keys or values takes at most this part of WEIGHT, its scores as much of ACC
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some features of a head's queries, keys or values: outputs of a linear layer of input number `source` of the
+    node, or that input itself; rotated or not."""
+
+    source: int
+    weight: Tensor | None  # (D, K); None: the input itself
+    bias: Tensor | None
+    width: int  # D
+    rotated: bool = False
+
+    def words(self, config: HardwareConfig) -> int:
+        """Words of VALUE or WEIGHT that it takes: the halves of a rotated one start words of their own."""
+        pieces = 2 if self.rotated else 1
+        return pieces * -(-self.width // pieces // config.columns)
+
+
+Heads = list[list[Part]]  # for each head its parts, side by side
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Rows of numbers in VALUE: of row r and head h at address + r·stride + h·head_stride, `words` words."""
+
+    rows: Rows
+    offset: int  # of head 0, words from the start of a row
+    head_stride: int
+    words: int
+
+    def at(self, row: int, count: int, head: int) -> tuple[int, int]:
+        """(virtual address, stride) of one head of `count` rows."""
+        address, stride = self.rows.place(row, count)
+        return address + self.offset + head * self.head_stride, stride
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Queries that one instruction works on: `count` rows that share a kv-head."""
+
+    sequence: int
+    kv_head: int
+    head: int  # the first, or only one
+    start: int  # first row of x
+    count: int
+    together: bool  # rows are heads of one token, not tokens
+
+    @property
+    def last(self) -> int:
+        """Tokens of this run up to the last one of the panel."""
+        return 1 if self.together else self.start + self.count
+
+
+class CachedAttention:
+    """Emits the instructions of one layer."""
+
+    def __init__(self, node: Node, tiles: Tiles) -> None:
+        self.node, self.tiles, self.config = node, tiles, tiles.config
+        assert tiles.decoder is not None, "only compile_decoder lowers cached attention"
+        self.decoder = tiles.decoder
+        self.layout = tiles.decoder.layout
+        self.index = tiles.decoder.layers.index(node)
+        self.shape = self.layout.layers[self.index]
+        self.together = tiles.decoder.tokens == 1
+        self.heads, self.kv_heads = node.heads, self.shape.heads
+        self.group = self.heads // self.kv_heads
+        self.value_words = self.shape.value_words or self._latent_words()
+        positions = tiles.decoder.positions
+        tables = node.rotary
+        self.rotary = tables and position_rows.rotary_rows(tiles, positions, tables[0].numpy(), tables[1].numpy())
+
+    def _latent_words(self) -> int:
+        return -(-self.node.roles["key"][0][0].width // self.config.columns)
+
+    def emit(self) -> None:
+        """All of it."""
+        node, tiles = self.node, self.tiles
+        columns = [h[0] for h in node.roles["value"]] or node.values
+        width = columns[0].width
+        rows = node.rows
+        places = self._project()
+        self.out = tiles.new_values(node, [(0, rows)], segment=width)
+        self.out_words = -(-width // self.config.columns)
+        latent = bool(node.values)
+        if latent:
+            words = self.value_words
+            self.attended = tiles.free_rows(rows, self.heads * words * self.config.columns, "attended")
+        else:
+            self.attended = self.out
+        self._append(places)
+        self._quantise_queries(places["query"])
+        for sequence in range(self.decoder.sequences):
+            for kv_head in range(self.kv_heads):
+                self._attend(sequence, kv_head)
+        if latent:
+            self._values_of_latents()
+        tiles.attention_macs += self.heads * self._useful_widths()
+
+    def _useful_widths(self) -> int:
+        node = self.node
+        key = sum(part.width for part in node.roles["key"][0])
+        value = node.roles["value"][0][0].width if node.roles["value"] else node.roles["key"][0][0].width
+        return key + value
+
+    # -- projections ---------------------------------------------------------------------------------------------------
+
+    def _project(self) -> dict[str, _Place]:
+        """Queries, keys and values of this run's tokens in VALUE, still to be rotated where they have one part."""
+        node, config = self.node, self.config
+        pieces: dict[int, list[Matrix]] = {}
+        offsets: dict[tuple[str, int, int], tuple[int, int]] = {}  # (role, head, part) → (input, first word)
+        ends: dict[int, int] = {}
+        for role, heads in node.roles.items():
+            for head, parts in enumerate(heads):
+                for number, part in enumerate(parts):
+                    matrix = node.matrices[role][head][number]
+                    if matrix is None:
+                        continue
+                    offsets[role, head, number] = part.source, ends.get(part.source, 0)
+                    ends[part.source] = ends.get(part.source, 0) + part.words(config)
+                    pieces.setdefault(part.source, []).append(_halves(matrix, config) if part.rotated else matrix)
+        projected = {source: self._linear(source, matrices) for source, matrices in pieces.items()}
+        places = {}
+        for role, heads in node.roles.items():
+            if not heads:
+                continue
+            words = sum(part.words(config) for part in heads[0])
+            if len(heads[0]) == 1:
+                source, offset = offsets[role, 0, 0]
+                places[role] = _Place(projected[source], offset, words, words)
+            else:
+                places[role] = self._assemble(role, words, offsets, projected)
+        return places
+
+    def _linear(self, source: int, matrices: list[Matrix]) -> Rows:
+        """x times the matrices side by side, in VALUE."""
+        node, tiles = self.node, self.tiles
+        x = node.inputs[source]
+        whole = joined(matrices, self.config)
+        attributes = {"matrix": whole, **linear.PLAIN}
+        projection = Node(f"{node.name}_{source}", "linear", [x], (1, node.rows, whole.outputs), attributes=attributes)
+        linear.tile(projection, tiles)
+        padding = whole.outputs - self._outputs(source)
+        tiles.useful_macs -= node.rows * padding * whole.depth
+        return tiles.values(projection)
+
+    def _outputs(self, source: int) -> int:
+        """Features that are projected from an input."""
+        return sum(
+            part.width
+            for role, heads in self.node.roles.items()
+            for head, parts in enumerate(heads)
+            for number, part in enumerate(parts)
+            if part.source == source and self.node.matrices[role][head][number] is not None
+        )
+
+    def _assemble(self, role: str, words: int, offsets: dict, projected: dict[int, Rows]) -> _Place:
+        """Rows of a role whose heads have several parts: each part is copied, or rotated, to its place."""
+        node, tiles = self.node, self.tiles
+        heads = node.roles[role]
+        whole = tiles.free_rows(node.rows, len(heads) * words * self.config.columns, role)
+        place = _Place(whole, 0, words, words)
+        first = 0
+        for number, part in enumerate(heads[0]):
+            size = part.words(self.config)
+            if (role, 0, number) in offsets:
+                source, start = offsets[role, 0, number]
+                step = offsets[role, 1, number][1] - start if len(heads) > 1 else 0
+                origin = _Place(projected[source], start, step, size)
+            else:
+                origin = _Place(tiles.plain_values(node.inputs[part.source]), 0, 0, size)
+            target = _Place(whole, first, words, size)
+            for row, count, head, together in self._row_groups(len(heads)):
+                self._copy(origin, target, part, row, count, head, together, role)
+            first += size
+        return place
+
+    def _row_groups(self, heads: int) -> Iterator[tuple[int, int, int, bool]]:
+        """(first row, rows, first head, rows are heads): what one instruction takes."""
+        if self.together:
+            for row in range(self.decoder.sequences):
+                yield row, heads, 0, True
+            return
+        for head in range(heads):
+            for start, count in self._panels():
+                yield start, count, head, False
+
+    def _copy(
+        self, origin: _Place, target: _Place, part: Part, row: int, count: int, head: int, together: bool, role: str
+    ) -> None:  # fmt: skip
+        source, source_stride = self._rows_at(origin, row, count, head, together)
+        address, stride = self._rows_at(target, row, count, head, together)
+        front = self._rotation(row, count, together) if part.rotated else {}
+        self.tiles.emit(
+            Map(rows=count, columns=origin.words * self.config.columns, source=Source.VALUE, source_address=source,
+                source_stride=source_stride, address=address, stride=stride, **front),
+            f"{role} {'rotate' if front else 'copy'}",
+        )  # fmt: skip
+
+    def _rows_at(self, place: _Place, row: int, count: int, head: int, together: bool) -> tuple[int, int]:
+        """(address, stride) of the rows of one instruction."""
+        if together:
+            return place.at(row, 1, head)[0], place.head_stride
+        return place.at(row, count, head)
+
+    def _rotation(self, row: int, count: int, together: bool) -> dict[str, Any]:
+        assert self.rotary is not None, "a part is rotated only where there are tables"
+        address, stride = self.rotary.place(row, 1 if together else count)
+        return {"combine": Combine.ROTATE, "operand_address": address, "operand_stride": 0 if together else stride}
+
+    def _panels(self) -> list[tuple[int, int]]:
+        """Panels of a prompt's tokens."""
+        return self.tiles.panels(self.node.rows)
+
+    # -- codes ---------------------------------------------------------------------------------------------------------
+
+    def _front(self, place: _Place, role: str, row: int, count: int, head: int, together: bool) -> dict[str, Any]:
+        """The operands of a Quantise of one role."""
+        parts = self.node.roles[role][0]
+        rotated = len(parts) == 1 and parts[0].rotated
+        source, stride = self._rows_at(place, row, count, head, together)
+        return {
+            "rows": count, "columns": place.words * self.config.columns, "source": Source.VALUE,
+            "source_address": source, "source_stride": stride,
+            **(self._rotation(row, count, together) if rotated else {}),
+        }  # fmt: skip
+
+    def _quantise_queries(self, place: _Place) -> None:
+        """Codes in ACT: rows of a panel one after the other, panel after panel."""
+        tiles, rows = self.tiles, self.node.rows
+        self.query_words = -(-place.words * self.config.columns // self.config.rows)
+        self.queries: dict[tuple[int, int], tuple[Buffer, Buffer]] = {}  # (row, head) → codes, scales
+        for row, count, head, together in self._row_groups(self.heads):
+            codes = tiles.buffer(Memory.ACT, count * self.query_words, "q")
+            scales = tiles.buffer(Memory.ROW, count, "q scales")
+            tiles.emit(
+                Quantise(**self._front(place, "query", row, count, head, together), address=codes.at(0),
+                         stride=self.query_words, scales_address=scales.at(0)), f"query {head} quantise",
+            )  # fmt: skip
+            self.queries[row, head] = codes, scales
+        assert rows, "a run has tokens"
+
+    def _append(self, places: dict[str, _Place]) -> None:
+        """Keys, values and their scales of this run's tokens into the cache."""
+        for row, count, head, together in self._row_groups(self.kv_heads):
+            pairs = self.tiles.buffer(Memory.PARAM, -(-count // self.config.columns), "new scales")
+            for role in ("key", "value") if "value" in places else ("key",):
+                self._append_codes(places[role], role, row, count, head, together, "value" not in places, pairs)
+            self._append_items(CachePart.PAIRS, pairs.at(0) * self.config.columns, 0, 1, row, count, head, together)
+
+    def _append_codes(
+        self, place: _Place, role: str, row: int, count: int, head: int, together: bool, alone: bool, pairs: Buffer
+    ) -> None:  # fmt: skip
+        codes = self.tiles.buffer(Memory.WEIGHT, count * place.words, f"new {role}s")
+        half = Scales.PARAM_SCALE if role == "key" else Scales.PARAM_OFFSET
+        self.tiles.emit(
+            Quantise(**self._front(place, role, row, count, head, together), codes=Codes.WEIGHT, address=codes.at(0),
+                     stride=count, scales=Scales.PARAM_PAIR if alone else half, scales_address=pairs.at(0)),
+            f"{role} {head} quantise",
+        )  # fmt: skip
+        part = CachePart.KEYS if role == "key" else CachePart.VALUES
+        self._append_items(part, codes.at(0), count, place.words, row, count, head, together)
+
+    def _append_items(
+        self, part: CachePart, address: int, stride: int, words: int, row: int, count: int, head: int, together: bool
+    ) -> None:  # fmt: skip
+        layout, decoder = self.layout, self.decoder
+        sequence, first = (row, 0) if together else (0, row)
+        registers = decoder.registers
+        assert first % self.config.columns == 0, "panels start at whole blocks"
+        self.tiles.emit(
+            Append(
+                part=CachePart.PAIRS if part is CachePart.PAIRS else CachePart.VALUES, token_words=words,
+                address=address, stride=stride, tokens=1 if together else count, heads=count if together else 1,
+                head_step=1 if together else 0, head_bytes=layout.head_bytes(self.shape) if together else 0,
+                block=first // self.config.columns,
+                block_register=registers.get(ScalarKind.BLOCK, sequence, 0, 0),
+                slot_register=registers.get(ScalarKind.SLOT, sequence, 0, 0),
+                **self._cached(part, sequence, head),
+            ), f"{part.name.lower()} {head} append", cache=self.index,
+        )  # fmt: skip
+
+    def _cached(self, part: CachePart, sequence: int, head: int) -> dict[str, Any]:
+        layout = self.layout
+        return {
+            "dram_address": layout.address(self.index, head, part), "page_bytes": layout.page_bytes(self.shape),
+            "table": self.decoder.page_table(sequence), "pages": layout.sequence_pages,
+            "page_blocks": layout.page_blocks,
+        }  # fmt: skip
+
+    # -- attention -----------------------------------------------------------------------------------------------------
+
+    def _block_tokens(self, rows: int) -> int:
+        """Tokens of a block: as many as the memories hold comfortably, and the cache can have."""
+        config = self.config
+        unit = math.lcm(config.rows, config.columns)
+        most = min(
+            config.words(Memory.WEIGHT) // _SHARE // max(self.shape.key_words, self.value_words),
+            config.words(Memory.ACC) // _SHARE // rows * config.columns,
+            config.words(Memory.ACT) // _SHARE // rows * config.rows,
+            config.words(Memory.PARAM) // _SHARE * config.columns,
+        )
+        if most < unit:
+            raise self.node.refuse(f"a block of {unit} tokens of its cache does not fit {config.name}: choose a larger "
+                                   f"configuration or fewer tokens at a time")  # fmt: skip
+        needed = self.layout.plan.tokens if not self.shape.window else self._window_tokens()
+        return min(most // unit, -(-needed // unit)) * unit
+
+    def _window_tokens(self) -> int:
+        """Most tokens from the first block in sight to the last new token."""
+        return min(self.layout.plan.tokens, self.shape.window + self.decoder.tokens + self.config.columns)
+
+    def _attend(self, sequence: int, kv_head: int) -> None:
+        """All queries that share a kv-head, over all blocks of its tokens."""
+        panels = self._queries_of(sequence, kv_head)
+        size = self._block_tokens(max(panel.count for panel in panels))
+        needed = self._window_tokens() if self.shape.window else self.layout.plan.tokens
+        states = {
+            panel: self.tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum") for panel in panels
+        }
+        for start in range(0, needed, size):
+            buffers = self._stream(sequence, kv_head, start, size)
+            for panel in panels:
+                self._block(panel, start, size, *buffers, states[panel])
+
+    def _queries_of(self, sequence: int, kv_head: int) -> list[_Panel]:
+        first = kv_head * self.group
+        if self.together:
+            return [_Panel(sequence, kv_head, first, sequence, self.group, True)]
+        return [
+            _Panel(sequence, kv_head, first + head, start, count, False)
+            for head in range(self.group)
+            for start, count in self._panels()
+        ]
+
+    def _register(self, kind: ScalarKind, sequence: int, rows: int) -> int:
+        return self.decoder.registers.get(kind, sequence, rows, self.shape.window)
+
+    def _guard(self, sequence: int, rows: int, start: int) -> Condition | None:
+        """A block after the first is void unless a token of it can be seen."""
+        if not start:
+            return None
+        return Condition(self._register(ScalarKind.BLOCKS, sequence, rows), start // self.config.columns)
+
+    def _stream(self, sequence: int, kv_head: int, start: int, size: int) -> tuple[Buffer, Buffer, Buffer]:
+        """A block of keys, values and pairs of scales."""
+        tiles, shape, columns = self.tiles, self.shape, self.config.columns
+        blocks = size // columns
+        rows = self.decoder.tokens
+        key_stride = self.query_words * self.config.rows
+        keys = tiles.buffer(Memory.WEIGHT, blocks * key_stride, "k")
+        values = tiles.buffer(Memory.WEIGHT, self.value_words * size, "v")
+        pairs = tiles.buffer(Memory.PARAM, blocks, "k and v scales")
+        value_part = CachePart.VALUES if shape.value_words else CachePart.KEYS
+        for part, buffer, stride, words, token_words, cached in (
+            (CachePart.KEYS, keys, key_stride, shape.key_words, shape.key_words, CachePart.KEYS),
+            (CachePart.PAIRS, pairs, 0, 1, 1, CachePart.PAIRS),
+            (CachePart.VALUES, values, size, self.value_words, shape.value_words or shape.key_words, value_part),
+        ):
+            tiles.emit(
+                Stream(
+                    part=part, token_words=token_words, words=words, blocks=blocks, address=buffer.at(0), stride=stride,
+                    first=start // columns,
+                    first_register=self._register(ScalarKind.FIRST, sequence, 0) if shape.window else 0,
+                    count_register=self._register(ScalarKind.BLOCKS, sequence, rows), count_offset=start // columns,
+                    **self._cached(cached, sequence, kv_head),
+                ), f"{part.name.lower()} {kv_head} stream", guard=self._guard(sequence, rows, start), cache=self.index,
+            )  # fmt: skip
+        return keys, values, pairs
+
+    def _block(
+        self, panel: _Panel, start: int, size: int, keys: Buffer, values: Buffer, pairs: Buffer, state: Buffer
+    ) -> None:  # fmt: skip
+        """Scores, softmax and P·V of one block of tokens, added to what the blocks before gave."""
+        tiles, config = self.tiles, self.config
+        guard = self._guard(panel.sequence, panel.last, start)
+        what = f"head {panel.head} block {start}"
+        blocks, act_words = size // config.columns, size // config.rows
+        codes, query_scales, at = self._query(panel)
+        seen = self._register(ScalarKind.BLOCKS, panel.sequence, panel.last)
+        scores = tiles.buffer(Memory.ACC, panel.count * blocks, "scores")
+        tiles.emit(
+            Matmul(rows=panel.count, k_tiles=self.query_words, n_tiles=blocks,
+                   act_address=codes.at(at * self.query_words), act_stride=self.query_words, weight_address=keys.at(0),
+                   weight_stride=self.query_words * config.rows, acc_address=scores.at(0), acc_stride=blocks,
+                   n_register=seen, n_offset=start // config.columns), f"{what} scores", guard=guard,
+        )  # fmt: skip
+        probabilities = tiles.buffer(Memory.ACT, panel.count * act_words, "p")
+        scales = tiles.buffer(Memory.ROW, 2 * panel.count, "p scales")
+        tiles.emit(
+            OnlineSoftmax(
+                rows=panel.count, columns=size, source_address=scores.at(0), source_stride=blocks,
+                param_address=pairs.at(0), row_address=query_scales.at(at), causal=1, together=int(panel.together),
+                offset=(0 if panel.together else panel.start) - start, window=self.shape.window, first=int(start == 0),
+                state_address=state.at(0), address=probabilities.at(0), stride=act_words, scales_address=scales.at(0),
+                register=self._register(ScalarKind.RELATIVE, panel.sequence, 0),
+            ), f"{what} softmax", guard=guard,
+        )  # fmt: skip
+        sums = tiles.buffer(Memory.ACC, panel.count * self.value_words, "p·v")
+        tiles.emit(
+            Matmul(rows=panel.count, k_tiles=act_words, n_tiles=self.value_words, act_address=probabilities.at(0),
+                   act_stride=act_words, weight_address=values.at(0), weight_stride=size, acc_address=sums.at(0),
+                   acc_stride=self.value_words, k_register=self._register(ScalarKind.TILES, panel.sequence, panel.last),
+                   k_offset=start // config.rows), f"{what} p·v", guard=guard,
+        )  # fmt: skip
+        out = _Place(self.attended, 0, self.value_words, self.value_words)
+        address, stride = self._rows_at(out, panel.start, panel.count, panel.head, panel.together)
+        before = {} if not start else {
+            "combine": Combine.ADD, "operand_address": address, "operand_stride": stride, "operand_scaled": 1,
+            "operand_row_address": scales.at(panel.count),
+        }  # fmt: skip
+        tiles.emit(
+            Map(rows=panel.count, columns=self.value_words * config.columns, source=Source.ACC,
+                source_address=sums.at(0), source_stride=self.value_words, row_scaled=1, row_address=scales.at(0),
+                address=address, stride=stride, **before), f"{what} output", guard=guard,
+        )  # fmt: skip
+
+    def _query(self, panel: _Panel) -> tuple[Buffer, Buffer, int]:
+        """(codes, scales, first row there) of a panel of queries."""
+        if panel.together:
+            return *self.queries[panel.start, 0], panel.head
+        return *self.queries[panel.start, panel.head], 0
+
+    def _values_of_latents(self) -> None:
+        """Latent attention: each head's values from the latents that it attended to."""
+        node, tiles, config = self.node, self.tiles, self.config
+        matrices: list[Matrix] = node.value_matrices
+        whole = joined(matrices, config)
+        per_head = -(-matrices[0].outputs // config.columns)
+        weights = Weights(tiles, whole, f"{tiles.label}.value.weight")
+        params = tiles.load_pairs(f"{tiles.label}.value.bias", whole.pairs(config))
+        attended = _Place(self.attended, 0, self.value_words, self.value_words)
+        out = _Place(self.out, 0, per_head, per_head)
+        words = -(-self.value_words * config.columns // config.rows)
+        tiles.useful_macs += node.rows * sum(m.outputs * m.depth for m in matrices)
+        loaded = {head: weights.load(head * per_head, per_head) for head in range(self.heads)}
+        for row, count, first, together in self._row_groups(self.heads):
+            codes = tiles.buffer(Memory.ACT, count * words, "attended codes")
+            scales = tiles.buffer(Memory.ROW, count, "attended scales")
+            source, stride = self._rows_at(attended, row, count, first, together)
+            tiles.emit(
+                Quantise(rows=count, columns=self.value_words * config.columns, source=Source.VALUE,
+                         source_address=source, source_stride=stride, address=codes.at(0), stride=words,
+                         scales_address=scales.at(0)), "attended quantise",
+            )  # fmt: skip
+            for head in range(self.heads) if together else (first,):
+                rows, at = (1, head) if together else (count, 0)
+                acc = tiles.buffer(Memory.ACC, rows * per_head, "values")
+                tiles.emit(
+                    Matmul(rows=rows, k_tiles=words, n_tiles=per_head, act_address=codes.at(at * words),
+                           act_stride=words, weight_address=loaded[head].at(0), weight_stride=weights.depth,
+                           acc_address=acc.at(0), acc_stride=per_head), f"head {head} values",
+                )  # fmt: skip
+                address, out_stride = out.at(row, rows, head)
+                tiles.emit(
+                    Map(rows=rows, columns=per_head * config.columns, source=Source.ACC, source_address=acc.at(0),
+                        source_stride=per_head, scaled=1, param_address=params.at(head * per_head), row_scaled=1,
+                        row_address=scales.at(at), address=address, stride=out_stride), f"head {head} values map",
+                )  # fmt: skip
+
+
+def _halves(matrix: Matrix, config: HardwareConfig) -> Matrix:
+    """The outputs of a rotated part: each half starts a word."""
+    half = matrix.outputs // 2
+    return joined([matrix.part(0, half), matrix.part(half, matrix.outputs)], config)

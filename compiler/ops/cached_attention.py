@@ -1,0 +1,175 @@
+"""Causal self-attention of a decoder: this run's tokens go into the KV cache, then attend to all that is there.
+
+The model states it for a whole sequence; `take_tokens` cuts it down to a few tokens, and the cache supplies the others.
+Keys and values come back block by block (flash attention: Dao et al., 2022), so that scores never leave the chip and
+any length fits; blocks beyond the newest token are void. Queries that share a kv-head share its stream.
+
+Latent attention (DeepSeek-V2, 2024, section 2.1) caches one latent per token for all heads: the matrices that would
+make keys of it are multiplied into those of the queries, and those that make values act on the attended latents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...arch.config import HardwareConfig
+from ..builder import Tiles
+from ..cache import LayerShape
+from ..flash import CachedAttention, Heads, Part
+from ..graph import Graph, Node
+from ..matrix import quantise_matrix
+from ..rearrange import element_numbers, origin
+from .attention import ROLES, merges_heads
+from .linear import parameters
+
+# -- match -------------------------------------------------------------------------------------------------------------
+
+
+def match(graph: Graph, node: Node) -> bool:
+    """scaled_dot_product_attention, causal or in a sliding window, of linear layers' outputs split into heads, rotated
+    or not; its own output merged again."""
+    if node.op != "aten.scaled_dot_product_attention":
+        return False
+    query, key, value, mask, dropout, causal = [*node.args, *[None, 0.0, False][max(0, len(node.args) - 3) :]][:6]
+    mask, causal = node.kwargs.get("attn_mask", mask), node.kwargs.get("is_causal", causal)
+    if dropout or node.kwargs.get("dropout_p"):
+        raise node.refuse("dropout must be 0")
+    window = _window(node, mask, causal)
+    sources: list[Node] = []
+    tables: list[tuple[Tensor, Tensor]] = []
+    roles = {
+        role: _heads(node, each, sources, tables) for role, each in zip(ROLES, (query, key, value), strict=True)
+    }
+    scale = node.kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
+    attributes = {"values": None, "heads": node.shape[-3], "window": window, "scale": scale}
+    attributes["rotary"] = tables[0] if tables else None
+    _absorb(node, roles, attributes)
+    heads, width = node.shape[-3], node.shape[-1]
+    merged = node.turned_into(
+        "cached_attention", sources, (*node.shape[:-3], node.shape[-2], heads * width), width=width, roles=roles,
+        **attributes,
+    )  # fmt: skip
+    readers = graph.users(node)
+    if heads > 1 and (node is graph.output or not all(merges_heads(reader, node) for reader in readers)):
+        raise node.refuse("its heads must be merged, one after the other, into the features of the tokens")
+    for reader in readers if heads > 1 else [node]:
+        graph.replace(reader, merged)
+    return True
+
+
+def _window(node: Node, mask: Node | None, causal: bool) -> int:
+    """Tokens that a token sees (0: all before it) by a mask, which must be causal or a band below the diagonal."""
+    if mask is None:
+        if not causal:
+            raise node.refuse("a decoder's attention must be causal")
+        return 0
+    if mask.op != "constant":
+        raise node.refuse(f"its mask {mask.name} is computed; masks must be constants")
+    seen = mask.value if mask.value.dtype == torch.bool else mask.value == 0
+    seen = seen.reshape(-1, *seen.shape[-2:])
+    tokens = seen.shape[-1]
+    distance = torch.arange(tokens)[:, None] - torch.arange(tokens)
+    window = int(seen[0, -1].sum())
+    if not all(torch.equal(each, (distance >= 0) & (distance < window)) for each in seen):
+        raise node.refuse("its mask must be causal, or a sliding window: each token sees itself and those just before")
+    return 0 if window == tokens else window
+
+
+def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Heads:
+    """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, and rotary tables."""
+    if operand.op == "aten.cat":
+        pieces = [_heads(node, each, sources, tables) for each in operand.args[0]]
+        return [[part for piece in pieces for part in piece[head]] for head in range(operand.shape[-3])]
+    source, numbers = origin(operand)
+    if source.op == "rotary" and source is not operand:  # a rotated key, expanded over the heads
+        inner = _heads(node, source, sources, tables)
+        heads = numbers.reshape(operand.shape[-3], -1)[:, 0] // (source.shape[-2] * source.shape[-1])
+        if not torch.equal(numbers.flatten(1), element_numbers(source.shape)[:, heads].flatten(1)):
+            raise node.refuse(f"{operand.name} must be whole heads of {source.name}")
+        return [inner[int(head)] for head in heads]
+    if operand.op == "rotary":
+        tables.append((operand.cos, operand.sin))
+        if not all(torch.equal(a, b) for a, b in zip(tables[0], tables[-1], strict=True)):
+            raise node.refuse("queries and keys must be rotated by the same angles")
+        return [[replace(p, rotated=True) for p in parts] for parts in
+                _heads(node, operand.inputs[0], sources, tables)]  # fmt: skip
+    if source.op not in ("aten.linear", "aten.addmm", "aten.mm"):
+        raise node.refuse(f"its operands must come from linear layers, not from {source.op}")
+    x, weight, bias = parameters(source)
+    if x not in sources:
+        sources.append(x)
+    by_head = numbers.reshape(-1, *numbers.shape[-2:])  # (H, T, D)
+    columns = by_head[:, 0]  # of token 0: the output channel of each feature of each head
+    tokens = torch.arange(by_head.shape[1])[:, None] * source.columns
+    if columns.max() >= source.columns or not torch.equal(by_head, columns[:, None] + tokens):
+        raise node.refuse(f"{operand.name} must be the features of {source.name} split into heads, and nothing else")
+    at = sources.index(x)
+    return [[Part(at, weight[each], None if bias is None else bias[each], len(each))] for each in columns]
+
+
+def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> None:
+    """Latent attention: keys and values that are made from one input become that input, cached once for all heads."""
+    first, value = roles["key"][0], roles["value"][0]
+    if len(first) != 2 or first[0].source != value[0].source or len(roles["key"]) != node.shape[-3]:
+        return
+    plain = [head[0] for head in roles["key"]]
+    shared = all(torch.equal(head[1].weight, first[1].weight) for head in roles["key"])  # type: ignore[arg-type]
+    if not shared or any(p.rotated or p.bias is not None for p in plain) or len(value) != 1:
+        raise node.refuse("keys in two parts must be those of latent attention: one from a latent, one that is shared")
+    latent = plain[0].weight.shape[1]  # type: ignore[union-attr]
+    for query, key in zip(roles["query"], plain, strict=True):
+        assert query[0].weight is not None and key.weight is not None
+        weight = key.weight.double().T @ query[0].weight.double()  # (latent, K)
+        bias = None if query[0].bias is None else key.weight.double().T @ query[0].bias.double()
+        query[0] = Part(query[0].source, weight, bias, latent)
+    attributes["values"] = [head[0] for head in roles["value"]]
+    roles["key"] = [[Part(plain[0].source, None, None, latent), first[1]]]
+    roles["value"] = []
+
+
+# -- quantise ----------------------------------------------------------------------------------------------------------
+
+
+def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
+    """A matrix of codes for each part that has a weight. log2(e) and the scale are folded into those of the queries."""
+    factors = {"query": node.scale * math.log2(math.e), "key": 1.0, "value": 1.0}
+    node.attributes["matrices"] = {
+        role: [
+            [None if p.weight is None else quantise_matrix(p.weight, p.bias, factors[role]) for p in parts]
+            for parts in heads
+        ]
+        for role, heads in node.roles.items()
+    }
+    if node.values:
+        node.attributes["value_matrices"] = [quantise_matrix(p.weight, p.bias) for p in node.values]
+    for heads in node.roles.values():
+        for parts in heads:
+            parts[:] = [replace(p, weight=None, bias=None) for p in parts]
+    weighted = {
+        parts[i].source
+        for role, heads in node.roles.items()
+        for head, parts in enumerate(heads)
+        for i in range(len(parts))
+        if node.matrices[role][head][i] is not None
+    }
+    node.inputs = [codes_of(each) if i in weighted else each for i, each in enumerate(node.inputs)]
+
+
+# -- tile --------------------------------------------------------------------------------------------------------------
+
+
+def layer_shape(node: Node, config: HardwareConfig) -> LayerShape:
+    """What the layer caches on this machine."""
+    words = {role: sum(part.words(config) for part in heads[0]) if heads else 0 for role, heads in node.roles.items()}
+    return LayerShape(len(node.roles["key"]), words["key"], words["value"], node.window)
+
+
+def tile(node: Node, tiles: Tiles) -> None:
+    """Project, append to the cache, attend block by block."""
+    CachedAttention(node, tiles).emit()

@@ -1,0 +1,33 @@
+"""Rows of a table, one for the position of each token: learned positions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..builder import Rows, Tiles
+from ..graph import Graph, Node
+from .embedding import gather_rows
+
+
+def match(graph: Graph, node: Node) -> bool:
+    """Never: the pass `take_tokens` makes it."""
+    return False
+
+
+def tile(node: Node, tiles: Tiles) -> None:
+    """One gather per panel."""
+    gather_rows(tiles, tiles.new_values(node), node.table.numpy(), node.inputs[0], "positions")
+
+
+def rotary_rows(tiles: Tiles, positions: Node, cos: np.ndarray, sin: np.ndarray) -> Rows:
+    """For each token the cosines and sines (positions, D/2) of a head of D features, in VALUE: a row of words for the
+    cosines, as many for the sines, those of the first half negated. Each half starts a word of its own."""
+    per_word = tiles.config.columns
+    pad = ((0, 0), (0, -cos.shape[1] % per_word))
+    cos, sin = np.pad(cos, pad), np.pad(sin, pad)
+    table = np.concatenate([cos, cos, -sin, sin], axis=1).astype(np.float32)
+    key = table.tobytes()
+    if key not in tiles.rotary:
+        tiles.rotary[key] = tiles.free_rows(positions.size, table.shape[1], "rotary")
+        gather_rows(tiles, tiles.rotary[key], table, positions, "rotary")
+    return tiles.rotary[key]
