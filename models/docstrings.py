@@ -1,7 +1,8 @@
 """The docstrings of Python's standard library as text for character-level language models, in an alphabet of 96.
 
 They are read from the sources of the Python that runs, so there is nothing to download; but each Python version has
-slightly different docstrings, and a perplexity measured on another version than the one that trained differs slightly.
+slightly different docstrings, and a perplexity measured on another version than the one that trained differs slightly:
+the shipped weights are of 3.11, where llama has 3.458 per character of test text; on 3.12 it has 3.452, on 3.13 3.467.
 The alphabet, the list of modules and the rule of the split do not depend on the version.
 """
 
@@ -17,7 +18,7 @@ ALPHABET = "\n" + "".join(chr(code) for code in range(32, 127))  # ids are indic
 SEPARATOR = "\n\n\n"  # after every docstring; inside one there are never three newlines in a row
 TEST_SHARE = 10  # one docstring in this many is test text
 
-# All are part of Python 3.11 and of every later version so far, as sources, on every platform. Their order counts.
+# All are there as sources in Python 3.11, 3.12 and 3.13. Their order counts: it is that of the text.
 MODULES = """
     _collections_abc _pyio _strptime abc argparse ast base64 bdb bisect calendar cmd code codecs codeop
     collections colorsys compileall configparser contextlib copy copyreg csv dataclasses datetime difflib dis doctest
