@@ -1,4 +1,4 @@
-"""What makes a program illegal when it runs: bank ports, semaphores, deadlock."""
+"""What makes a program illegal when it runs: bank ports, places beyond a page table, semaphores, deadlock."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..arch.config import SEMAPHORE_LIMIT, HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Instruction, listing, units_in
+from ..arch.isa import Append, Instruction, Stream, listing, units_in
 from .dispatch import Dispatched
 from .trace import UNITS, Record
+from .units.kv import require_places
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -56,6 +57,19 @@ def _port_mask(config: HardwareConfig, instruction: Instruction, void: bool) -> 
         kind = int(access.memory) * 2 + access.write
         mask |= access.bank_mask(config) << (kind * _BANKS_AT_MOST)
     return mask
+
+
+# -- the KV cache ------------------------------------------------------------------------------------------------------
+
+
+def check_places(config: HardwareConfig, dispatched: Sequence[Dispatched]) -> None:
+    """Raise HeddleError if a KV instruction needs a place beyond its page table. What pages there are is data."""
+    for index, (instruction, void) in enumerate(dispatched):
+        if isinstance(instruction, (Append, Stream)) and not void:
+            try:
+                require_places(instruction, config)
+            except HeddleError as error:
+                raise HeddleError(f"instruction {index}: {error}") from None
 
 
 # -- semaphores --------------------------------------------------------------------------------------------------------

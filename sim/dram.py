@@ -1,8 +1,8 @@
 """The one DRAM port: which burst is granted in which cycle, and when its beats move ("DRAM port" in the manual).
 
 A client is FETCH, STORE, KV or LOAD. It has one request at a time; `up` is the first cycle in which the request is up
-by everything decided so far, or None while it has no request or its cycle still depends on a grant to come. Such a grant
-lies in the future, so an undecided request can never be up in time for the grant that is made now.
+by everything decided so far, or None while it has no request or its cycle still depends on a grant to come. Such a
+grant lies in the future, so an undecided request can never be up in time for the grant that is made now.
 """
 
 from __future__ import annotations

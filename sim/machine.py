@@ -55,6 +55,7 @@ def simulate(
     program.check()
     result = Result(program)
     if timing:
+        check.check_places(program.config, result.dispatched)
         machine = Machine(program.config, program.instructions, program.groups, dram, program.scalar_values)
         result.timing = machine.run()
         check.check_ports(program.config, result.dispatched, result.trace)

@@ -28,6 +28,7 @@ PAGE_LIMIT = 1 << 16  # page numbers are below this
 
 def execute(instruction: Append | Stream, state: State, config: HardwareConfig) -> None:
     """Copy tokens. Bits are preserved; the padding of a word is zero."""
+    require_places(instruction, config)
     if isinstance(instruction, Append):
         _append(instruction, state, config)
     else:
@@ -90,7 +91,6 @@ def _stream(i: Stream, state: State, config: HardwareConfig) -> None:
 
 def _block_offsets(i: KvInstruction, blocks: NDArray[np.int64], state: State) -> NDArray[np.int64]:
     """block(b) for each of `blocks` (n,): bytes from the start of the cache region, (batch or 1, n)."""
-    _require_places(i, int(blocks.max()))
     table, per_word = state[Memory.PAGE], state.config.word_elements(Memory.PAGE)
     element = i.table + (blocks >> i.page_blocks)
     words = table.gather((element // per_word)[None])  # (batch or 1, n, elements)
@@ -102,10 +102,13 @@ def _block_offsets(i: KvInstruction, blocks: NDArray[np.int64], state: State) ->
     return i.dram_address + page * i.page_bytes + within * i.block_bytes(state.config)
 
 
-def _require_places(i: KvInstruction, last_block: int) -> None:
-    place = last_block >> i.page_blocks
+def require_places(instruction: Append | Stream, config: HardwareConfig) -> None:
+    """Raise HeddleError unless every block is in the page table. That does not depend on data."""
+    i = instruction
+    last = i.block + (i.slot + i.tokens - 1) // config.columns if isinstance(i, Append) else i.first + i.blocks - 1
+    place = last >> i.page_blocks
     if place >= i.pages:
-        raise HeddleError(f"{i.name}: beyond the KV cache: block {last_block} is in place {place} of a page table of "
+        raise HeddleError(f"{i.name}: beyond the KV cache: block {last} is in place {place} of a page table of "
                           f"{i.pages}")  # fmt: skip
 
 
@@ -122,10 +125,8 @@ def bursts(instruction: Append | Stream, config: HardwareConfig) -> list[Burst]:
     """All bursts in order. Addresses are those of page 0: pages are aligned to bursts, so all are cut alike."""
     i, size = instruction, instruction.block_bytes(config)
     if isinstance(i, Append):
-        _require_places(i, i.block + (i.slot + i.tokens - 1) // config.columns)
         beats = -(-_item_bytes(i, config) // config.axi_bytes)
         return [Burst(i.dram_address, beats)] * (i.heads * i.tokens * _token_items(i))
-    _require_places(i, i.first + i.blocks - 1)
     within, length = (1 << i.page_blocks) - 1, _segment_bytes(i, config)
     return [
         burst

@@ -21,14 +21,14 @@ def execute(instruction: Store, state: State, config: HardwareConfig) -> None:
 
 
 def bytes_of_words(words: NDArray, memory: Memory, config: HardwareConfig) -> NDArray[np.uint8]:
-    """(batch, segments, words, elements…) → (batch, segments, words, bytes), padded to the size of a word in DRAM."""
+    """Words (…, elements) or, of PARAM, (…, elements, 2) → (…, bytes), padded to the size of a word in DRAM."""
     words = np.ascontiguousarray(words)
     if memory is Memory.PARAM:
-        words = words.reshape(*words.shape[:3], -1)
+        words = words.reshape(*words.shape[:-2], -1)
     elif words.dtype == np.float32 and config.element_bits(memory) == 16:  # bf16
         words = (words.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
     raw = words.view(np.uint8)
-    padded = np.zeros((*raw.shape[:3], config.dram_word_bytes(memory)), np.uint8)
+    padded = np.zeros((*raw.shape[:-1], config.dram_word_bytes(memory)), np.uint8)
     padded[..., : raw.shape[-1]] = raw
     return padded
 
