@@ -1,8 +1,8 @@
 """KV: the paged cache in DRAM. Append writes tokens from WEIGHT and PARAM to their pages, Stream reads blocks of them.
 
-    walk ─ piece ─► page lookup ─ place ─► region gate ─ request ─► DRAM port
-      └─ word ─► WEIGHT, PARAM ─► items ─────────────── write data ─►   │
-    WEIGHT, PARAM ◄────────────── cache writer, transposer ◄── beats ───┘
+walk ─ piece ─► page lookup ─ place ─► region gate ─ request ─► DRAM port
+  └─ word ─► WEIGHT, PARAM ─► items ─────────────── write data ─►   │
+WEIGHT, PARAM ◄────────────── cache writer, transposer ◄── beats ───┘
 """
 
 from amaranth import Cat, Module, Mux, Signal, Value
