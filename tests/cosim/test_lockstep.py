@@ -57,6 +57,29 @@ def test_a_copy_takes_the_cycles_of_the_page(engine):
     assert comparison.cycles == store_retire + 1
 
 
+REGISTERS = [
+    (),
+    ((5, 8), (6, 1), (1, (1 << 32) - 1), (2, 2)),
+    ((5, 7), (6, 9), (1, 3), (2, 1)),
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_registers_and_guards_change_agrees(guarded, engine):
+    programs = [replace(guarded, registers=registers) for registers in REGISTERS]
+    comparison = lockstep(programs, engine=engine)  # the registers of one run do not reach the next
+    assert comparison.agrees, comparison.first_difference
+    assert comparison.instructions == 13 * len(REGISTERS)
+    assert len({simulate(program).cycles for program in programs}) == len(REGISTERS)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_cache_agrees(cached, engine):
+    elsewhere = replace(cached, registers=((1, 0), (2, 0), (3, 0), (4, 2)))
+    comparison = lockstep([cached, elsewhere], engine=engine)
+    assert comparison.agrees, comparison.first_difference
+
+
 # -- differences -------------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +147,24 @@ def test_a_wrong_byte_names_its_address_and_the_store_that_wrote_it(compare, out
     assert "DRAM address 0x3005" in str(first) and "store" in str(first)
 
 
+def test_a_wrong_byte_of_the_cache_names_the_last_append(cached, monkeypatch):
+    outcome = outcome_of(cached, {})
+    outcome.image[0x4321] ^= 1
+    monkeypatch.setattr(module, "_engine", lambda name: lambda config, jobs, depth: [outcome])
+    first = lockstep(cached).first_difference
+    assert (first.address, first.instruction, first.unit) == (0x4321, 4, "KV")
+    assert "append" in str(first)
+
+
+def test_a_void_store_is_not_blamed(guarded, monkeypatch):
+    outcome = outcome_of(guarded, {})
+    outcome.image[0x3001] ^= 1
+    outcome.image[0x3801] ^= 1
+    monkeypatch.setattr(module, "_engine", lambda name: lambda config, jobs, depth: [outcome])
+    first = lockstep(guarded).first_difference
+    assert (first.address, first.instruction) == (0x3001, None)
+
+
 def test_another_length_counters_errors_and_violations_differ(compare, outcome):
     cycles = outcome.registers[CYCLES_LOW]
     outcome.registers[CYCLES_LOW] += 1
@@ -134,6 +175,8 @@ def test_another_length_counters_errors_and_violations_differ(compare, outcome):
     outcome.registers[STATUS] |= 1 << ERROR_BIT
     outcome.registers[ERROR] = 1
     assert "bank conflict" in str(compare(outcome).first_difference)
+    outcome.registers[ERROR] = 5 | 1 << Unit.KV << 8
+    assert "beyond the KV cache" in str(compare(outcome).first_difference)
     assert compare(replace(outcome, finished=False, violation=True)).different_counters == 4
 
 
