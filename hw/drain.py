@@ -1,10 +1,11 @@
-"""The front of VECTOR and SOFTMAX: accumulators to float32, times the scale of the column, times the scale of the row.
+"""From accumulators to scaled numbers: to float32, times the scale of the column, times the scale of the row.
 
-All V lanes, one group a cycle. A factor that is not wanted is 1: that product is exact, and only makes the operand
-clean (subnormals to zero, one NaN), which values read from memory need anyway.
+All V lanes, one group a cycle. VECTOR and SOFTMAX share the parts; VECTOR has more to do in between (`Planes`). A
+factor that is not wanted is 1: that product is exact, and only makes the operand clean (subnormals to zero, one NaN),
+which values read from memory need anyway.
 """
 
-from amaranth import Module, Mux, unsigned
+from amaranth import Module, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,19 +15,17 @@ from .pipeline import delay
 
 
 class Drain(wiring.Component):
-    """o = (x · scale[lane]) · row, where x = value[lane] if `from_value` else float32(acc[lane]).
+    """o = (float32(acc[lane]) · scale[lane]) · row: the front of SOFTMAX.
 
     Operands that belong together come in one cycle, a group every cycle if need be; `o` is valid `drain_front_cycles`
-    later. `from_value` holds still while groups are under way. Numbers are the bits of float32, `acc` is int32.
+    later. Numbers are the bits of float32, `acc` is what the array makes (`to_float`).
     """
 
     def __init__(self, config: HardwareConfig):
-        self._lanes = config.vector_lanes
+        self._config = config
         floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
         super().__init__({
             "acc": In(floats),
-            "value": In(floats),
-            "from_value": In(1),
             "scale": In(floats),
             "row": In(32),
             "o": Out(floats),
@@ -34,19 +33,45 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        value = delay(m, self.value.as_value(), CONVERT_CYCLES, name="value", reset_less=True)
-        scale = delay(m, self.scale.as_value(), CONVERT_CYCLES, name="scale", reset_less=True)
-        row = delay(m, self.row, CONVERT_CYCLES + MULTIPLY_CYCLES, name="row", reset_less=True)
+        m.submodules.factors = factors = Factors(self._config)
+        for lane, acc in enumerate(self.acc):
+            m.d.comb += factors.x[lane].eq(to_float(m, acc, self._config, name=f"convert_{lane}"))
+        m.d.comb += [
+            factors.scale.eq(delay(m, self.scale.as_value(), CONVERT_CYCLES, name="scale", reset_less=True)),
+            factors.row.eq(delay(m, self.row, CONVERT_CYCLES, name="row", reset_less=True)),
+            self.o.eq(factors.o),
+        ]
+        return m
+
+
+class Factors(wiring.Component):
+    """o = (x[lane] · scale[lane]) · row, 2·MULTIPLY_CYCLES later. Operands that belong together come in one cycle."""
+
+    def __init__(self, config: HardwareConfig):
+        self._lanes = config.vector_lanes
+        floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
+        super().__init__({"x": In(floats), "scale": In(floats), "row": In(32), "o": Out(floats)})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        row = delay(m, self.row, MULTIPLY_CYCLES, name="row", reset_less=True)
         for lane in range(self._lanes):
-            m.submodules[f"convert_{lane}"] = convert = ConvertInt32()
             m.submodules[f"by_scale_{lane}"] = by_scale = Multiply()
             m.submodules[f"by_row_{lane}"] = by_row = Multiply()
             m.d.comb += [
-                convert.a.eq(self.acc[lane]),
-                by_scale.a.eq(Mux(self.from_value, value.word_select(lane, 32), convert.o)),
-                by_scale.b.eq(scale.word_select(lane, 32)),
+                by_scale.a.eq(self.x[lane]),
+                by_scale.b.eq(self.scale[lane]),
                 by_row.a.eq(by_scale.o),
                 by_row.b.eq(row),
                 self.o[lane].eq(by_row.o),
             ]
         return m
+
+
+def to_float(m: Module, acc: Value, config: HardwareConfig, *, name: str) -> Value:
+    """An element of ACC as float32, CONVERT_CYCLES later: of an int32; with bf16 PEs it is float32 already."""
+    if config.pe == "bf16":
+        return delay(m, acc, CONVERT_CYCLES, name=name, reset_less=True)
+    m.submodules[name] = convert = ConvertInt32()
+    m.d.comb += convert.a.eq(acc)
+    return convert.o

@@ -1,33 +1,37 @@
 """The datapath of VECTOR: from the operands of a group, as they come from memory, to its V values.
 
-    acc ─ float32 ─┐
-    value ─────────┴─ × scale ─ × row ─ + offset ─ activation ─ + or × operand ─ o
+    acc ─┬─ planes ─ × scale ─ × row ─ + offset ─ activation ─ + or × ─ o
+    value ┘                               operand ─ × factor ────┘
 
 A pipeline that never stalls; steps that are not wanted pass the value on, so the latency is always the same.
 """
 
-from amaranth import Module, Mux, Signal, unsigned
+from amaranth import Cat, Module, Mux, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ACTIVATION_CYCLES, ADD_CYCLES, MULTIPLY_CYCLES, HardwareConfig
+from ..arch.config import ACTIVATION_CYCLES, ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, PLANES_CYCLES, HardwareConfig
 from ..arch.isa import Activation, Combine
 from .activation import ActivationLane, setting_of
 from .delay_line import DelayLine
-from .drain import Drain
+from .drain import Factors
 from .float import ONE, Add, Multiply
 from .pipeline import delay
+from .planes import MINUS_ZERO, Planes
 from .verilog import shared
 
-MINUS_ZERO = 0x8000_0000  # what a sum is given to leave the other operand as it is: −0 + −0 is −0
+_X_CYCLES = CONVERT_CYCLES + PLANES_CYCLES  # until x is there to be scaled
+_OPERAND_CYCLES = _X_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + ACTIVATION_CYCLES
 
 
 class Elementwise(wiring.Component):
-    """o = activation(x · scale · row + offset) (+ or ·) operand, x = value if `from_value` else float32(acc).
+    """o = activation(x · scale · row + offset) (+ or ·) operand · factor, x = value if `from_value`, else that of the
+    planes of acc (`Planes`).
 
-    The operands of a group come in one cycle; `o` is valid `vector_map_cycles` − 1 later. The lower group of inputs
-    says which steps are wanted (see `isa.VectorInstruction`), and holds still while groups are under way. Operands are
-    bits as the memories hold them, subnormals and any NaN included; `o` is float32.
+    The operands of a group come in one cycle, planes but the last in the cycles before it; `o` is valid
+    `vector_map_cycles` − 1 later. The lower group of inputs says which steps are wanted (see `isa.VectorInstruction`;
+    combine ROTATE is none), and holds still while groups are under way. Operands are bits as the memories hold them,
+    those of VALUE widened to float32, subnormals and any NaN included; `o` is float32.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -36,54 +40,63 @@ class Elementwise(wiring.Component):
         stored = data.ArrayLayout(unsigned(config.value_bits), config.vector_lanes)
         super().__init__({
             "acc": In(floats),
-            "value": In(stored),
+            "value": In(floats),
             "scale": In(floats),
             "offset": In(floats),
             "row": In(32),
             "operand": In(stored),
+            "factor": In(32),
             "o": Out(floats),
             "from_value": In(1),
+            "planes": In(2),
             "scaled": In(1),
             "row_scaled": In(1),
             "activation": In(Activation),
             "combine": In(Combine),
+            "operand_scaled": In(1),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        config = self._config
-        m.submodules.drain = drain = Drain(config)
+        config, lanes = self._config, self._config.vector_lanes
+        m.submodules.planes = planes = Planes(config)
+        m.submodules.factors = factors = Factors(config)
+        m.submodules.scales = scales = DelayLine(2 * 32 * lanes + 32, _X_CYCLES)
+        m.submodules.operands = operands = DelayLine(config.value_bits * lanes + 32, _OPERAND_CYCLES - MULTIPLY_CYCLES)
         m.d.comb += [
-            drain.acc.eq(self.acc),
-            drain.from_value.eq(self.from_value),
-            drain.row.eq(Mux(self.row_scaled, self.row, ONE)),
+            planes.acc.eq(self.acc),
+            planes.value.eq(self.value),
+            planes.from_value.eq(self.from_value),
+            planes.planes.eq(self.planes),
+            scales.i.eq(Cat(self.scale, self.offset, self.row)),
+            factors.x.eq(planes.o),
+            factors.row.eq(Mux(self.row_scaled, scales.o[-32:], ONE)),
+            operands.i.eq(Cat(self.operand, self.factor)),
         ]
-        offset = delay(m, self.offset.as_value(), config.drain_front_cycles, name="offset", reset_less=True)
-        operand_cycles = config.drain_front_cycles + ADD_CYCLES + ACTIVATION_CYCLES
-        m.submodules.operands = operands = DelayLine(len(self.operand.as_value()), operand_cycles)
-        m.d.comb += operands.i.eq(self.operand)
+        factor = Mux(self.operand_scaled, operands.o[-32:], ONE)
         setting = setting_of(m, self.activation)
         widen = 32 - config.value_bits  # a bf16 is the upper half of a float32
-        for lane in range(config.vector_lanes):
+        for lane in range(lanes):
+            offset = Mux(self.scaled, scales.o.word_select(lanes + lane, 32), MINUS_ZERO)
             m.submodules[f"plus_offset_{lane}"] = plus_offset = Add()
             function = ActivationLane()
             m.submodules[f"activation_{lane}"] = shared(platform, function, "heddle_activation")
+            m.submodules[f"times_factor_{lane}"] = times_factor = Multiply()
             m.submodules[f"plus_operand_{lane}"] = plus = Add()
             m.submodules[f"times_operand_{lane}"] = times = Multiply()
-            lane_operand = Signal(32, name=f"operand_of_{lane}")
             product = delay(m, times.o, ADD_CYCLES - MULTIPLY_CYCLES, name=f"product_{lane}", reset_less=True)
             m.d.comb += [
-                drain.value[lane].eq(self.value[lane] << widen),
-                drain.scale[lane].eq(Mux(self.scaled, self.scale[lane], ONE)),
-                plus_offset.a.eq(drain.o[lane]),
-                plus_offset.b.eq(Mux(self.scaled, offset.word_select(lane, 32), MINUS_ZERO)),
+                factors.scale[lane].eq(Mux(self.scaled, scales.o.word_select(lane, 32), ONE)),
+                plus_offset.a.eq(factors.o[lane]),
+                plus_offset.b.eq(delay(m, offset, 2 * MULTIPLY_CYCLES, name=f"offset_{lane}", reset_less=True)),
                 function.a.eq(plus_offset.o),
                 function.setting.eq(setting),
-                lane_operand.eq(operands.o.word_select(lane, config.value_bits) << widen),
+                times_factor.a.eq(operands.o.word_select(lane, config.value_bits) << widen),
+                times_factor.b.eq(factor),
                 plus.a.eq(function.o),
-                plus.b.eq(Mux(self.combine == Combine.ADD, lane_operand, MINUS_ZERO)),
+                plus.b.eq(Mux(self.combine == Combine.ADD, times_factor.o, MINUS_ZERO)),
                 times.a.eq(function.o),
-                times.b.eq(lane_operand),
+                times.b.eq(times_factor.o),
                 self.o[lane].eq(Mux(self.combine == Combine.MULTIPLY, product, plus.o)),
             ]
         return m

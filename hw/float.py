@@ -8,17 +8,17 @@ bit for bit as the function of the same purpose in `arch/numerics.py`:
 | Multiply | multiply | MULTIPLY_CYCLES |
 | Add | add | ADD_CYCLES |
 | ConvertInt32 | from_int32 | CONVERT_CYCLES |
-| RoundInt8 | round_int8 | ROUND_CYCLES |
+| RoundInt8, RoundInt16 | round_int8, encode_rows before its digits | ROUND_CYCLES |
 | Exp2, Reciprocal, ReciprocalSqrt | exp2, rcp, rsqrt | TABLE_CYCLES |
 """
 
 from .float_add import Add
-from .float_convert import ConvertInt32, RoundInt8
+from .float_convert import ConvertInt32, RoundInt8, RoundInt16
 from .float_format import MINUS_INFINITY, NAN, ONE, ZERO, Fields, magnitude, maximum, negate, order_key, to_bf16
 from .float_multiply import Multiply
 from .float_table import Exp2, Reciprocal, ReciprocalSqrt
 
 __all__ = [
     "MINUS_INFINITY", "NAN", "ONE", "ZERO", "Add", "ConvertInt32", "Exp2", "Fields", "Multiply", "Reciprocal",
-    "ReciprocalSqrt", "RoundInt8", "magnitude", "maximum", "negate", "order_key", "to_bf16",
+    "ReciprocalSqrt", "RoundInt16", "RoundInt8", "magnitude", "maximum", "negate", "order_key", "to_bf16",
 ]  # fmt: skip

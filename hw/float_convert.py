@@ -1,11 +1,9 @@
-"""Between integers and float32: the accumulator on its way in, int8 codes on their way out."""
+"""Between integers and float32: the accumulator on its way in, codes of 8 and 16 bits on their way out."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed
 
 from .float_format import EXPONENT_BIAS, Fields, Operator, leading_zeros, rounded
 from .pipeline import register
-
-CODE_LIMIT = 127  # codes are symmetric: −128 is never made
 
 
 class ConvertInt32(Operator):
@@ -31,22 +29,23 @@ class ConvertInt32(Operator):
         return m
 
 
-class RoundInt8(Operator):
-    """o = signed 8-bit code of the float32 `a` as `numerics.round_int8`, ROUND_CYCLES (2) later.
+class Round(Operator):
+    """o = the nearest integer to the float32 `a`, ties to even, saturated to ±limit; 0 for NaN. ROUND_CYCLES (2) later.
 
-    Nearest integer, ties to even, saturated to ±127; 0 for NaN. Cycle 1: align to the binary point. Cycle 2: round.
+    `limit` takes all `bits` but the sign's. Cycle 1: align to the binary point. Cycle 2: round.
     """
 
-    module = "heddle_round"
+    bits: int
+    limit: int
 
     def __init__(self):
-        super().__init__("a", signed(8))
+        super().__init__("a", signed(self.bits))
 
     def logic(self):
         m = Module()
-        a = Fields(self.a)
-        least, most = EXPONENT_BIAS - 1, EXPONENT_BIAS + 7  # of 1/2, the least that may round to 1, and of 128
-        places, aligned = Signal(3), Signal(32)  # the binary point is below bit 24
+        a, bits = Fields(self.a), self.bits
+        least, most = EXPONENT_BIAS - 1, EXPONENT_BIAS + bits - 1  # of 1/2, the least that may round to 1; of too much
+        places, aligned = Signal(range(bits)), Signal(24 + bits)  # the binary point is below bit 24
         m.d.comb += [places.eq(a.exponent - least), aligned.eq(a.mantissa << places)]
         whole = register(m, aligned[24:], "whole")
         half = register(m, aligned[23], "half")
@@ -55,8 +54,24 @@ class RoundInt8(Operator):
         nothing = register(m, (a.exponent < least) | a.nan, "nothing")
         sign = register(m, a.sign, "sign")
 
-        code = Signal(8)
+        code = Signal(bits)
         m.d.comb += code.eq(whole + (half & (whole[0] | below)))
-        saturated = Mux(large | code[7], Const(CODE_LIMIT, 8), code)
-        m.d.comb += self.o.eq(register(m, Mux(nothing, 0, Mux(sign, -saturated, saturated))[:8], "o"))
+        saturated = Mux(large | (code > self.limit), Const(self.limit, bits), code)
+        m.d.comb += self.o.eq(register(m, Mux(nothing, 0, Mux(sign, -saturated, saturated))[:bits], "o"))
         return m
+
+
+class RoundInt8(Round):
+    """A code of 8 bits, as `numerics.round_int8`."""
+
+    module = "heddle_round"
+    bits = 8
+    limit = 127  # codes are symmetric: −128 is never made
+
+
+class RoundInt16(Round):
+    """A code of two digits, as `numerics.encode_rows` makes before it takes one of them."""
+
+    module = "heddle_round_16"
+    bits = 16
+    limit = 127 * 256 + 127  # so that no digit goes beyond 127

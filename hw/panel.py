@@ -57,7 +57,7 @@ class Panel(wiring.Component):
             "period": In(range(config.row_sum_tree_cycles + 1)),
             "active": Out(1),
             "valid": Out(1),
-            "beat": Out(range(max(2, lanes))),
+            "beat": Out(range(max(interval_shape(config)))),
             "row": Out(ROWS),
             "group": Out(COLUMNS + 1),  # fill groups may lie beyond the largest `columns`
             "counts": Out(lanes),
@@ -125,8 +125,8 @@ class Panel(wiring.Component):
 
 
 def interval_shape(config: HardwareConfig) -> range:
-    """Intervals from a group to the next: 2 for two reads of one port, V for a write of each element by itself."""
-    return range(max(2, config.vector_lanes) + 1)
+    """Intervals from a group to the next: up to 4 reads of one port, V for a write of each element by itself."""
+    return range(max(4, config.vector_lanes) + 1)
 
 
 def count(m: Module, counter: Signal, *, clear: Value, step: Value, by: Value | int = 1) -> None:

@@ -1,26 +1,33 @@
-"""Row quantisation: the scale and multiplier of a row from its largest magnitude, and codes from values."""
+"""Row quantisation: the scale and multiplier of a row from its largest magnitude, and codes from values.
+
+A machine with bf16 PEs has codes that are numbers: no scale but 1, and nothing to multiply with.
+"""
 
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig
-from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, to_bits
-from .float import Multiply, Reciprocal, RoundInt8
+from ..arch.config import MULTIPLY_CYCLES, ROUND_CYCLES, TABLE_CYCLES, HardwareConfig
+from ..arch.isa import Digit
+from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_OF_32639, WIDE_CODE_LIMIT, to_bits
+from .float import ONE, Multiply, Reciprocal, RoundInt8, RoundInt16, to_bf16
 from .pipeline import delay
 
 
 class RowScale(wiring.Component):
     """scale = a·(1/127) and multiplier = 127·rcp(a), a = max(greatest, 2⁻⁶⁰), as `numerics.row_scale`.
 
-    Takes a magnitude (not negative) with `valid` every cycle; the results come with `o_valid` `row_scale_cycles` − 1
-    later, to be written to a table in that cycle. Numbers are the bits of float32.
+    With `wide`, which holds still, 32639 takes the place of 127; for bf16 PEs both are 1. Takes a magnitude (not
+    negative) with `valid` every cycle; the results come with `o_valid` `row_scale_cycles` − 1 later, to be written to a
+    table in that cycle. Numbers are the bits of float32.
     """
 
-    def __init__(self):
+    def __init__(self, pe: str = "int8"):
+        self._pe = pe
         super().__init__({
             "valid": In(1),
             "greatest": In(32),
+            "wide": In(1),
             "o_valid": Out(1),
             "scale": Out(32),
             "multiplier": Out(32),
@@ -28,46 +35,63 @@ class RowScale(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        m.d.comb += self.o_valid.eq(delay(m, self.valid, 1 + TABLE_CYCLES + MULTIPLY_CYCLES, name="valid"))
+        if self._pe == "bf16":
+            m.d.comb += [self.scale.eq(ONE), self.multiplier.eq(ONE)]
+            return m
         floor = int(to_bits(MAXIMUM_FLOOR))
         a = Signal(32)
         # Magnitudes compare like integers, a NaN as the greatest.
         m.d.sync += a.eq(Mux(self.greatest > floor, self.greatest, floor))
         m.submodules.rcp = rcp = Reciprocal()
-        m.submodules.times_127 = times_127 = Multiply()
-        m.submodules.over_127 = over_127 = Multiply()
+        m.submodules.times_limit = times_limit = Multiply()
+        m.submodules.over_limit = over_limit = Multiply()
         m.d.comb += [
             rcp.a.eq(a),
-            times_127.a.eq(rcp.o),
-            times_127.b.eq(int(to_bits(CODE_LIMIT))),
-            over_127.a.eq(a),
-            over_127.b.eq(int(to_bits(RECIPROCAL_OF_127))),
-            self.multiplier.eq(times_127.o),
-            self.scale.eq(delay(m, over_127.o, TABLE_CYCLES, name="scale", reset_less=True)),
-            self.o_valid.eq(delay(m, self.valid, 1 + TABLE_CYCLES + MULTIPLY_CYCLES, name="valid")),
+            times_limit.a.eq(rcp.o),
+            times_limit.b.eq(Mux(self.wide, int(to_bits(WIDE_CODE_LIMIT)), int(to_bits(CODE_LIMIT)))),
+            over_limit.a.eq(a),
+            over_limit.b.eq(Mux(self.wide, int(to_bits(RECIPROCAL_OF_32639)), int(to_bits(RECIPROCAL_OF_127)))),
+            self.multiplier.eq(times_limit.o),
+            self.scale.eq(delay(m, over_limit.o, TABLE_CYCLES, name="scale", reset_less=True)),
         ]
         return m
 
 
 class CodeLanes(wiring.Component):
-    """o[lane] = int8(value[lane] · multiplier), like `numerics.quantise`, `quantise_cycles` − 1 later, each cycle."""
+    """o[lane] = code of value[lane] · multiplier, as `numerics.encode_rows`, `quantise_cycles` − 1 later, each cycle.
 
-    def __init__(self, config: HardwareConfig):
-        self._lanes = config.vector_lanes
+    The code is an int8; if the lanes are made for `digits`, the `digit` of it that is wanted, which holds still; for
+    bf16 PEs bf16(value), whatever the multiplier.
+    """
+
+    def __init__(self, config: HardwareConfig, *, digits: bool = False):
+        self._config = config
+        self._digits = digits
         super().__init__({
             "value": In(data.ArrayLayout(unsigned(32), config.vector_lanes)),
             "multiplier": In(32),
-            "o": Out(data.ArrayLayout(signed(8), config.vector_lanes)),
+            "digit": In(Digit),
+            "o": Out(data.ArrayLayout(signed(config.code_bits), config.vector_lanes)),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        for lane in range(self._lanes):
-            m.submodules[f"times_{lane}"] = times = Multiply()
-            m.submodules[f"round_{lane}"] = rounded = RoundInt8()
-            m.d.comb += [
-                times.a.eq(self.value[lane]),
-                times.b.eq(self.multiplier),
-                rounded.a.eq(times.o),
-                self.o[lane].eq(rounded.o),
-            ]
+        for lane in range(self._config.vector_lanes):
+            code = self._encode_bf16 if self._config.pe == "bf16" else self._encode
+            m.d.comb += self.o[lane].eq(code(m, lane))
         return m
+
+    def _encode(self, m: Module, lane: int):
+        m.submodules[f"times_{lane}"] = times = Multiply()
+        m.submodules[f"round_{lane}"] = rounded = RoundInt16() if self._digits else RoundInt8()
+        m.d.comb += [times.a.eq(self.value[lane]), times.b.eq(self.multiplier), rounded.a.eq(times.o)]
+        if not self._digits:
+            return rounded.o
+        # A whole code needs no saturation to ±127: 127·rcp(a) times what is at most a is less than 127.5.
+        low = rounded.o[:8]
+        return Mux(self.digit == Digit.HIGH, rounded.o[8:] + low[7], low)
+
+    def _encode_bf16(self, m: Module, lane: int):
+        rounded = to_bf16(m, self.value[lane])
+        return delay(m, rounded, MULTIPLY_CYCLES + ROUND_CYCLES, name=f"rounded_{lane}", reset_less=True)

@@ -4,12 +4,13 @@ A row comes as groups of V columns, `first` with its first and `last` with its l
 counterparts of `numerics.row_maximum` and `numerics.row_sum`, which define the order of additions.
 """
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import ADD_CYCLES
+from ..arch.isa import COLUMNS
 from .float_add import Add
 from .float_format import FRACTION_BITS, ZERO, from_order_key, order_key
 from .pipeline import delay, register
@@ -18,7 +19,7 @@ from .pipeline import delay, register
 class Reduction(wiring.Component):
     """Ports of a reduction over `lanes` lanes, a power of two. `first` and `last` count only with `valid`."""
 
-    def __init__(self, lanes: int):
+    def __init__(self, lanes: int, **more: wiring.Member):
         self._lanes = lanes
         super().__init__({
             "valid": In(1),
@@ -27,37 +28,53 @@ class Reduction(wiring.Component):
             "data": In(ArrayLayout(unsigned(32), lanes)),
             "o_valid": Out(1),
             "o": Out(32),
+            **more,
         })  # fmt: skip
 
 
 class RowMaximum(Reduction):
     """o = the greatest of a row as `numerics.row_maximum`, `config.row_maximum_cycles` after its last group.
 
-    A compare tree over the lanes with a register a level, a running maximum, an output register. Rows may follow each
-    other at once, groups may come with gaps. Columns that do not count are −inf. `o` stays until the next `o_valid`.
+    `place` is where in the row it stands first, as `numerics.row_argmax`. A compare tree over the lanes with a register
+    a level, a running maximum, an output register. Rows may follow each other at once, groups may come with gaps.
+    Columns that do not count are −inf. `o` and `place` stay until the next `o_valid`.
     """
+
+    def __init__(self, lanes: int):
+        super().__init__(lanes, place=Out(COLUMNS))
 
     def elaborate(self, platform):
         m = Module()
-        keys = [order_key(self.data[lane]) for lane in range(self._lanes)]
+        # Of equal numbers the first is kept: an upper neighbour wins only if it is greater, so does a later group.
+        best = [(order_key(self.data[lane]), Const(0, 0)) for lane in range(self._lanes)]  # (key, lane it comes from)
         levels = 0
-        while len(keys) > 1:
+        while len(best) > 1:
             levels += 1
-            pairs = zip(keys[::2], keys[1::2], strict=True)
-            keys = [register(m, _greater(a, b), f"level_{levels}_{i}") for i, (a, b) in enumerate(pairs)]
+            pairs = list(zip(best[::2], best[1::2], strict=True))
+            best = [self._winner(m, lower, upper, f"{levels}_{i}") for i, (lower, upper) in enumerate(pairs)]
+        key, lane = best[0]
         valid = delay(m, self.valid, levels)
         first = delay(m, self.first, levels, reset_less=True)
         last = delay(m, self.valid & self.last, levels, "last")
 
-        running = Signal(signed(32), reset_less=True)
+        group, next_group = Signal(COLUMNS), Signal(COLUMNS)
+        running, place = Signal(signed(32), reset_less=True), Signal(COLUMNS, reset_less=True)
+        m.d.comb += group.eq(Mux(first, 0, next_group))
         with m.If(valid):
-            m.d.sync += running.eq(Mux(first, keys[0], _greater(running, keys[0])))
+            m.d.sync += next_group.eq(group + 1)
+            with m.If(first | (key > running)):
+                m.d.sync += [running.eq(key), place.eq(Cat(lane, group))]
         complete = delay(m, last, 1, "complete")
-        result = Signal(32, reset_less=True)
         with m.If(complete):
-            m.d.sync += result.eq(from_order_key(running))
-        m.d.comb += [self.o.eq(result), self.o_valid.eq(delay(m, complete, 1))]
+            m.d.sync += [self.o.eq(from_order_key(running)), self.place.eq(place)]
+        m.d.comb += self.o_valid.eq(delay(m, complete, 1))
         return m
+
+    def _winner(self, m: Module, lower: tuple[Value, Value], upper: tuple[Value, Value], name: str):
+        """Registers of the greater key and of its lane, a bit longer than those of the two."""
+        wins = upper[0] > lower[0]
+        key = register(m, Mux(wins, upper[0], lower[0]), f"key_{name}")
+        return key, register(m, Cat(Mux(wins, upper[1], lower[1]), wins), f"lane_{name}")
 
 
 class RowSum(Reduction):
@@ -149,10 +166,6 @@ class RowSum(Reduction):
             with m.If(now[1 + ADD_CYCLES]):
                 m.d.sync += upper[i].eq(add.o)
         m.d.comb += [self.o.eq(lower[0]), self.o_valid.eq(now[end])]
-
-
-def _greater(a: Value, b: Value) -> Value:
-    return Mux(a > b, a, b)
 
 
 def _bit_reversed(count: int) -> list[int]:

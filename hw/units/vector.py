@@ -1,30 +1,37 @@
-"""VECTOR: Map and Quantise, elementwise work on a panel, from ACC or VALUE to VALUE or to int8 codes.
+"""VECTOR: Map, Quantise and Argmax, elementwise work on a panel, from ACC or VALUE to VALUE, to codes or to places.
 
-    read panel ─ ACC, VALUE, PARAM, ROW ─ elementwise ─ writer ─ VALUE | ACT, WEIGHT | ROW, PARAM
+    read panel ─ ACC, VALUE, PARAM, ROW ─┬──────────┬─ elementwise ─ writer ─ VALUE | ACT, WEIGHT | ROW, PARAM | INDEX
+                                         └─ rotate ─┘
 
 The read panel walks the groups and fetches their operands; the datapath never stalls; the writer walks the same groups
-as they come out. A Map is one walk, a Quantise two: one for the row maxima, one for the codes.
+as they come out. A Map or an Argmax is one walk, a Quantise two: one for the row maxima, one for the codes.
 """
 
-from amaranth import Module, Mux, Signal
+from types import SimpleNamespace
+
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
-from ...arch.isa import Codes, Combine, Quantise, Source, VectorInstruction
+from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, ROTATE_CYCLES, HardwareConfig, Memory
+from ...arch.isa import ADDRESS, Argmax, Codes, Combine, Map, Quantise, Source, VectorInstruction
 from ..elementwise import Elementwise
 from ..instructions import fields_of, opcode_of
 from ..memories import read_signature, write_signature
 from ..panel import Fill, Panel, lanes_of, row_address
-from ..pipeline import delay
+from ..pipeline import delay, register
+from ..rotate import Rotate, half_row_words
 from .vector_writer import Phase, VectorWriter
 
 
 class Vector(wiring.Component):
-    """Executes one Map or Quantise at a time.
+    """Executes one Map, Quantise or Argmax at a time.
 
     `start` comes with `instruction` in a cycle s in which `ready` is up; the first read is issued in s + 1 and `retire`
     is up in s + D, D as docs/architecture.md gives it, in the cycle of the last write.
+
+    A group is read in as many cycles as the port that is read most is read for it. What is read once is read in the
+    last of them, so that all operands are there in the cycle after.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -43,6 +50,7 @@ class Vector(wiring.Component):
             "weight_write": Out(write_signature(config, Memory.WEIGHT)),
             "param_write": Out(write_signature(config, Memory.PARAM)),
             "row_write": Out(write_signature(config, Memory.ROW)),
+            "index_write": Out(write_signature(config, Memory.INDEX)),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -51,19 +59,21 @@ class Vector(wiring.Component):
         m.submodules.panel = panel = Panel(config)
         m.submodules.elementwise = elementwise = Elementwise(config)
         m.submodules.writer = writer = VectorWriter(config)
-        for port in ("value_write", "act_write", "weight_write", "param_write", "row_write"):
+        for port in ("value_write", "act_write", "weight_write", "param_write", "row_write", "index_write"):
             wiring.connect(m, wiring.flipped(getattr(self, port)), getattr(writer, port))
 
         busy = Signal()
         instruction = Signal(INSTRUCTION_BITS)
         phase = Signal(Phase)
         with m.If(self.start):
-            is_quantise = opcode_of(self.instruction) == Quantise.opcode
-            m.d.sync += [
-                busy.eq(1),
-                instruction.eq(self.instruction),
-                phase.eq(Mux(is_quantise, Phase.MAXIMA, Phase.MAP)),
-            ]
+            m.d.sync += [busy.eq(1), instruction.eq(self.instruction)]
+            with m.Switch(opcode_of(self.instruction)):
+                with m.Case(Quantise.opcode):
+                    m.d.sync += phase.eq(Phase.MAXIMA)
+                with m.Case(Argmax.opcode):
+                    m.d.sync += phase.eq(Phase.PLACES)
+                with m.Default():
+                    m.d.sync += phase.eq(Phase.MAP)
         with m.Elif(writer.retire):
             m.d.sync += busy.eq(0)
         with m.Elif(writer.maxima_done):
@@ -71,38 +81,55 @@ class Vector(wiring.Component):
         m.d.comb += [self.ready.eq(~busy), self.retire.eq(writer.retire)]
 
         fields = fields_of(VectorInstruction, instruction)
-        paired = Signal()  # both operands come from VALUE: one port reads the second, then the first
+        steps = self._steps(m, instruction, phase)
         m.d.comb += [
-            paired.eq((fields.source == Source.VALUE) & (fields.combine != Combine.NONE)),
             panel.start.eq(self.start | writer.maxima_done),
             panel.rows.eq(fields.rows),
             panel.columns.eq(fields.columns),
         ]
-        self._shape(m, panel, phase, fields_of(Quantise, instruction).codes, paired)
-        self._read(m, panel, elementwise, fields, paired)
-
-        # From the cycle before the read panel's first group to the cycle before the group leaves `elementwise`.
-        out_cycles = MEMORY_CYCLES + config.vector_map_cycles - 1
-        started = delay(m, panel.start, out_cycles, name="started")
+        self._shape(m, panel, phase, fields_of(Quantise, instruction).codes, steps.before_last)
+        self._read(m, panel, fields, steps, fields_of(Map, instruction).operand_row_address)
+        self._compute(m, panel, elementwise, fields, steps)
         m.d.comb += [
             writer.instruction.eq(instruction),
             writer.phase.eq(phase),
-            writer.start.eq(Mux(paired, delay(m, started, 1, name="started_paired"), started)),
+            writer.start.eq(self._first_group(m, panel.start, steps.before_last)),
             writer.fill.eq(panel.fill),
             writer.interval.eq(panel.interval),
             writer.values.eq(elementwise.o),
         ]
         return m
 
-    def _shape(self, m: Module, panel: Panel, phase: Signal, codes, paired: Signal) -> None:
+    def _steps(self, m: Module, instruction: Value, phase: Signal) -> SimpleNamespace:
+        """What of the work needs more than one read of a port, and how many cycles of reads come before the last."""
+        fields = fields_of(VectorInstruction, instruction)
+        steps = SimpleNamespace(
+            rotates=Signal(),
+            combines=Signal(),  # an operand is added or multiplied
+            paired=Signal(),  # both operands come from VALUE: the second is read first
+            operand_scaled=Signal(),  # ROW is read for the operand first
+            before_last=Signal(2),
+        )
+        m.d.comb += [
+            steps.rotates.eq(fields.combine == Combine.ROTATE),
+            steps.combines.eq((fields.combine == Combine.ADD) | (fields.combine == Combine.MULTIPLY)),
+            steps.paired.eq((fields.source == Source.VALUE) & steps.combines),
+            steps.operand_scaled.eq((phase == Phase.MAP) & fields_of(Map, instruction).operand_scaled),
+            steps.before_last.eq(Mux(fields.planes != 0, fields.planes, steps.paired | steps.operand_scaled)),
+        ]
+        with m.If(steps.rotates):
+            m.d.comb += steps.before_last.eq(3)
+        return steps
+
+    def _shape(self, m: Module, panel: Panel, phase: Signal, codes: Value, before_last: Value) -> None:
         """How far rows reach and how fast groups follow, in this phase."""
         lanes = self._config.vector_lanes
-        interval = Mux(paired, 2, 1)
+        interval = before_last + 1
         m.d.comb += panel.interval.eq(interval)
         with m.Switch(phase):
             with m.Case(Phase.MAP):
                 m.d.comb += panel.fill.eq(Fill.WORD)
-            with m.Case(Phase.MAXIMA):
+            with m.Case(Phase.MAXIMA, Phase.PLACES):
                 m.d.comb += panel.fill.eq(Fill.COLUMNS)
             with m.Case(Phase.CODES), m.Switch(codes):
                 with m.Case(Codes.ACT):
@@ -111,46 +138,100 @@ class Vector(wiring.Component):
                     m.d.comb += panel.fill.eq(Fill.WORD)
                 with m.Case(Codes.WEIGHT_TRANSPOSED):
                     # The writer takes a cycle for each code.
-                    slow = lanes if lanes >= 2 else interval
+                    slow = Mux(interval < lanes, lanes, interval)
                     m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.interval.eq(slow)]
 
-    def _read(self, m: Module, panel: Panel, elementwise: Elementwise, fields, paired: Signal) -> None:
-        """Issue the reads of a group and hand what comes back, a cycle later, to `elementwise`."""
-        config, lanes = self._config, self._config.vector_lanes
+    def _first_group(self, m: Module, start: Value, before_last: Value) -> Value:
+        """Whether the first group of the walk leaves `elementwise` in the next cycle.
+
+        It is later by the reads before its last and by the rotation. Those cycles come first: a start that has taken
+        the short way is gone from the long one before a walk that takes it can begin.
+        """
+        last_reads = []
+        for cycles in (1, 1, 1, 1 + ROTATE_CYCLES):
+            start = delay(m, start, cycles, name=f"started_{len(last_reads)}")
+            last_reads.append(start)
+        last_read = Cat(last_reads).bit_select(before_last, 1)  # of the first group: a cycle after `start`, or later
+        return delay(m, last_read, MEMORY_CYCLES + self._config.vector_map_cycles - 2, name="first_group")
+
+    def _read(self, m: Module, panel: Panel, fields, steps: SimpleNamespace, operand_row_address: Value) -> None:
+        """Issue the reads of a group."""
         source = row_address(m, panel, fields.source_address, fields.source_stride, name="source") + panel.word
         operand = row_address(m, panel, fields.operand_address, fields.operand_stride, name="operand") + panel.word
-        read_source, read_operand = Signal(), Signal()
+        reads, last, one_before = Signal(), Signal(), Signal()
+        from_value = fields.source == Source.VALUE
         m.d.comb += [
-            read_source.eq(panel.active & panel.inside & (panel.beat == paired)),
-            read_operand.eq(panel.valid & panel.inside & (fields.combine != Combine.NONE)),
-            self.acc_read.en.eq(read_source & (fields.source == Source.ACC)),
-            self.acc_read.address.eq(source),
-            self.value_read.en.eq((read_source & (fields.source == Source.VALUE)) | read_operand),
-            self.value_read.address.eq(Mux(read_operand, operand, source)),
-            self.param_read.en.eq(read_source & fields.scaled),
+            reads.eq(panel.active & panel.inside & (panel.beat <= steps.before_last)),
+            last.eq(reads & (panel.beat == steps.before_last)),
+            one_before.eq(reads & (panel.beat + 1 == steps.before_last)),
+            self.param_read.en.eq(last & fields.scaled),
             self.param_read.address.eq(fields.param_address + panel.word),
-            self.row_read.en.eq(read_source & fields.row_scaled),
-            self.row_read.address.eq(fields.row_address + panel.row),
+            self.row_read.en.eq((last & fields.row_scaled) | (one_before & steps.operand_scaled)),
+            self.row_read.address.eq(Mux(last, fields.row_address, operand_row_address) + panel.row),
+            self.acc_read.en.eq(~from_value & Mux(fields.planes != 0, reads, last)),
         ]
 
+        # Plane p stands p · rows · stride words on.
+        plane_words = register(m, (fields.rows * fields.source_stride)[:ADDRESS], "plane_words")
+        plane_offset = Signal(ADDRESS)
+        with m.Switch(Mux(fields.planes != 0, panel.beat, 0)):
+            with m.Case(1):
+                m.d.comb += plane_offset.eq(plane_words)
+            with m.Case(2):
+                m.d.comb += plane_offset.eq(plane_words << 1)
+        m.d.comb += self.acc_read.address.eq(source + plane_offset)
+
+        read_operand = Signal()
+        m.d.comb += read_operand.eq(steps.combines & Mux(steps.paired, one_before, last))
+        half_row = half_row_words(m, fields.columns, self._config)
+        with m.If(steps.rotates):
+            self._address_rotated(m, panel, half_row, source, operand)
+            m.d.comb += self.value_read.en.eq(reads)
+        with m.Else():
+            m.d.comb += [
+                self.value_read.en.eq((last & from_value) | read_operand),
+                self.value_read.address.eq(Mux(read_operand, operand, source)),
+            ]
+
+    def _address_rotated(self, m: Module, panel: Panel, half: Value, source: Value, operand: Value) -> None:
+        """Addresses of VALUE for x, cosine, partner and sine; the partner is half a row of words on, or back."""
+        partner = Mux(panel.word < half, source + half, source - half)
+        with m.Switch(panel.beat):
+            with m.Case(0):
+                m.d.comb += self.value_read.address.eq(source)
+            with m.Case(1):
+                m.d.comb += self.value_read.address.eq(operand)
+            with m.Case(2):
+                m.d.comb += self.value_read.address.eq(partner)
+            with m.Default():
+                m.d.comb += self.value_read.address.eq(operand + (half << 1))
+
+    def _compute(self, m: Module, panel: Panel, elementwise: Elementwise, fields, steps: SimpleNamespace) -> None:
+        """Hand what memory gives, a cycle after its address, to `elementwise`, rotated if need be."""
+        config, lanes = self._config, self._config.vector_lanes
+        m.submodules.rotate = rotate = Rotate(config)
         slot = delay(m, panel.slot, MEMORY_CYCLES, name="slot")
         acc = lanes_of(m, self.acc_read.data, slot, lanes, 32, name="acc")
         value = lanes_of(m, self.value_read.data, slot, lanes, config.value_bits, name="value")
         pairs = lanes_of(m, self.param_read.data, slot, lanes, 64, name="pairs")
-        value_before = delay(m, value, 1, name="value_before")
         for lane in range(lanes):
+            widened = value.word_select(lane, config.value_bits) << (32 - config.value_bits)  # bf16 is the upper half
             m.d.comb += [
+                rotate.value[lane].eq(widened),
                 elementwise.acc[lane].eq(acc.word_select(lane, 32)),
+                elementwise.value[lane].eq(Mux(steps.rotates, rotate.o[lane], widened)),
                 elementwise.scale[lane].eq(pairs.word_select(2 * lane, 32)),
                 elementwise.offset[lane].eq(pairs.word_select(2 * lane + 1, 32)),
             ]
         m.d.comb += [
-            elementwise.value.eq(value),
-            elementwise.operand.eq(Mux(paired, value_before, value)),
+            elementwise.operand.eq(Mux(steps.paired, register(m, value, "value_before"), value)),
             elementwise.row.eq(self.row_read.data),
+            elementwise.factor.eq(register(m, self.row_read.data, "row_before")),
             elementwise.from_value.eq(fields.source == Source.VALUE),
+            elementwise.planes.eq(fields.planes),
             elementwise.scaled.eq(fields.scaled),
             elementwise.row_scaled.eq(fields.row_scaled),
             elementwise.activation.eq(fields.activation),
             elementwise.combine.eq(fields.combine),
+            elementwise.operand_scaled.eq(steps.operand_scaled),
         ]

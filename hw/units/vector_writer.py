@@ -1,9 +1,10 @@
-"""The writing side of VECTOR: values to VALUE, or row maxima to scales and then values to int8 codes.
+"""The writing side of VECTOR: values to VALUE, or row maxima to scales and then values to codes, or their places.
 
-    values ─ register ─┬─ VALUE
-                       ├─ |·| ─ row maximum ─ row scale ─┬─ ROW, PARAM        (phase MAXIMA)
-                       │                       multiplier table
-                       └─ × multiplier ─ round ─ register ─┴─ ACT, WEIGHT     (phase CODES)
+    values ─ register ─┬─ VALUE                                               (phase MAP)
+                       ├─ row results ─┬─ ROW, PARAM                          (phase MAXIMA)
+                       │               ├─ INDEX                               (phase PLACES)
+                       │               multiplier
+                       └─ × multiplier ─ round ─ register ─ ACT, WEIGHT       (phase CODES)
 
 A panel of its own walks the groups as they come out of the datapath.
 """
@@ -15,15 +16,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
-from ...arch.isa import ADDRESS, Codes, Map, Quantise, Scales
-from ..float import magnitude, to_bf16
+from ...arch.isa import ADDRESS, Codes, Map, Quantise
+from ..float import MINUS_INFINITY, ZERO, to_bf16
 from ..instructions import fields_of
 from ..memories import write_signature
 from ..panel import Panel, count, count_in, interval_shape, spread
 from ..pipeline import delay
-from ..quantise import CodeLanes, RowScale
-from ..ram import Ram
-from ..reduce import RowMaximum
+from ..quantise import CodeLanes
+from ..row_results import RowResults
 
 
 class Phase(IntEnum):
@@ -32,6 +32,7 @@ class Phase(IntEnum):
     MAP = 0  # values to VALUE
     MAXIMA = 1  # the first walk of Quantise
     CODES = 2  # its second
+    PLACES = 3  # the walk of Argmax
 
 
 class VectorWriter(wiring.Component):
@@ -39,8 +40,9 @@ class VectorWriter(wiring.Component):
 
     `start` comes in the cycle before the first group; the walk is that of `Panel` with the rows and columns of
     `instruction` and the given fill and interval, and `values` are the group's in its first cycle. A value is written
-    to VALUE one cycle later, a code `quantise_cycles` after that; `retire` is up in the cycle of the last write, or for
-    the phase MAXIMA `maxima_done` in the cycle after. Other inputs hold still during a phase.
+    to VALUE one cycle later, a code `quantise_cycles` after that, the result of a row as `RowResults` says; `retire` is
+    up in the cycle of the last write, or for the phase MAXIMA `maxima_done` in the cycle after. Other inputs hold still
+    during a phase.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -59,6 +61,7 @@ class VectorWriter(wiring.Component):
             "weight_write": Out(write_signature(config, Memory.WEIGHT)),
             "param_write": Out(write_signature(config, Memory.PARAM)),
             "row_write": Out(write_signature(config, Memory.ROW)),
+            "index_write": Out(write_signature(config, Memory.INDEX)),
         })  # fmt: skip
         self._group_layout = data.StructLayout({
             "valid": 1,
@@ -81,13 +84,17 @@ class VectorWriter(wiring.Component):
         ]
         values = data.View(self.values.shape(), Signal(len(self.values.as_value()), name="values_out"))
         for lane, value in enumerate(self.values):
-            m.d.sync += values[lane].eq(Mux(panel.counts[lane], value, 0))
+            beyond = Mux(self.phase == Phase.PLACES, MINUS_INFINITY, ZERO)
+            m.d.sync += values[lane].eq(Mux(panel.counts[lane], value, beyond))
         coming = self._destination(m, panel)
         group = data.View(self._group_layout, delay(m, coming.as_value(), 1, name="group"))
-        multiplier = self._scale_rows(m, panel, values, quantise, platform)
+        results = self._reduce(m, panel, values)
         retire_map = self._write_values(m, values, group)
-        retire_codes = self._write_codes(m, values, multiplier, group, quantise.codes)
-        m.d.comb += self.retire.eq(retire_map | retire_codes)
+        retire_codes = self._write_codes(m, values, results.multiplier, group, quantise)
+        m.d.comb += [
+            self.maxima_done.eq(results.scales_done),
+            self.retire.eq(retire_map | retire_codes | results.places_done),
+        ]
         return m
 
     def _destination(self, m: Module, panel: Panel) -> data.View:
@@ -140,59 +147,41 @@ class VectorWriter(wiring.Component):
         ]
         return group.done & is_map
 
-    def _scale_rows(self, m: Module, panel: Panel, values: data.View, fields, platform) -> Value:
-        """Phase MAXIMA: fill the table of multipliers, write the scales. Returns the multiplier of the group's row."""
-        config = self._config
-        m.submodules.row_maximum = row_maximum = RowMaximum(config.vector_lanes)
-        m.submodules.row_scale = row_scale = RowScale()
-        m.submodules.table = table = Ram(32, config.panel_rows)
-        is_maxima = self.phase == Phase.MAXIMA
+    def _reduce(self, m: Module, panel: Panel, values: data.View) -> RowResults:
+        """Phases MAXIMA and PLACES; gives the group of phase CODES the multiplier of its row."""
+        m.submodules.results = results = RowResults(self._config)
+        for port in ("param_write", "row_write", "index_write"):
+            wiring.connect(m, wiring.flipped(getattr(self, port)), getattr(results, port))
+        reduces = panel.valid & ((self.phase == Phase.MAXIMA) | (self.phase == Phase.PLACES))
         m.d.comb += [
-            row_maximum.valid.eq(delay(m, panel.valid & is_maxima, 1, name="maxima_valid")),
-            row_maximum.first.eq(delay(m, panel.first, 1, name="first")),
-            row_maximum.last.eq(delay(m, panel.last, 1, name="last")),
-            row_scale.valid.eq(row_maximum.o_valid),
-            row_scale.greatest.eq(row_maximum.o),
+            results.start.eq(self.start),
+            results.instruction.eq(self.instruction),
+            results.is_argmax.eq(self.phase == Phase.PLACES),
+            results.valid.eq(delay(m, reduces, 1, name="reduces")),
+            results.first.eq(delay(m, panel.first, 1, name="first")),
+            results.last.eq(delay(m, panel.last, 1, name="last")),
+            results.values.eq(values),
+            results.read.eq(panel.valid),
+            results.read_row.eq(panel.row),
         ]
-        for lane, value in enumerate(values):
-            m.d.comb += row_maximum.data[lane].eq(magnitude(value))
+        return results
 
-        row = Signal(range(config.panel_rows))
-        row_word, row_slot = Signal(range(config.panel_rows)), Signal(range(config.columns))
-        count(m, row, clear=self.start, step=row_scale.o_valid)
-        count_in(m, row_word, row_slot, config.columns, clear=self.start, step=row_scale.o_valid)
-        m.d.sync += self.maxima_done.eq(row_scale.o_valid & (row + 1 == fields.rows))
-
-        to_row = fields.scales == Scales.ROW
-        halves = Cat(fields.scales == Scales.PARAM_SCALE, fields.scales == Scales.PARAM_OFFSET)
-        m.d.comb += [
-            self.row_write.en.eq(row_scale.o_valid & to_row),
-            self.row_write.address.eq(fields.scales_address + row),
-            self.row_write.mask.eq(1),
-            self.row_write.data.eq(row_scale.scale),
-            self.param_write.en.eq(row_scale.o_valid & ~to_row),
-            self.param_write.address.eq(fields.scales_address + row_word),
-            self.param_write.mask.eq(spread(m, row_slot, halves, config.columns, name="half_mask")),
-            self.param_write.data.eq(row_scale.scale.replicate(2 * config.columns)),
-            table.write_mask.eq(row_scale.o_valid),
-            table.write_address.eq(row),
-            table.write_data.eq(row_scale.multiplier),
-            table.read_en.eq(panel.valid),
-            table.read_address.eq(panel.row),
-        ]
-        return table.read_data
-
-    def _write_codes(self, m: Module, values: data.View, multiplier: Value, group: data.View, codes: Value) -> Value:
+    def _write_codes(self, m: Module, values: data.View, multiplier: Value, group: data.View, fields) -> Value:
         """Phase CODES. Returns whether this cycle is its last."""
-        config, lanes = self._config, self._config.vector_lanes
-        m.submodules.code_lanes = code_lanes = CodeLanes(config)
-        m.d.comb += [code_lanes.value.eq(values), code_lanes.multiplier.eq(multiplier)]
+        config, lanes, bits = self._config, self._config.vector_lanes, self._config.code_bits
+        codes = fields.codes
+        m.submodules.code_lanes = code_lanes = CodeLanes(config, digits=True)
+        m.d.comb += [
+            code_lanes.value.eq(values),
+            code_lanes.multiplier.eq(multiplier),
+            code_lanes.digit.eq(fields.digit),
+        ]
         rounded = data.View(self._group_layout, delay(m, group.as_value(), config.quantise_cycles - 1, name="rounded"))
 
         # The output registers. A transposed group leaves them lane by lane.
         written, done = Signal(), Signal()
         address, slot = Signal(ADDRESS), Signal.like(Value.cast(rounded.slot))
-        code, pending = Signal(8 * lanes), Signal(lanes)
+        code, pending = Signal(bits * lanes), Signal(lanes)
         is_codes = self.phase == Phase.CODES
         by_lanes = codes == Codes.WEIGHT_TRANSPOSED  # also marks what leaves late: the next instruction may have begun
         m.d.sync += [written.eq(rounded.valid & is_codes), done.eq(rounded.done & is_codes)]
@@ -204,7 +193,7 @@ class VectorWriter(wiring.Component):
                 pending.eq(Mux(by_lanes, rounded.counts, 0)),
             ]
         with m.Else():
-            m.d.sync += [address.eq(address + 1), code.eq(code >> 8), pending.eq(pending >> 1)]
+            m.d.sync += [address.eq(address + 1), code.eq(code >> bits), pending.eq(pending >> 1)]
 
         act_slots, weight_slots = config.rows // lanes, config.columns // lanes
         every = Const(-1, lanes)
@@ -224,8 +213,8 @@ class VectorWriter(wiring.Component):
         with m.Elif(by_lanes):
             m.d.comb += [
                 self.weight_write.en.eq(pending[0]),
-                self.weight_write.mask.eq(spread(m, slot, Const(1, 1), config.columns, name="byte_mask")),
-                self.weight_write.data.eq(code[:8].replicate(config.columns)),
+                self.weight_write.mask.eq(spread(m, slot, Const(1, 1), config.columns, name="element_mask")),
+                self.weight_write.data.eq(code[:bits].replicate(config.columns)),
             ]
         last_lane = delay(m, done & by_lanes, lanes - 1, name="done")
         return Mux(by_lanes, last_lane, done)
