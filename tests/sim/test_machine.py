@@ -8,9 +8,9 @@ and the DRAM is free again in cycle 33 + 64 = 97.
 from dataclasses import replace
 
 import pytest
-from heddle.arch.config import DramConfig, Memory, Unit
+from heddle.arch.config import PRESETS, DramConfig, Memory, Unit
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Halt, Load, Map, Matmul, Source, Store
+from heddle.arch.isa import Append, Halt, Load, Map, Matmul, Part, Source, Store, Stream
 from heddle.arch.program import Program
 from heddle.sim.machine import Machine, simulate
 
@@ -128,6 +128,47 @@ def test_store_goes_before_load(nano):
     found = timing(nano, store, load, Halt())
     # STORE is granted in 51: beats 97…103, retires in 105. LOAD in 52: beats 104, 105, retires in 106.
     assert (found.retire[0], found.retire[1]) == (105, 106)
+
+
+def test_a_stream_asks_like_a_gather_and_its_keys_leave_a_transposer(nano):
+    # Latency 1: d(0) = 10, s = 11. A block is 4 words of 4 bytes, one burst of 4 beats; first request in s + 3.
+    values = Stream(part=Part.VALUES, blocks=3, page_blocks=4)
+    found = timing(nano, values, replace(values, part=Part.KEYS), Halt(), latency_cycles=1)
+    # Fetch moves beats 2 … 65, so the bursts of values are 66…69, 70…73, 74…77; no other KV instruction overlaps.
+    assert (found.start[0], found.retire[0]) == (11, 78)
+    # Requests in 79 + 3, 79 + 6, 79 + 9; beats 83…86, 87…90, 91…94; the last tile takes C + 1 more cycles.
+    assert (found.start[1], found.retire[1]) == (79, 95 + 5)
+
+
+def test_a_stream_keeps_to_the_bursts_that_may_be_in_flight(nano):
+    single = replace(nano, load_outstanding=1)
+    found = timing(single, Stream(blocks=2, page_blocks=4), Halt())
+    # s = 42; beats 97…100; asked for again in 101: beats 133…136.
+    assert found.retire[0] == 137
+
+
+def test_appended_items_are_read_one_by_one_and_eight_are_under_way(nano):
+    found = timing(nano, Append(tokens=10, page_blocks=4), Halt())
+    # s = 42, q = 43, up in 45; then q = grant + 1 and up two later: grants in 45, 48 … 66. The fetch is through in 96:
+    # items 0 … 7 are beats 97 … 104. Item 8 is read in 98, granted in 100: beat 132; item 9 in 101, 103: beat 135.
+    assert (found.start[0], found.retire[0]) == (42, 135 + 2)
+
+
+def test_kv_goes_after_store_and_before_load(nano):
+    # STORE: s = 42, 15 beats read in 43 … 57, up in 59. KV: s = 50, q = 51, granted in 53, 56, then up in 59.
+    # LOAD: s = 58, up in 59.
+    store, load = Store(memory=Memory.ACT, words=15, dram_address=1024), Load(words=2)
+    found = timing(nano, store, Append(tokens=3), load, Halt())
+    # Beats: 97, 98 (KV), then STORE's of 59 in 99 … 113, KV's of 60 in 114, LOAD's of 61 in 115, 116.
+    assert found.retire[:3] == [115, 116, 117]
+
+
+def test_a_word_or_pair_wider_than_a_beat_takes_some(nano):
+    pair = timing(nano, Append(part=Part.PAIRS), Halt())
+    assert pair.retire[0] == 97 + 1 + 2
+    wide = timing(PRESETS["base"], Append(part=Part.PAIRS), Halt(), latency_cycles=100)
+    # Two beats an instruction: d = 101 + 1 + 1; s = 104; granted in 107; one beat in 207.
+    assert (wide.start[0], wide.retire[0]) == (104, 209)
 
 
 def test_dram_settings_change_cycles_only(nano):

@@ -7,8 +7,23 @@ import pytest
 import torch
 from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Activation, Codes, Halt, Load, Map, Matmul, Quantise, Scales, Source, Store
+from heddle.arch.isa import (
+    Activation,
+    Append,
+    Codes,
+    Halt,
+    Load,
+    Map,
+    Matmul,
+    Part,
+    Quantise,
+    Scales,
+    Source,
+    Store,
+    Stream,
+)
 from heddle.arch.program import Program, Tensor
+from heddle.arch.scalars import Scalar, ScalarKind
 from heddle.compiler.synchronise import synchronise
 from heddle.sim import values
 from heddle.sim.machine import simulate
@@ -156,3 +171,92 @@ def test_large_machines_take_fewer_inputs_at_a_time():
     assert values.chunk_size(PRESETS["small"]) == values.CHUNK
     assert 1 <= values.chunk_size(PRESETS["server"]) < 64  # about 25 MB of memories for each input
     assert simulate(Program(PRESETS["server"], (Map(rows=2, columns=4), Halt()), 1 << 20)).batch == 1
+
+
+PAGES, PAGE_BYTES, TOKENS = 3, 256, 2  # pages of two blocks, codes and pairs; tokens that each run brings
+
+
+def caching(config):
+    """Two tokens of one word to the cache, and all that is there out again: codes to 12288, pairs to 14336."""
+    columns, blocks = config.columns, 2 * PAGES
+    word, pair = config.dram_word_bytes(Memory.WEIGHT), config.dram_word_bytes(Memory.PARAM)
+    value, index = config.dram_word_bytes(Memory.VALUE), config.dram_word_bytes(Memory.PAGE)
+    x = Tensor("x", "input", Memory.VALUE, 4096, TOKENS, columns, value, (TOKENS, columns))
+    table = Tensor("pages", "input", Memory.PAGE, 5120, 1, PAGES, PAGES * index, (PAGES,))
+    codes = dict(page_bytes=PAGE_BYTES, page_blocks=1, pages=PAGES)
+    pairs = dict(part=Part.PAIRS, dram_address=2 * columns * word + -2 * columns * word % 64, **codes)
+    at = dict(tokens=TOKENS, block_register=1, slot_register=2)
+    instructions = [
+        Load(memory=Memory.PAGE, dram_address=5120, words=PAGES * 4 // config.axi_bytes),
+        Load(memory=Memory.VALUE, dram_address=4096, words=TOKENS),
+        Quantise(rows=TOKENS, columns=columns, source=Source.VALUE, source_stride=1, codes=Codes.WEIGHT,
+                 scales=Scales.PARAM_PAIR),
+        Append(**codes, **at),
+        Append(**pairs, **at),
+        Stream(part=Part.VALUES, blocks=blocks, count_register=3, address=100, **codes),
+        Stream(blocks=blocks, count_register=3, address=100, **pairs),
+        Store(memory=Memory.WEIGHT, address=100, words=blocks * columns, dram_address=12288),
+        Store(memory=Memory.PARAM, address=100, words=blocks, dram_address=14336),
+        Halt(),
+    ]  # fmt: skip
+    scalars = (
+        Scalar(1, ScalarKind.BLOCK), Scalar(2, ScalarKind.SLOT), Scalar(3, ScalarKind.BLOCKS, rows=TOKENS)
+    )  # fmt: skip
+    assert 2 * columns * word + 2 * pair <= PAGE_BYTES
+    return Program(
+        config, tuple(synchronise(config, instructions)), 1 << 15, tensors={"x": x, "pages": table}, scalars=scalars,
+        cache_address=8192, cache_bytes=4 * PAGE_BYTES,
+    )  # fmt: skip
+
+
+def test_a_cache_is_filled_over_several_runs_and_streamed_back(config):
+    rng = np.random.default_rng(8)
+    program, columns, cache = caching(config), config.columns, None
+    pages = np.array([[2, 0, 3], [1, 3, 0]])  # of two inputs
+    runs = 2 * PAGES * columns // TOKENS
+    xs = rng.normal(size=(runs, 2, TOKENS, columns))
+    durations = set()
+    for run in range(runs):
+        result = simulate(program.at(TOKENS * run), {"x": xs[run], "pages": pages}, cache=cache)
+        cache = result.cache
+        durations.add(result.cycles)
+    assert len(durations) > 3, "more blocks take longer"
+    image = result.image[:, 12288:]
+    used, size = columns, config.dram_word_bytes(Memory.WEIGHT)
+    codes = image[:, : 2 * PAGES * columns * size].reshape(2, -1, size)[..., :used].view(np.int8)
+    pairs = image[:, 2048:].copy().view(np.float32)[:, : 2 * PAGES * config.dram_word_bytes(Memory.PARAM) // 4]
+    pairs = pairs.reshape(2, 2 * PAGES, -1)[:, :, : 2 * columns].reshape(2, -1, 2)
+    found = codes * pairs[..., :1]
+    expected = xs.transpose(1, 0, 2, 3).reshape(2, -1, columns)
+    assert np.abs(found - expected).max() < 0.03 and np.array_equal(pairs[..., 0], pairs[..., 1])
+
+
+def test_a_cache_of_another_size_is_refused(nano):
+    inputs = {"x": np.zeros((TOKENS, 4)), "pages": np.arange(3)}
+    with pytest.raises(HeddleError, match=r"cache must be bytes \(1024,\) or \(1, 1024\), not \(7,\)"):
+        simulate(caching(nano).at(0), inputs, cache=np.zeros(7))
+    with pytest.raises(HeddleError, match="the KV cache must be whole beats of 4 bytes within the 32768 bytes of DRAM"):
+        simulate(replace(caching(nano), cache_address=32000).at(0), inputs)
+
+
+def test_chunks_whose_page_tables_differ_do_not_mix(nano, monkeypatch):
+    monkeypatch.setattr(values, "CHUNK", 1)
+    program, x = caching(nano), np.ones((3, TOKENS, 4))
+    program = replace(program, data=((8192, b"\x33" * 1024),)).at(0)
+    pages = np.array([[0, 1, 2], [1, 0, 2], [3, 0, 1]])
+    together = simulate(program, {"x": x, "pages": pages}, timing=False)
+    for index in range(3):
+        alone = simulate(program, {"x": x[index], "pages": pages[index]}, timing=False)
+        assert np.array_equal(alone.image_of(0), together.image_of(index))
+        written = alone.cache[0].reshape(4, 256) != 0x33
+        assert written.any(1).tolist() == [page == pages[index, 0] for page in range(4)]
+
+
+def test_products_of_bf16_agree_with_torch(config):
+    config = replace(config, pe="bf16")
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(2, 3, ROWS, WIDTH))
+    found = simulate(products(config), {"x": x, "y": y}).outputs["out"]
+    expected = torch.nn.functional.gelu(torch.from_numpy(x @ y.transpose(0, 2, 1))).numpy()
+    error = np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
+    assert error < 0.006

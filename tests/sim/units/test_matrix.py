@@ -7,6 +7,7 @@ import pytest
 import torch
 from heddle.arch.config import Memory
 from heddle.arch.isa import Matmul
+from heddle.arch.numerics import matmul_bf16, to_bf16, to_bits
 from heddle.sim.units import matrix
 
 
@@ -85,3 +86,51 @@ def test_a_further_tile_costs_its_rows_but_no_less_than_the_turnaround(nano):
     flat = replace(nano, rows=8)
     short = [matrix.cycles(Matmul(rows=1, k_tiles=k, n_tiles=n), flat) for k, n in ((1, 1), (2, 3))]
     assert short[1] - short[0] == 5 * flat.tile_turnaround_cycles >= 5 * 8
+
+
+def bf16_codes(rng, shape, spread):
+    numbers = rng.normal(size=shape).astype(np.float32) * np.float32(2) ** rng.uniform(-spread, spread, shape)
+    return to_bf16(np.where(rng.random(shape) < 0.1, np.float32(0), numbers))
+
+
+@pytest.mark.parametrize(("spread", "special"), [(3, []), (40, []), (70, [np.inf, -np.inf, np.nan, -0.0, 1e-40])])
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_sums_of_bf16_products_are_those_of_the_oracle(
+    nano, odd, make_state, put, fill_panel, spread, special, accumulate
+):
+    for config in (replace(nano, pe="bf16"), replace(odd, pe="bf16")):
+        rng = np.random.default_rng(spread)
+        k_tiles, n_tiles, rows = 5, 2, 6
+        depth, width = k_tiles * config.rows, n_tiles * config.columns
+        act, weight = bf16_codes(rng, (2, rows, depth), spread), bf16_codes(rng, (depth, width), spread)
+        before = rng.normal(size=(rows, width)).astype(np.float32)
+        for number, place in zip(special, range(3, 100, 7), strict=False):
+            act[0].reshape(-1)[place] = weight.reshape(-1)[place + 1] = before.reshape(-1)[place] = number
+        act, weight = to_bf16(act), to_bf16(weight)
+        state = make_state(config, 2)
+        fill_panel(state, Memory.ACT, 11, act)
+        fill_weights(state, put, 8, weight)
+        fill_panel(state, Memory.ACC, 20, before)
+        matrix.execute(
+            Matmul(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, act_address=11, act_stride=k_tiles, weight_address=8,
+                   weight_stride=depth, acc_address=20, acc_stride=n_tiles, accumulate=accumulate), state, config,
+        )  # fmt: skip
+        expected = matmul_bf16(act, weight, config.rows, before if accumulate else None)
+        found = np.broadcast_to(state.panel(Memory.ACC, 20, n_tiles, rows, width), expected.shape)
+        assert np.array_equal(to_bits(np.ascontiguousarray(found)), to_bits(expected))
+
+
+def test_tiles_side_by_side_are_the_same_as_one_by_one(nano, monkeypatch):
+    rng = np.random.default_rng(1)
+    act, weight = bf16_codes(rng, (3, 4, 24), 3), bf16_codes(rng, (1, 24, 8), 3)
+    expected = [matmul_bf16(act[..., k : k + 4], weight[:, k : k + 4], 4) for k in range(0, 24, 4)]
+    for at_once in (1, 96, 5 * 96, 1 << 18):  # sums: one tile has 3·4·8
+        monkeypatch.setattr(matrix, "SUMS_AT_ONCE", at_once)
+        found = list(matrix.tile_sums(act, weight, 4))
+        assert np.array_equal(to_bits(np.stack(found)), to_bits(np.stack(expected)))
+
+
+def test_with_bf16_a_tile_takes_the_latencies_of_floating_point(nano):
+    config = replace(nano, pe="bf16")
+    assert config.tile_turnaround_cycles == 7
+    assert matrix.cycles(Matmul(k_tiles=3), config) == 4 + 1 + 2 * 7 + 1 + (1 + (1 + 3 + 4 * 4 + 3) + 4)

@@ -1,10 +1,12 @@
 """SOFTMAX against torch, with every kind of mask, and its duration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from heddle.arch.config import Memory
-from heddle.arch.isa import Softmax
+from heddle.arch.isa import OnlineSoftmax, Softmax
 from heddle.sim.units import softmax
 
 ROWS, COLUMNS = 6, 9
@@ -84,3 +86,90 @@ def test_three_passes_take_the_time_the_manual_says(nano, odd):
     assert softmax.cycles(Softmax(rows=3, columns=5), odd) == passes(odd, 3, 5, 6)
     long = 2 * nano.row_sum_tree_cycles + 40  # columns: more groups than the tree takes
     assert softmax.cycles(Softmax(rows=3, columns=long), nano) == passes(nano, 3, long // 2, -(-long // 4) * 2)
+
+
+def online(config, make_state, fill_panel, fill_params, scores, widths, **fields):
+    """The attention of `scores` (2, ROWS, COLUMNS) to random values, block by block of these widths, as the machine's
+    instructions combine it; and what torch makes of t. `fields` may hold causal, window, together and offset."""
+    rng = np.random.default_rng(4)
+    key_scale, value_scale = np.linspace(0.5, 1.5, COLUMNS), np.linspace(2, 0.25, COLUMNS)
+    row = np.linspace(1e-4, 3e-4, ROWS).astype(np.float32)
+    values = rng.normal(size=(COLUMNS, 3))
+    state = make_state(config, batch=2)
+    state.write_row_numbers(5, row[None])
+    out, start = np.zeros((2, ROWS, 3)), 0
+    for width in widths:
+        stride = fill_panel(state, Memory.ACC, 16, scores[..., start : start + width])
+        fill_params(state, 3, key_scale[start : start + width], value_scale[start : start + width])
+        words = -(-width // config.rows)
+        instruction = OnlineSoftmax(
+            rows=ROWS, columns=width, source_address=16, source_stride=stride, param_address=3, row_address=5,
+            address=40, stride=words, state_address=30, scales_address=60, first=int(not start),
+            **{**fields, "offset": fields.get("offset", 0) - start},
+        )  # fmt: skip
+        instruction.check(config)
+        softmax.execute(instruction, state, config)
+        codes = state[Memory.ACT].read(40, words, ROWS, words).reshape(2, ROWS, -1)[..., :width]
+        some = values[start : start + width] / value_scale[start : start + width, None]
+        scale, before = (state.row_numbers(at, ROWS)[..., None] for at in (60, 60 + ROWS))
+        out, start = out * before + (codes @ some) * scale, start + width
+    t = torch.from_numpy(scores * key_scale * row[:, None]) * np.log(2)
+    return out, t, torch.from_numpy(values)
+
+
+@pytest.mark.parametrize("widths", [[9], [4, 5], [3, 3, 3], [1] * 9])
+def test_blocks_of_columns_add_up_to_one_softmax(config, make_state, fill_panel, fill_params, scores, widths):
+    out, t, values = online(config, make_state, fill_panel, fill_params, scores, widths)
+    np.testing.assert_allclose(out, (torch.softmax(t, -1) @ values).numpy(), atol=0.02)
+
+
+@pytest.mark.parametrize(("fields", "first", "last"), [
+    (dict(causal=1, offset=2), lambda m: 0, lambda m: m + 2),
+    (dict(causal=1, window=3, offset=1), lambda m: m - 1, lambda m: m + 1),
+    (dict(causal=1, together=1, offset=4), lambda m: 0, lambda m: 4),
+    (dict(causal=1, together=1, window=2, offset=4), lambda m: 3, lambda m: 4),
+])  # fmt: skip
+def test_blocks_hide_what_a_row_does_not_see(config, make_state, fill_panel, fill_params, scores, fields, first, last):
+    out, t, values = online(config, make_state, fill_panel, fill_params, scores, [4, 5], **fields)
+    for m in range(ROWS):
+        for n in range(COLUMNS):
+            if not first(m) <= n <= last(m):
+                t[:, m, n] = -torch.inf
+    np.testing.assert_allclose(out, (torch.softmax(t, -1) @ values).numpy(), atol=0.03)
+
+
+def test_a_block_of_one_element_by_hand(nano, make_state, fill_panel, fill_params):
+    state = make_state(nano)
+    fill_params(state, 0, [1.0], [0.5])
+    state.write_row_numbers(0, np.array([[1, 7, 3, 2]], np.float32))  # scale; maximum and sum before: 3 and 2
+    state.write_row_numbers(2, np.array([[3, 2]], np.float32))
+    fill_panel(state, Memory.ACC, 0, np.array([[5]], np.int32))
+    softmax.execute(OnlineSoftmax(columns=1, state_address=2, scales_address=8), state, nano)
+    # t = 5, G = 5; p = 1; kept = 2·2⁻² = 0.5; L = 1.5; q = 0.5; code 127.
+    assert state.row_numbers(2, 2)[0].tolist() == [5, 1.5]
+    np.testing.assert_allclose(state.row_numbers(8, 2)[0], [0.5 / 127 / 1.5, 0.5 / 1.5], rtol=1e-4)
+    assert state[Memory.ACT].read(0, 0, 1, 1).reshape(-1).tolist() == [127, 0, 0, 0]
+
+
+def test_codes_of_bf16_probabilities_are_the_probabilities(nano, make_state, fill_panel, fill_params):
+    config = replace(nano, pe="bf16")
+    state = make_state(config)
+    fill_params(state, 0, [1, 1, 1], [1, 1, 1])
+    state.write_row_numbers(0, np.ones((1, 1), np.float32))
+    fill_panel(state, Memory.ACC, 0, np.array([[0, -1, -2]], np.float32))
+    softmax.execute(Softmax(columns=3, scales_address=8), state, config)
+    assert state[Memory.ACT].read(0, 0, 1, 1).reshape(-1).tolist() == [1, 0.5, 0.25, 0]
+    np.testing.assert_allclose(state.row_numbers(8, 1)[0], [1 / 1.75], rtol=1e-4)
+
+
+def test_a_block_takes_the_time_the_manual_says(nano, odd):
+    def passes(config, rows, groups, act_groups, state):
+        front = 1 + config.drain_front_cycles + 1  # MEMORY, front, masks
+        maximum = rows * groups + front + config.row_maximum_cycles + 2
+        sums = (rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + front + 4 + 3 + config.row_sum_cycles
+        codes = rows * act_groups + front + 4 + 3 + 3 + config.quantise_cycles
+        return state + maximum + sums + 4 + 3 + 3 + 4 + codes
+
+    first = OnlineSoftmax(rows=3, columns=5, first=1)
+    assert softmax.cycles(first, nano) == passes(nano, 3, 3, 4, 0)
+    assert softmax.cycles(replace(first, first=0), odd) == passes(odd, 3, 5, 6, 2 * 3 + 1 + 1)

@@ -1,10 +1,12 @@
 """VECTOR: Map and Quantise against torch, their destinations, and their durations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from heddle.arch.config import Memory
-from heddle.arch.isa import Activation, Codes, Combine, Map, Quantise, Scales, Source
+from heddle.arch.config import PRESETS, Memory
+from heddle.arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source
 from heddle.arch.numerics import to_bf16
 from heddle.sim.units import vector
 
@@ -149,3 +151,125 @@ def test_a_quantise_walks_its_rows_twice(nano, odd):
     # With both operands from VALUE a group takes two cycles anyway, and the last group is read over two.
     slow = Quantise(rows=3, columns=5, codes=Codes.WEIGHT_TRANSPOSED, source=Source.VALUE, combine=Combine.ADD)
     assert vector.cycles(slow, nano) == 3 * 3 * 2 + 8 * 2 + 2 + 1 + both(nano)
+
+
+def test_rotation_turns_pairs_half_a_row_apart(config, make_state, fill_panel):
+    rng = np.random.default_rng(10)
+    rows, columns = 3, 4 * config.columns
+    x, angle = stored(config, rng.normal(size=(rows, columns))), rng.uniform(0, 6, (rows, columns // 2))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    table = stored(config, np.concatenate([cosine, cosine, -sine, sine], 1))
+    state = make_state(config)
+    fill_panel(state, Memory.VALUE, 0, x)
+    fill_panel(state, Memory.VALUE, 40, table)
+    instruction = Map(rows=rows, columns=columns, source=Source.VALUE, source_stride=4, combine=Combine.ROTATE,
+                      operand_address=40, operand_stride=8, address=100, stride=4)  # fmt: skip
+    instruction.check(config)
+    vector.execute(instruction, state, config)
+    a, b = (torch.from_numpy(each) for each in np.split(x, 2, axis=1))
+    c, s = (torch.from_numpy(each[:, : columns // 2]) for each in (table, -table[:, columns:]))
+    expected = torch.cat([a * c - b * s, b * c + a * s], 1).numpy()
+    found = state.panel(Memory.VALUE, 100, 4, rows, columns)[0]
+    np.testing.assert_allclose(found, expected, rtol=2**-7, atol=2**-8)
+
+
+def test_an_operand_can_be_scaled_by_a_number_of_its_row(config, make_state, fill_panel):
+    rng = np.random.default_rng(11)
+    a, b = (stored(config, rng.normal(size=(3, 6))) for _ in range(2))
+    factor = rng.normal(size=3).astype(np.float32)
+    state = make_state(config)
+    stride = fill_panel(state, Memory.VALUE, 0, a)
+    fill_panel(state, Memory.VALUE, 40, b)
+    state.write_row_numbers(9, factor[None])
+    instruction = Map(rows=3, columns=6, source=Source.VALUE, source_stride=stride, combine=Combine.ADD,
+                      operand_scaled=1, operand_address=40, operand_stride=stride, operand_row_address=9,
+                      stride=stride)  # fmt: skip
+    vector.execute(instruction, state, config)
+    expected = a + b * factor[:, None]
+    np.testing.assert_allclose(state.panel(Memory.VALUE, 0, stride, 3, 6)[0], stored(config, expected), rtol=2**-7)
+
+
+@pytest.mark.parametrize("planes", [1, 2])
+def test_planes_are_digits_of_one_number(nano, make_state, fill_panel, planes):
+    state = make_state(nano)
+    panels = np.array([[[3, -2]], [[5, -128]], [[7, 1]]], np.int32)  # one row of two columns, the highest digit first
+    for plane, panel in enumerate(panels):
+        fill_panel(state, Memory.ACC, 10 + 2 * plane, panel)  # a stride of 2 words
+    instruction = Map(rows=1, columns=2, source_address=10, source_stride=2, planes=planes, address=9)
+    instruction.check(nano)
+    vector.execute(instruction, state, nano)
+    expected = [[3 * 256 + 5, -2 * 256 - 128], [(3 * 256 + 5) * 256 + 7, (-2 * 256 - 128) * 256 + 1]][planes - 1]
+    np.testing.assert_array_equal(state.panel(Memory.VALUE, 9, 1, 1, 2)[0, 0], to_bf16(np.float32(expected)))
+
+
+def test_high_and_low_digits_make_codes_of_sixteen_bits(config, make_state, fill_panel, rows_to_quantise):
+    x = rows_to_quantise[0]
+    words = -(-8 // config.rows)
+    codes = 0
+    for digit, weight in ((Digit.HIGH, 256), (Digit.LOW, 1)):
+        state = quantised(config, make_state, fill_panel, x, address=5, stride=words, scales_address=20, digit=digit)
+        codes = codes + weight * state[Memory.ACT].read(5, words, 7, words).reshape(7, -1)[:, :8].astype(int)
+    scales = state.row_numbers(20, 7)[0]
+    largest = np.abs(x).max(1)
+    np.testing.assert_allclose(scales, np.maximum(largest, 2**-60) / 32639, rtol=1e-6)
+    assert (np.abs(codes * scales[:, None] - x) <= 2.5 * scales[:, None]).all()  # rcp is good to 2⁻¹⁵
+    assert np.abs(codes).max() <= 32639
+
+
+def test_scales_can_become_both_halves_of_a_pair(config, make_state, fill_panel, rows_to_quantise):
+    x, _, scales = rows_to_quantise
+    state = quantised(config, make_state, fill_panel, x, stride=8, scales=Scales.PARAM_PAIR, scales_address=4)
+    for found in state.pairs(4, 2 * config.columns):
+        np.testing.assert_allclose(found[0, :7], scales, rtol=1e-6, atol=2**-60)
+        assert (found[0, 7:] == -1).all()
+
+
+def test_argmax_finds_the_first_of_the_greatest(config, make_state, fill_panel):
+    x = np.zeros((5, 7), np.float32)
+    x[0, 6], x[1, [2, 4]], x[2, :], x[3, 3] = 1, 5, -1, np.nan
+    x[2, 5] = -0.5
+    state = make_state(config)
+    stride = fill_panel(state, Memory.VALUE, 0, x)
+    state[Memory.INDEX].shared[:] = -1
+    vector.execute(Argmax(rows=5, columns=7, source=Source.VALUE, source_stride=stride, address=3), state, config)
+    assert state[Memory.INDEX].read(0, 0, 1, 16).reshape(-1)[:10].tolist() == [-1] * 3 + [6, 2, 5, 3, 0, -1, -1]
+
+
+def test_argmax_writes_parts_of_words_and_compares_before_rounding(make_state, fill_panel):
+    config = PRESETS["base"]  # four numbers to a word of INDEX
+    state = make_state(config, batch=2)
+    acc = np.full((2, 6, 16), 1 << 20, np.int32)  # 2²⁰ and 2²⁰ + 1 are one number in bf16
+    acc[0, np.arange(6), np.arange(6)] += 1
+    acc[1, np.arange(6), 15 - np.arange(6)] += 1
+    fill_panel(state, Memory.ACC, 0, acc)
+    state[Memory.INDEX].shared[:] = -1
+    vector.execute(Argmax(rows=6, columns=16, source_stride=1, address=7), state, config)
+    found = state[Memory.INDEX].read(0, 0, 1, 4).reshape(2, 16)
+    assert found[0].tolist() == [-1] * 7 + [0, 1, 2, 3, 4, 5] + [-1] * 3
+    assert found[1].tolist() == [-1] * 7 + [15, 14, 13, 12, 11, 10] + [-1] * 3
+
+
+def test_codes_of_bf16_are_the_values_themselves(make_state, fill_panel, nano):
+    config = replace(nano, pe="bf16")
+    x = to_bf16(np.random.default_rng(12).normal(size=(3, 6)).astype(np.float32) * 1e20)
+    state = make_state(config)
+    fill_panel(state, Memory.VALUE, 0, x)
+    vector.execute(Quantise(rows=3, columns=6, source=Source.VALUE, source_stride=2, stride=2), state, config)
+    found = state[Memory.ACT].read(0, 2, 3, 2).reshape(3, 8)
+    assert found.dtype == np.float32 and np.array_equal(found[:, :6], x) and not found[:, 6:].any()
+    assert state.row_numbers(0, 3)[0].tolist() == [1, 1, 1]
+
+
+def test_new_instructions_take_the_time_the_manual_says(nano):
+    front = 1 + nano.vector_map_cycles
+    rotate = Map(rows=3, columns=8, source=Source.VALUE, combine=Combine.ROTATE)
+    assert vector.cycles(rotate, nano) == 3 * 4 * 4 + front + 7
+    assert vector.cycles(Map(rows=3, columns=5, planes=2), nano) == 3 * 4 * 3 + front
+    assert vector.cycles(Map(rows=3, columns=5, combine=Combine.ADD, operand_scaled=1), nano) == 3 * 4 * 2 + front
+    argmax = Argmax(rows=3, columns=5, planes=1)  # three groups of two columns, two reads each
+    assert vector.cycles(argmax, nano) == 3 * 3 * 2 + front + nano.row_maximum_cycles + 1
+    turned = Quantise(rows=3, columns=8, source=Source.VALUE, combine=Combine.ROTATE)
+    maximum = 3 * 4 * 4 + front + 7 + nano.row_maximum_cycles + nano.row_scale_cycles
+    assert vector.cycles(turned, nano) == maximum + 11 * 4 + 4 + front + 7 + nano.quantise_cycles
+    across = replace(turned, codes=Codes.WEIGHT_TRANSPOSED)
+    assert vector.cycles(across, nano) == maximum + 11 * 4 + 4 + front + 7 + nano.quantise_cycles + 1
