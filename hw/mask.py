@@ -15,6 +15,7 @@ MASK_CYCLES = 2  # from (row, group) to the bits: the distances, then the compar
 MASK_INPUTS = {
     "columns": In(COLUMNS),
     "causal": In(1),
+    "together": In(1),
     "offset": In(signed(17)),
     "window": In(16),
     "row": In(ROWS),
@@ -25,8 +26,9 @@ MASK_INPUTS = {
 class Mask(wiring.Component):
     """Bit l of `seen` tells, MASK_CYCLES after (row, group), whether `row` sees column n = group · V + l.
 
-    n < columns, and, if causal, n <= row + offset, and, if window is not 0, n > row + offset - window.
-    The description of the mask (columns, causal, offset, window) holds still while groups are under way.
+    n < columns, and, if causal, n <= place, and, if window is not 0, n > place - window; place = row + offset, or just
+    offset if the rows stand `together`.
+    The description of the mask (columns … window) holds still while groups are under way.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -37,7 +39,7 @@ class Mask(wiring.Component):
         m = Module()
         # V is a power of two: the first column of a group is a shift.
         first = self.group << (self._lanes.bit_length() - 1)
-        newest = self.row + self.offset  # the last column that a causal row sees
+        newest = Mux(self.together, 0, self.row) + self.offset  # the last column that a causal row sees
         left = Signal(signed(20))  # columns from the first of this group to the end of the row
         ahead = Signal(signed(20))  # the newest column, counted from the first of this group
         behind = Signal(signed(20))  # the newest of the columns that have left the window

@@ -1,9 +1,9 @@
-"""The phases of a panel instruction of SOFTMAX or NORM: each walks the panel anew when the previous one is complete."""
+"""The phases of a panel instruction of SOFTMAX or NORM: a walk each, begun when the previous one is complete."""
 
 from collections.abc import Sequence
 from enum import IntEnum
 
-from amaranth import Module, Signal
+from amaranth import Array, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,15 +13,17 @@ class Phases(wiring.Component):
 
     `begin` is up in the cycle before the first group of a phase, `issued` comes with its last group, and the phase is
     complete `tails[phase]` cycles after that: then the next one begins, or `retire` is up. `phase` is steady from the
-    cycle after `begin` until the phase is complete. `ready`: nothing is under way.
+    cycle after `begin` until the phase is complete. `ready`: nothing is under way. An instruction that comes in
+    variants has a list of `tails` for each; `variant`, from the cycle after `start` on, tells which one holds.
     """
 
-    def __init__(self, kind: type[IntEnum], tails: Sequence[int]):
+    def __init__(self, kind: type[IntEnum], *tails: Sequence[int]):
         self._kind = kind
-        self._tails = tuple(tails)
+        self._tails = tails
         super().__init__({
             "start": In(1),
             "initial": In(kind),
+            "variant": In(range(len(tails))),
             "issued": In(1),
             "phase": Out(kind),
             "begin": Out(1),
@@ -32,10 +34,11 @@ class Phases(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         busy, complete, final = Signal(), Signal(), Signal()
-        remaining = Signal(range(max(self._tails) + 1))  # cycles until the phase is complete; 0: not all is issued
+        longest = max(max(tails) for tails in self._tails)
+        remaining = Signal(range(longest + 1))  # cycles until the phase is complete; 0: not all is issued
         m.d.comb += [
             complete.eq(remaining == 1),
-            final.eq(self.phase == len(self._tails) - 1),
+            final.eq(self.phase == len(self._kind) - 1),
             self.begin.eq(self.start | (complete & ~final)),
             self.retire.eq(complete & final),
             self.ready.eq(~busy),
@@ -49,7 +52,7 @@ class Phases(wiring.Component):
         with m.If(self.issued), m.Switch(self.phase):
             for phase in self._kind:
                 with m.Case(phase):
-                    m.d.sync += remaining.eq(self._tails[phase])
+                    m.d.sync += remaining.eq(Array(tails[phase] for tails in self._tails)[self.variant])
         with m.Elif(remaining != 0):
             m.d.sync += remaining.eq(remaining - 1)
         return m

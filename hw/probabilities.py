@@ -19,7 +19,7 @@ Q_CYCLES = P_CYCLES + MULTIPLY_CYCLES  # from a score to q
 
 
 class Probabilities(wiring.Component):
-    """p = exp2(t − greatest), q = p · value_scale, codes = int8(q · multiplier).
+    """p = exp2(t − greatest), q = p · value_scale, codes = int8(q · multiplier), or bf16(q) for bf16 PEs.
 
     `t`, `seen` and `greatest` of a group come in one cycle, a group every cycle if need be. `p` is valid P_CYCLES
     later and takes its `value_scale` then; `q` is valid Q_CYCLES later and takes the `multiplier` of its row then;
@@ -40,7 +40,7 @@ class Probabilities(wiring.Component):
             "multiplier": In(32),
             "p": Out(floats),
             "q": Out(floats),
-            "codes": Out(8 * config.vector_lanes),
+            "codes": Out(config.code_bits * config.vector_lanes),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:

@@ -4,7 +4,8 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import MULTIPLY_CYCLES, TABLE_CYCLES
+from ..arch.config import MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig
+from .delay_line import DelayLine
 from .float import ONE, ZERO, Multiply, Reciprocal, maximum
 from .pipeline import delay
 from .quantise import RowScale
@@ -14,24 +15,33 @@ class RowTotals(wiring.Component):
     """multiplier = 127·rcp(a), scale = (a·(1/127))·rcp(l), with a = max(greatest, 2⁻⁶⁰), l = max(total, 1).
 
     `multiplier_valid` comes `row_scale_cycles` − 1 after `greatest_valid`, `scale_valid` TABLE_CYCLES + MULTIPLY_CYCLES
-    after `total_valid`. The total of a row comes at least `row_scale_cycles` − TABLE_CYCLES after its greatest, and
-    sooner than that after the greatest of the next row: so one register bridges the time between.
+    after `total_valid`, with `floored` = l; `inverse` = rcp(l) comes MULTIPLY_CYCLES before. The total of a row comes
+    at least `row_scale_cycles` − TABLE_CYCLES after its greatest, and sooner than that after the greatest of the next
+    row: so one register bridges the time between. With bf16 PEs the scale is rcp(l), the multiplier is not used.
     """
 
-    greatest_valid: In(1)
-    greatest: In(32)
-    total_valid: In(1)
-    total: In(32)
-    multiplier_valid: Out(1)
-    multiplier: Out(32)
-    scale_valid: Out(1)
-    scale: Out(32)
+    def __init__(self, config: HardwareConfig):
+        self._pe = config.pe
+        super().__init__({
+            "greatest_valid": In(1),
+            "greatest": In(32),
+            "total_valid": In(1),
+            "total": In(32),
+            "multiplier_valid": Out(1),
+            "multiplier": Out(32),
+            "inverse": Out(32),
+            "scale_valid": Out(1),
+            "scale": Out(32),
+            "floored": Out(32),
+        })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.row_scale = row_scale = RowScale()
+        m.submodules.row_scale = row_scale = RowScale(self._pe)
         m.submodules.rcp = rcp = Reciprocal()
         m.submodules.times = times = Multiply()
+        m.submodules.floored = floored = DelayLine(32, TABLE_CYCLES + MULTIPLY_CYCLES)
+        total = maximum(m, self.total, ONE)
         code_scale = Signal(32)  # a·(1/127) of the row whose total is on its way
         with m.If(row_scale.o_valid):
             m.d.sync += code_scale.eq(row_scale.scale)
@@ -41,9 +51,12 @@ class RowTotals(wiring.Component):
             row_scale.greatest.eq(Mux(self.greatest[31], ZERO, self.greatest)),
             self.multiplier_valid.eq(row_scale.o_valid),
             self.multiplier.eq(row_scale.multiplier),
-            rcp.a.eq(maximum(m, self.total, ONE)),
+            rcp.a.eq(total),
             times.a.eq(code_scale),
             times.b.eq(rcp.o),
+            self.inverse.eq(rcp.o),
+            floored.i.eq(total),
+            self.floored.eq(floored.o),
             self.scale.eq(times.o),
             self.scale_valid.eq(delay(m, self.total_valid, TABLE_CYCLES + MULTIPLY_CYCLES, name="total_valid")),
         ]

@@ -2,6 +2,8 @@
 
 acc ─ float32 ─ × key scale ─ × row ─ + operand ─ mask register ─ t
 (row, group) ─ mask ──────────────────────────────┘
+
+Scores of an online softmax, which knows no additive mask, go around that addition.
 """
 
 from amaranth import Module, Mux, unsigned
@@ -13,22 +15,23 @@ from .delay_line import DelayLine
 from .drain import Drain
 from .float import MINUS_INFINITY, Add
 from .mask import MASK_CYCLES, MASK_INPUTS, Mask
+from .online import detour
 from .pipeline import delay
 
 MINUS_ZERO = 0x8000_0000  # what a sum is given to leave the other operand as it is: −0 + −0 is −0
 
 
-def score_cycles(config: HardwareConfig) -> int:
+def score_cycles(config: HardwareConfig, online: bool = False) -> int:
     """From the read address of a group to its masked scores: memory, front, additive mask, mask register."""
-    return MEMORY_CYCLES + config.drain_front_cycles + ADD_CYCLES + 1
+    return MEMORY_CYCLES + config.drain_front_cycles + (0 if online else ADD_CYCLES) + 1
 
 
 class Scores(wiring.Component):
     """t = (float32(acc)·key_scale)·row_scale (+ operand, if `additive`), −inf in lanes that are not `seen`.
 
     `row` and `group` come in the cycle of the read addresses, the operands MEMORY_CYCLES later, `t` and `seen`
-    `score_cycles` later, a group every cycle if need be. The mask (see `Mask`) and `additive` hold still while groups
-    are under way. Numbers are the bits of float32.
+    `score_cycles` later, a group every cycle if need be. The mask (see `Mask`), `additive` and `online` (without
+    operand, ADD_CYCLES sooner) hold still while groups are under way. Numbers are the bits of float32.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -37,6 +40,7 @@ class Scores(wiring.Component):
         super().__init__({
             **MASK_INPUTS,
             "additive": In(1),
+            "online": In(1),
             "acc": In(floats),
             "key_scale": In(floats),
             "row_scale": In(32),
@@ -51,7 +55,8 @@ class Scores(wiring.Component):
         m.submodules.mask = mask = Mask(config)
         m.submodules.drain = drain = Drain(config)
         m.submodules.operands = operands = DelayLine(32 * config.vector_lanes, config.drain_front_cycles)
-        seen = delay(m, mask.seen, score_cycles(config) - 1 - MASK_CYCLES, name="seen")
+        seen = detour(m, mask.seen, ADD_CYCLES, skip=self.online, name="seen_early")
+        seen = delay(m, seen, score_cycles(config, online=True) - 1 - MASK_CYCLES, name="seen")
         m.d.sync += self.seen.eq(seen)
         m.d.comb += [
             *(getattr(mask, name).eq(getattr(self, name)) for name in MASK_INPUTS),
@@ -66,5 +71,6 @@ class Scores(wiring.Component):
                 plus.a.eq(drain.o[lane]),
                 plus.b.eq(Mux(self.additive, operands.o.word_select(lane, 32), MINUS_ZERO)),
             ]
-            m.d.sync += self.t[lane].eq(Mux(seen[lane], plus.o, MINUS_INFINITY))
+            score = Mux(self.online, drain.o[lane], plus.o)
+            m.d.sync += self.t[lane].eq(Mux(seen[lane], score, MINUS_INFINITY))
         return m

@@ -1,4 +1,6 @@
-"""SOFTMAX: Softmax, scores in ACC → int8 codes of un-normalised probabilities in ACT, with a scale per row in ROW.
+"""SOFTMAX: Softmax and OnlineSoftmax, scores in ACC → codes of un-normalised probabilities in ACT, row scales in ROW.
+
+    ROW ─ tables of what the blocks before have left                                        phase STATE
 
     read panel ─ ACC, PARAM, ROW, VALUE ─ scores ─ t ─ row maximum ─ table of maxima        phase MAXIMA
 
@@ -8,7 +10,8 @@
       … q ─ × multiplier ─ round ─ register ─ ACT                                           phase CODES
 
 Each phase walks the panel and computes t anew. What a group is (valid, first, last of its row, seen columns) travels
-beside its numbers; a write panel walks the groups again as their codes come out.
+beside its numbers; a write panel walks the groups again as their codes come out. Only a block of an online softmax that
+is not the first has a phase STATE; hw/online.py is what it then does with the state.
 """
 
 from enum import IntEnum
@@ -18,44 +21,54 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch import isa
-from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig, Memory
-from ...arch.isa import ADDRESS
+from ...arch.config import (
+    ADD_CYCLES,
+    INSTRUCTION_BITS,
+    MEMORY_CYCLES,
+    MULTIPLY_CYCLES,
+    TABLE_CYCLES,
+    HardwareConfig,
+    Memory,
+)
 from ...arch.numerics import LOWEST, to_bits
 from ..delay_line import DelayLine
 from ..float import maximum
-from ..instructions import fields_of
 from ..memories import read_signature, write_signature
-from ..panel import Fill, Panel, count, lanes_of, row_address, spread
+from ..online import Kept, State, detour, work_of
+from ..panel import Fill, Panel, lanes_of, row_address, spread
 from ..phases import Phases
-from ..pipeline import delay
+from ..pipeline import delay, register
 from ..probabilities import P_CYCLES, Q_CYCLES, Probabilities
 from ..reduce import RowMaximum, RowSum
 from ..row_table import RowTable
 from ..row_totals import RowTotals
+from ..row_writer import RowWriter
 from ..scores import Scores, score_cycles
 
 
 class Phase(IntEnum):
     """What the walk under way is for."""
 
-    MAXIMA = 0
-    SUMS = 1
-    CODES = 2
+    STATE = 0  # not of a panel
+    MAXIMA = 1
+    SUMS = 2
+    CODES = 3
 
 
-def phase_tails(config: HardwareConfig) -> list[int]:
+def phase_tails(config: HardwareConfig, online: bool = False) -> list[int]:
     """For each `Phase`, cycles from its last read address until it is complete (see `Phases`)."""
-    t = score_cycles(config)
+    t = score_cycles(config, online)
+    total = config.row_sum_cycles + (ADD_CYCLES if online else 0)
     return [
-        t + config.row_maximum_cycles + 1,
-        t + P_CYCLES + config.row_sum_cycles + TABLE_CYCLES + MULTIPLY_CYCLES + 1,
+        MEMORY_CYCLES + 1,
+        t + config.row_maximum_cycles + (2 if online else 1),
+        t + P_CYCLES + total + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1),
         t + Q_CYCLES + config.quantise_cycles,
     ]
 
 
 class Softmax(wiring.Component):
-    """Executes one Softmax at a time.
+    """Executes one Softmax or OnlineSoftmax at a time.
 
     `start` comes with `instruction` in a cycle s in which `ready` is up; the first read is issued in s + 1 and `retire`
     is up in s + D, D as docs/architecture.md gives it, in the cycle of the last write.
@@ -79,21 +92,27 @@ class Softmax(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self._config
-        m.submodules.phases = phases = Phases(Phase, phase_tails(config))
+        m.submodules.phases = phases = Phases(Phase, phase_tails(config), phase_tails(config, online=True))
         m.submodules.panel = panel = Panel(config)
+        m.submodules.state = state = State(config)
         m.submodules.scores = scores = Scores(config)
         m.submodules.probabilities = probabilities = Probabilities(config)
-        instruction = Signal(INSTRUCTION_BITS)
-        with m.If(self.start):
-            m.d.sync += instruction.eq(self.instruction)
-        fields = fields_of(isa.Softmax, instruction)
+        given, fields = work_of(m, self.instruction, self.start)
+        has_state = given.online & ~given.first
         m.d.comb += [
             phases.start.eq(self.start),
-            phases.initial.eq(Phase.MAXIMA),
-            phases.issued.eq(panel.done),
+            phases.initial.eq(Mux(has_state, Phase.STATE, Phase.MAXIMA)),
+            phases.variant.eq(fields.online),
+            phases.issued.eq(panel.done | state.done),
             self.ready.eq(phases.ready),
             self.retire.eq(phases.retire),
-            panel.start.eq(phases.begin),
+            state.start.eq(self.start & has_state),
+            state.rows.eq(fields.rows),
+            state.address.eq(fields.state_address),
+            state.first.eq(fields.first),
+            state.restart.eq(phases.begin),
+            state.row_data.eq(self.row_read.data),
+            panel.start.eq(phases.begin & ~state.start),
             panel.rows.eq(fields.rows),
             panel.columns.eq(fields.columns),
             panel.interval.eq(1),
@@ -102,14 +121,17 @@ class Softmax(wiring.Component):
             probabilities.t.eq(scores.t),
             probabilities.seen.eq(scores.seen),
         ]
-        self._read(m, panel, fields, scores, probabilities)
-        self._reduce(m, phases, panel, fields, scores, probabilities)
+        self._read(m, panel, state, fields, scores, probabilities)
+        places = self._places(m, phases, panel, fields)
+        row_maximum = self._maxima(m, phases, fields, places, state, scores, probabilities)
+        self._sums(m, phases, fields, places, state, row_maximum, probabilities)
         self._write_codes(m, phases, fields, probabilities)
         return m
 
     def _read(
-        self, m: Module, panel: Panel, fields: SimpleNamespace, scores: Scores, probabilities: Probabilities
-    ) -> None:
+        self, m: Module, panel: Panel, state: State, fields: SimpleNamespace, scores: Scores,
+        probabilities: Probabilities,
+    ) -> None:  # fmt: skip
         """Issue the reads of a group and hand what comes back, a cycle later, to `scores`; its value scales later."""
         config, lanes = self._config, self._config.vector_lanes
         source = row_address(m, panel, fields.source_address, fields.source_stride, name="source")
@@ -121,8 +143,8 @@ class Softmax(wiring.Component):
             self.acc_read.address.eq(source + panel.word),
             self.param_read.en.eq(read),
             self.param_read.address.eq(fields.param_address + panel.word),
-            self.row_read.en.eq(read),
-            self.row_read.address.eq(fields.row_address + panel.row),
+            self.row_read.en.eq(read | state.read),
+            self.row_read.address.eq(Mux(read, fields.row_address + panel.row, state.read_address)),
             self.value_read.en.eq(read & fields.additive),
             self.value_read.address.eq(operand + panel.word),
             scores.row.eq(panel.row),
@@ -130,19 +152,21 @@ class Softmax(wiring.Component):
         ]
         m.d.comb += [
             getattr(scores, name).eq(getattr(fields, name))
-            for name in ("columns", "causal", "offset", "window", "additive")
+            for name in ("columns", "causal", "together", "offset", "window", "additive", "online")
         ]
 
         slot = delay(m, panel.slot, MEMORY_CYCLES, name="slot")
         acc = lanes_of(m, self.acc_read.data, slot, lanes, 32, name="acc")
         pairs = lanes_of(m, self.param_read.data, slot, lanes, 64, name="pairs")
         values = lanes_of(m, self.value_read.data, slot, lanes, config.value_bits, name="values")
-        until_p = score_cycles(config) + P_CYCLES - MEMORY_CYCLES
+        until_p = score_cycles(config, online=True) + P_CYCLES - MEMORY_CYCLES
+        m.submodules.later_scales = later_scales = DelayLine(32 * lanes, ADD_CYCLES)
         m.submodules.value_scales = value_scales = DelayLine(32 * lanes, until_p)
         m.d.comb += [
             scores.acc.eq(acc),
             scores.row_scale.eq(self.row_read.data),
-            value_scales.i.eq(Cat(pairs.word_select(2 * lane + 1, 32) for lane in range(lanes))),
+            later_scales.i.eq(Cat(pairs.word_select(2 * lane + 1, 32) for lane in range(lanes))),
+            value_scales.i.eq(Mux(fields.online, later_scales.i, later_scales.o)),
             probabilities.value_scale.eq(value_scales.o),
         ]
         for lane in range(lanes):
@@ -152,77 +176,103 @@ class Softmax(wiring.Component):
                 scores.operand[lane].eq(value << (32 - config.value_bits)),  # bf16 is the upper half
             ]
 
-    def _reduce(
-        self,
-        m: Module,
-        phases: Phases,
-        panel: Panel,
-        fields: SimpleNamespace,
-        scores: Scores,
-        probabilities: Probabilities,
-    ) -> None:
-        """Rows to numbers, and these from and to the tables."""
-        config = self._config
-        m.submodules.row_maximum = row_maximum = RowMaximum(config.vector_lanes)
-        m.submodules.row_sum = row_sum = RowSum(config.vector_lanes)
-        m.submodules.totals = totals = RowTotals()
-        m.submodules.maxima = maxima = RowTable(config)
-        m.submodules.multipliers = multipliers = RowTable(config)
-
-        # What a group is travels beside its numbers; so does the phase, since those of a phase that is complete still
-        # run on to places where only the next one has any business.
+    def _places(self, m: Module, phases: Phases, panel: Panel, fields: SimpleNamespace) -> SimpleNamespace:
+        """What a group is, at each place of the pipeline where that matters (`before_…`: a cycle earlier)."""
+        # So travels the phase, too, since the groups of a phase that is complete still run on to places where only the
+        # next one has any business.
         layout = data.StructLayout({"maxima": 1, "sums": 1, "first": 1, "last": 1})
         in_maxima, in_sums = phases.phase == Phase.MAXIMA, phases.phase == Phase.SUMS
         place = Cat(panel.valid & in_maxima, panel.valid & in_sums, panel.first, panel.valid & panel.last)
-        before_t = delay(m, place, score_cycles(config) - 1, name="before_t")
-        at_t = delay(m, before_t, 1, name="at_t")
-        at_p = delay(m, at_t, P_CYCLES, name="at_p")
-        before_q = delay(m, at_p, MULTIPLY_CYCLES - 1, name="before_q")
-        at_q = delay(m, before_q, 1, name="at_q")
-        before_t, at_t, at_p, before_q, at_q = (data.View(layout, x) for x in (before_t, at_t, at_p, before_q, at_q))
+        place = detour(m, place, ADD_CYCLES, skip=fields.online, name="place")
+        stages = [
+            ("before_t", score_cycles(self._config, online=True) - 1), ("at_t", 1), ("before_p", P_CYCLES - 1),
+            ("at_p", 1), ("before_q", MULTIPLY_CYCLES - 1), ("at_q", 1),
+        ]  # fmt: skip
+        places = SimpleNamespace()
+        for name, cycles in stages:
+            place = delay(m, place, cycles, name=name)
+            setattr(places, name, data.View(layout, place))
+        return places
 
+    def _maxima(
+        self, m: Module, phases: Phases, fields: SimpleNamespace, places: SimpleNamespace, state: State,
+        scores: Scores, probabilities: Probabilities,
+    ) -> RowMaximum:  # fmt: skip
+        """The greatest t of each row to a table, and from there back to the scores."""
+        m.submodules.row_maximum = row_maximum = RowMaximum(self._config.vector_lanes)
+        m.submodules.maxima = maxima = RowTable(self._config)
+        in_maxima, at_t, at_q = phases.phase == Phase.MAXIMA, places.at_t, places.at_q
+        # Above −inf, so that t − maximum is a number (−inf) also in a row that sees nothing.
+        floored = maximum(m, row_maximum.o, Const(int(to_bits(LOWEST)), 32))
+        # The maximum of before joins a cycle later.
+        greatest = maximum(m, register(m, floored, "floored"), state.maximum)
+        complete = row_maximum.o_valid & in_maxima
         m.d.comb += [
             # One tree for both: the maximum of t in the first phase, of q in the second.
             row_maximum.data.eq(Mux(in_maxima, scores.t, probabilities.q)),
             row_maximum.valid.eq(Mux(in_maxima, at_t.maxima, at_q.sums)),
             row_maximum.first.eq(Mux(in_maxima, at_t.first, at_q.first)),
             row_maximum.last.eq(Mux(in_maxima, at_t.last, at_q.last)),
+            maxima.restart.eq(phases.begin),
+            maxima.write.eq(Mux(fields.online, delay(m, complete, 1, "complete"), complete)),
+            maxima.value.eq(Mux(fields.online, greatest, floored)),
+            maxima.last.eq(places.before_t.last),
+            probabilities.greatest.eq(maxima.o),
+            # Both in step: with the maxima as they are written, and again as they are read.
+            state.next_maximum.eq(Mux(in_maxima, row_maximum.o_valid, places.before_t.last)),
+        ]
+        return row_maximum
+
+    def _sums(
+        self, m: Module, phases: Phases, fields: SimpleNamespace, places: SimpleNamespace, state: State,
+        row_maximum: RowMaximum, probabilities: Probabilities,
+    ) -> None:  # fmt: skip
+        """Row sums and the greatest q of each row to multipliers, in a table, and to row numbers in ROW."""
+        config, at_p = self._config, places.at_p
+        m.submodules.row_sum = row_sum = RowSum(config.vector_lanes)
+        m.submodules.kept = kept = Kept(config)
+        m.submodules.totals = totals = RowTotals(config)
+        m.submodules.multipliers = multipliers = RowTable(config)
+        m.submodules.row_writer = row_writer = RowWriter(config)
+        with_kept = delay(m, row_sum.o_valid, ADD_CYCLES, "with_kept")
+        m.d.comb += [
             row_sum.data.eq(probabilities.p),
             row_sum.valid.eq(at_p.sums),
             row_sum.first.eq(at_p.first),
             row_sum.last.eq(at_p.last),
-            totals.greatest_valid.eq(row_maximum.o_valid & in_sums),
+            kept.known.eq(state.maximum),
+            kept.greatest.eq(probabilities.greatest),
+            kept.known_total.eq(state.total),
+            state.next_total.eq(places.before_p.sums & places.before_p.last),
+            kept.sum.eq(row_sum.o),
+            kept.inverse.eq(totals.inverse),
+            totals.greatest_valid.eq(row_maximum.o_valid & (phases.phase == Phase.SUMS)),
             totals.greatest.eq(row_maximum.o),
-            totals.total_valid.eq(row_sum.o_valid),
-            totals.total.eq(row_sum.o),
-            maxima.restart.eq(phases.begin),
-            maxima.write.eq(row_maximum.o_valid & in_maxima),
-            # Above −inf, so that t − maximum is a number (−inf) also in a row that sees nothing.
-            maxima.value.eq(maximum(m, row_maximum.o, Const(int(to_bits(LOWEST)), 32))),
-            maxima.last.eq(before_t.last),
-            probabilities.greatest.eq(maxima.o),
+            totals.total_valid.eq(Mux(fields.online, with_kept, row_sum.o_valid)),
+            totals.total.eq(Mux(fields.online, kept.total, row_sum.o)),
             multipliers.restart.eq(phases.begin),
             multipliers.write.eq(totals.multiplier_valid),
             multipliers.value.eq(totals.multiplier),
-            multipliers.last.eq(before_q.last),
+            multipliers.last.eq(places.before_q.last),
             probabilities.multiplier.eq(multipliers.o),
-        ]
-
-        row = Signal(ADDRESS)
-        count(m, row, clear=phases.begin, step=totals.scale_valid)
-        m.d.comb += self.row_write.mask.eq(1)
-        m.d.sync += [
-            self.row_write.en.eq(totals.scale_valid),
-            self.row_write.address.eq(fields.scales_address + row),
-            self.row_write.data.eq(totals.scale),
-        ]
+            row_writer.restart.eq(phases.begin),
+            *(getattr(row_writer, name).eq(getattr(fields, name))
+              for name in ("online", "rows", "scales_address", "state_address")),
+            row_writer.valid.eq(totals.scale_valid),
+            row_writer.scale.eq(totals.scale),
+            row_writer.rescale.eq(kept.rescale),
+            row_writer.greatest.eq(kept.o_greatest),
+            row_writer.total.eq(totals.floored),
+        ]  # fmt: skip
+        wiring.connect(m, row_writer.row_write, wiring.flipped(self.row_write))
 
     def _write_codes(self, m: Module, phases: Phases, fields: SimpleNamespace, probabilities: Probabilities) -> None:
         """Walk the groups of phase CODES as their codes come out, and write them from a register."""
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.writes = writes = Panel(config)
         # `begin` is one cycle before the first address; the walk is one cycle ahead of the writes, its start two.
-        begun = delay(m, phases.begin, phase_tails(config)[Phase.CODES] - 1, name="begun")
+        begun = detour(m, phases.begin, ADD_CYCLES, skip=fields.online, name="begun_early")
+        begun = delay(m, begun, phase_tails(config, online=True)[Phase.CODES] - 1, name="begun")
         m.d.comb += [
             writes.start.eq(begun & (phases.phase == Phase.CODES)),
             writes.rows.eq(fields.rows),

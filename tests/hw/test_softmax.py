@@ -8,85 +8,15 @@ import pytest
 import torch
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, TABLE_CYCLES, HardwareConfig
-from heddle.arch.isa import Softmax
+from heddle.arch.config import MULTIPLY_CYCLES, PRESETS, TABLE_CYCLES
 from heddle.hw.mask import MASK_CYCLES, Mask
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
-from .unit_bench import Memories, assert_accesses, assert_same, run_unit
+from .softmax_bench import NANO, NANO_BF16, ODD, ODD_BF16, additive_mask, check, operands, softmax, visible
+from .unit_bench import Memories, run_unit
 
-NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
 FLOAT32 = replace(NANO, name="float32", rows=8, vector_lanes=4, value_format="float32")
 both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
-
-# Where things are, in every test: ACC, PARAM, ROW and VALUE are read, ACT and ROW written.
-PLACES = {"source_address": 37, "param_address": 11, "row_address": 5, "operand_address": 300, "address": 70,
-          "scales_address": 200}  # fmt: skip
-
-
-def softmax(config: HardwareConfig, rows: int, columns: int, gap: int = 0, **fields) -> Softmax:
-    """An instruction whose panels have `gap` words between rows."""
-    words, act_words = -(-columns // config.columns) + gap, -(-columns // config.rows) + gap
-    strides = {"source_stride": words, "operand_stride": words + gap, "stride": act_words}
-    return Softmax(rows=rows, columns=columns, **{**PLACES, **strides, **fields})
-
-
-def duration(config: HardwareConfig, work: Softmax) -> int:
-    """D of a Softmax, as docs/architecture.md gives it."""
-    lanes, m = config.vector_lanes, work.rows
-    g = -(-work.columns // lanes)
-    a = -(-work.columns // config.rows) * config.rows // lanes
-    front = MEMORY_CYCLES + config.drain_front_cycles + ADD_CYCLES + 1
-    period = max(g, config.row_sum_tree_cycles)
-    maxima = m * g + front + config.row_maximum_cycles + 1
-    sums = (m - 1) * period + g + front + ADD_CYCLES + TABLE_CYCLES + config.row_sum_cycles
-    sums += TABLE_CYCLES + MULTIPLY_CYCLES + 1
-    return maxima + sums + m * a + front + ADD_CYCLES + TABLE_CYCLES + MULTIPLY_CYCLES + config.quantise_cycles
-
-
-def visible(work: Softmax) -> np.ndarray:
-    """(rows, columns) of which row sees which column."""
-    m, n = np.arange(work.rows)[:, None], np.arange(work.columns)
-    seen = np.ones((work.rows, work.columns), bool)
-    if work.causal:
-        seen &= n <= m + work.offset
-    if work.window:
-        seen &= n > m + work.offset - work.window
-    return seen
-
-
-def operands(memories: Memories, work: Softmax):
-    """acc, key scales, value scales, row scales, additive mask: arguments of the oracle."""
-    key_scale, value_scale = memories.pairs(work.param_address, work.columns)
-    row = numerics.from_bits(memories.row[work.row_address : work.row_address + work.rows, 0].copy())
-    acc = memories.panel("acc", work.source_address, work.source_stride, work.rows, work.columns)
-    operand = memories.values(work.operand_address, work.operand_stride, work.rows, work.columns)
-    return acc, key_scale, value_scale, row, operand if work.additive else None
-
-
-def execute(memories: Memories, work: Softmax) -> None:
-    """The effect of `work` on `memories`, by the oracle."""
-    acc, key_scale, value_scale, row, operand = operands(memories, work)
-    lanes = memories.config.vector_lanes
-    codes, scales = numerics.softmax(acc, key_scale, value_scale, row, visible(work), lanes, operand)
-    memories.put("act", work.address, work.stride, codes)
-    memories.row[work.scales_address : work.scales_address + work.rows, 0] = numerics.to_bits(scales)
-
-
-def check(memories: Memories, program: list[Softmax], gap: int = 1) -> None:
-    """Run `program` on the RTL and hold memories, durations and accesses to the specification."""
-    expected = memories.copy()
-    for work in program:
-        execute(expected, work)
-    records = run_unit(SoftmaxUnit(memories.config), memories, program, gap=gap)
-    assert_same(memories, expected)
-    for work, record in zip(program, records, strict=True):
-        assert record.retire - record.start == duration(memories.config, work), work
-        assert_accesses(memories.config, work, record)
-        # Groups beyond `columns` read nothing, the others once in each of the three phases.
-        groups = work.rows * -(-work.columns // memories.config.vector_lanes)
-        assert len(record.reads) == 3 * groups * (4 if work.additive else 3)
 
 
 def test_one_score_by_hand():
@@ -182,13 +112,24 @@ def test_a_full_panel_of_rows(config):
     check(Memories(config), [softmax(config, config.panel_rows, 2, causal=1), softmax(config, 2, 3)])
 
 
+@pytest.mark.parametrize("config", [NANO_BF16, ODD_BF16], ids=["nano", "3x5"])
+def test_bf16_codes(config):
+    memories = Memories(config)
+    row = memories.acc[37]  # the first score
+    row[0], row[1] = numerics.to_bits([1e-42, np.inf])
+    memories.acc[38, 0] = numerics.to_bits(np.float32(np.nan))
+    shapes = [(1, 1), (5, 13), (9, 3), (4, 8)]
+    check(memories, [softmax(config, *shape, causal=i % 2, offset=3) for i, shape in enumerate(shapes)])
+
+
 @both_shapes
 def test_weights_are_those_of_torch(config):
     """codes · scale = softmax(t·ln 2)·vs to within half a code step (a row's largest/254) and 0.1 % for the tables."""
     memories = Memories(config, seed=3)
     rows, columns = 6, 23
     work = softmax(config, rows, columns, causal=1, offset=17, window=20, additive=1)
-    acc, key_scale, value_scale, row, operand = operands(memories, work)
+    acc, key_scale, value_scale, row = operands(memories, work)
+    operand = additive_mask(memories, work)
     run_unit(SoftmaxUnit(config), memories, [work])
     t = torch.tensor(acc.astype(np.float64) * key_scale * row[:, None] + operand)
     t[~torch.tensor(visible(work))] = -torch.inf
@@ -217,26 +158,28 @@ def test_mask_of_any_parameters(config):
     random, lanes = np.random.default_rng(5), config.vector_lanes
     cases = []
     for _ in range(400):
-        columns = int(random.choice([1, 2, 5, 300, 65535]))
+        columns, together = int(random.choice([1, 2, 5, 300, 65535])), int(random.integers(2))
         offset = int(random.choice([-65536, -300, -2, 0, 1, 299, 65534, 65535]))
         window = int(random.choice([0, 1, 2, 300, 65535]))
         causal, row = int(random.integers(2)), int(random.choice([0, 1, 7, 4095]))
-        edge = int(random.choice([0, columns, row + offset, row + offset - window]))
+        place = offset + (0 if together else row)
+        edge = int(random.choice([0, columns, place, place - window]))
         group = min(max(edge // lanes + int(random.integers(-1, 2)), 0), 1 << 16)
-        cases.append((columns, causal, offset, window, row, group))
+        cases.append((columns, causal, together, offset, window, row, group))
     mask = Mask(config)
 
     async def bench(ctx):
-        ports = (mask.columns, mask.causal, mask.offset, mask.window, mask.row, mask.group)
+        ports = (mask.columns, mask.causal, mask.together, mask.offset, mask.window, mask.row, mask.group)
         for case in cases:
             for port, value in zip(ports, case, strict=True):
                 ctx.set(port, value)
             await ctx.tick().repeat(MASK_CYCLES)
-            columns, causal, offset, window, row, group = case
+            columns, causal, together, offset, window, row, group = case
+            place = offset + (0 if together else row)
             for lane in range(lanes):
                 n = group * lanes + lane
-                seen = n < columns and (not causal or n <= row + offset)
-                seen = seen and (not window or n > row + offset - window)
+                seen = n < columns and (not causal or n <= place)
+                seen = seen and (not window or n > place - window)
                 assert ctx.get(mask.seen[lane]) == seen, case
 
     simulator = Simulator(mask)

@@ -22,7 +22,7 @@ class Record:
 class Memories:
     """The memories of the float32 units as arrays of (words, elements), random; a pair of PARAM is two elements.
 
-    Floats are kept as their bits; VALUE as uint16 or uint32.
+    Floats are kept as their bits; VALUE as uint16 or uint32. With bf16 PEs so are ACC and ACT.
     """
 
     names = ("acc", "value", "param", "row", "act")
@@ -36,12 +36,21 @@ class Memories:
         self.param = numerics.to_bits(scales).copy()
         self.row = numerics.to_bits(random.normal(0, 2, (config.row_words, 1)).astype(np.float32)).copy()
         self.act = random.integers(-127, 128, (config.act_words, config.rows), dtype=np.int8)
+        if config.pe == "bf16":
+            self.acc = numerics.to_bits(random.normal(0, 20_000, self.acc.shape)).copy()
+            self.act = self.coded(random.normal(0, 1, self.act.shape).astype(np.float32))
 
     def stored(self, x: np.ndarray) -> np.ndarray:
         """float32 numbers as VALUE keeps them (bf16 rounded to nearest even)."""
         if self.config.value_format == "float32":
             return numerics.to_bits(x).copy()
         return (numerics.to_bits(numerics.to_bf16(x)) >> 16).astype(np.uint16)
+
+    def coded(self, codes: np.ndarray) -> np.ndarray:
+        """Codes of the oracle as ACT keeps them: int8, or the bits of numbers that are bf16."""
+        if self.config.pe == "int8":
+            return codes
+        return (numerics.to_bits(numerics.to_bf16(codes)) >> 16).astype(np.uint16)
 
     def copy(self) -> "Memories":
         """The same contents, apart from each other."""
@@ -59,6 +68,11 @@ class Memories:
         """(rows, columns) elements of a panel that starts at `address`, `stride` words from row to row."""
         index = self.index(address, stride, rows, -(-columns // self.config.columns))
         return getattr(self, name)[index].reshape(rows, -1)[:, :columns]
+
+    def sums(self, address: int, stride: int, rows: int, columns: int) -> np.ndarray:
+        """(rows, columns) sums of a panel in ACC: int32, or float32 with bf16 PEs."""
+        sums = self.panel("acc", address, stride, rows, columns)
+        return sums if self.config.pe == "int8" else numerics.from_bits(sums.copy())
 
     def values(self, address: int, stride: int, rows: int, columns: int) -> np.ndarray:
         """(rows, columns) float32 numbers of a panel in VALUE."""
