@@ -134,7 +134,7 @@ def test_weights_are_those_of_torch(config):
     t = torch.tensor(acc.astype(np.float64) * key_scale * row[:, None] + operand)
     t[~torch.tensor(visible(work))] = -torch.inf
     weights = torch.softmax(t * np.log(2), -1) * torch.tensor(value_scale)
-    codes = memories.act[memories.index(work.address, work.stride, rows, -(-columns // config.rows))]
+    codes = memories.act[memories.addresses(work.address, work.stride, rows, -(-columns // config.rows))]
     codes = codes.reshape(rows, -1)[:, :columns]
     scales = numerics.from_bits(memories.row[work.scales_address : work.scales_address + rows].copy())
     error = torch.tensor(codes * scales.astype(np.float64)) - weights

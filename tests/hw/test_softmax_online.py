@@ -183,7 +183,7 @@ def test_attention_over_blocks_is_that_of_torch(config, causal):
     run_unit(SoftmaxUnit(config), memories, program)
     found = np.zeros((rows, width))
     for b, work in enumerate(program):
-        codes = memories.act[memories.index(work.address, work.stride, rows, -(-block // config.rows))]
+        codes = memories.act[memories.addresses(work.address, work.stride, rows, -(-block // config.rows))]
         codes = codes.reshape(rows, -1)[:, :block]
         codes = codes if config.pe == "int8" else numerics.from_bits(codes.astype(np.uint32) << 16)
         scale, rescale = row_numbers(memories, work.scales_address, 2 * rows).astype(np.float64).reshape(2, rows)

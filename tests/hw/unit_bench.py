@@ -54,19 +54,19 @@ class Memories:
 
     def copy(self) -> "Memories":
         """The same contents, apart from each other."""
-        twin = object.__new__(Memories)
+        twin = object.__new__(type(self))
         twin.config = self.config
         for name in self.names:
             setattr(twin, name, getattr(self, name).copy())
         return twin
 
-    def index(self, address: int, stride: int, rows: int, words: int) -> np.ndarray:
+    def addresses(self, address: int, stride: int, rows: int, words: int) -> np.ndarray:
         """(rows, words) addresses of the words of a panel."""
         return address + stride * np.arange(rows)[:, None] + np.arange(words)
 
     def panel(self, name: str, address: int, stride: int, rows: int, columns: int) -> np.ndarray:
         """(rows, columns) elements of a panel that starts at `address`, `stride` words from row to row."""
-        index = self.index(address, stride, rows, -(-columns // self.config.columns))
+        index = self.addresses(address, stride, rows, -(-columns // self.config.columns))
         return getattr(self, name)[index].reshape(rows, -1)[:, :columns]
 
     def sums(self, address: int, stride: int, rows: int, columns: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class Memories:
         words = -(-columns // width)
         padded = np.zeros((rows, words * width), array.dtype)
         padded[:, :columns] = elements
-        array[self.index(address, stride, rows, words)] = padded.reshape(rows, words, width)
+        array[self.addresses(address, stride, rows, words)] = padded.reshape(rows, words, width)
 
     def put_pairs(self, address: int, first: np.ndarray, second: np.ndarray) -> None:
         """Write the pairs of some columns; those up to the end of the last word become NaNs."""
