@@ -96,7 +96,8 @@ def _footprint(config: HardwareConfig, index: int, instruction: Instruction) -> 
 
 
 def _dram_range(config: HardwareConfig, instruction: Instruction) -> tuple[int, int, bool] | None:
-    """(first byte, one past the last, written?). A gather may read anything from its table on."""
+    """(first byte, one past the last, written?). A gather may read anything from its table on. KV has the cache for
+    itself, and is in order: LOAD and STORE do not go there."""
     if not isinstance(instruction, (Load, Store)):
         return None
     start = instruction.dram_address

@@ -16,7 +16,7 @@ def match(graph: Graph, node: Node) -> bool:
 
 def tile(node: Node, tiles: Tiles) -> None:
     """One gather per panel."""
-    gather_rows(tiles, tiles.new_values(node), node.table.numpy(), node.inputs[0], "positions")
+    gather_rows(tiles, tiles.new_values(node), node.table.numpy(), node.inputs[0], f"{tiles.label}.weight")
 
 
 def rotary_rows(tiles: Tiles, positions: Node, cos: np.ndarray, sin: np.ndarray) -> Rows:
@@ -29,5 +29,5 @@ def rotary_rows(tiles: Tiles, positions: Node, cos: np.ndarray, sin: np.ndarray)
     key = table.tobytes()
     if key not in tiles.rotary:
         tiles.rotary[key] = tiles.free_rows(positions.size, table.shape[1], "rotary")
-        gather_rows(tiles, tiles.rotary[key], table, positions, "rotary")
+        gather_rows(tiles, tiles.rotary[key], table, positions, "rotary table")
     return tiles.rotary[key]

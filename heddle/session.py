@@ -1,0 +1,138 @@
+"""A language model at work on the accelerator: programs, page tables and the cache that passes from run to run.
+
+A prompt goes in by whole chunks through one program, its rest and all that follows token by token through another; both
+share the cache. The host does what a driver would: hands out pages, writes positions and ids, reads the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import heddle
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass
+class Run:
+    """One run of a program: how many tokens of each sequence it took, what came out, and what the simulator says."""
+
+    kind: str  # prefill or decode
+    tokens: int
+    positions: tuple[int, ...]  # of the first token, for each sequence
+    logits: NDArray[np.float32]  # (rows, vocabulary)
+    next: NDArray[np.int32]  # (rows,): the likeliest token
+    result: Any
+    comparison: Any = None  # with the RTL, if there was one
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of the run."""
+        return self.result.cycles
+
+
+@dataclass
+class Session:
+    """Sequences of one model on one accelerator.
+
+    model      as for `compile_decoder`
+    plan       the cache; `plan.pages` may be fewer than all sequences together would need
+    sequences  how many are decoded together
+    chunk      tokens of a prompt that are taken at once; 1: none
+    window     tokens that the model sees; pages that lie before it are used again; 0: all
+    engine     None: the simulator alone; else its runs are compared with the RTL on that engine
+    """
+
+    model: Any
+    config: heddle.HardwareConfig
+    plan: heddle.CachePlan
+    sequences: int = 1
+    chunk: int = 32
+    context: int | None = None
+    window: int = 0
+    options: dict[str, Any] = field(default_factory=dict)  # more arguments of compile_decoder
+    engine: str | None = None
+    runs: list[Run] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        config, plan = self.config, self.plan
+        page_tokens = config.columns << plan.page_blocks(config)
+        self.page_tokens, self.entries = page_tokens, -(-plan.tokens // page_tokens)
+        self.pages = plan.pages or self.sequences * self._pages_of_a_sequence()
+        self.plan = heddle.CachePlan(plan.tokens, page_tokens, self.pages)
+        self.decode = self._compile(1, self.sequences, "decode")
+        self.prefill = self._compile(self.chunk, 1, "prefill") if self.chunk > 1 else None
+        self.cache = np.zeros(self.decode.cache_bytes, np.uint8)
+        self.lengths = [0] * self.sequences
+        self.tables = np.zeros((self.sequences, self.entries), np.int64)
+        self._given: list[list[int]] = [[] for _ in range(self.sequences)]  # pages of each sequence, in order
+        # Not in order: a table that happens to be the identity would hide a mistake.
+        self._free = list(np.random.default_rng(0).permutation(self.pages))
+
+    def _compile(self, tokens: int, sequences: int, kind: str) -> heddle.Program:
+        return heddle.compile_decoder(
+            self.model, self.config, self.plan, tokens=tokens, sequences=sequences, context=self.context,
+            name=f"{type(self.model).__name__.lower()}-{kind}", **self.options,
+        )  # fmt: skip
+
+    def _pages_of_a_sequence(self) -> int:
+        """Pages that are in use at once: all, or those that a window and the tokens of a run may touch."""
+        if not self.window:
+            return self.entries
+        return min(self.entries, -(-(self.window + self.chunk) // self.page_tokens) + 1)
+
+    def _reserve(self, sequence: int, length: int) -> None:
+        """Give a sequence the pages that `length` tokens need. Raises HeddleError if there are no more."""
+        if length > self.plan.tokens:
+            raise heddle.HeddleError(f"the cache holds {self.plan.tokens} tokens of a sequence, not {length}: shorten "
+                                     f"the prompt, ask for fewer tokens or make the cache larger")  # fmt: skip
+        given, in_use = self._given[sequence], self._pages_of_a_sequence()
+        while len(given) * self.page_tokens < length:
+            if self.window and len(given) >= in_use:
+                page = given[len(given) - in_use]  # its tokens have left the window
+            elif self._free:
+                page = int(self._free.pop(0))
+            else:
+                raise heddle.HeddleError(f"the cache has only {self.pages} pages of {self.page_tokens} tokens, and all "
+                                         f"are in use: give it more pages")  # fmt: skip
+            self.tables[sequence, len(given)] = page
+            given.append(page)
+
+    def feed(self, ids: Sequence[int], sequence: int = 0) -> list[Run]:
+        """Take the tokens of a prompt: whole chunks, then one by one (with one sequence only). Returns the runs."""
+        ids, runs = list(ids), []
+        start = self.lengths[sequence]
+        self._reserve(sequence, start + len(ids))
+        while self.prefill and len(ids) >= self.chunk and start % self.config.columns == 0:
+            chunk, ids = ids[: self.chunk], ids[self.chunk :]
+            runs.append(self._run(self.prefill, "prefill", chunk, [sequence]))
+            start += self.chunk
+        if ids and self.sequences > 1:
+            raise heddle.HeddleError(f"with {self.sequences} sequences a prompt must be a multiple of {self.chunk} "
+                                     f"tokens: {len(ids)} are left; give them to `step`")  # fmt: skip
+        return runs + [self.step([each]) for each in ids]
+
+    def step(self, ids: Sequence[int]) -> Run:
+        """One token of each sequence."""
+        for sequence in range(self.sequences):
+            self._reserve(sequence, self.lengths[sequence] + 1)
+        return self._run(self.decode, "decode", list(ids), list(range(self.sequences)))
+
+    def _run(self, program: heddle.Program, kind: str, ids: list[int], sequences: list[int]) -> Run:
+        starts = tuple(self.lengths[each] for each in sequences)
+        tokens = len(ids) // len(sequences)
+        positions = np.concatenate([start + np.arange(tokens) for start in starts])
+        moved = program.with_cache(self.cache).at(*starts)
+        inputs = {"ids": np.array(ids), "positions": positions, "pages": self.tables[sequences]}
+        result = heddle.simulate(moved, inputs)
+        comparison = heddle.lockstep(moved, inputs, self.engine) if self.engine else None
+        if comparison is not None and not comparison.agrees:
+            raise heddle.HeddleError(f"the RTL differs from the simulator: {comparison.first_difference}")
+        self.cache = result.cache[0]
+        for each in sequences:
+            self.lengths[each] += tokens
+        logits, following = result.outputs["logits"][0], result.outputs["next"][0]
+        self.runs.append(Run(kind, tokens, starts, logits, following, result, comparison))
+        return self.runs[-1]
