@@ -1,4 +1,4 @@
-"""Random bytes of DRAM with the meaning of a memory: codes, values, (scale, offset) pairs, indices."""
+"""Random bytes of DRAM with the meaning of a memory: codes, values, (scale, offset) pairs, indices, pages."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ MILD_EDGES = EDGES[[0, 1, 10, 11, 12, 13, 14, 15, 16]]
 def content(
     config: HardwareConfig, memory: Memory, size_bytes: int, random: np.random.Generator, index_limit: int
 ) -> bytes:
-    """`size_bytes` for a source area of `memory`; INDEX elements are below `index_limit`. Padding is random too."""
+    """`size_bytes` for a source area of `memory`; elements of INDEX and PAGE are below `index_limit`. Padding is random
+    too."""
     words = size_bytes // config.dram_word_bytes(memory)
     elements = config.word_elements(memory)
     if memory in (Memory.ACT, Memory.WEIGHT):
-        used = _codes(random, words * elements)
-    elif memory is Memory.INDEX:
+        used = _codes(random, words * elements) if config.pe == "int8" else _bf16_codes(random, words * elements)
+    elif memory in (Memory.INDEX, Memory.PAGE):
         used = random.integers(0, index_limit, words * elements).astype("<u4")
     elif memory is Memory.PARAM:
         scale_spread, offset_spread = random.choice([2.0**-10, 2.0**-6, 1.0]), random.choice([0.1, 4.0])
@@ -55,6 +56,13 @@ def _codes(random: np.random.Generator, count: int) -> NDArray:
     if random.random() < 0.3:  # the largest sums there are
         codes = random.choice([-128, -127, 127], count)
     return np.where(random.random(count) < 0.1, random.choice([-128, 0, 127, 1, -1], count), codes).astype(np.int8)
+
+
+def _bf16_codes(random: np.random.Generator, count: int) -> NDArray[np.uint16]:
+    """Mostly moderate; now and then with exponents so far apart that sums cancel or products leave the range."""
+    spread = random.choice([1.0, 1.0, 2.0**20, 2.0**62, 2.0**-62])
+    bits = _floats(random, count, spread)
+    return (bits >> 16).astype("<u2")
 
 
 def _floats(random: np.random.Generator, count: int, spread: float, mean: float = 0.0) -> NDArray[np.uint32]:

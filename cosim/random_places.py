@@ -7,8 +7,9 @@ from random import Random
 
 from ..arch.config import HardwareConfig, Memory
 
-STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE)
-LOADABLE = (*STORABLE, Memory.INDEX)
+STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
+LOADABLE = (*STORABLE, Memory.PAGE)
+NUMBERS = (Memory.INDEX, Memory.PAGE)  # hold places, so only content of their own kind may go there
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Area:
 class Places:
     """The arenas (`of`, by memory), the areas of DRAM, and random choices of sizes and addresses that fit them.
 
-    Sixteenths of DRAM: 0–1 code, 2–6 sources (by memory), 7–8 shared (written and read back), 9–15 the final state.
+    Sixteenths of DRAM: 0–1 code, 2–6 sources (by memory; INDEX and PAGE share the last), 7 shared (written and read
+    back), 8 the KV cache, 9–15 the final state.
     """
 
     def __init__(self, config: HardwareConfig, random: Random) -> None:
@@ -37,15 +39,18 @@ class Places:
         self.of = {memory: self._arena(memory, self.dram_bytes // 32) for memory in Memory}
         part = self.dram_bytes // 16
         self.code = Area(0, 2 * part)
-        self.sources = {memory: Area((2 + memory) * part, (3 + memory) * part) for memory in LOADABLE}
-        self.shared = Area(7 * part, 9 * part)
+        self.sources = {memory: Area((2 + memory) * part, (3 + memory) * part) for memory in STORABLE}
+        self.sources[Memory.INDEX] = Area(6 * part, 6 * part + part // 2)
+        self.sources[Memory.PAGE] = Area(6 * part + part // 2, 7 * part)
+        self.shared = Area(7 * part, 8 * part)
+        self.cache = Area(8 * part, 9 * part)
         self.final = Area(9 * part, self.dram_bytes)
 
     def _arena(self, memory: Memory, most_bytes: int) -> Area:
         words, bank = self.config.words(memory), self.config.bank_words(memory)
         size = self.random.choice([24, 64, 160])
         if memory is Memory.WEIGHT:
-            size = max(size, 2 * self.config.rows)  # two tiles
+            size = max(size, 2 * self.config.rows, self.config.columns)  # two tiles, or a block of tokens
         size = min(words, most_bytes // self.config.dram_word_bytes(memory), size)
         across = bank * self.random.randrange(1, self.config.banks(memory) + 1) - size // 2
         start = self.random.choice([0, words - size, across, self.random.randrange(words - size + 1)])

@@ -8,12 +8,13 @@ compiler/synchronise.py makes the order safe; what it does not order is free to 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
 
-from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig, Memory
-from ..arch.isa import Combine, Halt, Instruction, Load, Map, Matmul, Quantise, Source, Store
+from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, HardwareConfig, Memory
+from ..arch.isa import Combine, Guard, Halt, Instruction, Load, Map, Matmul, Quantise, Softmax, Source, Store
 from ..arch.program import Program
 from ..compiler.synchronise import synchronise
 from . import random_data
@@ -35,20 +36,34 @@ class _Generator:
         self.random = random
         self.numbers = np.random.default_rng(random.getrandbits(32))
         self.places = Places(config, random)
-        self.instructions = RandomInstructions(config, self.places, random)
+        self.scalars = [0, *(self._scalar() for _ in range(SCALAR_COUNT - 1))]
+        self.instructions = RandomInstructions(config, self.places, random, self.scalars)
 
     def program(self, name: str, count: int) -> Program:
         body: list[Instruction] = []
         while len(body) < count:
-            body += self.instructions.rivals() if self.random.random() < 0.1 else [self.instructions.instruction()]
-        body = [*self._fill(), *body, *self._drain()]
+            body += self.instructions.group() if self.random.random() < 0.2 else [self.instructions.instruction()]
+        body = [*self._fill(), *body, Guard(), *self._drain()]  # nothing of what is written at the end is void
         ordered = synchronise(self.config, body)
         groups = -(-(len(ordered) + 1) // FETCH_GROUP)
         assert groups * FETCH_GROUP * INSTRUCTION_BYTES <= self.places.code.size
         data = [(area.start, self._content(memory, area.size)) for memory, area in self.places.sources.items()]
-        program = Program(self.config, (*ordered, Halt()), self.places.dram_bytes, tuple(data), name=name)
+        kv = self.instructions.kv
+        data.append((self.places.cache.start, self._content(Memory.WEIGHT, kv.cache_bytes)))
+        program = Program(
+            self.config, (*ordered, Halt()), self.places.dram_bytes, tuple(data), name=name,
+            registers=tuple(enumerate(self.scalars)), cache_address=self.places.cache.start,
+            cache_bytes=kv.cache_bytes,
+        )  # fmt: skip
         program.check()
         return program
+
+    def _scalar(self) -> int:
+        """Often a small size or place, and now and then one that is clamped wherever it is used."""
+        return self.random.choice([
+            0, 1, self.random.randrange(4), self.random.randrange(12), self.random.randrange(40),
+            self.random.choice([(1 << 20) - 1, 1 << 31, (1 << 32) - 1]),
+        ])  # fmt: skip
 
     def _fill(self) -> list[Instruction]:
         """Load the whole arena of each memory; compute ACC from ACT and WEIGHT, and ROW from VALUE."""
@@ -70,7 +85,18 @@ class _Generator:
             fills.append(Quantise(rows=min(rows, row.stop - start), columns=min(self.config.rows, self.config.columns),
                                   source=Source.VALUE, source_address=value.start, source_stride=1, address=act.start,
                                   stride=1, scales_address=start))  # fmt: skip
-        return fills
+        return fills if self.config.pe == "int8" else fills + self._fill_row_with_sums()
+
+    def _fill_row_with_sums(self) -> list[Instruction]:
+        """Scales of bf16 codes are all 1, those of probabilities are not: each half of ROW from the other."""
+        act, acc, row = (self.places.of[m] for m in (Memory.ACT, Memory.ACC, Memory.ROW))
+        half = row.start + row.size // 2
+        rows = min(act.size, acc.size, row.size // 2, self.config.panel_rows)
+        common = Softmax(rows=rows, columns=min(self.config.rows, self.config.columns), source_address=acc.start,
+                         source_stride=1, param_address=self.places.of[Memory.PARAM].start, address=act.start,
+                         stride=1)  # fmt: skip
+        pairs = [(row.start, half), (half, row.start)]
+        return [replace(common, row_address=read, scales_address=written) for read, written in pairs]
 
     def _drain(self) -> list[Instruction]:
         """Store the arenas, then what only other units can reach: ACC as values, ROW as multiples of a row of ones."""
@@ -110,6 +136,7 @@ class _Generator:
 
     def _content(self, memory: Memory, size: int) -> bytes:
         """Source bytes of a kind. Those of VALUE begin with a word of ones and one of minus ones."""
-        content = random_data.content(self.config, memory, size, self.numbers, TABLE_ROWS)
+        limit = self.instructions.kv.page_count if memory is Memory.PAGE else TABLE_ROWS
+        content = random_data.content(self.config, memory, size, self.numbers, limit)
         units = random_data.units(self.config) if memory is Memory.VALUE else b""
         return units + content[len(units) :]

@@ -89,7 +89,7 @@ class Result:
     @property
     def mac_utilisation(self) -> float:
         """Useful multiply-accumulates per PE and cycle, from 0 to 1."""
-        return utilisation(self.program.useful_macs, self.cycles, self.program.config)
+        return utilisation(self.program.total_macs, self.cycles, self.program.config)
 
     @property
     def batch(self) -> int:
@@ -141,7 +141,7 @@ class Result:
         if self.timing is not None:
             content |= {
                 "cycles": self.cycles,
-                "useful_macs": self.program.useful_macs,
+                "useful_macs": self.program.total_macs,
                 "mac_utilisation": self.mac_utilisation,
                 "busy": self.busy,
                 "stalls": self.stalls,

@@ -14,6 +14,11 @@ LONG = {
     "nano": (NANO, 250),
     "3x5": (ODD, 250),
     "small": (SMALL, 250),
+    "nano, bf16": (replace(NANO, name="nano-bf16", pe="bf16"), 150),
+    "3x5, bf16": (replace(ODD, name="3x5-bf16", pe="bf16"), 150),
+    "5x3, bf16, float32 values": (
+        replace(ODD, name="5x3-bf16", rows=5, columns=3, value_format="float32", pe="bf16"), 100,
+    ),
     "5x3, float32 values": (replace(ODD, name="5x3", rows=5, columns=3, value_format="float32"), 150),
     "one bank of each, one burst in flight, queues of two": (
         replace(NANO, name="narrow", act_banks=1, weight_banks=1, acc_banks=1, value_banks=1, param_banks=1,
@@ -34,7 +39,11 @@ def check(config, seeds: range, engine: str = "verilator", instructions: int = 4
     assert comparison.programs == len(seeds)
 
 
-@pytest.mark.parametrize("config,count", [(NANO, 40), (ODD, 30), (SMALL, 30)], ids=["nano", "3x5", "small"])
+@pytest.mark.parametrize(
+    "config,count",
+    [(NANO, 40), (ODD, 30), (SMALL, 30), (replace(NANO, name="nano-bf16", pe="bf16"), 20)],
+    ids=["nano", "3x5", "small", "nano-bf16"],
+)
 def test_random_programs_agree_on_verilator(config, count):
     check(config, range(count))
 
