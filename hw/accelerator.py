@@ -126,9 +126,7 @@ class Accelerator(wiring.Component):
             name = memory.name.lower()
             m.submodules[f"{name}_memory"] = banks = BankedMemory(self._config, memory, readers, writers)
             for unit in writers:
-                port = getattr(units[unit], f"{name}_write", None)
-                if port is None:  # VECTOR's port of INDEX is on its way
-                    continue
+                port = getattr(units[unit], f"{name}_write")
                 wiring.connect(m, port, getattr(banks, f"write_{unit_name(unit)}"))
             for unit in readers:
                 port = getattr(units[unit], f"{name}_read")
