@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
-from ..arch.isa import Instruction, Load, Matmul
+from ..arch.isa import Digit, Instruction, Load, Matmul
 from ..arch.program import Tensor
 from .cache import CacheLayout, Registers
 from .graph import Node
 from .matrix import Matrix
+from .precision import Precision
 from .tasks import Buffer, Buffers, Condition, Task
 
 
@@ -42,6 +43,11 @@ class Rows:
     segment: int = 0
     pieces: list[tuple[int, int, Buffer, int]] = field(default_factory=list)  # (first row, rows, buffer, first word)
     scales: Buffer | None = None
+    low: Rows | None = None  # codes of two digits: where the low ones are
+
+    def digits(self) -> list[tuple[Digit, Rows]]:
+        """What a Quantise writes, and where: whole codes, or each digit."""
+        return [(Digit.WHOLE, self)] if self.low is None else [(Digit.HIGH, self), (Digit.LOW, self.low)]
 
     def place(self, start: int, count: int) -> tuple[int, int]:
         """(virtual address, stride) of rows [start, start + count)."""
@@ -153,13 +159,23 @@ class Tiles:
         buffer = self.buffer(Memory.VALUE, rows * words, name)
         return Rows(words * self.config.columns, words, pieces=[(0, rows, buffer, 0)])
 
-    def new_codes(self, node: Node, columns: int, segment: int = 0) -> Rows:
+    def new_codes(self, node: Node, columns: int, segment: int = 0, digits: int = 1) -> Rows:
         """Room in ACT for the codes of a node, and in ROW for its scales."""
-        words = -(-columns // self.config.rows)
-        rows = Rows(columns, words, segment, scales=self.buffer(Memory.ROW, node.rows, f"{node.name} scales"))
-        for start, count in self.panels(node.rows):
-            rows.pieces.append((start, count, self.buffer(Memory.ACT, count * words, f"{node.name} codes"), 0))
+        rows = self.free_codes(self.panels(node.rows), columns, node.name, digits)
+        rows.segment = segment
         self._codes[node] = rows
+        return rows
+
+    def free_codes(self, panels: Sequence[tuple[int, int]], columns: int, name: str, digits: int = 1) -> Rows:
+        """Room in ACT for codes that are not those of a node, in `panels`, and in ROW for their scales."""
+        words = -(-columns // self.config.rows)
+        count = sum(rows for _, rows in panels)
+        rows = Rows(columns, words, scales=self.buffer(Memory.ROW, count, f"{name} scales"))
+        if digits == 2:
+            rows.low = Rows(columns, words)
+        for each in (rows, rows.low) if rows.low else (rows,):
+            for start, some in panels:
+                each.pieces.append((start, some, self.buffer(Memory.ACT, some * words, f"{name} codes"), 0))
         return rows
 
     def buffer(self, memory: Memory, words: int, name: str) -> Buffer:
@@ -180,7 +196,7 @@ class Tiles:
     def chunks(self, matrix: Matrix) -> list[tuple[int, int]]:
         """(first word of N, words) of the pieces in which the matrix is loaded."""
         words = -(-matrix.outputs // self.config.columns)
-        per_word = -(-matrix.depth // self.config.rows) * self.config.rows
+        per_word = -(-matrix.depth // self.config.rows) * self.config.rows * len(matrix.digits)
         most = max(1, self.config.words(Memory.WEIGHT) // self.tiling.weight_share // per_word)
         count = -(-words // most)
         edges = [words * i // count for i in range(count + 1)]
@@ -280,7 +296,7 @@ class Tiles:
 
     def matmul(
         self, x: Rows, start: int, count: int, weights: Buffer, depth: int, words: int, acc: int, acc_stride: int,
-        what: str = "matmul",
+        what: str = "matmul", accumulate: bool = False,
     ) -> None:  # fmt: skip
         """Rows [start, start + count) of the codes x, `depth` columns of them, times `words` words of N."""
         act, act_stride = x.place(start, count)
@@ -289,9 +305,21 @@ class Tiles:
             Matmul(
                 rows=count, k_tiles=k_tiles, n_tiles=words, act_address=act, act_stride=act_stride,
                 weight_address=weights.at(0), weight_stride=k_tiles * self.config.rows,
-                acc_address=acc, acc_stride=acc_stride,
+                acc_address=acc, acc_stride=acc_stride, accumulate=int(accumulate),
             ), what,
         )  # fmt: skip
+
+    def product(
+        self, precision: Precision, x: Rows, start: int, count: int, weights: list[Buffer], depth: int, words: int,
+        acc: int, acc_stride: int, what: str = "matmul",
+    ) -> None:  # fmt: skip
+        """The same for codes and weights of one or two digits. Planes of sums are count·acc_stride words apart."""
+        digits, planes = [codes for _, codes in x.digits()], set()
+        for plane, digit, weight in precision.passes:
+            address = acc + plane * count * acc_stride
+            self.matmul(digits[digit], start, count, weights[weight], depth, words, address, acc_stride, what,
+                        plane in planes)  # fmt: skip
+            planes.add(plane)
 
 
 class Weights:
@@ -299,17 +327,20 @@ class Weights:
 
     def __init__(self, tiles: Tiles, matrix: Matrix, name: str) -> None:
         self.tiles = tiles
-        words = matrix.words(tiles.config)  # (words of N, words of K, columns)
-        self.depth = words.shape[1]
+        digits = [each.words(tiles.config) for each in matrix.digits]  # (words of N, words of K, columns) each
+        self.depth = digits[0].shape[1]
         self.name = name
-        self.tensor = tiles.constant_rows(name, words.reshape(-1, tiles.config.columns), Memory.WEIGHT)
+        self.tensors = [
+            tiles.constant_rows(name, words.reshape(-1, tiles.config.columns), Memory.WEIGHT) for words in digits
+        ]
 
-    def load(self, first: int, words: int) -> Buffer:
-        """The words of N from `first`."""
-        count = words * self.depth
-        buffer = self.tiles.buffer(Memory.WEIGHT, count, self.name)
-        self.tiles.load_tensor(self.tensor, first * self.depth, count, buffer.at(0), "weights")
-        return buffer
+    def load(self, first: int, words: int) -> list[Buffer]:
+        """The words of N from `first`: a buffer for each digit of the weights, the high one first."""
+        count, buffers = words * self.depth, []
+        for tensor in self.tensors:
+            buffers.append(self.tiles.buffer(Memory.WEIGHT, count, self.name))
+            self.tiles.load_tensor(tensor, first * self.depth, count, buffers[-1].at(0), "weights")
+        return buffers
 
 
 def split_rows(rows: int, parts: int, longest: int, aligned: int) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ The model is written as a plain forward pass over a whole sequence, with no word
 
 One program serves every position: `program.at(position)` sets its scalar registers. A program for many tokens of one
 sequence fills the cache from a prompt; one for a token each of several sequences decodes. Programs compiled from one
-model for the same cache share it: the state `cache` of one run is that of the next.
+model for the same cache share it: what one run leaves there, the next begins with.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from .fuse import fuse
 from .graph import Graph
 from .ops import DECODER, cached_attention
 from .pipeline import Show, lower
+from .precision import PrecisionChoice, PrecisionRule
 from .quantise import quantise
 from .rearrange import follow_views
+from .smooth import Ranges, smooth
 from .tokens import POSITIONS, take_tokens
 
 
@@ -42,6 +44,8 @@ def compile_decoder(
     tokens: int = 1,
     sequences: int = 1,
     context: int | None = None,
+    precision: PrecisionChoice | None = None,
+    ranges: Ranges | None = None,
     name: str = "decoder",
     tiling: Tiling | None = None,
     show: Show | None = None,
@@ -51,15 +55,17 @@ def compile_decoder(
     model    forward takes ids (1, T) and gives logits (1, T, vocabulary); T up to `context`
     plan     the cache; the same for all programs that share it
     context  longest sequence that the model's own tables allow (default: plan.tokens)
+    precision  w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
+    ranges   those of `smooth.calibrate`, for SmoothQuant
     Inputs of the program: `ids` by the name of forward's parameter, `positions`, each (rows) int32, where row
-    s·tokens + t is token t of sequence s; `pages` (sequences, pages of a sequence) int32; `cache`, its bytes.
-    Outputs: `logits` (rows, vocabulary), `next` (rows) int32, the place of the greatest logit; `cache`.
+    s·tokens + t is token t of sequence s; `pages` (sequences, pages of a sequence) int32. Outputs: `logits` (rows,
+    vocabulary), `next` (rows) int32, the place of the greatest logit. See Program.with_cache and Result.cache.
     Raises HeddleError for what cannot be lowered, or a cache or memory too small.
     """
     show = show or (lambda name, result: None)
     context = context or plan.tokens
     _check(plan, tokens, sequences, context)
-    graph = decoder_graph(model, context, tokens * sequences, show)
+    graph = decoder_graph(model, context, tokens * sequences, PrecisionRule(precision, config), ranges, show)
 
     def decoder() -> Decoder:
         attentions = [node for node in graph if node.op == "cached_attention"]
@@ -76,7 +82,9 @@ def compile_decoder(
     return program
 
 
-def decoder_graph(model: nn.Module, context: int, rows: int, show: Show) -> Graph:
+def decoder_graph(
+    model: nn.Module, context: int, rows: int, rule: PrecisionRule, ranges: Ranges | None, show: Show
+) -> Graph:
     """The graph of quantised operators for `rows` tokens at a time."""
     graph = capture(model, (torch.zeros((1, context), dtype=torch.int64),))
     show("capture", graph)
@@ -89,7 +97,10 @@ def decoder_graph(model: nn.Module, context: int, rows: int, show: Show) -> Grap
     show("take_tokens", graph)
     if graph.output.op == "linear":
         graph.output.attributes["argmax"] = True
-    graph = quantise(graph)
+    if ranges:
+        graph = smooth(graph, ranges)
+        show("smooth", graph)
+    graph = quantise(graph, rule)
     show("quantise", graph)
     return graph
 

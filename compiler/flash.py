@@ -175,7 +175,7 @@ class CachedAttention:
         node, tiles = self.node, self.tiles
         x = node.inputs[source]
         whole = joined(matrices, self.config)
-        attributes = {"matrix": whole, **linear.PLAIN}
+        attributes = {"matrix": whole, "precision": node.precision, **linear.PLAIN}
         projection = Node(f"{node.name}_{source}", "linear", [x], (1, node.rows, whole.outputs), attributes=attributes)
         linear.tile(projection, tiles)
         padding = whole.outputs - self._outputs(source)
@@ -305,7 +305,9 @@ class CachedAttention:
         layout, decoder = self.layout, self.decoder
         sequence, first = (row, 0) if together else (0, row)
         registers = decoder.registers
-        assert first % self.config.columns == 0, "panels start at whole blocks"
+        if first % self.config.columns:
+            raise self.node.refuse(f"its tokens are computed in panels that are no multiple of {self.config.columns} "
+                                   f"on {self.config.name}: compile for fewer tokens at a time")  # fmt: skip
         self.tiles.emit(
             Append(
                 part=CachePart.PAIRS if part is CachePart.PAIRS else CachePart.VALUES, token_words=words,
@@ -469,31 +471,30 @@ class CachedAttention:
         params = tiles.load_pairs(f"{tiles.label}.value.bias", whole.pairs(config))
         attended = _Place(self.attended, 0, self.value_words, self.value_words)
         out = _Place(self.out, 0, per_head, per_head)
-        words = -(-self.value_words * config.columns // config.rows)
+        planes = 1 + node.precision.planes
         tiles.useful_macs += node.rows * sum(m.outputs * m.depth for m in matrices)
         loaded = {head: weights.load(head * per_head, per_head) for head in range(self.heads)}
         for row, count, first, together in self._row_groups(self.heads):
-            codes = tiles.buffer(Memory.ACT, count * words, "attended codes")
-            scales = tiles.buffer(Memory.ROW, count, "attended scales")
+            columns = self.value_words * config.columns
+            codes = tiles.free_codes([(0, count)], columns, "attended", node.precision.activation_digits)
             source, stride = self._rows_at(attended, row, count, first, together)
-            tiles.emit(
-                Quantise(rows=count, columns=self.value_words * config.columns, source=Source.VALUE,
-                         source_address=source, source_stride=stride, address=codes.at(0), stride=words,
-                         scales_address=scales.at(0)), "attended quantise",
-            )  # fmt: skip
+            for digit, digits in codes.digits():
+                tiles.emit(
+                    Quantise(rows=count, columns=columns, source=Source.VALUE, source_address=source,
+                             source_stride=stride, address=digits.place(0, count)[0], stride=digits.words,
+                             scales_address=codes.scale_place(0), digit=digit), "attended quantise",
+                )  # fmt: skip
             for head in range(self.heads) if together else (first,):
                 rows, at = (1, head) if together else (count, 0)
-                acc = tiles.buffer(Memory.ACC, rows * per_head, "values")
-                tiles.emit(
-                    Matmul(rows=rows, k_tiles=words, n_tiles=per_head, act_address=codes.at(at * words),
-                           act_stride=words, weight_address=loaded[head].at(0), weight_stride=weights.depth,
-                           acc_address=acc.at(0), acc_stride=per_head), f"head {head} values",
-                )  # fmt: skip
+                acc = tiles.buffer(Memory.ACC, planes * rows * per_head, "values")
+                tiles.product(node.precision, codes, at, rows, loaded[head], columns, per_head, acc.at(0), per_head,
+                              f"head {head} values")  # fmt: skip
                 address, out_stride = out.at(row, rows, head)
                 tiles.emit(
                     Map(rows=rows, columns=per_head * config.columns, source=Source.ACC, source_address=acc.at(0),
                         source_stride=per_head, scaled=1, param_address=params.at(head * per_head), row_scaled=1,
-                        row_address=scales.at(at), address=address, stride=out_stride), f"head {head} values map",
+                        row_address=codes.scale_place(at), address=address, stride=out_stride, planes=planes - 1),
+                    f"head {head} values map",
                 )  # fmt: skip
 
 

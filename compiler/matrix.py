@@ -1,26 +1,32 @@
-"""Weight matrices: int8 codes with a scale per output channel, and how WEIGHT and PARAM hold them."""
+"""Weight matrices: codes with a scale per output channel, and how WEIGHT and PARAM hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..arch.config import HardwareConfig
+from ..arch.numerics import CODE_LIMIT, WIDE_CODE_LIMIT, digits, to_bf16
+from .precision import Precision
 
 _SMALLEST = np.float32(2.0**-60)  # largest magnitude assumed for a channel of zeros
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """y[n] = (Σ_k codes[n, k]·x[k])·scale[n] + offset[n]. An output channel is a row here, as in torch's Linear."""
+    """y[n] = (Σ_k codes[n, k]·x[k])·scale[n] + offset[n]. An output channel is a row here, as in torch's Linear.
 
-    codes: NDArray[np.int8]  # (N, K)
+    Codes are int8, or bf16 numbers as float32. Where there are low digits, a code is 256·codes + low.
+    """
+
+    codes: NDArray  # (N, K)
     scale: NDArray[np.float32]  # (N,)
     offset: NDArray[np.float32]  # (N,)
+    low: NDArray[np.int8] | None = None  # (N, K)
 
     @property
     def outputs(self) -> int:
@@ -33,29 +39,47 @@ class Matrix:
         return self.codes.shape[1]
 
     def __str__(self) -> str:
-        return f"int8[{self.outputs}×{self.depth}]"
+        kind = "int8" if self.codes.dtype == np.int8 else "bf16"
+        return f"{kind if self.low is None else 'int16'}[{self.outputs}×{self.depth}]"
+
+    @property
+    def digits(self) -> list[Matrix]:
+        """The matrix of the high digits, and that of the low ones if there are any."""
+        high = replace(self, low=None)
+        return [high] if self.low is None else [high, replace(self, codes=self.low, low=None)]
+
+    def _with_codes(self, change: Callable[[NDArray], NDArray], **others: NDArray) -> Matrix:
+        """All digits changed alike."""
+        return replace(self, codes=change(self.codes), low=None if self.low is None else change(self.low), **others)
 
     def part(self, start: int, stop: int) -> Matrix:
         """Some of the output channels."""
-        return Matrix(self.codes[start:stop], self.scale[start:stop], self.offset[start:stop])
+        return self._with_codes(
+            lambda codes: codes[start:stop], scale=self.scale[start:stop], offset=self.offset[start:stop]
+        )
 
     def spread(self, segment: int, per_word: int) -> Matrix:
         """With K in segments that each start a new word: zero weights at the pads."""
         if not segment or segment % per_word == 0:
             return self
         pad = -segment % per_word
-        pieces = self.codes.reshape(self.outputs, -1, segment)
-        codes = np.pad(pieces, ((0, 0), (0, 0), (0, pad))).reshape(self.outputs, -1)
-        return Matrix(codes, self.scale, self.offset)
+
+        def padded(codes: NDArray) -> NDArray:
+            pieces = codes.reshape(self.outputs, -1, segment)
+            return np.pad(pieces, ((0, 0), (0, 0), (0, pad))).reshape(self.outputs, -1)
+
+        return self._with_codes(padded)
 
     def padded(self, config: HardwareConfig) -> Matrix:
         """With N rounded up to whole words and K to whole tiles, by zeros."""
         more_n, more_k = -self.outputs % config.columns, -self.depth % config.rows
-        codes = np.pad(self.codes, ((0, more_n), (0, more_k)))
-        return Matrix(codes, np.pad(self.scale, (0, more_n)), np.pad(self.offset, (0, more_n)))
+        return self._with_codes(
+            lambda codes: np.pad(codes, ((0, more_n), (0, more_k))),
+            scale=np.pad(self.scale, (0, more_n)), offset=np.pad(self.offset, (0, more_n)),
+        )  # fmt: skip
 
-    def words(self, config: HardwareConfig) -> NDArray[np.int8]:
-        """(words of N, words of K, columns) int8 for WEIGHT: the block of an n-tile, in it a word per k."""
+    def words(self, config: HardwareConfig) -> NDArray:
+        """(words of N, words of K, columns) for WEIGHT: the block of an n-tile, in it a word per k. Of `codes` only."""
         full = self.padded(config)
         return full.codes.reshape(-1, config.columns, full.depth).transpose(0, 2, 1)
 
@@ -64,13 +88,24 @@ class Matrix:
         return pairs_of_columns(self.scale, self.offset, config)
 
 
-def quantise_matrix(weight: Tensor, bias: Tensor | None, factor: float = 1.0) -> Matrix:
-    """weight (N, K) and bias (N) → codes, ±127 at each channel's largest magnitude. `factor` multiplies the output."""
+def quantise_matrix(
+    weight: Tensor, bias: Tensor | None, factor: float = 1.0, precision: Precision = Precision.W8A8
+) -> Matrix:
+    """weight (N, K) and bias (N) → codes, ±127 at each channel's largest magnitude (±32639 with two digits, the numbers
+    themselves in bf16). `factor` multiplies the output."""
     w = weight.detach().double().numpy()
-    greatest = np.maximum(np.abs(w).max(axis=1), _SMALLEST)
-    codes = np.rint(w * (127 / greatest)[:, None]).astype(np.int8)
     offset = np.zeros(len(w)) if bias is None else bias.detach().double().numpy() * factor
-    return Matrix(codes, (greatest / 127 * factor).astype(np.float32), offset.astype(np.float32))
+    offset = offset.astype(np.float32)
+    if precision is Precision.BF16:
+        return Matrix(to_bf16(w.astype(np.float32)), np.full(len(w), factor, np.float32), offset)
+    limit = float(WIDE_CODE_LIMIT if precision.weight_digits == 2 else CODE_LIMIT)
+    greatest = np.maximum(np.abs(w).max(axis=1), _SMALLEST)
+    codes = np.rint(w * (limit / greatest)[:, None]).astype(np.int64)
+    scale = (greatest / limit * factor).astype(np.float32)
+    if precision.weight_digits == 2:
+        high, low = digits(codes)
+        return Matrix(high, scale, offset, low)
+    return Matrix(codes.astype(np.int8), scale, offset)
 
 
 def pairs_of_columns(scale: ArrayLike, offset: ArrayLike, config: HardwareConfig) -> NDArray[np.float32]:
@@ -82,4 +117,5 @@ def pairs_of_columns(scale: ArrayLike, offset: ArrayLike, config: HardwareConfig
 def joined(matrices: Sequence[Matrix], config: HardwareConfig) -> Matrix:
     """Outputs side by side, each matrix starting a new word."""
     full = [matrix.padded(config) for matrix in matrices]
-    return Matrix(*(np.concatenate([getattr(m, name) for m in full]) for name in ("codes", "scale", "offset")))
+    names = ("codes", "scale", "offset") + ("low",) * (full[0].low is not None)
+    return Matrix(**{name: np.concatenate([getattr(m, name) for m in full]) for name in names})

@@ -4,7 +4,7 @@
     fold_constants  what depends on constants alone is computed now
     follow_views    reshapes and permutations become tables of element numbers
     fuse            calls become the operators of ops/, or are refused          → graph of operators
-    quantise        weights to int8; activations get dynamic scales (w8a8)
+    quantise        weights to codes; activations get dynamic scales (w8a8 unless asked otherwise)
     tile            operators become instructions on panels and chunks          → tasks with virtual addresses
     schedule        order by estimated start, with the simulator's durations    → slots
     allocate        buffers get words, in banks where units do not meet
@@ -29,6 +29,7 @@ from .emit import emit
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph
+from .precision import PrecisionChoice, PrecisionRule
 from .quantise import quantise
 from .rearrange import follow_views
 from .schedule import Schedule, schedule
@@ -36,7 +37,7 @@ from .tile import longest_panel, tile
 
 Show = Callable[[str, object], None]
 
-GRAPH_PASSES: list[Callable[[Graph], Graph]] = [fold_constants, follow_views, fuse, quantise]
+GRAPH_PASSES: list[Callable[[Graph], Graph]] = [fold_constants, follow_views, fuse]
 PARTS = (1, 2, 3, 4)  # panels that rows are split into
 WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
 IN_ORDER = (0.35, 0.1, 1.0)  # how much the order of the program counts against the longest chain
@@ -50,6 +51,7 @@ def compile(
     *,
     name: str = "program",
     output: str = "output",
+    precision: PrecisionChoice | None = None,
     tiling: Tiling | None = None,
     show: Show | None = None,
 ) -> Program:
@@ -57,12 +59,13 @@ def compile(
 
     example_inputs  tensors of the shapes to compile for, batch dimension 1 in front
     name, output    what the program and its result are called; inputs have the names of forward's parameters
+    precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
     tiling          how to tile, instead of the quickest way found
     show            called with (pass, result) after each pass; the result prints itself
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
     show = show or (lambda name, result: None)
-    graph = front_end(model, example_inputs, show)
+    graph = front_end(model, example_inputs, PrecisionRule(precision, config), show)
     best = lower(graph, config, output, tiling)
     for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
         show(name_of_pass, result)
@@ -85,13 +88,15 @@ def lower(
     return _quickest(graph, config, output, decoder)
 
 
-def front_end(model: nn.Module, example_inputs: Sequence[Tensor], show: Show) -> Graph:
-    """The graph of quantised operators: all that does not depend on the accelerator."""
+def front_end(model: nn.Module, example_inputs: Sequence[Tensor], rule: PrecisionRule, show: Show) -> Graph:
+    """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
     graph = capture(model, example_inputs)
     show("capture", graph)
     for each in GRAPH_PASSES:
         graph = each(graph)
         show(each.__name__, graph)
+    graph = quantise(graph, rule)
+    show("quantise", graph)
     return graph
 
 

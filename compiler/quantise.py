@@ -1,28 +1,27 @@
-"""w8a8: weights become int8 with one scale per output channel; activations get dynamic scales, one per token."""
+"""Weights become matrices of codes; what they multiply is quantised on the way, with a scale for each token.
+
+How many bits both have is a matter of each layer (`precision`); w8a8 is the default.
+"""
 
 from __future__ import annotations
 
-from .graph import Graph, Node
+from .coder import Coder
+from .graph import Graph
 from .ops import OPS
+from .precision import PrecisionRule
 
 
-def quantise(graph: Graph) -> Graph:
+def quantise(graph: Graph, rule: PrecisionRule) -> Graph:
     """Weights become matrices of codes, and what a matrix multiplies is quantised: by the linear layer it comes from,
     if nobody else reads that, else by an operator of its own."""
-    coded: dict[Node, Node] = {}
-
-    def codes_of(node: Node) -> Node:
-        if node not in coded:
-            coded[node] = Node(f"{node.name}_codes", "quantise", [node], node.shape, node.source, node.layer)
-            graph.insert_after(node, coded[node])
-        return coded[node]
-
+    coder = Coder(graph, rule)
     for node in graph:
         if hasattr(OPS.get(node.op), "quantise"):
-            OPS[node.op].quantise(node, codes_of)
+            node.attributes["precision"] = rule.of(node.layer)
+            OPS[node.op].quantise(node, coder)
     for node in graph:
         if node.op == "linear" and (user := graph.only_user(node)) and user.op == "quantise":
-            node.attributes["codes"] = True
+            node.attributes["codes"] = user.digits
             graph.replace(user, node)
             graph.nodes.remove(user)
     return graph

@@ -32,10 +32,13 @@ def tile(
 
 def longest_panel(graph: Graph, config: HardwareConfig) -> int:
     """Most rows of a panel: the sums of the widest layer that needs whole rows fit into ACC, twice if possible."""
-    words = max((-(-node.columns // config.columns) for node in graph if needs_whole_rows(node)), default=1)
-    rows = config.words(Memory.ACC) // (2 * words) or config.words(Memory.ACC) // words or 1
-    rows = rows // config.columns * config.columns or rows
-    return min(rows, config.panel_rows)
+    words = max(
+        (-(-node.columns // config.columns) * (1 + node.precision.planes) for node in graph if needs_whole_rows(node)),
+        default=1,
+    )
+    twice, once = config.words(Memory.ACC) // (2 * words), config.words(Memory.ACC) // words
+    aligned = twice // config.columns or once // config.columns  # whole words of columns, if possible
+    return min(aligned * config.columns or twice or once or 1, config.panel_rows)
 
 
 def _load_input(node: Node, tiles: Tiles) -> None:

@@ -8,7 +8,6 @@ queries. The result has one head after the other, each on words of its own, for 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +16,9 @@ from torch import Tensor
 from ...arch.config import Memory
 from ...arch.isa import Codes, Map, Quantise, Scales, Softmax, Source
 from ..builder import Rows, Tiles, Weights, split_rows
+from ..coder import Coder
 from ..graph import Graph, Node
-from ..matrix import joined, quantise_matrix
+from ..matrix import joined
 from ..rearrange import element_numbers, origin
 from ..tasks import Buffer
 from .linear import parameters
@@ -103,14 +103,16 @@ def merges_heads(reader: Node, node: Node) -> bool:
     )
 
 
-def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
+def quantise(node: Node, coder: Coder) -> None:
     """A matrix of codes for each role and head."""
+    if node.precision.planes:
+        raise node.refuse(f"an encoder's attention is computed in w8a8 or bf16, not in {node.precision.value}")
     factors = {"query": node.scale * math.log2(math.e), "key": 1.0, "value": 1.0}
     weights = node.attributes.pop("weights")
     node.attributes["matrices"] = {
-        role: [quantise_matrix(weight, bias, factors[role]) for weight, bias in weights[role]] for role in ROLES
+        role: [coder.matrix(node, weight, bias, factors[role]) for weight, bias in weights[role]] for role in ROLES
     }
-    node.inputs = [codes_of(each) for each in node.inputs]
+    node.inputs = [coder.codes(node, each) for each in node.inputs]
 
 
 # -- tile --------------------------------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ class _Group:
     def project(self, head: int) -> dict[str, _Sums]:
         """The sums of each role, for all rows of x."""
         tiles, words = self.tiles, self.words
-        weights = self.weights.load(head * words, words)
+        weights = self.weights.load(head * words, words)[0]
         buffer = tiles.buffer(Memory.ACC, self.rows * words, "projections")
         for start, count in tiles.panels(self.rows):
             acc = buffer.at(start * words)

@@ -11,7 +11,6 @@ make keys of it are multiplied into those of the queries, and those that make va
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +20,9 @@ from torch import Tensor
 from ...arch.config import HardwareConfig
 from ..builder import Tiles
 from ..cache import LayerShape
+from ..coder import Coder
 from ..flash import CachedAttention, Heads, Part
 from ..graph import Graph, Node
-from ..matrix import quantise_matrix
 from ..rearrange import element_numbers, origin
 from .attention import ROLES, merges_heads
 from .linear import parameters
@@ -136,18 +135,19 @@ def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> 
 # -- quantise ----------------------------------------------------------------------------------------------------------
 
 
-def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
+def quantise(node: Node, coder: Coder) -> None:
     """A matrix of codes for each part that has a weight. log2(e) and the scale are folded into those of the queries."""
     factors = {"query": node.scale * math.log2(math.e), "key": 1.0, "value": 1.0}
     node.attributes["matrices"] = {
         role: [
-            [None if p.weight is None else quantise_matrix(p.weight, p.bias, factors[role]) for p in parts]
+            [None if p.weight is None else coder.matrix(node, p.weight, p.bias, factors[role]) for p in parts]
             for parts in heads
         ]
         for role, heads in node.roles.items()
     }
     if node.values:
-        node.attributes["value_matrices"] = [quantise_matrix(p.weight, p.bias) for p in node.values]
+        node.attributes["value_matrices"] = [coder.matrix(node, p.weight, p.bias) for p in node.values]
+        node.attributes["values"] = [replace(p, weight=None, bias=None) for p in node.values]
     for heads in node.roles.values():
         for parts in heads:
             parts[:] = [replace(p, weight=None, bias=None) for p in parts]
@@ -158,7 +158,7 @@ def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
         for i in range(len(parts))
         if node.matrices[role][head][i] is not None
     }
-    node.inputs = [codes_of(each) if i in weighted else each for i, each in enumerate(node.inputs)]
+    node.inputs = [coder.codes(node, each) if i in weighted else each for i, each in enumerate(node.inputs)]
 
 
 # -- tile --------------------------------------------------------------------------------------------------------------

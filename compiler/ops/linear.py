@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -10,8 +9,8 @@ from torch import Tensor
 from ...arch.config import Memory
 from ...arch.isa import Activation, Argmax, Combine, Map, Quantise, Source
 from ..builder import Rows, Tiles, Weights
+from ..coder import Coder
 from ..graph import Graph, Node
-from ..matrix import quantise_matrix
 from ..tasks import Buffer
 
 ACTIVATIONS = {
@@ -88,10 +87,10 @@ def _take_operand(graph: Graph, node: Node) -> bool:
     return True
 
 
-def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
+def quantise(node: Node, coder: Coder) -> None:
     """The weight becomes a matrix of codes; x is read as codes."""
-    node.attributes["matrix"] = quantise_matrix(node.attributes.pop("weight"), node.attributes.pop("bias"))
-    node.inputs[0] = codes_of(node.inputs[0])
+    node.attributes["matrix"] = coder.matrix(node, node.attributes.pop("weight"), node.attributes.pop("bias"))
+    node.inputs[0] = coder.codes(node, node.inputs[0])
 
 
 def tile(node: Node, tiles: Tiles) -> None:
@@ -104,21 +103,24 @@ def tile(node: Node, tiles: Tiles) -> None:
     weights = Weights(tiles, matrix, f"{tiles.label}.weight")
     pairs = tiles.load_pairs(f"{tiles.label}.bias", matrix.pairs(config))
     epilogue = _Epilogue(node, tiles, x, pairs)
-    resident: dict[tuple[int, int], Buffer] = {}
+    planes = 1 + node.precision.planes
+    resident: dict[tuple[int, int], list[Buffer]] = {}
     sums: dict[int, Buffer] = {}  # first row of a panel → its accumulators, where whole rows are needed
     for (start, count), chunk in _order(node, tiles, chunks, words):
         if chunk not in resident:
-            resident = resident if _fits(tiles, words * weights.depth) else {}
+            resident = resident if _fits(tiles, words * weights.depth * len(matrix.digits)) else {}
             resident[chunk] = weights.load(*chunk)
         first, some = chunk
         if not epilogue.whole_rows:
-            acc = tiles.buffer(Memory.ACC, count * some, "sums")
-            tiles.matmul(x, start, count, resident[chunk], x.columns, some, acc.at(0), some)
+            acc = tiles.buffer(Memory.ACC, planes * count * some, "sums")
+            tiles.product(node.precision, x, start, count, resident[chunk], x.columns, some, acc.at(0), some)
             epilogue.map(start, count, first, some, acc)
             continue
         if first == 0:
-            sums[start] = tiles.buffer(Memory.ACC, count * words, "sums")
-        tiles.matmul(x, start, count, resident[chunk], x.columns, some, sums[start].at(first), words)
+            sums[start] = tiles.buffer(Memory.ACC, planes * count * words, "sums")
+        tiles.product(
+            node.precision, x, start, count, resident[chunk], x.columns, some, sums[start].at(first), words
+        )
         if chunk == chunks[-1]:
             epilogue.finish(start, count, words, sums[start])
 
@@ -137,8 +139,9 @@ def _order(node: Node, tiles: Tiles, chunks: list, words: int) -> list[tuple[tup
     """(panel, chunk) pairs. All chunks of a panel first; but where the weights cannot stay and the sums of all panels
     can, all panels of a chunk first, so that weights are loaded once."""
     panels = tiles.panels(node.rows)
-    depth = -(-node.matrix.depth // tiles.config.rows) * tiles.config.rows
-    sums_stay = not needs_whole_rows(node) or node.rows * words <= tiles.config.words(Memory.ACC) // 2
+    depth = -(-node.matrix.depth // tiles.config.rows) * tiles.config.rows * len(node.matrix.digits)
+    sums = node.rows * words * (1 + node.precision.planes)
+    sums_stay = not needs_whole_rows(node) or sums <= tiles.config.words(Memory.ACC) // 2
     if not _fits(tiles, words * depth) and sums_stay:
         return [(panel, chunk) for chunk in chunks for panel in panels]
     return [(panel, chunk) for panel in panels for chunk in chunks]
@@ -150,7 +153,7 @@ class _Epilogue:
     def __init__(self, node: Node, tiles: Tiles, x: Rows, pairs: Buffer) -> None:
         self.node, self.tiles, self.x, self.pairs = node, tiles, x, pairs
         self.codes, self.whole_rows = "codes" in node.attributes, needs_whole_rows(node)
-        self.out = tiles.new_codes(node, node.columns) if self.codes else tiles.new_values(node)
+        self.out = tiles.new_codes(node, node.columns, digits=node.codes) if self.codes else tiles.new_values(node)
         self.winners = tiles.new_index(node) if "argmax" in node.attributes else None
         self.operand = tiles.plain_values(node.inputs[1]) if node.combine is not Combine.NONE else None
 
@@ -168,13 +171,14 @@ class _Epilogue:
 
     def quantise(self, start: int, count: int, words: int, sums: Buffer) -> None:
         """Whole rows of a panel."""
-        address, stride = self.out.place(start, count)
-        self.tiles.emit(
-            Quantise(
-                **self._front(start, count, 0, sums, words), columns=self.node.columns, address=address, stride=stride,
-                scales_address=self.out.scale_place(start),
-            ), self._what("quantise"),
-        )  # fmt: skip
+        for digit, codes in self.out.digits():
+            address, stride = codes.place(start, count)
+            self.tiles.emit(
+                Quantise(
+                    **self._front(start, count, 0, sums, words), columns=self.node.columns, address=address,
+                    stride=stride, scales_address=self.out.scale_place(start), digit=digit,
+                ), self._what("quantise"),
+            )  # fmt: skip
 
     def map(self, start: int, count: int, first: int, words: int, sums: Buffer) -> None:
         """Some words of the rows of a panel."""
@@ -191,6 +195,7 @@ class _Epilogue:
             "scaled": 1, "param_address": self.pairs.at(first), "row_scaled": 1,
             "row_address": self.x.scale_place(start), "activation": self.node.activation, "combine": self.node.combine,
             "operand_address": operand + first if self.operand else 0, "operand_stride": operand_stride,
+            "planes": self.node.precision.planes,
         }  # fmt: skip
 
     def _what(self, verb: str) -> str:

@@ -5,16 +5,14 @@ The host writes the image patch by patch (`Tensor.patch` in arch/program.py): a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ...arch.config import Memory
 from ...arch.isa import Combine, Map, Source
 from ..builder import Rows, Tiles, Weights
+from ..coder import Coder
 from ..graph import Graph, Node
-from ..matrix import quantise_matrix
 from ..rearrange import element_numbers
 from .quantise import quantise_rows
 
@@ -85,9 +83,11 @@ def _addend(add: Node, tokens: Node) -> Tensor | None:
     return other[0].value.expand(add.shape).reshape(-1, add.columns)
 
 
-def quantise(node: Node, codes_of: Callable[[Node], Node]) -> None:
+def quantise(node: Node, coder: Coder) -> None:
     """The weight becomes a matrix of codes. The patches are quantised in `tile`."""
-    node.attributes["matrix"] = quantise_matrix(node.attributes.pop("weight"), node.attributes.pop("bias"))
+    if node.precision.planes:
+        raise node.refuse(f"patches are embedded in w8a8 or bf16, not in {node.precision.value}")
+    node.attributes["matrix"] = coder.matrix(node, node.attributes.pop("weight"), node.attributes.pop("bias"))
 
 
 def tile(node: Node, tiles: Tiles) -> None:
@@ -105,7 +105,7 @@ def tile(node: Node, tiles: Tiles) -> None:
     weights = Weights(tiles, matrix, f"{name}.weight")
     pairs = tiles.load_pairs(f"{name}.bias", matrix.pairs(config))
     for first, some in tiles.chunks(matrix):
-        buffer = weights.load(first, some)
+        buffer = weights.load(first, some)[0]
         for _, (start, count) in (panel for panel in panels if panel[1][1]):
             acc = tiles.buffer(Memory.ACC, count * some, "sums")
             tiles.matmul(codes, start, count, buffer, matrix.depth, some, acc.at(0), some)

@@ -15,7 +15,7 @@ def match(graph: Graph, node: Node) -> bool:
 def tile(node: Node, tiles: Tiles) -> None:
     """One instruction per panel, over whole rows: the scale is that of the row."""
     x = tiles.values(node.inputs[0])
-    codes = tiles.new_codes(node, x.columns, x.segment)
+    codes = tiles.new_codes(node, x.columns, x.segment, node.digits)
     for start, count in tiles.panels(node.rows):
         quantise_rows(tiles, x, codes, start, count)
 
@@ -23,10 +23,11 @@ def tile(node: Node, tiles: Tiles) -> None:
 def quantise_rows(tiles: Tiles, x: Rows, codes: Rows, start: int, count: int) -> None:
     """Rows [start, start + count) of x in VALUE → the same rows of `codes`."""
     source, source_stride = x.place(start, count)
-    address, stride = codes.place(start, count)
-    tiles.emit(
-        Quantise(
-            rows=count, columns=x.columns, source=Source.VALUE, source_address=source, source_stride=source_stride,
-            address=address, stride=stride, scales_address=codes.scale_place(start),
-        ), "quantise",
-    )  # fmt: skip
+    for digit, digits in codes.digits():
+        address, stride = digits.place(start, count)
+        tiles.emit(
+            Quantise(
+                rows=count, columns=x.columns, source=Source.VALUE, source_address=source, source_stride=source_stride,
+                address=address, stride=stride, scales_address=codes.scale_place(start), digit=digit,
+            ), "quantise",
+        )  # fmt: skip

@@ -1,0 +1,74 @@
+"""How many bits weights and activations have: chosen per layer, computed by passes over the same array.
+
+On int8 PEs a number of 16 bits is two int8 digits, 256·high + low, so its products take two or four passes. bf16 PEs
+take bf16 numbers as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from fnmatch import fnmatchcase
+
+from ..arch.config import HardwareConfig
+from ..arch.errors import HeddleError
+
+
+class Precision(Enum):
+    """Weights and activations of a matrix product."""
+
+    W8A8 = "w8a8"
+    W8A16 = "w8a16"
+    W16A16 = "w16a16"
+    BF16 = "bf16"
+
+    @property
+    def weight_digits(self) -> int:
+        """int8 digits of a weight."""
+        return 2 if self is Precision.W16A16 else 1
+
+    @property
+    def activation_digits(self) -> int:
+        """int8 digits of an activation."""
+        return 2 if self in (Precision.W8A16, Precision.W16A16) else 1
+
+    @property
+    def planes(self) -> int:
+        """Panels of sums besides the first, one for each power of 256."""
+        return self.weight_digits + self.activation_digits - 2
+
+    @property
+    def passes(self) -> list[tuple[int, int, int]]:
+        """(plane of sums, digit of x, digit of the weight) of each pass; digit 0 is the high, or only, one."""
+        digits = [(x, weight) for x in range(self.activation_digits) for weight in range(self.weight_digits)]
+        return sorted((x + weight, x, weight) for x, weight in digits)
+
+
+PrecisionChoice = str | Mapping[str, str]  # one for all layers, or by the name of the layer ("layers.*.mlp": "w8a16")
+
+
+class PrecisionRule:
+    """Which precision a layer has: that of the first pattern that its name fits; w8a8, or bf16 on bf16 PEs, if none."""
+
+    def __init__(self, choice: PrecisionChoice | None, config: HardwareConfig) -> None:
+        self.default = Precision.BF16 if config.pe == "bf16" else Precision.W8A8
+        choice = choice or self.default.value
+        choices = {"*": choice} if isinstance(choice, str) else dict(choice)
+        self.patterns = {pattern: _parse(name) for pattern, name in choices.items()}
+        for precision in self.patterns.values():
+            if (precision is Precision.BF16) != (config.pe == "bf16"):
+                fitting = "bf16" if config.pe == "bf16" else "w8a8, w8a16 or w16a16"
+                raise HeddleError(f"the {config.pe} PEs of {config.name} compute in {fitting}, not {precision.value}")
+
+    def of(self, layer: str) -> Precision:
+        """The precision of the layer of that name."""
+        found = (precision for pattern, precision in self.patterns.items() if fnmatchcase(layer, pattern))
+        return next(found, self.default)
+
+
+def _parse(name: str) -> Precision:
+    try:
+        return Precision(name)
+    except ValueError:
+        known = ", ".join(each.value for each in Precision)
+        raise HeddleError(f"unknown precision {name!r}; precisions are {known}") from None
