@@ -444,7 +444,8 @@ def _probability_codes(
 ) -> tuple[NDArray, Floats]:
     """(codes, scale of each row) of p times the scales of V; 0 where not seen."""
     q = np.where(visible, _multiply(p, clean(value_scale)[..., None, :]), np.float32(0))
-    codes, scale = quantise(q, to)
+    scale, multiplier = row_scale(row_maximum(q), to)  # the scales of V are not negative
+    codes = encode_rows(q, multiplier, to)
     return np.where(visible, codes, 0).astype(codes.dtype), scale
 
 

@@ -173,3 +173,12 @@ def test_a_block_takes_the_time_the_manual_says(nano, odd):
     first = OnlineSoftmax(rows=3, columns=5, first=1)
     assert softmax.cycles(first, nano) == passes(nano, 3, 3, 4, 0)
     assert softmax.cycles(replace(first, first=0), odd) == passes(odd, 3, 5, 6, 2 * 3 + 1 + 1)
+
+
+def test_a_row_is_scaled_by_its_greatest_probability_not_its_largest(nano, make_state, fill_panel, fill_params):
+    state = make_state(nano)
+    fill_params(state, 0, [1, 1], [-2, -1])
+    softmax.execute(Softmax(columns=2, scales_address=8), state, nano)
+    # p = 1, 1; q = -2, -1; a = 2⁻⁶⁰: the codes saturate.
+    assert state[Memory.ACT].read(0, 0, 1, 1).reshape(-1).tolist() == [-127, -127, 0, 0]
+    np.testing.assert_allclose(state.row_numbers(8, 1)[0], [2**-60 / 127 / 2], rtol=1e-4)
