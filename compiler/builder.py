@@ -272,9 +272,9 @@ class Tiles:
             self.load_tensor(tensor, 0, 1, self._index[ids].at(0), "ids")
         return self._index[ids]
 
-    def new_index(self, node: Node) -> Buffer:
-        """Room in INDEX for a number for each row of a node."""
-        words = -(-node.rows // self.config.word_elements(Memory.INDEX))
+    def new_index(self, node: Node, groups: int = 1) -> Buffer:
+        """Room in INDEX for `groups` numbers for each row of a node."""
+        words = -(-groups * node.rows // self.config.word_elements(Memory.INDEX))
         self._index[node] = self.buffer(Memory.INDEX, words, f"{node.name} numbers")
         return self._index[node]
 

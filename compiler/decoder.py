@@ -46,6 +46,7 @@ def compile_decoder(
     context: int | None = None,
     precision: PrecisionChoice | None = None,
     ranges: Ranges | None = None,
+    head: bool = True,
     name: str = "decoder",
     tiling: Tiling | None = None,
     show: Show | None = None,
@@ -56,16 +57,18 @@ def compile_decoder(
     plan     the cache; the same for all programs that share it
     context  longest sequence that the model's own tables allow (default: plan.tokens)
     precision  w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
+    head     False: without the last linear layer; the output is what it would read
     ranges   those of `smooth.calibrate`, for SmoothQuant
     Inputs of the program: `ids` by the name of forward's parameter, `positions`, each (rows) int32, where row
     s·tokens + t is token t of sequence s; `pages` (sequences, pages of a sequence) int32. Outputs: `logits` (rows,
-    vocabulary), `next` (rows) int32, the place of the greatest logit. See Program.with_cache and Result.cache.
+    vocabulary), `next` (groups, rows) int32, the place of the greatest logit: of each group of as many words, counted
+    from its start, where the vocabulary is too large to be searched at once. See Program.with_cache and Result.cache.
     Raises HeddleError for what cannot be lowered, or a cache or memory too small.
     """
     show = show or (lambda name, result: None)
     context = context or plan.tokens
     _check(plan, tokens, sequences, context)
-    graph = decoder_graph(model, context, tokens * sequences, PrecisionRule(precision, config), ranges, show)
+    graph = decoder_graph(model, context, tokens * sequences, PrecisionRule(precision, config), ranges, head, show)
 
     def decoder() -> Decoder:
         attentions = [node for node in graph if node.op == "cached_attention"]
@@ -83,7 +86,7 @@ def compile_decoder(
 
 
 def decoder_graph(
-    model: nn.Module, context: int, rows: int, rule: PrecisionRule, ranges: Ranges | None, show: Show
+    model: nn.Module, context: int, rows: int, rule: PrecisionRule, ranges: Ranges | None, head: bool, show: Show
 ) -> Graph:
     """The graph of quantised operators for `rows` tokens at a time."""
     graph = capture(model, (torch.zeros((1, context), dtype=torch.int64),))
@@ -95,7 +98,9 @@ def decoder_graph(
     show("fuse", graph)
     graph = take_tokens(graph, rows)
     show("take_tokens", graph)
-    if graph.output.op == "linear":
+    if graph.output.op == "linear" and not head:
+        graph = Graph(graph.nodes, graph.output.inputs[0]).without_dead()
+    elif graph.output.op == "linear":
         graph.output.attributes["argmax"] = True
     if ranges:
         graph = smooth(graph, ranges)

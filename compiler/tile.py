@@ -7,7 +7,7 @@ from ..arch.isa import Store
 from .builder import Decoder, Rows, Tiles, Tiling
 from .graph import Graph, Node
 from .ops import OPS
-from .ops.linear import needs_whole_rows
+from .ops.linear import argmax_groups, needs_whole_rows
 
 
 def tile(
@@ -74,10 +74,13 @@ def _load_page_tables(decoder: Decoder, tiles: Tiles) -> None:
 
 
 def _store_winners(node: Node, tiles: Tiles) -> None:
-    """The place of the greatest of each row of the result, as the output `next`."""
+    """The place of the greatest of each row of the result, as the output `next`: (groups, rows), each counted from the
+    start of its group of columns."""
     config, buffer = tiles.config, tiles.index(node)
+    groups = argmax_groups(node, config)[1]
     row_bytes = buffer.words * config.axi_bytes
-    tensor = tiles.tensor("next", "output", Memory.INDEX, 1, node.rows, (node.rows,), row_bytes=row_bytes)
+    shape = (groups, node.rows)
+    tensor = tiles.tensor("next", "output", Memory.INDEX, 1, groups * node.rows, shape, row_bytes=row_bytes)
     tiles.emit(
         Store(memory=Memory.INDEX, dram_address=tensor.address, words=buffer.words, address=buffer.at(0)),
         "store the greatest",

@@ -133,6 +133,16 @@ class Session:
         self.cache = result.cache[0]
         for each in sequences:
             self.lengths[each] += tokens
-        logits, following = result.outputs["logits"][0], result.outputs["next"][0]
+        logits = result.outputs["logits"][0]
+        following = _winners(logits, result.outputs["next"][0], self.config.columns)
         self.runs.append(Run(kind, tokens, starts, logits, following, result, comparison))
         return self.runs[-1]
+
+
+def _winners(logits: NDArray[np.float32], places: NDArray[np.int32], columns: int) -> NDArray[np.int32]:
+    """The likeliest token of each row (rows,) from the likeliest of each group of the vocabulary (groups, rows)."""
+    words = -(-logits.shape[1] // columns)
+    size = -(-words // len(places)) * columns
+    tokens = places + size * np.arange(len(places))[:, None]  # (groups, rows)
+    best = np.take_along_axis(logits.T, tokens, axis=0).argmax(0)
+    return np.take_along_axis(tokens, best[None], axis=0)[0]

@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ...arch.config import Memory
+from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Activation, Argmax, Combine, Map, Quantise, Source
 from ..builder import Rows, Tiles, Weights
 from ..coder import Coder
 from ..graph import Graph, Node
+from ..matrix import Matrix
 from ..tasks import Buffer
 
 ACTIVATIONS = {
@@ -94,15 +95,33 @@ def quantise(node: Node, coder: Coder) -> None:
 
 
 def tile(node: Node, tiles: Tiles) -> None:
-    """Panels of rows times chunks of columns. Codes need the maximum of a whole row, so they are taken when its last
-    chunk is there; values are mapped to VALUE chunk by chunk."""
-    config, x = tiles.config, tiles.codes(node.inputs[0])
+    """Panels of rows times chunks of columns."""
+    x = tiles.codes(node.inputs[0])
     tiles.useful_macs += node.rows * node.matrix.outputs * node.matrix.depth
-    matrix = node.matrix.spread(x.segment, config.columns)
+    matrix = node.matrix.spread(x.segment, tiles.config.columns)
+    codes, argmax = node.attributes.get("codes"), "argmax" in node.attributes
+    out = tiles.new_codes(node, node.columns, digits=codes) if codes else tiles.new_values(node)
+    size, count = argmax_groups(node, tiles.config) if argmax else (node.columns, 1)
+    winners = tiles.new_index(node, count) if argmax else None
+    for group in range(count):
+        part = matrix.part(group * size, min((group + 1) * size, node.columns))
+        _tile_group(node, tiles, part, _Epilogue(node, tiles, x, out, winners, group * size, group))
+
+
+def argmax_groups(node: Node, config: HardwareConfig) -> tuple[int, int]:
+    """(columns of a group, groups): the outputs are cut so that PARAM holds the parameters of two groups."""
+    words = -(-node.columns // config.columns)
+    groups = -(-words // (config.words(Memory.PARAM) // 2))
+    return -(-words // groups) * config.columns, groups
+
+
+def _tile_group(node: Node, tiles: Tiles, matrix: Matrix, epilogue: _Epilogue) -> None:
+    """Some of the outputs. Codes and the greatest need whole rows, so they are taken when the last chunk of a row is
+    there; values are mapped to VALUE chunk by chunk."""
+    config, x = tiles.config, epilogue.x
     chunks, words = tiles.chunks(matrix), -(-matrix.outputs // config.columns)
     weights = Weights(tiles, matrix, f"{tiles.label}.weight")
-    pairs = tiles.load_pairs(f"{tiles.label}.bias", matrix.pairs(config))
-    epilogue = _Epilogue(node, tiles, x, pairs)
+    epilogue.pairs = tiles.load_pairs(f"{tiles.label}.bias", matrix.pairs(config))
     planes = 1 + node.precision.planes
     resident: dict[tuple[int, int], list[Buffer]] = {}
     sums: dict[int, Buffer] = {}  # first row of a panel → its accumulators, where whole rows are needed
@@ -150,11 +169,14 @@ def _order(node: Node, tiles: Tiles, chunks: list, words: int) -> list[tuple[tup
 class _Epilogue:
     """What becomes of the sums: codes in ACT, or values in VALUE with the operand added or multiplied."""
 
-    def __init__(self, node: Node, tiles: Tiles, x: Rows, pairs: Buffer) -> None:
-        self.node, self.tiles, self.x, self.pairs = node, tiles, x, pairs
+    pairs: Buffer
+
+    def __init__(
+        self, node: Node, tiles: Tiles, x: Rows, out: Rows, winners: Buffer | None, column: int, group: int
+    ) -> None:
+        self.node, self.tiles, self.x, self.out, self.winners = node, tiles, x, out, winners
+        self.column, self.group = column, group  # of all outputs, the first one here
         self.codes, self.whole_rows = "codes" in node.attributes, needs_whole_rows(node)
-        self.out = tiles.new_codes(node, node.columns, digits=node.codes) if self.codes else tiles.new_values(node)
-        self.winners = tiles.new_index(node) if "argmax" in node.attributes else None
         self.operand = tiles.plain_values(node.inputs[1]) if node.combine is not Combine.NONE else None
 
     def finish(self, start: int, count: int, words: int, sums: Buffer) -> None:
@@ -163,9 +185,10 @@ class _Epilogue:
             self.quantise(start, count, words, sums)
             return
         assert self.winners is not None, "whole rows are needed for codes or the greatest"
-        address = self.winners.start * self.tiles.config.word_elements(Memory.INDEX) + start
+        first = self.winners.start * self.tiles.config.word_elements(Memory.INDEX) + self.group * self.node.rows
+        columns = min(words * self.tiles.config.columns, self.node.columns - self.column)
         self.tiles.emit(
-            Argmax(**self._front(start, count, 0, sums, words), columns=self.node.columns, address=address), "argmax"
+            Argmax(**self._front(start, count, 0, sums, words), columns=columns, address=first + start), "argmax"
         )
         self.map(start, count, 0, words, sums)
 
@@ -184,17 +207,19 @@ class _Epilogue:
         """Some words of the rows of a panel."""
         address, stride = self.out.place(start, count)
         per_word = self.tiles.config.columns
-        columns = min(words * per_word, self.node.columns - first * per_word)
+        at = first + self.column // per_word
+        columns = min(words * per_word, self.node.columns - at * per_word)
         front = self._front(start, count, first, sums, words)
-        self.tiles.emit(Map(**front, columns=columns, address=address + first, stride=stride), self._what("map"))
+        self.tiles.emit(Map(**front, columns=columns, address=address + at, stride=stride), self._what("map"))
 
     def _front(self, start: int, count: int, first: int, sums: Buffer, sums_stride: int) -> dict[str, Any]:
         operand, operand_stride = self.operand.place(start, count) if self.operand else (0, 0)
+        operand += first + self.column // self.tiles.config.columns if self.operand else 0
         return {
             "rows": count, "source": Source.ACC, "source_address": sums.at(0), "source_stride": sums_stride,
             "scaled": 1, "param_address": self.pairs.at(first), "row_scaled": 1,
             "row_address": self.x.scale_place(start), "activation": self.node.activation, "combine": self.node.combine,
-            "operand_address": operand + first if self.operand else 0, "operand_stride": operand_stride,
+            "operand_address": operand, "operand_stride": operand_stride,
             "planes": self.node.precision.planes,
         }  # fmt: skip
 
