@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import heddle
@@ -22,8 +23,8 @@ class Run:
     kind: str  # prefill or decode
     tokens: int
     positions: tuple[int, ...]  # of the first token, for each sequence
-    logits: NDArray[np.float32]  # (rows, vocabulary)
-    next: NDArray[np.int32]  # (rows,): the likeliest token
+    logits: NDArray[np.float32]  # (rows, vocabulary); of a model without head, what the head would read
+    next: NDArray[np.int32]  # (rows,): the likeliest token; of a model without head, nothing
     result: Any
     comparison: Any = None  # with the RTL, if there was one
 
@@ -35,7 +36,7 @@ class Run:
 
 @dataclass
 class Session:
-    """Sequences of one model on one accelerator.
+    """Sequences of one model on one accelerator. A program is compiled when it is first needed.
 
     model      as for `compile_decoder`
     plan       the cache; `plan.pages` may be fewer than all sequences together would need
@@ -62,14 +63,26 @@ class Session:
         self.page_tokens, self.entries = page_tokens, -(-plan.tokens // page_tokens)
         self.pages = plan.pages or self.sequences * self._pages_of_a_sequence()
         self.plan = heddle.CachePlan(plan.tokens, page_tokens, self.pages)
-        self.decode = self._compile(1, self.sequences, "decode")
-        self.prefill = self._compile(self.chunk, 1, "prefill") if self.chunk > 1 else None
-        self.cache = np.zeros(self.decode.cache_bytes, np.uint8)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all sequences. The programs and the list of runs stay."""
+        self.cache: NDArray[np.uint8] | None = None  # all zeros
         self.lengths = [0] * self.sequences
         self.tables = np.zeros((self.sequences, self.entries), np.int64)
         self._given: list[list[int]] = [[] for _ in range(self.sequences)]  # pages of each sequence, in order
         # Not in order: a table that happens to be the identity would hide a mistake.
         self._free = list(np.random.default_rng(0).permutation(self.pages))
+
+    @cached_property
+    def decode(self) -> heddle.Program:
+        """Takes a token of each sequence."""
+        return self._compile(1, self.sequences, "decode")
+
+    @cached_property
+    def prefill(self) -> heddle.Program | None:
+        """Takes a chunk of one sequence."""
+        return self._compile(self.chunk, 1, "prefill") if self.chunk > 1 else None
 
     def _compile(self, tokens: int, sequences: int, kind: str) -> heddle.Program:
         return heddle.compile_decoder(
@@ -105,7 +118,7 @@ class Session:
         ids, runs = list(ids), []
         start = self.lengths[sequence]
         self._reserve(sequence, start + len(ids))
-        while self.prefill and len(ids) >= self.chunk and start % self.config.columns == 0:
+        while len(ids) >= self.chunk and start % self.config.columns == 0 and self.prefill:
             chunk, ids = ids[: self.chunk], ids[self.chunk :]
             runs.append(self._run(self.prefill, "prefill", chunk, [sequence]))
             start += self.chunk
@@ -124,18 +137,19 @@ class Session:
         starts = tuple(self.lengths[each] for each in sequences)
         tokens = len(ids) // len(sequences)
         positions = np.concatenate([start + np.arange(tokens) for start in starts])
-        moved = program.with_cache(self.cache).at(*starts)
+        moved = (program if self.cache is None else program.with_cache(self.cache)).at(*starts)
         inputs = {"ids": np.array(ids), "positions": positions, "pages": self.tables[sequences]}
         result = heddle.simulate(moved, inputs)
         comparison = heddle.lockstep(moved, inputs, self.engine) if self.engine else None
-        if comparison is not None and not comparison.agrees:
-            raise heddle.HeddleError(f"the RTL differs from the simulator: {comparison.first_difference}")
         self.cache = result.cache[0]
         for each in sequences:
             self.lengths[each] += tokens
-        logits = result.outputs["logits"][0]
-        following = _winners(logits, result.outputs["next"][0], self.config.columns)
+        logits, following = result.outputs["logits"][0], np.zeros(0, np.int32)
+        if "next" in result.outputs:
+            following = _winners(logits, result.outputs["next"][0], self.config.columns)
         self.runs.append(Run(kind, tokens, starts, logits, following, result, comparison))
+        if comparison is not None and not comparison.agrees:
+            raise heddle.HeddleError(f"the RTL differs from the simulator: {comparison.first_difference}")
         return self.runs[-1]
 
 

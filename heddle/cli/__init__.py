@@ -7,7 +7,7 @@ import click
 
 from .. import HeddleError
 
-COMMANDS = ["run", "compile", "list", "simulate", "cosim", "verilog", "configs"]
+COMMANDS = ["run", "generate", "compile", "list", "simulate", "cosim", "verilog", "configs"]
 
 
 class Commands(click.Group):
@@ -19,7 +19,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        return getattr(import_module(f"{__name__}.{name}"), name)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ config_option = click.option(
     "--config", "config_name", default="small", show_default=True, metavar="NAME|FILE.toml", help="The accelerator."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, for programs.")
+precision_option = click.option(
+    "--precision", metavar="w8a8|w8a16|w16a16|bf16",
+    help="Bits of weights and activations; bf16: the accelerator with bf16 PEs. [default: w8a8, or that of the PEs]",
+)  # fmt: skip
 output_option = click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 
 
@@ -57,6 +62,28 @@ def load_config(name: str) -> heddle.HardwareConfig:
     return heddle.get_config(name)
 
 
+def at_precision(config: heddle.HardwareConfig, precision: str | None) -> tuple[heddle.HardwareConfig, str]:
+    """The accelerator and the precision that `--precision` means: for bf16, the same one with bf16 PEs."""
+    from heddle.compiler.precision import PrecisionRule  # loads PyTorch
+
+    if precision == "bf16" and config.pe != "bf16":
+        config = replace(config, name=f"{config.name}-bf16", pe="bf16")
+    return config, PrecisionRule(precision, config).of("").value
+
+
+def check_engine(engine: str) -> None:
+    """Raise HeddleError unless the engine is sim, or runs the RTL and is installed."""
+    from heddle.cosim.lockstep import ENGINES
+
+    if engine == "sim":
+        return
+    if engine not in ENGINES:
+        raise heddle.HeddleError(f"unknown engine {engine!r}; engines are sim, {', '.join(ENGINES)}")
+    from heddle.cosim.engines import MODULES  # loads the RTL, which takes a second
+
+    MODULES[engine].require()
+
+
 def is_file(model_or_file: str) -> bool:
     """Whether a MODEL|FILE argument means a program file."""
     return model_or_file.endswith(".heddle") or "/" in model_or_file or Path(model_or_file).is_file()
@@ -78,6 +105,21 @@ def get_workload(name: str) -> Any:
     return heddle.WORKLOADS[name]
 
 
+def get_language_model(name: str) -> Any:
+    """The language model of that name. Raises HeddleError if there is none."""
+    if name not in heddle.LANGUAGE_MODELS:
+        raise heddle.HeddleError(f"unknown model {name!r}; language models are {', '.join(heddle.LANGUAGE_MODELS)}")
+    return heddle.LANGUAGE_MODELS[name]
+
+
+def load_model(workload: Any) -> Any:
+    """The PyTorch model of a workload or language model. Raises HeddleError if its weights are missing."""
+    try:
+        return workload.model()
+    except FileNotFoundError as error:  # models stand alone, and do not know our errors
+        raise heddle.HeddleError(str(error)) from None
+
+
 def check_images(workload: Any, count: int) -> None:
     """Raise HeddleError unless the workload has `count` inputs."""
     most = workload.count
@@ -87,10 +129,7 @@ def check_images(workload: Any, count: int) -> None:
 
 def compile_workload(workload: Any, config: heddle.HardwareConfig, show: Any = None) -> heddle.Program:
     """The program of a workload for an accelerator; `show` is called with (pass, result) after each pass."""
-    try:
-        model = workload.model()
-    except FileNotFoundError as error:  # models stand alone, and do not know our errors
-        raise heddle.HeddleError(str(error)) from None
+    model = load_model(workload)
     with progress(f"Compiling {workload.name} for {config.name}", None):
         return heddle.compile(
             model, workload.example_inputs(), config, name=workload.name, output=workload.output, show=show
