@@ -51,7 +51,7 @@ def compile_decoder(
     tiling: Tiling | None = None,
     show: Show | None = None,
 ) -> Program:
-    """A program for `tokens` new tokens of each of `sequences` sequences (one of the two is 1).
+    """A program for `tokens` new tokens of each of `sequences` sequences (one of the two is 1), at position 0.
 
     model    forward takes ids (1, T) and gives logits (1, T, vocabulary); T up to `context`
     plan     the cache; the same for all programs that share it
@@ -79,7 +79,7 @@ def compile_decoder(
     best = lower(graph, config, "logits", tiling, decoder)
     for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
         show(name_of_pass, result)
-    program = emit(best, config, name)
+    program = emit(best, config, name).at(*[0] * sequences)
     program.check()
     show("emit", program.listing())
     return program
