@@ -7,7 +7,7 @@ import click
 
 from .. import HeddleError
 
-COMMANDS = ["run", "generate", "compile", "list", "simulate", "cosim", "verilog", "configs"]
+COMMANDS = ["run", "generate", "check", "kv-report", "compile", "list", "simulate", "cosim", "verilog", "configs"]
 
 
 class Commands(click.Group):

@@ -70,7 +70,7 @@ class Progress:
               help="sim: the simulator alone; else each run is compared with the RTL on that engine.")  # fmt: skip
 @click.option("--temperature", default=0.0, show_default=True, help="0: the likeliest token, as the accelerator says.")
 @click.option("--top-k", type=int, metavar="K", help="Sample from the K likeliest tokens.")
-@click.option("--top-p", type=float, metavar="P", help="Sample from the likeliest that have the probability P together.")
+@click.option("--top-p", type=float, metavar="P", help="Sample from the likeliest with a probability of P together.")
 @click.option("--seed", default=0, show_default=True, help="Of the sampling.")
 @click.option("--context", type=int, metavar="T", help="Tokens the cache has room for. [default: the model's context]")
 @json_option
@@ -135,7 +135,8 @@ def _request(
     if len(ids) + tokens > room:
         raise heddle.HeddleError(f"a prompt of {len(ids)} tokens and {tokens} more are {len(ids) + tokens}, but "
                                  f"{whose} is {room}: shorten the prompt or ask for fewer tokens")  # fmt: skip
-    return Request(language_model, config, precision, engine, prompt, ids, tokens, room, temperature, top_k, top_p, seed)
+    return Request(language_model, config, precision, engine, prompt, ids, tokens, room, temperature, top_k, top_p,
+                   seed)  # fmt: skip
 
 
 def _run(request: Request, so_far: Progress, quiet: bool) -> None:
@@ -217,12 +218,10 @@ def _figures(request: Request, so_far: Progress, stopped: bool) -> dict[str, Any
 
 def _matches(request: Request, so_far: Progress) -> bool | None:
     """Whether PyTorch's greedy text is the same; None for text that was sampled."""
-    from heddle.models.text import greedy  # takes a second: not at the top, so that --help does without
-
     if request.temperature:
         return None
     model = so_far.session.model
-    return bool(so_far.ids) and greedy(model, request.ids, len(so_far.ids))[0] == so_far.ids
+    return bool(so_far.ids) and heddle.greedy(model, request.ids, len(so_far.ids))[0] == so_far.ids
 
 
 def sum_comparisons(comparisons: list[Any]) -> Any:

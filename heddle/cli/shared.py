@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +65,18 @@ def load_config(name: str) -> heddle.HardwareConfig:
 
 def at_precision(config: heddle.HardwareConfig, precision: str | None) -> tuple[heddle.HardwareConfig, str]:
     """The accelerator and the precision that `--precision` means: for bf16, the same one with bf16 PEs."""
-    from heddle.compiler.precision import PrecisionRule  # loads PyTorch
-
     if precision == "bf16" and config.pe != "bf16":
         config = replace(config, name=f"{config.name}-bf16", pe="bf16")
-    return config, PrecisionRule(precision, config).of("").value
+    return config, heddle.PrecisionRule(precision, config).of("").value
 
 
 def check_engine(engine: str) -> None:
     """Raise HeddleError unless the engine is sim, or runs the RTL and is installed."""
-    from heddle.cosim.lockstep import ENGINES
-
     if engine == "sim":
         return
-    if engine not in ENGINES:
-        raise heddle.HeddleError(f"unknown engine {engine!r}; engines are sim, {', '.join(ENGINES)}")
-    from heddle.cosim.engines import MODULES  # loads the RTL, which takes a second
-
-    MODULES[engine].require()
+    if engine not in heddle.ENGINES:
+        raise heddle.HeddleError(f"unknown engine {engine!r}; engines are sim, {', '.join(heddle.ENGINES)}")
+    import_module("heddle.cosim.engines").MODULES[engine].require()  # loads the RTL, which takes a second
 
 
 def is_file(model_or_file: str) -> bool:

@@ -1,0 +1,214 @@
+"""heddle kv-report: what the KV cache saves, by the length of the context."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import click
+import heddle
+from heddle.token_costs import Cost, Costs, TokenCosts, scaled
+
+from .shared import console, json_option, load_config, load_model, print_json, print_table, progress
+
+CHUNK = 32  # tokens of a prompt that are taken at once, at least the columns of the array
+SHAPES = {"gpt2-small": 12, "gpt2-medium": 24}  # layers; by name, with random weights
+
+
+@dataclass
+class Subject:
+    """A model to time: `build` makes it with as many layers as asked for, all equal."""
+
+    build: Callable[[int], Any]
+    context: int
+    layers: int
+    depths: tuple[int, ...]  # those that are compiled: all layers, or one and two, from which the others follow
+    options: dict[str, Any]  # of compile_decoder
+
+
+@click.command(
+    "kv-report",
+    short_help="What the KV cache saves: cycles and bytes per token by context.",
+    epilog="Example: heddle kv-report gpt2 --config base --contexts 64,128,256 --plot kv.png",
+)
+@click.argument("model")
+@click.option("--config", "config_name", default="base", show_default=True, metavar="NAME|FILE.toml",
+              help="The accelerator.")  # fmt: skip
+@click.option("--contexts", default="64,128,256", show_default=True, metavar="T,T,…", help="Lengths of the sequence.")
+@click.option("--layers", type=int, metavar="N", help="Layers to scale a shape to. [default: those of the model]")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw a picture (.png, .svg, .pdf).")
+@json_option
+def kv_report(
+    model: str, config_name: str, contexts: str, layers: int | None, plot: Path | None, as_json: bool
+) -> None:
+    """Cycles and DRAM bytes per token of MODEL with and without the KV cache, against the length of the context.
+
+    MODEL is a trained one, gpt2, llama or deepseek; or a shape with random weights, gpt2-small or gpt2-medium, of which
+    one and two layers are timed and the others follow by their difference.
+    """
+    begin, config = time.perf_counter(), load_config(config_name)
+    subject = _subject(model, layers)
+    lengths = _contexts(contexts, subject.context, model)
+    _check_plot(plot)
+    chunk = ceil(CHUNK / config.columns) * config.columns
+    found = _measure(subject, config, lengths, chunk, model)
+    measured, rows = found[subject.depths[-1]], found[subject.depths[0]]
+    if len(subject.depths) > 1:
+        rows = [scaled(one, two, subject.layers) for one, two in zip(rows, measured, strict=True)]
+    figures = {
+        "model": model, "config": config.name, "chunk": chunk, "layers": subject.layers,
+        "measured_layers": list(subject.depths), "contexts": [_figures(each) for each in rows],
+    }  # fmt: skip
+    if len(subject.depths) > 1:
+        figures["per_layer"] = [_figures(each) for each in _differences(found[1], found[2])]
+    if plot is not None:
+        _draw(plot, rows, f"{model} on {config.name}, {subject.layers} layers")
+    figures["seconds"] = time.perf_counter() - begin
+    if as_json:
+        print_json(figures)
+        return
+    _print(figures, rows)
+    if len(subject.depths) > 1:
+        _print_derivation(found[1], found[2], subject.layers)
+    if plot is not None:
+        console.print(f"wrote {plot}")
+
+
+def _subject(name: str, layers: int | None) -> Subject:
+    if name in SHAPES:
+        if layers is not None and layers < 1:
+            raise heddle.HeddleError(f"--layers must be at least 1, not {layers}")
+        return _shape(name, layers or SHAPES[name])
+    if name not in heddle.LANGUAGE_MODELS:
+        known = ", ".join([*heddle.LANGUAGE_MODELS, *SHAPES])
+        raise heddle.HeddleError(f"unknown model {name!r}; models are {known}")
+    if layers is not None:
+        raise heddle.HeddleError(f"--layers is for shapes ({', '.join(SHAPES)}); {name} is timed whole")
+    language_model = heddle.LANGUAGE_MODELS[name]
+    depth = language_model.config.depth
+    return Subject(lambda depth: load_model(language_model), language_model.context, depth, (depth,), {})
+
+
+def _shape(name: str, layers: int) -> Subject:
+    import torch  # takes a second: not at the top, so that --help does without
+
+    gpt2 = import_module("heddle.models.gpt2")
+    config = {"gpt2-small": gpt2.GPT2_SMALL, "gpt2-medium": gpt2.GPT2_MEDIUM}[name]
+
+    def build(depth: int) -> Any:
+        torch.manual_seed(0)
+        return gpt2.Gpt2(replace(config, depth=depth)).eval()
+
+    # One tiling for both depths: a difference between two searches would not be that of a layer.
+    return Subject(build, config.context, layers, (1, 2) if layers > 1 else (1,), {"tiling": heddle.Tiling()})
+
+
+def _contexts(text: str, longest: int, model: str) -> list[int]:
+    try:
+        lengths = [int(each) for each in text.split(",")]
+    except ValueError:
+        raise heddle.HeddleError(f"--contexts must be whole numbers with commas between, such as 64,128, "
+                                 f"not {text!r}") from None  # fmt: skip
+    for length in lengths:
+        if not 1 <= length <= longest:
+            raise heddle.HeddleError(f"--contexts must be from 1 to {longest}, the context of {model}, not {length}")
+    return sorted(set(lengths))
+
+
+def _check_plot(plot: Path | None) -> None:
+    if plot is None:
+        return
+    if plot.suffix not in (".png", ".svg", ".pdf"):
+        raise heddle.HeddleError(f"cannot write {plot}: the name must end in .png, .svg or .pdf")
+    if not plot.parent.is_dir():
+        raise heddle.HeddleError(f"cannot write {plot}: its directory does not exist")
+
+
+def _measure(subject: Subject, config: Any, lengths: list[int], chunk: int, name: str) -> dict[int, list[TokenCosts]]:
+    """For each depth, the costs at each length."""
+    longest, found = max(lengths), {}
+    runs = longest // chunk + sum(length % chunk + 2 for length in lengths)  # at most
+    with progress(f"Compiling and timing {name} on {config.name}", len(subject.depths) * (3 + runs)) as advance:
+        for depth in subject.depths:
+            model = subject.build(depth)
+            costs = Costs(model, config, longest, chunk, subject.context, subject.options, advance)
+            found[depth] = [costs.at(length) for length in lengths]
+    return found
+
+
+def _differences(one: list[TokenCosts], two: list[TokenCosts]) -> list[TokenCosts]:
+    """What a second layer adds."""
+    names = ("prompt", "cached", "recomputed")
+    return [
+        replace(first, **{name: getattr(second, name) - getattr(first, name) for name in names})
+        for first, second in zip(one, two, strict=True)
+    ]
+
+
+def _figures(costs: TokenCosts) -> dict[str, Any]:
+    return {
+        "context": costs.context,
+        "prefill_cycles_per_token": costs.prompt.cycles, "prefill_bytes_per_token": costs.prompt.bytes,
+        "cached_cycles_per_token": costs.cached.cycles, "cached_bytes_per_token": costs.cached.bytes,
+        "recomputed_cycles_per_token": costs.recomputed.cycles, "recomputed_bytes_per_token": costs.recomputed.bytes,
+        "ratio": costs.ratio,
+    }  # fmt: skip
+
+
+def _numbers(cost: Cost) -> tuple[str, str]:
+    return f"{cost.cycles:,.0f}", f"{cost.bytes:,.0f}"
+
+
+def _print(figures: dict[str, Any], rows: list[TokenCosts]) -> None:
+    columns = ["context", "prompt: cycles", "bytes", "next token: cycles", "bytes", "without the cache: cycles",
+               "bytes", "ratio of cycles"]  # fmt: skip
+    table = [
+        (each.context, *_numbers(each.prompt), *_numbers(each.cached), *_numbers(each.recomputed), f"{each.ratio:.1f}")
+        for each in rows
+    ]
+    print_table(f"{figures['model']} on {figures['config']}, {figures['layers']} layers: per token", columns, table)
+    console.print(
+        f"prompt: taken in chunks of {figures['chunk']} tokens, a rest one by one, the head for the last. next token: "
+        f"the last of the context, the others in the cache. without: the whole context as a prompt, for one token."
+    )
+
+
+def _print_derivation(one: list[TokenCosts], two: list[TokenCosts], layers: int) -> None:
+    """How the costs of all layers follow from those of one and two."""
+    layer = _differences(one, two)
+    rows = [
+        (each.context, what, *_numbers(getattr(first, what) - getattr(each, what)), *_numbers(getattr(each, what)))
+        for each, first in zip(layer, one, strict=True)
+        for what in ("prompt", "cached", "recomputed")
+    ]
+    columns = ["context", "cost", "all but the layers: cycles", "bytes", "a layer: cycles", "bytes"]
+    title = f"Random weights; timed with 1 and with 2 layers: all but the layers + a layer × {layers}"
+    print_table(title, columns, rows)
+
+
+def _draw(path: Path, rows: list[TokenCosts], title: str) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    lengths = [each.context for each in rows]
+    lines = {"prompt": "prompt, per token", "cached": "next token, with the cache",
+             "recomputed": "next token, without"}  # fmt: skip
+    for axes, what in zip(figure.subplots(1, 2), ("cycles", "bytes"), strict=True):
+        for name, label in lines.items():
+            axes.plot(lengths, [getattr(getattr(each, name), what) for each in rows], marker="o", label=label)
+        axes.set_yscale("log")
+        axes.set_xticks(lengths)
+        axes.set_xlabel("context (tokens)")
+        axes.set_ylabel("cycles per token" if what == "cycles" else "DRAM bytes per token")
+        axes.legend(frameon=False)
+    figure.suptitle(title)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        figure.savefig(partial, dpi=150)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise heddle.HeddleError(f"cannot write {path}: {error.strerror}") from None
