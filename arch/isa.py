@@ -419,6 +419,9 @@ class Map(VectorInstruction):
 
     def check(self, config: HardwareConfig) -> None:
         super().check(config)
+        source, *_, written = self.accesses(config)
+        if self.combine is Combine.ROTATE and source.overlaps(written):
+            raise HeddleError("map: with combine=rotate the result must not replace its source, which is read twice")
         if self.operand_scaled and self.combine not in (Combine.ADD, Combine.MULTIPLY):
             raise HeddleError(f"map: operand_scaled needs combine=add or multiply, not {self.combine.name.lower()}")
 
@@ -589,6 +592,12 @@ class OnlineSoftmax(Instruction):
             Access(Memory.ROW, True, self.scales_address, 2 * self.rows),
         ]
 
+    def check(self, config: HardwareConfig) -> None:
+        super().check(config)
+        if abs(self.scales_address - self.state_address) < 2 * self.rows:
+            raise HeddleError(f"onlinesoftmax: its scales (ROW words from {self.scales_address}) overlap its state "
+                              f"(from {self.state_address})")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class KvInstruction(Instruction):
@@ -677,9 +686,12 @@ class Append(KvInstruction):
             raise HeddleError("append: part must be values or pairs: keys are cached as they come, transposed later")
         if self.slot >= config.columns:
             raise HeddleError(f"append: slot must be below {config.columns} on {config.name}, not {self.slot}")
-        if self.head_bytes % max(config.axi_bytes, 8):
-            raise HeddleError(f"append: head_bytes must be a multiple of {max(config.axi_bytes, 8)}, "
-                              f"not {self.head_bytes}")  # fmt: skip
+        item = 8 if self.part is Part.PAIRS else config.dram_word_bytes(Memory.WEIGHT)
+        unit = max(config.axi_bytes, item)  # so that no item crosses a burst boundary
+        for name in ("dram_address", "head_bytes"):
+            if getattr(self, name) % unit:
+                raise HeddleError(f"append: {name} must be a multiple of {unit} bytes on {config.name}, "
+                                  f"not {getattr(self, name)}")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,11 @@ class Program:
         """Raise HeddleError unless every instruction fits the machine and every wait has an earlier signal."""
         if not self.instructions or not isinstance(self.instructions[-1], Halt):
             raise HeddleError(f"{self.name}: the last instruction must be halt")
+        if self.cache_address % 4096 or self.cache_address + self.cache_bytes > self.dram_bytes:
+            raise HeddleError(
+                f"{self.name}: the cache region must start at a multiple of 4096 and lie within the {self.dram_bytes} "
+                f"bytes of DRAM, not be {self.cache_bytes} bytes from {self.cache_address}"
+            )
         tokens: dict[tuple[Unit, Unit], int] = {}
         for index, instruction in enumerate(self.instructions):
             try:

@@ -1,6 +1,6 @@
 """Encoding, decoding, listing and checks of instructions; docs/isa.md is current."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +162,58 @@ def test_overlap_is_exact_for_one_stride(a, b, expected):
 )
 def test_bank_mask_names_the_banks_touched(access, banks):
     assert access.bank_mask(NANO) == banks
+
+
+def test_what_decoders_must_not_ask_for_is_refused():
+    rotate = isa.Map(
+        rows=2, columns=8, source=isa.Source.VALUE, source_stride=2, combine=isa.Combine.ROTATE, operand_address=64,
+        operand_stride=4, address=32, stride=2,
+    )  # fmt: skip
+    rotate.check(NANO)
+    with pytest.raises(HeddleError, match="the result must not replace its source"):
+        replace(rotate, address=0).check(NANO)
+    with pytest.raises(HeddleError, match="columns must be an even number of words of 4, not 4 columns"):
+        replace(rotate, columns=4).check(NANO)
+    with pytest.raises(HeddleError, match="the source must be value, unscaled and inactive"):
+        replace(rotate, scaled=1).check(NANO)
+    with pytest.raises(HeddleError, match="operand_scaled needs combine=add or multiply, not none"):
+        isa.Map(operand_scaled=1, operand_row_address=8).check(NANO)
+    with pytest.raises(HeddleError, match="planes must be 0 to 2"):
+        isa.Map(source=isa.Source.VALUE, address=8, planes=1).check(NANO)
+    with pytest.raises(HeddleError, match="digit must be whole with bf16 PEs, not low"):
+        isa.Quantise(digit=isa.Digit.LOW).check(replace(NANO, pe="bf16"))
+    softmax = isa.OnlineSoftmax(rows=4, state_address=0, scales_address=8, row_address=32)
+    softmax.check(NANO)
+    with pytest.raises(HeddleError, match="its scales .* overlap its state"):
+        replace(softmax, scales_address=4).check(NANO)
+    append = isa.Append(head_bytes=8, page_bytes=NANO.burst_bytes)
+    append.check(NANO)
+    for wrong, message in [
+        ({"part": isa.Part.KEYS}, "part must be values or pairs"),
+        ({"slot": 4}, "slot must be below 4 on nano, not 4"),
+        ({"head_bytes": 6}, "head_bytes must be a multiple of 4 bytes"),
+        ({"page_bytes": 32}, "page_bytes must be a multiple of 64 on nano, not 32"),
+    ]:
+        with pytest.raises(HeddleError, match=message):
+            replace(append, **wrong).check(NANO)
+    with pytest.raises(HeddleError, match="words must be at most token_words"):
+        isa.Stream(words=3, token_words=2, page_bytes=64).check(NANO)
+
+
+@given(st.lists(st.integers(0, (1 << 32) - 1), min_size=32, max_size=32), st.data())
+def test_registers_never_make_an_instruction_touch_more(scalar, data):
+    scalar[0] = 0
+    register = st.integers(0, 31)
+    matmul = isa.Matmul(rows=3, k_tiles=5, n_tiles=7, act_stride=5, weight_stride=20, acc_stride=7,
+                        n_register=data.draw(register), n_offset=data.draw(st.integers(0, 4095)),
+                        k_register=data.draw(register), k_offset=data.draw(st.integers(0, 4095)))  # fmt: skip
+    stream = isa.Stream(blocks=6, words=2, token_words=2, stride=8, page_bytes=64, count_register=data.draw(register),
+                        first_register=data.draw(register))  # fmt: skip
+    softmax = isa.OnlineSoftmax(rows=3, columns=9, source_stride=3, stride=3, scales_address=16, row_address=8,
+                                register=data.draw(register), offset=data.draw(st.integers(-65536, 65535)))  # fmt: skip
+    for each in (matmul, stream, softmax):
+        resolved = each.resolved(scalar, NANO)
+        for before, after in zip(each.accesses(NANO), resolved.accesses(NANO), strict=True):
+            assert (after.start, after.stride) == (before.start, before.stride)
+            assert after.length <= before.length and after.count <= before.count and after.stop <= before.stop
+        resolved.check(NANO)
