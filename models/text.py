@@ -19,12 +19,14 @@ from .llama import Llama, LlamaConfig
 
 WEIGHTS = Path(__file__).parent / "weights"
 
+# Chosen by PyTorch in float32 alone: in 64 greedy steps from each, with each of the models, the best logit is at least
+# 0.04 above the second. Nearer ties are decided by the last bits of a 16-bit format, and say nothing about a machine.
 PROMPTS = (
-    "Return the ",
-    "This module provides",
     "Raise ValueError if",
-    "Open a file and",
     "The default is",
+    "Test whether the ",
+    "Set the value of ",
+    "Remove all ",
 )  # fmt: skip
 
 

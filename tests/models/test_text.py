@@ -14,6 +14,7 @@ from heddle.models.train_text import evaluate, load_ids
 PERPLEXITY = {
     "gpt2": 4.2,
     "llama": 3.6,
+    "deepseek": 3.6,
 }  # bounds per character of the first 8,192 of the test split, where weights ship
 
 
