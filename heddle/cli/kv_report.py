@@ -194,16 +194,18 @@ def _draw(path: Path, rows: list[TokenCosts], title: str) -> None:
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     lengths = [each.context for each in rows]
+    panels = figure.subplots(1, 2)
     lines = {"prompt": "prompt, per token", "cached": "next token, with the cache",
              "recomputed": "next token, without"}  # fmt: skip
-    for axes, what in zip(figure.subplots(1, 2), ("cycles", "bytes"), strict=True):
+    for axes, what in zip(panels, ("cycles", "bytes"), strict=True):
         for name, label in lines.items():
             axes.plot(lengths, [getattr(getattr(each, name), what) for each in rows], marker="o", label=label)
         axes.set_yscale("log")
         axes.set_xticks(lengths)
         axes.set_xlabel("context (tokens)")
         axes.set_ylabel("cycles per token" if what == "cycles" else "DRAM bytes per token")
-        axes.legend(frameon=False)
+    labels = list(lines.values())
+    figure.legend(panels[0].get_lines(), labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle(title)
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:

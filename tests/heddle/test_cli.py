@@ -1,28 +1,9 @@
 """The heddle command: what it prints, its JSON, and one clear line for every mistake."""
 
 import json
-import sys
 
 import pytest
-from heddle.cli import COMMANDS, main
-
-
-@pytest.fixture
-def heddle(monkeypatch, capsys, tmp_path):
-    """Run `heddle ARGUMENTS` in an empty directory: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["heddle", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
+from heddle.cli import COMMANDS
 
 
 @pytest.fixture
