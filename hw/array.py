@@ -1,9 +1,15 @@
 """The systolic array: rows × columns weight-stationary PEs, with the skew of their operands and sums.
 
-Activations enter at the left, row r delayed by r cycles; weights and sums move down, column c delayed by c. Loading is
-hidden: weight row r moves down one PE a cycle, and the `capture` token of its tile at half that speed, so that the two
-meet in PE row r. There the weight waits in the shadow register for the `swap` token that runs ahead of the activations.
-Both tokens move right with the activations. (Kung, "Why systolic architectures?", 1982, for the array.)
+Activations enter at the left, row r delayed by r additions; weights and sums move down, column c delayed by c cycles.
+Loading is hidden: weights move down a PE in some cycles, and the `capture` token of their tile in one more, so that
+weight row r, which comes r cycles after the token, meets it in PE row r. There the weight waits in the shadow register
+for the `swap` token that runs ahead of the activations. Both tokens move right with the activations. (Kung, "Why
+systolic architectures?", 1982, for the array.)
+
+The `swap` of a row is `array_add_cycles` later than that of the row above, so tokens of the next tile must go down no
+faster, or they would take the shadow of a weight that is still to be used: capture takes max(2, `array_add_cycles`) a
+row. With int8 that is 2, and weights move down by one register of the PE; with bf16 it is 4, and between two PEs stand
+two registers more.
 """
 
 from amaranth import Module
@@ -36,17 +42,19 @@ class Array(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        pe, columns = self._config.pe, self._config.columns
+        pe, columns, row_cycles = self._config.pe, self._config.columns, self._config.array_add_cycles
+        capture_cycles = max(2, row_cycles)
         rows = [PeRow(columns, pe) for _ in range(self._config.rows)]
         for r, row in enumerate(rows):
             m.submodules[f"row_{r}"] = shared(platform, row, f"heddle_pe_row_{pe}_{columns}")
             m.d.comb += [
-                row.activation.eq(delay(m, self.activations[r], r, f"activation_{r}")),
-                row.swap.eq(delay(m, self.swap, r, f"swap_{r}")),
-                row.capture.eq(delay(m, self.capture, 2 * r, f"capture_{r}")),
+                row.activation.eq(delay(m, self.activations[r], r * row_cycles, f"activation_{r}")),
+                row.swap.eq(delay(m, self.swap, r * row_cycles, f"swap_{r}")),
+                row.capture.eq(delay(m, self.capture, r * capture_cycles, f"capture_{r}")),
             ]
-        for above, below in zip(rows, rows[1:], strict=False):
-            m.d.comb += [below.weights_in.eq(above.weights_out), below.sums_in.eq(above.sums_out)]
+        for r, (above, below) in enumerate(zip(rows, rows[1:], strict=False)):
+            weights = delay(m, above.weights_out, capture_cycles - 2, f"weights_{r}", reset_less=True)
+            m.d.comb += [below.weights_in.eq(weights), below.sums_in.eq(above.sums_out)]
         for c in range(columns):
             m.d.comb += rows[0].weights_in[c].eq(delay(m, self.weights[c], c, f"weight_{c}"))
             m.d.comb += self.sums[c].eq(delay(m, rows[-1].sums_out[c], columns - 1 - c, f"sum_{c}"))

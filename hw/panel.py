@@ -30,7 +30,8 @@ class Panel(wiring.Component):
     least 1) and `period` (least cycles from a row's first group to the next row's; 0: no more than its groups take)
     are used from the cycle after `start` on, and hold still until the walk is over. Give `start` only when it is.
     A row of q groups takes max(q · interval, period) cycles, and the last group of the panel comes
-    (rows − 1) · max(q · interval, period) + (q − 1) · interval cycles after the first.
+    (rows − 1) · max(q · interval, period) + (q − 1) · interval cycles after the first. It takes `interval` cycles too,
+    but of a panel that is `brief` only one, and with it the walk is over.
 
     Outputs, all meaningful while `active`, and steady for the `interval` cycles of a group:
       active    a group is under way; `beat` counts its cycles from 0; `valid` is the cycle of beat 0
@@ -45,8 +46,9 @@ class Panel(wiring.Component):
     `next_word`: the next cycle is the first of a word in the same row.
     """
 
-    def __init__(self, config: HardwareConfig):
+    def __init__(self, config: HardwareConfig, *, brief: bool = False):
         self._config = config
+        self._brief = brief
         lanes = config.vector_lanes
         super().__init__({
             "start": In(1),
@@ -107,6 +109,7 @@ class Panel(wiring.Component):
             with m.Default():
                 m.d.comb += end_of_word.eq(1)
 
+        over = self.done if self._brief else row_complete & last_row
         next_group = Signal()
         m.d.comb += next_group.eq(end_of_group & ~self.last)
         new_row = self.start | self.next_row
@@ -117,7 +120,7 @@ class Panel(wiring.Component):
         count(m, self.row, clear=self.start, step=self.next_row)
         m.d.sync += [
             self.beat.eq(Mux(self.active & ~end_of_group, self.beat + 1, 0)),
-            running.eq(self.start | (running & ~(row_complete & last_row))),
+            running.eq(self.start | (running & ~over)),
             waiting.eq(row_complete & ~last_row & ~self.next_row),
             age.eq(Mux(new_row, 0, Mux(age == config.row_sum_tree_cycles, age, age + 1))),
         ]

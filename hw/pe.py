@@ -10,38 +10,68 @@ The number format is a parameter: `FORMATS` says how wide operands and sums are 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth import Module, Shape, Signal, Value, signed
+from amaranth import Cat, Const, Module, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from .float import Add, Multiply
 
 
 @dataclass(frozen=True)
 class PeFormat:
-    """What a PE computes with: shapes of its numbers, and the operations on them."""
+    """What a PE computes with: shapes of its numbers, and the operations on them.
+
+    `multiply` and `add` put a pipeline into a module and return its result, which is valid `array_multiply_cycles` and
+    `array_add_cycles` of `HardwareConfig` after the operands. To add `nothing` leaves a sum as it is, bit for bit.
+    """
 
     operand: Shape
-    product: Shape
     sum: Shape
-    multiply: Callable[[Value, Value], Value]
-    add: Callable[[Value, Value], Value]
+    nothing: int
+    multiply: Callable[[Module, Value, Value, str], Value]
+    add: Callable[[Module, Value, Value, str], Value]
 
 
-# HardwareConfig.pe → format. int8: products are exact in 16 bits, sums wrap around in 32.
+def _multiply_int8(m: Module, a: Value, b: Value, name: str) -> Value:
+    return _register(m, a * b, name)
+
+
+def _add_int32(m: Module, a: Value, b: Value, name: str) -> Value:
+    return _register(m, a + b, name, signed(32))
+
+
+def _multiply_bf16(m: Module, a: Value, b: Value, name: str) -> Value:
+    m.submodules[name] = times = Multiply()
+    m.d.comb += [times.a.eq(Cat(Const(0, 16), a)), times.b.eq(Cat(Const(0, 16), b))]  # the upper half of a float32
+    return times.o
+
+
+def _add_float32(m: Module, a: Value, b: Value, name: str) -> Value:
+    m.submodules[name] = plus = Add()
+    m.d.comb += [plus.a.eq(a), plus.b.eq(b)]
+    return plus.o
+
+
+# HardwareConfig.pe → format. int8: products are exact in 16 bits, sums wrap around in 32. bf16: products are exact in
+# float32 (but for those below 2⁻¹²⁶, which are zeros), sums are rounded one by one; −0 is what leaves −0 as it is.
 FORMATS = {
-    "int8": PeFormat(
-        operand=signed(8), product=signed(16), sum=signed(32), multiply=lambda a, b: a * b, add=lambda a, b: a + b
-    )
+    "int8": PeFormat(operand=signed(8), sum=signed(32), nothing=0, multiply=_multiply_int8, add=_add_int32),
+    "bf16": PeFormat(
+        operand=unsigned(16), sum=unsigned(32), nothing=0x8000_0000, multiply=_multiply_bf16, add=_add_float32
+    ),
 }
 
 
 class Pe(wiring.Component):
     """Adds activation · weight to the sum from above.
 
-    An `activation` at t meets the `sum_in` at t + 2, and `sum_out` shows their sum at t + 3. All `_out` ports but that
-    show the `_in` port of the cycle before. Loading a weight is hidden behind the use of the last one: the `weight_in`
-    that comes together with `capture_in` goes to a shadow register, and the `swap_in` that comes together with an
-    activation puts the shadow into use from the next activation on. `swap_in` comes at least one cycle after the
-    `capture_in` of its weight, and no later than that of the next.
+    An `activation` at t meets the `sum_in` at t + 1 + `array_multiply_cycles`, and `sum_out` shows their sum
+    `array_add_cycles` later. All `_out` ports but that show the `_in` port of the cycle before.
+
+    Loading a weight is hidden behind the use of the last one: the `weight_in` that comes together with `capture_in`
+    goes to a shadow register, and the `swap_in` that comes together with an activation puts the shadow into use from
+    the next activation on. `swap_in` comes at least one cycle after the `capture_in` of its weight, and no later than
+    that of the next.
     """
 
     def __init__(self, pe: str = "int8"):
@@ -72,8 +102,8 @@ class Pe(wiring.Component):
         with m.If(swap):
             m.d.sync += active.eq(shadow)
         # The product has a register of its own, so that a cycle holds a multiplication or an addition, not both.
-        product = _register(m, self.format.multiply(activation, active), "product")
-        total = _register(m, self.format.add(self.sum_in, product), "total", self.format.sum)
+        product = self.format.multiply(m, activation, active, "product")
+        total = self.format.add(m, self.sum_in, product, "total")
         m.d.comb += [
             self.activation_out.eq(activation),
             self.swap_out.eq(swap),

@@ -90,10 +90,10 @@ class Kv(wiring.Component):
 
         m.submodules.writer = writer = CacheWriter(self._config)
         streaming = fields_of(Stream, self.instruction)
-        arrives, answered = Signal(), Signal()  # the last beat or response of all
+        arrives, answered, stopped = Signal(), Signal(), Signal()  # the last beat or response of all, with none refused
         m.d.comb += [
-            arrives.eq(self.beat & self.last_beat & (in_flight == 1) & ~asking),
-            answered.eq(self.response & (unanswered == 1) & ~asking),
+            arrives.eq(self.beat & self.last_beat & (in_flight == 1) & ~asking & ~stopped),
+            answered.eq(self.response & (unanswered == 1) & ~asking & ~stopped),
             writer.start.eq(self.start),
             *[getattr(writer, name).eq(getattr(streaming, name)) for name in cache_writer.FIELDS],
             writer.beat.eq(self.beat),
@@ -103,7 +103,7 @@ class Kv(wiring.Component):
         wiring.connect(m, writer.weight_write, wiring.flipped(self.weight_write))
         wiring.connect(m, writer.param_write, wiring.flipped(self.param_write))
         done = (arrives & ~keys) | writer.keys_done | answered
-        self._retire(m, done, (in_flight == 0) & (unanswered == 0))
+        self._retire(m, done, stopped, (in_flight == 0) & (unanswered == 0))
         return m
 
     def _walk(self, m: Module, appends: Value, pairs: Value) -> CacheWalk:
@@ -243,11 +243,11 @@ class Kv(wiring.Component):
             m.d.sync += number.eq(number + 1)
         return given
 
-    def _retire(self, m: Module, done: Value, quiet: Value) -> None:
-        """Retires what is done, or stopped for a burst beyond the region with nothing in flight any more."""
-        busy, stopped = Signal(), Signal()
+    def _retire(self, m: Module, done: Value, stopped: Signal, quiet: Value) -> None:
+        """Retires what is done, or `stopped` for a burst beyond the region with nothing in flight any more."""
+        busy = Signal()
         m.d.comb += self.ready.eq(~busy)
-        m.d.sync += self.retire.eq(Mux(stopped, quiet & ~self.retire, done))
+        m.d.sync += self.retire.eq(done | (stopped & quiet & ~self.retire))
         with m.If(self.start):
             m.d.sync += busy.eq(1)
         with m.Elif(self.retire):

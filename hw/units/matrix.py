@@ -11,7 +11,7 @@ reads weights. All addresses advance by adding 1 or a stride.
 
 from types import SimpleNamespace
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -68,18 +68,19 @@ class Matrix(wiring.Component):
         return m
 
     def _accumulate(self, m: Module, tiles: "TileWalk", array: Array) -> None:
-        """Read, hold, add, write: a cycle each; the sums of the array come in the third."""
-        config = self._config
-        layout = data.ArrayLayout(FORMATS[config.pe].sum, config.columns)
+        """Read, hold, add (`array_add_cycles`), write; the sums of the array come when the addition begins."""
+        config, pe = self._config, FORMATS[self._config.pe]
+        layout = data.ArrayLayout(pe.sum, config.columns)
         row = Cat(tiles.row_en, tiles.row_accumulates, tiles.row_final, tiles.acc_address)
         row = delay(m, row, config.array_cycles - 1, "row")
         m.d.comb += [self.acc_read.en.eq(row[0] & row[1]), self.acc_read.address.eq(row[3:])]
         accumulates = delay(m, row[1], 1, "accumulates")
         held, total = Signal(layout), Signal(layout)
-        m.d.sync += held.as_value().eq(Mux(accumulates, self.acc_read.data, 0))
+        nothing = Const(pe.nothing, 32).replicate(config.columns)
+        m.d.sync += held.as_value().eq(Mux(accumulates, self.acc_read.data, nothing))
         for c in range(config.columns):
-            m.d.sync += total[c].eq(FORMATS[config.pe].add(held[c], array.sums[c]))
-        row = delay(m, row, 3, "written_row")
+            m.d.comb += total[c].eq(pe.add(m, held[c], array.sums[c], f"total_{c}"))
+        row = delay(m, row, 2 + config.array_add_cycles, "written_row")
         m.d.comb += [
             self.acc_write.en.eq(row[0]),
             self.acc_write.address.eq(row[3:]),

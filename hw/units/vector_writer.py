@@ -74,7 +74,8 @@ class VectorWriter(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         quantise = fields_of(Quantise, self.instruction)
-        m.submodules.panel = panel = Panel(self._config)
+        # With its last group the instruction may be over, and the next one in its place.
+        m.submodules.panel = panel = Panel(self._config, brief=True)
         m.d.comb += [
             panel.start.eq(self.start),
             panel.rows.eq(quantise.rows),

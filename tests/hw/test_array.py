@@ -1,4 +1,5 @@
-"""The systolic array: tile after tile without a bubble against PyTorch's integer matrix product, in any shape."""
+"""The systolic array: tile after tile without a bubble, in any shape, against PyTorch's integer matrix product and, for
+bf16 numbers, the oracle."""
 
 from dataclasses import replace
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from amaranth.sim import Simulator
+from heddle.arch import numerics
 from heddle.arch.config import PRESETS, HardwareConfig
 from heddle.hw.array import Array
 
@@ -35,7 +37,8 @@ def stream(config: HardwareConfig, tiles: np.ndarray, panels: list[np.ndarray], 
         random = np.random.default_rng(1)
         for cycle in range(max(rows) + config.array_cycles + 1):
             # What comes between rows and between weights must not matter.
-            noise = random.integers(-128, 128, config.rows + config.columns).tolist()
+            low, high = (-128, 128) if config.pe == "int8" else (0, 1 << 16)
+            noise = random.integers(low, high, config.rows + config.columns).tolist()
             ctx.set(array.activations, rows[cycle].tolist() if cycle in rows else noise[: config.rows])
             ctx.set(array.weights, weights[cycle].tolist() if cycle in weights else noise[config.rows :])
             ctx.set(array.swap, cycle in swaps)
@@ -81,19 +84,50 @@ def test_extremes(activation, weight):
     check(config, np.full((2, 5, 3), weight), [np.full((3, 5), activation)] * 2)
 
 
-def test_latency_is_that_of_the_configuration():
+def bf16_bits(x: np.ndarray) -> np.ndarray:
+    """Codes as the array takes them."""
+    return numerics.to_bits(numerics.to_bf16(x)) >> 16
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("lengths", ["one", "rows", "mixed"])
+def test_bf16_tiles_follow_each_other(shape, lengths):
+    """Each row works four cycles after the one above, and yet tiles come as fast as their weights."""
+    config, random = replace(SHAPES[shape], pe="bf16"), np.random.default_rng(0)
+    lengths = {"one": [1] * 5, "rows": [config.rows] * 5, "mixed": [1, 9, 2, config.rows + 1, 1, 4]}[lengths]
+    tiles = numerics.to_bf16(random.normal(0, 1, (len(lengths), config.rows, config.columns)))
+    panels = [numerics.to_bf16(random.normal(0, 1, (length, config.rows))) for length in lengths]
+    for early in (0, 100):
+        found = stream(config, bf16_bits(tiles), [bf16_bits(panel) for panel in panels], early)
+        for tile, panel, sums in zip(tiles, panels, found, strict=True):
+            expected = numerics.to_bits(numerics.matmul_bf16(panel, tile, config.rows))
+            np.testing.assert_array_equal(sums, expected)
+
+
+def test_bf16_sums_go_down_from_plus_zero():
+    config = replace(ODD, pe="bf16")
+    tile = np.array([[-0.0, 1, 2.0**24, 1, 1.5], [-0.0, 2, 1, -1, 2.0**-126], [-0.0, 3, -(2.0**24), 1, 0]], np.float32)
+    [sums] = stream(config, bf16_bits(tile)[None], [bf16_bits(np.array([[1, 1, 1], [2.0**-126, -1.25, 1]], np.float32))])
+    sums = numerics.from_bits(np.array(sums, np.uint32))
+    # 2²⁴ + 1 rounds to 2²⁴. In the last column of row 1, 1.5·2⁻¹²⁶ − 1.25·2⁻¹²⁶ is flushed.
+    assert sums[0].tolist() == [0, 6, 0, 1, 1.5] and sums[1, 4] == 0
+    assert not np.signbit(sums[sums == 0]).any(), "no zero here is negative"
+
+
+@pytest.mark.parametrize("config", [ODD, replace(ODD, pe="bf16")], ids=["int8", "bf16"])
+def test_latency_is_that_of_the_configuration(config):
     """A single 1 among zeros: its product is there in exactly one cycle, in every column."""
-    config = ODD
     array, cycles = Array(config), []
+    one = 1 if config.pe == "int8" else 0x3F80
 
     async def bench(ctx):
         for cycle in range(40):
             ctx.set(array.capture, cycle == 0)
             ctx.set(array.swap, cycle == config.rows)
-            ctx.set(array.weights, [1] * config.columns if cycle < config.rows else [0] * config.columns)
-            ctx.set(array.activations, [int(cycle == 10)] * config.rows)
+            ctx.set(array.weights, [one] * config.columns if cycle < config.rows else [0] * config.columns)
+            ctx.set(array.activations, [one * int(cycle == 10)] * config.rows)
             sums = [ctx.get(array.sums[c]) for c in range(config.columns)]
-            if any(sums):
+            if any(sums) and cycle >= 10:  # before that, the empty pipelines of float adders drain
                 cycles.append((cycle, sums))
             await ctx.tick()
 
@@ -101,4 +135,5 @@ def test_latency_is_that_of_the_configuration():
     simulator.add_clock(1e-9)
     simulator.add_testbench(bench)
     simulator.run()
-    assert cycles == [(10 + config.array_cycles, [config.rows] * config.columns)]
+    total = config.rows if config.pe == "int8" else int(numerics.to_bits(np.float32(config.rows)))
+    assert cycles == [(10 + config.array_cycles, [total] * config.columns)]

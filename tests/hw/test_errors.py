@@ -1,17 +1,17 @@
 """hw/errors.py in the accelerator: every kind of error stops the machine, names the guilty, and can be cleared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, Memory, Unit
-from heddle.arch.isa import Halt, Instruction, Load, Map, Matmul, Source, Store, encode
+from heddle.arch.isa import Append, Halt, Instruction, Load, Map, Matmul, Part, Source, Store, Stream, encode
 from heddle.hw import csr
 from heddle.hw.errors import ErrorKind, ErrorRegister
 
 NANO = PRESETS["nano"]
-LOAD, STORE, VECTOR = 1 << Unit.LOAD, 1 << Unit.STORE, 1 << Unit.VECTOR
+LOAD, STORE, KV, VECTOR = (1 << unit for unit in (Unit.LOAD, Unit.STORE, Unit.KV, Unit.VECTOR))
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def test_a_bank_conflict_names_memory_units_and_instructions(on_machine, axi_sla
 
 @pytest.mark.parametrize(
     ("kind", "units", "at"),
-    [((False, 0), 0, 0), ((False, 1), LOAD, 2), ((True, 0), STORE, 1)],
-    ids=["FETCH", "LOAD", "STORE"],
+    [((False, 0), 0, 0), ((False, 1), LOAD, 2), ((True, 0), STORE, 1), ((False, 2), KV, 4), ((True, 2), KV, 3)],
+    ids=["FETCH", "LOAD", "STORE", "KV reads", "KV writes"],
 )
 def test_a_bad_response_names_who_got_it(on_machine, axi_slave, kind, units, at):
     slave = axi_slave(bytearray(1 << 14), 4, latency=9)
@@ -134,14 +134,38 @@ def test_a_bad_response_names_who_got_it(on_machine, axi_slave, kind, units, at)
     async def body(host):
         program = [
             Load(words=2), Store(segments=4, dram_stride=64, dram_address=4096), Load(words=9, dram_address=512),
-            *[Matmul(rows=1)] * 13, Halt(),
+            Append(part=Part.VALUES, tokens=4), Stream(blocks=3, pages=3), *[Matmul(rows=1)] * 13, Halt(),
         ]  # fmt: skip
+        await host.write(csr.KV_BASE_LOW, 8192)
+        await host.write(csr.KV_BYTES_LOW, 4096)
         found = await run_to_error(host, slave, program)
         assert found[:3] == (ErrorKind.AXI_RESPONSE, 0, units)
         if units:
             assert found[3] == (at, at)
         await assert_recovers(host, slave)
 
+    on_machine(NANO, slave, body)
+
+
+@pytest.mark.parametrize(
+    "work", [Append(part=Part.VALUES, tokens=5), Stream(part=Part.KEYS, blocks=2, pages=2)], ids=lambda work: work.name
+)
+def test_what_is_beyond_the_cache_stops_the_machine(on_machine, axi_slave, work):
+    """A block of 16 bytes, and a region of 16: the second block is not touched."""
+    slave = axi_slave(bytearray(1 << 14), 4, latency=9)
+
+    async def body(host):
+        await host.write(csr.KV_BASE_LOW, 8192)
+        await host.write(csr.KV_BYTES_LOW, 16)
+        table = Load(memory=Memory.PAGE, dram_address=1024, words=2, signal=KV)
+        found = await run_to_error(
+            host, slave, [Matmul(), table, replace(work, pages=2, page_bytes=64, wait=LOAD), Halt()]
+        )
+        assert found == (ErrorKind.BEYOND_CACHE, 0, KV, (2, 2))
+        assert {burst.address & ~15 for burst in slave.bursts if burst.identifier == 2} == {8192}
+        await assert_recovers(host, slave)
+
+    slave.dram[1024:1032] = (0).to_bytes(4, "little") + (1).to_bytes(4, "little")
     on_machine(NANO, slave, body)
 
 

@@ -1,4 +1,5 @@
-"""MATRIX against PyTorch's integer matrix product, in the cycles that docs/architecture.md gives."""
+"""MATRIX against PyTorch's integer matrix product, and with bf16 PEs the oracle, in the cycles that docs/architecture.md
+gives."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from amaranth.sim import Simulator
+from heddle.arch import numerics
 from heddle.arch.config import PRESETS, HardwareConfig
 from heddle.arch.isa import Matmul, encode
 from heddle.hw.units.matrix import Matrix
@@ -20,6 +22,7 @@ SHAPES = {
     "3x3": replace(ODD, columns=3),
     "7x4": replace(ODD, rows=7, columns=4),
 }
+BF16 = {name: replace(SHAPES[name], pe="bf16") for name in ("nano", "3x5", "7x4")}
 
 
 def duration(config: HardwareConfig, work: Matmul) -> int:
@@ -37,6 +40,12 @@ class Memories:
         self.act = random.integers(-128, 128, (config.act_words, config.rows), dtype=np.int8)
         self.weight = random.integers(-128, 128, (config.weight_words, config.columns), dtype=np.int8)
         self.acc = random.integers(-(2**31), 2**31, (config.acc_words, config.columns), dtype=np.int32)
+        if config.pe == "bf16":  # as bits
+            self.act, self.weight = (
+                (numerics.to_bits(numerics.to_bf16(random.normal(0, 1, words.shape))) >> 16).astype(np.uint16)
+                for words in (self.act, self.weight)
+            )
+            self.acc = numerics.to_bits(random.normal(0, 1, self.acc.shape)).copy()
         self.reads: list[tuple[int, str, int]] = []  # cycle, memory, address
         self.writes: list[tuple[int, int]] = []  # cycle, address
 
@@ -91,7 +100,7 @@ class Memories:
             assert ctx.get(unit.acc_write.mask) == (1 << self.config.columns) - 1
             address, value = ctx.get(unit.acc_write.address), ctx.get(unit.acc_write.data)
             self.writes.append((cycle, address))
-            write = address, np.frombuffer(value.to_bytes(4 * self.config.columns, "little"), np.int32)
+            write = address, np.frombuffer(value.to_bytes(4 * self.config.columns, "little"), self.acc.dtype)
         return reads, write
 
     def _answer(self, ctx, unit, reads, write) -> None:
@@ -101,7 +110,22 @@ class Memories:
             self.acc[write[0]] = write[1]
 
     def expected(self, work: Matmul) -> np.ndarray:
-        """ACC after `work`, by PyTorch, from the instruction's equation."""
+        """ACC after `work`, from the instruction's equation: by PyTorch, and floats by the oracle."""
+        return self._expected_integers(work) if self.config.pe == "int8" else self._expected_floats(work)
+
+    def _expected_floats(self, work: Matmul) -> np.ndarray:
+        rows, acc = self.config.rows, self.acc.copy()
+        act, weight = (numerics.from_bits(words.astype(np.uint32) << 16) for words in (self.act, self.weight))
+        index = work.act_address + work.act_stride * np.arange(work.rows)[:, None] + np.arange(work.k_tiles)
+        for n in range(work.n_tiles):
+            stationary = weight[work.weight_address + n * work.weight_stride :][: work.k_tiles * rows]
+            words = work.acc_address + work.acc_stride * np.arange(work.rows) + n
+            before = numerics.from_bits(acc[words]) if work.accumulate else None
+            sums = numerics.matmul_bf16(act[index].reshape(work.rows, -1), stationary, rows, before)
+            acc[words] = numerics.to_bits(sums)
+        return acc
+
+    def _expected_integers(self, work: Matmul) -> np.ndarray:
         rows, acc = self.config.rows, torch.from_numpy(self.acc.astype(np.int64))
         for n in range(work.n_tiles):
             act = np.stack([self.act[work.act_address + m * work.act_stride:][:work.k_tiles].reshape(-1)
@@ -212,3 +236,80 @@ def test_long_panels():
     config = replace(ODD, columns=3, act_words=16384, acc_words=8192)
     check(config, Matmul(rows=4099, k_tiles=2, n_tiles=1, act_stride=3, acc_stride=1))
     check(config, Matmul(rows=1, k_tiles=600, n_tiles=2, act_stride=1, weight_stride=1000, acc_stride=1))
+
+
+def test_one_bf16_tile_by_hand():
+    config, work = BF16["3x5"], Matmul(rows=2, act_stride=1, acc_stride=1)
+    memories = Memories(config, 0)
+    code = lambda x: numerics.to_bits(np.array(x, np.float32)) >> 16  # noqa: E731
+    memories.act[:2] = code([[1, 2, 3], [-1, 0, 0.5]])
+    memories.weight[:3] = code([[1, 0, 0, 5, 0.25], [0, 1, 0, 6, 0.5], [0, 0, 1, 7, -0.0]])
+    [record] = memories.run([work])
+    assert numerics.from_bits(memories.acc[:2]).tolist() == [[1, 2, 3, 38, 1.25], [-1, 0, 0.5, -1.5, -0.25]]
+    # Three weight rows and the step to the first of two rows, 1 to the data, 1 + 3 + 3·4 + 4 to the sums, 4 to add.
+    assert record.retire - record.start == 3 + 1 + 2 + 1 + 20 + 4
+
+
+@pytest.mark.parametrize("shape", BF16)
+@pytest.mark.parametrize("m,k,n", [(1, 1, 1), (1, 3, 2), (2, 2, 3), (7, 2, 2), (9, 3, 1)])
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_bf16_values_and_duration(shape, m, k, n, accumulate):
+    check(BF16[shape], panel(BF16[shape], m, k, n, accumulate=accumulate), seed=m + k + n)
+
+
+@pytest.mark.parametrize("shape,m", [("nano", 1), ("nano", 9), ("3x5", 1), ("7x4", 2)])
+def test_bf16_tiles_follow_in_the_turnaround(shape, m):
+    """One row or few: a tile starts when the sums of the last are written, 3 + 4 cycles later (or 7 rows)."""
+    config = BF16[shape]
+    memories = check(config, panel(config, m, 3, 2))
+    first = [cycle for cycle, name, _ in memories.reads if name == "act"][::m]
+    assert {b - a for a, b in zip(first, first[1:], strict=False)} == {max(m, 7)}
+
+
+@pytest.mark.parametrize("shape", ["nano", "3x5"])
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_bf16_extremes(shape, accumulate):
+    """Zeros of both signs, subnormals, numbers whose sums are flushed, the greatest, infinities and NaNs."""
+    config = BF16[shape]
+    memories, random = Memories(config, 0), np.random.default_rng(accumulate)
+    codes = [0, 0x8000, 0x0001, 0x807F, 0x0080, 0x80A0, 0x00C0, 0x3F80, 0xBF80, 0x7F7F, 0xFF7F, 0x7F80, 0xFF80, 0xFFC1]
+    sums = [0, 0x8000_0000, 0x0000_0001, 0x8040_0000, 0x0080_0000, 0x80C0_0000, 0x7F7F_FFFF, 0xFF80_0000, 0x7FC0_0000]
+    # Infinities and NaNs are rare, so that most sums are numbers.
+    weights = np.array([4] * 11 + [0.1] * 3) / 44.3
+    memories.act[:] = random.choice(codes, memories.act.shape, p=weights)
+    memories.weight[:] = random.choice(codes, memories.weight.shape, p=weights)
+    memories.weight[100:200] = random.choice([0x3F80, 0xBF80, 0], (100, config.columns))
+    memories.acc[:] = random.choice(sums, memories.acc.shape)
+    programs = [panel(config, 20, 1, 3, accumulate=accumulate),
+                replace(panel(config, 20, 3, 2, accumulate=accumulate), weight_address=110, acc_address=200)]  # fmt: skip
+    after = Memories(config, 0)
+    after.act, after.weight, after.acc = memories.act, memories.weight, memories.acc.copy()
+    for work in programs:
+        after.acc = after.expected(work)
+    memories.run(programs)
+    np.testing.assert_array_equal(memories.acc, after.acc)
+    assert len(np.unique(after.acc[5:65])) > 6
+
+
+@pytest.mark.parametrize("gap", [1, 3])
+def test_bf16_instructions_follow_each_other(gap):
+    config = BF16["3x5"]
+    programs = [panel(config, 1, 1, 1), panel(config, 6, 2, 2), panel(config, 1, 2, 1, accumulate=1),
+                panel(config, 9, 1, 2, accumulate=1)]  # fmt: skip
+    memories, after = Memories(config, 3), Memories(config, 3)
+    for work in programs:
+        after.acc = after.expected(work)
+    records = memories.run(programs, gap)
+    np.testing.assert_array_equal(memories.acc, after.acc)
+    assert [r.retire - r.start for r in records] == [duration(config, work) for work in programs]
+
+
+def test_bf16_products_are_close_to_those_of_torch():
+    config = BF16["nano"]
+    memories, work = Memories(config, 5), panel(config, 5, 6, 1)
+    memories.run([work])
+    act = np.stack([memories.act[7 + 8 * m :][:6].reshape(-1) for m in range(5)])
+    weight = memories.weight[11:][: 6 * config.rows]
+    a, b = (torch.from_numpy(numerics.from_bits(x.astype(np.uint32) << 16)) for x in (act, weight))
+    found = numerics.from_bits(memories.acc[5 + 2 * np.arange(5)])
+    np.testing.assert_allclose(found, (a.double() @ b.double()).numpy(), atol=1e-5)

@@ -1,14 +1,15 @@
 """VECTOR against the equations of arch/isa.py in the oracle's arithmetic (every bit of every memory), against PyTorch,
 and in the cycles that docs/architecture.md gives."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from heddle.arch import numerics
-from heddle.arch.config import MEMORY_CYCLES, PRESETS, HardwareConfig
-from heddle.arch.isa import Activation, Codes, Combine, Map, Quantise, Scales, Source
+from heddle.arch.config import MEMORY_CYCLES, PRESETS, ROTATE_CYCLES, HardwareConfig, Memory
+from heddle.arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source
 from heddle.hw.units.vector import Vector
 
 from .unit_bench import Memories as UnitMemories
@@ -16,25 +17,34 @@ from .unit_bench import Record, assert_accesses, assert_same, run_unit
 
 NANO = PRESETS["nano"]
 ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
+BF16 = replace(NANO, name="bf16", pe="bf16", axi_bytes=8)
 SHAPES = {
     "nano": NANO,
     "3x5": ODD,
     "float32": replace(NANO, value_format="float32"),
     "8x4": replace(NANO, rows=8, vector_lanes=4),
+    "small": PRESETS["small"],
+    "bf16": BF16,
 }  # fmt: skip
 both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
+three_shapes = pytest.mark.parametrize("config", [NANO, ODD, BF16], ids=["nano", "3x5", "bf16"])
 all_shapes = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 
+Work = Map | Quantise | Argmax
 
-def duration(config: HardwareConfig, work: Map | Quantise) -> int:
-    """D of a Map or Quantise, as docs/architecture.md gives it."""
+
+def duration(config: HardwareConfig, work: Work) -> int:
+    """D of an instruction, as docs/architecture.md gives it."""
     lanes, m, n, v = config.vector_lanes, work.rows, work.columns, work.interval
     g = -(-n // lanes)
     w = -(-n // config.columns) * config.columns // lanes
     a = -(-n // config.rows) * config.rows // lanes
-    to_value = MEMORY_CYCLES + config.vector_map_cycles
+    rotate = ROTATE_CYCLES if work.combine is Combine.ROTATE else 0
+    to_value = MEMORY_CYCLES + rotate + config.vector_map_cycles
     if isinstance(work, Map):
         return m * w * v + to_value
+    if isinstance(work, Argmax):
+        return m * g * v + to_value + config.row_maximum_cycles + 1
     q, u, t = {
         Codes.ACT: (a, v, 0),
         Codes.WEIGHT: (w, v, 0),
@@ -45,36 +55,63 @@ def duration(config: HardwareConfig, work: Map | Quantise) -> int:
 
 
 class Memories(UnitMemories):
-    """With WEIGHT, and with scales that make values of the size of 1 of the accumulators."""
+    """With WEIGHT and INDEX, and with scales that make values of the size of 1 of the accumulators."""
 
-    names = (*UnitMemories.names, "weight")
+    names = (*UnitMemories.names, "weight", "index")
 
     def __init__(self, config: HardwareConfig, seed: int = 0):
         super().__init__(config, seed)
         random = np.random.default_rng(seed)
         offsets = random.normal(0, 0.5, (config.param_words, config.columns)).astype(np.float32)
         self.param[:, 1::2] = numerics.to_bits(offsets)
-        self.weight = random.integers(-127, 128, (config.weight_words, config.columns), dtype=np.int8)
+        self.weight = self.coded(random.integers(-127, 128, (config.weight_words, config.columns), dtype=np.int8))
+        elements = config.word_elements(Memory.INDEX)
+        self.index = random.integers(-(2**31), 2**31, (config.index_words, elements)).astype(np.int32)
+
+    def places(self, address: int, rows: int) -> np.ndarray:
+        """(rows,) int32 elements of INDEX."""
+        return self.index.reshape(-1)[address : address + rows]
 
 
-def execute(memories: Memories, work: Map | Quantise) -> None:
-    """The effect of `work` on `memories`, from the equations in arch/isa.py."""
-    m, n, config = work.rows, work.columns, memories.config
+def x_of(memories: Memories, work: Work) -> np.ndarray:
+    """(rows, columns) float32: what the elementwise front makes, from the equations in arch/isa.py."""
+    m, n = work.rows, work.columns
+    planes = []
     if work.source is Source.ACC:
-        source = memories.panel("acc", work.source_address, work.source_stride, m, n)
+        source, *planes = (
+            memories.sums(work.source_address + p * m * work.source_stride, work.source_stride, m, n)
+            for p in range(1 + work.planes)
+        )
     else:
         source = memories.values(work.source_address, work.source_stride, m, n)
     scale, offset = memories.pairs(work.param_address, n) if work.scaled else (None, None)
-    row = numerics.from_bits(memories.row[work.row_address : work.row_address + m, 0].copy())
-    x = numerics.map_values(
+    row = _rows(memories, work.row_address, m)
+    scales_operand = isinstance(work, Map) and work.operand_scaled
+    operand_columns = 2 * n if work.combine is Combine.ROTATE else n
+    return numerics.map_values(
         source,
         scale=scale,
         offset=offset,
         row_scale=row if work.row_scaled else None,
         kind=work.activation,
         combine=work.combine,
-        operand=memories.values(work.operand_address, work.operand_stride, m, n),
+        operand=memories.values(work.operand_address, work.operand_stride, m, operand_columns),
+        operand_scale=_rows(memories, work.operand_row_address, m) if scales_operand else None,
+        planes=planes,
     )
+
+
+def _rows(memories: Memories, address: int, rows: int) -> np.ndarray:
+    return numerics.from_bits(memories.row[address : address + rows, 0].copy())
+
+
+def execute(memories: Memories, work: Work) -> None:
+    """The effect of `work` on `memories`, from the equations in arch/isa.py."""
+    m, n, config = work.rows, work.columns, memories.config
+    x = x_of(memories, work)
+    if isinstance(work, Argmax):
+        memories.places(work.address, m)[:] = numerics.row_argmax(x)
+        return
     if isinstance(work, Map):
         filled = np.zeros((m, -(-n // config.columns) * config.columns), np.float32)
         filled[:, :n] = numerics.to_bf16(x) if config.value_format == "bf16" else x
@@ -83,11 +120,12 @@ def execute(memories: Memories, work: Map | Quantise) -> None:
             words = bits[i].reshape(-1, config.columns)
             memories.value[work.address + i * work.stride :][: len(words)] = words
         return
-    codes, scales = numerics.quantise(x)
+    codes, scales = numerics.quantise(x, numerics.code_format(config, work.digit))
+    codes = memories.coded(codes)
     for i in range(m):
         _write_scale(memories, work, i, numerics.to_bits(scales)[i])
         if work.codes is Codes.ACT:
-            words = np.zeros((-(-n // config.rows), config.rows), np.int8)
+            words = np.zeros((-(-n // config.rows), config.rows), codes.dtype)
             words.reshape(-1)[:n] = codes[i]
             memories.act[work.address + i * work.stride :][: len(words)] = words
         for j in range(-(-n // config.columns) * config.columns):
@@ -103,16 +141,17 @@ def _write_scale(memories: Memories, work: Quantise, i: int, bits: np.uint32) ->
     if work.scales is Scales.ROW:
         memories.row[work.scales_address + i] = bits
     else:
-        half = int(work.scales is Scales.PARAM_OFFSET)
-        memories.param[work.scales_address + i // columns, 2 * (i % columns) + half] = bits
+        halves = {Scales.PARAM_SCALE: [0], Scales.PARAM_OFFSET: [1], Scales.PARAM_PAIR: [0, 1]}[work.scales]
+        for half in halves:
+            memories.param[work.scales_address + i // columns, 2 * (i % columns) + half] = bits
 
 
-def run(memories: Memories, program: list[Map | Quantise], gap: int = 1) -> list[Record]:
+def run(memories: Memories, program: Sequence[Work], gap: int = 1) -> list[Record]:
     """Execute `program` on the RTL, each instruction `gap` cycles after the retire of the one before."""
     return run_unit(Vector(memories.config), memories, program, gap=gap)
 
 
-def check(memories: Memories, program: list[Map | Quantise], gap: int = 1) -> None:
+def check(memories: Memories, program: Sequence[Work], gap: int = 1) -> None:
     """Run `program` and hold memories, durations and accesses to the specification."""
     config, expected = memories.config, memories.copy()
     for work in program:
@@ -125,15 +164,35 @@ def check(memories: Memories, program: list[Map | Quantise], gap: int = 1) -> No
         transposed = isinstance(work, Quantise) and work.codes is Codes.WEIGHT_TRANSPOSED
         unwritten = -work.columns % config.vector_lanes if transposed else 0
         assert_accesses(config, work, replace(record, retire=record.retire - unwritten))
-        # Groups beyond `columns` read nothing, and those within read once a walk.
-        walks = 1 if isinstance(work, Map) else 2
-        operands = 1 + (work.combine is not Combine.NONE) + work.scaled + work.row_scaled
-        assert len(record.reads) == walks * operands * work.rows * -(-work.columns // config.vector_lanes), work
+        assert_reads(config, work, record)
 
 
-def random_work(config: HardwareConfig, random: np.random.Generator) -> Map | Quantise:
+def assert_reads(config: HardwareConfig, work: Work, record: Record) -> None:
+    """Groups beyond `columns` read nothing, and those within read once a walk, in the cycles of their interval."""
+    v, groups = work.interval, -(-work.columns // config.vector_lanes)
+    source = 4 if work.combine is Combine.ROTATE else 1 + work.planes + (work.combine is not Combine.NONE)
+    scales = work.scaled + work.row_scaled + (isinstance(work, Map) and work.operand_scaled)
+    walks = 2 if isinstance(work, Quantise) else 1
+    assert len(record.reads) == walks * (source + scales) * work.rows * groups, work
+    if isinstance(work, Map):
+        per_word = config.columns // config.vector_lanes
+        groups_of_row = -(-groups // per_word) * per_word
+        last_reads = [record.start + (m * groups_of_row + group + 1) * v
+                      for m in range(work.rows) for group in range(groups)]  # fmt: skip
+    elif isinstance(work, Argmax):
+        last_reads = [record.start + (group + 1) * v for group in range(work.rows * groups)]
+    else:
+        return
+    assert {cycle for cycle, *_ in record.reads} == {last - early for last in last_reads for early in range(v)}
+
+
+def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
     """Any legal instruction on regions that do not overlap; small."""
     rows, columns = int(random.integers(1, config.columns + 3)), int(random.integers(1, 3 * config.columns + 1))
+    combine, source = Combine(random.integers(0, 4)), Source(random.integers(0, 2))
+    rotates = combine is Combine.ROTATE
+    if rotates:
+        source, columns = Source.VALUE, 2 * config.columns * int(random.integers(1, 3))
     words, act_words = -(-columns // config.columns), -(-columns // config.rows)
 
     def flag() -> int:
@@ -145,21 +204,26 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Map | Qu
     common = dict(
         rows=rows,
         columns=columns,
-        source=random.choice(list(Source)),
+        source=source,
         source_address=int(random.integers(0, 500)),
         source_stride=stride(words),
-        scaled=flag(),
+        scaled=flag() & (not rotates),
         param_address=int(random.integers(0, 100)),
-        row_scaled=flag(),
+        row_scaled=flag() & (not rotates),
         row_address=int(random.integers(0, 100)),
-        activation=Activation(random.integers(0, 7)),
-        combine=Combine(random.integers(0, 3)),
+        activation=Activation(0 if rotates else random.integers(0, 7)),
+        combine=combine,
         operand_address=int(random.integers(600, 1000)),
-        operand_stride=stride(words),
+        operand_stride=stride(2 * words),
+        planes=int(random.integers(0, 3)) if source is Source.ACC and config.pe == "int8" else 0,
     )
-    common["source"] = Source(common["source"])
-    if flag():
-        return Map(**common, address=int(random.integers(1200, 1800)), stride=stride(words))
+    kind = random.choice(["map", "map", "quantise", "quantise", "argmax"])
+    if kind == "map":
+        combines = combine in (Combine.ADD, Combine.MULTIPLY)
+        return Map(**common, address=int(random.integers(1300, 1800)), stride=stride(words),
+                   operand_scaled=flag() & combines, operand_row_address=int(random.integers(0, 100)))  # fmt: skip
+    if kind == "argmax":
+        return Argmax(**common, address=int(random.integers(0, 40)))
     codes = Codes(random.integers(0, 3))
     least = {Codes.ACT: act_words, Codes.WEIGHT: rows, Codes.WEIGHT_TRANSPOSED: columns}[codes]
     return Quantise(
@@ -167,21 +231,48 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Map | Qu
         codes=codes,
         address=int(random.integers(0, 1000)),
         stride=stride(least),
-        scales=Scales(random.integers(0, 3)),
+        scales=Scales(random.integers(0, 4)),
         scales_address=int(random.integers(200, 400)),
+        digit=Digit(random.integers(0, 3) if config.pe == "int8" else 0),
     )
 
 
 @all_shapes
 def test_random_instructions_leave_the_bits_and_take_the_cycles_of_the_specification(config):
     random = np.random.default_rng(11)
-    check(Memories(config, 1), [random_work(config, random) for _ in range(10)])
+    check(Memories(config, 1), [random_work(config, random) for _ in range(14)])
+
+
+def kinds_of_work(config: HardwareConfig) -> list[Work]:
+    """One instruction for each way through the pipeline: intervals 1 to 4, for each what the walks are for."""
+    region = dict(rows=1, columns=2 * config.columns, source_stride=2)
+    value = dict(**region, source=Source.VALUE, operand_address=600, operand_stride=4)
+    rotation = dict(**value, combine=Combine.ROTATE)
+    codes = dict(codes=Codes.WEIGHT_TRANSPOSED, address=100, stride=16, scales_address=200)
+    planes = 2 if config.pe == "int8" else 0
+    return [
+        Map(**region, scaled=1, address=1300),
+        Map(**value, combine=Combine.ADD, address=1310),
+        Map(**region, planes=planes, address=1320),
+        Map(**rotation, address=1330),
+        Quantise(**region, planes=planes, **codes),
+        Quantise(**rotation, **codes),
+        Argmax(**region, address=1),
+        Argmax(**rotation, address=2),
+    ]
+
+
+@three_shapes
+def test_every_kind_of_work_right_after_every_kind(config):
+    kinds = kinds_of_work(config)
+    order = [i for a in range(len(kinds)) for b in range(a) for i in (a, b)] + list(range(len(kinds)))  # to and fro
+    check(Memories(config, 13), [kinds[i] for a in range(len(kinds)) for i in (a, a)] + [kinds[i] for i in order])
 
 
 @both_shapes
 def test_every_width_of_a_row(config):
     widths = range(1, 2 * config.columns + 2)
-    program: list[Map | Quantise] = [
+    program: list[Work] = [
         Map(rows=2, columns=n, source_stride=3, scaled=1, address=100 * n, stride=4) for n in widths
     ]
     check(Memories(config, 2), program[::2] + [
@@ -189,7 +280,7 @@ def test_every_width_of_a_row(config):
     ][1::2])  # fmt: skip
 
 
-@both_shapes
+@three_shapes
 @pytest.mark.parametrize("codes", Codes, ids=lambda codes: codes.name)
 def test_codes_and_scales_reach_every_place(config, codes):
     """More rows than a word has columns, so that transposed codes and scales of columns go on to the next word."""
@@ -198,7 +289,7 @@ def test_codes_and_scales_reach_every_place(config, codes):
     check(Memories(config, 3), [
         Quantise(rows=rows, columns=config.columns + 1, source_stride=2, codes=codes, address=100, stride=stride,
                  scales=scales, scales_address=300)
-        for scales in (Scales.PARAM_SCALE, Scales.PARAM_OFFSET)
+        for scales in (Scales.PARAM_SCALE, Scales.PARAM_OFFSET, Scales.PARAM_PAIR)
     ])  # fmt: skip
 
 
