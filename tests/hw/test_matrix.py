@@ -1,5 +1,4 @@
-"""MATRIX against PyTorch's integer matrix product, and with bf16 PEs the oracle, in the cycles that docs/architecture.md
-gives."""
+"""MATRIX against PyTorch's integer product, with bf16 PEs the oracle; in the cycles that docs/architecture.md gives."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -281,7 +280,8 @@ def test_bf16_extremes(shape, accumulate):
     memories.weight[100:200] = random.choice([0x3F80, 0xBF80, 0], (100, config.columns))
     memories.acc[:] = random.choice(sums, memories.acc.shape)
     programs = [panel(config, 20, 1, 3, accumulate=accumulate),
-                replace(panel(config, 20, 3, 2, accumulate=accumulate), weight_address=110, acc_address=200)]  # fmt: skip
+                replace(panel(config, 20, 3, 2, accumulate=accumulate), weight_address=110,
+                        acc_address=200)]  # fmt: skip
     after = Memories(config, 0)
     after.act, after.weight, after.acc = memories.act, memories.weight, memories.acc.copy()
     for work in programs:

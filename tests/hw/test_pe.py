@@ -93,7 +93,8 @@ def test_one_bf16_product_by_hand():
 
 
 def test_bf16_products_and_sums_of_all_kinds():
-    numbers = np.array([0, -0.0, 1, -1.0078125, 3e38, -3e38, 1e-20, 1.5e-38, -1.2e-38, np.inf, -np.inf, np.nan], np.float32)
+    numbers = [0, -0.0, 1, -1.0078125, 3e38, -3e38, 1e-20, 1.5e-38, -1.2e-38, np.inf, -np.inf, np.nan]
+    numbers = np.array(numbers, np.float32)
     codes = [bf16(x) for x in numbers] + [0x0001, 0x8055, 0xFFC1, 0x0080]  # subnormals, another NaN, 2⁻¹²⁶
     totals = [0, 0x8000_0000, 0x3F80_0000, 0xBF80_0001, 0x7F80_0000, 0xFF80_0000, 0x0080_0000, 0x8000_0001, 0x7F7F_FFFF]
     cases = [(a, w, t) for w in codes for a in codes for t in totals]
