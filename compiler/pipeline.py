@@ -65,7 +65,7 @@ def compile(
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
     show = show or (lambda name, result: None)
-    graph = front_end(model, example_inputs, PrecisionRule(precision, config), show)
+    graph = front_end(model, example_inputs, show, PrecisionRule(precision, config))
     best = lower(graph, config, output, tiling)
     for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
         show(name_of_pass, result)
@@ -88,14 +88,16 @@ def lower(
     return _quickest(graph, config, output, decoder)
 
 
-def front_end(model: nn.Module, example_inputs: Sequence[Tensor], rule: PrecisionRule, show: Show) -> Graph:
+def front_end(
+    model: nn.Module, example_inputs: Sequence[Tensor], show: Show, rule: PrecisionRule | None = None
+) -> Graph:
     """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
     graph = capture(model, example_inputs)
     show("capture", graph)
     for each in GRAPH_PASSES:
         graph = each(graph)
         show(each.__name__, graph)
-    graph = quantise(graph, rule)
+    graph = quantise(graph, rule or PrecisionRule())
     show("quantise", graph)
     return graph
 

@@ -48,16 +48,18 @@ PrecisionChoice = str | Mapping[str, str]  # one for all layers, or by the name 
 
 
 class PrecisionRule:
-    """Which precision a layer has: that of the first pattern that its name fits; w8a8, or bf16 on bf16 PEs, if none."""
+    """Which precision a layer has: that of the first pattern that its name fits; w8a8, or bf16 on bf16 PEs, if none.
+    Without a config the PEs are taken to fit."""
 
-    def __init__(self, choice: PrecisionChoice | None, config: HardwareConfig) -> None:
-        self.default = Precision.BF16 if config.pe == "bf16" else Precision.W8A8
+    def __init__(self, choice: PrecisionChoice | None = None, config: HardwareConfig | None = None) -> None:
+        bf16 = config is not None and config.pe == "bf16"
+        self.default = Precision.BF16 if bf16 else Precision.W8A8
         choice = choice or self.default.value
         choices = {"*": choice} if isinstance(choice, str) else dict(choice)
         self.patterns = {pattern: _parse(name) for pattern, name in choices.items()}
         for precision in self.patterns.values():
-            if (precision is Precision.BF16) != (config.pe == "bf16"):
-                fitting = "bf16" if config.pe == "bf16" else "w8a8, w8a16 or w16a16"
+            if config is not None and (precision is Precision.BF16) != bf16:
+                fitting = "bf16" if bf16 else "w8a8, w8a16 or w16a16"
                 raise HeddleError(f"the {config.pe} PEs of {config.name} compute in {fitting}, not {precision.value}")
 
     def of(self, layer: str) -> Precision:

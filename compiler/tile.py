@@ -37,7 +37,9 @@ def longest_panel(graph: Graph, config: HardwareConfig) -> int:
         default=1,
     )
     twice, once = config.words(Memory.ACC) // (2 * words), config.words(Memory.ACC) // words
-    aligned = twice // config.columns or once // config.columns  # whole words of columns, if possible
+    aligned = twice // config.columns
+    if any(node.op == "cached_attention" for node in graph):  # it appends whole blocks of tokens
+        aligned = aligned or once // config.columns
     return min(aligned * config.columns or twice or once or 1, config.panel_rows)
 
 

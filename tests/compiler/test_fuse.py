@@ -84,7 +84,7 @@ def test_codes_are_taken_from_a_linear_layer_that_only_a_matrix_reads():
     model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 5))
     text = fused(model, X)["quantise"]
     assert operators(text) == ["input", "quantise", "linear", "linear"]
-    assert "codes=True" in text
+    assert "codes=1" in text
 
 
 REFUSED = {

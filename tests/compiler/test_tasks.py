@@ -4,24 +4,48 @@ from dataclasses import fields
 
 import pytest
 from heddle.arch.config import Memory
-from heddle.arch.isa import Codes, Combine, Load, Map, Matmul, Norm, Quantise, Scales, Softmax, Source, Store
+from heddle.arch.isa import (
+    Append,
+    Argmax,
+    Codes,
+    Combine,
+    Load,
+    Map,
+    Matmul,
+    Norm,
+    OnlineSoftmax,
+    Part,
+    Quantise,
+    Scales,
+    Softmax,
+    Source,
+    Store,
+    Stream,
+)
 from heddle.compiler.tasks import Buffers, address_fields
 
 EVERYTHING = [
     Load(memory=Memory.PARAM, gather=1),
     Store(memory=Memory.VALUE),
     Matmul(),
-    Map(source=Source.VALUE, scaled=1, row_scaled=1, combine=Combine.ADD),
+    Map(source=Source.VALUE, scaled=1, row_scaled=1, combine=Combine.ADD, operand_scaled=1),
     Quantise(scaled=1, row_scaled=1, combine=Combine.ADD, codes=Codes.WEIGHT, scales=Scales.PARAM_SCALE),
+    Argmax(scaled=1, row_scaled=1, combine=Combine.ADD),
     Softmax(additive=1),
+    OnlineSoftmax(),
     Norm(),
+    Append(part=Part.PAIRS),
+    Append(part=Part.VALUES),
+    Stream(part=Part.KEYS),
 ]
 
 
 @pytest.mark.parametrize("instruction", EVERYTHING, ids=lambda each: each.name)
 def test_all_on_chip_addresses_are_named(instruction):
     known = {name for name, _ in address_fields(instruction)}
-    assert known == {each.name for each in fields(instruction) if each.name.endswith("address")} - {"dram_address"}
+    assert known == {
+        each.name for each in fields(instruction) if each.name.endswith("address") or each.name == "table"
+    } - {"dram_address"}
 
 
 @pytest.mark.parametrize("instruction", EVERYTHING, ids=lambda each: each.name)
