@@ -11,6 +11,8 @@ from heddle.arch import numerics
 from heddle.arch.config import PRESETS, HardwareConfig
 from heddle.hw.array import Array
 
+from .test_verilog import compare
+
 ODD = replace(PRESETS["nano"], name="odd", rows=3, columns=5, vector_lanes=1)
 SHAPES = {(c.rows, c.columns): c for c in (
     PRESETS["nano"], ODD, replace(ODD, rows=5, columns=3), replace(ODD, rows=3, columns=3), replace(ODD, columns=11),
@@ -138,3 +140,8 @@ def test_latency_is_that_of_the_configuration(config):
     simulator.run()
     total = config.rows if config.pe == "int8" else int(numerics.to_bits(np.float32(config.rows)))
     assert cycles == [(10 + config.array_cycles, [total] * config.columns)]
+
+
+def test_bf16_array_is_the_same_in_verilog(tmp_path):
+    inputs = {"activations": 48, "swap": 1, "weights": 80, "capture": 1}
+    compare(tmp_path, Array(replace(ODD, pe="bf16")), inputs, "sums", 200)
