@@ -49,7 +49,8 @@ def decoder(config) -> Program:
         Store(memory=Memory.WEIGHT, address=2 * bank, words=8 * words * c, dram_address=0x5000),
         Store(memory=Memory.PARAM, address=32, words=8, dram_address=0x7000),
     ], config, data=[(0x1000, table), (0x1100, rows.tobytes()), (CACHE, noise(0x4000))],
-       registers=((BLOCK, 0), (SLOT, 2), (BLOCKS, 5)), cache_address=CACHE, cache_bytes=pairs_at + 5 * 256 + 128)  # fmt: skip
+       registers=((BLOCK, 0), (SLOT, 2), (BLOCKS, 5)), cache_address=CACHE,
+       cache_bytes=pairs_at + 5 * 256 + 128)  # fmt: skip
 
 
 @pytest.mark.parametrize("config", [NANO, ODD], ids=lambda config: config.name)
@@ -110,8 +111,8 @@ def crowd(config) -> Program:
 def test_kv_among_others_at_the_port_agrees(config):
     programs = [crowd(config.with_dram(**dram)) for dram in DRAMS]
     for program in programs:
-        work = {place: (each.start, each.retire) for each in simulate(program).trace for place in [each.index]}
-        kv, store = (work[place] for place in (4, 5))
-        assert kv[0] < store[1] and store[0] < kv[1], "Append and STORE are to write side by side"
+        records = {each.index: each for each in simulate(program).trace}
+        kv, store = records[4], records[5]
+        assert kv.start < store.retire and store.start < kv.retire, "Append and STORE are to write side by side"
     comparison = lockstep(programs, engine="icarus")
     assert comparison.agrees, comparison.first_difference
