@@ -637,8 +637,10 @@ class KvInstruction(Instruction):
         unit = max(config.axi_bytes, 8)
         if self.dram_address % unit:
             raise HeddleError(f"{self.name}: dram_address must be a multiple of {unit} bytes, not {self.dram_address}")
-        if self.page_bytes % config.burst_bytes:  # so that the bursts of a page do not depend on which page it is
-            raise HeddleError(f"{self.name}: page_bytes must be a multiple of {config.burst_bytes} on {config.name}, "
+        # So that the bursts of a page do not depend on which page it is, and no word is astride two.
+        aligned = max(config.burst_bytes, config.dram_word_bytes(Memory.WEIGHT))
+        if self.page_bytes % aligned:
+            raise HeddleError(f"{self.name}: page_bytes must be a multiple of {aligned} on {config.name}, "
                               f"not {self.page_bytes}")  # fmt: skip
 
 
