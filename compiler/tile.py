@@ -32,15 +32,18 @@ def tile(
 
 def longest_panel(graph: Graph, config: HardwareConfig) -> int:
     """Most rows of a panel: the sums of the widest layer that needs whole rows fit into ACC, twice if possible."""
-    words = max(
-        (-(-node.columns // config.columns) * (1 + node.precision.planes) for node in graph if needs_whole_rows(node)),
-        default=1,
-    )
+    words = max((_row_words(node, config) for node in graph if needs_whole_rows(node)), default=1)
     twice, once = config.words(Memory.ACC) // (2 * words), config.words(Memory.ACC) // words
     aligned = twice // config.columns
     if any(node.op == "cached_attention" for node in graph):  # it appends whole blocks of tokens
         aligned = aligned or once // config.columns
     return min(aligned * config.columns or twice or once or 1, config.panel_rows)
+
+
+def _row_words(node: Node, config: HardwareConfig) -> int:
+    """Words of ACC that a row takes, of all outputs that must be there at once."""
+    columns = argmax_groups(node, config)[0] if "argmax" in node.attributes else node.columns
+    return -(-columns // config.columns) * (1 + node.precision.planes)
 
 
 def _load_input(node: Node, tiles: Tiles) -> None:
