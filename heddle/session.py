@@ -41,7 +41,7 @@ class Session:
     model      as for `compile_decoder`
     plan       the cache; `plan.pages` may be fewer than all sequences together would need
     sequences  how many are decoded together
-    chunk      tokens of a prompt that are taken at once; 1: none
+    chunk      tokens of a prompt that are taken at once, fewer where they do not fit; 1: none
     window     tokens that the model sees; pages that lie before it are used again; 0: all
     engine     None: the simulator alone; else its runs are compared with the RTL on that engine
     """
@@ -81,8 +81,16 @@ class Session:
 
     @cached_property
     def prefill(self) -> heddle.Program | None:
-        """Takes a chunk of one sequence."""
-        return self._compile(self.chunk, 1, "prefill") if self.chunk > 1 else None
+        """Takes a chunk of one sequence; `chunk` is halved until it fits the machine."""
+        while self.chunk > 1:
+            try:
+                return self._compile(self.chunk, 1, "prefill")
+            except heddle.HeddleError:
+                half = self.chunk // 2 // self.config.columns * self.config.columns
+                if not half:
+                    raise
+                self.chunk = half
+        return None
 
     def _compile(self, tokens: int, sequences: int, kind: str) -> heddle.Program:
         return heddle.compile_decoder(
