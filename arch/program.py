@@ -25,7 +25,7 @@ from .errors import HeddleError
 from .isa import Halt, Instruction, Load, Store, decode, encode, listing, units_in
 from .scalars import Scalar
 
-FORMAT = "heddle-program-2"
+FORMAT = "heddle-program-3"
 KINDS = ("input", "output", "constant", "scratch")
 
 
@@ -135,6 +135,25 @@ def _holds_bf16(config: HardwareConfig, memory: Memory) -> bool:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """One decision of the compiler: what it chose, and what else it considered, each with its estimate in cycles."""
+
+    what: str
+    chosen: str
+    considered: dict[str, int | str] = field(default_factory=dict)  # alternative → cycles, or why it is not possible
+
+
+@dataclass(frozen=True)
+class Period:
+    """Instructions that repeat: `count` copies of `length` instructions, the first from `start` on. They are equal but for
+    DRAM addresses, which are congruent modulo the longest burst from copy to copy."""
+
+    start: int
+    length: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Program:
     """What one run of the accelerator needs. `data` are (address, bytes) of constants; the code stands at address 0."""
 
@@ -154,6 +173,8 @@ class Program:
     tokens: int = 0  # of each sequence, that a decoder takes in a run
     attention_macs: int = 0  # multiply-accumulates for each of them and each token that it sees
     positions: tuple[int, ...] = ()  # of the sequences, as `at` was told
+    choices: tuple[Choice, ...] = ()  # what the compiler decided
+    periods: tuple[Period, ...] = ()  # where equal layers repeat; they do not overlap
 
     @property
     def groups(self) -> int:
@@ -293,6 +314,8 @@ class Program:
             "positions": self.positions,
             "tensors": [{**asdict(t), "memory": t.memory.name} for t in self.tensors.values()],
             "labels": self.labels,
+            "choices": [asdict(each) for each in self.choices],
+            "periods": [asdict(each) for each in self.periods],
             "data": [address for address, _ in self.data],
         }
         buffer = io.BytesIO()
@@ -343,6 +366,8 @@ class Program:
             registers=tuple((number, value) for number, value in header["registers"]),
             cache_address=header["cache"][0], cache_bytes=header["cache"][1], cache=cache, tokens=header["tokens"],
             attention_macs=header["attention_macs"], positions=tuple(header["positions"]),
+            choices=tuple(Choice(**each) for each in header["choices"]),
+            periods=tuple(Period(**each) for each in header["periods"]),
         )  # fmt: skip
         program.check()
         return program
