@@ -145,8 +145,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Period:
-    """Instructions that repeat: `count` copies of `length` instructions, the first from `start` on. They are equal but for
-    DRAM addresses, which are congruent modulo the longest burst from copy to copy."""
+    """Instructions that repeat: `count` copies of `length` instructions, the first from `start` on. They are equal but
+    for DRAM addresses, which are congruent modulo the longest burst from copy to copy."""
 
     start: int
     length: int
