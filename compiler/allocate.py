@@ -49,11 +49,11 @@ def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
         memory = life.buffer.memory
         uses = defaultdict(list)  # write? → uses
         for index in schedule.users[life.buffer]:
-            instruction, slot = tasks[index].instruction, slots[index]
-            assert instruction.unit is not None
-            for access in instruction.accesses(config):
+            unit, slot = tasks[index].instruction.unit, slots[index]
+            assert unit is not None
+            for access in tasks[index].accesses(config):
                 if access.memory is memory and 0 <= access.start - life.buffer.start < life.buffer.words:
-                    uses[access.write].append(_Use(instruction.unit, slot.start, slot.finish))
+                    uses[access.write].append(_Use(unit, slot.start, slot.finish))
         living = [other for other in placed[memory] if other.finish > life.start and other.start < life.finish]
         placed[memory] = [other for other in placed[memory] if other.finish > life.start]
         choices = _choices(life.buffer, living, config)
@@ -68,7 +68,8 @@ def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
         )
         for bank in _banks(life.buffer.address, life.buffer, config):
             for write, each in uses.items():
-                ports[memory, bank, write] += each
+                still = [use for use in ports[memory, bank, write] if use.finish > life.start]
+                ports[memory, bank, write] = still + each
         placed[memory].append(life)
     return schedule
 

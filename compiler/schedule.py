@@ -12,20 +12,15 @@ one head after the other, so that the array and SOFTMAX can begin.
 from __future__ import annotations
 
 import heapq
-from bisect import insort
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from ..arch.config import APPEND_ITEMS, HardwareConfig, Memory, Unit
+from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Access, Append, Instruction, KvInstruction, Load, Part, Store, Stream
-from ..sim.units import BURSTS, CYCLES
 from .builder import Tiles
 from .tasks import Buffer
-
-_DMA_OVERHEAD_CYCLES = 8  # requests, buffers and retirement of LOAD and STORE, roughly
+from .work import Work
 
 
 @dataclass(frozen=True)
@@ -59,80 +54,34 @@ class Schedule:
         )
 
 
-def schedule(tiles: Tiles, config: HardwareConfig, share: float = 1.0, in_order: float = 0.35) -> Schedule:
+def schedule(
+    tiles: Tiles, config: HardwareConfig, share: float = 1.0, in_order: float = 0.35, work: Work | None = None
+) -> Schedule:
     """The tasks in order. Raises HeddleError naming the memory if even one task after the other does not fit.
 
     share     memories are filled to at most this part of their words; the oldest task not yet begun may always go on
     in_order  how much of the work behind a task in the program counts for its priority
+    work      what is known of the tasks, if that has been worked out before
     """
-    return _Scheduler(tiles, config, share, in_order).run()
+    return _Scheduler(work or Work(tiles, config), share, in_order).run()
 
 
 class _Scheduler:
-    def __init__(self, tiles: Tiles, config: HardwareConfig, share: float, in_order: float) -> None:
-        self.tiles, self.config, self.share = tiles, config, share
-        self.instructions = [task.instruction for task in tiles.tasks]
-        count = len(self.instructions)
-        self.users: dict[Buffer, list[int]] = defaultdict(list)
-        self.after: list[list[int]] = [[] for _ in range(count)]
-        self.missing = [0] * count  # predecessors that have not finished
-        self.fills: list[list[Buffer]] = [[] for _ in range(count)]  # buffers that a task is the first to touch
-        self.touched: list[list[Buffer]] = [[] for _ in range(count)]
-        self.needs = {memory: np.zeros(count, np.int64) for memory in Memory}  # words of those, for tasks not begun
-        self._connect()
-        self.memories = [list({buffer.memory: None for buffer in fills}) for fills in self.fills]
-        self.durations = [_durations(each, config) for each in self.instructions]
-        self.priority = self._priorities(in_order)
+    def __init__(self, work: Work, share: float, in_order: float) -> None:
+        self.work, self.tiles, self.config, self.share = work, work.tiles, work.config, share
+        count = len(work.instructions)
+        self.missing = list(work.missing)
+        self.priority = work.priorities(in_order)
         self.used = dict.fromkeys(Memory, 0)
-        self.readers_left = {buffer: len(tasks) for buffer, tasks in self.users.items()}
-        self.words = {memory: config.words(memory) for memory in Memory}
+        self.words = {memory: work.config.words(memory) for memory in Memory}
+        self.readers_left = {buffer: len(tasks) for buffer, tasks in work.users.items()}
         self.slots: list[Slot] = []
-        self.ready: dict[Unit, list[tuple[float, int]]] = {unit: [] for unit in Unit}  # (−priority, task), sorted
-        self.begun = np.zeros(count, bool)
-        self.oldest = 0
-
-    def _connect(self) -> None:
-        """Who must wait for whom: a task for those before it that touch the same words, if one of the two writes."""
-        history: dict[Buffer, list[tuple[int, Access]]] = defaultdict(list)
-        appended: dict[int, list[int]] = defaultdict(list)  # layer → tasks that write its part of the cache
-        for index, instruction in enumerate(self.instructions):
-            before: set[int] = set()
-            for access in instruction.accesses(self.config):
-                buffer = self.tiles.buffers.find(access.memory, access.start)
-                assert access.stop <= buffer.start + buffer.words, f"{instruction} leaves {buffer.name}"
-                if buffer not in self.touched[index]:
-                    self.touched[index].append(buffer)
-                for other, earlier in history[buffer]:
-                    if (access.write or earlier.write) and access.overlaps(earlier):
-                        before.add(other)
-                history[buffer].append((index, access))
-            layer = self.tiles.tasks[index].cache
-            if isinstance(instruction, Append):
-                appended[layer].append(index)
-            elif isinstance(instruction, Stream):
-                before.update(appended[layer])
-            before.discard(index)
-            for each in before:
-                self.after[each].append(index)
-            self.missing[index] = len(before)
-            for buffer in self.touched[index]:
-                if buffer not in self.users:
-                    self.fills[index].append(buffer)
-                    self.needs[buffer.memory][index] += buffer.words
-                self.users[buffer].append(index)
-
-    def _priorities(self, in_order: float) -> list[float]:
-        """For each task, the cycles of the longest chain of tasks that starts with it, and some of its unit's work."""
-        chains = [0] * len(self.instructions)
-        priorities = [0.0] * len(self.instructions)
-        behind = dict.fromkeys(Unit, 0)
-        for index in reversed(range(len(chains))):
-            unit, (busy, latency) = self.instructions[index].unit, self.durations[index]
-            assert unit is not None
-            chains[index] = latency + max((chains[each] for each in self.after[index]), default=0)
-            behind[unit] += busy
-            priorities[index] = chains[index] + in_order * behind[unit]
-        return priorities
+        # For each unit, by the memories in which a task fills buffers: tasks that are ready, in program order.
+        self.ready: dict[Unit, dict[tuple[Memory, ...], list[int]]] = {unit: {} for unit in Unit}
+        self.begun = [False] * count
+        self.oldest = 0  # the first task not begun
+        self.passed = dict.fromkeys(Memory, 0)  # entries of work.fills_of that have begun, all of them from the start
+        self.reach: dict[Memory, int] = {}  # the last task for which there is room, of those that fill a memory
 
     def run(self) -> Schedule:
         """Event by event."""
@@ -152,106 +101,91 @@ class _Scheduler:
                     slot = self._begin(index, now)
                     free_at[unit] = slot.free
                     heapq.heappush(events, (slot.finish, index))
-                    heapq.heappush(events, (slot.free, -1))
-        if len(self.slots) < len(self.instructions):
+                    if slot.free != slot.finish:
+                        heapq.heappush(events, (slot.free, -1))
+        if len(self.slots) < len(self.begun):
             raise self._too_small()
         self.slots.sort(key=lambda slot: (slot.start, slot.task))
-        return Schedule(self.tiles, self.slots, dict(self.users))
+        return Schedule(self.tiles, self.slots, self.work.users)
 
     def _make_ready(self, index: int) -> None:
-        unit = self.instructions[index].unit
-        assert unit is not None
-        insort(self.ready[unit], (-self.priority[index], index))
+        groups = self.ready[self.work.units[index]]
+        insort(groups.setdefault(self.work.memories[index], []), index)
 
     def _finish(self, index: int) -> None:
-        for buffer in self.touched[index]:
+        for buffer in self.work.touched[index]:
             self.readers_left[buffer] -= 1
             if not self.readers_left[buffer]:
                 self.used[buffer.memory] -= buffer.words
-        for each in self.after[index]:
+                self.reach.pop(buffer.memory, None)
+        for each in self.work.after[index]:
             self.missing[each] -= 1
             if not self.missing[each]:
                 self._make_ready(each)
 
     def _choose(self, unit: Unit) -> int | None:
-        """The first ready task of a unit for which there is room."""
-        refused: dict[
-            Memory, int
-        ] = {}  # a task that found no room there; those behind it in the program need even more
-        for _, index in self.ready[unit]:
-            memories = self.memories[index]
-            if any(index > refused.get(memory, index) for memory in memories):
+        """The ready task of the highest priority of those for which there is room."""
+        best, found = -1.0, None
+        for memories, tasks in self.ready[unit].items():
+            if not tasks:
                 continue
-            full = self._full(index)
-            if full is None:
-                return index
-            refused[full] = min(index, refused.get(full, index))
-        return None
+            reach = min((self._reach(memory) for memory in memories), default=len(self.begun))
+            for index in tasks if reach >= tasks[-1] else tasks[: bisect_right(tasks, reach)]:
+                if self.priority[index] > best:
+                    best, found = self.priority[index], index
+            if tasks[0] == self.oldest and self.priority[tasks[0]] > best and self._fits(tasks[0]):
+                best, found = self.priority[tasks[0]], tasks[0]
+        return found
 
-    def _full(self, index: int) -> Memory | None:
-        """A memory without room for the buffers of a task and of all tasks before it, which it must not keep out."""
-        for memory in self.memories[index]:
-            wanted = int(self.needs[memory][self.oldest : index + 1].sum())
-            limit = self.words[memory] * (1 if index == self.oldest else self.share)
-            if self.used[memory] + wanted > limit:
-                return memory
-        return None
+    def _reach(self, memory: Memory) -> int:
+        """The last task whose buffers, with those of all tasks before it, which it must not keep out, find room."""
+        if memory not in self.reach:
+            room = self.words[memory] * self.share - self.used[memory]
+            fills, first = self.work.fills_of[memory], self.passed[memory]
+            while first < len(fills) and self.begun[fills[first][0]]:
+                first += 1
+            self.passed[memory] = first
+            last = len(self.begun)
+            for at in range(first, len(fills)):
+                index, words = fills[at]
+                if not self.begun[index]:
+                    room -= words
+                    if room < 0:
+                        last = index - 1
+                        break
+            self.reach[memory] = last
+        return self.reach[memory]
+
+    def _fits(self, index: int) -> bool:
+        """Whether there is room for the buffers of one task, however far memories may be filled ahead."""
+        needed: dict[Memory, int] = defaultdict(int)
+        for buffer in self.work.fills[index]:
+            needed[buffer.memory] += buffer.words
+        return all(self.used[memory] + words <= self.words[memory] for memory, words in needed.items())
 
     def _begin(self, index: int, now: int) -> Slot:
-        for buffer in self.fills[index]:
+        for buffer in self.work.fills[index]:
             self.used[buffer.memory] += buffer.words
-            self.needs[buffer.memory][index] = 0
-        unit = self.instructions[index].unit
-        assert unit is not None
-        self.ready[unit].remove((-self.priority[index], index))
+            self.reach.pop(buffer.memory, None)
+        tasks = self.ready[self.work.units[index]][self.work.memories[index]]
+        del tasks[bisect_left(tasks, index)]
         self.begun[index] = True
         while self.oldest < len(self.begun) and self.begun[self.oldest]:
             self.oldest += 1
-        busy, latency = self.durations[index]
+        busy, latency = self.work.durations[index]
         slot = Slot(index, now, now + busy, now + latency)
         self.slots.append(slot)
         return slot
 
     def _too_small(self) -> HeddleError:
         """Which memory the oldest task found too small."""
-        for memory, needs in self.needs.items():
-            needed, words = self.used[memory] + int(needs[self.oldest]), self.config.words(memory)
-            if needs[self.oldest] and needed > words:
+        label = self.tiles.tasks[self.oldest].label
+        for memory in self.work.memories[self.oldest]:
+            needed = sum(buffer.words for buffer in self.work.fills[self.oldest] if buffer.memory is memory)
+            needed, words = self.used[memory] + needed, self.words[memory]
+            if needed > words:
                 return HeddleError(
-                    f"{self.tiles.tasks[self.oldest].label}: {needed} words of {memory.name} are needed at once, but "
-                    f"{self.config.name} has {words}: choose a larger configuration or a smaller model"
+                    f"{label}: {needed} words of {memory.name} are needed at once, but {self.config.name} has {words}: "
+                    f"choose a larger configuration or a smaller model"
                 )
-        return HeddleError(f"{self.tiles.tasks[self.oldest].label}: cannot be scheduled on {self.config.name}")
-
-
-def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, int]:
-    """(cycles until the unit can start another, cycles until the effect can be used)."""
-    unit = instruction.unit
-    assert unit is not None
-    if isinstance(instruction, (Load, Store)):
-        bursts = BURSTS[unit](instruction, config)  # type: ignore[arg-type]
-        beats = sum(burst.beats for burst in bursts) * config.dram.cycles_per_beat
-        total = beats + config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES
-        overlaps = isinstance(instruction, Load) and not instruction.gather
-        return (beats + 1 if overlaps else total), total
-    if isinstance(instruction, KvInstruction):
-        cycles = _kv_cycles(instruction, config)
-        return cycles, cycles
-    cycles = CYCLES[unit](instruction, config) + 1  # type: ignore[arg-type]
-    return cycles, cycles
-
-
-def _kv_cycles(instruction: KvInstruction, config: HardwareConfig) -> int:
-    """From start to retire, with nobody else at the DRAM port."""
-    overhead = config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES
-    word_bytes = config.dram_word_bytes(Memory.WEIGHT)
-    if isinstance(instruction, Append):
-        pairs = instruction.part is Part.PAIRS
-        items = instruction.heads * instruction.tokens * (1 if pairs else instruction.token_words)
-        beats = -(-(8 if pairs else word_bytes) // config.axi_bytes)
-        return items * max(3, beats, overhead // APPEND_ITEMS) + overhead
-    assert isinstance(instruction, Stream)
-    size = instruction.words * config.columns * word_bytes
-    if instruction.part is Part.PAIRS:
-        size = config.dram_word_bytes(Memory.PARAM)
-    return instruction.blocks * (size // config.axi_bytes + 2) * config.dram.cycles_per_beat + overhead
+        return HeddleError(f"{label}: cannot be scheduled on {self.config.name}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.isa import (
+    Access,
     Append,
     Argmax,
     Codes,
@@ -64,6 +65,12 @@ class Task:
     label: str  # the layer and operator it belongs to
     condition: Condition | None = None
     cache: int = -1  # the layer whose part of the KV cache a KV instruction writes or reads
+
+    def accesses(self, config: HardwareConfig) -> list[Access]:
+        """What the instruction touches, at virtual addresses."""
+        if "_accesses" not in self.__dict__:
+            self.__dict__["_accesses"] = self.instruction.accesses(config)
+        return self.__dict__["_accesses"]
 
     def __str__(self) -> str:
         return f"{listing(self.instruction)}  ; {self.label}"
