@@ -34,6 +34,7 @@ from .quantise import quantise
 from .rearrange import follow_views
 from .schedule import Schedule, schedule
 from .tile import longest_panel, tile
+from .work import Work
 
 Show = Callable[[str, object], None]
 
@@ -163,10 +164,10 @@ def _fitting(
 ) -> Schedule:
     """A schedule whose buffers find their places: memories are filled less far ahead until they do."""
     tiles = tile(graph, config, tiling, output, decoder() if decoder else None)
-    problem = None
+    problem, work = None, Work(tiles, config)
     for share in MEMORY_SHARES:
         try:
-            return allocate(schedule(tiles, config, share, in_order), config)
+            return allocate(schedule(tiles, config, share, in_order, work), config)
         except FragmentedError as error:
             problem = error
     assert problem is not None, "there is at least one share"
