@@ -15,6 +15,7 @@ EXECUTE = {
     Unit.NORM: norm.execute,
 }
 CYCLES = {Unit.MATRIX: matrix.cycles, Unit.VECTOR: vector.cycles, Unit.SOFTMAX: softmax.cycles, Unit.NORM: norm.cycles}
+SEGMENTS = {Unit.LOAD: load.segments, Unit.STORE: store.segments, Unit.KV: kv.segments}
 BURSTS = {Unit.LOAD: load.bursts, Unit.STORE: store.bursts, Unit.KV: kv.bursts}
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ...arch.config import APPEND_ITEMS, HardwareConfig, Memory
 from ...arch.errors import HeddleError
 from ...arch.isa import Append, KvInstruction, Part, Stream
-from ..dram import Burst, segment_bursts
+from ..dram import Burst
+from ..segments import Segments
 from ..state import State
 from .load import GATHER_SETUP_CYCLES, LoadRequests, words_of_beats
 from .store import bytes_of_words
@@ -121,18 +122,20 @@ def _require_inside(i: KvInstruction, offsets: NDArray[np.int64], length: int, s
 # -- their bursts ------------------------------------------------------------------------------------------------------
 
 
-def bursts(instruction: Append | Stream, config: HardwareConfig) -> list[Burst]:
-    """All bursts in order. Addresses are those of page 0: pages are aligned to bursts, so all are cut alike."""
-    i, size = instruction, instruction.block_bytes(config)
+def segments(instruction: Append | Stream, config: HardwareConfig) -> Segments:
+    """What is moved. Addresses are those of page 0: pages are aligned to bursts, so all are cut alike."""
+    i = instruction
     if isinstance(i, Append):
         beats = -(-_item_bytes(i, config) // config.axi_bytes)
-        return [Burst(i.dram_address, beats)] * (i.heads * i.tokens * _token_items(i))
-    within, length = (1 << i.page_blocks) - 1, _segment_bytes(i, config)
-    return [
-        burst
-        for block in range(i.first, i.first + i.blocks)
-        for burst in segment_bursts(config, i.dram_address + (block & within) * size, length, GATHER_SETUP_CYCLES)
-    ]
+        return Segments(i.dram_address, i.heads * i.tokens * _token_items(i), beats * config.axi_bytes, whole=True)
+    within = (1 << i.page_blocks) - 1
+    return Segments(i.dram_address, i.blocks, _segment_bytes(i, config), i.block_bytes(config), i.first, within,
+                    GATHER_SETUP_CYCLES)  # fmt: skip
+
+
+def bursts(instruction: Append | Stream, config: HardwareConfig) -> list[Burst]:
+    """All bursts in order."""
+    return segments(instruction, config).bursts(config)
 
 
 def _item_bytes(i: Append, config: HardwareConfig) -> int:

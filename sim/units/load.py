@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ...arch.config import HardwareConfig, Memory
 from ...arch.errors import HeddleError
 from ...arch.isa import Load
-from ..dram import Burst, segment_bursts
+from ..dram import Burst
+from ..segments import Segments
 from ..state import State
 
 GATHER_SETUP_CYCLES = 2  # read the index, multiply by the stride
@@ -59,16 +60,16 @@ def words_of_beats(beats: NDArray[np.uint8], memory: Memory, config: HardwareCon
     return (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)  # bf16
 
 
-def bursts(instruction: Load, config: HardwareConfig) -> list[Burst]:
-    """All bursts in order. Those of a gather are cut alike for any index, for the table is aligned to bursts."""
+def segments(instruction: Load, config: HardwareConfig) -> Segments:
+    """What is read. Rows of a gather are cut alike for any index, for the table is aligned to bursts: that of row 0."""
     i = instruction
-    length = i.words * config.dram_word_bytes(i.memory)
     stride, setup = (0, GATHER_SETUP_CYCLES) if i.gather else (i.dram_stride, 0)
-    return [
-        burst
-        for segment in range(i.segments)
-        for burst in segment_bursts(config, i.dram_address + segment * stride, length, setup)
-    ]
+    return Segments(i.dram_address, i.segments, i.words * config.dram_word_bytes(i.memory), stride, setup_cycles=setup)
+
+
+def bursts(instruction: Load, config: HardwareConfig) -> list[Burst]:
+    """All bursts in order."""
+    return segments(instruction, config).bursts(config)
 
 
 class LoadRequests:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Store
-from ..dram import Burst, segment_bursts
+from ..dram import Burst
+from ..segments import Segments
 from ..state import State
 
 
@@ -33,15 +34,15 @@ def bytes_of_words(words: NDArray, memory: Memory, config: HardwareConfig) -> ND
     return padded
 
 
+def segments(instruction: Store, config: HardwareConfig) -> Segments:
+    """What is written."""
+    i = instruction
+    return Segments(i.dram_address, i.segments, i.words * config.dram_word_bytes(i.memory), i.dram_stride)
+
+
 def bursts(instruction: Store, config: HardwareConfig) -> list[Burst]:
     """All bursts in order."""
-    i = instruction
-    length = i.words * config.dram_word_bytes(i.memory)
-    return [
-        burst
-        for segment in range(i.segments)
-        for burst in segment_bursts(config, i.dram_address + segment * i.dram_stride, length)
-    ]
+    return segments(instruction, config).bursts(config)
 
 
 class StoreRequests:
