@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import IntEnum
 from pathlib import Path
 
+from .dram import DramConfig, dram_preset
 from .errors import HeddleError
+from .ranges import require_power_of_two, require_range
 
 
 class Memory(IntEnum):
@@ -64,25 +66,6 @@ ROTATE_CYCLES = MULTIPLY_CYCLES + ADD_CYCLES  # x·cos + partner·sin
 
 
 @dataclass(frozen=True)
-class DramConfig:
-    """The memory behind the AXI port: not part of the accelerator, so not part of its fingerprint.
-
-    `ideal` serves bursts in order of request: first beat `latency_cycles` after the request, then a beat every
-    `cycles_per_beat`.
-    """
-
-    model: str = "ideal"
-    latency_cycles: int = 32
-    cycles_per_beat: int = 1
-
-    def __post_init__(self) -> None:
-        if self.model not in ("ideal",):
-            raise HeddleError(f"dram.model must be 'ideal', not {self.model!r}")
-        _require_range("dram.latency_cycles", self.latency_cycles, 1, 4095)
-        _require_range("dram.cycles_per_beat", self.cycles_per_beat, 1, 255)
-
-
-@dataclass(frozen=True)
 class HardwareConfig:
     """One accelerator. Word counts are totals over all banks of a memory."""
 
@@ -116,13 +99,13 @@ class HardwareConfig:
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
-            _require_range(name, getattr(self, name), low, high)
+            require_range(name, getattr(self, name), low, high)
         for name in ("vector_lanes", "panel_rows", "axi_bytes", "burst_beats", "queue_depth", "load_outstanding"):
-            _require_power_of_two(name, getattr(self, name))
+            require_power_of_two(name, getattr(self, name))
         for memory in Memory:
             prefix = memory.name.lower()
-            _require_power_of_two(f"{prefix}_words", self.words(memory))
-            _require_power_of_two(f"{prefix}_banks", self.banks(memory))
+            require_power_of_two(f"{prefix}_words", self.words(memory))
+            require_power_of_two(f"{prefix}_banks", self.banks(memory))
             if self.banks(memory) * 2 > self.words(memory):
                 raise HeddleError(f"{prefix}_banks must be at most half of {prefix}_words ({self.words(memory)}), "
                                   f"not {self.banks(memory)}")  # fmt: skip
@@ -140,6 +123,7 @@ class HardwareConfig:
         if self.burst_bytes > 4096:
             raise HeddleError(f"axi_bytes × burst_beats must be at most 4096 (the AXI 4 KiB rule), "
                               f"not {self.burst_bytes}")  # fmt: skip
+        self.dram.require_port(self.axi_bytes, self.burst_bytes)
 
     # -- memories -----------------------------------------------------------------------------------------------------
 
@@ -272,19 +256,24 @@ class HardwareConfig:
 
     def to_dict(self) -> dict:
         """Plain values, nested under "dram" for the memory behind the port."""
-        return asdict(self)
+        return {**asdict(self), "dram": self.dram.to_dict()}
 
     @classmethod
     def from_dict(cls, content: dict) -> HardwareConfig:
-        """The inverse of `to_dict`. Raises HeddleError on missing or unknown fields."""
+        """The inverse of `to_dict`; the memory may also be a `preset` and what differs from it. Raises HeddleError on
+        missing or unknown fields."""
         content = dict(content)
-        dram = _build(DramConfig, content.pop("dram", {}), "dram.")
-        return _build(cls, {**content, "dram": dram}, "")
+        dram = dict(content.pop("dram", {}))
+        preset = dram.pop("preset", None)
+        if preset is None:
+            return _build(cls, {**content, "dram": _build(DramConfig, dram, "dram.")}, "")
+        _require_known(DramConfig, dram, "dram.")
+        return _build(cls, content, "").with_dram(preset, **dram)
 
     def to_toml(self) -> str:
         """The configuration as TOML text, every field stated."""
         lines = [_toml_line(k, v) for k, v in asdict(self).items() if k != "dram"]
-        lines += ["", "[dram]"] + [_toml_line(k, v) for k, v in asdict(self.dram).items()]
+        lines += ["", "[dram]"] + [_toml_line(k, v) for k, v in self.dram.to_dict().items()]
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -295,9 +284,12 @@ class HardwareConfig:
         except tomllib.TOMLDecodeError as error:
             raise HeddleError(f"not a TOML configuration: {error}") from None
 
-    def with_dram(self, **changes) -> HardwareConfig:
-        """The same accelerator behind another memory."""
-        return replace(self, dram=replace(self.dram, **changes))
+    def with_dram(self, preset: str | None = None, **changes) -> HardwareConfig:
+        """The same accelerator behind another memory: fields changed, or a preset, with fields changed. The preset is
+        that of `DRAM_PRESETS` at this clock; "ideal" is one too. Raises HeddleError if there is none of that name."""
+        if preset is None:
+            return replace(self, dram=replace(self.dram, **changes))
+        return replace(self, dram=dram_preset(preset, self.clock_mhz, self.axi_bytes, self.burst_bytes, **changes))
 
 
 _RANGES = [
@@ -310,16 +302,6 @@ _RANGES = [
 ]  # fmt: skip
 
 
-def _require_range(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise HeddleError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
-
-
-def _require_power_of_two(name: str, value: int) -> None:
-    if value & (value - 1):
-        raise HeddleError(f"{name} must be a power of two, not {value}")
-
-
 def _power_of_two_at_least(value: int) -> int:
     return 1 << (value - 1).bit_length()
 
@@ -328,11 +310,15 @@ def _toml_line(key: str, value: int | str) -> str:
     return f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
 
 
-def _build(cls, content: dict, prefix: str):
+def _require_known(cls, content: dict, prefix: str) -> None:
     known = {f.name for f in fields(cls)}
     unknown = sorted(set(content) - known)
     if unknown:
         raise HeddleError(f"unknown configuration field {prefix}{unknown[0]}; fields are {', '.join(sorted(known))}")
+
+
+def _build(cls, content: dict, prefix: str):
+    _require_known(cls, content, prefix)
     try:
         return cls(**content)
     except TypeError:
