@@ -117,6 +117,9 @@ class BankedDram:
     def serve(self, grant: int, burst: Burst, writes: bool) -> tuple[int, int]:
         """The cycles of the first and the last beat."""
         config = self.config
+        width = burst.beat_bytes or self.axi_bytes
+        if burst.address % width:
+            burst = burst._replace(address=burst.address - burst.address % width)
         channel, bank, row = self.place(burst.address)
         bank += channel * config.banks
         arrival = grant + config.latency_cycles

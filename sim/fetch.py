@@ -41,7 +41,7 @@ class Fetch:
     def burst(self) -> Burst:
         """The next group."""
         size = FETCH_GROUP * INSTRUCTION_BYTES
-        return Burst(self.requested * size, size // self.beat_bytes)
+        return Burst(self.requested * size, size // self.beat_bytes, beat_bytes=self.beat_bytes)
 
     def granted(self, grant: int, first: int, last: int) -> None:
         """Instructions arrive in the cycles of their last beats."""

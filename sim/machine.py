@@ -8,15 +8,18 @@ out, however far in the future it lies.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..arch.config import FETCH_GROUP, SCALAR_COUNT, DramConfig, HardwareConfig, Unit
 from ..arch.isa import Append, Halt, Instruction, Load, Store, Stream, units_in
 from ..arch.program import Program
-from . import check
+from . import addresses, check
 from .dispatch import dispatched
-from .dram import IdealDram, Port
+from .dram import BankedDram, Port, make_dram
 from .fetch import Fetch
 from .result import Result
 from .trace import UNITS, Timing
@@ -50,17 +53,26 @@ def simulate(
     progress is called with (done, total) as instructions are executed.
     The scalar registers are those of the program: `program.at(...)` sets them for other positions.
     Raises HeddleError for an illegal program: fields out of range, two units at one port, more tokens than a semaphore
-    counts, a deadlock, an access beyond the KV cache.
+    counts, a deadlock, an access beyond the KV cache; and for the values of one that was compiled without weights.
     """
     program.check()
+    if values:
+        program.require_weights()
     result = Result(program)
+    found: addresses.Addresses = {}
+    banked = timing and (dram or program.config.dram).banked  # then cycles may hang on data
     if timing:
         check.check_places(program.config, result.dispatched)
-        machine = Machine(program.config, program.instructions, program.groups, dram, program.scalar_values)
+    if values and banked:
+        result.final = run_values(program, inputs, progress, cache, addresses.watcher(program, found))
+    elif banked:
+        found = addresses.loaded_addresses(program, inputs)
+    if timing:
+        machine = Machine(program.config, program.instructions, program.groups, dram, program.scalar_values, found)
         result.timing = machine.run()
         check.check_ports(program.config, result.dispatched, result.trace)
         check.check_semaphores(program.instructions, result.trace)
-    if values:
+    if values and not banked:
         result.final = run_values(program, inputs, progress, cache)
     return result
 
@@ -84,8 +96,10 @@ class Machine:
         groups: int,
         dram: DramConfig | None = None,
         scalars: Sequence[int] = (0,) * SCALAR_COUNT,
+        found: Mapping[int, NDArray[np.int64]] | None = None,
     ) -> None:
         self.config = config
+        self.found = found or {}  # for a banked DRAM, addresses that hang on data
         padding = groups * FETCH_GROUP - len(instructions)
         self.dispatches = dispatched((*instructions, *[Halt()] * padding), scalars, config)
         self.timing = Timing()
@@ -95,7 +109,7 @@ class Machine:
         self.requests: dict[type[Instruction], Requests] = {
             Load: self.load, Store: self.store, Append: append, Stream: stream
         }  # fmt: skip
-        self.port = Port(IdealDram(dram or config.dram), (self.fetch, self.store, append, stream, self.load))
+        self.port = Port(make_dram(config, dram or config.dram), (self.fetch, self.store, append, stream, self.load))
         self.units = {unit: _Unit() for unit in UNITS}
         self.active: dict[object, int] = {}  # for each client, the instruction for which it asks
         self.tokens: dict[tuple[Unit, Unit], deque[int]] = defaultdict(deque)  # first cycle of use, sent and not taken
@@ -118,6 +132,8 @@ class Machine:
         timing = self.timing
         timing.arrived = self.fetch.arrivals[: len(timing.dispatched)]
         timing.fetched_groups = self.fetch.requested
+        if isinstance(self.port.dram, BankedDram):
+            timing.dram = self.port.dram.statistics
         timing.cycles = max(timing.dispatched[-1], max(timing.retire) + 1)
         return timing
 
@@ -183,6 +199,8 @@ class Machine:
             client = self.requests[type(instruction)]
             self.active[client] = index
             client.begin(cycle, instruction)  # type: ignore[arg-type]
+            if index in self.found:
+                client.bursts = addresses.place_bursts(client.bursts, self.found[index])
         return True
 
     def _retire(self, index: int, cycle: int) -> None:

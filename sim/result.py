@@ -87,6 +87,12 @@ class Result:
         return moved
 
     @property
+    def dram(self) -> dict | None:
+        """How the bursts found a banked DRAM: `row_hits`, `row_misses` (no row was open), `row_conflicts` (another one
+        was), `refreshes` that came before a burst, `channel_busy_cycles`. None if it was ideal."""
+        return self._timing.dram
+
+    @property
     def mac_utilisation(self) -> float:
         """Useful multiply-accumulates per PE and cycle, from 0 to 1."""
         return utilisation(self.program.total_macs, self.cycles, self.program.config)
@@ -146,6 +152,8 @@ class Result:
                 "busy": self.busy,
                 "stalls": self.stalls,
             }
+            if self.dram is not None:
+                content["dram"] = self.dram
         if self.final is not None:
             content["batch"] = self.batch
         return content

@@ -37,6 +37,7 @@ class Timing:
     beat_cycles: list[int] = field(default_factory=list)  # cycles with beats under way, for LOAD, STORE and KV
     cycles: int = 0  # h: the run took so many
     fetched_groups: int = 0
+    dram: dict | None = None  # of a banked DRAM: what `BankedDram.statistics` says
 
 
 def busy_cycles(records: Sequence[Record]) -> dict[Unit, int]:

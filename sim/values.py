@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
-from ..arch.isa import Halt, Store
+from ..arch.isa import Halt, Instruction, Store
 from ..arch.program import Program
 from .dispatch import Dispatched, dispatched
 from .state import State, Words
@@ -21,9 +21,16 @@ STATE_BYTES = 1 << 31  # memories of the inputs of one chunk may take at most so
 
 
 def run_values(
-    program: Program, inputs: Any, progress: Callable[[int, int], None] | None = None, cache: Any = None
+    program: Program,
+    inputs: Any,
+    progress: Callable[[int, int], None] | None = None,
+    cache: Any = None,
+    watch: Callable[[int, Instruction, State], None] | None = None,
 ) -> Words:
-    """DRAM after the program has run, for each set of inputs; arguments as for `simulate`."""
+    """DRAM after the program has run, for each set of inputs; arguments as for `simulate`.
+
+    `watch` is called with (place, instruction, state) before each instruction is executed, for the first inputs.
+    """
     config = program.config
     _require_cache_in_dram(program)
     contents = [program.input_bytes(each) for each in input_sets(program, inputs)]
@@ -49,6 +56,8 @@ def run_values(
             dram.write(address // config.axi_bytes, 0, raw.reshape(len(chunk), 1, -1, config.axi_bytes))
         state = State(config, len(chunk), dram, (program.cache_address, program.cache_bytes))
         for index, each in enumerate(instructions):
+            if watch and number == 0 and not each.void:
+                watch(index, each.instruction, state)
             _execute(index, each, state, config)
             if progress:
                 progress(number * len(instructions) + index + 1, len(chunks) * len(instructions))
