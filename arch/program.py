@@ -175,6 +175,7 @@ class Program:
     positions: tuple[int, ...] = ()  # of the sequences, as `at` was told
     choices: tuple[Choice, ...] = ()  # what the compiler decided
     periods: tuple[Period, ...] = ()  # where equal layers repeat; they do not overlap
+    timing_only: bool = False  # compiled without weights: there is no content for some constants
 
     @property
     def groups(self) -> int:
@@ -192,9 +193,18 @@ class Program:
         """Bytes at the start of DRAM taken by instructions."""
         return self.groups * FETCH_GROUP * INSTRUCTION_BYTES
 
+    def require_weights(self) -> None:
+        """Raise HeddleError if the program was compiled without weights."""
+        if self.timing_only:
+            raise HeddleError(f"{self.name} was compiled without weights: it has timing only, and computes no values")
+
     @cached_property
     def image(self) -> NDArray[np.uint8]:
-        """All of DRAM before the run, inputs zero. Do not write to it."""
+        """All of DRAM before the run, inputs zero. Made when first asked for; do not write to it. Raises HeddleError
+        for a program without weights."""
+        if "elsewhere" in self.__dict__:
+            return self.__dict__["elsewhere"].image
+        self.require_weights()
         image = np.zeros(self.dram_bytes, np.uint8)
         for address, content in ((0, self.code), *self.data, (self.cache_address, self.cache)):
             image[address : address + len(content)] = np.frombuffer(content, np.uint8)
@@ -213,7 +223,7 @@ class Program:
         """The same program with its registers set for sequences of which so many tokens are cached already."""
         registers = tuple((each.register, each.value(positions[each.sequence], self.config)) for each in self.scalars)
         moved = replace(self, registers=registers, positions=positions)
-        moved.__dict__["image"] = self.image  # it does not depend on them, and may be large
+        moved.__dict__["elsewhere"] = self.__dict__.get("elsewhere", self)  # the image is the same
         return moved
 
     def with_cache(self, content: bytes | NDArray[np.uint8]) -> Program:
@@ -316,6 +326,7 @@ class Program:
             "labels": self.labels,
             "choices": [asdict(each) for each in self.choices],
             "periods": [asdict(each) for each in self.periods],
+            "timing_only": self.timing_only,
             "data": [address for address, _ in self.data],
         }
         buffer = io.BytesIO()
@@ -368,6 +379,7 @@ class Program:
             attention_macs=header["attention_macs"], positions=tuple(header["positions"]),
             choices=tuple(Choice(**each) for each in header["choices"]),
             periods=tuple(Period(**each) for each in header["periods"]),
+            timing_only=header["timing_only"],
         )  # fmt: skip
         program.check()
         return program

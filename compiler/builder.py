@@ -17,6 +17,7 @@ from .graph import Node
 from .matrix import Matrix
 from .precision import Precision
 from .tasks import Buffer, Buffers, Condition, Task
+from .weightless import has_bytes, to_numpy
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,14 @@ class Tiles:
     ) -> None:
         self.config = config
         self.decoder = decoder
-        self.rotary: dict[bytes, Rows] = {}  # tables of cosines and sines → their rows for this run's tokens
+        self.rotary: dict[bytes | tuple[int, ...], Rows] = {}  # tables of cosines and sines → their rows here
         self.attention_macs = 0  # for each query and each token that it sees
         self.tiling = tiling
         self.longest_panel = longest_panel
         self.tasks: list[Task] = []
         self.buffers = Buffers()
         self.data: list[tuple[int, bytes]] = []  # constants: (DRAM address from the start of the data, content)
+        self.timing_only = False  # a constant has no bytes
         self.data_bytes = 0
         self.tensors: dict[str, Tensor] = {}
         self.useful_macs = 0
@@ -120,7 +122,7 @@ class Tiles:
     def values(self, node: Node) -> Rows:
         """Where the value of a node is in VALUE. Constants are loaded when first asked for."""
         if node not in self._values and node.op == "constant":
-            self._values[node] = self.load_rows(node.name, node.value.reshape(node.rows, node.columns).numpy())
+            self._values[node] = self.load_rows(node.name, to_numpy(node.value.reshape(node.rows, node.columns)))
         return self._values[node]
 
     def plain_values(self, node: Node) -> Rows:
@@ -227,10 +229,13 @@ class Tiles:
         return self.tensors[name]
 
     def constant_rows(self, name: str, array: NDArray, memory: Memory = Memory.VALUE, row_bytes: int = 0) -> Tensor:
-        """Rows × columns of values (or codes) in DRAM."""
+        """Rows × columns of values (or codes) in DRAM. Of an array without bytes only the place."""
         rows, columns = array.shape
         tensor = self.tensor(name, "constant", memory, rows, columns, (rows, columns), row_bytes=row_bytes)
-        self.data.append((tensor.address, tensor.pack(array, self.config)))
+        if has_bytes(array):
+            self.data.append((tensor.address, tensor.pack(array, self.config)))
+        else:
+            self.timing_only = True
         return tensor
 
     # -- instructions --------------------------------------------------------------------------------------------------
@@ -285,11 +290,14 @@ class Tiles:
     def load_pairs(self, name: str, pairs: NDArray[np.float32]) -> Buffer:
         """(words, columns, 2) float32 → PARAM."""
         size = self.config.dram_word_bytes(Memory.PARAM)
-        raw = np.zeros((len(pairs), size), np.uint8)
-        content = np.ascontiguousarray(pairs.astype("<f4")).view(np.uint8).reshape(len(pairs), -1)
-        raw[:, : content.shape[1]] = content
-        address = self.reserve(raw.size)
-        self.data.append((address, raw.tobytes()))
+        address = self.reserve(len(pairs) * size)
+        if has_bytes(pairs):
+            raw = np.zeros((len(pairs), size), np.uint8)
+            content = np.ascontiguousarray(pairs.astype("<f4")).view(np.uint8).reshape(len(pairs), -1)
+            raw[:, : content.shape[1]] = content
+            self.data.append((address, raw.tobytes()))
+        else:
+            self.timing_only = True
         buffer = self.buffer(Memory.PARAM, len(pairs), name)
         self.emit(Load(memory=Memory.PARAM, dram_address=address, words=len(pairs), address=buffer.at(0)), "parameters")
         return buffer

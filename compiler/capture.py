@@ -1,15 +1,21 @@
-"""From a PyTorch module to a graph: torch.export, functionalised but not decomposed further."""
+"""From a PyTorch module to a graph: torch.export, functionalised but not decomposed further.
+
+Parameters on the device "meta" have no bytes, which is all that timing needs. torch.export gets stand-ins for them that
+claim to be on the CPU, so that they may meet tables that are there; in the graph they are constants on "meta" again.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
@@ -22,6 +28,7 @@ _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_co
 def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     """The graph of `model.forward`, in evaluation mode, for inputs of these shapes (batch dimension 1 in front).
 
+    Parameters and buffers of the model may be on "meta"; the inputs must not be, but only their shapes and types count.
     Raises HeddleError for a model that torch.export cannot trace, more than one output or a batch above 1.
     """
     for tensor in example_inputs:
@@ -50,14 +57,47 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
     training = model.training
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree, inside run_decompositions
-            return torch.export.export(model.eval(), example_inputs, strict=False).run_decompositions({})
+        with warnings.catch_warnings(), torch.no_grad(), _stand_ins(model):
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree
+            exported = torch.export.export(model.eval(), example_inputs, strict=False)
+            # Functional graphs stay as they are: this traces the model again, which takes as long as the export.
+            return exported.run_decompositions({}) if _changes_tensors(exported.graph) else exported
     except Exception as error:  # torch.export has no common base class for what it raises
         first_line = str(error).strip().split("\n")[0]
         raise HeddleError(f"torch.export cannot capture {type(model).__name__}: {first_line}") from error
     finally:
         model.train(training)
+
+
+@contextmanager
+def _stand_ins(model: nn.Module) -> Iterator[None]:
+    """In place of the parameters and buffers on "meta", tensors on the CPU that torch.export takes for real."""
+    found: dict[Tensor, Tensor] = {}
+    places = []
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None or not tensor.is_meta:
+                    continue
+                if tensor not in found:  # a tied parameter has several names
+                    with mode:
+                        stand_in = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                    found[tensor] = nn.Parameter(stand_in) if isinstance(tensor, nn.Parameter) else stand_in
+                places.append((tensors, name, tensor))
+    try:
+        for tensors, name, tensor in places:
+            tensors[name] = found[tensor]
+        yield
+    finally:
+        for tensors, name, tensor in places:
+            tensors[name] = tensor
+
+
+def _changes_tensors(graph: fx.Graph) -> bool:
+    """Whether a call writes to one of its arguments."""
+    schemas = [getattr(each.target, "_schema", None) for each in graph.nodes]
+    return any(schema is not None and schema.is_mutable for schema in schemas)
 
 
 def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
@@ -67,6 +107,8 @@ def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
     value = exported.state_dict.get(spec.target, exported.constants.get(spec.target))
     if not isinstance(value, Tensor):
         raise HeddleError(f"{spec.target} of the model must be a tensor, not {type(value).__name__}")
+    if isinstance(value, FakeTensor):
+        return constant(each.name, torch.empty(value.shape, dtype=value.dtype, device="meta"))
     return constant(each.name, value.detach())
 
 

@@ -48,4 +48,5 @@ def emit(schedule: Schedule, config: HardwareConfig, name: str) -> Program:
         scalars=tiles.decoder.registers.scalars() if tiles.decoder else (),
         cache_address=cache if tiles.decoder else 0,
         cache_bytes=cache_bytes,
+        timing_only=tiles.timing_only,
     )

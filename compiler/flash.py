@@ -33,6 +33,7 @@ from .graph import Node
 from .matrix import Matrix, joined
 from .ops import linear, position_rows
 from .tasks import Buffer, Condition
+from .weightless import to_numpy
 
 _SHARE = 8  # a block of keys or values takes at most this part of WEIGHT, its scores as much of ACC
 
@@ -105,7 +106,7 @@ class CachedAttention:
         self.value_words = self.shape.value_words or self._latent_words()
         positions = tiles.decoder.positions
         tables = node.rotary
-        self.rotary = tables and position_rows.rotary_rows(tiles, positions, tables[0].numpy(), tables[1].numpy())
+        self.rotary = tables and position_rows.rotary_rows(tiles, positions, to_numpy(tables[0]), to_numpy(tables[1]))
 
     def _latent_words(self) -> int:
         return -(-self.node.roles["key"][0][0].width // self.config.columns)

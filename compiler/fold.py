@@ -8,20 +8,29 @@ import torch
 from torch import Tensor
 
 from .graph import Graph, Node, map_nodes
+from .weightless import on_one_device
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """Calls whose inputs are all constants become constants; what nobody reads any more is dropped."""
+    """Calls whose inputs are all constants become constants; what nobody reads any more is dropped. What depends on a
+    constant without bytes has none either."""
     known: dict[Node, Any] = {}
     nodes = []
     for node in graph:
         if node.op == "constant":
             known[node] = node.value
         elif node.op != "input" and all(each in known for each in node.inputs):
-            args, kwargs = map_nodes([node.args, node.kwargs], lambda n: known[n])
+            values = _on_one_device({each: known[each] for each in node.inputs})
+            args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
             with torch.no_grad():
                 known[node] = node.target(*args, **kwargs)
             if isinstance(known[node], Tensor):
                 node.op, node.inputs, node.attributes = "constant", [], {"value": known[node]}
         nodes.append(node)
     return Graph(nodes, graph.output).without_dead()
+
+
+def _on_one_device(values: dict[Node, Any]) -> dict[Node, Any]:
+    """All tensors on "meta", if one of them is."""
+    tensors = {node: each for node, each in values.items() if isinstance(each, Tensor)}
+    return values | dict(zip(tensors, on_one_device(list(tensors.values())), strict=True))

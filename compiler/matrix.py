@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..arch.config import HardwareConfig
 from ..arch.numerics import CODE_LIMIT, WIDE_CODE_LIMIT, digits, to_bf16
 from .precision import Precision
+from .weightless import concatenated, has_bytes, padded, shape_only
 
 _SMALLEST = np.float32(2.0**-60)  # largest magnitude assumed for a channel of zeros
 
@@ -64,18 +65,18 @@ class Matrix:
             return self
         pad = -segment % per_word
 
-        def padded(codes: NDArray) -> NDArray:
+        def filled(codes: NDArray) -> NDArray:
             pieces = codes.reshape(self.outputs, -1, segment)
-            return np.pad(pieces, ((0, 0), (0, 0), (0, pad))).reshape(self.outputs, -1)
+            return padded(pieces, ((0, 0), (0, 0), (0, pad))).reshape(self.outputs, -1)
 
-        return self._with_codes(padded)
+        return self._with_codes(filled)
 
     def padded(self, config: HardwareConfig) -> Matrix:
         """With N rounded up to whole words and K to whole tiles, by zeros."""
         more_n, more_k = -self.outputs % config.columns, -self.depth % config.rows
         return self._with_codes(
-            lambda codes: np.pad(codes, ((0, more_n), (0, more_k))),
-            scale=np.pad(self.scale, (0, more_n)), offset=np.pad(self.offset, (0, more_n)),
+            lambda codes: padded(codes, ((0, more_n), (0, more_k))),
+            scale=padded(self.scale, [(0, more_n)]), offset=padded(self.offset, [(0, more_n)]),
         )  # fmt: skip
 
     def words(self, config: HardwareConfig) -> NDArray:
@@ -92,7 +93,9 @@ def quantise_matrix(
     weight: Tensor, bias: Tensor | None, factor: float = 1.0, precision: Precision = Precision.W8A8
 ) -> Matrix:
     """weight (N, K) and bias (N) → codes, ±127 at each channel's largest magnitude (±32639 with two digits, the numbers
-    themselves in bf16). `factor` multiplies the output."""
+    themselves in bf16). `factor` multiplies the output. Codes of a weight without bytes have none."""
+    if not has_bytes(weight, bias):
+        return _shape_of_matrix(weight, precision)
     w = weight.detach().double().numpy()
     offset = np.zeros(len(w)) if bias is None else bias.detach().double().numpy() * factor
     offset = offset.astype(np.float32)
@@ -108,8 +111,16 @@ def quantise_matrix(
     return Matrix(codes.astype(np.int8), scale, offset)
 
 
-def pairs_of_columns(scale: ArrayLike, offset: ArrayLike, config: HardwareConfig) -> NDArray[np.float32]:
+def _shape_of_matrix(weight: Tensor, precision: Precision) -> Matrix:
+    codes = shape_only(weight.shape, np.float32 if precision is Precision.BF16 else np.int8)
+    column = shape_only(weight.shape[:1])
+    return Matrix(codes, column, column, codes if precision.weight_digits == 2 else None)
+
+
+def pairs_of_columns(scale: NDArray | Tensor, offset: NDArray | Tensor, config: HardwareConfig) -> NDArray[np.float32]:
     """scale (N) and offset (N) → (words of N, columns, 2) for PARAM."""
+    if not has_bytes(scale, offset):
+        return shape_only((-(-len(scale) // config.columns), config.columns, 2))
     pairs = np.stack([np.asarray(scale, np.float32), np.asarray(offset, np.float32)], -1)
     return np.pad(pairs, ((0, -len(pairs) % config.columns), (0, 0))).reshape(-1, config.columns, 2)
 
@@ -118,4 +129,4 @@ def joined(matrices: Sequence[Matrix], config: HardwareConfig) -> Matrix:
     """Outputs side by side, each matrix starting a new word."""
     full = [matrix.padded(config) for matrix in matrices]
     names = ("codes", "scale", "offset") + ("low",) * (full[0].low is not None)
-    return Matrix(**{name: np.concatenate([getattr(m, name) for m in full]) for name in names})
+    return Matrix(**{name: concatenated([getattr(m, name) for m in full]) for name in names})

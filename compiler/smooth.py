@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .flash import Part
 from .graph import Graph, Node
+from .weightless import has_bytes
 
 Ranges = dict[str, Tensor]  # path of a norm in the model → greatest magnitude of each channel of its output
 _LEAST = 1e-5
@@ -50,6 +51,8 @@ def smooth(graph: Graph, ranges: Ranges, alpha: float = 0.5) -> Graph:
         readers = graph.users(node)
         weights = [weight for reader in readers for weight in _weights(reader, node)]
         if not weights or not all(_reads_by_weights(reader, node) for reader in readers):
+            continue
+        if not has_bytes(node.gamma, node.beta, *weights):  # the figures would change, nothing else
             continue
         greatest = torch.stack([weight.abs().amax(0) for weight in weights]).amax(0).double()
         scale = ranges[node.layer].double().clamp(min=_LEAST) ** alpha / greatest.clamp(min=_LEAST) ** (1 - alpha)

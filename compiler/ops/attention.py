@@ -20,6 +20,7 @@ from ..coder import Coder
 from ..graph import Graph, Node
 from ..matrix import joined
 from ..rearrange import element_numbers, origin
+from ..weightless import has_bytes
 from ..tasks import Buffer
 from .linear import parameters
 
@@ -81,6 +82,8 @@ def _classify(node: Node, mask: Node | None, causal: bool, keys: int) -> tuple[b
         return causal, None
     if mask.op != "constant":
         raise node.refuse(f"its mask {mask.name} is computed; masks must be constants")
+    if not has_bytes(mask.value):
+        raise node.refuse(f"its mask {mask.name} is on the device meta; masks must have values")
     value = mask.value
     if value.dtype == torch.bool:
         value = torch.zeros(value.shape).masked_fill(~value, -math.inf)

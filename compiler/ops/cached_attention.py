@@ -24,6 +24,7 @@ from ..coder import Coder
 from ..flash import CachedAttention, Heads, Part
 from ..graph import Graph, Node
 from ..rearrange import element_numbers, origin
+from ..weightless import has_bytes, same_values
 from .attention import ROLES, merges_heads
 from .linear import parameters
 
@@ -70,6 +71,8 @@ def _window(node: Node, mask: Node | None, causal: bool) -> int:
         return 0
     if mask.op != "constant":
         raise node.refuse(f"its mask {mask.name} is computed; masks must be constants")
+    if not has_bytes(mask.value):
+        raise node.refuse(f"its mask {mask.name} is on the device meta; masks must have values")
     seen = mask.value if mask.value.dtype == torch.bool else mask.value == 0
     seen = seen.reshape(-1, *seen.shape[-2:])
     tokens = seen.shape[-1]
@@ -94,7 +97,7 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Head
         return [inner[int(head)] for head in heads]
     if operand.op == "rotary":
         tables.append((operand.cos, operand.sin))
-        if not all(torch.equal(a, b) for a, b in zip(tables[0], tables[-1], strict=True)):
+        if not all(same_values(a, b) for a, b in zip(tables[0], tables[-1], strict=True)):
             raise node.refuse("queries and keys must be rotated by the same angles")
         return [[replace(p, rotated=True) for p in parts] for parts in
                 _heads(node, operand.inputs[0], sources, tables)]  # fmt: skip
@@ -118,7 +121,7 @@ def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> 
     if len(first) != 2 or first[0].source != value[0].source or len(roles["key"]) != node.shape[-3]:
         return
     plain = [head[0] for head in roles["key"]]
-    shared = all(torch.equal(head[1].weight, first[1].weight) for head in roles["key"])  # type: ignore[arg-type]
+    shared = all(same_values(head[1].weight, first[1].weight) for head in roles["key"])  # type: ignore[arg-type]
     if not shared or any(p.rotated or p.bias is not None for p in plain) or len(value) != 1:
         raise node.refuse("keys in two parts must be those of latent attention: one from a latent, one that is shared")
     latent = plain[0].weight.shape[1]  # type: ignore[union-attr]

@@ -8,6 +8,7 @@ from ...arch.config import Memory
 from ...arch.isa import Load
 from ..builder import Rows, Tiles
 from ..graph import Graph, Node
+from ..weightless import to_numpy
 
 
 def match(graph: Graph, node: Node) -> bool:
@@ -25,7 +26,7 @@ def match(graph: Graph, node: Node) -> bool:
 
 def tile(node: Node, tiles: Tiles) -> None:
     """One gather per panel."""
-    gather_rows(tiles, tiles.new_values(node), node.table.numpy(), node.inputs[0], f"{tiles.label}.weight")
+    gather_rows(tiles, tiles.new_values(node), to_numpy(node.table), node.inputs[0], f"{tiles.label}.weight")
 
 
 def gather_rows(tiles: Tiles, out: Rows, table_rows: NDArray, ids: Node, name: str) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 from ..builder import Tiles
 from ..graph import Graph, Node, constant
 from ..rearrange import origin
+from ..weightless import has_bytes
 
 MATMULS = ("aten.matmul", "aten.bmm")
 SCALES = {"aten.mul.Tensor": lambda x: x, "aten.mul.Scalar": lambda x: x, "aten.div.Tensor": lambda x: 1 / x,
@@ -60,7 +61,7 @@ def _without_scale(node: Node) -> tuple[Node, float]:
     if node.op in SCALES and len(node.args) == 2:
         x, factor = node.args
         if isinstance(factor, Node) and factor.op == "constant" and factor.value.numel() == 1:
-            factor = factor.value.item()
+            factor = factor.value.item() if has_bytes(factor.value) else 1.0
         if isinstance(x, Node) and isinstance(factor, (int, float)):
             return x, SCALES[node.op](float(factor))
     return node, 1.0

@@ -14,6 +14,7 @@ from ..builder import Rows, Tiles, Weights
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..rearrange import element_numbers
+from ..weightless import on_one_device, to_numpy
 from .quantise import quantise_rows
 
 
@@ -34,14 +35,14 @@ def match(graph: Graph, node: Node) -> bool:
     last = tokens
     while (user := graph.only_user(last)) is not None:
         if user.op == "aten.cat" and (around := _around(user, last)) is not None:
-            before, after = torch.cat([around[0], before]), torch.cat([after, around[1]])
+            before, after = _joined(around[0], before), _joined(after, around[1])
         elif user.op == "aten.add.Tensor" and (added := _addend(user, last)) is not None:
             first, second, third = added.split([len(before), patches, len(after)])
-            before, offsets, after = before + first, offsets + second, after + third
+            before, offsets, after = _sum(before, first), _sum(offsets, second), _sum(after, third)
         else:
             break
         last = user
-    constants = torch.cat([before, offsets, after])
+    constants = _joined(before, offsets, after)
     graph.replace(
         last,
         node.turned_into("patch_embedding", [image], last.shape, weight=weight.flatten(1), bias=bias, patch=size,
@@ -72,7 +73,15 @@ def _around(cat: Node, tokens: Node) -> tuple[Tensor, Tensor] | None:
         return None
     place = parts.index(tokens)
     rows = [torch.zeros(0, cat.columns) if p is tokens else p.value.reshape(-1, cat.columns) for p in parts]
-    return torch.cat(rows[: place + 1]), torch.cat(rows[place:])
+    return _joined(*rows[: place + 1]), _joined(*rows[place:])
+
+
+def _joined(*rows: Tensor) -> Tensor:
+    return torch.cat(on_one_device(rows))
+
+
+def _sum(first: Tensor, second: Tensor) -> Tensor:
+    return torch.add(*on_one_device([first, second]))
 
 
 def _addend(add: Node, tokens: Node) -> Tensor | None:
@@ -99,7 +108,7 @@ def tile(node: Node, tiles: Tiles) -> None:
     panels = [(panel, _patches_in(panel, node)) for panel in tiles.panels(node.rows)]
     codes = _load_pixels(node, tiles, [patches for _, patches in panels if patches[1]])
     out = tiles.new_values(node)
-    constants = tiles.constant_rows(f"{name}.constants", node.constants.numpy())
+    constants = tiles.constant_rows(f"{name}.constants", to_numpy(node.constants))
     for (row, rows), _ in panels:
         tiles.load_tensor(constants, row, rows, out.place(row, rows)[0], "positions")
     weights = Weights(tiles, matrix, f"{name}.weight")

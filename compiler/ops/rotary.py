@@ -11,6 +11,7 @@ from torch import Tensor
 from ..builder import Tiles
 from ..graph import Graph, Node
 from ..rearrange import origin
+from ..weightless import same_values
 
 _Product = tuple[Node, Tensor]
 
@@ -26,7 +27,7 @@ def match(graph: Graph, node: Node) -> bool:
     if not all(products):
         return False
     (a, cos), (b, sin), (c, cos2), (d, sin2) = products  # type: ignore[misc]
-    if not (_same_view(a, d) and _same_view(b, c) and torch.equal(cos, cos2) and torch.equal(sin, sin2)):
+    if not (_same_view(a, d) and _same_view(b, c) and same_values(cos, cos2) and same_values(sin, sin2)):
         return False
     (source, low), (other, high) = origin(a), origin(b)
     if source is not other:
