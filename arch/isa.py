@@ -12,7 +12,7 @@ them change a size or a place: `Instruction.resolved` says how. That happens at 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from functools import cache
@@ -823,9 +823,10 @@ def decode(code: bytes) -> Instruction:
     return instruction(**values)
 
 
-def units_in(mask: int) -> Iterator[Unit]:
+@cache
+def units_in(mask: int) -> tuple[Unit, ...]:
     """The units whose bits are set in a `wait` or `signal` mask."""
-    return (unit for unit in Unit if mask >> unit & 1)
+    return tuple(unit for unit in Unit if mask >> unit & 1)
 
 
 def listing(instruction: Instruction) -> str:

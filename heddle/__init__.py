@@ -30,6 +30,7 @@ _HOME = {
     "greedy": "models.text",
     "load_text": "models.docstrings",
     "simulate": "sim.machine",
+    "lint": "sim.lint",
     "write_chrome_trace": "sim.trace",
     "write_timeline": "sim.timeline",
     "lockstep": "cosim.lockstep",

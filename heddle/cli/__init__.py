@@ -7,7 +7,9 @@ import click
 
 from .. import HeddleError
 
-COMMANDS = ["run", "generate", "check", "kv-report", "compile", "list", "simulate", "cosim", "verilog", "configs"]
+COMMANDS = [
+    "run", "generate", "check", "kv-report", "compile", "list", "lint", "simulate", "cosim", "verilog", "configs",
+]  # fmt: skip
 
 
 class Commands(click.Group):
