@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from .precision import Precision
 from .tasks import Buffer, Buffers, Condition, Task
 from .weightless import has_bytes, to_numpy
 
+Content = Callable[[], bytes]  # bytes of a constant, made when they are needed
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -26,9 +28,11 @@ class Tiling:
 
     parts: int = 1  # panels that the rows are split into, so that one can be computed while another is normalised
     weight_share: int = 8  # WEIGHT is loaded in chunks of at most this fraction of it
+    group_rows: int = 0  # rows are taken through a segment in groups of about so many; 0: all at once
 
     def __str__(self) -> str:
-        return f"rows in {self.parts}, weights in chunks of 1/{self.weight_share}"
+        groups = f"groups of {self.group_rows} rows, " if self.group_rows else ""
+        return f"{groups}rows in {self.parts}, weights in chunks of 1/{self.weight_share}"
 
 
 @dataclass
@@ -44,6 +48,7 @@ class Rows:
     segment: int = 0
     pieces: list[tuple[int, int, Buffer, int]] = field(default_factory=list)  # (first row, rows, buffer, first word)
     scales: Buffer | None = None
+    first: int = 0  # the row whose scale is the first
     low: Rows | None = None  # codes of two digits: where the low ones are
 
     def digits(self) -> list[tuple[Digit, Rows]]:
@@ -60,7 +65,7 @@ class Rows:
     def scale_place(self, start: int) -> int:
         """The virtual address in ROW of the scale of row `start`."""
         assert self.scales is not None, "only codes have scales"
-        return self.scales.at(start)
+        return self.scales.at(start - self.first)
 
     def part(self, start: int, count: int) -> Rows | None:
         """Rows [start, start + count), counted from 0 again; None if they are not in one buffer."""
@@ -79,8 +84,9 @@ class Decoder:
     sequences: int
     layout: CacheLayout
     layers: list[Node]  # the attentions, in the order of the layout
-    positions: Node  # the input with the position of each row
+    positions: Node | None  # the input with the position of each row; None where all rows are those of one sequence
     registers: Registers = field(default_factory=Registers)
+    fixed: bool = False  # the rows are all tokens of one sequence, so that no register is needed
     table: Buffer | None = None  # page tables in PAGE, of one sequence after the other
 
     def page_table(self, sequence: int) -> int:
@@ -90,21 +96,68 @@ class Decoder:
         return self.table.start * per_word + sequence * self.layout.sequence_pages
 
 
+SHARED = 1 << 39  # DRAM addresses from here on count from the start of what all segments share
+
+
+class SharedDram:
+    """DRAM that all segments of a program see: inputs and outputs, what passes from one to the next, tables. Each is
+    there once, under its key, however often segments are tiled."""
+
+    def __init__(self, config: HardwareConfig) -> None:
+        self.config = config
+        self.size_bytes = 0
+        self.data: list[tuple[int, Content]] = []
+        self.tensors: dict[str, Tensor] = {}
+        self._names: dict[object, str] = {}
+
+    def reserve(self, size_bytes: int) -> int:
+        """An address (from SHARED on) for so many bytes, aligned to bursts."""
+        address = SHARED + self.size_bytes
+        self.size_bytes += -(-size_bytes // self.config.burst_bytes) * self.config.burst_bytes
+        return address
+
+    def data_at(self, address: int) -> bool:
+        """Whether something is said to be at an address."""
+        return any(start == address for start, _ in self.data)
+
+    def find(self, key: object) -> Tensor | None:
+        """The tensor that was added under a key."""
+        return self.tensors[self._names[key]] if key in self._names else None
+
+    def add(self, key: object, tensor: Tensor) -> Tensor:
+        """A new tensor, under a name of its own."""
+        base, name, number = tensor.name, tensor.name, 1
+        while name in self.tensors:
+            number += 1
+            name = f"{base}_{number}"
+        self._names[key] = name
+        self.tensors[name] = replace(tensor, name=name, address=self.reserve(tensor.size_bytes))
+        return self.tensors[name]
+
+
 class Tiles:
-    """Collects tasks in an order in which they could be executed one by one."""
+    """Collects tasks in an order in which they could be executed one by one.
+
+    Where rows are taken in groups (`open_group`), a tensor on chip holds the rows of the present group, under the
+    numbers they have in the whole; constants are in DRAM once.
+    """
 
     def __init__(
-        self, config: HardwareConfig, tiling: Tiling, longest_panel: int, decoder: Decoder | None = None
-    ) -> None:
+        self, config: HardwareConfig, tiling: Tiling, longest_panel: int, decoder: Decoder | None = None,
+        shared: SharedDram | None = None,
+    ) -> None:  # fmt: skip
         self.config = config
         self.decoder = decoder
+        self.shared = shared or SharedDram(config)
+        self.group: tuple[int, int] | None = None  # (first, rows) of the present group; None: all
+        self.counting = True  # whether multiply-accumulates are counted: not when a value is computed once more
         self.rotary: dict[bytes | tuple[int, ...], Rows] = {}  # tables of cosines and sines → their rows here
         self.attention_macs = 0  # for each query and each token that it sees
         self.tiling = tiling
         self.longest_panel = longest_panel
         self.tasks: list[Task] = []
         self.buffers = Buffers()
-        self.data: list[tuple[int, bytes]] = []  # constants: (DRAM address from the start of the data, content)
+        self.data: list[tuple[int, Content]] = []  # constants: (DRAM address from the start of the data, content)
         self.timing_only = False  # a constant has no bytes
         self.data_bytes = 0
         self.tensors: dict[str, Tensor] = {}
@@ -113,16 +166,35 @@ class Tiles:
         self._values: dict[Node, Rows] = {}
         self._codes: dict[Node, Rows] = {}
         self._index: dict[Node, Buffer] = {}
+        self._constants: dict[tuple[str, Memory, int], Tensor] = {}  # by name and place in a group
+        self._pairs: dict[tuple[str, Memory, int], int] = {}  # the same for the addresses of pairs
+        self._asked: dict[tuple[str, Memory], int] = {}  # how often the present group has asked for a name
 
     def __str__(self) -> str:
         return "\n".join(str(task) for task in self.tasks)
+
+    def open_group(self, first: int, rows: int, counting: bool = True) -> None:
+        """From here on, tile rows [first, first + rows) only. What other groups have on chip is forgotten."""
+        self.group, self.counting = (first, rows), counting
+        for each in (self._values, self._codes, self._index, self.rotary, self._asked):
+            each.clear()
+
+    def rows_of(self, node: Node) -> int:
+        """Rows of a node that are being computed."""
+        return node.rows if self.group is None else self.group[1]
+
+    def count_macs(self, node: Node, per_row: int) -> None:
+        """Add to the useful multiply-accumulates those of the present rows of a node."""
+        if self.counting:
+            self.useful_macs += self.rows_of(node) * per_row
 
     # -- tensors on chip -----------------------------------------------------------------------------------------------
 
     def values(self, node: Node) -> Rows:
         """Where the value of a node is in VALUE. Constants are loaded when first asked for."""
         if node not in self._values and node.op == "constant":
-            self._values[node] = self.load_rows(node.name, to_numpy(node.value.reshape(node.rows, node.columns)))
+            table = to_numpy(node.value.reshape(node.rows, node.columns))
+            self._values[node] = self.load_rows(node.name, table, self.panels(node))
         return self._values[node]
 
     def plain_values(self, node: Node) -> Rows:
@@ -150,20 +222,20 @@ class Tiles:
             if segment % self.config.columns:
                 columns = words * self.config.columns
         rows = Rows(columns, words, segment)
-        for start, count in panels or self.panels(node.rows):
+        for start, count in panels or self.panels(node):
             rows.pieces.append((start, count, self.buffer(Memory.VALUE, count * words, node.name), 0))
         self._values[node] = rows
         return rows
 
     def free_rows(self, rows: int, columns: int, name: str) -> Rows:
-        """Room in VALUE, in one piece, for rows that are not the value of a node."""
-        words = -(-columns // self.config.columns)
+        """Room in VALUE, in one piece, for rows (of a group: its own) that are not the value of a node."""
+        words, first = -(-columns // self.config.columns), self.group[0] if self.group else 0
         buffer = self.buffer(Memory.VALUE, rows * words, name)
-        return Rows(words * self.config.columns, words, pieces=[(0, rows, buffer, 0)])
+        return Rows(words * self.config.columns, words, pieces=[(first, rows, buffer, 0)])
 
     def new_codes(self, node: Node, columns: int, segment: int = 0, digits: int = 1) -> Rows:
         """Room in ACT for the codes of a node, and in ROW for its scales."""
-        rows = self.free_codes(self.panels(node.rows), columns, node.name, digits)
+        rows = self.free_codes(self.panels(node), columns, node.name, digits)
         rows.segment = segment
         self._codes[node] = rows
         return rows
@@ -171,8 +243,8 @@ class Tiles:
     def free_codes(self, panels: Sequence[tuple[int, int]], columns: int, name: str, digits: int = 1) -> Rows:
         """Room in ACT for codes that are not those of a node, in `panels`, and in ROW for their scales."""
         words = -(-columns // self.config.rows)
-        count = sum(rows for _, rows in panels)
-        rows = Rows(columns, words, scales=self.buffer(Memory.ROW, count, f"{name} scales"))
+        count, first = sum(rows for _, rows in panels), panels[0][0]
+        rows = Rows(columns, words, scales=self.buffer(Memory.ROW, count, f"{name} scales"), first=first)
         if digits == 2:
             rows.low = Rows(columns, words)
         for each in (rows, rows.low) if rows.low else (rows,):
@@ -191,9 +263,12 @@ class Tiles:
 
     # -- sizes ---------------------------------------------------------------------------------------------------------
 
-    def panels(self, rows: int) -> list[tuple[int, int]]:
-        """(first row, rows) of the panels that `rows` rows are computed in, from multiples of `columns` if possible."""
-        return split_rows(rows, self.tiling.parts, self.longest_panel, self.config.columns)
+    def panels(self, node: Node) -> list[tuple[int, int]]:
+        """(first row, rows) of the panels that the present rows of a node are computed in, from multiples of `columns`
+        if possible."""
+        first = self.group[0] if self.group else 0
+        panels = split_rows(self.rows_of(node), self.tiling.parts, self.longest_panel, self.config.columns)
+        return [(first + start, count) for start, count in panels]
 
     def chunks(self, matrix: Matrix) -> list[tuple[int, int]]:
         """(first word of N, words) of the pieces in which the matrix is loaded."""
@@ -214,12 +289,16 @@ class Tiles:
 
     def tensor(
         self, name: str, kind: str, memory: Memory, rows: int, columns: int, shape: tuple[int, ...], *,
-        row_bytes: int = 0, segment: int = 0, patch: int = 0,
+        row_bytes: int = 0, segment: int = 0, patch: int = 0, key: object = None,
     ) -> Tensor:  # fmt: skip
-        """A tensor in DRAM, under a name of its own. A row takes whole words if `row_bytes` does not say more."""
+        """A tensor in DRAM, under a name of its own. A row takes whole words if `row_bytes` does not say more. With a
+        `key` it is shared by all segments: the same tensor whenever it is asked for."""
         per_word = self.config.word_elements(memory)
         steps = [segment] * (columns // segment) if segment else [columns]
         row_bytes = row_bytes or sum(-(-step // per_word) for step in steps) * self.config.dram_word_bytes(memory)
+        if key is not None:
+            wanted = Tensor(name, kind, memory, 0, rows, columns, row_bytes, shape, segment, patch)
+            return self.shared.find(key) or self.shared.add(key, wanted)
         base, number = name, 1
         while name in self.tensors:
             number += 1
@@ -228,12 +307,24 @@ class Tiles:
         self.tensors[name] = Tensor(name, kind, memory, address, rows, columns, row_bytes, shape, segment, patch)
         return self.tensors[name]
 
-    def constant_rows(self, name: str, array: NDArray, memory: Memory = Memory.VALUE, row_bytes: int = 0) -> Tensor:
-        """Rows × columns of values (or codes) in DRAM. Of an array without bytes only the place."""
+    def constant_rows(
+        self, name: str, array: NDArray, memory: Memory = Memory.VALUE, row_bytes: int = 0, key: object = None
+    ) -> Tensor:
+        """Rows × columns of values (or codes) in DRAM; with a `key`, once for all segments. Of an array without bytes
+        only the place."""
+        place = name, memory, self._asked.get((name, memory), 0)
+        if key is not None and (tensor := self.shared.find(key)):
+            return tensor
+        if key is None:
+            self._asked[name, memory] = place[2] + 1
+            if place in self._constants:
+                return self._constants[place]
         rows, columns = array.shape
-        tensor = self.tensor(name, "constant", memory, rows, columns, (rows, columns), row_bytes=row_bytes)
+        tensor = self.tensor(name, "constant", memory, rows, columns, (rows, columns), row_bytes=row_bytes, key=key)
+        self._constants[place] = tensor
         if has_bytes(array):
-            self.data.append((tensor.address, tensor.pack(array, self.config)))
+            data = self.data if key is None else self.shared.data
+            data.append((tensor.address, lambda: tensor.pack(array, self.config)))
         else:
             self.timing_only = True
         return tensor
@@ -249,11 +340,11 @@ class Tiles:
         """Append an instruction; `what` is its part in the operator. See Task for the others."""
         self.tasks.append(Task(instruction, f"{self.label}: {what}", guard, cache))
 
-    def load_rows(self, name: str, array: NDArray, panels: Sequence[tuple[int, int]] | None = None) -> Rows:
-        """A constant in VALUE, in `panels` (default: the usual ones)."""
+    def load_rows(self, name: str, array: NDArray, panels: Sequence[tuple[int, int]]) -> Rows:
+        """A constant in VALUE, those of its rows that are in `panels`."""
         rows = Rows(array.shape[1], -(-array.shape[1] // self.config.columns))
         tensor = self.constant_rows(name, array)
-        for start, count in panels or self.panels(array.shape[0]):
+        for start, count in panels:
             buffer = self.buffer(Memory.VALUE, count * rows.words, name)
             self.load_tensor(tensor, start, count, buffer.at(0), "load")
             rows.pieces.append((start, count, buffer, 0))
@@ -272,7 +363,9 @@ class Tiles:
         if ids not in self._index:
             shape = ids.shape[1:]
             row_bytes = -(-ids.size * 4 // self.config.axi_bytes) * self.config.axi_bytes
-            tensor = self.tensor(ids.name, "input", Memory.INDEX, 1, ids.size, shape, row_bytes=row_bytes)
+            tensor = self.tensor(
+                ids.name, "input", Memory.INDEX, 1, ids.size, shape, row_bytes=row_bytes, key=("input", ids.name)
+            )
             self._index[ids] = self.buffer(Memory.INDEX, row_bytes // self.config.axi_bytes, ids.name)
             self.load_tensor(tensor, 0, 1, self._index[ids].at(0), "ids")
         return self._index[ids]
@@ -290,14 +383,15 @@ class Tiles:
     def load_pairs(self, name: str, pairs: NDArray[np.float32]) -> Buffer:
         """(words, columns, 2) float32 → PARAM."""
         size = self.config.dram_word_bytes(Memory.PARAM)
-        address = self.reserve(len(pairs) * size)
-        if has_bytes(pairs):
-            raw = np.zeros((len(pairs), size), np.uint8)
-            content = np.ascontiguousarray(pairs.astype("<f4")).view(np.uint8).reshape(len(pairs), -1)
-            raw[:, : content.shape[1]] = content
-            self.data.append((address, raw.tobytes()))
-        else:
-            self.timing_only = True
+        place = name, Memory.PARAM, self._asked.get((name, Memory.PARAM), 0)
+        self._asked[name, Memory.PARAM] = place[2] + 1
+        if place not in self._pairs:
+            self._pairs[place] = self.reserve(len(pairs) * size)
+            if has_bytes(pairs):
+                self.data.append((self._pairs[place], lambda: _bytes_of_pairs(pairs, size)))
+            else:
+                self.timing_only = True
+        address = self._pairs[place]
         buffer = self.buffer(Memory.PARAM, len(pairs), name)
         self.emit(Load(memory=Memory.PARAM, dram_address=address, words=len(pairs), address=buffer.at(0)), "parameters")
         return buffer
@@ -349,6 +443,13 @@ class Weights:
             buffers.append(self.tiles.buffer(Memory.WEIGHT, count, self.name))
             self.tiles.load_tensor(tensor, first * self.depth, count, buffers[-1].at(0), "weights")
         return buffers
+
+
+def _bytes_of_pairs(pairs: NDArray[np.float32], word_bytes: int) -> bytes:
+    raw = np.zeros((len(pairs), word_bytes), np.uint8)
+    content = np.ascontiguousarray(pairs.astype("<f4")).view(np.uint8).reshape(len(pairs), -1)
+    raw[:, : content.shape[1]] = content
+    return raw.tobytes()
 
 
 def split_rows(rows: int, parts: int, longest: int, aligned: int) -> list[tuple[int, int]]:

@@ -109,6 +109,12 @@ class Registers:
     def __init__(self) -> None:
         self._numbers: dict[tuple[ScalarKind, int, int, int], int] = {}
 
+    def copy(self) -> Registers:
+        """The same numbers, to which others can be added."""
+        same = Registers()
+        same._numbers = dict(self._numbers)
+        return same
+
     def get(self, kind: ScalarKind, sequence: int, rows: int, window: int) -> int:
         """The number of the register. Raises HeddleError if there are no more."""
         if kind in (ScalarKind.BLOCK, ScalarKind.SLOT):

@@ -20,7 +20,7 @@ from torch import nn
 from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError
 from ..arch.program import Program
-from .builder import Decoder, Tiling
+from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
 from .capture import capture
 from .emit import emit
@@ -28,10 +28,11 @@ from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph
 from .ops import DECODER, cached_attention
-from .pipeline import Show, lower
+from .pipeline import SURELY_CUT, Show, exceeds, lower
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import quantise
 from .rearrange import follow_views
+from .search import Lowering
 from .smooth import Ranges, smooth
 from .tokens import POSITIONS, take_tokens
 
@@ -70,16 +71,13 @@ def compile_decoder(
     _check(plan, tokens, sequences, context)
     graph = decoder_graph(model, context, tokens * sequences, PrecisionRule(precision, config), ranges, head, show)
 
-    def decoder() -> Decoder:
-        attentions = [node for node in graph if node.op == "cached_attention"]
-        layers = [cached_attention.layer_shape(node, config) for node in attentions]
-        positions = next(node for node in graph if node.name == POSITIONS)
-        return Decoder(tokens, sequences, CacheLayout(config, plan, layers, sequences), attentions, positions)
-
-    best = lower(graph, config, "logits", tiling, decoder)
-    for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
-        show(name_of_pass, result)
-    program = emit(best, config, name).at(*[0] * sequences)
+    attentions = [node for node in graph if node.op == "cached_attention"]
+    layers = [cached_attention.layer_shape(node, config) for node in attentions]
+    positions = next(node for node in graph if node.name == POSITIONS)
+    decoder = Decoder(tokens, sequences, CacheLayout(config, plan, layers, sequences), attentions, positions)
+    lowering = Lowering(config, "logits", SharedDram(config), decoder)
+    steps = lower(graph, lowering, tiling, exceeds(model, config, SURELY_CUT), show, groups=False)
+    program = emit(steps, config, name, lowering.shared, decoder, lowering.choices).at(*[0] * sequences)
     program.check()
     show("emit", program.listing())
     return program
@@ -96,6 +94,9 @@ def decoder_graph(
         show(each.__name__, graph)
     graph = fuse(graph, DECODER)
     show("fuse", graph)
+    for node in graph:
+        if node.op == "cached_attention" and not node.causal:
+            raise node.refuse("a decoder's attention must be causal")
     graph = take_tokens(graph, rows)
     show("take_tokens", graph)
     if graph.output.op == "linear" and not head:

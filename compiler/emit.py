@@ -1,52 +1,155 @@
-"""From a schedule with addresses to a Program: instructions in order, DRAM laid out, semaphores set."""
+"""From schedules with addresses to a Program: segments in order, DRAM laid out, semaphores set.
+
+DRAM holds the code at address 0, then what all segments share, then the constants of each segment, then the KV cache.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import takewhile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, takewhile
 
 from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig
-from ..arch.isa import Guard, Halt, Instruction, Load, Store
-from ..arch.program import Program
+from ..arch.errors import HeddleError
+from ..arch.isa import Guard, Halt, Instruction, KvInstruction, Load, Store
+from ..arch.program import Choice, Period, Program, Tensor
+from .builder import SHARED, Decoder, SharedDram, Tiles
 from .schedule import Schedule
-from .synchronise import synchronise
+from .synchronise import synchronise_runs
+
+_ALIGNMENT = 4096  # bytes, of the constants of a segment and of the cache
 
 
-def emit(schedule: Schedule, config: HardwareConfig, name: str) -> Program:
-    """Code at address 0, data from the next burst on."""
-    tiles = schedule.tiles
-    conditional = sum(task.condition is not None for task in tiles.tasks)  # at most so many guards
-    groups = -(-(len(tiles.tasks) + conditional + 1) // FETCH_GROUP)
-    base = -(-groups * FETCH_GROUP * INSTRUCTION_BYTES // config.burst_bytes) * config.burst_bytes
+@dataclass(frozen=True)
+class Step:
+    """A segment in the program: the schedule of all that equal it, and its own tiles (with constants and labels)."""
+
+    schedule: Schedule
+    tiles: Tiles
+    layer: int = 0  # the first layer of the cache that is its own
+
+
+@dataclass(frozen=True)
+class _Body:
+    """The instructions of a schedule, with addresses on chip, and the task of each. DRAM addresses count from the start
+    of the segment's constants, from SHARED on or from the start of the cache."""
+
+    instructions: list[Instruction]
+    tasks: list[int]
+
+
+def emit(
+    steps: Sequence[Step], config: HardwareConfig, name: str, shared: SharedDram, decoder: Decoder | None = None,
+    choices: Sequence[Choice] = (),
+) -> Program:  # fmt: skip
+    """One program. `decoder` has the registers and the layout of the cache, if there is one."""
+    bodies = {id(step.schedule): _body(step.schedule, config) for step in steps}
+    count = sum(len(bodies[id(step.schedule)].instructions) for step in steps) + 1
+    groups = -(-count // FETCH_GROUP)
+    base = _aligned(groups * FETCH_GROUP * INSTRUCTION_BYTES, config.burst_bytes)
+    end = base + shared.size_bytes
     instructions: list[Instruction] = []
     labels: list[str] = []
+    data = [(address - SHARED + base, content()) for address, content in shared.data]
+    tensors = {key: _moved(tensor, base) for key, tensor in shared.tensors.items()}
+    runs: list[Period] = []
+    for schedule_id, equal in groupby(steps, lambda step: id(step.schedule)):
+        copies, body = list(equal), bodies[schedule_id]
+        if len(copies) > 1:
+            runs.append(Period(len(instructions), len(body.instructions), len(copies)))
+        for step in copies:
+            tiles, start = step.tiles, end if len(steps) == 1 else _aligned(end, _ALIGNMENT)
+            instructions += _copy(body, start, base, _cache_shift(step, copies[0], decoder))
+            labels += [tiles.tasks[task].label for task in body.tasks]
+            data += [(address + start, content()) for address, content in tiles.data]
+            for key, tensor in tiles.tensors.items():
+                tensors[_free(key, tensors)] = replace(tensor, address=tensor.address + start)
+            end = start + tiles.data_bytes
+    cache = _aligned(end, _ALIGNMENT) if decoder else end
+    cache_bytes = decoder.layout.size_bytes if decoder else 0
+    synchronised, periods = synchronise_runs(config, [*instructions, Halt()], runs)
+    return Program(
+        config=config,
+        instructions=tuple(synchronised),
+        dram_bytes=1 << (cache + cache_bytes - 1).bit_length(),
+        data=tuple(data),
+        tensors={key: replace(tensor, name=key) for key, tensor in tensors.items()},
+        labels=(*labels, "end"),
+        name=name,
+        useful_macs=sum(step.tiles.useful_macs for step in steps),
+        attention_macs=sum(step.tiles.attention_macs for step in steps),
+        tokens=decoder.tokens if decoder and not decoder.fixed else 0,
+        scalars=decoder.registers.scalars() if decoder else (),
+        cache_address=cache if decoder else 0,
+        cache_bytes=cache_bytes,
+        choices=tuple(choices),
+        periods=tuple(periods),
+        timing_only=any(step.tiles.timing_only for step in steps),
+    )
+
+
+def _body(schedule: Schedule, config: HardwareConfig) -> _Body:
+    tiles = schedule.tiles
+    body = _Body([], [])
     conditions = [tiles.tasks[slot.task].condition for slot in schedule.slots]
     for number, slot in enumerate(schedule.slots):
         condition = conditions[number]
         if condition and (number == 0 or conditions[number - 1] != condition):
             reach = len(list(takewhile(lambda each: each == condition, conditions[number:])))  # noqa: B023
-            instructions.append(Guard(register=condition.register, threshold=condition.threshold, count=reach))
-            labels.append(tiles.tasks[slot.task].label)
-        labels.append(tiles.tasks[slot.task].label)
-        instruction = tiles.buffers.place(tiles.tasks[slot.task].instruction, config)
-        if isinstance(instruction, (Load, Store)):
-            instruction = replace(instruction, dram_address=instruction.dram_address + base)
-        instructions.append(instruction)
-    cache = -(-(base + tiles.data_bytes) // 4096) * 4096 if tiles.decoder else base + tiles.data_bytes
-    cache_bytes = tiles.decoder.layout.size_bytes if tiles.decoder else 0
-    return Program(
-        config=config,
-        instructions=tuple(synchronise(config, [*instructions, Halt()])),
-        dram_bytes=1 << (cache + cache_bytes - 1).bit_length(),
-        data=tuple((address + base, content) for address, content in tiles.data),
-        tensors={key: replace(tensor, address=tensor.address + base) for key, tensor in tiles.tensors.items()},
-        labels=(*labels, "end"),
-        name=name,
-        useful_macs=tiles.useful_macs,
-        attention_macs=tiles.attention_macs,
-        tokens=tiles.decoder.tokens if tiles.decoder else 0,
-        scalars=tiles.decoder.registers.scalars() if tiles.decoder else (),
-        cache_address=cache if tiles.decoder else 0,
-        cache_bytes=cache_bytes,
-        timing_only=tiles.timing_only,
-    )
+            body.instructions.append(Guard(register=condition.register, threshold=condition.threshold, count=reach))
+            body.tasks.append(slot.task)
+        body.instructions.append(tiles.buffers.place(tiles.tasks[slot.task].instruction, config))
+        body.tasks.append(slot.task)
+    return body
+
+
+def _copy(body: _Body, constants: int, shared: int, cache_shift: int) -> list[Instruction]:
+    """The instructions with DRAM addresses, of a segment whose constants are at `constants`."""
+    found: list[Instruction] = []
+    for each in body.instructions:
+        if isinstance(each, (Load, Store)):
+            address = each.dram_address
+            address += shared - SHARED if address >= SHARED else constants
+            each = replace(each, dram_address=address)
+        elif isinstance(each, KvInstruction) and cache_shift:
+            each = replace(each, dram_address=each.dram_address + cache_shift)
+        found.append(each)
+    return found
+
+
+def _cache_shift(step: Step, first: Step, decoder: Decoder | None) -> int:
+    """Bytes from the cache of the layers of the first of several equal segments to that of another."""
+    if decoder is None or step.layer == first.layer:
+        return 0
+    return decoder.layout.starts[step.layer] - decoder.layout.starts[first.layer]
+
+
+def require_equal(tiles: Tiles, other: Tiles) -> None:
+    """Raise HeddleError unless two segments that are to share a schedule differ in nothing but what DRAM holds."""
+    if [_without_cache(task.instruction) for task in tiles.tasks] != [
+        _without_cache(task.instruction) for task in other.tasks
+    ]:
+        pairs = zip(tiles.tasks, other.tasks, strict=False)
+        different = next((a, b) for a, b in pairs if a.instruction != b.instruction)
+        raise HeddleError(f"two segments were taken for equal, but are not: {different[0]} and {different[1]}")
+
+
+def _without_cache(instruction: Instruction) -> Instruction:
+    return replace(instruction, dram_address=0) if isinstance(instruction, KvInstruction) else instruction
+
+
+def _moved(tensor: Tensor, base: int) -> Tensor:
+    return replace(tensor, address=tensor.address - SHARED + base)
+
+
+def _free(key: str, tensors: dict[str, Tensor]) -> str:
+    """The name itself, or with a number behind it if it is taken."""
+    name, number = key, 1
+    while name in tensors:
+        number += 1
+        name = f"{key}_{number}"
+    return name
+
+
+def _aligned(size: int, unit: int) -> int:
+    return -(-size // unit) * unit

@@ -14,18 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.isa import (
-    Append,
-    Codes,
-    Combine,
-    Map,
-    Matmul,
-    OnlineSoftmax,
-    Quantise,
-    Scales,
-    Source,
-    Stream,
-)
+from ..arch.isa import Append, Codes, Combine, Map, Matmul, OnlineSoftmax, Quantise, Scales, Source, Stream
 from ..arch.isa import Part as CachePart
 from ..arch.scalars import ScalarKind
 from .builder import Rows, Tiles, Weights
@@ -95,30 +84,50 @@ class CachedAttention:
 
     def __init__(self, node: Node, tiles: Tiles) -> None:
         self.node, self.tiles, self.config = node, tiles, tiles.config
-        assert tiles.decoder is not None, "only compile_decoder lowers cached attention"
+        assert tiles.decoder is not None, "tile is told of the cache"
         self.decoder = tiles.decoder
         self.layout = tiles.decoder.layout
         self.index = tiles.decoder.layers.index(node)
         self.shape = self.layout.layers[self.index]
-        self.together = tiles.decoder.tokens == 1
+        self.causal, self.fixed = node.causal, tiles.decoder.fixed
+        self.together = tiles.decoder.tokens == 1 and not self.fixed
+        self.rows = tiles.rows_of(node)  # that are computed now, the first of them:
+        self.first = tiles.group[0] if tiles.group else 0
+        self.unit = math.lcm(self.config.rows, self.config.columns)
         self.heads, self.kv_heads = node.heads, self.shape.heads
         self.group = self.heads // self.kv_heads
         self.value_words = self.shape.value_words or self._latent_words()
         positions = tiles.decoder.positions
         tables = node.rotary
-        self.rotary = tables and position_rows.rotary_rows(tiles, positions, to_numpy(tables[0]), to_numpy(tables[1]))
+        if self.fixed and (tables or node.values):
+            raise node.refuse("rows in groups are not supported for rotated or latent heads: use compile_decoder")
+        self.rotary = None
+        if tables:
+            assert positions is not None, "positions choose the rows of the tables"
+            self.rotary = position_rows.rotary_rows(tiles, positions, to_numpy(tables[0]), to_numpy(tables[1]))
 
     def _latent_words(self) -> int:
         return -(-self.node.roles["key"][0][0].width // self.config.columns)
 
     def emit(self) -> None:
-        """All of it."""
-        node, tiles = self.node, self.tiles
+        """All of it: what is appended comes before what is attended to."""
+        places = self._project(list(self.node.roles))
+        self._append(places)
+        self._attend_all(places)
+
+    def append(self) -> None:
+        """Keys and values of the present rows into the cache."""
+        self._append(self._project(["key", "value"]))
+
+    def attend(self) -> None:
+        """The present rows attend to all that is in the cache."""
+        self._attend_all(self._project(["query"]))
+
+    def _attend_all(self, places: dict[str, _Place]) -> None:
+        node, tiles, rows = self.node, self.tiles, self.rows
         columns = [h[0] for h in node.roles["value"]] or node.values
         width = columns[0].width
-        rows = node.rows
-        places = self._project()
-        self.out = tiles.new_values(node, [(0, rows)], segment=width)
+        self.out = tiles.new_values(node, [(self.first, rows)], segment=width)
         self.out_words = -(-width // self.config.columns)
         latent = bool(node.values)
         if latent:
@@ -126,14 +135,19 @@ class CachedAttention:
             self.attended = tiles.free_rows(rows, self.heads * words * self.config.columns, "attended")
         else:
             self.attended = self.out
-        self._append(places)
         self._quantise_queries(places["query"])
         for sequence in range(self.decoder.sequences):
             for kv_head in range(self.kv_heads):
                 self._attend(sequence, kv_head)
         if latent:
             self._values_of_latents()
-        tiles.attention_macs += self.heads * self._useful_widths()
+        per_pair = self.heads * self._useful_widths()
+        if not self.fixed:
+            tiles.attention_macs += per_pair
+        elif self.causal:
+            tiles.useful_macs += per_pair * sum(row + 1 for row in range(self.first, self.first + rows))
+        else:
+            tiles.count_macs(node, per_pair * node.rows)
 
     def _useful_widths(self) -> int:
         node = self.node
@@ -143,13 +157,14 @@ class CachedAttention:
 
     # -- projections ---------------------------------------------------------------------------------------------------
 
-    def _project(self) -> dict[str, _Place]:
-        """Queries, keys and values of this run's tokens in VALUE, still to be rotated where they have one part."""
+    def _project(self, wanted: list[str]) -> dict[str, _Place]:
+        """The queries, keys and values of this run's tokens in VALUE, still to be rotated where they have one part."""
         node, config = self.node, self.config
+        roles = {role: heads for role, heads in node.roles.items() if role in wanted}
         pieces: dict[int, list[Matrix]] = {}
         offsets: dict[tuple[str, int, int], tuple[int, int]] = {}  # (role, head, part) → (input, first word)
         ends: dict[int, int] = {}
-        for role, heads in node.roles.items():
+        for role, heads in roles.items():
             for head, parts in enumerate(heads):
                 for number, part in enumerate(parts):
                     matrix = node.matrices[role][head][number]
@@ -158,9 +173,9 @@ class CachedAttention:
                     offsets[role, head, number] = part.source, ends.get(part.source, 0)
                     ends[part.source] = ends.get(part.source, 0) + part.words(config)
                     pieces.setdefault(part.source, []).append(_halves(matrix, config) if part.rotated else matrix)
-        projected = {source: self._linear(source, matrices) for source, matrices in pieces.items()}
+        projected = {source: self._linear(source, matrices, roles) for source, matrices in pieces.items()}
         places = {}
-        for role, heads in node.roles.items():
+        for role, heads in roles.items():
             if not heads:
                 continue
             words = sum(part.words(config) for part in heads[0])
@@ -171,23 +186,24 @@ class CachedAttention:
                 places[role] = self._assemble(role, words, offsets, projected)
         return places
 
-    def _linear(self, source: int, matrices: list[Matrix]) -> Rows:
+    def _linear(self, source: int, matrices: list[Matrix], roles: dict[str, Heads]) -> Rows:
         """x times the matrices side by side, in VALUE."""
         node, tiles = self.node, self.tiles
         x = node.inputs[source]
         whole = joined(matrices, self.config)
         attributes = {"matrix": whole, "precision": node.precision, **linear.PLAIN}
-        projection = Node(f"{node.name}_{source}", "linear", [x], (1, node.rows, whole.outputs), attributes=attributes)
+        name = "_".join([node.name, *(roles if len(roles) < len(node.roles) else []), str(source)])
+        projection = Node(name, "linear", [x], (1, node.rows, whole.outputs), attributes=attributes)
         linear.tile(projection, tiles)
-        padding = whole.outputs - self._outputs(source)
-        tiles.useful_macs -= node.rows * padding * whole.depth
+        padding = whole.outputs - self._outputs(source, roles)
+        tiles.count_macs(node, -padding * whole.depth)
         return tiles.values(projection)
 
-    def _outputs(self, source: int) -> int:
-        """Features that are projected from an input."""
+    def _outputs(self, source: int, roles: dict[str, Heads]) -> int:
+        """Features of some roles that are projected from an input."""
         return sum(
             part.width
-            for role, heads in self.node.roles.items()
+            for role, heads in roles.items()
             for head, parts in enumerate(heads)
             for number, part in enumerate(parts)
             if part.source == source and self.node.matrices[role][head][number] is not None
@@ -197,7 +213,7 @@ class CachedAttention:
         """Rows of a role whose heads have several parts: each part is copied, or rotated, to its place."""
         node, tiles = self.node, self.tiles
         heads = node.roles[role]
-        whole = tiles.free_rows(node.rows, len(heads) * words * self.config.columns, role)
+        whole = tiles.free_rows(self.rows, len(heads) * words * self.config.columns, role)
         place = _Place(whole, 0, words, words)
         first = 0
         for number, part in enumerate(heads[0]):
@@ -249,7 +265,7 @@ class CachedAttention:
 
     def _panels(self) -> list[tuple[int, int]]:
         """Panels of a prompt's tokens."""
-        return self.tiles.panels(self.node.rows)
+        return self.tiles.panels(self.node)
 
     # -- codes ---------------------------------------------------------------------------------------------------------
 
@@ -266,7 +282,7 @@ class CachedAttention:
 
     def _quantise_queries(self, place: _Place) -> None:
         """Codes in ACT: rows of a panel one after the other, panel after panel."""
-        tiles, rows = self.tiles, self.node.rows
+        tiles = self.tiles
         self.query_words = -(-place.words * self.config.columns // self.config.rows)
         self.queries: dict[tuple[int, int], tuple[Buffer, Buffer]] = {}  # (row, head) → codes, scales
         for row, count, head, together in self._row_groups(self.heads):
@@ -277,7 +293,6 @@ class CachedAttention:
                          stride=self.query_words, scales_address=scales.at(0)), f"query {head} quantise",
             )  # fmt: skip
             self.queries[row, head] = codes, scales
-        assert rows, "a run has tokens"
 
     def _append(self, places: dict[str, _Place]) -> None:
         """Keys, values and their scales of this run's tokens into the cache."""
@@ -303,9 +318,8 @@ class CachedAttention:
     def _append_items(
         self, part: CachePart, address: int, stride: int, words: int, row: int, count: int, head: int, together: bool
     ) -> None:  # fmt: skip
-        layout, decoder = self.layout, self.decoder
+        layout = self.layout
         sequence, first = (row, 0) if together else (0, row)
-        registers = decoder.registers
         if first % self.config.columns:
             raise self.node.refuse(f"its tokens are computed in panels that are no multiple of {self.config.columns} "
                                    f"on {self.config.name}: compile for fewer tokens at a time")  # fmt: skip
@@ -315,8 +329,8 @@ class CachedAttention:
                 address=address, stride=stride, tokens=1 if together else count, heads=count if together else 1,
                 head_step=1 if together else 0, head_bytes=layout.head_bytes(self.shape) if together else 0,
                 block=first // self.config.columns,
-                block_register=registers.get(ScalarKind.BLOCK, sequence, 0, 0),
-                slot_register=registers.get(ScalarKind.SLOT, sequence, 0, 0),
+                block_register=self._register(ScalarKind.BLOCK, sequence, 0),
+                slot_register=self._register(ScalarKind.SLOT, sequence, 0),
                 **self._cached(part, sequence, head),
             ), f"{part.name.lower()} {head} append", cache=self.index,
         )  # fmt: skip
@@ -334,7 +348,7 @@ class CachedAttention:
     def _block_tokens(self, rows: int) -> int:
         """Tokens of a block: as many as the memories hold comfortably, and the cache can have."""
         config = self.config
-        unit = math.lcm(config.rows, config.columns)
+        unit = self.unit
         most = min(
             config.words(Memory.WEIGHT) // _SHARE // max(self.shape.key_words, self.value_words),
             config.words(Memory.ACC) // _SHARE // rows * config.columns,
@@ -356,13 +370,19 @@ class CachedAttention:
         panels = self._queries_of(sequence, kv_head)
         size = self._block_tokens(max(panel.count for panel in panels))
         needed = self._window_tokens() if self.shape.window else self.layout.plan.tokens
-        states = {
-            panel: self.tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum") for panel in panels
-        }
-        for start in range(0, needed, size):
-            buffers = self._stream(sequence, kv_head, start, size)
+        states = {panel: self.tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum") for panel in panels}
+        if not self.fixed:
+            for start in range(0, needed, size):
+                buffers = self._stream(sequence, kv_head, start, size)
+                for panel in panels:
+                    self._block(panel, start, size, *buffers, states[panel])
+            return
+        sights = {panel: panel.last if self.causal else needed for panel in panels}  # one past the last token in sight
+        for start in range(0, max(sights.values()), size):
+            buffers = self._stream(sequence, kv_head, start, min(size, max(sights.values()) - start))
             for panel in panels:
-                self._block(panel, start, size, *buffers, states[panel])
+                if sights[panel] > start:
+                    self._block(panel, start, min(size, sights[panel] - start), *buffers, states[panel])
 
     def _queries_of(self, sequence: int, kv_head: int) -> list[_Panel]:
         first = kv_head * self.group
@@ -375,35 +395,47 @@ class CachedAttention:
         ]
 
     def _register(self, kind: ScalarKind, sequence: int, rows: int) -> int:
+        """The number of a register; 0, which always reads as 0, where all is known beforehand."""
+        if self.fixed:
+            return 0
         return self.decoder.registers.get(kind, sequence, rows, self.shape.window)
 
     def _guard(self, sequence: int, rows: int, start: int) -> Condition | None:
         """A block after the first is void unless a token of it can be seen."""
-        if not start:
+        if not start or self.fixed:
             return None
         return Condition(self._register(ScalarKind.BLOCKS, sequence, rows), start // self.config.columns)
 
     def _stream(self, sequence: int, kv_head: int, start: int, size: int) -> tuple[Buffer, Buffer, Buffer]:
         """A block of keys, values and pairs of scales."""
         tiles, shape, columns = self.tiles, self.shape, self.config.columns
-        blocks = size // columns
+        blocks = -(-size // columns)
         rows = self.decoder.tokens
         key_stride = self.query_words * self.config.rows
         keys = tiles.buffer(Memory.WEIGHT, blocks * key_stride, "k")
-        values = tiles.buffer(Memory.WEIGHT, self.value_words * size, "v")
+        value_stride = -(-size // self.unit) * self.unit
+        values = tiles.buffer(Memory.WEIGHT, self.value_words * value_stride, "v")
         pairs = tiles.buffer(Memory.PARAM, blocks, "k and v scales")
         value_part = CachePart.VALUES if shape.value_words else CachePart.KEYS
         for part, buffer, stride, words, token_words, cached in (
             (CachePart.KEYS, keys, key_stride, shape.key_words, shape.key_words, CachePart.KEYS),
             (CachePart.PAIRS, pairs, 0, 1, 1, CachePart.PAIRS),
-            (CachePart.VALUES, values, size, self.value_words, shape.value_words or shape.key_words, value_part),
+            (
+                CachePart.VALUES,
+                values,
+                value_stride,
+                self.value_words,
+                shape.value_words or shape.key_words,
+                value_part,
+            ),
         ):
             tiles.emit(
                 Stream(
                     part=part, token_words=token_words, words=words, blocks=blocks, address=buffer.at(0), stride=stride,
                     first=start // columns,
                     first_register=self._register(ScalarKind.FIRST, sequence, 0) if shape.window else 0,
-                    count_register=self._register(ScalarKind.BLOCKS, sequence, rows), count_offset=start // columns,
+                    count_register=self._register(ScalarKind.BLOCKS, sequence, rows),
+                    count_offset=0 if self.fixed else start // columns,
                     **self._cached(cached, sequence, kv_head),
                 ), f"{part.name.lower()} {kv_head} stream", guard=self._guard(sequence, rows, start), cache=self.index,
             )  # fmt: skip
@@ -416,7 +448,7 @@ class CachedAttention:
         tiles, config = self.tiles, self.config
         guard = self._guard(panel.sequence, panel.last, start)
         what = f"head {panel.head} block {start}"
-        blocks, act_words = size // config.columns, size // config.rows
+        blocks, act_words = -(-size // config.columns), -(-size // config.rows)
         codes, query_scales, at = self._query(panel)
         seen = self._register(ScalarKind.BLOCKS, panel.sequence, panel.last)
         scores = tiles.buffer(Memory.ACC, panel.count * blocks, "scores")
@@ -424,15 +456,17 @@ class CachedAttention:
             Matmul(rows=panel.count, k_tiles=self.query_words, n_tiles=blocks,
                    act_address=codes.at(at * self.query_words), act_stride=self.query_words, weight_address=keys.at(0),
                    weight_stride=self.query_words * config.rows, acc_address=scores.at(0), acc_stride=blocks,
-                   n_register=seen, n_offset=start // config.columns), f"{what} scores", guard=guard,
+                   n_register=seen, n_offset=0 if self.fixed else start // config.columns),
+            f"{what} scores", guard=guard,
         )  # fmt: skip
         probabilities = tiles.buffer(Memory.ACT, panel.count * act_words, "p")
         scales = tiles.buffer(Memory.ROW, 2 * panel.count, "p scales")
         tiles.emit(
             OnlineSoftmax(
                 rows=panel.count, columns=size, source_address=scores.at(0), source_stride=blocks,
-                param_address=pairs.at(0), row_address=query_scales.at(at), causal=1, together=int(panel.together),
-                offset=(0 if panel.together else panel.start) - start, window=self.shape.window, first=int(start == 0),
+                param_address=pairs.at(0), row_address=query_scales.at(at), causal=int(self.causal),
+                together=int(panel.together), offset=((0 if panel.together else panel.start) - start) * self.causal,
+                window=self.shape.window, first=int(start == 0),
                 state_address=state.at(0), address=probabilities.at(0), stride=act_words, scales_address=scales.at(0),
                 register=self._register(ScalarKind.RELATIVE, panel.sequence, 0),
             ), f"{what} softmax", guard=guard,
@@ -440,9 +474,10 @@ class CachedAttention:
         sums = tiles.buffer(Memory.ACC, panel.count * self.value_words, "p·v")
         tiles.emit(
             Matmul(rows=panel.count, k_tiles=act_words, n_tiles=self.value_words, act_address=probabilities.at(0),
-                   act_stride=act_words, weight_address=values.at(0), weight_stride=size, acc_address=sums.at(0),
-                   acc_stride=self.value_words, k_register=self._register(ScalarKind.TILES, panel.sequence, panel.last),
-                   k_offset=start // config.rows), f"{what} p·v", guard=guard,
+                   act_stride=act_words, weight_address=values.at(0), weight_stride=values.words // self.value_words,
+                   acc_address=sums.at(0), acc_stride=self.value_words,
+                   k_register=self._register(ScalarKind.TILES, panel.sequence, panel.last),
+                   k_offset=0 if self.fixed else start // config.rows), f"{what} p·v", guard=guard,
         )  # fmt: skip
         out = _Place(self.attended, 0, self.value_words, self.value_words)
         address, stride = self._rows_at(out, panel.start, panel.count, panel.head, panel.together)
@@ -473,7 +508,7 @@ class CachedAttention:
         attended = _Place(self.attended, 0, self.value_words, self.value_words)
         out = _Place(self.out, 0, per_head, per_head)
         planes = 1 + node.precision.planes
-        tiles.useful_macs += node.rows * sum(m.outputs * m.depth for m in matrices)
+        tiles.count_macs(node, sum(m.outputs * m.depth for m in matrices))
         loaded = {head: weights.load(head * per_head, per_head) for head in range(self.heads)}
         for row, count, first, together in self._row_groups(self.heads):
             columns = self.value_words * config.columns

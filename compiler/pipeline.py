@@ -5,12 +5,17 @@
     follow_views    reshapes and permutations become tables of element numbers
     fuse            calls become the operators of ops/, or are refused          → graph of operators
     quantise        weights to codes; activations get dynamic scales (w8a8 unless asked otherwise)
+    segments        large models are cut into layers; equal ones are lowered once
     tile            operators become instructions on panels and chunks          → tasks with virtual addresses
     schedule        order by estimated start, with the simulator's durations    → slots
     allocate        buffers get words, in banks where units do not meet
     emit            DRAM laid out, semaphores set (synchronise)                 → Program
 
-The first five depend on the model alone. The others are tried for several tilings, and the quickest schedule is kept.
+The first five depend on the model alone. For each segment the others are tried with several tilings, and the quickest
+schedule is kept (search).
+
+A model whose activations fit on chip is one segment, and is computed all rows at once. Else its rows go through each
+layer in groups, activations rest in DRAM between layers, and attention reads keys and values from a cache there.
 """
 
 from __future__ import annotations
@@ -19,30 +24,28 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from ..arch.config import HardwareConfig
+from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.program import Program
-from .allocate import FragmentedError, allocate
-from .builder import Decoder, Tiling, split_rows
+from .builder import Decoder, SharedDram, Tiling
+from .cache import CacheLayout, CachePlan
 from .capture import capture
-from .emit import emit
+from .emit import Step, emit, require_equal
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph
+from .ops import ENCODER, STREAMED, cached_attention
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import quantise
 from .rearrange import follow_views
-from .schedule import Schedule, schedule
-from .tile import longest_panel, tile
-from .work import Work
+from .schedule import Schedule
+from .search import Lowering
+from .segments import Segment, segments
 
 Show = Callable[[str, object], None]
 
-GRAPH_PASSES: list[Callable[[Graph], Graph]] = [fold_constants, follow_views, fuse]
-PARTS = (1, 2, 3, 4)  # panels that rows are split into
-WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
-IN_ORDER = (0.35, 0.1, 1.0)  # how much the order of the program counts against the longest chain
-MEMORY_SHARES = (1.0, 0.9, 0.75, 0.5, 0.0)  # how far memories are filled ahead; 0: one task after the other
+_SURELY_STREAMED = 64  # a model of more weights than so many times WEIGHT is not tried all rows at once
+SURELY_CUT = 4  # the layers of a decoder with so many are lowered one by one
 
 
 def compile(
@@ -63,112 +66,93 @@ def compile(
     precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
     tiling          how to tile, instead of the quickest way found
     show            called with (pass, result) after each pass; the result prints itself
+    A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
     show = show or (lambda name, result: None)
-    graph = front_end(model, example_inputs, show, PrecisionRule(precision, config))
-    best = lower(graph, config, output, tiling)
-    for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
-        show(name_of_pass, result)
-    program = emit(best, config, name)
-    program.check()
-    show("emit", program.listing())
-    return program
+    rule = PrecisionRule(precision, config)
+    ways = [True] if exceeds(model, config, _SURELY_STREAMED) else [False, True]
+    if tiling:
+        ways = [tiling.group_rows > 0]
+    problem: HeddleError | None = None
+    for streamed in ways:
+        try:
+            graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER)
+        except HeddleError:
+            if problem:  # its rows cannot go in groups: what does not fit is what is wrong
+                raise problem from None
+            raise
+        lowering = Lowering(config, output, SharedDram(config), _whole_sequence(graph, config) if streamed else None)
+        try:
+            steps = lower(graph, lowering, tiling, streamed, show)
+        except HeddleError as error:
+            problem = problem or error
+            continue
+        program = emit(steps, config, name, lowering.shared, lowering.decoder, lowering.choices)
+        program.check()
+        show("emit", program.listing())
+        return program
+    assert problem is not None, "there is a program or a problem"
+    raise problem
+
+
+def exceeds(model: nn.Module, config: HardwareConfig, times: int) -> bool:
+    """Whether a model has more weights than so many times the words of WEIGHT hold."""
+    weights = sum(each.numel() for each in model.parameters())
+    return weights > times * config.words(Memory.WEIGHT) * config.columns
 
 
 def lower(
-    graph: Graph,
-    config: HardwareConfig,
-    output: str,
-    tiling: Tiling | None = None,
-    decoder: Callable[[], Decoder] | None = None,
-) -> Schedule:
-    """The quickest schedule found for a graph of operators, or that of a given tiling. `decoder` makes a new one."""
-    if tiling:
-        return _fitting(graph, config, output, tiling, decoder=decoder)
-    return _quickest(graph, config, output, decoder)
+    graph: Graph, lowering: Lowering, tiling: Tiling | None, cut: bool, show: Show, groups: bool | None = None
+) -> list[Step]:
+    """The segments of a graph of operators, each with the quickest schedule found, or that of a given tiling.
+
+    cut     into layers, of which equal ones share a schedule; else all is one segment
+    groups  whether rows go through a segment in groups; default: as `cut`
+    """
+    pieces = segments(graph) if cut else [Segment(graph, (), True)]
+    show("segments", "\n".join(str(len(piece.graph.nodes)) + " nodes" for piece in pieces))
+    found: dict[tuple, Schedule] = {}
+    steps, layer = [], 0
+    for piece in pieces:
+        if piece.signature not in found:
+            best = lowering.lower(piece, tiling, cut if groups is None else groups)
+            found[piece.signature] = best
+            for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
+                show(name_of_pass, result)
+            tiles = best.tiles
+        else:
+            best = found[piece.signature]
+            tiles = lowering.tile(piece, best.tiles.tiling)
+            require_equal(tiles, best.tiles)
+        steps.append(Step(best, tiles, layer))
+        layer += len(piece.attentions)
+    return steps
+
+
+def _whole_sequence(graph: Graph, config: HardwareConfig) -> Decoder | None:
+    """The cache for an encoder whose rows go in groups: all tokens of one sequence."""
+    attentions = [node for node in graph if node.op == "cached_attention"]
+    if not attentions:
+        return None
+    layers = [cached_attention.layer_shape(node, config) for node in attentions]
+    tokens = max(node.rows for node in attentions)
+    layout = CacheLayout(config, CachePlan(tokens), layers, 1)
+    return Decoder(tokens, 1, layout, attentions, None, fixed=True)
 
 
 def front_end(
-    model: nn.Module, example_inputs: Sequence[Tensor], show: Show, rule: PrecisionRule | None = None
-) -> Graph:
+    model: nn.Module, example_inputs: Sequence[Tensor], show: Show, rule: PrecisionRule | None = None,
+    operators: Sequence[str] = ENCODER,
+) -> Graph:  # fmt: skip
     """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
     graph = capture(model, example_inputs)
     show("capture", graph)
-    for each in GRAPH_PASSES:
+    for each in (fold_constants, follow_views):
         graph = each(graph)
         show(each.__name__, graph)
+    graph = fuse(graph, operators)
+    show("fuse", graph)
     graph = quantise(graph, rule or PrecisionRule())
     show("quantise", graph)
     return graph
-
-
-def _quickest(
-    graph: Graph, config: HardwareConfig, output: str, decoder: Callable[[], Decoder] | None
-) -> Schedule:
-    """The schedule with the fewest cycles, by estimate: first the best number of panels, then the best size of chunks,
-    then the best weight of program order. If nothing fits, the error is that of the last try, the thriftiest."""
-    tried = _Tried(graph, config, output, decoder)
-    for parts in _useful_parts(graph, config):
-        tried.take(Tiling(parts, WEIGHT_SHARES[0]))
-    parts = tried.best.tiles.tiling.parts if tried.best else PARTS[-1]
-    for share in WEIGHT_SHARES[1:]:
-        tried.take(Tiling(parts, share))
-    if tried.best is None:
-        tried.take(Tiling(4 * PARTS[-1], WEIGHT_SHARES[-1]))
-    if tried.best is None:
-        assert tried.problem is not None, "each try gives a schedule or an error"
-        raise tried.problem
-    tiling = tried.best.tiles.tiling
-    for in_order in IN_ORDER[1:]:
-        tried.take(tiling, in_order)
-    return tried.best
-
-
-class _Tried:
-    """The best schedule so far, and the latest error."""
-
-    def __init__(
-        self, graph: Graph, config: HardwareConfig, output: str, decoder: Callable[[], Decoder] | None
-    ) -> None:
-        self.graph, self.config, self.output, self.decoder = graph, config, output, decoder
-        self.best: Schedule | None = None
-        self.problem: HeddleError | None = None
-
-    def take(self, tiling: Tiling, in_order: float = IN_ORDER[0]) -> None:
-        """Try one way."""
-        try:
-            found = _fitting(self.graph, self.config, self.output, tiling, in_order, self.decoder)
-        except HeddleError as error:
-            self.problem = error
-            return
-        if self.best is None or found.cycles < self.best.cycles:
-            self.best = found
-
-
-def _useful_parts(graph: Graph, config: HardwareConfig) -> list[int]:
-    """Those of PARTS that split the rows of this model differently."""
-    longest = longest_panel(graph, config)
-    rows = sorted({node.rows for node in graph if node.shape})
-    splits = {parts: str([split_rows(each, parts, longest, config.columns) for each in rows]) for parts in PARTS}
-    return [parts for parts in PARTS if splits[parts] not in [splits[fewer] for fewer in PARTS if fewer < parts]]
-
-
-def _fitting(
-    graph: Graph,
-    config: HardwareConfig,
-    output: str,
-    tiling: Tiling,
-    in_order: float = IN_ORDER[0],
-    decoder: Callable[[], Decoder] | None = None,
-) -> Schedule:
-    """A schedule whose buffers find their places: memories are filled less far ahead until they do."""
-    tiles = tile(graph, config, tiling, output, decoder() if decoder else None)
-    problem, work = None, Work(tiles, config)
-    for share in MEMORY_SHARES:
-        try:
-            return allocate(schedule(tiles, config, share, in_order, work), config)
-        except FragmentedError as error:
-            problem = error
-    assert problem is not None, "there is at least one share"
-    raise problem

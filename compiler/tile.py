@@ -2,32 +2,79 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..arch.config import HardwareConfig, Memory
+from ..arch.errors import HeddleError
 from ..arch.isa import Store
-from .builder import Decoder, Rows, Tiles, Tiling
+from ..arch.program import Tensor
+from .builder import Decoder, Rows, SharedDram, Tiles, Tiling, split_rows
 from .graph import Graph, Node
-from .ops import OPS
+from .ops import OPS, cached_attention
 from .ops.linear import argmax_groups, needs_whole_rows
 
 
 def tile(
-    graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str = "output", decoder: Decoder | None = None
-) -> Tiles:
-    """All tasks of the model, in an order in which they could be executed one by one."""
-    tiles = Tiles(config, tiling, longest_panel(graph, config), decoder)
-    if decoder:
+    graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str | None = "output",
+    decoder: Decoder | None = None, shared: SharedDram | None = None,
+) -> Tiles:  # fmt: skip
+    """All tasks of a graph, in an order in which they could be executed one by one.
+
+    output_name  of the model's result; None: another segment reads it
+    With `tiling.group_rows` rows go through the graph in groups. Attention needs the keys and values of all groups:
+    these are computed first, and what leads to them is computed once more for each group that attends.
+    """
+    tiles = Tiles(config, tiling, longest_panel(graph, config), decoder, shared)
+    if decoder and any(node.op == "cached_attention" for node in graph):
         _load_page_tables(decoder, tiles)
-    for node in graph:
-        tiles.node = node
-        if node.op == "input" and not node.integer and any(user.op != "patch_embedding" for user in graph.users(node)):
-            _load_input(node, tiles)
-        elif node.op in OPS:
-            OPS[node.op].tile(node, tiles)
+    if not tiling.group_rows:
+        _tile_rows(graph, list(graph), tiles, output_name)
+        return tiles
+    rows = {node.rows for node in graph if node.op not in ("constant", "input")}
+    if len(rows) > 1:
+        raise HeddleError(f"a segment in groups of rows has nodes of {sorted(rows)} rows: they must be the same")
+    groups = split_rows(rows.pop(), 1, tiling.group_rows, config.columns)
+    for attention in (node for node in graph if node.op == "cached_attention"):
+        for group in groups:
+            tiles.open_group(*group, counting=False)
+            _tile_nodes(graph, _leading_to(attention, graph), tiles)
+            tiles.node, tiles.counting = attention, True
+            cached_attention.append(attention, tiles)
+    for group in groups:
+        tiles.open_group(*group)
+        _tile_rows(graph, list(graph), tiles, output_name)
+    return tiles
+
+
+def _tile_rows(graph: Graph, nodes: list[Node], tiles: Tiles, output_name: str | None) -> None:
+    """The present rows from the first to the last node, and the result to DRAM."""
+    _tile_nodes(graph, nodes, tiles)
     tiles.node = None
     _store_output(graph.output, tiles, output_name)
     if "argmax" in graph.output.attributes:
         _store_winners(graph.output, tiles)
-    return tiles
+
+
+def _tile_nodes(graph: Graph, nodes: list[Node], tiles: Tiles) -> None:
+    for node in nodes:
+        tiles.node = node
+        if node.op == "input" and not node.integer and any(user.op != "patch_embedding" for user in graph.users(node)):
+            _load_input(node, tiles)
+        elif node.op == "stored":
+            _load_stored(node, tiles)
+        elif node.op in OPS:
+            OPS[node.op].tile(node, tiles)
+
+
+def _leading_to(target: Node, graph: Graph) -> list[Node]:
+    """What `target` reads, and what that reads, in order."""
+    needed, stack = set(), list(target.inputs)
+    while stack:
+        node = stack.pop()
+        if node not in needed:
+            needed.add(node)
+            stack += node.inputs
+    return [node for node in graph if node in needed]
 
 
 def longest_panel(graph: Graph, config: HardwareConfig) -> int:
@@ -48,18 +95,43 @@ def _row_words(node: Node, config: HardwareConfig) -> int:
 
 def _load_input(node: Node, tiles: Tiles) -> None:
     """An input of numbers, rows × features."""
-    tensor = tiles.tensor(node.name, "input", Memory.VALUE, node.rows, node.columns, node.shape[1:])
+    tensor = tiles.tensor(
+        node.name, "input", Memory.VALUE, node.rows, node.columns, node.shape[1:], key=("input", node.name)
+    )
+    _load_panels(node, tensor, tiles, "input")
+
+
+def _load_stored(node: Node, tiles: Tiles) -> None:
+    """What the segment before left in DRAM."""
+    _load_panels(node, _stored(node, tiles), tiles, "load x")
+
+
+def _load_panels(node: Node, tensor: Tensor, tiles: Tiles, what: str) -> None:
     rows = tiles.new_values(node)
-    for start, count in tiles.panels(node.rows):
-        tiles.load_tensor(tensor, start, count, rows.place(start, count)[0], "input")
+    for start, count in tiles.panels(node):
+        tiles.load_tensor(tensor, start, count, rows.place(start, count)[0], what)
 
 
-def _store_output(node: Node, tiles: Tiles, name: str) -> None:
+def _stored(node: Node, tiles: Tiles) -> Tensor:
+    """Where a value of this shape rests between two segments: each overwrites what it has read."""
+    return tiles.tensor(
+        "x", "scratch", Memory.VALUE, node.rows, node.columns, (node.rows, node.columns),
+        key=("stored", node.rows, node.columns),
+    )  # fmt: skip
+
+
+def _store_output(node: Node, tiles: Tiles, name: str | None) -> None:
     """The result, without the batch dimension."""
     if node.shape[0] != 1:
         raise node.refuse("the result must have the batch dimension of 1 in front")
     rows: Rows = tiles.values(node)
-    tensor = tiles.tensor(name, "output", Memory.VALUE, node.rows, node.columns, node.shape[1:], segment=rows.segment)
+    if name is None:
+        tensor = _stored(node, tiles)
+    else:
+        tensor = tiles.tensor(
+            name, "output", Memory.VALUE, node.rows, node.columns, node.shape[1:], segment=rows.segment,
+            key=("output", name),
+        )  # fmt: skip
     for first, count, buffer, word in rows.pieces:
         tiles.emit(
             Store(memory=Memory.VALUE, dram_address=tensor.address + first * tensor.row_bytes, words=count * rows.words,
@@ -73,7 +145,13 @@ def _load_page_tables(decoder: Decoder, tiles: Tiles) -> None:
     entries = decoder.sequences * layout.sequence_pages
     row_bytes = -(-entries * 4 // config.axi_bytes) * config.axi_bytes
     shape = (decoder.sequences, layout.sequence_pages)
-    tensor = tiles.tensor("pages", "input", Memory.PAGE, 1, entries, shape, row_bytes=row_bytes)
+    if decoder.fixed:
+        table = np.arange(entries).reshape(shape)
+        tensor = tiles.tensor("pages", "constant", Memory.PAGE, 1, entries, shape, row_bytes=row_bytes, key="pages")
+        if not tiles.shared.data_at(tensor.address):
+            tiles.shared.data.append((tensor.address, lambda: tensor.pack(table, config)))
+    else:
+        tensor = tiles.tensor("pages", "input", Memory.PAGE, 1, entries, shape, row_bytes=row_bytes, key="pages")
     decoder.table = tiles.buffer(Memory.PAGE, row_bytes // config.axi_bytes, "pages")
     tiles.load_tensor(tensor, 0, 1, decoder.table.at(0), "page tables")
 
@@ -85,7 +163,9 @@ def _store_winners(node: Node, tiles: Tiles) -> None:
     groups = argmax_groups(node, config)[1]
     row_bytes = buffer.words * config.axi_bytes
     shape = (groups, node.rows)
-    tensor = tiles.tensor("next", "output", Memory.INDEX, 1, groups * node.rows, shape, row_bytes=row_bytes)
+    tensor = tiles.tensor(
+        "next", "output", Memory.INDEX, 1, groups * node.rows, shape, row_bytes=row_bytes, key=("output", "next")
+    )
     tiles.emit(
         Store(memory=Memory.INDEX, dram_address=tensor.address, words=buffer.words, address=buffer.at(0)),
         "store the greatest",

@@ -1,4 +1,4 @@
-"""What is to be known of each task before it is scheduled: how long it takes, what it waits for, which buffers it fills."""
+"""What is to be known of each task before it is scheduled: its cycles, what it waits for, which buffers it fills."""
 
 from __future__ import annotations
 

@@ -36,4 +36,6 @@ OPS = {
 }
 # What a model without a cache is made of, and one with a cache.
 ENCODER = [name for name in OPS if name not in ("rotary", "cached_attention")]
+# STREAMED: an encoder whose rows go in groups, with keys and values in a cache.
+STREAMED = [name for name in OPS if name not in ("attention", "rotary", "position_rows")]
 DECODER = [name for name in OPS if name not in ("attention", "patch_embedding")]

@@ -20,8 +20,8 @@ from ..coder import Coder
 from ..graph import Graph, Node
 from ..matrix import joined
 from ..rearrange import element_numbers, origin
-from ..weightless import has_bytes
 from ..tasks import Buffer
+from ..weightless import has_bytes
 from .linear import parameters
 
 _HIDDEN = -1e30  # added to a score that must not count: finite, as all numbers in DRAM are
@@ -143,6 +143,7 @@ class _Group:
 
     def __init__(self, tiles: Tiles, node: Node, x: Node, roles: list[str]) -> None:
         self.tiles, self.roles, self.rows, self.x = tiles, roles, x.rows, tiles.codes(x)
+        self.panels = tiles.panels(x)
         self.matrices = node.matrices
         config = tiles.config
         by_head = [joined([node.matrices[role][head] for role in roles], config) for head in range(node.heads)]
@@ -150,14 +151,14 @@ class _Group:
         self.words = by_head[0].outputs // config.columns  # of a head
         self.weights = Weights(tiles, everything, f"{tiles.label}.{'_'.join(roles)}.weight")
         self.pairs = tiles.load_pairs(f"{tiles.label}.{'_'.join(roles)}.bias", everything.pairs(config))
-        tiles.useful_macs += x.rows * sum(m.outputs * m.depth for role in roles for m in node.matrices[role])
+        tiles.count_macs(x, sum(m.outputs * m.depth for role in roles for m in node.matrices[role]))
 
     def project(self, head: int) -> dict[str, _Sums]:
         """The sums of each role, for all rows of x."""
         tiles, words = self.tiles, self.words
         weights = self.weights.load(head * words, words)[0]
         buffer = tiles.buffer(Memory.ACC, self.rows * words, "projections")
-        for start, count in tiles.panels(self.rows):
+        for start, count in self.panels:
             acc = buffer.at(start * words)
             tiles.matmul(self.x, start, count, weights, self.x.columns, words, acc, words, f"project {head}")
         sums, first = {}, 0

@@ -1,4 +1,7 @@
-"""Causal self-attention of a decoder: this run's tokens go into the KV cache, then attend to all that is there.
+"""Self-attention with keys and values in a cache: tokens go there first, then attend to all that is there.
+
+In a decoder it is causal; in an encoder whose rows are taken in groups (tile.py) all groups are cached before the first
+attends.
 
 The model states it for a whole sequence; `take_tokens` cuts it down to a few tokens, and the cache supplies the others.
 Keys and values come back block by block (flash attention: Dao et al., 2022), so that scores never leave the chip and
@@ -32,22 +35,23 @@ from .linear import parameters
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """scaled_dot_product_attention, causal or in a sliding window, of linear layers' outputs split into heads, rotated
-    or not; its own output merged again."""
+    """scaled_dot_product_attention, of all tokens, causal or in a sliding window, of linear layers' outputs split into
+    heads, rotated or not; its own output merged again."""
     if node.op != "aten.scaled_dot_product_attention":
         return False
     query, key, value, mask, dropout, causal = [*node.args, *[None, 0.0, False][max(0, len(node.args) - 3) :]][:6]
     mask, causal = node.kwargs.get("attn_mask", mask), node.kwargs.get("is_causal", causal)
     if dropout or node.kwargs.get("dropout_p"):
         raise node.refuse("dropout must be 0")
-    window = _window(node, mask, causal)
+    if mask is None:
+        window = 0
+    else:
+        window, causal = _window(node, mask), True
     sources: list[Node] = []
     tables: list[tuple[Tensor, Tensor]] = []
-    roles = {
-        role: _heads(node, each, sources, tables) for role, each in zip(ROLES, (query, key, value), strict=True)
-    }
+    roles = {role: _heads(node, each, sources, tables) for role, each in zip(ROLES, (query, key, value), strict=True)}
     scale = node.kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
-    attributes = {"values": None, "heads": node.shape[-3], "window": window, "scale": scale}
+    attributes = {"causal": bool(causal), "values": None, "heads": node.shape[-3], "window": window, "scale": scale}
     attributes["rotary"] = tables[0] if tables else None
     _absorb(node, roles, attributes)
     heads, width = node.shape[-3], node.shape[-1]
@@ -63,12 +67,8 @@ def match(graph: Graph, node: Node) -> bool:
     return True
 
 
-def _window(node: Node, mask: Node | None, causal: bool) -> int:
+def _window(node: Node, mask: Node) -> int:
     """Tokens that a token sees (0: all before it) by a mask, which must be causal or a band below the diagonal."""
-    if mask is None:
-        if not causal:
-            raise node.refuse("a decoder's attention must be causal")
-        return 0
     if mask.op != "constant":
         raise node.refuse(f"its mask {mask.name} is computed; masks must be constants")
     if not has_bytes(mask.value):
@@ -174,5 +174,11 @@ def layer_shape(node: Node, config: HardwareConfig) -> LayerShape:
 
 
 def tile(node: Node, tiles: Tiles) -> None:
-    """Project, append to the cache, attend block by block."""
-    CachedAttention(node, tiles).emit()
+    """Project, append to the cache, attend block by block. In groups only the last; `append` came before."""
+    attention = CachedAttention(node, tiles)
+    attention.attend() if tiles.group else attention.emit()
+
+
+def append(node: Node, tiles: Tiles) -> None:
+    """Keys and values of the present group of rows into the cache."""
+    CachedAttention(node, tiles).append()

@@ -42,7 +42,7 @@ def tile(node: Node, tiles: Tiles) -> None:
     x, out = tiles.plain_values(node.inputs[0]), tiles.new_values(node)
     operand = tiles.plain_values(node.inputs[1]) if node.combine is not Combine.NONE else None
     verb = node.combine.name.lower() if operand else node.activation.name.lower()
-    for start, count in tiles.panels(node.rows):
+    for start, count in tiles.panels(node):
         source, source_stride = x.place(start, count)
         second, second_stride = operand.place(start, count) if operand else (0, 0)
         address, stride = out.place(start, count)

@@ -29,12 +29,12 @@ def tile(node: Node, tiles: Tiles) -> None:
     gather_rows(tiles, tiles.new_values(node), to_numpy(node.table), node.inputs[0], f"{tiles.label}.weight")
 
 
-def gather_rows(tiles: Tiles, out: Rows, table_rows: NDArray, ids: Node, name: str) -> None:
-    """Rows of a constant, chosen by an integer input, into `out`. A row of the table takes whole bursts, so that its
-    timing does not depend on the ids."""
+def gather_rows(tiles: Tiles, out: Rows, table_rows: NDArray, ids: Node, name: str, key: object = None) -> None:
+    """Rows of a constant, chosen by an integer input, into `out`; see Tiles.constant_rows for `key`. A row of the table
+    takes whole bursts, so that its timing does not depend on the ids."""
     config, size = tiles.config, tiles.config.burst_bytes
     row_bytes = -(-out.words * config.dram_word_bytes(Memory.VALUE) // size) * size
-    table = tiles.constant_rows(name, table_rows, row_bytes=row_bytes)
+    table = tiles.constant_rows(name, table_rows, row_bytes=row_bytes, key=key)
     index = tiles.load_index(ids)
     for start, count, buffer, word in out.pieces:
         address, stride = buffer.at(word), out.words

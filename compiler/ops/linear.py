@@ -97,7 +97,7 @@ def quantise(node: Node, coder: Coder) -> None:
 def tile(node: Node, tiles: Tiles) -> None:
     """Panels of rows times chunks of columns."""
     x = tiles.codes(node.inputs[0])
-    tiles.useful_macs += node.rows * node.matrix.outputs * node.matrix.depth
+    tiles.count_macs(node, node.matrix.outputs * node.matrix.depth)
     matrix = node.matrix.spread(x.segment, tiles.config.columns)
     codes, argmax = node.attributes.get("codes"), "argmax" in node.attributes
     out = tiles.new_codes(node, node.columns, digits=codes) if codes else tiles.new_values(node)
@@ -137,9 +137,7 @@ def _tile_group(node: Node, tiles: Tiles, matrix: Matrix, epilogue: _Epilogue) -
             continue
         if first == 0:
             sums[start] = tiles.buffer(Memory.ACC, planes * count * words, "sums")
-        tiles.product(
-            node.precision, x, start, count, resident[chunk], x.columns, some, sums[start].at(first), words
-        )
+        tiles.product(node.precision, x, start, count, resident[chunk], x.columns, some, sums[start].at(first), words)
         if chunk == chunks[-1]:
             epilogue.finish(start, count, words, sums[start])
 
@@ -157,9 +155,9 @@ def _fits(tiles: Tiles, weight_words: int) -> bool:
 def _order(node: Node, tiles: Tiles, chunks: list, words: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """(panel, chunk) pairs. All chunks of a panel first; but where the weights cannot stay and the sums of all panels
     can, all panels of a chunk first, so that weights are loaded once."""
-    panels = tiles.panels(node.rows)
+    panels = tiles.panels(node)
     depth = -(-node.matrix.depth // tiles.config.rows) * tiles.config.rows * len(node.matrix.digits)
-    sums = node.rows * words * (1 + node.precision.planes)
+    sums = tiles.rows_of(node) * words * (1 + node.precision.planes)
     sums_stay = not needs_whole_rows(node) or sums <= tiles.config.words(Memory.ACC) // 2
     if not _fits(tiles, words * depth) and sums_stay:
         return [(panel, chunk) for chunk in chunks for panel in panels]

@@ -43,7 +43,7 @@ def tile(node: Node, tiles: Tiles) -> None:
     """One instruction per panel."""
     x, out = tiles.plain_values(node.inputs[0]), tiles.new_values(node)
     pairs = tiles.load_pairs(f"{tiles.label}.weight", pairs_of_columns(node.gamma, node.beta, tiles.config))
-    for start, count in tiles.panels(node.rows):
+    for start, count in tiles.panels(node):
         source, source_stride = x.place(start, count)
         address, stride = out.place(start, count)
         tiles.emit(

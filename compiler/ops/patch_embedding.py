@@ -103,9 +103,9 @@ def tile(node: Node, tiles: Tiles) -> None:
     """Each panel is loaded with the constants (tokens that are not patches, positions); the products of the patches are
     added in place."""
     config, matrix = tiles.config, node.matrix
-    tiles.useful_macs += node.patches * matrix.outputs * matrix.depth
     name = tiles.label
-    panels = [(panel, _patches_in(panel, node)) for panel in tiles.panels(node.rows)]
+    panels = [(panel, _patches_in(panel, node)) for panel in tiles.panels(node)]
+    tiles.useful_macs += sum(count for _, (_, count) in panels) * matrix.outputs * matrix.depth
     codes = _load_pixels(node, tiles, [patches for _, patches in panels if patches[1]])
     out = tiles.new_values(node)
     constants = tiles.constant_rows(f"{name}.constants", to_numpy(node.constants))
@@ -134,7 +134,9 @@ def _load_pixels(node: Node, tiles: Tiles, pieces: list[tuple[int, int]]) -> Row
     """The codes of the patches, each piece in buffers of its own."""
     config, image, depth = tiles.config, node.inputs[0], node.matrix.depth
     shape = image.shape[1:]
-    pixels = tiles.tensor(image.name, "input", Memory.VALUE, node.patches, depth, shape, patch=node.patch)
+    pixels = tiles.tensor(
+        image.name, "input", Memory.VALUE, node.patches, depth, shape, patch=node.patch, key=("input", image.name)
+    )
     x = Rows(depth, -(-depth // config.columns))
     codes = Rows(depth, -(-depth // config.rows), scales=tiles.buffer(Memory.ROW, node.patches, "scales"))
     for start, count in pieces:

@@ -35,5 +35,5 @@ def rotary_rows(tiles: Tiles, positions: Node, cos: np.ndarray, sin: np.ndarray)
         key = table.shape
     if key not in tiles.rotary:
         tiles.rotary[key] = tiles.free_rows(positions.size, table.shape[1], "rotary")
-        gather_rows(tiles, tiles.rotary[key], table, positions, "rotary table")
+        gather_rows(tiles, tiles.rotary[key], table, positions, "rotary table", ("rotary", key))
     return tiles.rotary[key]

@@ -16,7 +16,7 @@ def tile(node: Node, tiles: Tiles) -> None:
     """One instruction per panel, over whole rows: the scale is that of the row."""
     x = tiles.values(node.inputs[0])
     codes = tiles.new_codes(node, x.columns, x.segment, node.digits)
-    for start, count in tiles.panels(node.rows):
+    for start, count in tiles.panels(node):
         quantise_rows(tiles, x, codes, start, count)
 
 

@@ -50,7 +50,7 @@ def test_constants_are_aligned_to_bursts_and_named_once(nano):
     second = tiles.constant_rows("w", np.ones((1, 4), np.int8), Memory.WEIGHT)
     assert (first.name, second.name) == ("w", "w_2")
     assert (first.row_bytes, first.address, second.address) == (16, 0, 64)
-    assert [len(content) for _, content in tiles.data] == [48, 4]
+    assert [len(content()) for _, content in tiles.data] == [48, 4]
 
 
 def test_parameters_are_float_pairs_padded_to_dram_words(odd):

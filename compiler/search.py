@@ -1,0 +1,144 @@
+"""Chooses tilings: each is scheduled with the simulator's own durations, and the quickest schedule is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ..arch.config import HardwareConfig
+from ..arch.errors import HeddleError
+from ..arch.program import Choice
+from .allocate import FragmentedError, allocate
+from .builder import Decoder, SharedDram, Tiles, Tiling, split_rows
+from .schedule import Schedule, schedule
+from .segments import Segment
+from .tile import longest_panel, tile
+from .work import Work
+
+PARTS = (1, 2, 3, 4)  # panels that rows are split into
+WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
+IN_ORDER = (0.35, 0.1, 1.0)  # how much the order of the program counts against the longest chain
+MEMORY_SHARES = (1.0, 0.9, 0.75, 0.5, 0.0)  # how far memories are filled ahead; 0: one task after the other
+GROUPS = (2, 3, 4, 6, 8, 16)  # rows of a group, in columns of the array
+
+
+@dataclass
+class Lowering:
+    """What all segments of one program share while they are lowered."""
+
+    config: HardwareConfig
+    output: str  # the name of the model's result
+    shared: SharedDram
+    decoder: Decoder | None = None
+    choices: list[Choice] = field(default_factory=list)
+
+    def tile(self, segment: Segment, tiling: Tiling) -> Tiles:
+        """The tasks of a segment. Its decoder has registers of its own, which count only if the tiling is chosen."""
+        decoder = self.decoder
+        if decoder:
+            decoder = replace(decoder, registers=decoder.registers.copy(), table=None)
+        return tile(segment.graph, self.config, tiling, self.output if segment.last else None, decoder, self.shared)
+
+    def lower(self, segment: Segment, tiling: Tiling | None, streamed: bool) -> Schedule:
+        """The quickest schedule found for a segment, or that of a given tiling."""
+        search = _Search(self, segment)
+        if tiling:
+            grouped = tiling if _has_rows(segment) else replace(tiling, group_rows=0)
+            search.take(grouped)
+        elif streamed and _has_rows(segment):
+            search.groups()
+        else:
+            search.panels()
+        best = search.quickest()
+        if self.decoder and best.tiles.decoder:
+            self.decoder.registers = best.tiles.decoder.registers
+        node = segment.graph.output
+        self.choices.append(Choice(f"tiling up to {node.layer or node.name}", str(best.tiles.tiling), search.tried))
+        return best
+
+
+def _has_rows(segment: Segment) -> bool:
+    """Whether groups make sense: all nodes have as many rows, more than one."""
+    rows = {node.rows for node in segment.graph if node.op not in ("constant", "input")}
+    return len(rows) == 1 and rows != {1}
+
+
+class _Search:
+    """The best schedule of a segment so far, and the latest error."""
+
+    def __init__(self, lowering: Lowering, segment: Segment) -> None:
+        self.lowering, self.segment, self.config = lowering, segment, lowering.config
+        self.best: Schedule | None = None
+        self.problem: HeddleError | None = None
+        self.tried: dict[str, int | str] = {}
+
+    def quickest(self) -> Schedule:
+        """The best. If nothing fits, the error is that of the last try, the thriftiest."""
+        if self.best is None:
+            assert self.problem is not None, "each try gives a schedule or an error"
+            raise self.problem
+        return self.best
+
+    def panels(self) -> None:
+        """All rows at once: first the best number of panels, then the best size of chunks, then the best weight of
+        program order."""
+        for parts in self._useful_parts():
+            self.take(Tiling(parts, WEIGHT_SHARES[0]))
+        parts = self.best.tiles.tiling.parts if self.best else PARTS[-1]
+        for share in WEIGHT_SHARES[1:]:
+            self.take(Tiling(parts, share))
+        if self.best is None:
+            self.take(Tiling(4 * PARTS[-1], WEIGHT_SHARES[-1]))
+        if self.best is not None:
+            tiling = self.best.tiles.tiling
+            for in_order in IN_ORDER[1:]:
+                self.take(tiling, in_order)
+
+    def groups(self) -> None:
+        """Rows in groups: first the best size of groups, then the best size of chunks."""
+        rows = next(node.rows for node in self.segment.graph if node.op not in ("constant", "input"))
+        seen = set()
+        for each in GROUPS:
+            size = min(each * self.config.columns, self.config.panel_rows)
+            groups = str(split_rows(rows, 1, size, self.config.columns))
+            if groups not in seen:
+                self.take(Tiling(1, WEIGHT_SHARES[0], size))
+            seen.add(groups)
+        if self.best is None:
+            self.take(Tiling(1, WEIGHT_SHARES[-1], self.config.columns))
+        if self.best is not None:
+            tiling = self.best.tiles.tiling
+            for share in WEIGHT_SHARES[1:]:
+                self.take(replace(tiling, weight_share=share))
+
+    def take(self, tiling: Tiling, in_order: float = IN_ORDER[0]) -> None:
+        """Try one way."""
+        name = str(tiling) if in_order == IN_ORDER[0] else f"{tiling}, program order counts {in_order}"
+        try:
+            found = self._fitting(tiling, in_order)
+        except HeddleError as error:
+            self.problem = error
+            self.tried[name] = str(error)
+            return
+        self.tried[name] = found.cycles
+        if self.best is None or found.cycles < self.best.cycles:
+            self.best = found
+
+    def _fitting(self, tiling: Tiling, in_order: float) -> Schedule:
+        """A schedule whose buffers find their places: memories are filled less far ahead until they do."""
+        tiles = self.lowering.tile(self.segment, tiling)
+        problem, work = None, Work(tiles, self.config)
+        for share in MEMORY_SHARES:
+            try:
+                return allocate(schedule(tiles, self.config, share, in_order, work), self.config)
+            except FragmentedError as error:
+                problem = error
+        assert problem is not None, "there is at least one share"
+        raise problem
+
+    def _useful_parts(self) -> list[int]:
+        """Those of PARTS that split the rows of this model differently."""
+        graph, config = self.segment.graph, self.config
+        longest = longest_panel(graph, config)
+        rows = sorted({node.rows for node in graph if node.shape})
+        splits = {parts: str([split_rows(each, parts, longest, config.columns) for each in rows]) for parts in PARTS}
+        return [parts for parts in PARTS if splits[parts] not in [splits[fewer] for fewer in PARTS if fewer < parts]]

@@ -1,0 +1,153 @@
+"""Cuts a graph into segments, so that layers that are equal are compiled once.
+
+A cut goes where a single value is alive, such as the residual stream between two layers; it rests in DRAM there. Of all
+such cuts those are kept that make the longest run of equal segments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .graph import Graph, Node
+
+_FREE = ("constant", "input")  # operators whose values are at hand everywhere
+_CONTENT = ("rotary",)  # attributes whose numbers count, as their tables are shared by all segments
+
+
+@dataclass
+class Segment:
+    """Part of a graph: what it reads of the segment before is its node "stored"."""
+
+    graph: Graph
+    signature: tuple
+    last: bool  # its output is that of the model
+
+    @property
+    def attentions(self) -> list[Node]:
+        """Those whose keys and values are cached."""
+        return [node for node in self.graph if node.op == "cached_attention"]
+
+
+def segments(graph: Graph) -> list[Segment]:
+    """All of the graph. Its nodes are changed: they read "stored" nodes across cuts."""
+    work = [node for node in graph if node.op not in _FREE]
+    pieces, start = [], 0
+    for cut in [*_cuts(graph, work), len(work) - 1]:
+        pieces.append(work[start : cut + 1])
+        start = cut + 1
+    first, length, count = _longest_run([_signature(piece) for piece in pieces])
+    edges = [first + length * i for i in range(count + 1)]
+    merged = [
+        *_merged(pieces[:first]),
+        *([sum(pieces[a:b], []) for a, b in zip(edges, edges[1:], strict=False)]),
+        *_merged(pieces[first + length * count :]),
+    ]
+    signatures = [_signature(piece) for piece in merged]
+    return [
+        Segment(_graph_of(piece), signature, piece[-1] is graph.output)
+        for piece, signature in zip(merged, signatures, strict=True)
+    ]
+
+
+def _cuts(graph: Graph, work: list[Node]) -> list[int]:
+    """Places in `work` behind which nothing but the value just computed is alive, and that as plain values."""
+    place = {node: index for index, node in enumerate(work)}
+    last_use = dict.fromkeys(work, -1)
+    for index, node in enumerate(work):
+        for each in node.inputs:
+            if each in last_use:
+                last_use[each] = index
+    last_use[graph.output] = len(work)
+    cuts, reach = [], -1  # the last use of what came before
+    for index, node in enumerate(work[:-1]):
+        if reach <= index and place[node] == index and _is_plain(node):
+            cuts.append(index)
+        reach = max(reach, last_use[node])
+    return cuts
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether its value is in VALUE, a column to a feature."""
+    special = ("quantise", "cached_attention", "attention", "position_rows")
+    return node.op not in special and "codes" not in node.attributes
+
+
+def _longest_run(signatures: list[tuple]) -> tuple[int, int, int]:
+    """(first, length, count) of the run of equal stretches that covers most; of those the first and shortest."""
+    best, covered = (0, 0, 0), 0
+    for length in range(1, len(signatures) // 2 + 1):
+        for first in range(len(signatures) - 2 * length + 1):
+            body, count = signatures[first : first + length], 1
+            while signatures[first + count * length : first + (count + 1) * length] == body:
+                count += 1
+            if count > 1 and count * length > covered:
+                best, covered = (first, length, count), count * length
+    return best
+
+
+def _merged(pieces: list[list[Node]]) -> list[list[Node]]:
+    """Neighbours with as many rows become one."""
+    found: list[list[Node]] = []
+    for piece in pieces:
+        if found and {node.rows for node in found[-1]} == {node.rows for node in piece}:
+            found[-1] += piece
+        else:
+            found.append(list(piece))
+    return found
+
+
+def _graph_of(piece: list[Node]) -> Graph:
+    """A graph of its own: inputs and constants that the piece reads, then its nodes."""
+    inside, before, stored = set(piece), {}, {}
+    for node in piece:
+        for number, each in enumerate(node.inputs):
+            if each in inside:
+                continue
+            if each.op not in _FREE:
+                if each not in stored:
+                    stored[each] = Node(each.name, "stored", [], each.shape, each.source, each.layer)
+                node.inputs[number] = stored[each]
+            before[node.inputs[number]] = None
+    return Graph([*before, *piece], piece[-1])
+
+
+def _signature(piece: list[Node]) -> tuple:
+    """What must be equal for two pieces to have the same instructions."""
+    numbers = {node: number for number, node in enumerate(piece)}
+    return tuple(
+        (
+            node.op, node.shape, tuple(_reference(each, numbers) for each in node.inputs),
+            tuple((key, _canonical(value, key in _CONTENT)) for key, value in sorted(node.attributes.items())),
+        )
+        for node in piece
+    )  # fmt: skip
+
+
+def _reference(node: Node, numbers: dict[Node, int]) -> object:
+    if node in numbers:
+        return numbers[node]
+    if node.op == "input":
+        return node.op, node.name
+    return "constant" if node.op == "constant" else "stored", node.shape
+
+
+def _canonical(value: Any, content: bool = False) -> object:
+    """A value that can be compared: of arrays the shape (with `content`, all numbers), of objects type and parts."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        if content and isinstance(value, Tensor) and value.device.type != "meta":
+            return tuple(value.shape), torch.as_tensor(value).contiguous().numpy().tobytes()
+        return "array", tuple(value.shape), str(value.dtype)
+    if isinstance(value, (list, tuple)):
+        return tuple(_canonical(each, content) for each in value)
+    if isinstance(value, dict):
+        return tuple((key, _canonical(each, content)) for key, each in value.items())
+    if is_dataclass(value) and not isinstance(value, (Enum, type)):
+        parts = ((each.name, _canonical(getattr(value, each.name), content)) for each in fields(value))
+        return type(value).__name__, *parts
+    return value if isinstance(value, (int, float, str, Enum, type(None))) else repr(value)
