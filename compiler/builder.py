@@ -150,6 +150,7 @@ class Tiles:
         self.decoder = decoder
         self.shared = shared or SharedDram(config)
         self.group: tuple[int, int] | None = None  # (first, rows) of the present group; None: all
+        self.phase = ""
         self.counting = True  # whether multiply-accumulates are counted: not when a value is computed once more
         self.rotary: dict[bytes | tuple[int, ...], Rows] = {}  # tables of cosines and sines → their rows here
         self.attention_macs = 0  # for each query and each token that it sees
@@ -166,16 +167,17 @@ class Tiles:
         self._values: dict[Node, Rows] = {}
         self._codes: dict[Node, Rows] = {}
         self._index: dict[Node, Buffer] = {}
-        self._constants: dict[tuple[str, Memory, int], Tensor] = {}  # by name and place in a group
-        self._pairs: dict[tuple[str, Memory, int], int] = {}  # the same for the addresses of pairs
+        self._constants: dict[tuple[str, str, Memory, int], Tensor] = {}  # by phase, name and place in a group
+        self._pairs: dict[tuple[str, str, Memory, int], int] = {}  # the same for the addresses of pairs
         self._asked: dict[tuple[str, Memory], int] = {}  # how often the present group has asked for a name
 
     def __str__(self) -> str:
         return "\n".join(str(task) for task in self.tasks)
 
-    def open_group(self, first: int, rows: int, counting: bool = True) -> None:
-        """From here on, tile rows [first, first + rows) only. What other groups have on chip is forgotten."""
-        self.group, self.counting = (first, rows), counting
+    def open_group(self, first: int, rows: int, phase: str = "") -> None:
+        """From here on, tile rows [first, first + rows) only. What other groups have on chip is forgotten. All groups
+        of one phase ask for the same constants, which are in DRAM once."""
+        self.group, self.phase = (first, rows), phase
         for each in (self._values, self._codes, self._index, self.rotary, self._asked):
             each.clear()
 
@@ -312,11 +314,11 @@ class Tiles:
     ) -> Tensor:
         """Rows × columns of values (or codes) in DRAM; with a `key`, once for all segments. Of an array without bytes
         only the place."""
-        place = name, memory, self._asked.get((name, memory), 0)
+        place = self.phase, name, memory, self._asked.get((name, memory), 0)
         if key is not None and (tensor := self.shared.find(key)):
             return tensor
         if key is None:
-            self._asked[name, memory] = place[2] + 1
+            self._asked[name, memory] = place[-1] + 1
             if place in self._constants:
                 return self._constants[place]
         rows, columns = array.shape
@@ -383,8 +385,8 @@ class Tiles:
     def load_pairs(self, name: str, pairs: NDArray[np.float32]) -> Buffer:
         """(words, columns, 2) float32 → PARAM."""
         size = self.config.dram_word_bytes(Memory.PARAM)
-        place = name, Memory.PARAM, self._asked.get((name, Memory.PARAM), 0)
-        self._asked[name, Memory.PARAM] = place[2] + 1
+        place = self.phase, name, Memory.PARAM, self._asked.get((name, Memory.PARAM), 0)
+        self._asked[name, Memory.PARAM] = place[-1] + 1
         if place not in self._pairs:
             self._pairs[place] = self.reserve(len(pairs) * size)
             if has_bytes(pairs):

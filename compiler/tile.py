@@ -36,7 +36,8 @@ def tile(
     groups = split_rows(rows.pop(), 1, tiling.group_rows, config.columns)
     for attention in (node for node in graph if node.op == "cached_attention"):
         for group in groups:
-            tiles.open_group(*group, counting=False)
+            tiles.open_group(*group, phase=f"to {attention.name}")
+            tiles.counting = False
             _tile_nodes(graph, _leading_to(attention, graph), tiles)
             tiles.node, tiles.counting = attention, True
             cached_attention.append(attention, tiles)

@@ -57,7 +57,7 @@ def test_parameters_are_float_pairs_padded_to_dram_words(odd):
     tiles = Tiles(odd, Tiling(), odd.panel_rows)
     tiles.load_pairs("bias", np.arange(20, dtype=np.float32).reshape(2, 5, 2))
     (_, content), (task,) = tiles.data[0], tiles.tasks
-    words = np.frombuffer(content, "<f4").reshape(2, 16)  # 40 bytes in 64
+    words = np.frombuffer(content(), "<f4").reshape(2, 16)  # 40 bytes in 64
     np.testing.assert_array_equal(words[:, :10], np.arange(20).reshape(2, 10))
     assert not words[:, 10:].any()
     assert task.instruction.words == 2 and str(task).endswith("; program: parameters")

@@ -28,7 +28,8 @@ def test_it_shows_every_pass():
     model = layer(width=8, hidden=12)
     program = compile(model, [torch.zeros(1, 5, 8)], PRESETS["nano"], name="layer", output="y", show=shown.__setitem__)
     assert list(shown) == [
-        "capture", "fold_constants", "follow_views", "fuse", "quantise", "tile", "schedule", "allocate", "emit",
+        "capture", "fold_constants", "follow_views", "fuse", "quantise", "segments", "tile", "schedule", "allocate",
+        "emit",
     ]  # fmt: skip
     texts = {name: str(result) for name, result in shown.items()}
     assert "aten.scaled_dot_product_attention" in texts["capture"] and "# encoder.py:" in texts["capture"]
@@ -122,4 +123,15 @@ def test_a_layer_that_does_not_fit_names_memory_and_words(nano):
     with pytest.raises(
         HeddleError, match=r"\d+ words of \w+ are needed .*nano has \d+.*: choose a larger configuration"
     ):
-        compile(model, [torch.zeros(1, 60, 64)], nano)
+        compile(model, [torch.zeros(1, 60, 64)], nano, tiling=Tiling())
+
+
+def test_a_layer_that_does_not_fit_at_once_goes_in_groups_of_rows(run, nano):
+    found = run(layer(width=64, heads=4, hidden=256), nano, torch.randn(2, 60, 64), tiling=None)
+    assert found.sqnr_db > 35
+    assert "groups of" in found.program.choices[-1].chosen
+
+
+def test_a_layer_too_wide_for_any_group_says_what_is_too_small(nano):
+    with pytest.raises(HeddleError, match=r"words of \w+.*nano has \d+.*: choose a larger configuration"):
+        compile(layer(width=2048, heads=1, hidden=4096), [torch.zeros(1, 60, 2048)], nano)
