@@ -87,7 +87,8 @@ class Layout:
         """The layout of a strided view of this one; None if places of the view carry from digit to digit."""
         digits = list(reversed(self._flat))  # the fastest first
         starts = [prod(size for size, _ in digits[:i]) for i in range(len(digits) + 1)]
-        used = [view.storage_offset() // start % size for start, (size, _) in zip(starts, digits, strict=False)]
+        begin = int(view.storage_offset())
+        used = [begin // start % size for start, (size, _) in zip(starts, digits, strict=False)]
         offset = self.offset + sum(digit * stride for digit, (_, stride) in zip(used, digits, strict=True))
         dims = []
         for size, step in zip(view.shape, view.stride(), strict=True):
