@@ -49,4 +49,5 @@ def emit(schedule: Schedule, config: HardwareConfig, name: str) -> Program:
         cache_address=cache if tiles.decoder else 0,
         cache_bytes=cache_bytes,
         timing_only=tiles.timing_only,
+        choices=schedule.choices,
     )

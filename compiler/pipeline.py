@@ -16,12 +16,13 @@ The first five depend on the model alone. The others are tried for several tilin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError
-from ..arch.program import Program
+from ..arch.program import Choice, Program
 from .allocate import FragmentedError, allocate
 from .builder import Decoder, Tiling, split_rows
 from .capture import capture
@@ -85,7 +86,8 @@ def lower(
 ) -> Schedule:
     """The quickest schedule found for a graph of operators, or that of a given tiling. `decoder` makes a new one."""
     if tiling:
-        return _fitting(graph, config, output, tiling, decoder=decoder)
+        found = _fitting(graph, config, output, tiling, decoder=decoder)
+        return replace(found, choices=(Choice("tiling", str(tiling), {str(tiling): found.cycles}),))
     return _quickest(graph, config, output, decoder)
 
 
@@ -122,7 +124,7 @@ def _quickest(
     tiling = tried.best.tiles.tiling
     for in_order in IN_ORDER[1:]:
         tried.take(tiling, in_order)
-    return tried.best
+    return replace(tried.best, choices=(Choice("tiling", tried.chosen, tried.considered),))
 
 
 class _Tried:
@@ -134,16 +136,20 @@ class _Tried:
         self.graph, self.config, self.output, self.decoder = graph, config, output, decoder
         self.best: Schedule | None = None
         self.problem: HeddleError | None = None
+        self.considered: dict[str, int | str] = {}  # cycles by estimate, or why it is not possible
+        self.chosen = ""
 
     def take(self, tiling: Tiling, in_order: float = IN_ORDER[0]) -> None:
         """Try one way."""
+        what = str(tiling) + ("" if in_order == IN_ORDER[0] else f", program order counting {in_order:g}")
         try:
             found = _fitting(self.graph, self.config, self.output, tiling, in_order, self.decoder)
         except HeddleError as error:
-            self.problem = error
+            self.problem, self.considered[what] = error, str(error)
             return
+        self.considered[what] = found.cycles
         if self.best is None or found.cycles < self.best.cycles:
-            self.best = found
+            self.best, self.chosen = found, what
 
 
 def _useful_parts(graph: Graph, config: HardwareConfig) -> list[int]:

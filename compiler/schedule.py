@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
+from ..arch.program import Choice
 from .builder import Tiles
 from .tasks import Buffer
 from .work import Work
@@ -40,6 +41,7 @@ class Schedule:
     tiles: Tiles
     slots: list[Slot]
     users: dict[Buffer, list[int]] = field(repr=False)
+    choices: tuple[Choice, ...] = ()  # what was decided on the way here
 
     @property
     def cycles(self) -> int:

@@ -123,3 +123,14 @@ def test_a_layer_that_does_not_fit_names_memory_and_words(nano):
         HeddleError, match=r"\d+ words of \w+ are needed .*nano has \d+.*: choose a larger configuration"
     ):
         compile(model, [torch.zeros(1, 60, 64)], nano)
+
+
+def test_the_search_is_written_into_the_program():
+    """Every way that was tried with its estimate; the one that was chosen has the least."""
+    model, x = layer(width=8, hidden=12), [torch.zeros(1, 9, 8)]
+    (choice,) = compile(model, x, PRESETS["nano"]).choices
+    assert choice.what == "tiling" and len(choice.considered) >= 5
+    estimates = [each for each in choice.considered.values() if isinstance(each, int)]
+    assert choice.considered[choice.chosen] == min(estimates)
+    (given,) = compile(model, x, PRESETS["nano"], tiling=Tiling(2, 4)).choices
+    assert (given.chosen, list(given.considered)) == (str(Tiling(2, 4)), [str(Tiling(2, 4))])
