@@ -77,6 +77,11 @@ class DramConfig:
         """Whether it has channels, banks and rows."""
         return self.model == "banked"
 
+    @property
+    def structure(self) -> DramConfig:
+        """What of it is built into the RTL bench: `latency_cycles` and `cycles_per_beat` are inputs there, here 1."""
+        return replace(self, latency_cycles=1, cycles_per_beat=1)
+
     def require_port(self, axi_bytes: int, burst_bytes: int) -> None:
         """Raise HeddleError unless it can serve a port of this width and these bursts."""
         if not self.banked:

@@ -1,7 +1,7 @@
-"""Follows views (reshape, permute, select …) by running them on element numbers instead of data.
+"""Follows views (reshape, permute, select …) by running them on shapes and strides alone.
 
-Whatever chain of views a model writes, splitting heads or merging them, is then one table: for each element of the
-result, the number of the element of the source that it is. Patterns compare tables, not spellings.
+Whatever chain of views a model writes, splitting heads or merging them, is then one layout (layout.py): for each
+element of the result, which element of the source it is. Patterns compare layouts, not spellings.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .graph import Graph, Node, map_nodes
+from .layout import Layout
 
 VIEWS = {
     "alias", "chunk", "clone", "contiguous", "detach", "dropout", "expand", "flatten", "movedim", "permute", "reshape",
@@ -22,24 +23,22 @@ VIEWS = {
 
 
 def follow_views(graph: Graph) -> Graph:
-    """Each view of a tensor becomes one `rearrange` of what it is a view of. It keeps `index`, int64 of its own shape:
-    which element of its (flattened) input each element is. A view with the same rows (tokens) as its source disappears.
+    """Each view of a tensor becomes one `rearrange` of what it is a view of, with its `layout`. A view with the same
+    rows (tokens) as its source disappears.
     """
-    tables: dict[Node, tuple[Node, Any]] = {}  # view → (source, element numbers: one tensor, or a list for a split)
+    splits: dict[Node, tuple[Node, list[Layout]]] = {}  # split → (source, layouts of its parts)
     for node in graph:
         if not _is_view(node):
             continue
-        source, index = tables.get(node.inputs[0]) or (node.inputs[0], element_numbers(node.inputs[0].shape))
-        if isinstance(index, Tensor):
-            index = index.contiguous()  # the element numbers must not be harder to view than the data are
-        args, kwargs = map_nodes([node.args, node.kwargs], lambda n: index)  # noqa: B023 (used at once)
-        result = node.target(*args, **kwargs)
-        if not isinstance(result, Tensor):
-            tables[node] = source, result
-            continue
-        view = node.turned_into("rearrange", [source], index=result)
-        tables[view] = source, result
-        graph.replace(node, view)
+        source, layout = splits.get(node.inputs[0]) or origin(node.inputs[0])
+        found = _viewed(node, layout)
+        if found is None:  # not of the source: of the view before it
+            source = node.inputs[0]
+            found = _viewed(node, Layout.of(source.shape))
+        if isinstance(found, list):
+            splits[node] = source, found
+        else:
+            graph.replace(node, node.turned_into("rearrange", [source], layout=found))
     for node in graph:
         if node.op == "rearrange" and node is not graph.output and _same_rows(node):
             graph.replace(node, node.inputs[0])
@@ -47,27 +46,53 @@ def follow_views(graph: Graph) -> Graph:
     return graph.without_dead()
 
 
+def _viewed(node: Node, layout: Any) -> Any:
+    """The layout of a view, or a list of layouts for a split; None if it has none."""
+    if isinstance(layout, list):
+        return layout[node.args[1]]
+    data = torch.empty(layout.shape, device="meta")
+    args, kwargs = map_nodes([node.args, node.kwargs], lambda n: data)
+    result = node.target(*args, **kwargs)
+    found = [_part(layout, each, data) for each in ([result] if isinstance(result, Tensor) else result)]
+    if any(each is None for each in found):
+        return None
+    return found[0] if isinstance(result, Tensor) else found
+
+
+def _part(layout: Layout, view: Tensor, data: Tensor) -> Layout | None:
+    if view.untyped_storage()._cdata == data.untyped_storage()._cdata:
+        return layout.viewed(view)
+    return layout if view.shape == data.shape else None  # a copy
+
+
 def _same_rows(node: Node) -> bool:
     """Whether only the shape in front of the features has changed."""
     source = node.inputs[0]
     if min(len(node.shape), len(source.shape)) < 2 or node.columns != source.columns or node.rows != source.rows:
         return False
-    return torch.equal(node.index.flatten(), element_numbers((source.size,)))
+    return node.layout.same_order(Layout.of(source.shape))
 
 
 def _is_view(node: Node) -> bool:
     if "target" not in node.attributes or len(node.inputs) != 1:
         return False
+    if node.op == "aten.dropout":
+        return not node.args[2]  # in evaluation mode
     return node.target is operator.getitem or (node.op.startswith("aten.") and node.op.split(".")[1] in VIEWS)
 
 
-def element_numbers(shape: tuple[int, ...]) -> Tensor:
-    """0, 1, 2 … in the given shape."""
-    return torch.arange(torch.Size(shape).numel()).reshape(shape)
-
-
-def origin(node: Node) -> tuple[Node, Tensor]:
-    """What a node is a view of (itself, if it is none), and its element numbers there."""
+def origin(node: Node) -> tuple[Node, Layout]:
+    """What a node is a view of (itself, if it is none), and its layout there."""
     if node.op == "rearrange":
-        return node.inputs[0], node.index
-    return node, element_numbers(node.shape)
+        return node.inputs[0], node.layout
+    return node, Layout.of(node.shape)
+
+
+def split_heads(layout: Layout, outputs: int) -> Tensor | None:
+    """The output channel of each feature of each head, (H, D), if a view (1, H, T, D) of rows of so many outputs is
+    these features of each row, and nothing else."""
+    by_head = layout.merged(2)  # (H, T, D)
+    columns = by_head.without(1).numbers()  # of token 0
+    rows = by_head.shape[1]
+    by_row = by_head.dims[1] == (((rows, outputs),) if rows > 1 else ())
+    return columns if by_row and columns.max() < outputs else None

@@ -52,7 +52,8 @@ class Lowering:
         if self.decoder and best.tiles.decoder:
             self.decoder.registers = best.tiles.decoder.registers
         node = segment.graph.output
-        self.choices.append(Choice(f"tiling up to {node.layer or node.name}", str(best.tiles.tiling), search.tried))
+        what = f"tiling up to {node.layer or node.name}" if segment.signature else "tiling"
+        self.choices.append(Choice(what, search.chosen, search.tried))
         return best
 
 
@@ -69,6 +70,7 @@ class _Search:
         self.lowering, self.segment, self.config = lowering, segment, lowering.config
         self.best: Schedule | None = None
         self.problem: HeddleError | None = None
+        self.chosen = ""
         self.tried: dict[str, int | str] = {}
 
     def quickest(self) -> Schedule:
@@ -112,7 +114,7 @@ class _Search:
 
     def take(self, tiling: Tiling, in_order: float = IN_ORDER[0]) -> None:
         """Try one way."""
-        name = str(tiling) if in_order == IN_ORDER[0] else f"{tiling}, program order counts {in_order}"
+        name = str(tiling) if in_order == IN_ORDER[0] else f"{tiling}, program order counting {in_order:g}"
         try:
             found = self._fitting(tiling, in_order)
         except HeddleError as error:
@@ -121,7 +123,7 @@ class _Search:
             return
         self.tried[name] = found.cycles
         if self.best is None or found.cycles < self.best.cycles:
-            self.best = found
+            self.best, self.chosen = found, name
 
     def _fitting(self, tiling: Tiling, in_order: float) -> Schedule:
         """A schedule whose buffers find their places: memories are filled less far ahead until they do."""

@@ -18,10 +18,12 @@ from torch import Tensor
 class ShapeOnly(np.ndarray):
     """An array of which only shape and type are known."""
 
-    __array_ufunc__ = None  # numpy's arithmetic raises TypeError
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """numpy's arithmetic would read the one element again and again, and fill memory with it."""
+        raise TypeError(f"{function.__name__} of an array without bytes")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """numpy's other functions would read the one element again and again, and fill memory with it."""
+        """numpy's other functions."""
         raise TypeError(f"{function.__name__} of an array without bytes")
 
 

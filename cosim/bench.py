@@ -1,4 +1,4 @@
-"""The RTL bench: accelerator, ideal DRAM and trace recorders in one design, so that tests only load, start and wait.
+"""The RTL bench: accelerator, DRAM and trace recorders in one design, so that tests only load, start and wait.
 
 test body ── control (AXI4-Lite) ─► Accelerator ══ AXI4 ══ Dram
           ◄── interrupt ──────────┘     │ retire ports
@@ -21,8 +21,9 @@ RECORD_BYTES = 16  # index in 4 bytes, start and retire in 6 each, little-endian
 class Bench(wiring.Component):
     """Everything around one accelerator.
 
-    `latency` and `cycles_per_beat` set the DRAM's timing; `records_<unit>` counts the records in `trace_<unit>`, which
-    holds the last `trace_depth`; `violation` tells that the AXI port broke a rule.
+    `latency` and `cycles_per_beat` set the timing of the DRAM, whose other parameters are built in; `records_<unit>`
+    counts the records in `trace_<unit>`, which holds the last `trace_depth`; `violation` tells that the AXI port broke
+    a rule.
     """
 
     def __init__(self, config: HardwareConfig, dram_bytes: int, trace_depth: int):
@@ -49,6 +50,7 @@ class Bench(wiring.Component):
             self.interrupt.eq(accelerator.interrupt),
             dram.latency.eq(self.latency),
             dram.cycles_per_beat.eq(self.cycles_per_beat),
+            dram.waits.eq(accelerator.cycle == 0),  # refreshes count from the start pulse
             self.violation.eq(dram.violation),
         ]
         for unit, trace in self.traces.items():

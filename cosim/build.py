@@ -65,7 +65,10 @@ def bench_verilog(config: HardwareConfig, dram_bytes: int, trace_depth: int) -> 
         (folder / "bench.v").write_text(to_verilog(bench, name="bench"))
         (folder / "top.v").write_text(top_module(ports[True], ports[False]))
 
-    key = f"{config.fingerprint} {dram_bytes} {trace_depth} {source_hash()} amaranth {amaranth.__version__}"
+    key = (
+        f"{config.fingerprint} {config.dram.structure} {dram_bytes} {trace_depth} {source_hash()} "
+        f"amaranth {amaranth.__version__}"
+    )
     return cached(f"verilog-{config.name}", key, build)
 
 
@@ -74,7 +77,7 @@ def source_hash() -> str:
     here = Path(__file__).parent
     folders = [Path(package.__path__[0]) for package in (arch, hw)]
     paths = [*sorted(path for folder in folders for path in folder.rglob("*.py")),
-             here / "bench.py", here / "dram.py", here / "storage.py", here / "engines" / "hdl.py"]  # fmt: skip
+             *(here / f"{name}.py" for name in ("bench", "dram", "dram_timing", "storage", "engines/hdl"))]  # fmt: skip
     content = hashlib.sha256()
     for path in paths:
         content.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -1,9 +1,11 @@
-"""The ideal DRAM of docs/architecture.md as an AXI4 slave: the memory of every RTL bench, exact to the cycle.
+"""The DRAM of docs/architecture.md as an AXI4 slave: the memory of every RTL bench, exact to the cycle.
 
 It is written from the page alone and shares no code with sim/dram.py. Bursts are served strictly in the order of their
 address handshakes, reads and writes alike, from one queue of commands:
 
-    AR, AW ─► commands ─► one beat each `cycles_per_beat`, the first `latency` after its handshake ─► R or W, B
+    AR, AW ─► commands ─► one beat each `cycles_per_beat`, the first when it is due ─► R or W, B
+
+A burst is due `latency` after its handshake, or, in a banked memory, when cosim/dram_timing.py says.
 """
 
 from amaranth import Module, Mux, Signal, Value
@@ -13,9 +15,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig
 from ..hw.axi import ADDRESS_BITS, ID_BITS, INCR, axi4_signature
+from .dram_timing import BEAT_BITS, CYCLE_BITS, LATENCY_BITS, DramTiming
 from .storage import Storage
 
-LATENCY_BITS, BEAT_BITS = 12, 8  # of the run-time inputs, and of DramConfig's ranges
 QUEUE_DEPTH = 256  # more bursts than FETCH, STORE, KV and LOAD can have in flight
 
 
@@ -23,20 +25,24 @@ class Dram(wiring.Component):
     """AXI4 slave, `config.axi_bytes` wide, of `size_bytes` bytes, a power of two; addresses wrap there.
 
     A burst whose address handshake is in cycle t moves its first beat in max(t + `latency`, free), then one every
-    `cycles_per_beat`; `free` becomes the first beat's cycle + beats × `cycles_per_beat`. Beats may be narrower than the
-    bus (ARSIZE); bursts are incrementing. A write response comes in the cycle after the last beat. `latency` (1 to
-    4095) and `cycles_per_beat` (1 to 255) must not change while bursts are in flight. `violation` rises, and stays,
-    when the master breaks a rule of AXI or of the page: a burst that is not INCR, crosses 4 KiB or is wider than the
-    bus; a last write beat not marked so; write data or a readiness that comes later than the beat's turn.
+    `cycles_per_beat`; `free` becomes the first beat's cycle + beats × `cycles_per_beat`. Where `config.dram` is banked,
+    the first beat follows the section "Banked DRAM" instead. Beats may be narrower than the bus (ARSIZE); bursts are
+    incrementing. A write response comes in the cycle after the last beat. `latency` (1 to 4095) and `cycles_per_beat`
+    (1 to 255) must not change while bursts are in flight. Cycles count from reset, 0 being the first; after one with
+    `waits`, from 1. `violation` rises, and stays, when the master breaks a rule of AXI or of the page: a burst that is
+    not INCR, crosses 4 KiB or is wider than the bus; a last write beat not marked so; write data or a readiness that
+    comes later than the beat's turn.
     """
 
     def __init__(self, config: HardwareConfig, size_bytes: int):
         self._axi_bytes = config.axi_bytes
+        self._dram = config.dram
         self.storage = Storage(config.axi_bytes, size_bytes)
         super().__init__({
             "axi": In(axi4_signature(config)),
             "latency": In(LATENCY_BITS),
             "cycles_per_beat": In(BEAT_BITS),
+            "waits": In(1),
             "violation": Out(1),
         })  # fmt: skip
 
@@ -45,13 +51,13 @@ class Dram(wiring.Component):
         axi = self.axi
         m.submodules.storage = storage = self.storage
         command_layout = data.StructLayout({
-            "write": 1, "id": ID_BITS, "address": ADDRESS_BITS, "size": 3, "last": 8, "due": 40,
+            "write": 1, "id": ID_BITS, "address": ADDRESS_BITS, "size": 3, "last": 8, "due": CYCLE_BITS,
         })  # fmt: skip
         m.submodules.commands = commands = SyncFIFO(width=command_layout.size, depth=QUEUE_DEPTH)
 
         # One handshake per cycle; a master that offers two breaks the page's rule, and its write goes first.
-        cycle = Signal(40)
-        m.d.sync += cycle.eq(cycle + 1)
+        cycle, due = Signal(CYCLE_BITS), Signal(CYCLE_BITS)
+        m.d.sync += cycle.eq(Mux(self.waits, 1, cycle + 1))
         arriving = Signal(command_layout)
         m.d.comb += [
             axi.awready.eq(commands.w_rdy),
@@ -61,10 +67,25 @@ class Dram(wiring.Component):
             arriving.address.eq(Mux(axi.awvalid, axi.awaddr, axi.araddr)),
             arriving.size.eq(Mux(axi.awvalid, axi.awsize, axi.arsize)),
             arriving.last.eq(Mux(axi.awvalid, axi.awlen, axi.arlen)),
-            arriving.due.eq(cycle + self.latency),
+            arriving.due.eq(due),
             commands.w_data.eq(arriving),
             commands.w_en.eq(axi.awvalid | axi.arvalid),
         ]
+        if self._dram.banked:
+            m.submodules.timing = timing = DramTiming(self._dram)
+            m.d.comb += [
+                timing.cycle.eq(cycle),
+                timing.latency.eq(self.latency),
+                timing.cycles_per_beat.eq(self.cycles_per_beat),
+                timing.taken.eq(commands.w_en & commands.w_rdy),
+                timing.write.eq(arriving.write),
+                timing.address.eq(arriving.address),
+                timing.last.eq(arriving.last),
+                timing.size.eq(arriving.size),
+                due.eq(timing.due),
+            ]
+        else:
+            m.d.comb += due.eq(cycle + self.latency)
 
         command = Signal(command_layout)
         beat = Signal(8)  # of the command at the head

@@ -151,7 +151,8 @@ def _trace_depth(program: Program) -> int:
 
 
 def _build_key(program: Program) -> tuple:
-    return program.config.fingerprint, program.dram_bytes, _trace_depth(program)
+    config = program.config
+    return config.fingerprint, config.dram.structure, program.dram_bytes, _trace_depth(program)
 
 
 def _job(program: Program, given: Mapping[str, Any], result: Result) -> Job:

@@ -1,6 +1,6 @@
 """BERT (Devlin et al., 2019): a post-norm encoder over token, position and segment embeddings.
 
-The class is read from the first token through a tanh pooler. Sized for tests; weights are random.
+The class is read from the first token through a tanh pooler. Weights are random: there are none in the repository.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Sizes of one BERT classifier."""
+    """Sizes of one BERT classifier. The defaults are small, for tests."""
 
     vocabulary: int = 97  # token ids are below this
     positions: int = 16  # longest sequence
@@ -23,6 +23,11 @@ class BertConfig:
     hidden: int = 64  # features between the two linear layers of the MLP
     classes: int = 5
     epsilon: float = 1e-12  # of the layer norms
+
+
+# Section 3 of the paper; vocabulary and positions as in the released bert_config.json files (uncased).
+BERT_BASE = BertConfig(vocabulary=30522, positions=512, width=768, depth=12, heads=12, hidden=3072, classes=2)
+BERT_LARGE = BertConfig(vocabulary=30522, positions=512, width=1024, depth=24, heads=16, hidden=4096, classes=2)
 
 
 class Embeddings(nn.Module):

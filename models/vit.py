@@ -1,4 +1,4 @@
-"""Vision transformer (Dosovitskiy et al., 2021, "An Image Is Worth 16x16 Words"), sized for 8 × 8 digits.
+"""Vision transformer (Dosovitskiy et al., 2021, "An Image Is Worth 16x16 Words").
 
 Pre-norm encoder over patches with a [CLS] token and learned positions; the class is read from [CLS].
 """
@@ -22,11 +22,17 @@ class VitConfig:
     heads: int = 4  # attention heads of width / heads features
     mlp_ratio: int = 4  # hidden features of the MLP / width
     classes: int = 10
+    epsilon: float = 1e-5  # of the layer norms
 
     @property
     def patches(self) -> int:
         """Patches in one image; tokens are one more."""
         return (self.image_size // self.patch_size) ** 2
+
+
+# Table 1 of the paper, for ImageNet; epsilon as in the released JAX code.
+VIT_B16 = VitConfig(image_size=224, channels=3, patch_size=16, width=768, depth=12, heads=12, classes=1000,
+                    epsilon=1e-6)  # fmt: skip
 
 
 class Attention(nn.Module):
@@ -51,9 +57,9 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.width)
+        self.norm1 = nn.LayerNorm(config.width, eps=config.epsilon)
         self.attention = Attention(config)
-        self.norm2 = nn.LayerNorm(config.width)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.epsilon)
         self.mlp = nn.Sequential(
             nn.Linear(config.width, config.mlp_ratio * config.width),
             nn.GELU(),
@@ -75,7 +81,7 @@ class Vit(nn.Module):
         self.cls_token = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
         self.positions = nn.Parameter(torch.randn(1, 1 + config.patches, config.width) * 0.02)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.epsilon)
         self.head = nn.Linear(config.width, config.classes)
 
     def forward(self, images: Tensor) -> Tensor:

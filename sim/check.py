@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from ..arch.config import SEMAPHORE_LIMIT, HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
@@ -12,10 +12,6 @@ from ..arch.isa import Append, Instruction, Stream, listing, units_in
 from .dispatch import Dispatched
 from .trace import UNITS, Record
 from .units.kv import require_places
-
-if TYPE_CHECKING:
-    from .machine import Machine
-
 
 # -- ports -------------------------------------------------------------------------------------------------------------
 
@@ -97,21 +93,29 @@ def check_semaphores(
                 )
 
 
-def deadlock(machine: Machine) -> HeddleError:
-    """The error for a machine in which nothing can happen any more: which instructions wait, and for what."""
-    parts = []
-    for kind, unit in machine.units.items():
-        if not unit.queue:
-            continue
-        instruction = machine.dispatches[unit.queue[0]].instruction
-        missing = [source.name for source in units_in(instruction.wait) if not machine.tokens[source, kind]]
-        parts.append(f"{kind.name} at instruction {unit.queue[0]} ({listing(instruction)}) for a token of "
-                     f"{' and '.join(missing)}")  # fmt: skip
-    dispatched = len(machine.timing.dispatched)
-    if not machine.halted:
-        if dispatched < len(machine.dispatches):
-            blocked = machine.dispatches[dispatched].instruction
-            parts.append(f"dispatch at instruction {dispatched} ({listing(blocked)}) for a place in its queue")
+class Waiting(NamedTuple):
+    """The head of a queue that cannot start."""
+
+    unit: Unit
+    index: int
+    instruction: Instruction
+    missing: Sequence[Unit]  # units whose tokens it lacks
+
+
+def deadlock(waiting: Sequence[Waiting], blocked: tuple[int, Instruction | None] | None) -> HeddleError:
+    """The error for a machine in which nothing can happen any more: which instructions wait, and for what.
+
+    `blocked`, unless a halt has been dispatched, is the instruction that should have been next (None: there is none).
+    """
+    parts = [
+        f"{each.unit.name} at instruction {each.index} ({listing(each.instruction)}) for a token of "
+        f"{' and '.join(source.name for source in each.missing)}"
+        for each in waiting
+    ]
+    if blocked is not None:
+        index, instruction = blocked
+        if instruction is not None:
+            parts.append(f"dispatch at instruction {index} ({listing(instruction)}) for a place in its queue")
         else:
             parts.append("dispatch for a halt, which the program does not have")
     return HeddleError(f"deadlock: waiting are {'; '.join(parts)}")

@@ -8,13 +8,14 @@ out, however far in the future it lies.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import FETCH_GROUP, SCALAR_COUNT, DramConfig, HardwareConfig, Unit
+from ..arch.errors import HeddleError
 from ..arch.isa import Append, Halt, Instruction, Load, Store, Stream, units_in
 from ..arch.program import Program
 from . import addresses, check
@@ -23,7 +24,7 @@ from .dram import BankedDram, Port, make_dram
 from .fetch import Fetch
 from .result import Result
 from .trace import UNITS, Timing
-from .units import CYCLES
+from .units import BURSTS, CYCLES
 from .units.kv import AppendRequests, StreamRequests
 from .units.load import LoadRequests
 from .units.store import StoreRequests
@@ -97,8 +98,10 @@ class Machine:
         dram: DramConfig | None = None,
         scalars: Sequence[int] = (0,) * SCALAR_COUNT,
         found: Mapping[int, NDArray[np.int64]] | None = None,
+        free: Collection[Unit] = (),
     ) -> None:
         self.config = config
+        self.free = free  # units that cost nothing
         self.found = found or {}  # for a banked DRAM, addresses that hang on data
         padding = groups * FETCH_GROUP - len(instructions)
         self.dispatches = dispatched((*instructions, *[Halt()] * padding), scalars, config)
@@ -128,7 +131,7 @@ class Machine:
                 self._retire(index, client.retire)
                 self._settle()
         if not self.halted or any(unit.queue for unit in self.units.values()):
-            raise check.deadlock(self)
+            raise self._deadlock()
         timing = self.timing
         timing.arrived = self.fetch.arrivals[: len(timing.dispatched)]
         timing.fetched_groups = self.fetch.requested
@@ -136,6 +139,17 @@ class Machine:
             timing.dram = self.port.dram.statistics
         timing.cycles = max(timing.dispatched[-1], max(timing.retire) + 1)
         return timing
+
+    def _deadlock(self) -> HeddleError:
+        waiting = []
+        for kind, unit in self.units.items():
+            if unit.queue:
+                instruction = self.dispatches[unit.queue[0]].instruction
+                missing = [source for source in units_in(instruction.wait) if not self.tokens[source, kind]]
+                waiting.append(check.Waiting(kind, unit.queue[0], instruction, missing))
+        index = len(self.timing.dispatched)
+        blocked = self.dispatches[index].instruction if index < len(self.dispatches) else None
+        return check.deadlock(waiting, None if self.halted else (index, blocked))
 
     def _settle(self) -> None:
         """Work out all that follows from the grants so far."""
@@ -190,7 +204,10 @@ class Machine:
         unit.starts.append(cycle)
         unit.next_start = None
         self.timing.start[index] = cycle
-        if void:
+        if kind in self.free:
+            self.timing.beat_cycles[index] = int(kind in BURSTS)  # it executes in the one cycle that it takes
+            self._retire(index, cycle)
+        elif void:
             self.timing.beat_cycles[index] = 1 + VOID_CYCLES  # it does not wait for DRAM
             self._retire(index, cycle + VOID_CYCLES)
         elif kind in CYCLES:
@@ -209,7 +226,7 @@ class Machine:
         kind = instruction.unit
         assert kind is not None
         self.timing.retire[index] = cycle
-        overlaps = kind is Unit.LOAD and not void
+        overlaps = kind is Unit.LOAD and not void and kind not in self.free
         self.units[kind].next_start = (self.load.last_grant if overlaps else cycle) + 1
         for target in units_in(instruction.signal):
             self.tokens[kind, target].append(cycle + 1)

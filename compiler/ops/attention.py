@@ -18,8 +18,9 @@ from ...arch.isa import Codes, Map, Quantise, Scales, Softmax, Source
 from ..builder import Rows, Tiles, Weights, split_rows
 from ..coder import Coder
 from ..graph import Graph, Node
+from ..layout import Layout
 from ..matrix import joined
-from ..rearrange import element_numbers, origin
+from ..rearrange import origin, split_heads
 from ..tasks import Buffer
 from ..weightless import has_bytes
 from .linear import parameters
@@ -62,15 +63,12 @@ def match(graph: Graph, node: Node) -> bool:
 
 def _projection(node: Node, operand: Node, heads: int) -> tuple[Node, list[tuple[Tensor, Tensor | None]]]:
     """(x, for each head its weight (D, K) and bias (D)) of an operand (1, H, T, D) that is a view of a linear layer."""
-    linear, numbers = origin(operand)
+    linear, layout = origin(operand)
     if linear.op not in ("aten.linear", "aten.addmm", "aten.mm"):
         raise node.refuse(f"its operands must come from linear layers, not from {linear.op}")
     x, weight, bias = parameters(linear)
-    outputs = linear.columns
-    by_head = numbers.reshape(-1, *numbers.shape[-2:])  # (H, T, D)
-    columns = by_head[:, 0]  # of token 0: the output channel of each feature of each head
-    tokens = torch.arange(by_head.shape[1])[:, None] * outputs
-    if columns.max() >= outputs or not torch.equal(by_head, columns[:, None] + tokens):
+    columns = split_heads(layout, linear.columns)
+    if columns is None:
         raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, and nothing else")
     columns = columns.repeat_interleave(heads // len(columns), dim=0)  # enable_gqa: a key head serves several queries
     return x, [(weight[each], None if bias is None else bias[each]) for each in columns]
@@ -98,12 +96,8 @@ def _classify(node: Node, mask: Node | None, causal: bool, keys: int) -> tuple[b
 
 def merges_heads(reader: Node, node: Node) -> bool:
     heads, tokens, features = node.shape[-3:]
-    expected = element_numbers((heads, tokens, features)).transpose(0, 1).reshape(tokens, -1)
-    return (
-        reader.op == "rearrange"
-        and reader.columns == heads * features
-        and torch.equal(reader.index.reshape(-1, reader.columns), expected)
-    )
+    merged = Layout.of((heads, tokens, features)).transposed(0, 1)
+    return reader.op == "rearrange" and reader.columns == heads * features and reader.layout.same_order(merged)
 
 
 def quantise(node: Node, coder: Coder) -> None:

@@ -26,7 +26,8 @@ from ..cache import LayerShape
 from ..coder import Coder
 from ..flash import CachedAttention, Heads, Part
 from ..graph import Graph, Node
-from ..rearrange import element_numbers, origin
+from ..layout import Layout
+from ..rearrange import origin, split_heads
 from ..weightless import has_bytes, same_values
 from .attention import ROLES, merges_heads
 from .linear import parameters
@@ -88,13 +89,14 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Head
     if operand.op == "aten.cat":
         pieces = [_heads(node, each, sources, tables) for each in operand.args[0]]
         return [[part for piece in pieces for part in piece[head]] for head in range(operand.shape[-3])]
-    source, numbers = origin(operand)
+    source, layout = origin(operand)
     if source.op == "rotary" and source is not operand:  # a rotated key, expanded over the heads
         inner = _heads(node, source, sources, tables)
-        heads = numbers.reshape(operand.shape[-3], -1)[:, 0] // (source.shape[-2] * source.shape[-1])
-        if not torch.equal(numbers.flatten(1), element_numbers(source.shape)[:, heads].flatten(1)):
+        size = source.shape[-2] * source.shape[-1]
+        starts = layout.merged(2).without(-1).without(-1).numbers().tolist()  # of each head
+        if layout.dims[-2:] != Layout.of(source.shape).dims[-2:] or any(start % size for start in starts):
             raise node.refuse(f"{operand.name} must be whole heads of {source.name}")
-        return [inner[int(head)] for head in heads]
+        return [inner[start // size] for start in starts]
     if operand.op == "rotary":
         tables.append((operand.cos, operand.sin))
         if not all(same_values(a, b) for a, b in zip(tables[0], tables[-1], strict=True)):
@@ -106,10 +108,8 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Head
     x, weight, bias = parameters(source)
     if x not in sources:
         sources.append(x)
-    by_head = numbers.reshape(-1, *numbers.shape[-2:])  # (H, T, D)
-    columns = by_head[:, 0]  # of token 0: the output channel of each feature of each head
-    tokens = torch.arange(by_head.shape[1])[:, None] * source.columns
-    if columns.max() >= source.columns or not torch.equal(by_head, columns[:, None] + tokens):
+    columns = split_heads(layout, source.columns)
+    if columns is None:
         raise node.refuse(f"{operand.name} must be the features of {source.name} split into heads, and nothing else")
     at = sources.index(x)
     return [[Part(at, weight[each], None if bias is None else bias[each], len(each))] for each in columns]

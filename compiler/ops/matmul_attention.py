@@ -29,10 +29,10 @@ def match(graph: Graph, node: Node) -> bool:
     query, transposed = scores.args[:2]
     query, query_scale = _without_scale(query)
     transposed, key_scale = _without_scale(transposed)
-    source, numbers = origin(transposed)
+    source, layout = origin(transposed)
     key = transposed.turned_into(
         "rearrange", [source], (*transposed.shape[:-2], transposed.shape[-1], transposed.shape[-2]),
-        index=numbers.transpose(-2, -1),
+        layout=layout.transposed(-2, -1),
     )  # fmt: skip
     arguments = [query, key, value]
     if mask is not None:

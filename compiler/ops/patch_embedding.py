@@ -13,7 +13,7 @@ from ...arch.isa import Combine, Map, Source
 from ..builder import Rows, Tiles, Weights
 from ..coder import Coder
 from ..graph import Graph, Node
-from ..rearrange import element_numbers
+from ..layout import Layout
 from ..weightless import on_one_device, to_numpy
 from .quantise import quantise_rows
 
@@ -29,7 +29,7 @@ def match(graph: Graph, node: Node) -> bool:
     width, patches = node.shape[1], node.shape[2] * node.shape[3]
     if tokens is None or tokens.op != "rearrange" or tokens.shape[-2:] != (patches, width):
         raise node.refuse("its result must be flattened and transposed to tokens × width")
-    if not torch.equal(tokens.index.reshape(patches, width), element_numbers((width, patches)).t()):
+    if not tokens.layout.same_order(Layout.of((width, patches)).transposed(0, 1)):
         raise node.refuse("its patches must become tokens in reading order")
     before, after, offsets = torch.zeros(0, width), torch.zeros(0, width), torch.zeros(patches, width)
     last = tokens

@@ -5,7 +5,6 @@ It is taken in by the attention that reads it (`cached_attention`).
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..builder import Tiles
@@ -32,7 +31,10 @@ def match(graph: Graph, node: Node) -> bool:
     (source, low), (other, high) = origin(a), origin(b)
     if source is not other:
         return False
-    whole = node.turned_into("rearrange", [source], index=torch.cat([low, high], dim=-1))
+    layout = low.beside(high)
+    if layout is None:
+        return False
+    whole = node.turned_into("rearrange", [source], layout=layout)
     half = node.shape[-1] // 2
     rotated = node.turned_into("rotary", [whole], cos=cos.reshape(-1, half), sin=sin.reshape(-1, half))
     graph.nodes.insert(graph.nodes.index(node), whole)
@@ -49,8 +51,7 @@ def _product(node: Node) -> _Product | None:
 
 
 def _same_view(a: Node, b: Node) -> bool:
-    (source, index), (other, other_index) = origin(a), origin(b)
-    return source is other and torch.equal(index, other_index)
+    return origin(a) == origin(b)
 
 
 def tile(node: Node, tiles: Tiles) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
 
 from ..builder import Tiles
 from ..graph import Graph, Node
-from ..rearrange import element_numbers
+from ..layout import Layout
 
 
 def match(graph: Graph, node: Node) -> bool:
@@ -16,12 +16,8 @@ def match(graph: Graph, node: Node) -> bool:
     source = node.inputs[0]
     if node.columns != source.columns:
         return False
-    table = node.index.reshape(-1, node.columns)
-    start = int(table[0, 0]) // source.columns
-    if start + node.rows > source.rows:
-        return False
-    expected = element_numbers((source.rows, source.columns))[start : start + node.rows]
-    if not torch.equal(table, expected):
+    start, rest = divmod(node.layout.offset, source.columns)
+    if rest or not replace(node.layout, offset=0).same_order(Layout.of(node.shape)):
         return False
     graph.replace(node, node.turned_into("rows", [source], start=start))
     return True

@@ -1,34 +1,146 @@
-"""Tables and pictures of a simulation, shared by `run` and `simulate`."""
+"""heddle report: why a run took as long as it did, by operator, layer, unit and level of memory."""
 
 from pathlib import Path
 from typing import Any
 
+import click
 import heddle
 
-from .shared import console, print_table
+from .shared import console, json_option, load_program, print_json, print_table, progress
+from .tables import print_stalls, write_pictures
+
+SHOWN = 12  # rows of the critical path
 
 
-def print_stalls(result: Any) -> None:
-    """Time per unit, and what the rest of its time was spent waiting for."""
-    causes = [c for c in next(iter(result.stalls.values())) if any(unit[c] for unit in result.stalls.values())]
+@click.command(
+    short_help="Why a run took so long: tables, roofline, critical path.",
+    epilog="Example: heddle report digits-vit.heddle --roofline roofline.png --free",
+)
+@click.argument("file")
+@click.option("--config", "config_name", metavar="NAME|FILE.toml", help="Refuse FILE if for another accelerator.")
+@click.option("--latency", type=int, metavar="CYCLES", help="DRAM latency, if not the configuration's.")
+@click.option("--cycles-per-beat", type=int, metavar="CYCLES", help="DRAM cycles per beat, likewise.")
+@click.option("--position", type=int, metavar="N", help="For a decoder: tokens that are cached already.")
+@click.option("--layers", is_flag=True, help="A table of layers too.")
+@click.option("--free", is_flag=True, help="Simulate again for each unit, as if it took no time.")
+@click.option("--roofline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
+@click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture, likewise.")
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a trace for ui.perfetto.dev.")
+@json_option
+def report(
+    file: str, config_name: str | None, latency: int | None, cycles_per_beat: int | None, position: int | None,
+    layers: bool, free: bool, roofline: Path | None, timeline: Path | None, trace: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Simulate the timing of a program FILE, and say where time, work and bytes went.
+
+    Every cycle of every unit has one cause; every cycle of the run has one place on the critical path. An operator's
+    multiply-accumulates are those of whole tiles, padding included; the run's are the useful ones.
+    """
+    program = at_position(load_program(file, config_name), position)
+    changes = {"latency_cycles": latency, "cycles_per_beat": cycles_per_beat}
+    dram = program.config.with_dram(**{name: value for name, value in changes.items() if value is not None}).dram
+    result = heddle.simulate(program, values=False, dram=dram)
+    profile = heddle.Profile(result)
+    points = heddle.roofline(profile, dram)
+    without = _without(program, dram, result.cycles) if free else {}
+    write_pictures(result, timeline, trace)
+    if roofline is not None:
+        heddle.write_roofline(roofline, points)
+    if as_json:
+        print_json({
+            **result.to_dict(), **profile.to_dict(), "roofline": points.to_dict(),
+            "critical_path": {"by_unit": profile.path_by_unit, "by_operator": [
+                {"operator": operator, "unit": unit, "cycles": cycles}
+                for operator, unit, cycles in profile.path_by_operator()
+            ]},
+            "free": without,
+        })  # fmt: skip
+        return
+    console.print(f"[bold]{program.name}[/] on {program.config.name}: {len(program.instructions):,} instructions, "
+                  f"{result.cycles:,} cycles, {result.mac_utilisation:.1%} MAC utilisation")  # fmt: skip
+    print_stalls(result)
+    print_shares("Operators, over all layers", "operator", profile.operators, result)
+    if layers:
+        print_shares("Layers", "layer", profile.layers, result)
+    _print_levels(profile, program.config)
+    _print_path(profile, without)
+    for path in (roofline, timeline, trace):
+        if path is not None:
+            console.print(f"wrote {path}")
+
+
+def at_position(program: Any, position: int | None) -> Any:
+    """The program with its registers set for sequences of which so many tokens are cached."""
+    if position is None:
+        return program
+    if not program.positions:
+        raise heddle.HeddleError(f"--position is for decoders; {program.name} has no positions")
+    if position < 0:
+        raise heddle.HeddleError(f"--position must be at least 0, not {position}")
+    return program.at(*[position] * len(program.positions))
+
+
+def _without(program: Any, dram: Any, cycles: int) -> dict[str, dict[str, float]]:
+    """For each unit with instructions: the cycles of the run if it took no time, and how much shorter that is."""
+    units = sorted({each.unit for each in program.instructions if each.unit is not None})
+    found = {}
+    with progress(f"Simulating {program.name} with each unit free", len(units)) as advance:
+        for unit in units:
+            without = heddle.simulate(program, values=False, dram=dram, free=(unit,)).cycles
+            found[unit.name.lower()] = {"cycles": without, "shorter": 1 - without / cycles}
+            advance()
+    return found
+
+
+def print_shares(title: str, what: str, shares: Any, result: Any) -> None:
+    """A table of operators or layers."""
+    config = result.program.config
+    peak = config.rows * config.columns
     rows = [
-        (unit, *(f"{cycles[cause] / result.cycles:.1%}" if cycles[cause] else "·" for cause in causes))
-        for unit, cycles in result.stalls.items()
+        (
+            each.name, f"{each.instructions:,}", f"{each.path_cycles / result.cycles:.1%}", f"{each.active_cycles:,}",
+            f"{each.matrix_cycles:,}", f"{each.tile_macs:,}",
+            f"{each.tile_macs / (peak * each.matrix_cycles):.1%}" if each.matrix_cycles else "·",
+            f"{each.read_bytes['dram']:,}", f"{each.written_bytes['dram']:,}",
+        )
+        for each in shares
+    ]  # fmt: skip
+    columns = [what, "instructions", "critical", "active cycles", "MATRIX cycles", "tile MACs", "of MATRIX's peak",
+               "DRAM read", "written"]  # fmt: skip
+    print_table(title, columns, rows)
+
+
+def _print_levels(profile: Any, config: Any) -> None:
+    whole = profile.whole
+    rows = []
+    for level, read in whole.read_bytes.items():
+        written = whole.written_bytes[level]
+        if read or written:
+            words = "" if level == "dram" else f"{config.word_bits(heddle.Memory[level.upper()]) / 8:g}"
+            rows.append(
+                (level.upper(), words, f"{read:,}", f"{written:,}", f"{(read + written) / profile.result.cycles:.2f}")
+            )
+    print_table("Bytes by level", ["level", "bytes of a word", "read", "written", "per cycle"], rows)
+
+
+def _print_path(profile: Any, without: dict[str, dict[str, float]]) -> None:
+    cycles = profile.result.cycles
+    rows = [
+        (unit, f"{count:,}", f"{count / cycles:.1%}", *_shorter(without, unit))
+        for unit, count in profile.path_by_unit.items()
+        if count or unit in without
     ]
-    print_table("Where each unit's cycles went", ["unit", *(cause.replace("_", " ") for cause in causes)], rows)
+    columns = ["unit", "cycles", "of the run"]
+    print_table("The critical path, by unit", columns + (["run shorter if it were free"] if without else []), rows)
+    found = profile.path_by_operator()
+    rows = [(operator, unit, f"{count:,}", f"{count / cycles:.1%}") for operator, unit, count in found[:SHOWN]]
+    rest = sum(count for *_, count in found[SHOWN:])
+    if rest:
+        rows.append((f"{len(found) - SHOWN} others", "", f"{rest:,}", f"{rest / cycles:.1%}"))
+    print_table("The critical path, by operator", ["operator", "unit", "cycles", "of the run"], rows)
 
 
-def print_bytes(result: Any) -> None:
-    """DRAM traffic by client."""
-    moved = ", ".join(f"{client} {count:,}" for client, count in result.bytes.items())
-    console.print(f"DRAM bytes: {moved}")
-
-
-def write_pictures(result: Any, timeline: Path | None, trace: Path | None) -> None:
-    """The timeline picture and the Perfetto trace, where asked for."""
-    if timeline is not None:
-        program = result.program
-        title = f"{program.name} on {program.config.name}: {result.cycles:,} cycles"
-        heddle.write_timeline(timeline, result.trace, program.instructions, title)
-    if trace is not None:
-        heddle.write_chrome_trace(trace, result.chrome_trace())
+def _shorter(without: dict[str, dict[str, float]], unit: str) -> list[str]:
+    if not without:
+        return []
+    return [f"{without[unit]['shorter']:.1%}" if unit in without else ""]

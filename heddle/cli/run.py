@@ -9,7 +9,6 @@ import heddle
 import numpy as np
 
 from .cosim import print_comparison
-from .report import print_bytes, print_stalls, write_pictures
 from .shared import (
     check_images,
     compile_workload,
@@ -22,6 +21,7 @@ from .shared import (
     print_table,
     progress,
 )  # fmt: skip
+from .tables import print_bytes, print_stalls, write_pictures
 
 BATCH = 60  # inputs simulated at a time
 

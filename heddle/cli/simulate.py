@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import heddle
 
-from .report import print_bytes, print_stalls, write_pictures
 from .shared import console, json_option, load_program, print_json
+from .tables import print_bytes, print_stalls, write_pictures
 
 
 @click.command(

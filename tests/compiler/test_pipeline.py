@@ -135,3 +135,14 @@ def test_a_layer_that_does_not_fit_at_once_goes_in_groups_of_rows(run, nano):
 def test_a_layer_too_wide_for_any_group_says_what_is_too_small(nano):
     with pytest.raises(HeddleError, match=r"words of \w+.*nano has \d+.*: choose a larger configuration"):
         compile(layer(width=2048, heads=1, hidden=4096), [torch.zeros(1, 60, 2048)], nano)
+
+
+def test_the_search_is_written_into_the_program():
+    """Every way that was tried with its estimate; the one that was chosen has the least."""
+    model, x = layer(width=8, hidden=12), [torch.zeros(1, 9, 8)]
+    (choice,) = compile(model, x, PRESETS["nano"]).choices
+    assert choice.what == "tiling" and len(choice.considered) >= 5
+    estimates = [each for each in choice.considered.values() if isinstance(each, int)]
+    assert choice.considered[choice.chosen] == min(estimates)
+    (given,) = compile(model, x, PRESETS["nano"], tiling=Tiling(2, 4)).choices
+    assert (given.chosen, list(given.considered)) == (str(Tiling(2, 4)), [str(Tiling(2, 4))])

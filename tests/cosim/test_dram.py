@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from heddle.arch.config import PRESETS, DramConfig
+from heddle.arch.config import PRESETS
+from heddle.arch.dram import DRAM_PRESETS, DramConfig
 from heddle.cosim.dram import Dram
 from heddle.hw.axi import INCR
 from heddle.sim import dram as simulated
@@ -32,14 +33,14 @@ class Burst:
     response: int = -1
 
 
-def run(config, bursts: list[Burst], latency: int, cycles_per_beat: int) -> tuple[list[int], bool]:
+def run(config, bursts: list[Burst], latency: int = 0, cycles_per_beat: int = 0) -> tuple[list[int], bool]:
     """Offer the bursts one after another and take every response at once. The words at the end, and `violation`."""
     dram = Dram(config, SIZE_BYTES)
     words: list[int] = []
 
     async def master(ctx):
-        ctx.set(dram.latency, latency)
-        ctx.set(dram.cycles_per_beat, cycles_per_beat)
+        ctx.set(dram.latency, latency or config.dram.latency_cycles)
+        ctx.set(dram.cycles_per_beat, cycles_per_beat or config.dram.cycles_per_beat)
         ctx.set(dram.axi.rready, 1)
         ctx.set(dram.axi.bready, 1)
         todo, reads, writes, responses = list(bursts), [], [], []
@@ -94,15 +95,17 @@ def run(config, bursts: list[Burst], latency: int, cycles_per_beat: int) -> tupl
 
 
 def random_bursts(config, count: int, seed: int) -> list[Burst]:
-    """Whole-bus writes and reads, and reads of every narrower size, none across 4 KiB."""
+    """Whole-bus writes and reads, and reads of every narrower size, none across 4 KiB, or what the DRAM interleaves.
+    Addresses repeat, so that rows are found open; those beyond SIZE_BYTES wrap."""
     rng = random.Random(seed)
-    bursts = []
+    bursts, block = [], config.dram.interleave_bytes or SIZE_BYTES
+    spread = rng.sample(range(1 << 12), 6) if config.dram.banked else [0]
     for _ in range(count):
         write = rng.random() < 0.5
         bus_size = (config.axi_bytes - 1).bit_length()
         size = bus_size if write else rng.randint(2, bus_size)
         beats = rng.choice([1, 2, config.burst_beats, rng.randint(1, config.burst_beats)])
-        address = rng.randrange(0, SIZE_BYTES - (beats << size) + 1, 1 << size)
+        address = rng.choice(spread) * block + rng.randrange(0, block - (beats << size) + 1, 1 << size)
         wait = rng.choice([0, 0, 0, rng.randint(0, 40)])
         bursts.append(Burst(write, address, beats, size, wait, rng.randrange(4)))
         if write:
@@ -112,18 +115,18 @@ def random_bursts(config, count: int, seed: int) -> list[Burst]:
     return bursts
 
 
-def check(config, bursts: list[Burst], words: list[int], latency: int, cycles_per_beat: int) -> None:
+def check(config, bursts: list[Burst], words: list[int]) -> None:
     """Compare with the page, word for word, and with the simulator's model of the same page."""
-    memory, free = np.zeros(SIZE_BYTES, np.uint8), 0
-    model = simulated.IdealDram(DramConfig(latency_cycles=latency, cycles_per_beat=cycles_per_beat))
+    memory, free, pace = np.zeros(SIZE_BYTES, np.uint8), 0, config.dram.cycles_per_beat
+    model = simulated.make_dram(config, config.dram)
     for burst in bursts:
-        first = max(burst.grant + latency, free)
-        assert burst.moved == [first + i * cycles_per_beat for i in range(burst.beats)]
-        free = first + burst.beats * cycles_per_beat
-        served = model.serve(burst.grant, simulated.Burst(burst.address, burst.beats), burst.write)
-        assert served == (burst.moved[0], burst.moved[-1])
+        first = burst.moved[0] if config.dram.banked else max(burst.grant + config.dram.latency_cycles, free)
+        assert burst.moved == [first + i * pace for i in range(burst.beats)]
+        free = first + burst.beats * pace
+        request = simulated.Burst(burst.address, burst.beats, beat_bytes=1 << burst.size)
+        assert model.serve(burst.grant, request, burst.write) == (burst.moved[0], burst.moved[-1])
         for beat in range(burst.beats):
-            address = burst.address + (beat << burst.size)
+            address = (burst.address + (beat << burst.size)) % SIZE_BYTES
             word = address // config.axi_bytes * config.axi_bytes
             if burst.write:
                 content = burst.data[beat].to_bytes(config.axi_bytes, "little")
@@ -149,14 +152,65 @@ def test_one_read_after_one_write():
     assert words[2:4] == [0x11111111, 0x22222222] and not violation
 
 
+def test_a_banked_read_after_a_banked_write():
+    """By hand: the write opens row 0 in cycle 6 for data from 6 + 3 + 2 = 11 on, so its two beats move in 9 and 10. Its
+    access of 4 cycles ends in 15; the read of the same row, granted in 1, may follow from 15 + 5 + 4 on."""
+    dram = DramConfig(model="banked", latency_cycles=6, channels=1, banks=1, row_bytes=256, interleave_bytes=256,
+                      access_bytes=8, access_ticks=4 * 256, cl=4, cwl=2, t_rcd=3, t_rp=3, t_ras=9, t_wr=4, t_rtp=2,
+                      t_rrd=2, t_faw=8, t_wtr=5, t_rtw=1, t_refi=1000, t_rfc=50)  # fmt: skip
+    bursts = [Burst(True, 8, 2, 2, 0, 2, [0x11111111, 0x22222222], [15, 15]), Burst(False, 8, 2, 2)]
+    words, violation = run(replace(NANO, dram=dram), bursts)
+    assert bursts[0].moved == [9, 10] and bursts[0].response == 11
+    assert bursts[1].moved == [15 + 5 + 4 + 4, 15 + 5 + 4 + 4 + 1] and bursts[1].data == [0x11111111, 0x22222222]
+    assert words[2:4] == [0x11111111, 0x22222222] and not violation
+
+
+def crowded(seed: int) -> DramConfig:
+    """A banked memory with few banks, small rows, a refresh every few hundred cycles and any other timing."""
+    rng = random.Random(seed)
+    times = ("cl", "cwl", "t_rcd", "t_rp", "t_ras", "t_wr", "t_rtp", "t_rrd", "t_faw", "t_wtr", "t_rtw")
+    interleave = rng.choice([256, 1024])
+    return DramConfig(
+        model="banked", latency_cycles=rng.randint(1, 20), cycles_per_beat=rng.choice([1, 1, 2, 3]),
+        channels=rng.choice([1, 2, 4]), banks=rng.choice([1, 2, 4]), interleave_bytes=interleave,
+        row_bytes=interleave << rng.randrange(3), access_bytes=rng.choice([16, 32, 64]),
+        access_ticks=rng.randint(1, 4000), **{name: rng.randint(1, 60 if name == "t_faw" else 20) for name in times},
+        t_refi=rng.randint(100, 500), t_rfc=rng.randint(1, 60),
+    )  # fmt: skip
+
+
+def check_banked(config, count: int) -> None:
+    bursts = random_bursts(config, count, seed=99)
+    words, violation = run(config, bursts)
+    check(config, bursts, words)
+    assert not violation
+
+
+@pytest.mark.parametrize("name", DRAM_PRESETS)
+def test_random_bursts_move_in_the_cycles_of_a_preset(name):
+    check_banked(replace(NANO, rows=64, columns=64, axi_bytes=16).with_dram(name), 30)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_bursts_move_in_the_cycles_of_the_banked_model(seed):
+    check_banked(replace(NANO, rows=64, columns=64, axi_bytes=(4, 8, 16)[seed % 3], dram=crowded(seed)), 40)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 124))
+def test_more_random_bursts_move_in_the_cycles_of_the_banked_model(seed):
+    check_banked(replace(NANO, rows=64, columns=64, axi_bytes=(4, 8, 16)[seed % 3], dram=crowded(seed)), 200)
+
+
 @pytest.mark.parametrize(
     "axi_bytes,latency,cycles_per_beat", [(4, 1, 1), (4, 32, 3), (8, 7, 1), (16, 1, 2), (64, 20, 1)]
 )
 def test_random_bursts_move_in_the_cycles_of_the_page(axi_bytes, latency, cycles_per_beat):
     config = replace(NANO, rows=64, columns=64, axi_bytes=axi_bytes)
     bursts = random_bursts(config, 60, seed=axi_bytes)
-    words, violation = run(config, bursts, latency, cycles_per_beat)
-    check(config, bursts, words, latency, cycles_per_beat)
+    config = config.with_dram(latency_cycles=latency, cycles_per_beat=cycles_per_beat)
+    words, violation = run(config, bursts)
+    check(config, bursts, words)
     assert not violation
 
 

@@ -1,0 +1,34 @@
+"""Tables and pictures of a simulation, shared by `run`, `simulate` and `report`."""
+
+from pathlib import Path
+from typing import Any
+
+import heddle
+
+from .shared import console, print_table
+
+
+def print_stalls(result: Any) -> None:
+    """Time per unit, and what the rest of its time was spent waiting for."""
+    causes = [c for c in next(iter(result.stalls.values())) if any(unit[c] for unit in result.stalls.values())]
+    rows = [
+        (unit, *(f"{cycles[cause] / result.cycles:.1%}" if cycles[cause] else "·" for cause in causes))
+        for unit, cycles in result.stalls.items()
+    ]
+    print_table("Where each unit's cycles went", ["unit", *(cause.replace("_", " ") for cause in causes)], rows)
+
+
+def print_bytes(result: Any) -> None:
+    """DRAM traffic by client."""
+    moved = ", ".join(f"{client} {count:,}" for client, count in result.bytes.items())
+    console.print(f"DRAM bytes: {moved}")
+
+
+def write_pictures(result: Any, timeline: Path | None, trace: Path | None) -> None:
+    """The timeline picture and the Perfetto trace, where asked for."""
+    if timeline is not None:
+        program = result.program
+        title = f"{program.name} on {program.config.name}: {result.cycles:,} cycles"
+        heddle.write_timeline(timeline, result.trace, program.instructions, title)
+    if trace is not None:
+        heddle.write_chrome_trace(trace, result.chrome_trace())

@@ -1,0 +1,48 @@
+"""numba, with its compiled code kept on disk beside built RTL, so that only the first run on a machine waits for it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import platformdirs
+
+_njit: Any = numba.njit
+_config: Any = numba.core.config  # type: ignore[attr-defined]
+# The functions allocate nothing. With numba's reference counts (nrt) each access to a record would count the array that
+# holds it, atomically: 16 times slower.
+_OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: under $HEDDLE_CACHE, or the user's cache directory. Numba looks for changes in the
+    file of the outermost function only, so there is a folder for each state of all the sources."""
+    root = Path(os.environ.get("HEDDLE_CACHE") or platformdirs.user_cache_dir("heddle"))
+    sources = hashlib.sha256(numba.__version__.encode())
+    for path in sorted([Path(__file__), *Path(__file__).parent.glob("engine*.py")]):
+        sources.update(path.name.encode() + b"\0" + path.read_bytes())
+    return root / "numba" / sources.hexdigest()[:16]
+
+
+def inlined(function: Callable) -> Any:
+    """A compiled function that becomes part of those that call it: to pass them a dozen arrays would cost more than
+    what they do."""
+    return _njit(inline="always", **_OPTIONS)(function)
+
+
+def entry(function: Callable) -> Any:
+    """A compiled function that Python calls, kept on disk. Where nothing can be written, it is compiled each time."""
+    before = _config.CACHE_DIR
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        _config.CACHE_DIR = str(folder)
+        return _njit(cache=True, **_OPTIONS)(function)
+    except (OSError, RuntimeError):
+        return _njit(**_OPTIONS)(function)
+    finally:
+        _config.CACHE_DIR = before

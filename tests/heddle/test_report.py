@@ -1,0 +1,40 @@
+"""heddle report: tables and JSON of where time, work and bytes went."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def program_file(heddle, tmp_path):
+    code, _, error = heddle("compile", "encoder-layer", "--config", "nano", "-o", "layer.heddle")
+    assert code == 0, error
+    return tmp_path / "layer.heddle"
+
+
+def test_a_report_in_tables(heddle, program_file, tmp_path):
+    code, output, error = heddle("report", program_file, "--layers", "--roofline", "roof.png", "--trace", "run.json")
+    assert code == 0, error
+    for title in ("Where each unit's cycles went", "Operators, over all layers", "Layers", "Bytes by level",
+                  "The critical path, by unit", "The critical path, by operator"):  # fmt: skip
+        assert title in output
+    assert (tmp_path / "roof.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "run.json").read_text())["traceEvents"]
+
+
+def test_a_report_as_json(heddle, program_file):
+    code, output, _ = heddle("report", program_file, "--json")
+    figures = json.loads(output)
+    assert code == 0
+    cycles = figures["cycles"]
+    assert sum(each["path_cycles"] for each in figures["operators"]) == cycles
+    assert sum(each["path_cycles"] for each in figures["layers"]) == cycles
+    assert sum(figures["critical_path"]["by_unit"].values()) == cycles
+    assert figures["roofline"]["macs_per_cycle"] == 16 and figures["roofline"]["run"]["macs"] == figures["useful_macs"]
+    assert figures["free"] == {}
+
+
+def test_mistakes(heddle, program_file):
+    assert "--position is for decoders" in heddle("report", program_file, "--position", "3")[2]
+    code, _, error = heddle("report", program_file, "--roofline", "roof.jpeg2")
+    assert code == 2 and "must end in .png, .svg or .pdf" in error

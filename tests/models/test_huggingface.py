@@ -1,0 +1,137 @@
+"""Hugging Face configuration files: as those of the released models, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from heddle.models.bert import BERT_BASE, BERT_LARGE, Bert
+from heddle.models.deepseek import DEEPSEEK_V3, Deepseek
+from heddle.models.gpt2 import GPT2_SMALL, GPT2_XL, Gpt2
+from heddle.models.huggingface import architecture_of, from_fields, read_config
+from heddle.models.llama import LLAMA2_7B, LLAMA3_8B, Llama
+from heddle.models.vit import VIT_B16, Vit
+
+# Fields as in the released files, without those that no model's shape depends on.
+BERT = {
+    "architectures": ["BertForMaskedLM"], "model_type": "bert", "attention_probs_dropout_prob": 0.1,
+    "hidden_act": "gelu", "hidden_size": 768, "initializer_range": 0.02, "intermediate_size": 3072,
+    "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12, "num_hidden_layers": 12,
+    "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30522,
+}  # fmt: skip
+VIT = {
+    "model_type": "vit", "hidden_act": "gelu", "hidden_size": 768, "image_size": 224, "intermediate_size": 3072,
+    "id2label": {str(label): f"class {label}" for label in range(1000)}, "layer_norm_eps": 1e-12,
+    "num_attention_heads": 12, "num_channels": 3, "num_hidden_layers": 12, "patch_size": 16,
+}  # fmt: skip
+GPT2 = {
+    "model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "n_ctx": 1024, "n_embd": 768,
+    "n_head": 12, "n_layer": 12, "n_positions": 1024, "vocab_size": 50257,
+    "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+}  # fmt: skip
+LLAMA2 = {
+    "model_type": "llama", "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 11008,
+    "max_position_embeddings": 4096, "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32,
+    "pretraining_tp": 1, "rms_norm_eps": 1e-5, "rope_scaling": None, "tie_word_embeddings": False, "vocab_size": 32000,
+}  # fmt: skip
+LLAMA3 = LLAMA2 | {
+    "intermediate_size": 14336, "max_position_embeddings": 8192, "num_key_value_heads": 8, "rope_theta": 500000.0,
+    "vocab_size": 128256, "attention_bias": False,
+}  # fmt: skip
+DEEPSEEK = {
+    "model_type": "deepseek_v3", "attention_bias": False, "first_k_dense_replace": 3, "hidden_act": "silu",
+    "hidden_size": 7168, "intermediate_size": 18432, "kv_lora_rank": 512, "max_position_embeddings": 4096,
+    "moe_intermediate_size": 2048, "n_routed_experts": 256, "num_attention_heads": 128, "num_hidden_layers": 61,
+    "num_key_value_heads": 128, "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+    "rms_norm_eps": 1e-6, "rope_theta": 10000, "tie_word_embeddings": False, "v_head_dim": 128, "vocab_size": 129280,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "config", "architecture"),
+    [
+        (BERT, BERT_BASE, Bert),
+        (
+            BERT
+            | {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+            BERT_LARGE, Bert,
+        ),
+        (VIT, replace(VIT_B16, epsilon=1e-12), Vit),
+        (GPT2, GPT2_SMALL, Gpt2),
+        (GPT2 | {"n_embd": 1600, "n_head": 25, "n_layer": 48, "n_inner": 6400}, GPT2_XL, Gpt2),
+        (LLAMA2, LLAMA2_7B, Llama),
+        (LLAMA3, LLAMA3_8B, Llama),
+        (DEEPSEEK, replace(DEEPSEEK_V3, depth=3), Deepseek),
+        (DEEPSEEK | {"n_routed_experts": None}, DEEPSEEK_V3, Deepseek),
+    ],
+)  # fmt: skip
+def test_files_of_released_models_are_our_constants(fields, config, architecture, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    assert read_config(tmp_path / "config.json") == config
+    assert architecture_of(config) is architecture
+
+
+def without(fields, name):
+    return {key: value for key, value in fields.items() if key != name}
+
+
+def test_missing_fields_have_the_values_of_the_library():
+    assert from_fields(without(LLAMA2, "num_key_value_heads")) == LLAMA2_7B
+    assert from_fields(without(LLAMA2, "rms_norm_eps")).epsilon == 1e-6
+    assert from_fields(without(VIT, "id2label")).classes == 2
+    assert from_fields(without(VIT, "id2label") | {"num_labels": 7}).classes == 7
+    assert from_fields(LLAMA2 | {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}).theta == 5e5
+
+
+YARN = {"type": "yarn", "factor": 40}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "model_type must be one of bert, vit, gpt2, llama, deepseek_v3, not None"),
+        ({"model_type": "mamba"}, "model_type must be one of .*, not 'mamba'"),
+        (without(BERT, "hidden_size"), "hidden_size is missing"),
+        (BERT | {"hidden_size": "768"}, 'hidden_size must be a whole number above 0, not "768"'),
+        (BERT | {"num_hidden_layers": 0}, "num_hidden_layers must be a whole number above 0, not 0"),
+        (BERT | {"vocab_size": True}, "vocab_size must be a whole number above 0, not true"),
+        (BERT | {"num_attention_heads": 7}, "num_attention_heads must be a divisor of the 768 features .*, not 7"),
+        (BERT | {"layer_norm_eps": None}, "layer_norm_eps must be a number above 0, not null"),
+        (BERT | {"position_embedding_type": "relative_key"}, 'position_embedding_type must be "absolute"'),
+        (BERT | {"num_labels": -1}, "num_labels must be a whole number above 0, not -1"),
+        (VIT | {"hidden_act": "relu"}, 'hidden_act must be "gelu", not "relu"'),
+        (VIT | {"intermediate_size": 3000}, r"intermediate_size must be a multiple of hidden_size \(768\), not 3000"),
+        (VIT | {"image_size": 225}, r"image_size must be a multiple of patch_size \(16\), not 225"),
+        (VIT | {"image_size": [224, 224]}, r"image_size must be a whole number above 0, not \[224, 224\]"),
+        (GPT2 | {"n_inner": 1000}, "n_inner must be null or 3072, four times n_embd, not 1000"),
+        (GPT2 | {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx must be false, not true"),
+        (GPT2 | {"tie_word_embeddings": False}, "tie_word_embeddings must be true, not false"),
+        (LLAMA2 | {"rope_scaling": YARN}, r'rope_scaling must be null \(set it so .*\), not {"type": "yarn"'),
+        (LLAMA2 | {"quantization_config": {"bits": 4}}, "quantization_config must be null"),
+        (LLAMA2 | {"rope_parameters": {"rope_type": "llama3"}}, 'rope_parameters.rope_type must be "default"'),
+        (LLAMA2 | {"tie_word_embeddings": True}, "tie_word_embeddings must be false, not true"),
+        (LLAMA2 | {"mlp_bias": True}, "mlp_bias must be false, not true"),
+        (LLAMA2 | {"num_key_value_heads": 5}, r"num_key_value_heads must be a divisor of num_attention_heads \(32\)"),
+        (LLAMA2 | {"head_dim": 64}, r"head_dim must be hidden_size / num_attention_heads \(128\), not 64"),
+        (DEEPSEEK | {"q_lora_rank": None}, "q_lora_rank must be a whole number above 0, not null"),
+        (DEEPSEEK | {"first_k_dense_replace": 0}, "first_k_dense_replace must be above 0"),
+        (DEEPSEEK | {"num_key_value_heads": 8}, r"num_key_value_heads must be num_attention_heads \(128\), not 8"),
+    ],
+)
+def test_what_our_models_do_not_have_is_refused_by_name(fields, message):
+    with pytest.raises(ValueError, match=message):
+        from_fields(fields)
+
+
+def test_errors_name_the_file(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text("{")
+    with pytest.raises(ValueError, match="config.json is not a JSON file"):
+        read_config(path)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="config.json must hold a JSON object"):
+        read_config(path)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="config.json: model_type must be one of"):
+        read_config(path)
+    with pytest.raises(FileNotFoundError):
+        read_config(tmp_path / "other.json")
