@@ -11,7 +11,7 @@ from .allocate import FragmentedError, allocate
 from .builder import Decoder, SharedDram, Tiles, Tiling, split_rows
 from .schedule import Schedule, schedule
 from .segments import Segment
-from .tile import longest_panel, tile
+from .tile import groups_of, longest_panel, tile
 from .work import Work
 
 PARTS = (1, 2, 3, 4)  # panels that rows are split into
@@ -101,7 +101,7 @@ class _Search:
         seen = set()
         for each in GROUPS:
             size = min(each * self.config.columns, self.config.panel_rows)
-            groups = str(split_rows(rows, 1, size, self.config.columns))
+            groups = str(groups_of(rows, size, self.config))
             if groups not in seen:
                 self.take(Tiling(1, WEIGHT_SHARES[0], size))
             seen.add(groups)

@@ -33,7 +33,7 @@ def tile(
     rows = {node.rows for node in graph if node.op not in ("constant", "input")}
     if len(rows) > 1:
         raise HeddleError(f"a segment in groups of rows has nodes of {sorted(rows)} rows: they must be the same")
-    groups = split_rows(rows.pop(), 1, tiling.group_rows, config.columns)
+    groups = groups_of(rows.pop(), tiling.group_rows, config)
     for attention in (node for node in graph if node.op == "cached_attention"):
         for group in groups:
             tiles.open_group(*group, phase=f"to {attention.name}")
@@ -45,6 +45,11 @@ def tile(
         tiles.open_group(*group)
         _tile_rows(graph, list(graph), tiles, output_name)
     return tiles
+
+
+def groups_of(rows: int, about: int, config: HardwareConfig) -> list[tuple[int, int]]:
+    """(first, rows) of the groups that rows go in. A rest that would not fill the array joins the group before it."""
+    return split_rows(rows, 1, about + config.columns - 1, config.columns)
 
 
 def _tile_rows(graph: Graph, nodes: list[Node], tiles: Tiles, output_name: str | None) -> None:
