@@ -23,6 +23,7 @@ from . import numerics
 from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, HardwareConfig, Memory, Unit
 from .errors import HeddleError
 from .isa import Halt, Instruction, Load, Store, decode, encode, listing, units_in
+from .kinds import Kinds, sort_into_kinds
 from .scalars import Scalar
 
 FORMAT = "heddle-program-3"
@@ -210,6 +211,11 @@ class Program:
             image[address : address + len(content)] = np.frombuffer(content, np.uint8)
         image.setflags(write=False)
         return image
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """The instructions sorted into those that are equal but for DRAM addresses."""
+        return sort_into_kinds(self.instructions)
 
     @property
     def scalar_values(self) -> list[int]:

@@ -63,7 +63,7 @@ def simulate(
     found: addresses.Addresses = {}
     banked = timing and (dram or program.config.dram).banked  # then cycles may hang on data
     if timing:
-        check.check_places(program.config, result.dispatched)
+        check.check_places(program.config, result.work)
     if values and banked:
         result.final = run_values(program, inputs, progress, cache, addresses.watcher(program, found))
     elif banked:
@@ -71,8 +71,8 @@ def simulate(
     if timing:
         machine = Machine(program.config, program.instructions, program.groups, dram, program.scalar_values, found)
         result.timing = machine.run()
-        check.check_ports(program.config, result.dispatched, result.trace)
-        check.check_semaphores(program.instructions, result.trace)
+        check.check_ports(program.config, result.work, result.timing)
+        check.check_semaphores(result.work, result.timing)
     if values and not banked:
         result.final = run_values(program, inputs, progress, cache)
     return result

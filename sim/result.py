@@ -13,11 +13,11 @@ from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Append, Load, Store, Stream
 from ..arch.program import Program
-from .dispatch import Dispatched, dispatched
+from .dispatch import Dispatched, DispatchedKinds, dispatched, dispatched_kinds
 from .stalls import stall_breakdown
 from .state import Words
 from .trace import Record, Timing, busy_cycles, chrome_trace, utilisation
-from .units import BURSTS
+from .units import SEGMENTS
 from .units.kv import moved_bytes
 
 
@@ -48,12 +48,12 @@ class Result:
     @cached_property
     def busy(self) -> dict[str, int]:
         """Cycles in which each unit (by its name in lower case) executed, start and retire both counted."""
-        return _by_name(busy_cycles(self.trace))
+        return _by_name(busy_cycles(self.work.units, self._timing))
 
     @cached_property
     def stalls(self) -> dict[str, dict[str, int]]:
         """For each unit, cycles by cause, as `stall_breakdown` describes; they sum to `cycles`."""
-        return _by_name(stall_breakdown(self._timing, self.program.instructions))
+        return _by_name(stall_breakdown(self._timing, self.work.units))
 
     @cached_property
     def dispatched(self) -> list[Dispatched]:
@@ -61,18 +61,21 @@ class Result:
         return dispatched(self.program.instructions, self.program.scalar_values, self.program.config)
 
     @cached_property
+    def work(self) -> DispatchedKinds:
+        """The same, by kinds."""
+        return dispatched_kinds(self.program.kinds, self.program.scalar_values, self.program.config)
+
+    @cached_property
     def bytes(self) -> dict[str, int]:
         """DRAM bytes moved by `fetch` and by the instructions that move any."""
         config = self.program.config
         moved: dict[str, int] = dict.fromkeys(("fetch", "load", "store", "append", "stream"), 0)
         moved["fetch"] = self.program.groups * FETCH_GROUP * INSTRUCTION_BYTES
-        for each, void in self.dispatched:
-            if void:
-                continue
+        for each, count in zip(self.work.examples, self.work.counts.tolist(), strict=True):
             if isinstance(each, (Load, Store)):
-                moved[each.name] += each.segments * each.words * config.dram_word_bytes(each.memory)
+                moved[each.name] += count * each.segments * each.words * config.dram_word_bytes(each.memory)
             elif isinstance(each, (Append, Stream)):
-                moved[each.name] += moved_bytes(each, config)
+                moved[each.name] += count * moved_bytes(each, config)
         return moved
 
     @cached_property
@@ -80,9 +83,10 @@ class Result:
         """Beats on the DRAM port: what was `read` and what was `written`. A beat may hold less than its width."""
         config = self.program.config
         moved = {"read": self.bytes["fetch"] // min(INSTRUCTION_BYTES, config.axi_bytes), "written": 0}
-        for each, void in self.dispatched:
-            if not void and each.unit in BURSTS:
-                beats = sum(burst.beats for burst in BURSTS[each.unit](each, config))  # type: ignore[arg-type]
+        for each, count in zip(self.work.examples, self.work.counts.tolist(), strict=True):
+            if each.unit in SEGMENTS:
+                segments = SEGMENTS[each.unit](each, config)  # type: ignore[arg-type]
+                beats = count * segments.count * (segments.length_bytes // config.axi_bytes)
                 moved["written" if isinstance(each, (Store, Append)) else "read"] += beats
         return moved
 
