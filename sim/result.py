@@ -13,10 +13,10 @@ from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Append, Load, Store, Stream
 from ..arch.program import Program
-from .dispatch import Dispatched, DispatchedKinds, dispatched, dispatched_kinds
+from .dispatch import Dispatched, DispatchedKinds, dispatched_kinds
 from .stalls import stall_breakdown
 from .state import Words
-from .trace import Record, Timing, busy_cycles, chrome_trace, utilisation
+from .trace import UNITS, Record, Timing, busy_cycles, chrome_trace, utilisation
 from .units import SEGMENTS
 from .units.kv import moved_bytes
 
@@ -37,13 +37,10 @@ class Result:
     @cached_property
     def trace(self) -> list[Record]:
         """Start and retire of each instruction, in program order."""
-        timing = self._timing
-        passages = zip(self.program.instructions, timing.start, timing.retire, strict=False)
-        return [
-            Record(index, instruction.unit, start, retire)
-            for index, (instruction, start, retire) in enumerate(passages)
-            if instruction.unit is not None
-        ]
+        places = np.flatnonzero(self.work.units >= 0)
+        units = [UNITS[number] for number in self.work.units[places].tolist()]
+        cycles = (np.array(each)[places].tolist() for each in (self._timing.start, self._timing.retire))
+        return list(map(Record, places.tolist(), units, *cycles))
 
     @cached_property
     def busy(self) -> dict[str, int]:
@@ -58,7 +55,13 @@ class Result:
     @cached_property
     def dispatched(self) -> list[Dispatched]:
         """The instructions up to the halt as the units got them, by the scalar registers."""
-        return dispatched(self.program.instructions, self.program.scalar_values, self.program.config)
+        work, written = self.work, self.program.kinds.examples
+        as_written = [before is after for before, after in zip(written, work.examples, strict=True)]
+        instructions = [
+            each if as_written[kind] else work.instruction(index)
+            for index, (each, kind) in enumerate(zip(self.program.instructions, work.of.tolist(), strict=False))
+        ]
+        return list(map(Dispatched, instructions, work.void.tolist()))
 
     @cached_property
     def work(self) -> DispatchedKinds:
