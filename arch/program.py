@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import numerics
-from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, HardwareConfig, Memory, Unit
+from .check import check_instructions
+from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, HardwareConfig, Memory
 from .errors import HeddleError
-from .isa import Halt, Instruction, Load, Store, decode, encode, listing, units_in
+from .isa import Halt, Instruction, decode, encode, listing
+from .kinds import Kinds, sort_into_kinds
 from .scalars import Scalar
 
 FORMAT = "heddle-program-3"
@@ -211,6 +213,11 @@ class Program:
         image.setflags(write=False)
         return image
 
+    @cached_property
+    def kinds(self) -> Kinds:
+        """The instructions sorted into those that are equal but for DRAM addresses."""
+        return sort_into_kinds(self.instructions)
+
     @property
     def scalar_values(self) -> list[int]:
         """What each scalar register holds during the run."""
@@ -268,35 +275,7 @@ class Program:
                 f"{self.name}: the cache region must start at a multiple of 4096 and lie within the {self.dram_bytes} "
                 f"bytes of DRAM, not be {self.cache_bytes} bytes from {self.cache_address}"
             )
-        tokens: dict[tuple[Unit, Unit], int] = {}
-        for index, instruction in enumerate(self.instructions):
-            try:
-                instruction.check(self.config)
-            except HeddleError as error:
-                raise HeddleError(f"instruction {index}: {error}") from None
-            if isinstance(instruction, (Load, Store)):
-                self._check_dram(index, instruction)
-            if instruction.unit is Unit.KV and not self.cache_bytes:
-                raise HeddleError(f"instruction {index}: {instruction.name} needs a program with a cache region")
-            if instruction.unit is None:
-                continue
-            for source in units_in(instruction.wait):
-                pair = source, instruction.unit
-                tokens[pair] = tokens.get(pair, 0) - 1
-                if tokens[pair] < 0:
-                    raise HeddleError(f"instruction {index}: {listing(instruction)}: no earlier instruction of "
-                                      f"{source.name} signals {instruction.unit.name}")  # fmt: skip
-            for target in units_in(instruction.signal):
-                tokens[instruction.unit, target] = tokens.get((instruction.unit, target), 0) + 1
-
-    def _check_dram(self, index: int, instruction: Load | Store) -> None:
-        length = instruction.words * self.config.dram_word_bytes(instruction.memory)
-        gather = isinstance(instruction, Load) and instruction.gather
-        last = 0 if gather else (instruction.segments - 1) * instruction.dram_stride
-        stop = instruction.dram_address + last + length
-        if stop > self.dram_bytes:
-            raise HeddleError(f"instruction {index}: {instruction.name} reaches DRAM byte {stop - 1}, "
-                              f"but the program has {self.dram_bytes}")  # fmt: skip
+        check_instructions(self.config, self.instructions, self.kinds, self.dram_bytes, self.cache_bytes)
 
     def listing(self) -> str:
         """One line per instruction: index, what it is, the label."""

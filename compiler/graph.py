@@ -114,13 +114,13 @@ class Graph:
 
     def without_dead(self) -> Graph:
         """The graph with only what the output needs, and all inputs."""
-        needed, stack = {id(self.output)}, [self.output]
+        needed, stack = {self.output}, [self.output]
         while stack:
             for node in stack.pop().inputs:
-                if id(node) not in needed:
-                    needed.add(id(node))
+                if node not in needed:
+                    needed.add(node)
                     stack.append(node)
-        return Graph([node for node in self.nodes if id(node) in needed or node.op == "input"], self.output)
+        return Graph([node for node in self.nodes if node in needed or node.op == "input"], self.output)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(list(self.nodes))

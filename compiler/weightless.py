@@ -44,12 +44,12 @@ def on_one_device(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def same_values(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors are equal; without bytes, whether they are the same part of one tensor."""
-    if has_bytes(first, second):
-        return torch.equal(first, second)
-    if has_bytes(first) or has_bytes(second) or first.shape != second.shape:
+    if first.shape != second.shape:
         return False
     one_storage = first.untyped_storage()._cdata == second.untyped_storage()._cdata
-    return one_storage and (first.stride(), first.storage_offset()) == (second.stride(), second.storage_offset())
+    if one_storage and (first.stride(), first.storage_offset()) == (second.stride(), second.storage_offset()):
+        return True
+    return has_bytes(first, second) and torch.equal(first, second)
 
 
 def to_numpy(tensor: Tensor) -> NDArray:

@@ -13,7 +13,8 @@ from typing import Any
 _HOME = {
     "HeddleError": "arch.errors",
     "HardwareConfig": "arch.config",
-    "DramConfig": "arch.config",
+    "DramConfig": "arch.dram",
+    "DRAM_PRESETS": "arch.dram",
     "Memory": "arch.config",
     "Unit": "arch.config",
     "WORKLOADS": "models.registry",
@@ -32,6 +33,7 @@ _HOME = {
     "simulate": "sim.machine",
     "lint": "sim.lint",
     "Profile": "sim.profile",
+    "facts": "sim.facts",
     "roofline": "sim.roofline",
     "write_roofline": "sim.roofline",
     "write_chrome_trace": "sim.trace",

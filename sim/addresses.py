@@ -8,15 +8,16 @@ values come about (`watcher`), or, for timing alone, as far as the program loads
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.isa import Append, Halt, Instruction, KvInstruction, Load, Part, Stream
+from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Stream
 from ..arch.program import Program
-from .dispatch import dispatched
+from .dispatch import dispatched_kinds
 from .dram import Burst
 from .state import State
 from .values import input_sets
@@ -48,8 +49,9 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
     Inputs that are not given are zeros, as are indices that the run would compute.
     """
     config, found = program.config, {}
-    work = dispatched(program.instructions, program.scalar_values, config)
-    if not any(is_indexed(each.instruction) for each in work):
+    work = dispatched_kinds(program.kinds, program.scalar_values, config)
+    indexed = np.array([is_indexed(each) for each in work.examples])
+    if not indexed.any():
         return found
     contents = program.input_bytes(input_sets(program, inputs)[0]) if inputs else []
     contents = [*program.data, *contents]
@@ -57,15 +59,25 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
         memory: np.zeros(config.words(memory) * config.word_elements(memory), np.int32)
         for memory in (Memory.INDEX, Memory.PAGE)
     }
-    for index, (instruction, void) in enumerate(work):
-        if void or isinstance(instruction, Halt):
-            continue
-        if is_indexed(instruction):
-            found[index] = segment_addresses(
-                instruction, tables[Memory.INDEX], tables[Memory.PAGE], program.cache_address, config
-            )
-        if isinstance(instruction, Load) and instruction.memory in tables and not instruction.gather:
-            _load(instruction, tables[instruction.memory], contents, config)
+    fills = np.array([isinstance(each, Load) and each.memory in tables for each in work.examples])
+    known: dict[int, NDArray[np.int64]] = {}  # by kind, from its dram_address on, while the tables stay as they are
+    for index in np.flatnonzero(work.spread(indexed | fills) & ~work.void).tolist():
+        kind = int(work.of[index])
+        example = work.examples[kind]
+        if indexed[kind]:
+            if kind not in known:
+                absolute = segment_addresses(
+                    example, tables[Memory.INDEX], tables[Memory.PAGE], program.cache_address, config
+                )
+                known[kind] = absolute - example.dram_address  # type: ignore[attr-defined]
+            found[index] = known[kind] + work.addresses[index]
+        else:
+            assert isinstance(example, Load)
+            table = tables[example.memory]
+            before = table.copy()
+            _load(replace(example, dram_address=int(work.addresses[index])), table, contents, config)
+            if (table != before).any():
+                known.clear()
     return found
 
 

@@ -2,40 +2,92 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..arch.config import SEMAPHORE_LIMIT, HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Instruction, Stream, listing, units_in
-from .dispatch import Dispatched
-from .trace import UNITS, Record
+from ..arch.isa import Append, Instruction, Stream, listing
+from .dispatch import DispatchedKinds
+from .trace import UNITS, Timing
 from .units.kv import require_places
 
 # -- ports -------------------------------------------------------------------------------------------------------------
 
+_BANKS_AT_MOST = 64
 
-def check_ports(config: HardwareConfig, dispatched: Sequence[Dispatched], trace: Sequence[Record]) -> None:
+
+def check_ports(config: HardwareConfig, work: DispatchedKinds, timing: Timing) -> None:
     """Raise HeddleError if two units that execute at the same time both read, or both write, one bank."""
-    active: dict[Unit, list[tuple[Record, int]]] = {unit: [] for unit in UNITS}
-    for record in sorted(trace, key=lambda each: each.start):
-        mask = _port_mask(config, *dispatched[record.index])
-        for unit, others in active.items():
-            others[:] = [(other, used) for other, used in others if other.retire >= record.start]
-            for other, used in others if unit is not record.unit else ():
-                if used & mask:
-                    raise _port_conflict(dispatched, other, record, used & mask)
-        active[record.unit].append((record, mask))
+    masks = [_port_mask(config, each) for each in work.examples]
+    start, retire = np.array(timing.start), np.array(timing.retire)
+    order = np.argsort(start, kind="stable")
+    order = order[(~work.void & work.spread([mask != 0 for mask in masks]))[order]]
+    place = np.empty(len(start), np.int64)  # of each instruction in that order
+    place[order] = np.arange(len(order))
+    of_unit = {unit: order[work.units[order] == unit] for unit in UNITS}
+    used = {unit: _union(masks, work.of[of_unit[unit]]) for unit in UNITS}
+    conflicts = []
+    for one in UNITS:
+        for other in UNITS:
+            if one is not other and used[one] & used[other]:
+                pairs = _overlapping(of_unit[one], of_unit[other], start, retire, place)
+                conflicts += _conflicting(*pairs, work, masks)
+    if conflicts:
+        first, second = min(conflicts, key=lambda each: (place[each[1]], work.units[each[0]], place[each[0]]))
+        raise _port_conflict(work, timing, first, second, masks[work.of[first]] & masks[work.of[second]])
 
 
-def _port_conflict(dispatched: Sequence[Dispatched], first: Record, second: Record, ports: int) -> HeddleError:
+def _overlapping(
+    firsts: NDArray[np.int64],
+    seconds: NDArray[np.int64],
+    start: NDArray[np.int64],
+    retire: NDArray[np.int64],
+    place: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of one of `firsts` and one of `seconds`, both in the order of their starts, such that the first starts
+    before the second and is under way when that starts."""
+    latest = np.maximum.accumulate(retire[firsts])  # LOADs overlap
+    low = np.searchsorted(latest, start[seconds])
+    high = np.searchsorted(place[firsts], place[seconds])
+    counts = np.maximum(high - low, 0)
+    second = np.repeat(seconds, counts)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    first = firsts[np.repeat(low, counts) + within]
+    both = retire[first] >= start[second]
+    return first[both], second[both]
+
+
+def _conflicting(
+    first: NDArray[np.int64], second: NDArray[np.int64], work: DispatchedKinds, masks: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Of each pair of kinds that share a port, the first pair of instructions, both ways of counting."""
+    kinds = work.of[first] * np.int64(len(masks)) + work.of[second]
+    found, places = np.unique(kinds, return_index=True)
+    conflicts = []
+    for pair, where in zip(found.tolist(), places.tolist(), strict=True):
+        if masks[pair // len(masks)] & masks[pair % len(masks)]:
+            conflicts.append((int(first[where]), int(second[where])))
+    return conflicts
+
+
+def _union(masks: Sequence[int], kinds: NDArray[np.int32]) -> int:
+    union = 0
+    for kind in np.unique(kinds).tolist():
+        union |= masks[kind]
+    return union
+
+
+def _port_conflict(work: DispatchedKinds, timing: Timing, first: int, second: int, ports: int) -> HeddleError:
     kind, bank = divmod((ports & -ports).bit_length() - 1, _BANKS_AT_MOST)
     memory, write = Memory(kind // 2), kind % 2
     parts = [
-        f"instruction {each.index} ({listing(dispatched[each.index].instruction)}) in cycles {each.start} to "
-        f"{each.retire}"
-        for each in (first, second)
+        f"instruction {index} ({listing(work.instruction(index))}) in cycles {timing.start[index]} to "
+        f"{timing.retire[index]}"
+        for index in (first, second)
     ]
     return HeddleError(
         f"bank conflict: {' and '.join(parts)} both {'write' if write else 'read'} bank {bank} of {memory.name}: "
@@ -43,13 +95,10 @@ def _port_conflict(dispatched: Sequence[Dispatched], first: Record, second: Reco
     )
 
 
-_BANKS_AT_MOST = 64
-
-
-def _port_mask(config: HardwareConfig, instruction: Instruction, void: bool) -> int:
+def _port_mask(config: HardwareConfig, instruction: Instruction) -> int:
     """A bit for each port (memory, direction, bank) that the instruction may use."""
     mask = 0
-    for access in () if void else instruction.accesses(config):
+    for access in instruction.accesses(config):
         kind = int(access.memory) * 2 + access.write
         mask |= access.bank_mask(config) << (kind * _BANKS_AT_MOST)
     return mask
@@ -58,39 +107,49 @@ def _port_mask(config: HardwareConfig, instruction: Instruction, void: bool) -> 
 # -- the KV cache ------------------------------------------------------------------------------------------------------
 
 
-def check_places(config: HardwareConfig, dispatched: Sequence[Dispatched]) -> None:
+def check_places(config: HardwareConfig, work: DispatchedKinds) -> None:
     """Raise HeddleError if a KV instruction needs a place beyond its page table. What pages there are is data."""
-    for index, (instruction, void) in enumerate(dispatched):
-        if isinstance(instruction, (Append, Stream)) and not void:
+    problems: dict[int, HeddleError] = {}
+    for kind, each in enumerate(work.examples):
+        if isinstance(each, (Append, Stream)):
             try:
-                require_places(instruction, config)
+                require_places(each, config)
             except HeddleError as error:
-                raise HeddleError(f"instruction {index}: {error}") from None
+                problems[kind] = error
+    if problems:
+        for index in np.flatnonzero(np.isin(work.of, list(problems)) & ~work.void)[:1].tolist():
+            raise HeddleError(f"instruction {index}: {problems[int(work.of[index])]}")
 
 
 # -- semaphores --------------------------------------------------------------------------------------------------------
 
 
-def check_semaphores(
-    instructions: Sequence[Instruction], trace: Sequence[Record], limit: int = SEMAPHORE_LIMIT
-) -> None:
+def check_semaphores(work: DispatchedKinds, timing: Timing, limit: int = SEMAPHORE_LIMIT) -> None:
     """Raise HeddleError if ever more than `limit` tokens from one unit to another are waiting to be taken."""
-    sent: dict[tuple[Unit, Unit], list[Record]] = defaultdict(list)
-    taken: dict[tuple[Unit, Unit], list[int]] = defaultdict(list)
-    for record in trace:
-        for source in units_in(instructions[record.index].wait):
-            taken[source, record.unit].append(record.start)
-        for target in units_in(instructions[record.index].signal):
-            sent[record.unit, target].append(record)
-    for (source, target), senders in sent.items():
-        starts = taken[source, target]
-        for count, record in enumerate(senders[limit:]):  # this one needs a place: `count` + 1 must have been taken
-            if count >= len(starts) or starts[count] > record.retire:
-                raise HeddleError(
-                    f"semaphore overflow: instruction {record.index} ({listing(instructions[record.index])}) sends "
-                    f"{target.name} one more than {limit} tokens of {source.name} in cycle {record.retire}: "
-                    f"let {target.name} wait for them"
-                )
+    wait = work.spread([each.wait for each in work.examples])
+    signal = work.spread([each.signal for each in work.examples])
+    start, retire = np.array(timing.start), np.array(timing.retire)
+    problems = []
+    for source in UNITS:
+        for target in UNITS:
+            every = np.flatnonzero((work.units == source) & (signal >> target & 1 == 1))
+            senders = every[limit:]
+            if len(senders):
+                # Each of these needs a place: when it sends its token, as many as come before it must have been taken.
+                taken = np.full(len(senders), np.iinfo(np.int64).max)
+                starts = start[(work.units == target) & (wait >> source & 1 == 1)][: len(senders)]
+                taken[: len(starts)] = starts
+                problems += [(every[0], target, source, index) for index in senders[taken > retire[senders]][:1]]
+    if problems:
+        _, target, source, index = min(problems)  # of the tokens that were sent first
+        raise HeddleError(
+            f"semaphore overflow: instruction {index} ({listing(work.instruction(index))}) sends "
+            f"{target.name} one more than {limit} tokens of {source.name} in cycle {retire[index]}: "
+            f"let {target.name} wait for them"
+        )
+
+
+# -- deadlock ----------------------------------------------------------------------------------------------------------
 
 
 class Waiting(NamedTuple):

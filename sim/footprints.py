@@ -35,6 +35,14 @@ class Blocks(NamedTuple):
         """One past the last place."""
         return self.start + (self.count - 1) * self.stride + self.length
 
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """All of them, each once."""
+        if self.count == 1:
+            return np.arange(self.start, self.stop)
+        places = (self._starts()[:, None] + np.arange(self.length)).reshape(-1)
+        return places if self.stride >= self.length else np.unique(places)
+
     def meeting(self, other: Blocks) -> tuple[int, int] | None:
         """The first places that both touch, (first, last), or None. Exact."""
         if self.start >= other.stop or other.start >= self.stop:
@@ -49,8 +57,6 @@ class Blocks(NamedTuple):
         return (int(first[found[0]]), int(last[found[0]])) if len(found) else None
 
     def _starts(self) -> NDArray[np.int64]:
-        if self.stride == self.length:
-            return np.array([self.start]) if self.count == 1 else self.start + np.arange(self.count) * self.stride
         return self.start + np.arange(self.count) * self.stride
 
 
@@ -99,10 +105,12 @@ def footprint(instruction: Instruction, config: HardwareConfig) -> Footprint:
 
 
 class Footprints:
-    """The footprints of a program: `number[i]` is that of instruction i in `all`, −1 where it has no unit."""
+    """The footprints of a program: `number[i]` is that of instruction i in `all`, −1 where it has no unit; `examples`
+    are the first instructions that have them."""
 
     def __init__(self, instructions: Sequence[Instruction], config: HardwareConfig) -> None:
         self.all: list[Footprint] = []
+        self.examples: list[Instruction] = []
         self.number: list[int] = []
         known: dict[tuple[Any, ...], int] = {}
         for each in instructions:
@@ -114,6 +122,7 @@ class Footprints:
             if number is None:
                 number = known[key] = len(self.all)
                 self.all.append(footprint(each, config))
+                self.examples.append(each)
             self.number.append(number)
 
 

@@ -30,6 +30,7 @@ from .units.load import LoadRequests
 from .units.store import StoreRequests
 from .values import run_values
 
+COMPILED_FROM = 100_000  # instructions and bursts: the plain loop takes as long for so many as the other to load
 VOID_CYCLES = 1  # from start to retire of an instruction that a Guard has made void
 Requests = LoadRequests | StoreRequests | AppendRequests
 
@@ -43,6 +44,8 @@ def simulate(
     dram: DramConfig | None = None,
     cache: Any = None,
     progress: Callable[[int, int], None] | None = None,
+    engine: str = "auto",
+    free: Collection[Unit] = (),
 ) -> Result:
     """Run a program: what it computes (`values`), when (`timing`), or both.
 
@@ -52,6 +55,11 @@ def simulate(
     cache    what the KV cache holds at the start, if not what the program says: bytes (batch, cache_bytes) or
              (cache_bytes,), such as `Result.cache` of the run before.
     progress is called with (done, total) as instructions are executed.
+    engine   what works out the cycles: `Machine` ("plain"), the same compiled ("compiled"; a second to load, some ten
+             to build for the first time), or whichever is done sooner ("auto"). They agree in every cycle.
+    free     units that cost nothing, to see what the run would be without their time: each of their instructions (void
+             or not) retires in the cycle in which it starts, and makes no DRAM request. Dispatch, queues, tokens and
+             the order within a unit stay. Ports and semaphores are not checked: no real machine takes these cycles.
     The scalar registers are those of the program: `program.at(...)` sets them for other positions.
     Raises HeddleError for an illegal program: fields out of range, two units at one port, more tokens than a semaphore
     counts, a deadlock, an access beyond the KV cache; and for the values of one that was compiled without weights.
@@ -63,19 +71,36 @@ def simulate(
     found: addresses.Addresses = {}
     banked = timing and (dram or program.config.dram).banked  # then cycles may hang on data
     if timing:
-        check.check_places(program.config, result.dispatched)
+        check.check_places(program.config, result.work)
     if values and banked:
         result.final = run_values(program, inputs, progress, cache, addresses.watcher(program, found))
     elif banked:
         found = addresses.loaded_addresses(program, inputs)
     if timing:
-        machine = Machine(program.config, program.instructions, program.groups, dram, program.scalar_values, found)
-        result.timing = machine.run()
-        check.check_ports(program.config, result.dispatched, result.trace)
-        check.check_semaphores(program.instructions, result.trace)
+        result.timing = _timing(result, dram, found, engine, free)
+        if not free:
+            check.check_ports(program.config, result.work, result.timing)
+            check.check_semaphores(result.work, result.timing)
     if values and not banked:
         result.final = run_values(program, inputs, progress, cache)
     return result
+
+
+def _timing(
+    result: Result, dram: DramConfig | None, found: addresses.Addresses, engine: str, free: Collection[Unit]
+) -> Timing:
+    program = result.program
+    if engine == "auto":
+        bursts = sum(result.bytes.values()) // program.config.burst_bytes
+        engine = "compiled" if len(program.instructions) + bursts >= COMPILED_FROM else "plain"
+    if engine == "compiled":
+        from .engine import timing_of  # numba takes half a second to load
+
+        return timing_of(program.config, result.work, program.groups, dram, found, free)
+    if engine != "plain":
+        raise HeddleError(f"engine must be 'auto', 'plain' or 'compiled', not {engine!r}")
+    instructions, scalars = program.instructions, program.scalar_values
+    return Machine(program.config, instructions, program.groups, dram, scalars, found, free).run()
 
 
 class _Unit:

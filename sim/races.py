@@ -199,19 +199,19 @@ def _meeting(earlier: Footprint, later: Footprint, first: int, second: int) -> R
 
 
 class _Dram:
-    """Races for bytes of DRAM, among what touches bytes that are written at all."""
+    """Races for bytes of DRAM, among what touches bytes that another unit writes, or writes what another touches."""
 
     def __init__(self, program: Program, clocks: _Clocks) -> None:
         self.clocks = clocks
-        every = list(dram_blocks(program))
-        written = _Union([each for _, each in every if each.write])
+        every = [(index, Unit(clocks.units[index]), each) for index, each in dram_blocks(program)]
+        touched = {unit: _Union([each for _, user, each in every if user is not unit]) for unit in Unit}
+        written = {unit: _Union([each for _, user, each in every if user is not unit and each.write]) for unit in Unit}
         self.blocks: dict[int, list[Blocks]] = defaultdict(list)
         before: dict[tuple[Unit, bool], _Boxes] = {}
-        for index, each in every:
-            if each.write or written.touches(each):
+        for index, unit, each in every:
+            if (touched if each.write else written)[unit].touches(each):
                 self.blocks[index].append(each)
-                key = Unit(clocks.units[index]), each.write
-                before.setdefault(key, _Boxes([], [], [])).append(index, each)
+                before.setdefault((unit, each.write), _Boxes([], [], [])).append(index, each)
         self.before = {key: boxes.frozen() for key, boxes in before.items()}
 
     def races(self, index: int) -> list[Race]:

@@ -13,11 +13,11 @@ from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Append, Load, Store, Stream
 from ..arch.program import Program
-from .dispatch import Dispatched, dispatched
+from .dispatch import Dispatched, DispatchedKinds, dispatched_kinds
 from .stalls import stall_breakdown
 from .state import Words
-from .trace import Record, Timing, busy_cycles, chrome_trace, utilisation
-from .units import BURSTS
+from .trace import UNITS, Record, Timing, busy_cycles, chrome_trace, utilisation
+from .units import SEGMENTS
 from .units.kv import moved_bytes
 
 
@@ -37,28 +37,36 @@ class Result:
     @cached_property
     def trace(self) -> list[Record]:
         """Start and retire of each instruction, in program order."""
-        timing = self._timing
-        passages = zip(self.program.instructions, timing.start, timing.retire, strict=False)
-        return [
-            Record(index, instruction.unit, start, retire)
-            for index, (instruction, start, retire) in enumerate(passages)
-            if instruction.unit is not None
-        ]
+        places = np.flatnonzero(self.work.units >= 0)
+        units = [UNITS[number] for number in self.work.units[places].tolist()]
+        cycles = (np.array(each)[places].tolist() for each in (self._timing.start, self._timing.retire))
+        return list(map(Record, places.tolist(), units, *cycles))
 
     @cached_property
     def busy(self) -> dict[str, int]:
         """Cycles in which each unit (by its name in lower case) executed, start and retire both counted."""
-        return _by_name(busy_cycles(self.trace))
+        return _by_name(busy_cycles(self.work.units, self._timing))
 
     @cached_property
     def stalls(self) -> dict[str, dict[str, int]]:
         """For each unit, cycles by cause, as `stall_breakdown` describes; they sum to `cycles`."""
-        return _by_name(stall_breakdown(self._timing, self.program.instructions))
+        return _by_name(stall_breakdown(self._timing, self.work.units))
 
     @cached_property
     def dispatched(self) -> list[Dispatched]:
         """The instructions up to the halt as the units got them, by the scalar registers."""
-        return dispatched(self.program.instructions, self.program.scalar_values, self.program.config)
+        work, written = self.work, self.program.kinds.examples
+        as_written = [before is after for before, after in zip(written, work.examples, strict=True)]
+        instructions = [
+            each if as_written[kind] else work.instruction(index)
+            for index, (each, kind) in enumerate(zip(self.program.instructions, work.of.tolist(), strict=False))
+        ]
+        return list(map(Dispatched, instructions, work.void.tolist()))
+
+    @cached_property
+    def work(self) -> DispatchedKinds:
+        """The same, by kinds."""
+        return dispatched_kinds(self.program.kinds, self.program.scalar_values, self.program.config)
 
     @cached_property
     def bytes(self) -> dict[str, int]:
@@ -66,13 +74,11 @@ class Result:
         config = self.program.config
         moved: dict[str, int] = dict.fromkeys(("fetch", "load", "store", "append", "stream"), 0)
         moved["fetch"] = self.program.groups * FETCH_GROUP * INSTRUCTION_BYTES
-        for each, void in self.dispatched:
-            if void:
-                continue
+        for each, count in zip(self.work.examples, self.work.counts.tolist(), strict=True):
             if isinstance(each, (Load, Store)):
-                moved[each.name] += each.segments * each.words * config.dram_word_bytes(each.memory)
+                moved[each.name] += count * each.segments * each.words * config.dram_word_bytes(each.memory)
             elif isinstance(each, (Append, Stream)):
-                moved[each.name] += moved_bytes(each, config)
+                moved[each.name] += count * moved_bytes(each, config)
         return moved
 
     @cached_property
@@ -80,9 +86,10 @@ class Result:
         """Beats on the DRAM port: what was `read` and what was `written`. A beat may hold less than its width."""
         config = self.program.config
         moved = {"read": self.bytes["fetch"] // min(INSTRUCTION_BYTES, config.axi_bytes), "written": 0}
-        for each, void in self.dispatched:
-            if not void and each.unit in BURSTS:
-                beats = sum(burst.beats for burst in BURSTS[each.unit](each, config))  # type: ignore[arg-type]
+        for each, count in zip(self.work.examples, self.work.counts.tolist(), strict=True):
+            if each.unit in SEGMENTS:
+                segments = SEGMENTS[each.unit](each, config)  # type: ignore[arg-type]
+                beats = count * segments.count * (segments.length_bytes // config.axi_bytes)
                 moved["written" if isinstance(each, (Store, Append)) else "read"] += beats
         return moved
 

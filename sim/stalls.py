@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from itertools import accumulate
+import numpy as np
+from numpy.typing import NDArray
 
 from ..arch.config import Unit
-from ..arch.isa import Instruction
 from .trace import UNITS, Timing
 
 CAUSES = ("executing", "dram", *(f"wait_{unit.name.lower()}" for unit in UNITS), "fetch", "dispatch", "finished")
 _MOVERS = (Unit.LOAD, Unit.STORE, Unit.KV)
 
 
-def stall_breakdown(timing: Timing, instructions: Sequence[Instruction]) -> dict[Unit, dict[str, int]]:
-    """Cycles by cause for each unit; they sum to the cycles of the run.
+def stall_breakdown(timing: Timing, units: NDArray[np.int64]) -> dict[Unit, dict[str, int]]:
+    """Cycles by cause for each unit, in sum those of the run. `units` are those of the instructions, −1: none.
 
     executing  from start to retire; for LOAD, STORE and KV, while beats of one of their bursts move
     dram       LOAD, STORE and KV between start and retire while none of their beats moves
@@ -25,29 +23,26 @@ def stall_breakdown(timing: Timing, instructions: Sequence[Instruction]) -> dict
     finished   all instructions of the unit have retired, or it has none
     """
     breakdown = {unit: dict.fromkeys(CAUSES, 0) for unit in UNITS}
-    covered = dict.fromkeys(UNITS, -1)  # the last cycle accounted for
     fetch_wait = _FetchWait(timing)
-    for index, (instruction, dispatched) in enumerate(zip(instructions, timing.dispatched, strict=False)):
-        unit = instruction.unit
-        if unit is None:
-            continue
-        causes, start, retire = breakdown[unit], timing.start[index], timing.retire[index]
-        absent = max(dispatched - covered[unit], 0)  # cycles up to and including that of dispatch
-        unfetched = fetch_wait.between(covered[unit] + 1, dispatched) if absent else 0
-        causes["fetch"] += unfetched
-        causes["dispatch"] += absent - unfetched
-        covered[unit] = max(covered[unit], dispatched)
-        source = timing.last_token[index]
-        if start > covered[unit] + 1:
-            assert source is not None, "only a token can hold up a free unit"
-            causes[f"wait_{source.name.lower()}"] += start - covered[unit] - 1
-        executing = retire - max(start, covered[unit] + 1) + 1
-        covered[unit] = retire
-        moving = timing.beat_cycles[index] if unit in _MOVERS else executing
-        causes["executing"] += moving
-        causes["dram"] += executing - moving
+    passages = [np.array(each) for each in (timing.dispatched, timing.start, timing.retire, timing.beat_cycles)]
+    last_token = np.array([-1 if each is None else each for each in timing.last_token])
     for unit in UNITS:
-        breakdown[unit]["finished"] = timing.cycles - 1 - covered[unit]
+        causes, places = breakdown[unit], np.flatnonzero(units == unit)
+        dispatched, start, retire, beat_cycles = (each[places] for each in passages)
+        before = np.concatenate([[-1], retire[:-1]])[: len(places)]  # the last cycle accounted for
+        absent = np.maximum(dispatched - before, 0)  # cycles up to and including that of dispatch
+        unfetched = fetch_wait.between(before + 1, dispatched)[absent > 0].sum()
+        causes["fetch"] = int(unfetched)
+        causes["dispatch"] = int(absent.sum() - unfetched)
+        queued = np.maximum(before, dispatched)
+        waits = np.maximum(start - queued - 1, 0)  # only a token can hold up a free unit
+        for source in UNITS:
+            causes[f"wait_{source.name.lower()}"] = int(waits[last_token[places] == source].sum())
+        executing = retire - np.maximum(start, queued + 1) + 1
+        moving = beat_cycles if unit in _MOVERS else executing
+        causes["executing"] = int(moving.sum())
+        causes["dram"] = int((executing - moving).sum())
+        causes["finished"] = timing.cycles - 1 - int(retire[-1] if len(places) else -1)
     return breakdown
 
 
@@ -55,22 +50,17 @@ class _FetchWait:
     """Counts the cycles in which the dispatcher waits for an instruction to arrive."""
 
     def __init__(self, timing: Timing) -> None:
-        previous = [-1, *timing.dispatched[:-1]]
-        self.first = [dispatched + 1 for dispatched in previous]  # of the cycles it waits for each instruction
-        waits = [
-            max(0, arrived - dispatched)
-            for arrived, dispatched in zip(timing.arrived, previous, strict=True)
-        ]  # fmt: skip
-        self.waits = waits
-        self.before = [0, *accumulate(waits)]
+        previous = np.array([-1, *timing.dispatched[:-1]])
+        self.first = previous + 1  # of the cycles it waits for each instruction
+        self.waits = np.maximum(np.array(timing.arrived) - previous, 0)
+        self.before = np.concatenate([[0], np.cumsum(self.waits)])
 
-    def between(self, first: int, last: int) -> int:
+    def between(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many there are from cycle `first` to cycle `last`."""
         return self._until(last) - self._until(first - 1)
 
-    def _until(self, cycle: int) -> int:
+    def _until(self, cycle: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many there are up to and including `cycle`."""
-        index = bisect_right(self.first, cycle) - 1
-        if index < 0:
-            return 0
-        return self.before[index] + min(self.waits[index], cycle - self.first[index] + 1)
+        index = np.maximum(np.searchsorted(self.first, cycle, "right") - 1, 0)
+        since = cycle - self.first[index] + 1
+        return self.before[index] + np.clip(since, 0, self.waits[index])

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..arch.config import HardwareConfig, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Instruction, listing
@@ -40,13 +43,14 @@ class Timing:
     dram: dict | None = None  # of a banked DRAM: what `BankedDram.statistics` says
 
 
-def busy_cycles(records: Sequence[Record]) -> dict[Unit, int]:
-    """Cycles in which each unit executed something, from start to retire, both counted."""
-    busy, covered = dict.fromkeys(UNITS, 0), dict.fromkeys(UNITS, -1)
-    for record in records:  # in program order, so in order of start and of retire for each unit
-        first = max(record.start, covered[record.unit] + 1)
-        busy[record.unit] += record.retire - first + 1
-        covered[record.unit] = record.retire
+def busy_cycles(units: NDArray[np.int64], timing: Timing) -> dict[Unit, int]:
+    """Cycles in which each unit executed something, from start to retire, both counted. `units` are those of the
+    instructions; −1: none."""
+    busy, start, retire = dict.fromkeys(UNITS, 0), np.array(timing.start), np.array(timing.retire)
+    for unit in UNITS:
+        places = np.flatnonzero(units == unit)  # in program order, so in order of start and of retire
+        covered = np.concatenate([[-1], retire[places][:-1]])
+        busy[unit] = int((retire[places] - np.maximum(start[places], covered + 1) + 1).sum()) if len(places) else 0
     return busy
 
 

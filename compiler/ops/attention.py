@@ -71,7 +71,8 @@ def _projection(node: Node, operand: Node, heads: int) -> tuple[Node, list[tuple
     if columns is None:
         raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, and nothing else")
     columns = columns.repeat_interleave(heads // len(columns), dim=0)  # enable_gqa: a key head serves several queries
-    return x, [(weight[each], None if bias is None else bias[each]) for each in columns]
+    weights = weight[columns].unbind()  # of each head
+    return x, list(zip(weights, [None] * heads if bias is None else bias[columns].unbind(), strict=True))
 
 
 def _classify(node: Node, mask: Node | None, causal: bool, keys: int) -> tuple[bool, Tensor | None]:

@@ -112,7 +112,9 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Head
     if columns is None:
         raise node.refuse(f"{operand.name} must be the features of {source.name} split into heads, and nothing else")
     at = sources.index(x)
-    return [[Part(at, weight[each], None if bias is None else bias[each], len(each))] for each in columns]
+    weights = weight[columns].unbind()  # of each head
+    biases = [None] * len(weights) if bias is None else bias[columns].unbind()
+    return [[Part(at, *each, columns.shape[1])] for each in zip(weights, biases, strict=True)]
 
 
 def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ import click
 from .. import HeddleError
 
 COMMANDS = [
-    "run", "generate", "check", "kv-report", "compile", "list", "lint", "simulate", "report", "cosim", "verilog",
-    "configs",
+    "run", "generate", "check", "kv-report", "compile", "list", "lint", "explain", "simulate", "report", "cosim",
+    "verilog", "configs",
 ]  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """heddle configs: the presets, or one configuration in full."""
 
+from dataclasses import asdict
+
 import click
 import heddle
 
@@ -11,11 +13,20 @@ from .shared import json_option, print_json, print_table
     epilog="Example: heddle configs small > mine.toml",
 )
 @click.argument("name", required=False)
+@click.option("--dram", metavar="NAME", help="With NAME: behind this memory.")
+@click.option("--drams", is_flag=True, help="List the memories that can be behind the port.")
 @json_option
-def configs(name: str | None, as_json: bool) -> None:
+def configs(name: str | None, dram: str | None, drams: bool, as_json: bool) -> None:
     """List the presets; with NAME, print that configuration as TOML, to edit and pass as --config FILE.toml."""
+    if drams:
+        _list_drams(as_json)
+        return
+    if dram is not None and name is None:
+        raise heddle.HeddleError("--dram needs a configuration to be behind: heddle configs NAME --dram ...")
     if name is not None:
         config = heddle.get_config(name)
+        if dram is not None:
+            config = config.with_dram(dram)
         if as_json:
             print_json({**config.to_dict(), "fingerprint": config.fingerprint})
         else:
@@ -36,3 +47,17 @@ def configs(name: str | None, as_json: bool) -> None:
     columns = ["preset", "array", "lanes", "values", "DRAM B/cycle", "ACT KiB", "WEIGHT KiB", "ACC KiB", "VALUE KiB",
                "fingerprint"]  # fmt: skip
     print_table("Configurations", columns, rows)
+
+
+def _list_drams(as_json: bool) -> None:
+    """The memories of --dram."""
+    parts = heddle.DRAM_PRESETS
+    if as_json:
+        rate = {name: {"gigabytes_per_second": part.gigabytes_per_second} for name, part in parts.items()}
+        print_json({name: asdict(part) | rate[name] for name, part in parts.items()})
+        return
+    rows = [
+        (name, f"{part.gigabytes_per_second:.1f}", part.channels, part.banks, part.row_bytes, part.source)
+        for name, part in parts.items()
+    ]
+    print_table("Memories", ["--dram", "GB/s", "channels", "banks", "row bytes", "from"], rows)

@@ -137,7 +137,7 @@ def _print_path(profile: Any, without: dict[str, dict[str, float]]) -> None:
     rest = sum(count for *_, count in found[SHOWN:])
     if rest:
         rows.append((f"{len(found) - SHOWN} others", "", f"{rest:,}", f"{rest / cycles:.1%}"))
-    print_table("The critical path, by operator", ["operator", "unit", "cycles", "of the run"], rows)
+    print_table("The critical path, by operator", ["operator", "unit", "cycles", "of the run"], rows, text=(0, 1))
 
 
 def _shorter(without: dict[str, dict[str, float]], unit: str) -> list[str]:

@@ -21,7 +21,7 @@ from .shared import (
     print_table,
     progress,
 )  # fmt: skip
-from .tables import print_bytes, print_stalls, write_pictures
+from .tables import print_bytes, print_dram, print_stalls, write_pictures
 
 BATCH = 60  # inputs simulated at a time
 
@@ -32,6 +32,7 @@ BATCH = 60  # inputs simulated at a time
 )
 @click.argument("model")
 @config_option
+@click.option("--dram", metavar="NAME", help="Memory behind the port: one of heddle configs --drams.")
 @click.option("--images", type=int, metavar="N", help="Inputs to simulate. [default: all of the test set]")
 @click.option("--rtl-images", default=2, show_default=True, metavar="N", help="Inputs to run on the RTL too.")
 @click.option("--engine", default="verilator", show_default=True, help="What runs the RTL.")
@@ -39,14 +40,17 @@ BATCH = 60  # inputs simulated at a time
               help="Where the timeline and the trace go.")  # fmt: skip
 @json_option
 def run(
-    model: str, config_name: str, images: int | None, rtl_images: int, engine: str, output_dir: Path, as_json: bool
-) -> None:
+    model: str, config_name: str, dram: str | None, images: int | None, rtl_images: int, engine: str, output_dir: Path,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Compile MODEL, simulate it over its inputs, compare with PyTorch, and check some inputs on the RTL.
 
     MODEL is digits-vit, bert-tiny, encoder-layer or encoder-layer-post.
     """
     begin = time.perf_counter()
     workload, config = get_workload(model), load_config(config_name)
+    if dram is not None:
+        config = config.with_dram(dram)
     count = _count(workload, images, rtl_images)
     program = compile_workload(workload, config)
     samples = workload.load(count)
@@ -145,4 +149,5 @@ def _print(figures: dict[str, Any], timed: Any, seconds: float, pictures: list[P
     print_table(f"{figures['model']} on {figures['config']}", ["figure", "value"], rows)
     print_stalls(timed)
     print_bytes(timed)
+    print_dram(timed)
     console.print("wrote " + " and ".join(str(path) for path in pictures))

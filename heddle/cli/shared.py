@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -37,11 +37,13 @@ def print_json(figures: Any) -> None:
     click.echo(json.dumps(figures, indent=2))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table whose first column is text and whose others are right-aligned."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], text: Collection[int] = (0,)
+) -> None:
+    """A table; the columns whose numbers are in `text` are aligned to the left, the others to the right."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left")
+        table.add_column(name, justify="left" if number in text else "right")
     for row in rows:
         table.add_row(*map(str, row))
     console.print(table)

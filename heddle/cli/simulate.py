@@ -6,28 +6,29 @@ import click
 import heddle
 
 from .shared import console, json_option, load_program, print_json
-from .tables import print_bytes, print_stalls, write_pictures
+from .tables import print_bytes, print_dram, print_stalls, write_pictures
 
 
 @click.command(
     short_help="Simulate when things happen in a program file.",
-    epilog="Example: heddle simulate digits-vit.heddle --latency 100 --trace run.json",
+    epilog="Example: heddle simulate digits-vit.heddle --dram LPDDR4-3200 --trace run.json",
 )
 @click.argument("file")
 @click.option("--config", "config_name", metavar="NAME|FILE.toml", help="Refuse FILE if for another accelerator.")
+@click.option("--dram", metavar="NAME", help="Memory behind the port: one of heddle configs --drams.")
 @click.option("--latency", type=int, metavar="CYCLES", help="DRAM latency, if not the configuration's.")
 @click.option("--cycles-per-beat", type=int, metavar="CYCLES", help="DRAM cycles per beat, likewise.")
 @click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a trace for ui.perfetto.dev.")
 @json_option
 def simulate(
-    file: str, config_name: str | None, latency: int | None, cycles_per_beat: int | None,
+    file: str, config_name: str | None, dram: str | None, latency: int | None, cycles_per_beat: int | None,
     timeline: Path | None, trace: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate the timing of a program FILE: cycles, utilisation, bytes and stalls. Timing needs no data."""
     program = load_program(file, config_name)
     changes = {"latency_cycles": latency, "cycles_per_beat": cycles_per_beat}
-    config = program.config.with_dram(**{name: value for name, value in changes.items() if value is not None})
+    config = program.config.with_dram(dram, **{name: value for name, value in changes.items() if value is not None})
     result = heddle.simulate(program, values=False, dram=config.dram)
     write_pictures(result, timeline, trace)
     if as_json:
@@ -39,3 +40,4 @@ def simulate(
     )
     print_stalls(result)
     print_bytes(result)
+    print_dram(result)

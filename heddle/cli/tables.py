@@ -24,6 +24,17 @@ def print_bytes(result: Any) -> None:
     console.print(f"DRAM bytes: {moved}")
 
 
+def print_dram(result: Any) -> None:
+    """What the bursts found in a banked DRAM."""
+    if result.dram is None:
+        return
+    found = {name: result.dram[f"row_{name}"] for name in ("hits", "misses", "conflicts")}
+    rows = ", ".join(f"{count:,} {name} ({count / sum(found.values()):.1%})" for name, count in found.items())
+    busy = result.dram["channel_busy_cycles"]
+    console.print(f"DRAM rows: {rows}; {result.dram['refreshes']:,} refreshes in the way; channels busy "
+                  f"{sum(busy) / len(busy) / result.cycles:.1%}")  # fmt: skip
+
+
 def write_pictures(result: Any, timeline: Path | None, trace: Path | None) -> None:
     """The timeline picture and the Perfetto trace, where asked for."""
     if timeline is not None:

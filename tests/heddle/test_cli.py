@@ -47,6 +47,21 @@ def test_a_program_file_can_be_listed_and_simulated(heddle, program_file, tmp_pa
     assert "MAC utilisation" in heddle("simulate", program_file)[1]
 
 
+def test_memories_are_listed_and_simulated(heddle, program_file):
+    listed = json.loads(heddle("configs", "--drams", "--json")[1])
+    assert listed["HBM2"]["channels"] == 8 and "JESD235A" in heddle("configs", "--drams")[1]
+    behind = json.loads(heddle("configs", "nano", "--dram", "HBM2", "--json")[1])
+    assert behind["dram"]["model"] == "banked"
+    ideal = json.loads(heddle("simulate", program_file, "--json")[1])
+    banked = json.loads(heddle("simulate", program_file, "--json", "--dram", "DDR4-2400")[1])
+    assert "dram" not in ideal and banked["dram"]["row_hits"] > 0 and banked["cycles"] != ideal["cycles"]
+    assert "channels busy" in heddle("simulate", program_file, "--dram", "DDR4-2400")[1]
+    for arguments in (["simulate", program_file, "--dram", "DDR9"], ["run", "encoder-layer", "--dram", "DDR9"]):
+        code, output, error = heddle(*arguments)
+        assert code == 2 and not output and "unknown DRAM 'DDR9'; presets are ideal, DDR4-2400" in error
+    assert heddle("configs", "--dram", "HBM2")[0] == 2
+
+
 def test_run_reports_accuracy_and_writes_pictures(heddle, tmp_path):
     code, output, error = heddle("run", "digits-vit", "--images", 20, "--rtl-images", 0, "--json")
     figures = json.loads(output)

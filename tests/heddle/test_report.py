@@ -34,6 +34,18 @@ def test_a_report_as_json(heddle, program_file):
     assert figures["free"] == {}
 
 
+def test_a_unit_that_is_free_makes_the_run_shorter(heddle, program_file):
+    code, output, _ = heddle("report", program_file, "--free", "--json")
+    figures = json.loads(output)
+    assert code == 0
+    assert {"load", "matrix", "vector"} <= set(figures["free"]) and "kv" not in figures["free"]
+    for each in figures["free"].values():
+        assert each["cycles"] <= figures["cycles"]
+        assert each["shorter"] == pytest.approx(1 - each["cycles"] / figures["cycles"])
+    assert figures["free"]["matrix"]["shorter"] > 0.02
+    assert "run shorter if it were free" in heddle("report", program_file, "--free")[1]
+
+
 def test_mistakes(heddle, program_file):
     assert "--position is for decoders" in heddle("report", program_file, "--position", "3")[2]
     code, _, error = heddle("report", program_file, "--roofline", "roof.jpeg2")

@@ -1,6 +1,7 @@
 """Whole models on simulator and RTL: no byte and no cycle may differ."""
 
 import pytest
+from heddle.arch.dram import DRAM_PRESETS
 from heddle.compiler.pipeline import compile
 from heddle.cosim.lockstep import lockstep
 from heddle.models.registry import WORKLOADS
@@ -39,6 +40,12 @@ def test_on_base(configs, name):
 @pytest.mark.long
 def test_bert_tiny_on_small(configs):
     assert compare("bert-tiny", configs["small"], "verilator", images=2).first_difference is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", DRAM_PRESETS)
+def test_digits_vit_on_nano_behind_memories_that_can_be_bought(configs, name):
+    assert compare("digits-vit", configs["nano"].with_dram(name), "verilator").first_difference is None
 
 
 def test_another_memory_changes_cycles_but_not_agreement(configs):

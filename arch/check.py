@@ -1,0 +1,70 @@
+"""What makes a program illegal as written: fields out of range, DRAM out of reach, tokens that nobody has sent.
+
+Instructions of one kind whose addresses have equal remainders are legal or illegal together but for the end of DRAM, so
+only the first of each is looked at, and the first that reaches too far or waits in vain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .config import HardwareConfig, Unit
+from .errors import HeddleError
+from .isa import Instruction, Load, Store, listing
+from .kinds import Kinds
+
+ALIGNMENT = 4096  # a multiple of all that addresses must be multiples of
+
+
+def check_instructions(
+    config: HardwareConfig, instructions: Sequence[Instruction], kinds: Kinds, dram_bytes: int, cache_bytes: int
+) -> None:
+    """Raise HeddleError for the first instruction that does not fit the machine, or waits without an earlier signal."""
+    reach = kinds.spread([_reach(each, config) for each in kinds.examples])
+    beyond = np.flatnonzero((reach > 0) & (kinds.addresses + reach > dram_bytes))[:1].tolist()
+    missing = _first_missing_token(kinds)
+    waiting = [] if missing is None else [missing[0]]
+    for index in sorted({*kinds.first_of_each(ALIGNMENT), *beyond, *waiting}):
+        instruction = instructions[index]
+        try:
+            instruction.check(config)
+        except HeddleError as error:
+            raise HeddleError(f"instruction {index}: {error}") from None
+        if index in beyond:
+            last = kinds.addresses[index] + reach[index] - 1
+            raise HeddleError(f"instruction {index}: {instruction.name} reaches DRAM byte {last}, "
+                              f"but the program has {dram_bytes}")  # fmt: skip
+        if instruction.unit is Unit.KV and not cache_bytes:
+            raise HeddleError(f"instruction {index}: {instruction.name} needs a program with a cache region")
+        if missing is not None and index == missing[0]:
+            assert instruction.unit is not None
+            raise HeddleError(f"instruction {index}: {listing(instruction)}: no earlier instruction of "
+                              f"{missing[1].name} signals {instruction.unit.name}")  # fmt: skip
+
+
+def _reach(instruction: Instruction, config: HardwareConfig) -> int:
+    """Bytes of DRAM from its address to its end; 0 if that is not known (a gather tells that of its first row)."""
+    if not isinstance(instruction, (Load, Store)):
+        return 0
+    length = instruction.words * config.dram_word_bytes(instruction.memory)
+    gather = isinstance(instruction, Load) and instruction.gather
+    return length if gather else (instruction.segments - 1) * instruction.dram_stride + length
+
+
+def _first_missing_token(kinds: Kinds) -> tuple[int, Unit] | None:
+    """The first instruction that waits for a token which no earlier one sends, and whose token that is."""
+    units = kinds.spread([-1 if each.unit is None else each.unit for each in kinds.examples])
+    wait = kinds.spread([each.wait for each in kinds.examples])
+    signal = kinds.spread([each.signal for each in kinds.examples])
+    found = []
+    for unit in Unit:
+        for source in Unit:
+            takers = np.flatnonzero((units == unit) & (wait >> source & 1 == 1))
+            if len(takers):
+                senders = np.flatnonzero((units == source) & (signal >> unit & 1 == 1))
+                sent_before = np.searchsorted(senders, takers)
+                short = takers[sent_before <= np.arange(len(takers))]
+                found += [(int(index), source) for index in short[:1]]
+    return min(found, default=None)

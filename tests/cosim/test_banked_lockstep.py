@@ -1,0 +1,57 @@
+"""Whole programs behind a banked DRAM: with small rows and frequent refreshes, and with each preset."""
+
+from dataclasses import replace
+
+import pytest
+from heddle.arch.config import PRESETS
+from heddle.arch.dram import DRAM_PRESETS, DramConfig
+from heddle.cosim.lockstep import lockstep
+from heddle.cosim.random_programs import random_program
+from heddle.sim.machine import simulate
+
+from .conftest import NANO, ODD
+
+# Rows of one burst and two banks, so that most bursts conflict; a refresh every 500 cycles.
+CROWDED = DramConfig(
+    model="banked", latency_cycles=7, channels=2, banks=2, row_bytes=256, interleave_bytes=256, access_bytes=32,
+    access_ticks=1000, cl=6, cwl=3, t_rcd=6, t_rp=5, t_ras=17, t_wr=9, t_rtp=3, t_rrd=4, t_faw=60, t_wtr=5, t_rtw=2,
+    t_refi=500, t_rfc=40,
+)  # fmt: skip
+
+
+def check(config, seeds: range, engine: str = "verilator", instructions: int = 40) -> None:
+    programs = [random_program(config, seed, instructions) for seed in seeds]
+    comparison = lockstep(programs, engine=engine)
+    assert comparison.agrees, comparison.first_difference
+    assert comparison.programs == len(seeds)
+
+
+def test_random_programs_agree_though_rows_conflict():
+    check(replace(NANO, dram=CROWDED), range(15))
+
+
+def test_a_cache_agrees_wherever_its_pages_are(cached):
+    program = replace(cached, config=replace(NANO, dram=CROWDED))
+    elsewhere = replace(program, registers=((1, 0), (2, 0), (3, 0), (4, 2)))
+    comparison = lockstep([program, elsewhere])
+    assert comparison.agrees, comparison.first_difference
+    statistics = simulate(program).dram
+    assert statistics is not None and min(statistics[f"row_{each}"] for each in ("hits", "misses", "conflicts")) > 0
+
+
+@pytest.mark.long
+def test_random_programs_agree_on_icarus():
+    check(replace(NANO, dram=CROWDED), range(1), "icarus", instructions=4)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", DRAM_PRESETS)
+@pytest.mark.parametrize("config", [NANO, PRESETS["small"]], ids=lambda config: config.name)
+def test_random_programs_agree_with_every_preset(config, name):
+    check(config.with_dram(name), range(3000, 3040))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("config", [ODD, PRESETS["base"]], ids=lambda config: config.name)
+def test_random_programs_agree_on_other_ports(config):
+    check(replace(config, dram=CROWDED), range(4000, 4030))

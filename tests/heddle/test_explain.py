@@ -1,0 +1,34 @@
+"""heddle explain: the compiler's decisions, and the facts that can be seen."""
+
+import json
+from dataclasses import replace
+
+from heddle.arch.program import Choice, Period, Program
+
+
+def test_decisions_and_facts(heddle, tmp_path):
+    heddle("compile", "encoder-layer", "--config", "nano", "-o", "layer.heddle")
+    code, output, error = heddle("explain", "layer.heddle")
+    assert code == 0, error
+    for title in ("tiling: rows in", "Layers", "Operators, over all layers", "Panels, loops and chunks", "Memories",
+                  "How far LOAD runs ahead"):  # fmt: skip
+        assert title in output
+    assert output.count("chosen") == 1
+    figures = json.loads(heddle("explain", "layer.heddle", "--json")[1])
+    (choice,) = figures["choices"]
+    assert choice["considered"][choice["chosen"]] == min(choice["considered"].values())
+    assert sum(sum(each["instructions"].values()) for each in figures["layers"]) == figures["instructions"]
+    assert all(each["live"] <= each["touched"] <= each["words"] for each in figures["occupancy"])
+    assert {each["memory"] for each in figures["ahead"]} >= {"weight", "param"}
+
+
+def test_choices_without_alternatives_and_periods(heddle, tmp_path):
+    heddle("compile", "encoder-layer", "--config", "nano", "-o", "layer.heddle")
+    program = Program.load("layer.heddle")
+    choices = Choice("rows at a time", "128"), Choice("heads", "2", {"2": 10, "4": "ACC is too small"})
+    replace(program, choices=choices, periods=(Period(2, 5, 3),)).save("layer.heddle")
+    _, output, _ = heddle("explain", "layer.heddle")
+    assert "rows at a time: 128" in output and "ACC is too small" in output
+    assert "instructions 2 to 16: 3 equal parts of 5, compiled once" in output
+    replace(program, choices=()).save("layer.heddle")
+    assert "does not say what the compiler considered" in heddle("explain", "layer.heddle")[1]
