@@ -32,8 +32,8 @@ SHOWN = 12  # rows of the critical path
 @json_option
 def report(
     file: str, config_name: str | None, dram_name: str | None, latency: int | None, cycles_per_beat: int | None,
-    position: int | None, layers: bool, chain: int, free: bool, roofline: Path | None, timeline: Path | None, trace: Path | None,
-    as_json: bool,
+    position: int | None, layers: bool, chain: int, free: bool, roofline: Path | None, timeline: Path | None,
+    trace: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate the timing of a program FILE, and say where time, work and bytes went.
 
