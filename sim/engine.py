@@ -206,22 +206,27 @@ def _retire(a, index, cycle, occupied):
 
 @inlined
 def _grant(a):
-    """Grant the next burst. Returns the client, or -1 if nothing is requested."""
+    """Grant the next burst, and those of the same client until another's request is up. Returns the client, or −1 if
+    nothing is requested."""
     earliest = NEVER
     for number in range(CLIENT_COUNT):
         earliest = min(earliest, a.clients[number].up)
     if earliest == NEVER:
         return -1
     cycle = max(earliest, a.machine[0].next_grant)
-    number = 0
-    while a.clients[number].up > cycle:
-        number += 1
-    a.machine[0].next_grant = cycle + 1
-    if number == FETCH_PORT:
+    granted = 0
+    while a.clients[granted].up > cycle:
+        granted += 1
+    if granted == FETCH_PORT:
         _fetch(a, cycle)
-    else:
-        _move(a, number, cycle)
-    return number
+        a.machine[0].next_grant = cycle + 1
+        return granted
+    rival = NEVER  # first cycle in which the request of another client is up, whatever is granted to this one
+    for number in range(CLIENT_COUNT):
+        if number != granted:
+            rival = min(rival, a.clients[number].up)
+    a.machine[0].next_grant = _move(a, granted, cycle, rival) + 1
+    return granted
 
 
 @inlined
@@ -254,26 +259,30 @@ def _fetch(a, grant):
 
 
 @inlined
-def _move(a, number, grant):
-    """A burst of an instruction is served, and the next one requested."""
+def _move(a, number, grant, rival):
+    """Bursts of an instruction are served, and the next one requested. Returns the cycle of the last grant."""
     client = a.clients[number]
     kind = a.kinds[a.instructions[client.index].kind]
     writes = kind.role == STORE or kind.role == APPEND
-    beats = client.beats
-    first, last = serve(a.dram, grant, client.address, beats, a.machine[0].beat_shift, writes)
-    a.flights[number, client.flown & (client.limit - 1)] = last
-    client.flown += 1
-    client.moved += last - first + 1
-    before, client.last_grant, client.last_beat = client.last_beat, grant, last
-    if client.next == client.stop and client.segments == kind.count:
-        client.up = NEVER
-        return
-    setup = _next_burst(a, client, kind)
-    if kind.role == STORE:  # the next burst goes into the buffer of the one before this, whose beats must have left
-        client.read = max(client.read + beats, before + 1)
-        client.up = max(client.read + client.beats + 1, grant + 1)
-    else:
-        _ask(a, number, grant + 1, setup)
+    while True:
+        beats = client.beats
+        first, last = serve(a.dram, grant, client.address, beats, a.machine[0].beat_shift, writes)
+        a.flights[number, client.flown & (client.limit - 1)] = last
+        client.flown += 1
+        client.moved += last - first + 1
+        before, client.last_grant, client.last_beat = client.last_beat, grant, last
+        if client.next == client.stop and client.segments == kind.count:
+            client.up = NEVER
+            return grant
+        setup = _next_burst(a, client, kind)
+        if kind.role == STORE:  # the next burst goes into the buffer of the one before this, whose beats must have left
+            client.read = max(client.read + beats, before + 1)
+            client.up = max(client.read + client.beats + 1, grant + 1)
+        else:
+            _ask(a, number, grant + 1, setup)
+        if client.up >= rival:
+            return grant
+        grant = client.up
 
 
 @inlined
