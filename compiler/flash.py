@@ -39,8 +39,8 @@ class Part:
     rotated: bool = False
 
     def words(self, config: HardwareConfig) -> int:
-        """Words of VALUE or WEIGHT that it takes: the halves of a rotated one start words of their own."""
-        pieces = 2 if self.rotated else 1
+        """Words of VALUE or WEIGHT that it takes."""
+        pieces = 2 if self.rotated and position_rows.halves_apart(self.width, config) else 1
         return pieces * -(-self.width // pieces // config.columns)
 
 
@@ -535,6 +535,8 @@ class CachedAttention:
 
 
 def _halves(matrix: Matrix, config: HardwareConfig) -> Matrix:
-    """The outputs of a rotated part: each half starts a word."""
+    """The outputs of a rotated part."""
+    if not position_rows.halves_apart(matrix.outputs, config):
+        return matrix
     half = matrix.outputs // 2
     return joined([matrix.part(0, half), matrix.part(half, matrix.outputs)], config)
