@@ -132,8 +132,8 @@ class CachedAttention:
         self._finish()
 
     def _kv_groups(self) -> list[range]:
-        """The kv-heads that are projected together. Of a prompt one by one, so that the array has the projections of the
-        next while SOFTMAX works on those before; all, where rows are heads or heads have parts to be put together."""
+        """The kv-heads that are projected together. Of a prompt one by one, so that the array has the projections of
+        the next while SOFTMAX works on those before; all, where rows are heads or heads have parts to put together."""
         simple = all(len(heads[0]) == 1 for heads in self.node.roles.values() if heads)
         if self.together or self.node.values or not simple:
             return [range(self.kv_heads)]
