@@ -26,8 +26,8 @@ lint: $(READY)   ## ruff and pyright.
 	$(BIN)/ruff check .
 	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
-bench: $(READY)  ## Measure compile time, simulator and RTL speed, and the ratio to PyTorch.
-	$(BIN)/python tools/bench.py
+bench: $(READY)  ## Utilisation of full-size models and speed of the simulator, against their goals.
+	$(BIN)/heddle bench
 
 docs: $(READY)   ## Regenerate docs/isa.md from the instruction definitions.
 	$(BIN)/python -m heddle.arch.document > docs/isa.md

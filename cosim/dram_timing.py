@@ -5,6 +5,7 @@ timing parameters of the memory are built in; `latency` and `cycles_per_beat` ar
 """
 
 from functools import reduce
+from operator import xor
 
 from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -95,13 +96,15 @@ class DramTiming(wiring.Component):
         """Channel, bank (of all channels) and row of an address."""
         config = self._config
         block = start[_log2(config.interleave_bytes) :]
-        channel = block[: _log2(config.channels)]
-        line = block[_log2(config.channels) + _log2(config.row_bytes) - _log2(config.interleave_bytes) :]
+        channel_bits = _log2(config.channels)
+        digits = [block[place * channel_bits : (place + 1) * channel_bits] for place in range(8)]
+        channel = reduce(xor, digits)
+        line = block[channel_bits + _log2(config.row_bytes) - _log2(config.interleave_bytes) :]
         bank_bits = _log2(config.banks)
         row = line[bank_bits:]
         bank = line[:bank_bits] ^ row[:bank_bits]
-        place = Signal(max(1, _log2(config.channels) + bank_bits))
-        m.d.comb += place.eq(Cat(bank[:bank_bits], channel))
+        place = Signal(max(1, channel_bits + bank_bits))
+        m.d.comb += place.eq(Cat(bank[:bank_bits], channel[:channel_bits]))
         return channel, place, row
 
     def _state(self, m: Module, channel, bank: Signal) -> None:

@@ -17,15 +17,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..arch.config import PRESETS, HardwareConfig
+from ..arch.config import PRESETS, DramConfig, HardwareConfig
 from ..arch.errors import HeddleError
 from .build import cache_folder
 from .lockstep import lockstep
 from .random_programs import random_program
 
+# Rows of one burst and two banks, so that most bursts conflict; a refresh every 500 cycles.
+CROWDED = DramConfig(
+    model="banked", latency_cycles=7, channels=2, banks=2, row_bytes=256, interleave_bytes=256, access_bytes=32,
+    access_ticks=1000, cl=6, cwl=3, t_rcd=6, t_rp=5, t_ras=17, t_wr=9, t_rtp=3, t_rrd=4, t_faw=150, t_wtr=5, t_rtw=2,
+    t_refi=500, t_rfc=40,
+)  # fmt: skip
 MACHINES: dict[str, HardwareConfig] = {
     "nano": PRESETS["nano"],
     "nano, float32": replace(PRESETS["nano"], name="nano-float32", value_format="float32"),  # shows the last bits
+    "nano, banked": replace(PRESETS["nano"], dram=CROWDED),
 }
 PACKAGES = ("arch", "hw", "sim", "compiler", "cosim")
 TIME_LIMIT_SECONDS = 1800

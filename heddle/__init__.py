@@ -28,6 +28,7 @@ _HOME = {
     "PrecisionRule": "compiler.precision",
     "Session": "session",
     "LANGUAGE_MODELS": "models.text",
+    "SHAPES": "models.shapes",
     "greedy": "models.text",
     "load_text": "models.docstrings",
     "simulate": "sim.machine",

@@ -112,7 +112,10 @@ class BankedDram:
         block = address // config.interleave_bytes
         line = block // config.channels * config.interleave_bytes // config.row_bytes
         row = line // config.banks
-        return block % config.channels, (line % config.banks) ^ (row % config.banks), row
+        digits = block  # each place becomes the exclusive or of two, of four, of eight digits to the base `channels`
+        for places in (1, 2, 4):
+            digits ^= digits // config.channels**places
+        return digits % config.channels, (line ^ row) % config.banks, row
 
     def serve(self, grant: int, burst: Burst, writes: bool) -> tuple[int, int]:
         """The cycles of the first and the last beat."""

@@ -1,4 +1,4 @@
-"""The machine of machine.py as one compiled loop over arrays (docs/decisions/0016): the same cycles, sooner.
+"""The machine of machine.py as one compiled loop over arrays (docs/decisions/0019): the same cycles, sooner.
 
 Its functions are those of `Machine`, `Fetch` and the request classes of `units`, which are the reference; every run of
 the tests compares the two instruction by instruction.

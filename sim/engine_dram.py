@@ -79,7 +79,10 @@ def serve(dram, grant, address, beats, beat_shift, writes):
 def _serve_banked(dram, port, arrival, address, beats, beat_shift, writes):
     address = address >> beat_shift << beat_shift
     block = address >> port.interleave_shift
-    number = block & ((1 << port.channel_shift) - 1)
+    digits = block ^ block >> port.channel_shift
+    digits ^= digits >> 2 * port.channel_shift
+    digits ^= digits >> 4 * port.channel_shift
+    number = digits & ((1 << port.channel_shift) - 1)
     line = block >> port.channel_shift << port.interleave_shift >> port.row_shift
     row = line >> port.bank_shift
     bank = dram.banks[(number << port.bank_shift) + ((line ^ row) & ((1 << port.bank_shift) - 1))]

@@ -1,6 +1,7 @@
 """heddle explain: what the compiler decided for a program, and what can be seen of it in the instructions."""
 
 from collections import Counter
+from itertools import groupby
 from typing import Any
 
 import click
@@ -66,13 +67,19 @@ def _print_choices(program: Any) -> None:
 
 
 def _print_parts(title: str, what: str, parts: Any) -> None:
-    rows = [
-        (part.name, f"{sum(part.instructions.values()):,}", f"{part.tile_macs:,}", f"{part.read_bytes:,}",
-         f"{part.written_bytes:,}", _first(part.instructions, 4))
-        for part in parts
-    ]  # fmt: skip
+    """A row for each part, and one for equal parts that follow each other."""
+    rows = []
+    for figures, equal in groupby(parts, key=_figures):
+        names = [part.name for part in equal]
+        name = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}, each"
+        rows.append((name, *figures))
     columns = [what, "instructions", "tile MACs", "DRAM read", "written", "most of them"]
     print_table(title, columns, rows, text=(0, 5))
+
+
+def _figures(part: Any) -> tuple[str, ...]:
+    moved = f"{part.read_bytes:,}", f"{part.written_bytes:,}"
+    return f"{sum(part.instructions.values()):,}", f"{part.tile_macs:,}", *moved, _first(part.instructions, 4)
 
 
 def _print_shapes(operators: Any) -> None:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ import click
 import heddle
 from heddle.token_costs import Cost, Costs, TokenCosts, scaled
 
-from .shared import console, json_option, load_config, load_model, print_json, print_table, progress
+from .shared import console, get_shape, json_option, load_config, load_model, print_json, print_table, progress
 
 CHUNK = 32  # tokens of a prompt that are taken at once, at least the columns of the array
-SHAPES = {"gpt2-small": 12, "gpt2-medium": 24}  # layers; by name, with random weights
 
 
 @dataclass
@@ -46,8 +44,9 @@ def kv_report(
 ) -> None:
     """Cycles and DRAM bytes per token of MODEL with and without the KV cache, against the length of the context.
 
-    MODEL is a trained one, gpt2, llama or deepseek; or a shape with random weights, gpt2-small or gpt2-medium, of which
-    one and two layers are timed and the others follow by their difference.
+    MODEL is a trained one, gpt2, llama or deepseek; or a full-size shape without weights, such as gpt2-xl, llama-2-7b
+    or the path of a Hugging Face config.json, of which one and two layers are timed and the others follow by their
+    difference.
     """
     begin, config = time.perf_counter(), load_config(config_name)
     subject = _subject(model, layers)
@@ -78,32 +77,27 @@ def kv_report(
 
 
 def _subject(name: str, layers: int | None) -> Subject:
-    if name in SHAPES:
-        if layers is not None and layers < 1:
-            raise heddle.HeddleError(f"--layers must be at least 1, not {layers}")
-        return _shape(name, layers or SHAPES[name])
     if name not in heddle.LANGUAGE_MODELS:
-        known = ", ".join([*heddle.LANGUAGE_MODELS, *SHAPES])
-        raise heddle.HeddleError(f"unknown model {name!r}; models are {known}")
+        return _shape(name, layers)
     if layers is not None:
-        raise heddle.HeddleError(f"--layers is for shapes ({', '.join(SHAPES)}); {name} is timed whole")
+        raise heddle.HeddleError(f"--layers is for shapes, such as gpt2-xl; {name} is timed whole")
     language_model = heddle.LANGUAGE_MODELS[name]
     depth = language_model.config.depth
     return Subject(lambda depth: load_model(language_model), language_model.context, depth, (depth,), {})
 
 
-def _shape(name: str, layers: int) -> Subject:
-    import torch  # takes a second: not at the top, so that --help does without
-
-    gpt2 = import_module("heddle.models.gpt2")
-    config = {"gpt2-small": gpt2.GPT2_SMALL, "gpt2-medium": gpt2.GPT2_MEDIUM}[name]
-
-    def build(depth: int) -> Any:
-        torch.manual_seed(0)
-        return gpt2.Gpt2(replace(config, depth=depth)).eval()
-
+def _shape(name: str, layers: int | None) -> Subject:
+    if name not in heddle.SHAPES and not name.endswith(".json") and not Path(name).is_dir():
+        known = ", ".join([*heddle.LANGUAGE_MODELS, *(each.name for each in heddle.SHAPES.values() if each.decoder)])
+        raise heddle.HeddleError(f"unknown model {name!r}; models are {known}, or the path of a config.json")
+    shape = get_shape(name)
+    if not shape.decoder:
+        raise heddle.HeddleError(f"{name} has no cache to report on: it is not a causal language model")
+    if layers is not None and layers < 1:
+        raise heddle.HeddleError(f"--layers must be at least 1, not {layers}")
+    depth = layers or shape.layers
     # One tiling for both depths: a difference between two searches would not be that of a layer.
-    return Subject(build, config.context, layers, (1, 2) if layers > 1 else (1,), {"tiling": heddle.Tiling()})
+    return Subject(shape.build, shape.context, depth, (1, 2) if depth > 1 else (1,), {"tiling": heddle.Tiling()})
 
 
 def _contexts(text: str, longest: int, model: str) -> list[int]:
@@ -185,7 +179,7 @@ def _print_derivation(one: list[TokenCosts], two: list[TokenCosts], layers: int)
         for what in ("prompt", "cached", "recomputed")
     ]
     columns = ["context", "cost", "all but the layers: cycles", "bytes", "a layer: cycles", "bytes"]
-    title = f"Random weights; timed with 1 and with 2 layers: all but the layers + a layer × {layers}"
+    title = f"No weights; timed with 1 and with 2 layers: all but the layers + a layer × {layers}"
     print_table(title, columns, rows)
 
 

@@ -18,6 +18,7 @@ SHOWN = 12  # rows of the critical path
 )
 @click.argument("file")
 @click.option("--config", "config_name", metavar="NAME|FILE.toml", help="Refuse FILE if for another accelerator.")
+@click.option("--dram", "dram_name", metavar="NAME", help="Memory behind the port: one of heddle configs --drams.")
 @click.option("--latency", type=int, metavar="CYCLES", help="DRAM latency, if not the configuration's.")
 @click.option("--cycles-per-beat", type=int, metavar="CYCLES", help="DRAM cycles per beat, likewise.")
 @click.option("--position", type=int, metavar="N", help="For a decoder: tokens that are cached already.")
@@ -28,8 +29,9 @@ SHOWN = 12  # rows of the critical path
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a trace for ui.perfetto.dev.")
 @json_option
 def report(
-    file: str, config_name: str | None, latency: int | None, cycles_per_beat: int | None, position: int | None,
-    layers: bool, free: bool, roofline: Path | None, timeline: Path | None, trace: Path | None, as_json: bool,
+    file: str, config_name: str | None, dram_name: str | None, latency: int | None, cycles_per_beat: int | None,
+    position: int | None, layers: bool, free: bool, roofline: Path | None, timeline: Path | None, trace: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate the timing of a program FILE, and say where time, work and bytes went.
 
@@ -38,7 +40,9 @@ def report(
     """
     program = at_position(load_program(file, config_name), position)
     changes = {"latency_cycles": latency, "cycles_per_beat": cycles_per_beat}
-    dram = program.config.with_dram(**{name: value for name, value in changes.items() if value is not None}).dram
+    dram = program.config.with_dram(
+        dram_name, **{name: value for name, value in changes.items() if value is not None}
+    ).dram
     result = heddle.simulate(program, values=False, dram=dram)
     profile = heddle.Profile(result)
     points = heddle.roofline(profile, dram)

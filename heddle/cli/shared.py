@@ -109,6 +109,16 @@ def get_language_model(name: str) -> Any:
     return heddle.LANGUAGE_MODELS[name]
 
 
+def get_shape(name: str) -> Any:
+    """A full-size model without weights, by its name or its config.json. Raises HeddleError where there is none."""
+    try:
+        return import_module("heddle.models.shapes").find(name)
+    except ValueError as error:  # models stand alone, and do not know our errors
+        raise heddle.HeddleError(str(error)) from None
+    except OSError as error:
+        raise heddle.HeddleError(f"cannot read {name}: {error.strerror}") from None
+
+
 def load_model(workload: Any) -> Any:
     """The PyTorch model of a workload or language model. Raises HeddleError if its weights are missing."""
     try:

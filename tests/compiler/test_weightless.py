@@ -13,6 +13,7 @@ from heddle.compiler.decoder import compile_decoder, decoder_graph
 from heddle.compiler.matrix import joined, pairs_of_columns, quantise_matrix
 from heddle.compiler.pipeline import compile, front_end
 from heddle.compiler.precision import Precision, PrecisionRule
+from heddle.compiler.smooth import calibrate
 from heddle.compiler.weightless import ShapeOnly, has_bytes, padded, same_values, shape_only, to_numpy
 from heddle.cosim.lockstep import lockstep
 from heddle.models import bert, deepseek, encoder, gpt2, llama, vit
@@ -132,6 +133,24 @@ def test_other_precisions_have_the_same_instructions(precision, nano):
         for model in with_and_without(DECODERS["gpt2"])
     )
     assert empty.instructions == real.instructions
+
+
+def test_outliers_are_not_smoothed_where_there_are_none(nano):
+    real, empty = with_and_without(DECODERS["llama"])
+    ranges = calibrate(real, [(IDS,)])
+    options = {"tokens": 8, "tiling": Tiling(), "ranges": ranges}
+    programs = [compile_decoder(each, nano, CachePlan(TOKENS), **options) for each in (real, empty)]
+    assert programs[0].instructions == programs[1].instructions
+
+
+def test_a_banked_memory_takes_as_long(nano):
+    dram = nano.with_dram("DDR4-2400").dram
+    real, empty = (
+        compile_decoder(model, nano, CachePlan(TOKENS), tokens=8, tiling=Tiling()).at(4)
+        for model in with_and_without(DECODERS["gpt2"])
+    )
+    cycles = simulate(empty, values=False, dram=dram).cycles
+    assert cycles == simulate(real, values=False, dram=dram).cycles != simulate(real, values=False).cycles
 
 
 def test_tables_on_the_cpu_meet_weights_on_meta(nano):

@@ -4,19 +4,13 @@ from dataclasses import replace
 
 import pytest
 from heddle.arch.config import PRESETS
-from heddle.arch.dram import DRAM_PRESETS, DramConfig
+from heddle.arch.dram import DRAM_PRESETS
 from heddle.cosim.lockstep import lockstep
+from heddle.cosim.mutations import CROWDED
 from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
 
 from .conftest import NANO, ODD
-
-# Rows of one burst and two banks, so that most bursts conflict; a refresh every 500 cycles.
-CROWDED = DramConfig(
-    model="banked", latency_cycles=7, channels=2, banks=2, row_bytes=256, interleave_bytes=256, access_bytes=32,
-    access_ticks=1000, cl=6, cwl=3, t_rcd=6, t_rp=5, t_ras=17, t_wr=9, t_rtp=3, t_rrd=4, t_faw=60, t_wtr=5, t_rtw=2,
-    t_refi=500, t_rfc=40,
-)  # fmt: skip
 
 
 def check(config, seeds: range, engine: str = "verilator", instructions: int = 40) -> None:

@@ -4,11 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 from heddle.arch.config import PRESETS
 from heddle.compiler.builder import Tiling
 from heddle.compiler.cache import CachePlan
 from heddle.models.gpt2 import Gpt2, Gpt2Config
+from heddle.models.shapes import SHAPES, Shape
 from heddle.session import Session
 from heddle.token_costs import Cost, Costs, TokenCosts, scaled
 
@@ -66,13 +66,12 @@ def test_the_report_as_table_json_and_picture(heddle, tiny, tmp_path):
 
 
 def test_a_shape_is_scaled_and_says_so(heddle, monkeypatch):
-    torch.manual_seed(0)
     shape = Gpt2Config(context=32, width=16, depth=5, heads=2)
-    monkeypatch.setattr("heddle.models.gpt2.GPT2_SMALL", shape)
+    monkeypatch.setitem(SHAPES, "gpt2-small", Shape("gpt2-small", shape))
     code, output, error = heddle("kv-report", "gpt2-small", "--config", "small", "--contexts", "8", "--layers", "5")
     assert code == 0, error
-    assert "Random weights; timed with 1 and with 2 layers" in output and "× 5" in output
-    monkeypatch.setattr("heddle.models.gpt2.GPT2_SMALL", replace(shape, depth=1))
+    assert "No weights; timed with 1 and with 2 layers" in output and "× 5" in output
+    monkeypatch.setitem(SHAPES, "gpt2-small", Shape("gpt2-small", replace(shape, depth=1)))
     figures = json.loads(
         heddle("kv-report", "gpt2-small", "--config", "small", "--contexts", "8", "--layers", "1", "--json")[1]
     )
@@ -80,7 +79,9 @@ def test_a_shape_is_scaled_and_says_so(heddle, monkeypatch):
 
 
 MISTAKES = {
-    "unknown model": (["gpt5"], "unknown model 'gpt5'; models are gpt2, llama, deepseek"),
+    "unknown model": (["gpt5"], "unknown model 'gpt5'; models are gpt2, llama, deepseek, tiny, gpt2-small, "),
+    "no decoder": (["bert-base"], "bert-base has no cache to report on: it is not a causal language model"),
+    "no file": (["nowhere/config.json"], "cannot read nowhere/config.json: No such file or directory"),
     "no number": (["tiny", "--contexts", "8,many"], "--contexts must be whole numbers with commas between"),
     "nothing": (["tiny", "--contexts", ""], "--contexts must be whole numbers"),
     "too long": (["tiny", "--contexts", "8,33"], "--contexts must be from 1 to 32, the context of tiny, not 33"),

@@ -27,7 +27,10 @@ from heddle.arch.isa import (
     Store,
     Stream,
 )
+from heddle.arch.kinds import sort_into_kinds
 from heddle.compiler.synchronise import synchronise
+from heddle.sim.dispatch import dispatched_kinds
+from heddle.sim.engine import timing_of
 from heddle.sim.machine import Machine
 from heddle.sim.units import BURSTS, CYCLES
 
@@ -328,6 +331,8 @@ def test_every_cycle_agrees_with_a_machine_stepped_clock_by_clock(config, seed):
         expected = stepped.trace[index] if instruction.unit is not None else (stepped.trace[index][0], -1, -1)
         assert passage == expected, f"instruction {index}: {instruction}"
     assert timing.cycles == cycles
+    work = dispatched_kinds(sort_into_kinds(instructions), scalars, config)
+    assert timing_of(config, work, stepped.groups, dram) == timing, "the compiled loop"
 
 
 def test_a_program_of_loads_and_stores_only_keeps_the_port_busy():

@@ -6,8 +6,10 @@ import pytest
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Append, Guard, Halt, Load, Map, Matmul, Norm, OnlineSoftmax, Softmax, Source, Store, Stream
+from heddle.arch.kinds import sort_into_kinds
 from heddle.arch.program import Program
-from heddle.sim.dispatch import dispatched
+from heddle.sim.dispatch import dispatched, dispatched_kinds
+from heddle.sim.engine import timing_of
 from heddle.sim.machine import Machine, simulate
 
 LOAD, STORE, KV, MATRIX, VECTOR, SOFTMAX, NORM = (1 << unit for unit in Unit)
@@ -22,7 +24,10 @@ def scalars(**values):
 
 
 def voids(instructions, **values):
-    return [each.void for each in dispatched(instructions, scalars(**values), PRESETS["nano"])]
+    found = [each.void for each in dispatched(instructions, scalars(**values), PRESETS["nano"])]
+    by_kind = dispatched_kinds(sort_into_kinds(instructions), scalars(**values), PRESETS["nano"])
+    assert by_kind.void.tolist() == found
+    return found
 
 
 def test_a_guard_lets_pass_what_is_above_its_threshold():
@@ -49,8 +54,12 @@ def test_registers_are_resolved(nano):
 
 
 def run(config, *instructions, latency=1, **values):
-    groups = -(-len(instructions) // 8)
-    return Machine(config, instructions, groups, replace(config.dram, latency_cycles=latency), scalars(**values)).run()
+    """By both engines."""
+    groups, memory = -(-len(instructions) // 8), replace(config.dram, latency_cycles=latency)
+    found = Machine(config, instructions, groups, memory, scalars(**values)).run()
+    work = dispatched_kinds(sort_into_kinds(instructions), scalars(**values), config)
+    assert timing_of(config, work, groups, memory) == found
+    return found
 
 
 def passages(timing):

@@ -8,18 +8,25 @@ and the DRAM is free again in cycle 33 + 64 = 97.
 from dataclasses import replace
 
 import pytest
-from heddle.arch.config import PRESETS, DramConfig, Memory, Unit
+from heddle.arch.config import PRESETS, SCALAR_COUNT, DramConfig, Memory, Unit
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Append, Halt, Load, Map, Matmul, Part, Source, Store, Stream
+from heddle.arch.kinds import sort_into_kinds
 from heddle.arch.program import Program
+from heddle.sim.dispatch import dispatched_kinds
+from heddle.sim.engine import timing_of
 from heddle.sim.machine import Machine, simulate
 
 LOAD, STORE, MATRIX, VECTOR = (1 << unit for unit in (Unit.LOAD, Unit.STORE, Unit.MATRIX, Unit.VECTOR))
 
 
 def timing(config, *instructions, **dram):
-    groups = -(-len(instructions) // 8)
-    return Machine(config, instructions, groups, replace(config.dram, **dram)).run()
+    """By both engines."""
+    groups, memory = -(-len(instructions) // 8), replace(config.dram, **dram)
+    found = Machine(config, instructions, groups, memory).run()
+    work = dispatched_kinds(sort_into_kinds(instructions), (0,) * SCALAR_COUNT, config)
+    assert timing_of(config, work, groups, memory) == found
+    return found
 
 
 def test_an_empty_program_ends_with_the_dispatch_of_its_halt(nano):

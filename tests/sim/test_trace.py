@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 from heddle.arch.config import Memory, Unit
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Halt, Load, Map, Source
 from heddle.arch.program import Program
+from heddle.sim import timeline as timelines
 from heddle.sim.machine import simulate
 from heddle.sim.timeline import write_timeline
 from heddle.sim.trace import Record, write_chrome_trace
@@ -48,6 +50,18 @@ def test_the_timeline_is_written_as_a_picture(result, tmp_path, suffix):
     path = tmp_path / f"timeline.{suffix}"
     write_timeline(path, result.trace, result.program.instructions, "tiny on nano")
     assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
+
+
+def test_a_part_of_time_is_what_spans_cover_of_a_bin():
+    edges = np.array([0.0, 10, 20, 30])
+    assert timelines._part_of_time([(2, 4), (8, 21)], edges) == pytest.approx([0.4, 1, 0.1])
+    assert timelines._part_of_time([], edges) == pytest.approx([0, 0, 0])
+
+
+def test_more_instructions_than_a_picture_can_show_are_drawn_as_parts_of_time(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(timelines, "BARS", 2)
+    write_timeline(tmp_path / "dense.png", result.trace, result.program.instructions, "tiny on nano")
+    assert (tmp_path / "dense.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_files_that_cannot_be_written_are_errors(result, tmp_path):

@@ -1,0 +1,335 @@
+"""The benchmark table: how near compiled programs come to the peak, and how fast the simulator says so.
+
+Each case runs in a process of its own (`python -m heddle.benchmarks CASE` prints its figures as JSON), so that its
+memory is its own, and one that fails or hangs leaves a row that says so. A case may have several goals: each is a row.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import heddle
+
+TIMEOUT_SECONDS = 900
+REPETITIONS = 3  # of what is quick; the median counts
+SCALESIM_RECORDED = {
+    "cpu_seconds": 366.0,
+    "peak_bytes": 5.6e9,
+}  # of `bert-layer-128`, scalesim 3.0.0 on a 16 × 16 array
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A row: what a case measures, and what it must reach."""
+
+    name: str
+    measure: str
+    value: float
+    at_least: bool = True
+
+    def reached(self, found: float) -> bool:
+        """Whether it is."""
+        return found >= self.value if self.at_least else found <= self.value
+
+
+@dataclass(frozen=True)
+class Case:
+    """One benchmark; `run` gives its figures."""
+
+    name: str
+    what: str
+    goals: tuple[Goal, ...]
+    run: Callable[[], dict[str, Any]]
+
+
+# -- what all cases of timing measure ----------------------------------------------------------------------------------
+
+
+def timed(build: Callable[[], Any], positions: Sequence[int] | None = None) -> dict[str, Any]:
+    """Compile and simulate, without values: a program, or one for each of the positions of a decoder, one after the
+    other."""
+    _load_engine()
+    begin, used = time.perf_counter(), time.process_time()
+    program = build()
+    compiled = time.perf_counter()
+    runs = [heddle.simulate(each, values=False) for each in _at(program, positions)]
+    done = time.perf_counter()
+    cycles = sum(each.cycles for each in runs)
+    macs = sum(each.program.total_macs for each in runs)
+    pes = program.config.rows * program.config.columns
+    return {
+        "config": program.config.name, "instructions": len(program.instructions), "cycles": cycles, "useful_macs": macs,
+        "mac_utilisation": macs / (pes * cycles), "bandwidth_fraction": sum(map(_least_cycles, runs)) / cycles,
+        "compile_seconds": compiled - begin, "simulate_seconds": done - compiled, "total_seconds": done - begin,
+        "cpu_seconds": time.process_time() - used, "cycles_per_second": cycles / (done - compiled),
+    }  # fmt: skip
+
+
+def _at(program: Any, positions: Sequence[int] | None) -> list[Any]:
+    return [program] if positions is None else [program.at(position) for position in positions]
+
+
+def _load_engine() -> None:
+    """Load the compiled engine (and build it, the first time): once for any number of runs, so not counted."""
+    workload = heddle.WORKLOADS["encoder-layer"]
+    program = heddle.compile(workload.model(), workload.example_inputs(), heddle.get_config("nano"))
+    heddle.simulate(program, values=False, engine="compiled")
+
+
+def _least_cycles(result: Any) -> float:
+    """Cycles that DRAM needs for the bytes that must move: what is loaded once, each byte once however often it is
+    loaded; what is gathered, stored and moved for the cache; not the instructions."""
+    config, isa = result.program.config, import_module("heddle.arch.isa")
+    least = sum(result.bytes[client] for client in ("store", "append", "stream"))
+    pieces = []
+    for each, void in result.dispatched:
+        if void or not isinstance(each, isa.Load):
+            continue
+        length = each.words * config.dram_word_bytes(each.memory)
+        if each.gather:
+            least += each.segments * length
+        else:
+            starts = range(each.dram_address, each.dram_address + each.segments * max(each.dram_stride, 1),
+                           max(each.dram_stride, 1))  # fmt: skip
+            pieces += [(start, start + length) for start in starts]
+    reached = 0
+    for start, stop in sorted(pieces):
+        least += max(0, stop - max(start, reached))
+        reached = max(reached, stop)
+    return least / config.dram.bytes_per_cycle(config.axi_bytes)
+
+
+# -- the cases ---------------------------------------------------------------------------------------------------------
+
+
+def gemm() -> dict[str, Any]:
+    """A linear layer of 512 features on 512 rows: quantised, multiplied, scaled."""
+    import torch
+
+    def build() -> Any:
+        torch.manual_seed(0)
+        return heddle.compile(
+            torch.nn.Linear(512, 512).eval(), (torch.zeros(1, 512, 512),), heddle.get_config("base"), name="gemm-512"
+        )
+
+    return timed(build)
+
+
+def bert_base() -> dict[str, Any]:
+    """BERT-base on 384 tokens, all operators."""
+    return _whole("bert-base", heddle.get_config("base"), 384)
+
+
+def vit_b16() -> dict[str, Any]:
+    """ViT-B/16 on one image."""
+    return _whole("vit-b16", heddle.get_config("base"))
+
+
+def gpt2_prefill() -> dict[str, Any]:
+    """GPT-2 small takes a prompt of 1,024 tokens."""
+    return _whole("gpt2-small", heddle.get_config("base"), 1024)
+
+
+def llama_prefill() -> dict[str, Any]:
+    """Llama-2-7B takes a prompt of 2,048 tokens on `server` with HBM2."""
+    return _whole("llama-2-7b", heddle.get_config("server").with_dram("HBM2"), 2048)
+
+
+def gpt2_decode() -> dict[str, Any]:
+    """The next token of GPT-2 small when 1,023 are cached."""
+    shape = _shape("gpt2-small")
+    config, plan = heddle.get_config("base"), heddle.CachePlan(1024)
+
+    def build() -> Any:
+        return heddle.compile_decoder(shape.build(), config, plan, context=1024, name="gpt2-small decode")
+
+    return timed(build, [1023])
+
+
+def bert_layer() -> dict[str, Any]:
+    """Compile and time one layer of BERT-base on 128 tokens; against scalesim for its products alone."""
+    import torch
+
+    encoder = import_module("heddle.models.encoder")
+    layer = encoder.EncoderConfig(width=768, heads=12, hidden=3072)
+
+    def build() -> Any:
+        with torch.device("meta"):
+            model = encoder.PostNormLayer(layer).eval()
+        return heddle.compile(model, (torch.zeros(1, 128, 768),), heddle.get_config("base"), name="bert-layer-128")
+
+    figures = timed(build)
+    other = SCALESIM_RECORDED | {"measured": False}
+    if "--scalesim" in sys.argv:
+        other = scalesim(16, 16, bert_layer_gemms(128, 768, 12, 3072)) | {"measured": True}
+    return figures | {
+        "scalesim": other, "times_faster": other["cpu_seconds"] / figures["cpu_seconds"],
+        "memory_ratio": _peak_bytes() / other["peak_bytes"],
+    }  # fmt: skip
+
+
+def bert_layer_gemms(tokens: int, width: int, heads: int, hidden: int) -> list[tuple[str, int, int, int]]:
+    """(name, M, N, K) of a layer's products."""
+    head = width // heads
+    return [
+        *((name, tokens, width, width) for name in ("query", "key", "value")),
+        *((f"scores{number}", tokens, tokens, head) for number in range(heads)),
+        *((f"context{number}", tokens, head, tokens) for number in range(heads)),
+        ("output", tokens, width, width), ("up", tokens, hidden, width), ("down", tokens, width, hidden),
+    ]  # fmt: skip
+
+
+def digits_vit() -> dict[str, Any]:
+    """Values and cycles of the whole test set of digits-vit on `small`, against PyTorch on one core."""
+    import torch
+
+    torch.set_num_threads(1)
+    workload, config = heddle.WORKLOADS["digits-vit"], heddle.get_config("small")
+    model, samples = workload.model(), workload.load(workload.count)
+    program = heddle.compile(model, workload.example_inputs(), config, output=workload.output)
+    with torch.no_grad():
+        pytorch = _seconds(lambda: model(*samples.tensors()))
+    both = _seconds(lambda: heddle.simulate(program, samples.inputs))
+    return {
+        "config": config.name, "images": workload.count, "cycles": heddle.simulate(program, values=False).cycles,
+        "compile_seconds": _seconds(lambda: heddle.compile(model, workload.example_inputs(), config)),
+        "pytorch_seconds": pytorch, "simulate_seconds": both, "times_pytorch": both / pytorch,
+    }  # fmt: skip
+
+
+def lock_step() -> dict[str, Any]:
+    """One image of digits-vit on `small` in the simulator and in the RTL."""
+    workload, config = heddle.WORKLOADS["digits-vit"], heddle.get_config("small")
+    program = heddle.compile(workload.model(), workload.example_inputs(), config, output=workload.output)
+    one = {name: array[0] for name, array in workload.load(1).inputs.items()}
+    comparison = heddle.lockstep(program, one, "verilator")  # builds it
+    begin = time.perf_counter()
+    heddle.lockstep(program, one, "verilator")
+    return {
+        "config": config.name, "cycles": comparison.cycles,
+        "rtl_cycles_per_second": comparison.cycles / (time.perf_counter() - begin),
+        "differences": comparison.different_bytes + comparison.different_cycles,
+    }  # fmt: skip
+
+
+CASES: list[Case] = [
+    Case("gemm-512", "one GEMM 512³", (Goal("GEMM 512³", "mac_utilisation", 0.97),), gemm),
+    Case("bert-base", "BERT-base, L = 384", (Goal("BERT-base, L = 384", "mac_utilisation", 0.90),), bert_base),
+    Case("vit-b16", "ViT-B/16, one image", (Goal("ViT-B/16, one image", "mac_utilisation", 0.88),), vit_b16),
+    Case("gpt2-prefill", "GPT-2 small, prompt of 1024",
+         (Goal("GPT-2 small prefill, L = 1024", "mac_utilisation", 0.88),), gpt2_prefill),
+    Case("gpt2-decode", "GPT-2 small, the next token",
+         (Goal("GPT-2 small decode at 1024", "bandwidth_fraction", 0.95),), gpt2_decode),
+    Case("llama-prefill", "Llama-2-7B, prompt of 2048, server with HBM2", (
+        Goal("Llama-2-7B prefill, L = 2048", "mac_utilisation", 0.85),
+        Goal("timing of Llama-2-7B prefill", "cycles_per_second", 1e9),
+        Goal("capture, compile, simulate it", "total_seconds", 60, at_least=False),
+    ), llama_prefill),
+    Case("bert-layer", "a layer of BERT-base at L = 128 against scalesim", (
+        Goal("BERT-base layer, faster than scalesim", "times_faster", 1000),
+        Goal("BERT-base layer, memory of scalesim", "memory_ratio", 0.1, at_least=False),
+    ), bert_layer),
+    Case("digits-vit", "values and cycles of 540 images",
+         (Goal("digits-vit test set, times PyTorch", "times_pytorch", 3, at_least=False),), digits_vit),
+    Case("lock-step", "digits-vit on the RTL", (Goal("lock-step differences", "differences", 0, at_least=False),),
+         lock_step),
+]  # fmt: skip
+
+
+def _shape(name: str) -> Any:
+    return import_module("heddle.models.shapes").find(name)
+
+
+def _whole(name: str, config: Any, tokens: int | None = None) -> dict[str, Any]:
+    """A model without weights on all tokens at once."""
+    shape = _shape(name)
+    return timed(lambda: heddle.compile(shape.build(), shape.example_inputs(tokens), config, name=name))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Median CPU time of `work`, which other processes hardly change, after one repetition that is not counted."""
+    work()
+    times = []
+    for _ in range(REPETITIONS):
+        begin = time.process_time()
+        work()
+        times.append(time.process_time() - begin)
+    return statistics.median(times)
+
+
+def _peak_bytes() -> int:
+    """Most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+# -- scalesim ----------------------------------------------------------------------------------------------------------
+
+
+def scalesim(rows: int, columns: int, gemms: Sequence[Sequence[Any]], python: str = sys.executable) -> dict[str, Any]:
+    """Cycles, CPU seconds and peak bytes of the package scalesim for a list of (name, M, N, K), weight-stationary, in a
+    process of its own. Raises HeddleError if it is not installed, or fails."""
+    child = Path(__file__).with_name("scalesim_child.py")
+    request = json.dumps({"rows": rows, "columns": columns, "gemms": gemms})
+    with tempfile.TemporaryDirectory() as directory:
+        command = [python, "-W", "ignore", str(child), directory]
+        found = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
+    if found.returncode:
+        problem = found.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise heddle.HeddleError(f"scalesim did not run ({problem[0]}): install heddle[scalesim]")
+    return json.loads(found.stdout)
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def rows(names: Sequence[str] = (), options: Sequence[str] = (), timeout: float = TIMEOUT_SECONDS) -> Iterator[dict]:
+    """The rows of the cases of these names (default: all), as they are done. Raises HeddleError for an unknown name."""
+    known = {each.name: each for each in CASES}
+    for name in names:
+        if name not in known:
+            raise heddle.HeddleError(f"unknown benchmark {name!r}; benchmarks are {', '.join(known)}")
+    for case in [known[name] for name in names] or CASES:
+        figures = _run(case, options, timeout)
+        for goal in case.goals:
+            value = figures.get(goal.measure)
+            yield {
+                "name": goal.name, "case": case.name, "measure": goal.measure, goal.measure: value, "goal": goal.value,
+                "at_least": goal.at_least, "reached": value is not None and goal.reached(value),
+                **{name: each for name, each in figures.items() if name != goal.measure},
+            }  # fmt: skip
+
+
+def _run(case: Case, options: Sequence[str], timeout: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "heddle.benchmarks", case.name, *options]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done after {timeout:g} seconds"}
+    if found.returncode:
+        return {"error": (found.stderr.strip().splitlines() or ["no message"])[-1]}
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """One case in this process: its figures, or the error on standard error and exit code 1."""
+    case = next(each for each in CASES if each.name == sys.argv[1])
+    try:
+        figures = case.run()
+    except heddle.HeddleError as error:
+        sys.exit(str(error))
+    print(json.dumps(figures | {"peak_bytes": _peak_bytes()}))
+
+
+if __name__ == "__main__":
+    main()
