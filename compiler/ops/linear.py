@@ -101,8 +101,8 @@ def tile(node: Node, tiles: Tiles) -> None:
     tiles.count_macs(node, node.matrix.outputs * node.matrix.depth)
     matrix = node.matrix.spread(x.segment, tiles.config.columns)
     codes, argmax = node.attributes.get("codes"), "argmax" in node.attributes
-    from_sums = codes and needs_whole_rows(node, tiles.tiling)
-    out = tiles.new_codes(node, node.columns, digits=codes) if from_sums else tiles.new_values(node)
+    from_sums = codes is not None and needs_whole_rows(node, tiles.tiling)
+    out = tiles.new_codes(node, node.columns, digits=codes or 1) if from_sums else tiles.new_values(node)
     size, count = argmax_groups(node, tiles.config) if argmax else (node.columns, 1)
     winners = tiles.new_index(node, count) if argmax else None
     for group in range(count):
