@@ -316,6 +316,7 @@ class Tiles:
     ) -> Tensor:
         """Rows × columns of values (or codes) in DRAM; with a `key`, once for all segments. Of an array without bytes
         only the place."""
+        self.timing_only = self.timing_only or not has_bytes(array)
         place = self.phase, name, memory, self._asked.get((name, memory), 0)
         if key is not None and (tensor := self.shared.find(key)):
             return tensor
@@ -329,8 +330,6 @@ class Tiles:
         if has_bytes(array):
             data = self.data if key is None else self.shared.data
             data.append((tensor.address, lambda: tensor.pack(array, self.config)))
-        else:
-            self.timing_only = True
         return tensor
 
     # -- instructions --------------------------------------------------------------------------------------------------

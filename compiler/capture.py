@@ -15,12 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from ..arch.errors import HeddleError
 from .graph import Graph, Node, call_inputs, constant
+from .rearrange import VIEWS
 
 _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range")
 
@@ -60,8 +62,8 @@ def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedPro
         with warnings.catch_warnings(), torch.no_grad(), _stand_ins(model):
             warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree
             exported = torch.export.export(model.eval(), example_inputs, strict=False)
-            # Functional graphs stay as they are: this traces the model again, which takes as long as the export.
-            return exported.run_decompositions({}) if _changes_tensors(exported.graph) else exported
+            # Only where needed: this traces the model again, which takes as long as the export.
+            return exported if _is_plain(exported.graph) else exported.run_decompositions({})
     except Exception as error:  # torch.export has no common base class for what it raises
         first_line = str(error).strip().split("\n")[0]
         raise HeddleError(f"torch.export cannot capture {type(model).__name__}: {first_line}") from error
@@ -94,10 +96,16 @@ def _stand_ins(model: nn.Module) -> Iterator[None]:
             tensors[name] = tensor
 
 
-def _changes_tensors(graph: fx.Graph) -> bool:
-    """Whether a call writes to one of its arguments."""
-    schemas = [getattr(each.target, "_schema", None) for each in graph.nodes]
-    return any(schema is not None and schema.is_mutable for schema in schemas)
+def _is_plain(graph: fx.Graph) -> bool:
+    """Whether no call writes to one of its arguments, and what may be a view is one that the compiler follows. (torch
+    knows more ways to write a view, such as `ravel` or `to`, and reduces them to these.)"""
+    for target in {each.target for each in graph.nodes}:
+        if not isinstance(target, OpOverload):
+            continue
+        name, returns = target._schema.name.removeprefix("aten::"), target._schema.returns
+        if target._schema.is_mutable or (name not in VIEWS and any(each.alias_info for each in returns)):
+            return False
+    return True
 
 
 def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:

@@ -235,6 +235,7 @@ CASES: list[Case] = [
         Goal("Llama-2-7B prefill, L = 2048", "mac_utilisation", 0.85),
         Goal("timing of Llama-2-7B prefill", "cycles_per_second", 1e9),
         Goal("capture, compile, simulate it", "total_seconds", 60, at_least=False),
+        Goal("memory for that", "peak_bytes", 2e9, at_least=False),
     ), llama_prefill),
     Case("bert-layer", "a layer of BERT-base at L = 128 against scalesim", (
         Goal("BERT-base layer, faster than scalesim", "times_faster", 1000),

@@ -17,6 +17,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from ..arch.config import SEMAPHORE_LIMIT, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Store, listing, units_in
@@ -121,8 +123,11 @@ def _dram(program: Program) -> Iterator[Finding]:
     kept = [Blocks(address, len(content), 0, 1, False) for address, content in program.data if content]
     kept += [_blocks(tensor) for tensor in program.inputs()]
     places = [("code", Blocks(0, program.code_bytes, 0, 1, False)), *(("overwrite", each) for each in kept)]
+    starts = np.array([each.start for _, each in written], np.int64)
+    stops = np.array([each.stop for _, each in written], np.int64)
     for kind, place in places:
-        for index, each in written:
+        for number in np.flatnonzero((starts < place.stop) & (stops > place.start)):
+            index, each = written[number]
             if kind == "overwrite" and not isinstance(program.instructions[index], Store):
                 continue  # the cache is there to be filled
             if met := each.meeting(place):

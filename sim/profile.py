@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import INSTRUCTION_BYTES, Memory, Unit
-from ..arch.isa import INSTRUCTIONS, Instruction
+from ..arch.isa import INSTRUCTIONS, Instruction, listing
 from .critical import Link, critical_path
 from .result import Result
 from .trace import UNITS
@@ -114,6 +114,12 @@ class Profile:
             key = _in_any_layer(self.labels[link.index]), link.kind
             cycles[key] = cycles.get(key, 0) + link.cycles
         return sorted(((*key, count) for key, count in cycles.items()), key=lambda each: -each[2])
+
+    def longest_links(self, count: int) -> list[tuple[Link, str, str]]:
+        """(link, instruction, label) of the longest of the critical path, in order of time."""
+        labels = self.result.program.labels or ("",) * self.count
+        links = sorted(sorted(self.path, key=lambda each: -each.cycles)[:count], key=lambda each: each.first)
+        return [(each, " ".join(listing(self.instructions[each.index]).split()), labels[each.index]) for each in links]
 
     def to_dict(self) -> dict:
         """Plain values."""

@@ -1,5 +1,6 @@
 """heddle report: why a run took as long as it did, by operator, layer, unit and level of memory."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ SHOWN = 12  # rows of the critical path
 @click.option("--cycles-per-beat", type=int, metavar="CYCLES", help="DRAM cycles per beat, likewise.")
 @click.option("--position", type=int, metavar="N", help="For a decoder: tokens that are cached already.")
 @click.option("--layers", is_flag=True, help="A table of layers too.")
+@click.option("--chain", type=int, default=0, metavar="N", help="The N longest links of the critical path too.")
 @click.option("--free", is_flag=True, help="Simulate again for each unit, as if it took no time.")
 @click.option("--roofline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
 @click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture, likewise.")
@@ -30,8 +32,8 @@ SHOWN = 12  # rows of the critical path
 @json_option
 def report(
     file: str, config_name: str | None, dram_name: str | None, latency: int | None, cycles_per_beat: int | None,
-    position: int | None, layers: bool, free: bool, roofline: Path | None, timeline: Path | None, trace: Path | None,
-    as_json: bool,
+    position: int | None, layers: bool, chain: int, free: bool, roofline: Path | None, timeline: Path | None,
+    trace: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate the timing of a program FILE, and say where time, work and bytes went.
 
@@ -56,6 +58,9 @@ def report(
             "critical_path": {"by_unit": profile.path_by_unit, "by_operator": [
                 {"operator": operator, "unit": unit, "cycles": cycles}
                 for operator, unit, cycles in profile.path_by_operator()
+            ], "longest": [
+                {**asdict(link), "instruction": listing, "label": label}
+                for link, listing, label in profile.longest_links(chain or SHOWN)
             ]},
             "free": without,
         })  # fmt: skip
@@ -68,6 +73,13 @@ def report(
         print_shares("Layers", "layer", profile.layers, result)
     _print_levels(profile, program.config)
     _print_path(profile, without)
+    if chain:
+        rows = [
+            (f"{link.first:,}", f"{link.cycles:,}", link.kind, link.index, listing, label)
+            for link, listing, label in profile.longest_links(chain)
+        ]
+        columns = ["from cycle", "cycles", "unit", "number", "instruction", "label"]
+        print_table("The longest links of the critical path", columns, rows, text=(2, 4, 5))
     for path in (roofline, timeline, trace):
         if path is not None:
             console.print(f"wrote {path}")

@@ -4,6 +4,8 @@ import pytest
 import torch
 from heddle.arch.errors import HeddleError
 from heddle.compiler.capture import capture
+from heddle.models import llama
+from heddle.models.gpt2 import Gpt2, Gpt2Config
 from torch import nn
 
 
@@ -70,3 +72,31 @@ def test_a_model_that_torch_cannot_export_is_refused():
 
     with pytest.raises(HeddleError, match="torch.export cannot capture Branch"):
         capture(Branch(), [torch.zeros(1, 3)])
+
+
+class Written(nn.Module):
+    """A sum of x and itself in a roundabout way, and in place."""
+
+    def forward(self, x):
+        y = torch.sin(x)
+        y.add_(x.ravel().to(torch.float32).view(1, 3, 4))
+        return y
+
+
+def test_writes_and_rarer_views_are_reduced_to_what_the_compiler_follows():
+    graph = capture(Written(), [torch.zeros(1, 3, 4)])
+    ops = {node.op for node in graph}
+    assert "aten.add.Tensor" in ops and not ops & {"aten.add_.Tensor", "aten.ravel", "aten.to.dtype"}
+
+
+def test_a_plain_model_is_traced_once(monkeypatch):
+    def decompose(*_):
+        raise AssertionError("traced again")
+
+    monkeypatch.setattr("torch.export.ExportedProgram.run_decompositions", decompose)
+    config = llama.LlamaConfig(vocabulary=9, context=8, width=8, depth=1, heads=2, kv_heads=1, hidden=12)
+    models = [llama.Llama(config), Gpt2(Gpt2Config(vocabulary=9, context=8, width=8, depth=1, heads=2))]
+    for model in models:
+        assert capture(model, [torch.zeros(1, 8, dtype=torch.int64)]).output.shape == (1, 8, 9)
+    with pytest.raises(HeddleError, match="traced again"):
+        capture(Written(), [torch.zeros(1, 3, 4)])

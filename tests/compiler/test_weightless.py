@@ -162,6 +162,13 @@ def test_tables_on_the_cpu_meet_weights_on_meta(nano):
     assert model.tokens.weight.is_meta, "the model is as it was"
 
 
+def test_one_table_without_bytes_is_enough_for_timing_only(nano):
+    model, empty = with_and_without(DECODERS["llama"])
+    model.cos, model.sin = empty.cos, empty.sin
+    program = compile_decoder(model, nano, CachePlan(TOKENS))  # several tilings are tried
+    assert program.timing_only and program.data
+
+
 def test_a_tied_head_stays_tied_while_the_model_is_captured():
     class Tied(nn.Module):
         def __init__(self):

@@ -32,6 +32,10 @@ def test_a_report_as_json(heddle, program_file):
     assert sum(figures["critical_path"]["by_unit"].values()) == cycles
     assert figures["roofline"]["macs_per_cycle"] == 16 and figures["roofline"]["run"]["macs"] == figures["useful_macs"]
     assert figures["free"] == {}
+    longest = figures["critical_path"]["longest"]
+    assert len(longest) == 12 and [each["first"] for each in longest] == sorted(each["first"] for each in longest)
+    assert {"index", "kind", "first", "last", "instruction", "label"} == set(longest[0])
+    assert "The longest links" in heddle("report", program_file, "--chain", "3")[1]
 
 
 def test_a_unit_that_is_free_makes_the_run_shorter(heddle, program_file):

@@ -1,6 +1,7 @@
 """The compiled event loop against the plain one: every cycle of every instruction, and the same errors."""
 
 import random
+import time
 from dataclasses import fields, replace
 
 import pytest
@@ -166,6 +167,21 @@ def test_layers_that_repeat_take_the_same_cycles(programs):
     assert 8 * one < all_ < 13 * one
     compare(replace(program, config=program.config.with_dram("DDR4-2400")))
     assert len(program.kinds.examples) < 2 * len(programs["llama"].kinds.examples)
+
+
+def test_the_compiled_loop_is_much_faster(programs):
+    program = repeated(programs["gpt2"], 20, 4096)
+    work = dispatched_kinds(program.kinds, program.scalar_values, program.config)
+    run = Machine(program.config, program.instructions, program.groups, None, program.scalar_values).run
+    plain = seconds(run)
+    compiled = min(seconds(lambda: timing_of(program.config, work, program.groups)) for _ in range(3))
+    assert plain > 30 * compiled, "numba's reference counts, say"
+
+
+def seconds(run):
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
 
 
 # -- simulate ----------------------------------------------------------------------------------------------------------
