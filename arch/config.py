@@ -355,8 +355,8 @@ PRESETS: dict[str, HardwareConfig] = {
         ),
         HardwareConfig(
             name="server", rows=128, columns=128, vector_lanes=64, panel_rows=512,
-            act_words=16384, act_banks=8, weight_words=32768, weight_banks=8, acc_words=16384, acc_banks=8,
-            value_words=32768, value_banks=8, param_words=1024, param_banks=8, row_words=16384, row_banks=8,
+            act_words=65536, act_banks=8, weight_words=32768, weight_banks=8, acc_words=16384, acc_banks=8,
+            value_words=131072, value_banks=8, param_words=1024, param_banks=8, row_words=32768, row_banks=8,
             index_words=128, page_words=128, queue_depth=16, axi_bytes=128, burst_beats=32, load_outstanding=16,
         ),
     ]

@@ -341,8 +341,9 @@ class VectorInstruction(Instruction):
     p·rows·source_stride words on (products of digits, the highest first);
     if scaled: x = x·scale[n]; if row_scaled: x = x·row[row_address + m]; if scaled: x = x + offset[n];
     x = activation(x); x = x (+ or ·) value[operand_address + m·operand_stride + word(n)].
-    ROTATE: x(m, n) = value(m, n)·cos(m, n) + value(m, n')·sin(m, n), the partner n' is n half a row of words on (or
-    back); cos = value[operand_address + m·operand_stride + word(n)], sin as many words on as a row has.
+    ROTATE: x(m, n) = value(m, n)·cos(m, n) + value(m, n')·sin(m, n), the partner n' is columns / 2 on from n (or
+    back), whole groups of `vector_lanes`; cos = value[operand_address + m·operand_stride + word(n)], sin as many words
+    on as a row has.
     (scale, offset)[n] = param[param_address + word(n)], element n % columns. A value read is cleaned (subnormals become
     zeros, NaN the quiet NaN). Columns at or beyond `columns`, up to the end of the word, are +0.
     """
@@ -384,9 +385,9 @@ class VectorInstruction(Instruction):
         if self.combine is Combine.ROTATE:
             if self.source is not Source.VALUE or self.scaled or self.row_scaled or self.activation:
                 raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled and inactive")
-            if self.columns % (2 * config.columns):
-                raise HeddleError(f"{self.name}: with combine=rotate columns must be an even number of words of "
-                                  f"{config.columns}, not {self.columns} columns")  # fmt: skip
+            if self.columns % config.columns or self.columns % (2 * config.vector_lanes):
+                raise HeddleError(f"{self.name}: with combine=rotate columns must be whole words of {config.columns}, "
+                                  f"and half of them groups of {config.vector_lanes}, not {self.columns}")  # fmt: skip
 
     @property
     def interval(self) -> int:
@@ -413,9 +414,11 @@ class Map(VectorInstruction):
     def accesses(self, config: HardwareConfig) -> list[Access]:
         words = -(-self.columns // config.columns)
         factors = [Access(Memory.ROW, False, self.operand_row_address, self.rows)] * self.operand_scaled
-        return super().accesses(config) + factors + [
-            Access(Memory.VALUE, True, self.address, words, self.stride, self.rows)
-        ]
+        return (
+            super().accesses(config)
+            + factors
+            + [Access(Memory.VALUE, True, self.address, words, self.stride, self.rows)]
+        )
 
     def check(self, config: HardwareConfig) -> None:
         super().check(config)

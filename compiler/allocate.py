@@ -32,7 +32,11 @@ class _Life(NamedTuple):
 
 
 class FragmentedError(HeddleError):
-    """There are enough words, but not in one piece; filling memories less may help."""
+    """There are enough words of `memory`, but not in one piece; filling it less may help."""
+
+    def __init__(self, memory: Memory, message: str) -> None:
+        super().__init__(message)
+        self.memory = memory
 
 
 def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
@@ -59,9 +63,10 @@ def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
         choices = _choices(life.buffer, living, config)
         if not choices:
             raise FragmentedError(
+                memory,
                 f"{life.buffer.name}: {life.buffer.words} words of {memory.name} are needed in one piece, and of the "
                 f"{config.words(memory)} that {config.name} has, no such piece is free: "
-                f"choose a larger configuration or a smaller model"
+                f"choose a larger configuration or a smaller model",
             )
         life.buffer.address = min(
             choices, key=lambda address: (_meetings(address, life.buffer, uses, ports, config), address)

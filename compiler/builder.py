@@ -29,10 +29,12 @@ class Tiling:
     parts: int = 1  # panels that the rows are split into, so that one can be computed while another is normalised
     weight_share: int = 8  # WEIGHT is loaded in chunks of at most this fraction of it
     group_rows: int = 0  # rows are taken through a segment in groups of about so many; 0: all at once
+    through_value: bool = False  # codes of a layer's results are made of values in VALUE, not of whole rows of sums
 
     def __str__(self) -> str:
         groups = f"groups of {self.group_rows} rows, " if self.group_rows else ""
-        return f"{groups}rows in {self.parts}, weights in chunks of 1/{self.weight_share}"
+        codes = ", codes from values" if self.through_value else ""
+        return f"{groups}rows in {self.parts}, weights in chunks of 1/{self.weight_share}{codes}"
 
 
 @dataclass

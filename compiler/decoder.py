@@ -66,7 +66,7 @@ def compile_decoder(
     from its start, where the vocabulary is too large to be searched at once. See Program.with_cache and Result.cache.
     Raises HeddleError for what cannot be lowered, or a cache or memory too small.
     """
-    show = show or (lambda name, result: None)
+    shown, show = show is not None, show or (lambda name, result: None)
     context = context or plan.tokens
     _check(plan, tokens, sequences, context)
     graph = decoder_graph(model, context, tokens * sequences, PrecisionRule(precision, config), ranges, head, show)
@@ -79,7 +79,8 @@ def compile_decoder(
     steps = lower(graph, lowering, tiling, exceeds(model, config, SURELY_CUT), show, groups=False)
     program = emit(steps, config, name, lowering.shared, decoder, lowering.choices).at(*[0] * sequences)
     program.check()
-    show("emit", program.listing())
+    if shown:
+        show("emit", program.listing())
     return program
 
 

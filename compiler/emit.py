@@ -5,8 +5,8 @@ DRAM holds the code at address 0, then what all segments share, then the constan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby, takewhile
 
 from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig
@@ -27,6 +27,17 @@ class Step:
     schedule: Schedule
     tiles: Tiles
     layer: int = 0  # the first layer of the cache that is its own
+    names: Mapping[str, str] = field(default_factory=dict)  # what in labels is called otherwise here
+
+    def named(self, text: str) -> str:
+        """A label or the name of a tensor, of this segment."""
+        if not self.names:
+            return text
+        name, colon, rest = text.partition(":")
+        for end in (len(name), *(at for at in range(len(name) - 1, 0, -1) if name[at] == ".")):
+            if name[:end] in self.names:
+                return self.names[name[:end]] + name[end:] + colon + rest
+        return text
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,8 @@ def emit(
     choices: Sequence[Choice] = (),
 ) -> Program:  # fmt: skip
     """One program. `decoder` has the registers and the layout of the cache, if there is one."""
-    bodies = {id(step.schedule): _body(step.schedule, config) for step in steps}
+    schedules = {id(step.schedule): step.schedule for step in steps}
+    bodies = {key: _body(each, config) for key, each in schedules.items()}
     count = sum(len(bodies[id(step.schedule)].instructions) for step in steps) + 1
     groups = -(-count // FETCH_GROUP)
     base = _aligned(groups * FETCH_GROUP * INSTRUCTION_BYTES, config.burst_bytes)
@@ -60,10 +72,11 @@ def emit(
         for step in copies:
             tiles, start = step.tiles, end if len(steps) == 1 else _aligned(end, _ALIGNMENT)
             instructions += _copy(body, start, base, _cache_shift(step, copies[0], decoder))
-            labels += [tiles.tasks[task].label for task in body.tasks]
+            names = {label: step.named(label) for label in {task.label for task in tiles.tasks}}
+            labels += [names[tiles.tasks[task].label] for task in body.tasks]
             data += [(address + start, content()) for address, content in tiles.data]
             for key, tensor in tiles.tensors.items():
-                tensors[_free(key, tensors)] = replace(tensor, address=tensor.address + start)
+                tensors[_free(step.named(key), tensors)] = replace(tensor, address=tensor.address + start)
             end = start + tiles.data_bytes
     cache = _aligned(end, _ALIGNMENT) if decoder else end
     cache_bytes = decoder.layout.size_bytes if decoder else 0
@@ -110,11 +123,18 @@ def _copy(body: _Body, constants: int, shared: int, cache_shift: int) -> list[In
         if isinstance(each, (Load, Store)):
             address = each.dram_address
             address += shared - SHARED if address >= SHARED else constants
-            each = replace(each, dram_address=address)
+            each = _at(each, address)
         elif isinstance(each, KvInstruction) and cache_shift:
-            each = replace(each, dram_address=each.dram_address + cache_shift)
+            each = _at(each, each.dram_address + cache_shift)
         found.append(each)
     return found
+
+
+def _at(instruction: Instruction, dram_address: int) -> Instruction:
+    """The instruction with another address in DRAM. (`replace` takes four times as long, and there are many.)"""
+    moved = object.__new__(type(instruction))
+    moved.__dict__.update(instruction.__dict__, dram_address=dram_address)
+    return moved
 
 
 def _cache_shift(step: Step, first: Step, decoder: Decoder | None) -> int:

@@ -39,12 +39,13 @@ class Part:
     rotated: bool = False
 
     def words(self, config: HardwareConfig) -> int:
-        """Words of VALUE or WEIGHT that it takes: the halves of a rotated one start words of their own."""
-        pieces = 2 if self.rotated else 1
+        """Words of VALUE or WEIGHT that it takes."""
+        pieces = 2 if self.rotated and position_rows.halves_apart(self.width, config) else 1
         return pieces * -(-self.width // pieces // config.columns)
 
 
 Heads = list[list[Part]]  # for each head its parts, side by side
+_HeadsOf = dict[str, list[tuple[int, list[Part]]]]  # for each role some heads: (number, parts)
 
 
 @dataclass(frozen=True)
@@ -111,41 +112,63 @@ class CachedAttention:
 
     def emit(self) -> None:
         """All of it: what is appended comes before what is attended to."""
-        places = self._project(list(self.node.roles))
-        self._append(places)
-        self._attend_all(places)
+        self._begin()
+        for kv_heads in self._kv_groups():
+            places = self._project(list(self.node.roles), kv_heads)
+            self._append(places, kv_heads)
+            self._attend_with(places, kv_heads)
+        self._finish()
 
     def append(self) -> None:
         """Keys and values of the present rows into the cache."""
-        self._append(self._project(["key", "value"]))
+        every = range(self.kv_heads)
+        self._append(self._project(["key", "value"], every), every)
 
     def attend(self) -> None:
         """The present rows attend to all that is in the cache."""
-        self._attend_all(self._project(["query"]))
+        self._begin()
+        for kv_heads in self._kv_groups():
+            self._attend_with(self._project(["query"], kv_heads), kv_heads)
+        self._finish()
 
-    def _attend_all(self, places: dict[str, _Place]) -> None:
-        node, tiles, rows = self.node, self.tiles, self.rows
+    def _kv_groups(self) -> list[range]:
+        """The kv-heads that are projected together. Of a prompt one by one, so that the array has the projections of
+        the next while SOFTMAX works on those before; all, where rows are heads or heads have parts to put together."""
+        simple = all(len(heads[0]) == 1 for heads in self.node.roles.values() if heads)
+        if self.together or self.node.values or not simple:
+            return [range(self.kv_heads)]
+        return [range(each, each + 1) for each in range(self.kv_heads)]
+
+    def _queries_with(self, kv_heads: range) -> range:
+        return range(kv_heads.start * self.group, kv_heads.stop * self.group)
+
+    def _begin(self) -> None:
+        node, tiles = self.node, self.tiles
         columns = [h[0] for h in node.roles["value"]] or node.values
         width = columns[0].width
-        self.out = tiles.new_values(node, [(self.first, rows)], segment=width)
+        self.out = tiles.new_values(node, [(self.first, self.rows)], segment=width)
         self.out_words = -(-width // self.config.columns)
-        latent = bool(node.values)
-        if latent:
+        self.attended = self.out
+        if node.values:
             words = self.value_words
-            self.attended = tiles.free_rows(rows, self.heads * words * self.config.columns, "attended")
-        else:
-            self.attended = self.out
-        self._quantise_queries(places["query"])
+            self.attended = tiles.free_rows(self.rows, self.heads * words * self.config.columns, "attended")
+        self.queries: dict[tuple[int, int], tuple[Buffer, Buffer]] = {}  # (row, head) → codes, scales
+
+    def _attend_with(self, places: dict[str, _Place], kv_heads: range) -> None:
+        self._quantise_queries(places["query"], self._queries_with(kv_heads))
         for sequence in range(self.decoder.sequences):
-            for kv_head in range(self.kv_heads):
+            for kv_head in kv_heads:
                 self._attend(sequence, kv_head)
-        if latent:
+
+    def _finish(self) -> None:
+        node, tiles = self.node, self.tiles
+        if node.values:
             self._values_of_latents()
         per_pair = self.heads * self._useful_widths()
         if not self.fixed:
             tiles.attention_macs += per_pair
         elif self.causal:
-            tiles.useful_macs += per_pair * sum(row + 1 for row in range(self.first, self.first + rows))
+            tiles.useful_macs += per_pair * sum(row + 1 for row in range(self.first, self.first + self.rows))
         else:
             tiles.count_macs(node, per_pair * node.rows)
 
@@ -157,15 +180,19 @@ class CachedAttention:
 
     # -- projections ---------------------------------------------------------------------------------------------------
 
-    def _project(self, wanted: list[str]) -> dict[str, _Place]:
-        """The queries, keys and values of this run's tokens in VALUE, still to be rotated where they have one part."""
+    def _project(self, wanted: list[str], kv_heads: range) -> dict[str, _Place]:
+        """The queries, keys and values of this run's tokens that belong to some kv-heads, in VALUE, still to be rotated
+        where they have one part."""
         node, config = self.node, self.config
-        roles = {role: heads for role, heads in node.roles.items() if role in wanted}
+        of_role = {role: self._queries_with(kv_heads) if role == "query" else kv_heads for role in wanted}
+        roles = {
+            role: [(head, node.roles[role][head]) for head in of_role[role] if node.roles[role]] for role in wanted
+        }
         pieces: dict[int, list[Matrix]] = {}
         offsets: dict[tuple[str, int, int], tuple[int, int]] = {}  # (role, head, part) → (input, first word)
         ends: dict[int, int] = {}
         for role, heads in roles.items():
-            for head, parts in enumerate(heads):
+            for head, parts in heads:
                 for number, part in enumerate(parts):
                     matrix = node.matrices[role][head][number]
                     if matrix is None:
@@ -178,33 +205,35 @@ class CachedAttention:
         for role, heads in roles.items():
             if not heads:
                 continue
-            words = sum(part.words(config) for part in heads[0])
-            if len(heads[0]) == 1:
-                source, offset = offsets[role, 0, 0]
-                places[role] = _Place(projected[source], offset, words, words)
+            first, parts = heads[0]
+            words = sum(part.words(config) for part in parts)
+            if len(parts) == 1:
+                source, offset = offsets[role, first, 0]
+                places[role] = _Place(projected[source], offset - first * words, words, words)
             else:
                 places[role] = self._assemble(role, words, offsets, projected)
         return places
 
-    def _linear(self, source: int, matrices: list[Matrix], roles: dict[str, Heads]) -> Rows:
+    def _linear(self, source: int, matrices: list[Matrix], roles: _HeadsOf) -> Rows:
         """x times the matrices side by side, in VALUE."""
         node, tiles = self.node, self.tiles
         x = node.inputs[source]
         whole = joined(matrices, self.config)
         attributes = {"matrix": whole, "precision": node.precision, **linear.PLAIN}
-        name = "_".join([node.name, *(roles if len(roles) < len(node.roles) else []), str(source)])
+        first = next(heads[0][0] for heads in roles.values() if heads)
+        name = "_".join([node.name, *roles, str(first), str(source)])
         projection = Node(name, "linear", [x], (1, node.rows, whole.outputs), attributes=attributes)
         linear.tile(projection, tiles)
         padding = whole.outputs - self._outputs(source, roles)
         tiles.count_macs(node, -padding * whole.depth)
         return tiles.values(projection)
 
-    def _outputs(self, source: int, roles: dict[str, Heads]) -> int:
+    def _outputs(self, source: int, roles: _HeadsOf) -> int:
         """Features of some roles that are projected from an input."""
         return sum(
             part.width
             for role, heads in roles.items()
-            for head, parts in enumerate(heads)
+            for head, parts in heads
             for number, part in enumerate(parts)
             if part.source == source and self.node.matrices[role][head][number] is not None
         )
@@ -225,18 +254,18 @@ class CachedAttention:
             else:
                 origin = _Place(tiles.plain_values(node.inputs[part.source]), 0, 0, size)
             target = _Place(whole, first, words, size)
-            for row, count, head, together in self._row_groups(len(heads)):
+            for row, count, head, together in self._row_groups(range(len(heads))):
                 self._copy(origin, target, part, row, count, head, together, role)
             first += size
         return place
 
-    def _row_groups(self, heads: int) -> Iterator[tuple[int, int, int, bool]]:
+    def _row_groups(self, heads: range) -> Iterator[tuple[int, int, int, bool]]:
         """(first row, rows, first head, rows are heads): what one instruction takes."""
         if self.together:
             for row in range(self.decoder.sequences):
-                yield row, heads, 0, True
+                yield row, len(heads), heads.start, True
             return
-        for head in range(heads):
+        for head in heads:
             for start, count in self._panels():
                 yield start, count, head, False
 
@@ -280,12 +309,11 @@ class CachedAttention:
             **(self._rotation(row, count, together) if rotated else {}),
         }  # fmt: skip
 
-    def _quantise_queries(self, place: _Place) -> None:
+    def _quantise_queries(self, place: _Place, heads: range) -> None:
         """Codes in ACT: rows of a panel one after the other, panel after panel."""
         tiles = self.tiles
         self.query_words = -(-place.words * self.config.columns // self.config.rows)
-        self.queries: dict[tuple[int, int], tuple[Buffer, Buffer]] = {}  # (row, head) → codes, scales
-        for row, count, head, together in self._row_groups(self.heads):
+        for row, count, head, together in self._row_groups(heads):
             codes = tiles.buffer(Memory.ACT, count * self.query_words, "q")
             scales = tiles.buffer(Memory.ROW, count, "q scales")
             tiles.emit(
@@ -294,9 +322,9 @@ class CachedAttention:
             )  # fmt: skip
             self.queries[row, head] = codes, scales
 
-    def _append(self, places: dict[str, _Place]) -> None:
+    def _append(self, places: dict[str, _Place], kv_heads: range) -> None:
         """Keys, values and their scales of this run's tokens into the cache."""
-        for row, count, head, together in self._row_groups(self.kv_heads):
+        for row, count, head, together in self._row_groups(kv_heads):
             pairs = self.tiles.buffer(Memory.PARAM, -(-count // self.config.columns), "new scales")
             for role in ("key", "value") if "value" in places else ("key",):
                 self._append_codes(places[role], role, row, count, head, together, "value" not in places, pairs)
@@ -510,7 +538,7 @@ class CachedAttention:
         planes = 1 + node.precision.planes
         tiles.count_macs(node, sum(m.outputs * m.depth for m in matrices))
         loaded = {head: weights.load(head * per_head, per_head) for head in range(self.heads)}
-        for row, count, first, together in self._row_groups(self.heads):
+        for row, count, first, together in self._row_groups(range(self.heads)):
             columns = self.value_words * config.columns
             codes = tiles.free_codes([(0, count)], columns, "attended", node.precision.activation_digits)
             source, stride = self._rows_at(attended, row, count, first, together)
@@ -535,6 +563,8 @@ class CachedAttention:
 
 
 def _halves(matrix: Matrix, config: HardwareConfig) -> Matrix:
-    """The outputs of a rotated part: each half starts a word."""
+    """The outputs of a rotated part."""
+    if not position_rows.halves_apart(matrix.outputs, config):
+        return matrix
     half = matrix.outputs // 2
     return joined([matrix.part(0, half), matrix.part(half, matrix.outputs)], config)

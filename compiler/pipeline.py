@@ -33,7 +33,7 @@ from .capture import capture
 from .emit import Step, emit, require_equal
 from .fold import fold_constants
 from .fuse import fuse
-from .graph import Graph
+from .graph import Graph, Node
 from .ops import ENCODER, STREAMED, cached_attention
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import quantise
@@ -69,7 +69,7 @@ def compile(
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
-    show = show or (lambda name, result: None)
+    shown, show = show is not None, show or (lambda name, result: None)
     rule = PrecisionRule(precision, config)
     ways = [True] if exceeds(model, config, _SURELY_STREAMED) else [False, True]
     if tiling:
@@ -90,7 +90,8 @@ def compile(
             continue
         program = emit(steps, config, name, lowering.shared, lowering.decoder, lowering.choices)
         program.check()
-        show("emit", program.listing())
+        if shown:
+            show("emit", program.listing())
         return program
     assert problem is not None, "there is a program or a problem"
     raise problem
@@ -112,22 +113,31 @@ def lower(
     """
     pieces = segments(graph) if cut else [Segment(graph, (), True)]
     show("segments", "\n".join(str(len(piece.graph.nodes)) + " nodes" for piece in pieces))
-    found: dict[tuple, Schedule] = {}
+    found: dict[tuple, tuple[Schedule, Segment]] = {}
     steps, layer = [], 0
     for piece in pieces:
         if piece.signature not in found:
             best = lowering.lower(piece, tiling, cut if groups is None else groups)
-            found[piece.signature] = best
+            found[piece.signature] = best, piece
             for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
                 show(name_of_pass, result)
-            tiles = best.tiles
+            tiles, names = best.tiles, {}
         else:
-            best = found[piece.signature]
-            tiles = lowering.tile(piece, best.tiles.tiling)
-            require_equal(tiles, best.tiles)
-        steps.append(Step(best, tiles, layer))
+            best, first = found[piece.signature]
+            names = {_label(a): _label(b) for a, b in zip(first.graph, piece.graph, strict=True)}
+            if best.tiles.timing_only and not best.tiles.data:  # nothing but names tells them apart
+                tiles = best.tiles
+            else:
+                tiles, names = lowering.tile(piece, best.tiles.tiling), {}
+                require_equal(tiles, best.tiles)
+        steps.append(Step(best, tiles, layer, names))
         layer += len(piece.attentions)
     return steps
+
+
+def _label(node: Node) -> str:
+    """What tasks of a node are labelled with."""
+    return node.layer or node.name
 
 
 def _whole_sequence(graph: Graph, config: HardwareConfig) -> Decoder | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..arch.config import HardwareConfig, Memory, Unit
@@ -55,20 +56,22 @@ class Schedule:
 
 
 def schedule(
-    tiles: Tiles, config: HardwareConfig, share: float = 1.0, in_order: float = 0.35, work: Work | None = None
-) -> Schedule:
+    tiles: Tiles, config: HardwareConfig, shares: Mapping[Memory, float] | None = None, in_order: float = 0.35,
+    work: Work | None = None,
+) -> Schedule:  # fmt: skip
     """The tasks in order. Raises HeddleError naming the memory if even one task after the other does not fit.
 
-    share     memories are filled to at most this part of their words; the oldest task not yet begun may always go on
+    shares    parts of their words to which memories are filled at most (default: 1); the oldest task not yet begun may
+              always go on
     in_order  how much of the work behind a task in the program counts for its priority
     work      what is known of the tasks, if that has been worked out before
     """
-    return _Scheduler(work or Work(tiles, config), share, in_order).run()
+    return _Scheduler(work or Work(tiles, config), shares or {}, in_order).run()
 
 
 class _Scheduler:
-    def __init__(self, work: Work, share: float, in_order: float) -> None:
-        self.work, self.tiles, self.config, self.share = work, work.tiles, work.config, share
+    def __init__(self, work: Work, shares: Mapping[Memory, float], in_order: float) -> None:
+        self.work, self.tiles, self.config, self.shares = work, work.tiles, work.config, shares
         count = len(work.instructions)
         self.missing = list(work.missing)
         self.priority = work.priorities(in_order)
@@ -140,7 +143,7 @@ class _Scheduler:
     def _reach(self, memory: Memory) -> int:
         """The last task whose buffers, with those of all tasks before it, which it must not keep out, find room."""
         if memory not in self.reach:
-            room = self.words[memory] * self.share - self.used[memory]
+            room = self.words[memory] * self.shares.get(memory, 1.0) - self.used[memory]
             fills, first = self.work.fills_of[memory], self.passed[memory]
             while first < len(fills) and self.begun[fills[first][0]]:
                 first += 1

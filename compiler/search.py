@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ..arch.config import HardwareConfig
+from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.program import Choice
 from .allocate import FragmentedError, allocate
@@ -17,7 +17,7 @@ from .work import Work
 PARTS = (1, 2, 3, 4)  # panels that rows are split into
 WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
 IN_ORDER = (0.35, 0.1, 1.0)  # how much the order of the program counts against the longest chain
-MEMORY_SHARES = (1.0, 0.9, 0.75, 0.5, 0.0)  # how far memories are filled ahead; 0: one task after the other
+MEMORY_SHARES = (1.0, 0.9, 0.75, 0.6, 0.45, 0.0)  # how far a memory is filled ahead; 0: one task after the other
 GROUPS = (2, 3, 4, 6, 8, 16)  # rows of a group, in columns of the array
 
 
@@ -85,9 +85,10 @@ class _Search:
         program order."""
         for parts in self._useful_parts():
             self.take(Tiling(parts, WEIGHT_SHARES[0]))
-        parts = self.best.tiles.tiling.parts if self.best else PARTS[-1]
+        self._through_value()
+        tiling = self.best.tiles.tiling if self.best else Tiling(PARTS[-1])
         for share in WEIGHT_SHARES[1:]:
-            self.take(Tiling(parts, share))
+            self.take(replace(tiling, weight_share=share))
         if self.best is None:
             self.take(Tiling(4 * PARTS[-1], WEIGHT_SHARES[-1]))
         if self.best is not None:
@@ -107,10 +108,17 @@ class _Search:
             seen.add(groups)
         if self.best is None:
             self.take(Tiling(1, WEIGHT_SHARES[-1], self.config.columns))
+        self._through_value()
         if self.best is not None:
             tiling = self.best.tiles.tiling
             for share in WEIGHT_SHARES[1:]:
                 self.take(replace(tiling, weight_share=share))
+
+    def _through_value(self) -> None:
+        """The best way so far with codes made of values, where there are any: it needs less of ACC."""
+        if any("codes" in node.attributes for node in self.segment.graph):
+            tiling = self.best.tiles.tiling if self.best else Tiling()
+            self.take(replace(tiling, through_value=True))
 
     def take(self, tiling: Tiling, in_order: float = IN_ORDER[0]) -> None:
         """Try one way."""
@@ -126,21 +134,22 @@ class _Search:
             self.best, self.chosen = found, name
 
     def _fitting(self, tiling: Tiling, in_order: float) -> Schedule:
-        """A schedule whose buffers find their places: memories are filled less far ahead until they do."""
+        """A schedule whose buffers find their places: a memory is filled less far ahead until they do."""
         tiles = self.lowering.tile(self.segment, tiling)
-        problem, work = None, Work(tiles, self.config)
-        for share in MEMORY_SHARES:
+        work, shares = Work(tiles, self.config), dict.fromkeys(Memory, MEMORY_SHARES[0])
+        while True:
             try:
-                return allocate(schedule(tiles, self.config, share, in_order, work), self.config)
+                return allocate(schedule(tiles, self.config, shares, in_order, work), self.config)
             except FragmentedError as error:
-                problem = error
-        assert problem is not None, "there is at least one share"
-        raise problem
+                thriftier = MEMORY_SHARES.index(shares[error.memory]) + 1
+                if thriftier == len(MEMORY_SHARES):
+                    raise
+                shares[error.memory] = MEMORY_SHARES[thriftier]
 
     def _useful_parts(self) -> list[int]:
         """Those of PARTS that split the rows of this model differently."""
         graph, config = self.segment.graph, self.config
-        longest = longest_panel(graph, config)
+        longest = longest_panel(graph, config, Tiling())
         rows = sorted({node.rows for node in graph if node.shape})
         splits = {parts: str([split_rows(each, parts, longest, config.columns) for each in rows]) for parts in PARTS}
         return [parts for parts in PARTS if splits[parts] not in [splits[fewer] for fewer in PARTS if fewer < parts]]

@@ -41,7 +41,8 @@ def segments(graph: Graph) -> list[Segment]:
     for cut in [*_cuts(graph, work), len(work) - 1]:
         pieces.append(work[start : cut + 1])
         start = cut + 1
-    first, length, count = _longest_run([_signature(piece) for piece in pieces])
+    kinds: dict[tuple, int] = {}
+    first, length, count = _longest_run([kinds.setdefault(_signature(piece), len(kinds)) for piece in pieces])
     edges = [first + length * i for i in range(count + 1)]
     merged = [
         *_merged(pieces[:first]),
@@ -78,13 +79,13 @@ def _is_plain(node: Node) -> bool:
     return node.op not in special and "codes" not in node.attributes
 
 
-def _longest_run(signatures: list[tuple]) -> tuple[int, int, int]:
+def _longest_run(kinds: list[int]) -> tuple[int, int, int]:
     """(first, length, count) of the run of equal stretches that covers most; of those the first and shortest."""
     best, covered = (0, 0, 0), 0
-    for length in range(1, len(signatures) // 2 + 1):
-        for first in range(len(signatures) - 2 * length + 1):
-            body, count = signatures[first : first + length], 1
-            while signatures[first + count * length : first + (count + 1) * length] == body:
+    for length in range(1, len(kinds) // 2 + 1):
+        for first in range(len(kinds) - 2 * length + 1):
+            body, count = kinds[first : first + length], 1
+            while kinds[first + count * length : first + (count + 1) * length] == body:
                 count += 1
             if count > 1 and count * length > covered:
                 best, covered = (first, length, count), count * length

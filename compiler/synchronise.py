@@ -9,7 +9,7 @@ unless tokens already ordered them: one vector clock per unit says what is known
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
@@ -62,7 +62,9 @@ def synchronise_runs(
 def _with_masks(instruction: Instruction, wait: int, signal: int) -> Instruction:
     if (instruction.wait, instruction.signal) == (wait, signal):
         return instruction
-    return replace(instruction, wait=wait, signal=signal)
+    ready = object.__new__(type(instruction))  # `replace` takes four times as long, and there are many
+    ready.__dict__.update(instruction.__dict__, wait=wait, signal=signal)
+    return ready
 
 
 class _Synchroniser:

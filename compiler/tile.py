@@ -24,7 +24,7 @@ def tile(
     With `tiling.group_rows` rows go through the graph in groups. Attention needs the keys and values of all groups:
     these are computed first, and what leads to them is computed once more for each group that attends.
     """
-    tiles = Tiles(config, tiling, longest_panel(graph, config), decoder, shared)
+    tiles = Tiles(config, tiling, longest_panel(graph, config, tiling), decoder, shared)
     if decoder and any(node.op == "cached_attention" for node in graph):
         _load_page_tables(decoder, tiles)
     if not tiling.group_rows:
@@ -83,9 +83,9 @@ def _leading_to(target: Node, graph: Graph) -> list[Node]:
     return [node for node in graph if node in needed]
 
 
-def longest_panel(graph: Graph, config: HardwareConfig) -> int:
+def longest_panel(graph: Graph, config: HardwareConfig, tiling: Tiling) -> int:
     """Most rows of a panel: the sums of the widest layer that needs whole rows fit into ACC, twice if possible."""
-    words = max((_row_words(node, config) for node in graph if needs_whole_rows(node)), default=1)
+    words = max((_row_words(node, config) for node in graph if needs_whole_rows(node, tiling)), default=1)
     twice, once = config.words(Memory.ACC) // (2 * words), config.words(Memory.ACC) // words
     aligned = twice // config.columns
     if any(node.op == "cached_attention" for node in graph):  # it appends whole blocks of tokens

@@ -35,6 +35,7 @@ MACHINES: dict[str, HardwareConfig] = {
     "nano, banked": replace(PRESETS["nano"], dram=CROWDED),
 }
 PACKAGES = ("arch", "hw", "sim", "compiler", "cosim")
+PROGRAMS_AT_ONCE = 12
 TIME_LIMIT_SECONDS = 1800
 
 
@@ -66,8 +67,9 @@ class Verdict:
     report: str  # the first difference
 
 
-def check_fault(fault: Fault, programs: int = 12, engine: str = "verilator") -> Verdict:
-    """Plant one fault and run random programs against it. Raises RuntimeError if they do not run at all."""
+def check_fault(fault: Fault, programs: int = 120, engine: str = "verilator") -> Verdict:
+    """Plant one fault and run random programs against it, until one shows it or there are no more. Raises RuntimeError
+    if they do not run at all."""
     with tempfile.TemporaryDirectory(prefix="heddle-fault-") as folder:
         copy_package(Path(folder) / "heddle")
         plant(fault, Path(folder) / "heddle")
@@ -119,9 +121,14 @@ def _cache_aside(folder: Path) -> Path:
 def _main(arguments: Sequence[str]) -> None:
     """Runs in the copy: lock-step of random programs; the answer is one line of JSON."""
     config, engine, count = MACHINES[arguments[0]], arguments[1], int(arguments[2])
+    agrees, report = True, ""
     try:
-        comparison = lockstep([random_program(config, seed) for seed in range(count)], engine=engine)
-        agrees, report = comparison.agrees, str(comparison.first_difference)
+        for first in range(0, count, PROGRAMS_AT_ONCE):
+            seeds = range(first, min(first + PROGRAMS_AT_ONCE, count))
+            comparison = lockstep([random_program(config, seed) for seed in seeds], engine=engine)
+            agrees, report = comparison.agrees, str(comparison.first_difference)
+            if not agrees:
+                break
     except HeddleError as error:  # the simulator takes a legal program for an illegal one
         agrees, report = False, str(error)
     print(json.dumps({"agrees": agrees, "report": report, "package": __file__}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -207,8 +208,9 @@ class RandomInstructions:
         }  # fmt: skip
 
     def _columns(self) -> tuple[int, bool]:
-        """How many, and whether to rotate them: then they are pairs of words, and VALUE has room for twice as many."""
-        columns, pair = self.places.columns(), 2 * self.config.columns
+        """How many, and whether to rotate them: then they are whole words, half of them whole groups of lanes, and
+        VALUE has room for twice as many."""
+        columns, pair = self.places.columns(), math.lcm(self.config.columns, 2 * self.config.vector_lanes)
         most = min(columns, self.places.of[Memory.VALUE].size // 2 * self.config.columns)
         if self.random.random() < 0.15 and most >= pair:
             return most // pair * pair, True

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Activation, Argmax, Combine, Map, Quantise, Source
-from ..builder import Rows, Tiles, Weights
+from ..builder import Rows, Tiles, Tiling, Weights
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..matrix import Matrix
 from ..tasks import Buffer
+from .quantise import quantise_rows
 
 ACTIVATIONS = {
     "aten.relu": Activation.RELU,
@@ -100,12 +101,17 @@ def tile(node: Node, tiles: Tiles) -> None:
     tiles.count_macs(node, node.matrix.outputs * node.matrix.depth)
     matrix = node.matrix.spread(x.segment, tiles.config.columns)
     codes, argmax = node.attributes.get("codes"), "argmax" in node.attributes
-    out = tiles.new_codes(node, node.columns, digits=codes) if codes else tiles.new_values(node)
+    from_sums = codes is not None and needs_whole_rows(node, tiles.tiling)
+    out = tiles.new_codes(node, node.columns, digits=codes or 1) if from_sums else tiles.new_values(node)
     size, count = argmax_groups(node, tiles.config) if argmax else (node.columns, 1)
     winners = tiles.new_index(node, count) if argmax else None
     for group in range(count):
         part = matrix.part(group * size, min((group + 1) * size, node.columns))
         _tile_group(node, tiles, part, _Epilogue(node, tiles, x, out, winners, group * size, group))
+    if codes and not from_sums:
+        rows = tiles.new_codes(node, node.columns, digits=codes)
+        for start, some in tiles.panels(node):
+            quantise_rows(tiles, out, rows, start, some)
 
 
 def argmax_groups(node: Node, config: HardwareConfig) -> tuple[int, int]:
@@ -142,9 +148,9 @@ def _tile_group(node: Node, tiles: Tiles, matrix: Matrix, epilogue: _Epilogue) -
             epilogue.finish(start, count, words, sums[start])
 
 
-def needs_whole_rows(node: Node) -> bool:
+def needs_whole_rows(node: Node, tiling: Tiling) -> bool:
     """Whether something is taken from whole rows of the sums: the scale of codes, or the place of the greatest."""
-    return "codes" in node.attributes or "argmax" in node.attributes
+    return ("codes" in node.attributes and not tiling.through_value) or "argmax" in node.attributes
 
 
 def _fits(tiles: Tiles, weight_words: int) -> bool:
@@ -158,7 +164,7 @@ def _order(node: Node, tiles: Tiles, chunks: list, words: int) -> list[tuple[tup
     panels = tiles.panels(node)
     depth = -(-node.matrix.depth // tiles.config.rows) * tiles.config.rows * len(node.matrix.digits)
     sums = tiles.rows_of(node) * words * (1 + node.precision.planes)
-    sums_stay = not needs_whole_rows(node) or sums <= tiles.config.words(Memory.ACC) // 2
+    sums_stay = not needs_whole_rows(node, tiles.tiling) or sums <= tiles.config.words(Memory.ACC) // 2
     if not _fits(tiles, words * depth) and sums_stay:
         return [(panel, chunk) for chunk in chunks for panel in panels]
     return [(panel, chunk) for panel in panels for chunk in chunks]
@@ -174,7 +180,8 @@ class _Epilogue:
     ) -> None:
         self.node, self.tiles, self.x, self.out, self.winners = node, tiles, x, out, winners
         self.column, self.group = column, group  # of all outputs, the first one here
-        self.codes, self.whole_rows = "codes" in node.attributes, needs_whole_rows(node)
+        self.whole_rows = needs_whole_rows(node, tiles.tiling)
+        self.codes = self.whole_rows and "codes" in node.attributes
         self.operand = tiles.plain_values(node.inputs[1]) if node.combine is not Combine.NONE else None
 
     def finish(self, start: int, count: int, words: int, sums: Buffer) -> None:

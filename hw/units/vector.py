@@ -20,7 +20,7 @@ from ..instructions import fields_of, opcode_of
 from ..memories import read_signature, write_signature
 from ..panel import Fill, Panel, lanes_of, row_address
 from ..pipeline import delay, register
-from ..rotate import Rotate, half_row_words
+from ..rotate import Rotate, partner_of, row_words
 from .vector_writer import Phase, VectorWriter
 
 
@@ -88,8 +88,10 @@ class Vector(wiring.Component):
             panel.columns.eq(fields.columns),
         ]
         self._shape(m, panel, phase, fields_of(Quantise, instruction).codes, steps.before_last)
-        self._read(m, panel, fields, steps, fields_of(Map, instruction).operand_row_address)
-        self._compute(m, panel, elementwise, fields, steps)
+        value_slot = Signal.like(panel.slot)  # of the group that is read from VALUE
+        m.d.comb += value_slot.eq(panel.slot)
+        self._read(m, panel, fields, steps, fields_of(Map, instruction).operand_row_address, value_slot)
+        self._compute(m, panel, elementwise, fields, steps, value_slot)
         m.d.comb += [
             writer.instruction.eq(instruction),
             writer.phase.eq(phase),
@@ -154,7 +156,9 @@ class Vector(wiring.Component):
         last_read = Cat(last_reads).bit_select(before_last, 1)  # of the first group: a cycle after `start`, or later
         return delay(m, last_read, MEMORY_CYCLES + self._config.vector_map_cycles - 2, name="first_group")
 
-    def _read(self, m: Module, panel: Panel, fields, steps: SimpleNamespace, operand_row_address: Value) -> None:
+    def _read(
+        self, m: Module, panel: Panel, fields, steps: SimpleNamespace, operand_row_address: Value, value_slot: Signal
+    ) -> None:  # fmt: skip
         """Issue the reads of a group."""
         source = row_address(m, panel, fields.source_address, fields.source_stride, name="source") + panel.word
         operand = row_address(m, panel, fields.operand_address, fields.operand_stride, name="operand") + panel.word
@@ -183,9 +187,9 @@ class Vector(wiring.Component):
 
         read_operand = Signal()
         m.d.comb += read_operand.eq(steps.combines & Mux(steps.paired, one_before, last))
-        half_row = half_row_words(m, fields.columns, self._config)
         with m.If(steps.rotates):
-            self._address_rotated(m, panel, half_row, source, operand)
+            words = row_words(m, fields.columns, self._config)
+            self._address_rotated(m, panel, words, source, operand, value_slot)
             m.d.comb += self.value_read.en.eq(reads)
         with m.Else():
             m.d.comb += [
@@ -193,26 +197,32 @@ class Vector(wiring.Component):
                 self.value_read.address.eq(Mux(read_operand, operand, source)),
             ]
 
-    def _address_rotated(self, m: Module, panel: Panel, half: Value, source: Value, operand: Value) -> None:
-        """Addresses of VALUE for x, cosine, partner and sine; the partner is half a row of words on, or back."""
-        partner = Mux(panel.word < half, source + half, source - half)
+    def _address_rotated(
+        self, m: Module, panel: Panel, words: Value, source: Value, operand: Value, value_slot: Signal
+    ) -> None:  # fmt: skip
+        """Addresses of VALUE for x, cosine, partner and sine; the partner is half a row on, or back."""
+        partner = partner_of(panel.word, panel.slot, words, self._config)
+        partner_word = Mux(partner.back, source - partner.words, source + partner.words)
         with m.Switch(panel.beat):
             with m.Case(0):
                 m.d.comb += self.value_read.address.eq(source)
             with m.Case(1):
                 m.d.comb += self.value_read.address.eq(operand)
             with m.Case(2):
-                m.d.comb += self.value_read.address.eq(partner)
+                m.d.comb += [self.value_read.address.eq(partner_word), value_slot.eq(partner.slot)]
             with m.Default():
-                m.d.comb += self.value_read.address.eq(operand + (half << 1))
+                m.d.comb += self.value_read.address.eq(operand + words)
 
-    def _compute(self, m: Module, panel: Panel, elementwise: Elementwise, fields, steps: SimpleNamespace) -> None:
+    def _compute(
+        self, m: Module, panel: Panel, elementwise: Elementwise, fields, steps: SimpleNamespace, value_slot: Signal
+    ) -> None:  # fmt: skip
         """Hand what memory gives, a cycle after its address, to `elementwise`, rotated if need be."""
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.rotate = rotate = Rotate(config)
         slot = delay(m, panel.slot, MEMORY_CYCLES, name="slot")
         acc = lanes_of(m, self.acc_read.data, slot, lanes, 32, name="acc")
-        value = lanes_of(m, self.value_read.data, slot, lanes, config.value_bits, name="value")
+        read_slot = delay(m, value_slot, MEMORY_CYCLES, name="value_slot")
+        value = lanes_of(m, self.value_read.data, read_slot, lanes, config.value_bits, name="value")
         pairs = lanes_of(m, self.param_read.data, slot, lanes, 64, name="pairs")
         for lane in range(lanes):
             widened = value.word_select(lane, config.value_bits) << (32 - config.value_bits)  # bf16 is the upper half

@@ -172,8 +172,13 @@ def test_what_decoders_must_not_ask_for_is_refused():
     rotate.check(NANO)
     with pytest.raises(HeddleError, match="the result must not replace its source"):
         replace(rotate, address=0).check(NANO)
-    with pytest.raises(HeddleError, match="columns must be an even number of words of 4, not 4 columns"):
-        replace(rotate, columns=4).check(NANO)
+    replace(rotate, columns=4).check(NANO)  # halves of a word
+    with pytest.raises(
+        HeddleError, match="columns must be whole words of 4, and half of them groups of 2, not 6"
+    ):
+        replace(rotate, columns=6).check(NANO)
+    with pytest.raises(HeddleError, match="half of them groups of 4, not 4"):
+        replace(rotate, columns=4).check(replace(NANO, vector_lanes=4))
     with pytest.raises(HeddleError, match="the source must be value, unscaled and inactive"):
         replace(rotate, scaled=1).check(NANO)
     with pytest.raises(HeddleError, match="operand_scaled needs combine=add or multiply, not none"):

@@ -81,11 +81,11 @@ def test_loads_wait_for_room(nano):
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
 def test_a_layer_is_scheduled_in_order(nano, layer, share):
-    check(layer, nano, schedule(layer, nano, share))
+    check(layer, nano, schedule(layer, nano, dict.fromkeys(Memory, share)))
 
 
 def test_filling_memories_ahead_is_what_makes_it_quick(nano, layer):
-    assert schedule(layer, nano, 1.0).cycles < 0.8 * schedule(layer, nano, 0.0).cycles
+    assert schedule(layer, nano).cycles < 0.8 * schedule(layer, nano, dict.fromkeys(Memory, 0.0)).cycles
 
 
 def test_it_prints_cycles_and_labels(nano, layer):

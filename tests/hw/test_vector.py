@@ -1,6 +1,7 @@
 """VECTOR against the equations of arch/isa.py in the oracle's arithmetic (every bit of every memory), against PyTorch,
 and in the cycles that docs/architecture.md gives."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -192,7 +193,8 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
     combine, source = Combine(random.integers(0, 4)), Source(random.integers(0, 2))
     rotates = combine is Combine.ROTATE
     if rotates:
-        source, columns = Source.VALUE, 2 * config.columns * int(random.integers(1, 3))
+        unit = math.lcm(config.columns, 2 * config.vector_lanes)
+        source, columns = Source.VALUE, unit * int(random.integers(1, 5))
     words, act_words = -(-columns // config.columns), -(-columns // config.rows)
 
     def flag() -> int:
@@ -272,9 +274,7 @@ def test_every_kind_of_work_right_after_every_kind(config):
 @both_shapes
 def test_every_width_of_a_row(config):
     widths = range(1, 2 * config.columns + 2)
-    program: list[Work] = [
-        Map(rows=2, columns=n, source_stride=3, scaled=1, address=100 * n, stride=4) for n in widths
-    ]
+    program: list[Work] = [Map(rows=2, columns=n, source_stride=3, scaled=1, address=100 * n, stride=4) for n in widths]
     check(Memories(config, 2), program[::2] + [
         Quantise(rows=2, columns=n, source_stride=3, address=100 * n, stride=2 * n + 3) for n in widths
     ][1::2])  # fmt: skip

@@ -153,23 +153,26 @@ def test_a_quantise_walks_its_rows_twice(nano, odd):
     assert vector.cycles(slow, nano) == 3 * 3 * 2 + 8 * 2 + 2 + 1 + both(nano)
 
 
-def test_rotation_turns_pairs_half_a_row_apart(config, make_state, fill_panel):
+@pytest.mark.parametrize("words", [1, 2, 3, 4])
+def test_rotation_turns_pairs_half_a_row_apart(config, make_state, fill_panel, words):
     rng = np.random.default_rng(10)
-    rows, columns = 3, 4 * config.columns
+    rows, columns = 3, words * config.columns
+    if columns % (2 * config.vector_lanes):
+        pytest.skip("half a row is not whole groups of lanes")
     x, angle = stored(config, rng.normal(size=(rows, columns))), rng.uniform(0, 6, (rows, columns // 2))
     cosine, sine = np.cos(angle), np.sin(angle)
     table = stored(config, np.concatenate([cosine, cosine, -sine, sine], 1))
     state = make_state(config)
     fill_panel(state, Memory.VALUE, 0, x)
     fill_panel(state, Memory.VALUE, 40, table)
-    instruction = Map(rows=rows, columns=columns, source=Source.VALUE, source_stride=4, combine=Combine.ROTATE,
-                      operand_address=40, operand_stride=8, address=100, stride=4)  # fmt: skip
+    instruction = Map(rows=rows, columns=columns, source=Source.VALUE, source_stride=words, combine=Combine.ROTATE,
+                      operand_address=40, operand_stride=2 * words, address=100, stride=words)  # fmt: skip
     instruction.check(config)
     vector.execute(instruction, state, config)
     a, b = (torch.from_numpy(each) for each in np.split(x, 2, axis=1))
     c, s = (torch.from_numpy(each[:, : columns // 2]) for each in (table, -table[:, columns:]))
     expected = torch.cat([a * c - b * s, b * c + a * s], 1).numpy()
-    found = state.panel(Memory.VALUE, 100, 4, rows, columns)[0]
+    found = state.panel(Memory.VALUE, 100, words, rows, columns)[0]
     np.testing.assert_allclose(found, expected, rtol=2**-7, atol=2**-8)
 
 
