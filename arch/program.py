@@ -268,6 +268,11 @@ class Program:
 
     def check(self) -> None:
         """Raise HeddleError unless every instruction fits the machine and every wait has an earlier signal."""
+        _ = self._legal
+
+    @cached_property
+    def _legal(self) -> None:
+        """Looked at once, as programs do not change. Raises HeddleError if it is not."""
         if not self.instructions or not isinstance(self.instructions[-1], Halt):
             raise HeddleError(f"{self.name}: the last instruction must be halt")
         if self.cache_address % 4096 or self.cache_address + self.cache_bytes > self.dram_bytes:

@@ -23,7 +23,7 @@ _BANKS_AT_MOST = 64
 def check_ports(config: HardwareConfig, work: DispatchedKinds, timing: Timing) -> None:
     """Raise HeddleError if two units that execute at the same time both read, or both write, one bank."""
     masks = [_port_mask(config, each) for each in work.examples]
-    start, retire = np.array(timing.start), np.array(timing.retire)
+    start, retire = timing.array("start"), timing.array("retire")
     order = np.argsort(start, kind="stable")
     order = order[(~work.void & work.spread([mask != 0 for mask in masks]))[order]]
     place = np.empty(len(start), np.int64)  # of each instruction in that order
@@ -128,7 +128,7 @@ def check_semaphores(work: DispatchedKinds, timing: Timing, limit: int = SEMAPHO
     """Raise HeddleError if ever more than `limit` tokens from one unit to another are waiting to be taken."""
     wait = work.spread([each.wait for each in work.examples])
     signal = work.spread([each.signal for each in work.examples])
-    start, retire = np.array(timing.start), np.array(timing.retire)
+    start, retire = timing.array("start"), timing.array("retire")
     problems = []
     for source in UNITS:
         for target in UNITS:

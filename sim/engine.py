@@ -43,6 +43,7 @@ VOID = 1  # cycles from start to retire of a void instruction
 ITEM_CYCLES = 2  # from reading an item of Append to its request
 GROUP_BYTES = FETCH_GROUP * INSTRUCTION_BYTES
 LOAD_UNIT = int(Unit.LOAD)
+CYCLES = ("arrived", "dispatched", "start", "retire", "beat_cycles")  # of Timing and of PASSAGE
 
 
 def timing_of(
@@ -60,14 +61,13 @@ def timing_of(
     if not machine["halted"] or (units["entered"] > units["started"]).any():
         raise _deadlock(arrays, work)
     passages = arrays.passages[: machine["dispatched"]]
+    cycles = {name: np.ascontiguousarray(passages[name]) for name in CYCLES}
     unit_of = (*UNITS, None)  # −1 is the last
     return Timing(
-        arrived=passages["arrived"].tolist(), dispatched=passages["dispatched"].tolist(),
-        start=passages["start"].tolist(), retire=passages["retire"].tolist(),
+        **{name: each.tolist() for name, each in cycles.items()},
         last_token=[unit_of[number] for number in passages["last_token"].tolist()],
-        beat_cycles=passages["beat_cycles"].tolist(),
-        cycles=int(max(passages["dispatched"][-1], passages["retire"].max() + 1)),
-        fetched_groups=int(machine["requested"]), dram=statistics(arrays.dram),
+        cycles=int(max(cycles["dispatched"][-1], cycles["retire"].max() + 1)),
+        fetched_groups=int(machine["requested"]), dram=statistics(arrays.dram), arrays=cycles,
     )  # fmt: skip
 
 

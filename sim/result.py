@@ -39,7 +39,7 @@ class Result:
         """Start and retire of each instruction, in program order."""
         places = np.flatnonzero(self.work.units >= 0)
         units = [UNITS[number] for number in self.work.units[places].tolist()]
-        cycles = (np.array(each)[places].tolist() for each in (self._timing.start, self._timing.retire))
+        cycles = (self._timing.array(name)[places].tolist() for name in ("start", "retire"))
         return list(map(Record, places.tolist(), units, *cycles))
 
     @cached_property

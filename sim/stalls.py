@@ -24,7 +24,7 @@ def stall_breakdown(timing: Timing, units: NDArray[np.int64]) -> dict[Unit, dict
     """
     breakdown = {unit: dict.fromkeys(CAUSES, 0) for unit in UNITS}
     fetch_wait = _FetchWait(timing)
-    passages = [np.array(each) for each in (timing.dispatched, timing.start, timing.retire, timing.beat_cycles)]
+    passages = [timing.array(name) for name in ("dispatched", "start", "retire", "beat_cycles")]
     last_token = np.array([-1 if each is None else each for each in timing.last_token])
     for unit in UNITS:
         causes, places = breakdown[unit], np.flatnonzero(units == unit)
@@ -50,9 +50,9 @@ class _FetchWait:
     """Counts the cycles in which the dispatcher waits for an instruction to arrive."""
 
     def __init__(self, timing: Timing) -> None:
-        previous = np.array([-1, *timing.dispatched[:-1]])
+        previous = np.concatenate([[-1], timing.array("dispatched")[:-1]])
         self.first = previous + 1  # of the cycles it waits for each instruction
-        self.waits = np.maximum(np.array(timing.arrived) - previous, 0)
+        self.waits = np.maximum(timing.array("arrived") - previous, 0)
         self.before = np.concatenate([[0], np.cumsum(self.waits)])
 
     def between(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -41,12 +41,19 @@ class Timing:
     cycles: int = 0  # h: the run took so many
     fetched_groups: int = 0
     dram: dict | None = None  # of a banked DRAM: what `BankedDram.statistics` says
+    arrays: dict[str, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
+
+    def array(self, name: str) -> NDArray[np.int64]:
+        """One of the lists of cycles as an array, of a run that is over. Do not write to it."""
+        if name not in self.arrays:
+            self.arrays[name] = np.array(getattr(self, name), np.int64)
+        return self.arrays[name]
 
 
 def busy_cycles(units: NDArray[np.int64], timing: Timing) -> dict[Unit, int]:
     """Cycles in which each unit executed something, from start to retire, both counted. `units` are those of the
     instructions; −1: none."""
-    busy, start, retire = dict.fromkeys(UNITS, 0), np.array(timing.start), np.array(timing.retire)
+    busy, start, retire = dict.fromkeys(UNITS, 0), timing.array("start"), timing.array("retire")
     for unit in UNITS:
         places = np.flatnonzero(units == unit)  # in program order, so in order of start and of retire
         covered = np.concatenate([[-1], retire[places][:-1]])
