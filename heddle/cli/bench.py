@@ -51,6 +51,9 @@ def _print(rows: list[dict[str, Any]], fastest: float | None) -> None:
     for row in rows:
         if "error" in row:
             console.print(f"{row['name']}: {row['error']}", markup=False)
+    for row in rows:
+        if row.get("chunk", 0) < row.get("tokens", 0):
+            console.print(f"{row['name']}: in chunks of {row['chunk']} tokens, without the head, one after the other")
     if fastest:
         console.print(f"most simulated cycles per second: {fastest:,.0f}")
 
