@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..arch.config import HardwareConfig, Memory
@@ -83,42 +84,50 @@ class _Search:
     def panels(self) -> None:
         """All rows at once: first the best number of panels, then the best size of chunks, then the best weight of
         program order."""
-        for parts in self._useful_parts():
-            self.take(Tiling(parts, WEIGHT_SHARES[0]))
-        self._through_value()
+        for through_value in (False, True) if self._has_codes() else (False,):
+            simple = Tiling(1, WEIGHT_SHARES[0], through_value=through_value)
+            self._descend([replace(simple, parts=parts) for parts in self._useful_parts(simple)])
         tiling = self.best.tiles.tiling if self.best else Tiling(PARTS[-1])
-        for share in WEIGHT_SHARES[1:]:
-            self.take(replace(tiling, weight_share=share))
+        self._descend([replace(tiling, weight_share=share) for share in WEIGHT_SHARES[1:]])
         if self.best is None:
             self.take(Tiling(4 * PARTS[-1], WEIGHT_SHARES[-1]))
         if self.best is not None:
             tiling = self.best.tiles.tiling
             for in_order in IN_ORDER[1:]:
                 self.take(tiling, in_order)
+        rows_are_alone = not any("attention" in node.op for node in self.segment.graph)
+        if rows_are_alone and _has_rows(self.segment) and self.lowering.decoder is None:
+            self.groups()
 
     def groups(self) -> None:
         """Rows in groups: first the best size of groups, then the best size of chunks."""
         rows = next(node.rows for node in self.segment.graph if node.op not in ("constant", "input"))
-        seen = set()
+        sizes = {}
         for each in GROUPS:
             size = min(each * self.config.columns, self.config.panel_rows)
-            groups = str(groups_of(rows, size, self.config))
-            if groups not in seen:
-                self.take(Tiling(1, WEIGHT_SHARES[0], size))
-            seen.add(groups)
+            sizes.setdefault(str(groups_of(rows, size, self.config)), size)
+        self._descend([Tiling(1, WEIGHT_SHARES[0], size) for size in sizes.values()])
         if self.best is None:
             self.take(Tiling(1, WEIGHT_SHARES[-1], self.config.columns))
-        self._through_value()
+        if self._has_codes():
+            self.take(replace(self.best.tiles.tiling if self.best else Tiling(), through_value=True))
         if self.best is not None:
             tiling = self.best.tiles.tiling
-            for share in WEIGHT_SHARES[1:]:
-                self.take(replace(tiling, weight_share=share))
+            self._descend([replace(tiling, parts=parts) for parts in PARTS[1:]])
+            tiling = self.best.tiles.tiling
+            self._descend([replace(tiling, weight_share=share) for share in WEIGHT_SHARES[1:]])
 
-    def _through_value(self) -> None:
-        """The best way so far with codes made of values, where there are any: it needs less of ACC."""
-        if any("codes" in node.attributes for node in self.segment.graph):
-            tiling = self.best.tiles.tiling if self.best else Tiling()
-            self.take(replace(tiling, through_value=True))
+    def _descend(self, tilings: Sequence[Tiling]) -> None:
+        """Try tilings in their order, until one is no better than the best so far."""
+        for tiling in tilings:
+            before = self.best
+            self.take(tiling)
+            if before is not None and self.best is before:
+                return
+
+    def _has_codes(self) -> bool:
+        """Whether there are results that are needed as codes only: made of values, they need less of ACC."""
+        return any("codes" in node.attributes for node in self.segment.graph)
 
     def take(self, tiling: Tiling, in_order: float = IN_ORDER[0]) -> None:
         """Try one way."""
@@ -146,10 +155,10 @@ class _Search:
                     raise
                 shares[error.memory] = MEMORY_SHARES[thriftier]
 
-    def _useful_parts(self) -> list[int]:
+    def _useful_parts(self, tiling: Tiling) -> list[int]:
         """Those of PARTS that split the rows of this model differently."""
         graph, config = self.segment.graph, self.config
-        longest = longest_panel(graph, config, Tiling())
+        longest = longest_panel(graph, config, tiling)
         rows = sorted({node.rows for node in graph if node.shape})
         splits = {parts: str([split_rows(each, parts, longest, config.columns) for each in rows]) for parts in PARTS}
         return [parts for parts in PARTS if splits[parts] not in [splits[fewer] for fewer in PARTS if fewer < parts]]
