@@ -1,7 +1,7 @@
 """hw/region.py, proved: no burst passes that is not wholly inside the cache's region, whatever the registers hold.
 
-The gate has no state, so one cycle is all there is to prove; Yosys hands it to its SAT solver as a formula. The converse
-is proved too: nothing that is inside is refused.
+The gate has no state, so one cycle is all there is to prove; Yosys hands it to its SAT solver as a formula. The
+converse is proved too: nothing that is inside is refused.
 """
 
 import subprocess
