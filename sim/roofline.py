@@ -78,17 +78,13 @@ def roofline_figure(content: Roofline) -> Figure:
     low = min([ridge, *(each.intensity for each in points)]) / 4
     high = max([ridge, *(each.intensity for each in points)]) * 4
     floor = min([low * content.bytes_per_cycle, *(each.speed for each in points)]) / 2
-    axes.plot([low, ridge], [low * content.bytes_per_cycle, content.macs_per_cycle], color="#444", linewidth=1.5)
-    axes.plot([ridge, high], [content.macs_per_cycle] * 2, color="#444", linewidth=1.5)
+    for start, stop, style, label in (
+        (low, ridge, "--", f"DRAM: {content.bytes_per_cycle:g} bytes per cycle"),
+        (ridge, high, "-", f"array: {content.macs_per_cycle:,} MACs per cycle"),
+    ):
+        roof = [min(content.macs_per_cycle, each * content.bytes_per_cycle) for each in (start, stop)]
+        axes.plot([start, stop], roof, style, color="#444", linewidth=1.5, label=label)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(floor, content.macs_per_cycle * 2))
-    axes.text(high, content.macs_per_cycle * 1.08, f"array: {content.macs_per_cycle:,} MACs per cycle ", ha="right")
-    middle = (low * ridge) ** 0.5  # above the slope, where no point can be
-    axes.text(
-        middle,
-        middle * content.bytes_per_cycle * 1.15,
-        f"DRAM: {content.bytes_per_cycle:g} bytes per cycle ",
-        ha="right",
-    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -105,8 +101,7 @@ def roofline_figure(content: Roofline) -> Figure:
     axes.set_ylabel("multiply-accumulates per cycle")
     axes.set_title(content.title)
     axes.grid(which="major", color="#e5e5e5")
-    if points:
-        figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 
