@@ -216,6 +216,8 @@ class Program:
     @cached_property
     def kinds(self) -> Kinds:
         """The instructions sorted into those that are equal but for DRAM addresses."""
+        if "elsewhere" in self.__dict__:
+            return self.__dict__["elsewhere"].kinds
         return sort_into_kinds(self.instructions)
 
     @property
@@ -230,7 +232,7 @@ class Program:
         """The same program with its registers set for sequences of which so many tokens are cached already."""
         registers = tuple((each.register, each.value(positions[each.sequence], self.config)) for each in self.scalars)
         moved = replace(self, registers=registers, positions=positions)
-        moved.__dict__["elsewhere"] = self.__dict__.get("elsewhere", self)  # the image is the same
+        moved.__dict__["elsewhere"] = self.__dict__.get("elsewhere", self)  # instructions and image are the same
         return moved
 
     def with_cache(self, content: bytes | NDArray[np.uint8]) -> Program:
@@ -273,6 +275,8 @@ class Program:
     @cached_property
     def _legal(self) -> None:
         """Looked at once, as programs do not change. Raises HeddleError if it is not."""
+        if "elsewhere" in self.__dict__:
+            return self.__dict__["elsewhere"]._legal
         if not self.instructions or not isinstance(self.instructions[-1], Halt):
             raise HeddleError(f"{self.name}: the last instruction must be halt")
         if self.cache_address % 4096 or self.cache_address + self.cache_bytes > self.dram_bytes:

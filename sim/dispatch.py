@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +70,11 @@ class DispatchedKinds:
 
 def dispatched_kinds(kinds: Kinds, scalars: Sequence[int], config: HardwareConfig) -> DispatchedKinds:
     """What `dispatched` finds, by kinds."""
+    return _dispatched_kinds(kinds, tuple(scalars), config)
+
+
+@lru_cache(maxsize=4)  # several look at one run
+def _dispatched_kinds(kinds: Kinds, scalars: tuple[int, ...], config: HardwareConfig) -> DispatchedKinds:
     halts = np.flatnonzero(kinds.spread([isinstance(each, Halt) for each in kinds.examples]))
     count = int(halts[0]) + 1 if len(halts) else len(kinds.of)
     of = kinds.of[:count]
