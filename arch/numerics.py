@@ -516,8 +516,8 @@ def _key(x: Floats) -> NDArray[np.int32]:
 
 def _interpolate(table: NDArray[np.int64], index: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[np.int64]:
     """The mantissa with 16 fraction bits, from 1·2¹⁶ to 2·2¹⁶."""
-    pair = table[index]
-    return (pair[..., 0] + (pair[..., 1] * offset >> OFFSET_BITS) + 2) >> (TABLE_FRACTION_BITS - 16)
+    start, step = np.take(table[:, 0], index), np.take(table[:, 1], index)
+    return (start + (step * offset >> OFFSET_BITS) + 2) >> (TABLE_FRACTION_BITS - 16)
 
 
 def _compose(sign: NDArray, exponent: NDArray, mantissa: NDArray) -> Floats:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
@@ -55,12 +56,13 @@ def run_values(
             raw = np.stack([np.frombuffer(contents[i][place][1], np.uint8) for i in chunk])
             dram.write(address // config.axi_bytes, 0, raw.reshape(len(chunk), 1, -1, config.axi_bytes))
         state = State(config, len(chunk), dram, (program.cache_address, program.cache_bytes))
-        for index, each in enumerate(instructions):
-            if watch and number == 0 and not each.void:
-                watch(index, each.instruction, state)
-            _execute(index, each, state, config)
-            if progress:
-                progress(number * len(instructions) + index + 1, len(chunks) * len(instructions))
+        with threadpool_limits(1, "blas"):  # products of panels are too small to be worth waking threads for
+            for index, each in enumerate(instructions):
+                if watch and number == 0 and not each.void:
+                    watch(index, each.instruction, state)
+                _execute(index, each, state, config)
+                if progress:
+                    progress(number * len(instructions) + index + 1, len(chunks) * len(instructions))
         written.append(dram.differs)
     final.differs = np.logical_or.reduce(written)
     for chunk, differs in zip(chunks, written, strict=True):
