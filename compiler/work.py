@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 from ..arch.config import APPEND_ITEMS, HardwareConfig, Memory, Unit
@@ -84,11 +85,11 @@ def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, i
     unit = instruction.unit
     assert unit is not None
     if isinstance(instruction, (Load, Store)):
-        size = instruction.words * config.dram_word_bytes(instruction.memory)
-        beats = instruction.segments * (size // config.axi_bytes) * config.dram.cycles_per_beat
-        total = beats + config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES
+        size = instruction.segments * instruction.words * config.dram_word_bytes(instruction.memory)
+        moving = _cycles_to_move(size, config)
+        total = moving + config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES
         overlaps = isinstance(instruction, Load) and not instruction.gather
-        return (beats + 1 if overlaps else total), total
+        return (moving + 1 if overlaps else total), total
     if isinstance(instruction, KvInstruction):
         cycles = _kv_cycles(instruction, config)
         return cycles, cycles
@@ -109,4 +110,8 @@ def _kv_cycles(instruction: KvInstruction, config: HardwareConfig) -> int:
     size = instruction.words * config.columns * word_bytes
     if instruction.part is Part.PAIRS:
         size = config.dram_word_bytes(Memory.PARAM)
-    return instruction.blocks * (size // config.axi_bytes + 2) * config.dram.cycles_per_beat + overhead
+    return instruction.blocks * (_cycles_to_move(size, config) + 2) + overhead
+
+
+def _cycles_to_move(size_bytes: int, config: HardwareConfig) -> int:
+    return math.ceil(size_bytes / config.dram.bytes_per_cycle(config.axi_bytes))
