@@ -81,6 +81,7 @@ class _Scheduler:
         self.slots: list[Slot] = []
         # For each unit, by the memories in which a task fills buffers: tasks that are ready, in program order.
         self.ready: dict[Unit, dict[tuple[Memory, ...], list[int]]] = {unit: {} for unit in Unit}
+        self.waiting = dict.fromkeys(Unit, 0)  # how many are ready
         self.begun = [False] * count
         self.oldest = 0  # the first task not begun
         self.passed = dict.fromkeys(Memory, 0)  # entries of work.fills_of that have begun, all of them from the start
@@ -100,7 +101,7 @@ class _Scheduler:
                 if index >= 0:
                     self._finish(index)
             for unit in Unit:
-                while free_at[unit] <= now and (index := self._choose(unit)) is not None:
+                while self.waiting[unit] and free_at[unit] <= now and (index := self._choose(unit)) is not None:
                     slot = self._begin(index, now)
                     free_at[unit] = slot.free
                     heapq.heappush(events, (slot.finish, index))
@@ -114,6 +115,7 @@ class _Scheduler:
     def _make_ready(self, index: int) -> None:
         groups = self.ready[self.work.units[index]]
         insort(groups.setdefault(self.work.memories[index], []), index)
+        self.waiting[self.work.units[index]] += 1
 
     def _finish(self, index: int) -> None:
         for buffer in self.work.touched[index]:
@@ -172,6 +174,7 @@ class _Scheduler:
             self.reach.pop(buffer.memory, None)
         tasks = self.ready[self.work.units[index]][self.work.memories[index]]
         del tasks[bisect_left(tasks, index)]
+        self.waiting[self.work.units[index]] -= 1
         self.begun[index] = True
         while self.oldest < len(self.begun) and self.begun[self.oldest]:
             self.oldest += 1
