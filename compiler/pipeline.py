@@ -78,15 +78,11 @@ def compile(
     for streamed in ways:
         try:
             graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER)
-        except HeddleError:
-            if problem:  # its rows cannot go in groups: what does not fit is what is wrong
-                raise problem from None
-            raise
-        lowering = Lowering(config, output, SharedDram(config), _whole_sequence(graph, config) if streamed else None)
-        try:
+            cache = _whole_sequence(graph, config) if streamed else None
+            lowering = Lowering(config, output, SharedDram(config), cache)
             steps = lower(graph, lowering, tiling, streamed, show)
         except HeddleError as error:
-            problem = problem or error
+            problem = problem or error  # what is wrong with the first way is what a user can mend
             continue
         program = emit(steps, config, name, lowering.shared, lowering.decoder, lowering.choices)
         program.check()

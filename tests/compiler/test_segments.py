@@ -11,7 +11,7 @@ from heddle.compiler.builder import Tiling
 from heddle.compiler.ops import STREAMED
 from heddle.compiler.pipeline import compile, front_end
 from heddle.compiler.segments import segments
-from heddle.models import bert, llama, vit
+from heddle.models import bert, encoder, llama, vit
 from heddle.sim.lint import lint
 from heddle.sim.machine import simulate
 from torch import nn
@@ -93,6 +93,14 @@ class CausalLayer(nn.Module):
         q, k, v = (each(x).view(len(x), -1, 2, 8).transpose(1, 2) for each in (self.query, self.key, self.value))
         y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return x + self.out(y.transpose(1, 2).reshape(len(x), -1, 16))
+
+
+def test_attention_of_more_bits_goes_in_groups(run, nano):
+    """All rows at once it is w8a8 or bf16 only; through the cache each projection has its passes."""
+    model = encoder.seeded(encoder.PreNormLayer, encoder.EncoderConfig(width=16, heads=2, hidden=24))
+    x = torch.randn(2, 11, 16)
+    found = run(model, nano, x, tiling=None, precision="w16a16")
+    assert found.sqnr_db > run(model, nano, x, tiling=None).sqnr_db and "groups of" in found.program.choices[-1].chosen
 
 
 def test_vit_in_groups_is_close_to_pytorch(run, nano):
