@@ -10,6 +10,7 @@ import hashlib
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 
 from .dram import DramConfig, dram_preset
@@ -129,15 +130,25 @@ class HardwareConfig:
 
     def words(self, memory: Memory) -> int:
         """Words in `memory`, all banks together."""
-        return getattr(self, f"{memory.name.lower()}_words")
+        return self._sizes[memory][0]
 
     def banks(self, memory: Memory) -> int:
         """Banks of `memory`; bank b holds the words [b × bank_words, (b + 1) × bank_words)."""
-        return 1 if memory in (Memory.INDEX, Memory.PAGE) else getattr(self, f"{memory.name.lower()}_banks")
+        return self._sizes[memory][1]
 
     def bank_words(self, memory: Memory) -> int:
         """Words in one bank of `memory`."""
-        return self.words(memory) // self.banks(memory)
+        return self._sizes[memory][2]
+
+    @cached_property
+    def _sizes(self) -> list[tuple[int, int, int]]:
+        """(words, banks, words of a bank) of each memory, for they are asked for often."""
+        sizes = []
+        for memory in Memory:
+            words = getattr(self, f"{memory.name.lower()}_words")
+            banks = 1 if memory in (Memory.INDEX, Memory.PAGE) else getattr(self, f"{memory.name.lower()}_banks")
+            sizes.append((words, banks, words // banks))
+        return sizes
 
     def element_bits(self, memory: Memory) -> int:
         """Bits of one element: also the granularity of writes, except that PARAM writes halves of a pair."""
