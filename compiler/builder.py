@@ -141,7 +141,7 @@ class Tiles:
     """Collects tasks in an order in which they could be executed one by one.
 
     Where rows are taken in groups (`open_group`), a tensor on chip holds the rows of the present group, under the
-    numbers they have in the whole; constants are in DRAM once.
+    numbers they have in the whole; constants are in DRAM once for each phase.
     """
 
     def __init__(

@@ -69,6 +69,8 @@ def compile_decoder(
     shown, show = show is not None, show or (lambda name, result: None)
     context = context or plan.tokens
     _check(plan, tokens, sequences, context)
+    if tiling and tiling.group_rows:
+        raise HeddleError("a decoder's rows do not go in groups: compile for fewer tokens at a time")
     graph = decoder_graph(model, context, tokens * sequences, PrecisionRule(precision, config), ranges, head, show)
 
     attentions = [node for node in graph if node.op == "cached_attention"]

@@ -27,6 +27,7 @@ class Step:
     schedule: Schedule
     tiles: Tiles
     layer: int = 0  # the first layer of the cache that is its own
+    lowered_layer: int = 0  # that of the segment the schedule was made for
     names: Mapping[str, str] = field(default_factory=dict)  # what in labels is called otherwise here
 
     def named(self, text: str) -> str:
@@ -71,7 +72,7 @@ def emit(
             runs.append(Period(len(instructions), len(body.instructions), len(copies)))
         for step in copies:
             tiles, start = step.tiles, end if len(steps) == 1 else _aligned(end, _ALIGNMENT)
-            instructions += _copy(body, start, base, _cache_shift(step, copies[0], decoder))
+            instructions += _copy(body, start, base, _cache_shift(step, decoder))
             names = {label: step.named(label) for label in {task.label for task in tiles.tasks}}
             labels += [names[tiles.tasks[task].label] for task in body.tasks]
             data += [(address + start, content()) for address, content in tiles.data]
@@ -137,21 +138,21 @@ def _at(instruction: Instruction, dram_address: int) -> Instruction:
     return moved
 
 
-def _cache_shift(step: Step, first: Step, decoder: Decoder | None) -> int:
-    """Bytes from the cache of the layers of the first of several equal segments to that of another."""
-    if decoder is None or step.layer == first.layer:
+def _cache_shift(step: Step, decoder: Decoder | None) -> int:
+    """Bytes from the cache of the layers that the schedule was made for to that of this segment's."""
+    if decoder is None or step.layer == step.lowered_layer:
         return 0
-    return decoder.layout.starts[step.layer] - decoder.layout.starts[first.layer]
+    return decoder.layout.starts[step.layer] - decoder.layout.starts[step.lowered_layer]
 
 
 def require_equal(tiles: Tiles, other: Tiles) -> None:
     """Raise HeddleError unless two segments that are to share a schedule differ in nothing but what DRAM holds."""
-    if [_without_cache(task.instruction) for task in tiles.tasks] != [
-        _without_cache(task.instruction) for task in other.tasks
-    ]:
-        pairs = zip(tiles.tasks, other.tasks, strict=False)
-        different = next((a, b) for a, b in pairs if a.instruction != b.instruction)
-        raise HeddleError(f"two segments were taken for equal, but are not: {different[0]} and {different[1]}")
+    mine, others = ([_without_cache(task.instruction) for task in each.tasks] for each in (tiles, other))
+    if mine != others:
+        places = (place for place, (a, b) in enumerate(zip(mine, others, strict=False)) if a != b)
+        place = next(places, min(len(mine), len(others)) - 1)
+        raise HeddleError(f"two segments were taken for equal, but are not: {tiles.tasks[place]} and "
+                          f"{other.tasks[place]}")  # fmt: skip
 
 
 def _without_cache(instruction: Instruction) -> Instruction:

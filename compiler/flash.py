@@ -94,6 +94,7 @@ class CachedAttention:
         self.together = tiles.decoder.tokens == 1 and not self.fixed
         self.rows = tiles.rows_of(node)  # that are computed now, the first of them:
         self.first = tiles.group[0] if tiles.group else 0
+        self.tokens = node.rows if self.fixed else self.layout.plan.tokens  # most there can be in sight
         self.unit = math.lcm(self.config.rows, self.config.columns)
         self.heads, self.kv_heads = node.heads, self.shape.heads
         self.group = self.heads // self.kv_heads
@@ -167,9 +168,10 @@ class CachedAttention:
         per_pair = self.heads * self._useful_widths()
         if not self.fixed:
             tiles.attention_macs += per_pair
-        elif self.causal:
-            tiles.useful_macs += per_pair * sum(row + 1 for row in range(self.first, self.first + self.rows))
-        else:
+        elif self.causal and tiles.counting:
+            window, rows = self.shape.window or node.rows, range(self.first, self.first + self.rows)
+            tiles.useful_macs += per_pair * sum(min(row + 1, window) for row in rows)
+        elif not self.causal:
             tiles.count_macs(node, per_pair * node.rows)
 
     def _useful_widths(self) -> int:
@@ -386,18 +388,18 @@ class CachedAttention:
         if most < unit:
             raise self.node.refuse(f"a block of {unit} tokens of its cache does not fit {config.name}: choose a larger "
                                    f"configuration or fewer tokens at a time")  # fmt: skip
-        needed = self.layout.plan.tokens if not self.shape.window else self._window_tokens()
+        needed = self.tokens if not self.shape.window else self._window_tokens()
         return min(most // unit, -(-needed // unit)) * unit
 
     def _window_tokens(self) -> int:
         """Most tokens from the first block in sight to the last new token."""
-        return min(self.layout.plan.tokens, self.shape.window + self.decoder.tokens + self.config.columns)
+        return min(self.tokens, self.shape.window + self.decoder.tokens + self.config.columns)
 
     def _attend(self, sequence: int, kv_head: int) -> None:
         """All queries that share a kv-head, over all blocks of its tokens."""
         panels = self._queries_of(sequence, kv_head)
         size = self._block_tokens(max(panel.count for panel in panels))
-        needed = self._window_tokens() if self.shape.window else self.layout.plan.tokens
+        needed = self._window_tokens() if self.shape.window else self.tokens
         states = {panel: self.tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum") for panel in panels}
         if not self.fixed:
             for start in range(0, needed, size):

@@ -45,7 +45,7 @@ from .segments import Segment, segments
 Show = Callable[[str, object], None]
 
 _SURELY_STREAMED = 64  # a model of more weights than so many times WEIGHT is not tried all rows at once
-SURELY_CUT = 4  # the layers of a decoder with so many are lowered one by one
+SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut into its layers
 
 
 def compile(
@@ -109,24 +109,25 @@ def lower(
     """
     pieces = segments(graph) if cut else [Segment(graph, (), True)]
     show("segments", "\n".join(str(len(piece.graph.nodes)) + " nodes" for piece in pieces))
-    found: dict[tuple, tuple[Schedule, Segment]] = {}
+    found: dict[tuple, tuple[Schedule, Segment, int]] = {}
     steps, layer = [], 0
     for piece in pieces:
-        if piece.signature not in found:
+        key = piece.signature, piece.last
+        if key not in found:
             best = lowering.lower(piece, tiling, cut if groups is None else groups)
-            found[piece.signature] = best, piece
+            found[key] = best, piece, layer
             for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
                 show(name_of_pass, result)
             tiles, names = best.tiles, {}
         else:
-            best, first = found[piece.signature]
+            best, first, _ = found[key]
             names = {_label(a): _label(b) for a, b in zip(first.graph, piece.graph, strict=True)}
             if best.tiles.timing_only and not best.tiles.data:  # nothing but names tells them apart
                 tiles = best.tiles
             else:
                 tiles, names = lowering.tile(piece, best.tiles.tiling), {}
                 require_equal(tiles, best.tiles)
-        steps.append(Step(best, tiles, layer, names))
+        steps.append(Step(best, tiles, layer, found[key][2], names))
         layer += len(piece.attentions)
     return steps
 

@@ -110,7 +110,8 @@ class _Search:
         if self.best is None:
             self.take(Tiling(1, WEIGHT_SHARES[-1], self.config.columns))
         if self._has_codes():
-            self.take(replace(self.best.tiles.tiling if self.best else Tiling(), through_value=True))
+            thrifty = Tiling(1, WEIGHT_SHARES[-1], self.config.columns)
+            self.take(replace(self.best.tiles.tiling if self.best else thrifty, through_value=True))
         if self.best is not None:
             tiling = self.best.tiles.tiling
             self._descend([replace(tiling, parts=parts) for parts in PARTS[1:]])

@@ -58,7 +58,6 @@ def segments(graph: Graph) -> list[Segment]:
 
 def _cuts(graph: Graph, work: list[Node]) -> list[int]:
     """Places in `work` behind which nothing but the value just computed is alive, and that as plain values."""
-    place = {node: index for index, node in enumerate(work)}
     last_use = dict.fromkeys(work, -1)
     for index, node in enumerate(work):
         for each in node.inputs:
@@ -67,7 +66,7 @@ def _cuts(graph: Graph, work: list[Node]) -> list[int]:
     last_use[graph.output] = len(work)
     cuts, reach = [], -1  # the last use of what came before
     for index, node in enumerate(work[:-1]):
-        if reach <= index and place[node] == index and _is_plain(node):
+        if reach <= index and _is_plain(node):
             cuts.append(index)
         reach = max(reach, last_use[node])
     return cuts
@@ -93,14 +92,20 @@ def _longest_run(kinds: list[int]) -> tuple[int, int, int]:
 
 
 def _merged(pieces: list[list[Node]]) -> list[list[Node]]:
-    """Neighbours with as many rows become one."""
+    """Neighbours with as many rows become one, of which at most one has an attention: what leads to a second one would
+    have to be computed again."""
     found: list[list[Node]] = []
     for piece in pieces:
-        if found and {node.rows for node in found[-1]} == {node.rows for node in piece}:
+        alike = bool(found) and {node.rows for node in found[-1]} == {node.rows for node in piece}
+        if alike and not (_attends(found[-1]) and _attends(piece)):
             found[-1] += piece
         else:
             found.append(list(piece))
     return found
+
+
+def _attends(piece: list[Node]) -> bool:
+    return any("attention" in node.op for node in piece)
 
 
 def _graph_of(piece: list[Node]) -> Graph:
@@ -121,21 +126,23 @@ def _graph_of(piece: list[Node]) -> Graph:
 def _signature(piece: list[Node]) -> tuple:
     """What must be equal for two pieces to have the same instructions."""
     numbers = {node: number for number, node in enumerate(piece)}
+    outside: dict[Node, int] = {}  # what is read from elsewhere, by first appearance
     return tuple(
         (
-            node.op, node.shape, tuple(_reference(each, numbers) for each in node.inputs),
+            node.op, node.shape, tuple(_reference(each, numbers, outside) for each in node.inputs),
             tuple((key, _canonical(value, key in _CONTENT)) for key, value in sorted(node.attributes.items())),
         )
         for node in piece
     )  # fmt: skip
 
 
-def _reference(node: Node, numbers: dict[Node, int]) -> object:
+def _reference(node: Node, numbers: dict[Node, int], outside: dict[Node, int]) -> object:
     if node in numbers:
         return numbers[node]
     if node.op == "input":
         return node.op, node.name
-    return "constant" if node.op == "constant" else "stored", node.shape
+    place = outside.setdefault(node, len(outside))
+    return "constant" if node.op == "constant" else "stored", node.shape, place
 
 
 def _canonical(value: Any, content: bool = False) -> object:

@@ -44,7 +44,7 @@ def match(graph: Graph, node: Node) -> bool:
     mask, causal = node.kwargs.get("attn_mask", mask), node.kwargs.get("is_causal", causal)
     if dropout or node.kwargs.get("dropout_p"):
         raise node.refuse("dropout must be 0")
-    if mask is None:
+    if mask is None or _hides_nothing(mask):
         window = 0
     else:
         window, causal = _window(node, mask), True
@@ -54,6 +54,8 @@ def match(graph: Graph, node: Node) -> bool:
     scale = node.kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
     attributes = {"causal": bool(causal), "values": None, "heads": node.shape[-3], "window": window, "scale": scale}
     attributes["rotary"] = tables[0] if tables else None
+    if any(each.rows != query.shape[-2] for each in sources):
+        raise node.refuse("queries, keys and values must be made of the same tokens")
     _absorb(node, roles, attributes)
     heads, width = node.shape[-3], node.shape[-1]
     merged = node.turned_into(
@@ -66,6 +68,12 @@ def match(graph: Graph, node: Node) -> bool:
     for reader in readers if heads > 1 else [node]:
         graph.replace(reader, merged)
     return True
+
+
+def _hides_nothing(mask: Node) -> bool:
+    if mask.op != "constant" or not has_bytes(mask.value):
+        return False
+    return bool((mask.value if mask.value.dtype == torch.bool else mask.value == 0).all())
 
 
 def _window(node: Node, mask: Node) -> int:

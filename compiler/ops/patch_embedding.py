@@ -105,7 +105,8 @@ def tile(node: Node, tiles: Tiles) -> None:
     config, matrix = tiles.config, node.matrix
     name = tiles.label
     panels = [(panel, _patches_in(panel, node)) for panel in tiles.panels(node)]
-    tiles.useful_macs += sum(count for _, (_, count) in panels) * matrix.outputs * matrix.depth
+    if tiles.counting:
+        tiles.useful_macs += sum(count for _, (_, count) in panels) * matrix.outputs * matrix.depth
     codes = _load_pixels(node, tiles, [patches for _, patches in panels if patches[1]])
     out = tiles.new_values(node)
     constants = tiles.constant_rows(f"{name}.constants", to_numpy(node.constants))

@@ -140,3 +140,76 @@ def test_groups_of_rotated_heads_are_refused(nano):
     model = llama.Llama(llama.LlamaConfig())
     with pytest.raises(HeddleError, match="operands must come from linear layers"):
         compile(model, [torch.zeros((1, 8), dtype=torch.int64)], nano, tiling=Tiling(1, 8, 8))
+
+
+class Stack(nn.Module):
+    """Equal layers, and nothing behind the last."""
+
+    def __init__(self, layers, keep=0):
+        super().__init__()
+        sizes = encoder.EncoderConfig(width=16, heads=2, hidden=24)
+        self.layers = nn.ModuleList(encoder.seeded(encoder.PostNormLayer, sizes, seed) for seed in range(layers))
+        self.keep = keep  # rows that the second layer gets; 0: all
+
+    def forward(self, x):
+        for number, layer in enumerate(self.layers):
+            x = layer(x[:, : self.keep] if number == 1 and self.keep else x)
+        return x
+
+
+def test_the_last_of_equal_layers_gives_the_output(run, nano):
+    found = run(Stack(5), nano, torch.randn(2, 11, 16), tiling=Tiling(1, 8, 8))
+    assert found.sqnr_db > 30 and not list(lint(found.program))
+    with torch.device("meta"):
+        model = Stack(0)
+        model.layers.extend(
+            encoder.PostNormLayer(encoder.EncoderConfig(width=16, heads=2, hidden=24)) for _ in range(5)
+        )
+    weightless = compile(model.eval(), [torch.zeros(1, 11, 16)], nano, tiling=Tiling(1, 8, 8))
+    assert [each.shape for each in weightless.outputs()] == [(11, 16)]
+    assert len(weightless.instructions) == len(found.program.instructions)
+
+
+def test_a_layer_on_fewer_rows_sees_those_only(run, nano):
+    found = run(Stack(2, keep=8), nano, torch.randn(2, 16, 16), tiling=Tiling(1, 8, 8))
+    assert found.sqnr_db > 40
+
+
+def test_constants_that_are_read_twice_are_not_two(run, nano):
+    class Adding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.p, self.r = nn.Parameter(torch.randn(1, 12, 16)), nn.Parameter(torch.randn(1, 12, 16))
+            self.norms = nn.ModuleList(nn.LayerNorm(16) for _ in range(4))
+
+        def forward(self, x):
+            for number, norm in enumerate(self.norms):
+                x = nn.functional.gelu(norm(x + self.p) + (self.p if number % 2 else self.r))
+            return x
+
+    torch.manual_seed(5)
+    assert run(Adding(), nano, torch.randn(2, 12, 16), tiling=Tiling(1, 8, 4)).sqnr_db > 35
+
+
+def test_a_mask_that_hides_nothing_is_none(run, nano):
+    class Masked(CausalLayer):
+        def forward(self, x):
+            q, k, v = (each(x).view(len(x), -1, 2, 8).transpose(1, 2) for each in (self.query, self.key, self.value))
+            mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool)
+            y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            return x + self.out(y.transpose(1, 2).reshape(len(x), -1, 16))
+
+    torch.manual_seed(4)
+    assert run(Masked(), nano, torch.randn(2, 12, 16), tiling=Tiling(1, 8, 8)).sqnr_db > 33
+
+
+def test_keys_of_other_tokens_are_refused(nano):
+    class Crossing(CausalLayer):
+        def forward(self, x, memory):
+            q = self.query(x).view(1, -1, 2, 8).transpose(1, 2)
+            k, v = (each(memory).view(1, -1, 2, 8).transpose(1, 2) for each in (self.key, self.value))
+            y = nn.functional.scaled_dot_product_attention(q, k, v)
+            return self.out(y.transpose(1, 2).reshape(1, -1, 16))
+
+    with pytest.raises(HeddleError, match="must be made of the same tokens"):
+        compile(Crossing(), [torch.zeros(1, 8, 16), torch.zeros(1, 16, 16)], nano, tiling=Tiling(1, 8, 8))
