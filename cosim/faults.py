@@ -109,7 +109,7 @@ SIMULATOR = [
     Fault("rows are summed without their last groups", "arch/numerics.py",
           "for group in range(x.shape[-2]):", "for group in range(x.shape[-2] - 1):", machine="nano, float32"),
     Fault("interpolation cuts off instead of rounding", "arch/numerics.py",
-          "(pair[..., 1] * offset >> OFFSET_BITS) + 2)", "(pair[..., 1] * offset >> OFFSET_BITS))"),
+          "(step * offset >> OFFSET_BITS) + 2)", "(step * offset >> OFFSET_BITS))"),
 ]  # fmt: skip
 
 FAULTS = [*RTL, *SIMULATOR]
