@@ -53,7 +53,7 @@ def _print(rows: list[dict[str, Any]], fastest: float | None) -> None:
             console.print(f"{row['name']}: {row['error']}", markup=False)
     for row in rows:
         if row.get("chunk", 0) < row.get("tokens", 0):
-            console.print(f"{row['name']}: in chunks of {row['chunk']} tokens, one after the other; the head for the last token")
+            console.print(f"{row['name']}: in chunks of {row['chunk']} tokens; the head for the last token")
     if fastest:
         console.print(f"most simulated cycles per second: {fastest:,.0f}")
 
