@@ -140,28 +140,13 @@ class HardwareConfig:
         """Words in one bank of `memory`."""
         return self._sizes[memory][2]
 
-    @cached_property
-    def _sizes(self) -> list[tuple[int, int, int]]:
-        """(words, banks, words of a bank) of each memory, for they are asked for often."""
-        sizes = []
-        for memory in Memory:
-            words = getattr(self, f"{memory.name.lower()}_words")
-            banks = 1 if memory in (Memory.INDEX, Memory.PAGE) else getattr(self, f"{memory.name.lower()}_banks")
-            sizes.append((words, banks, words // banks))
-        return sizes
-
     def element_bits(self, memory: Memory) -> int:
         """Bits of one element: also the granularity of writes, except that PARAM writes halves of a pair."""
-        return {
-            Memory.ACT: self.code_bits, Memory.WEIGHT: self.code_bits, Memory.PARAM: 64, Memory.VALUE: self.value_bits,
-            Memory.INDEX: 32, Memory.ACC: 32, Memory.ROW: 32, Memory.PAGE: 32,
-        }[memory]  # fmt: skip
+        return self._sizes[memory][3]
 
     def word_elements(self, memory: Memory) -> int:
         """Elements in one word of `memory`; element 0 is in the least significant bits."""
-        beat = self.axi_bytes // 4
-        special = {Memory.ACT: self.rows, Memory.INDEX: beat, Memory.PAGE: beat, Memory.ROW: 1}
-        return special.get(memory, self.columns)
+        return self._sizes[memory][4]
 
     def word_bits(self, memory: Memory) -> int:
         """Width of `memory` in bits."""
@@ -169,7 +154,24 @@ class HardwareConfig:
 
     def dram_word_bytes(self, memory: Memory) -> int:
         """Bytes one word of `memory` takes in DRAM: its own size, rounded up to a power of two."""
-        return _power_of_two_at_least(-(-self.word_bits(memory) // 8))
+        return self._sizes[memory][5]
+
+    @cached_property
+    def _sizes(self) -> list[tuple[int, int, int, int, int, int]]:
+        """Words, banks, words of a bank, bits of an element, elements of a word and bytes of a word in DRAM, of each
+        memory, for they are asked for often."""
+        sizes = []
+        beat = self.axi_bytes // 4
+        bits = {Memory.ACT: self.code_bits, Memory.WEIGHT: self.code_bits, Memory.PARAM: 64,
+                Memory.VALUE: self.value_bits}  # fmt: skip
+        elements = {Memory.ACT: self.rows, Memory.INDEX: beat, Memory.PAGE: beat, Memory.ROW: 1}
+        for memory in Memory:
+            words = getattr(self, f"{memory.name.lower()}_words")
+            banks = 1 if memory in (Memory.INDEX, Memory.PAGE) else getattr(self, f"{memory.name.lower()}_banks")
+            element, count = bits.get(memory, 32), elements.get(memory, self.columns)
+            in_dram = _power_of_two_at_least(-(-element * count // 8))
+            sizes.append((words, banks, words // banks, element, count, in_dram))
+        return sizes
 
     @property
     def value_bits(self) -> int:

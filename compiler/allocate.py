@@ -6,29 +6,19 @@ bank in which the expected cycles of such meetings are fewest, and to the lowest
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import NamedTuple
 
-from ..arch.config import HardwareConfig, Memory, Unit
+import numpy as np
+
+from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
+from ..sim.jit import entry, inlined
+from .accesses import owners
 from .schedule import Schedule
-from .tasks import Buffer
+from .work import Lists, Numbers, lists
 
-
-class _Use(NamedTuple):
-    """One port of a bank in use: by which unit and when."""
-
-    unit: Unit
-    start: int
-    finish: int
-
-
-class _Life(NamedTuple):
-    """A buffer with its address, from its first task's start to its last one's finish."""
-
-    start: int
-    finish: int
-    buffer: Buffer
+_ALL_PLACED = -1
+_NONE = -1
 
 
 class FragmentedError(HeddleError):
@@ -39,81 +29,153 @@ class FragmentedError(HeddleError):
         self.memory = memory
 
 
+class _Lives(NamedTuple):
+    """The buffers, each from its first task's start to its last one's finish, and the uses of their words: one for each
+    access of a task."""
+
+    memory: Numbers
+    words: Numbers
+    start: Numbers
+    finish: Numbers
+    address: Numbers  # what is looked for
+    uses: Lists
+    unit: Numbers  # of each use, and so on
+    write: Numbers
+    use_start: Numbers
+    use_finish: Numbers
+    memory_words: Numbers
+    bank_words: Numbers
+    first_bank: Numbers  # for each memory, the number of its first bank, all banks being numbered
+    ports: Numbers  # (banks, 2): the latest of a chain of uses of a port: reading, writing
+    links: Numbers  # (links, 2): a use, and the link before it in its chain
+    links_taken: Numbers  # (1,)
+    placed: Numbers  # (memories, buffers): those that live, by address
+    placed_count: Numbers
+
+
 def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
     """The same schedule, with `address` of all buffers set. Raises FragmentedError if a buffer finds no gap."""
-    slots = {slot.task: slot for slot in schedule.slots}
-    tasks = schedule.tiles.tasks
-    lives = [
-        _Life(min(slots[each].start for each in users), max(slots[each].finish for each in users), buffer)
-        for buffer, users in schedule.users.items()
-    ]
-    placed: dict[Memory, list[_Life]] = defaultdict(list)
-    ports: dict[tuple[Memory, int, bool], list[_Use]] = defaultdict(list)
-    for life in sorted(lives, key=lambda life: life.start):
-        memory = life.buffer.memory
-        uses = defaultdict(list)  # write? → uses
-        for index in schedule.users[life.buffer]:
-            unit, slot = tasks[index].instruction.unit, slots[index]
-            assert unit is not None
-            for access in tasks[index].accesses(config):
-                if access.memory is memory and 0 <= access.start - life.buffer.start < life.buffer.words:
-                    uses[access.write].append(_Use(unit, slot.start, slot.finish))
-        living = [other for other in placed[memory] if other.finish > life.start and other.start < life.finish]
-        placed[memory] = [other for other in placed[memory] if other.finish > life.start]
-        choices = _choices(life.buffer, living, config)
-        if not choices:
-            raise FragmentedError(
-                memory,
-                f"{life.buffer.name}: {life.buffer.words} words of {memory.name} are needed in one piece, and of the "
-                f"{config.words(memory)} that {config.name} has, no such piece is free: "
-                f"choose a larger configuration or a smaller model",
-            )
-        life.buffer.address = min(
-            choices, key=lambda address: (_meetings(address, life.buffer, uses, ports, config), address)
+    work, tiles = schedule.work, schedule.tiles
+    count, task = len(work.buffer_words), owners(work.table)
+    used = np.flatnonzero(np.diff(work.users.first))  # a buffer that nobody touches needs no place
+    born, dead = np.zeros((2, count), np.int64)
+    born[used] = np.minimum.reduceat(schedule.start[work.users.values], work.users.first[used])
+    dead[used] = np.maximum.reduceat(schedule.finish[work.users.values], work.users.first[used])
+    banks = np.array([config.banks(memory) for memory in Memory])
+    bank_words = np.array([config.bank_words(memory) for memory in Memory])
+    most_banks = int((work.buffer_words // bank_words[work.buffer_memory]).max()) + 2  # that a buffer lies in
+    lives = _Lives(
+        memory=work.buffer_memory, words=work.buffer_words, start=born, finish=dead, address=np.full(count, -1),
+        uses=lists(work.buffer, np.arange(len(task)), count), unit=work.units[task], write=work.table.write,
+        use_start=schedule.start[task], use_finish=schedule.finish[task],
+        memory_words=np.array([config.words(memory) for memory in Memory]), bank_words=bank_words,
+        first_bank=np.cumsum(banks) - banks, ports=np.full((banks.sum(), 2), _NONE),
+        links=np.empty((most_banks * len(task), 2), np.int64), links_taken=np.zeros(1, np.int64),
+        placed=np.empty((len(Memory), count), np.int64), placed_count=np.zeros(len(Memory), np.int64),
+    )  # fmt: skip
+    stuck = _place(lives, used[np.argsort(born[used], kind="stable")])
+    if stuck != _ALL_PLACED:
+        buffer = list(tiles.buffers)[stuck]
+        raise FragmentedError(
+            buffer.memory,
+            f"{buffer.name}: {buffer.words} words of {buffer.memory.name} are needed in one piece, and of the "
+            f"{config.words(buffer.memory)} that {config.name} has, no such piece is free: "
+            f"choose a larger configuration or a smaller model",
         )
-        for bank in _banks(life.buffer.address, life.buffer, config):
-            for write, each in uses.items():
-                still = [use for use in ports[memory, bank, write] if use.finish > life.start]
-                ports[memory, bank, write] = still + each
-        placed[memory].append(life)
+    for buffer, address in zip(tiles.buffers, lives.address.tolist(), strict=True):
+        buffer.address = address
     return schedule
 
 
-def _choices(buffer: Buffer, living: list[_Life], config: HardwareConfig) -> list[int]:
-    """The first address that is free in each bank; if a bank is too small or has no gap, the first one anywhere."""
-    size, words = config.bank_words(buffer.memory), config.words(buffer.memory)
-    taken = sorted((life.buffer.address, life.buffer.address + life.buffer.words) for life in living)
-    found = [_first_gap(buffer.words, taken, bank, bank + size) for bank in range(0, words, size)]
-    in_banks = [address for address in found if address is not None]
-    anywhere = None if in_banks else _first_gap(buffer.words, taken, 0, words)
-    return in_banks if anywhere is None else [anywhere]
+@entry
+def _place(s, order):
+    """Addresses for the buffers, in order. Returns the one for which there is no place."""
+    for buffer in order:
+        memory = s.memory[buffer]
+        _forget(s, memory, s.start[buffer])
+        size, best, fewest = s.bank_words[memory], _NONE, 0
+        for bank in range(0, s.memory_words[memory], size):
+            address = _first_gap(s, memory, s.words[buffer], bank, bank + size)
+            if address != _NONE:
+                meetings = _meetings(s, buffer, address)
+                if best == _NONE or meetings < fewest:
+                    best, fewest = address, meetings
+        if best == _NONE:  # a bank is too small, or has no gap
+            best = _first_gap(s, memory, s.words[buffer], 0, s.memory_words[memory])
+        if best == _NONE:
+            return buffer
+        s.address[buffer] = best
+        _keep(s, buffer)
+    return _ALL_PLACED
 
 
-def _first_gap(words: int, taken: list[tuple[int, int]], low: int, high: int) -> int | None:
+@inlined
+def _forget(s, memory, now):
+    """Leave out those that no longer live."""
+    kept = 0
+    for at in range(s.placed_count[memory]):
+        other = s.placed[memory, at]
+        if s.finish[other] > now:
+            s.placed[memory, kept] = other
+            kept += 1
+    s.placed_count[memory] = kept
+
+
+@inlined
+def _first_gap(s, memory, words, low, high):
     """The first address in [low, high) from which `words` words are free."""
     address = low
-    for start, stop in taken:
-        if start - address >= words and address + words <= high:
+    for at in range(s.placed_count[memory]):
+        other = s.placed[memory, at]
+        if s.address[other] - address >= words:
             break
-        address = max(address, stop)
-    return address if address + words <= high else None
+        address = max(address, s.address[other] + s.words[other])
+    return address if address + words <= high else _NONE
 
 
-def _banks(address: int, buffer: Buffer, config: HardwareConfig) -> range:
-    size = config.bank_words(buffer.memory)
-    return range(address // size, (address + buffer.words - 1) // size + 1)
-
-
-def _meetings(
-    address: int, buffer: Buffer, uses: dict[bool, list[_Use]], ports: dict[tuple[Memory, int, bool], list[_Use]],
-    config: HardwareConfig,
-) -> int:  # fmt: skip
+@inlined
+def _meetings(s, buffer, address):
     """Cycles in which this buffer's tasks are expected to meet those of other units at a port."""
-    return sum(
-        max(0, min(mine.finish, other.finish) - max(mine.start, other.start))
-        for bank in _banks(address, buffer, config)
-        for write, each in uses.items()
-        for other in ports[buffer.memory, bank, write]
-        for mine in each
-        if mine.unit is not other.unit
-    )
+    memory, cycles = s.memory[buffer], 0
+    first, last = address // s.bank_words[memory], (address + s.words[buffer] - 1) // s.bank_words[memory]
+    for bank in range(s.first_bank[memory] + first, s.first_bank[memory] + last + 1):
+        for at in range(s.uses.first[buffer], s.uses.first[buffer + 1]):
+            mine = s.uses.values[at]
+            link = s.ports[bank, s.write[mine]]
+            while link != _NONE:
+                other = s.links[link, 0]
+                if s.unit[mine] != s.unit[other]:
+                    together = min(s.use_finish[mine], s.use_finish[other]) - max(s.use_start[mine], s.use_start[other])
+                    cycles += max(0, together)
+                link = s.links[link, 1]
+    return cycles
+
+
+@inlined
+def _keep(s, buffer):
+    """Enter a buffer, by its address, and its uses of ports, where those that are over are left out."""
+    memory, at = s.memory[buffer], s.placed_count[s.memory[buffer]]
+    while at and s.address[s.placed[memory, at - 1]] > s.address[buffer]:
+        s.placed[memory, at] = s.placed[memory, at - 1]
+        at -= 1
+    s.placed[memory, at] = buffer
+    s.placed_count[memory] += 1
+    first, last = s.address[buffer], s.address[buffer] + s.words[buffer] - 1
+    for bank in range(first // s.bank_words[memory], last // s.bank_words[memory] + 1):
+        number = s.first_bank[memory] + bank
+        for write in range(2):
+            before, link = _NONE, s.ports[number, write]
+            while link != _NONE:
+                behind = s.links[link, 1]
+                if s.use_finish[s.links[link, 0]] > s.start[buffer]:
+                    before = link
+                elif before == _NONE:
+                    s.ports[number, write] = behind
+                else:
+                    s.links[before, 1] = behind
+                link = behind
+        for at in range(s.uses.first[buffer], s.uses.first[buffer + 1]):
+            use, link = s.uses.values[at], s.links_taken[0]
+            s.links[link, 0], s.links[link, 1] = use, s.ports[number, s.write[use]]
+            s.ports[number, s.write[use]] = link
+            s.links_taken[0] += 1

@@ -35,8 +35,10 @@ from .rearrange import follow_views
 from .search import Lowering
 from .smooth import Ranges, smooth
 from .tokens import POSITIONS, take_tokens
+from .uncollected import uncollected
 
 
+@uncollected()
 def compile_decoder(
     model: nn.Module,
     config: HardwareConfig,

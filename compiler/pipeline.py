@@ -41,13 +41,16 @@ from .rearrange import follow_views
 from .schedule import Schedule
 from .search import Lowering
 from .segments import Segment, segments
+from .uncollected import uncollected
 
 Show = Callable[[str, object], None]
 
-_SURELY_STREAMED = 64  # a model of more weights than so many times WEIGHT is not tried all rows at once
+# A model of more weights than so many times WEIGHT is tried in groups of rows first, or in no other way.
+_LIKELY_STREAMED, _SURELY_STREAMED = 8, 64
 SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut into its layers
 
 
+@uncollected()
 def compile(
     model: nn.Module,
     example_inputs: Sequence[Tensor],
@@ -71,7 +74,9 @@ def compile(
     """
     shown, show = show is not None, show or (lambda name, result: None)
     rule = PrecisionRule(precision, config)
-    ways = [True] if exceeds(model, config, _SURELY_STREAMED) else [False, True]
+    ways = [True, False] if exceeds(model, config, _LIKELY_STREAMED) else [False, True]
+    if exceeds(model, config, _SURELY_STREAMED):
+        ways = [True]
     if tiling:
         ways = [tiling.group_rows > 0]
     problem: HeddleError | None = None

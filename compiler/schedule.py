@@ -11,17 +11,23 @@ one head after the other, so that the array and SOFTMAX can begin.
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left, bisect_right, insort
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
+from ..sim.jit import entry, inlined
 from .builder import Tiles
 from .tasks import Buffer
-from .work import Work
+from .work import Numbers, Work, priorities, work_of
+
+_MEMORIES, _UNITS = len(Memory), len(Unit)
+_TASK_BITS = 24  # of an event: its cycle is above
+_UNKNOWN = -2
 
 
 @dataclass(frozen=True)
@@ -34,18 +40,39 @@ class Slot:
     finish: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Schedule:
-    """Slots in program order, and for each buffer the tasks that touch it."""
+    """When each task is expected to start."""
 
     tiles: Tiles
-    slots: list[Slot]
-    users: dict[Buffer, list[int]] = field(repr=False)
+    work: Work
+    start: Numbers  # for each task
+
+    @property
+    def finish(self) -> Numbers:
+        """For each task, when its effect is there."""
+        return self.start + self.work.latency
+
+    @property
+    def order(self) -> Numbers:
+        """The tasks in program order: by their starts."""
+        return np.argsort(self.start, kind="stable")
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The tasks in program order."""
+        rows = np.stack([self.start, self.start + self.work.busy, self.finish], 1)
+        return [Slot(task, *rows[task].tolist()) for task in self.order.tolist()]
+
+    @property
+    def users(self) -> dict[Buffer, list[int]]:
+        """For each buffer the tasks that touch it."""
+        return {buffer: self.work.users.of(number).tolist() for number, buffer in enumerate(self.tiles.buffers)}
 
     @property
     def cycles(self) -> int:
         """The estimate for the whole program."""
-        return max(slot.finish for slot in self.slots)
+        return int(self.finish.max())
 
     def __str__(self) -> str:
         return "\n".join(
@@ -66,132 +93,227 @@ def schedule(
     in_order  how much of the work behind a task in the program counts for its priority
     work      what is known of the tasks, if that has been worked out before
     """
-    return _Scheduler(work or Work(tiles, config), shares or {}, in_order).run()
+    work = work or work_of(tiles, config)
+    count, shares = len(work.units), shares or {}
+    assert count < 1 << _TASK_BITS, "an event holds the number of a task"
+    words = np.array([config.words(memory) for memory in Memory])
+    share = np.array([shares.get(memory, 1.0) for memory in Memory])
+    state = _State(
+        priority=priorities(work, in_order), words=words, limit=words * share, missing=work.missing.copy(),
+        users_left=np.diff(work.users.first), used=np.zeros(_MEMORIES, np.int64), fills=_fills(work),
+        passed=np.zeros(_MEMORIES, np.int64), reach=np.full(_MEMORIES, _UNKNOWN), begun=np.zeros(count, np.bool_),
+        ready=np.empty(count, np.int64), ready_first=np.searchsorted(np.sort(work.group), np.arange(len(work.groups))),
+        ready_count=np.zeros(len(work.groups), np.int64), free_at=np.zeros(_UNITS, np.int64),
+        events=np.empty(2 * count + 2, np.int64), numbers=np.zeros(2, np.int64), start=np.full(count, -1),
+    )  # fmt: skip
+    _run(work, state)
+    if state.numbers[_OLDEST] < count:
+        raise _too_small(tiles, config, work, state)
+    return Schedule(tiles, work, state.start)
 
 
-class _Scheduler:
-    def __init__(self, work: Work, shares: Mapping[Memory, float], in_order: float) -> None:
-        self.work, self.tiles, self.config, self.shares = work, work.tiles, work.config, shares
-        count = len(work.instructions)
-        self.missing = list(work.missing)
-        self.priority = work.priorities(in_order)
-        self.used = dict.fromkeys(Memory, 0)
-        self.words = {memory: work.config.words(memory) for memory in Memory}
-        self.readers_left = {buffer: len(tasks) for buffer, tasks in work.users.items()}
-        self.slots: list[Slot] = []
-        # For each unit, by the memories in which a task fills buffers: tasks that are ready, in program order.
-        self.ready: dict[Unit, dict[tuple[Memory, ...], list[int]]] = {unit: {} for unit in Unit}
-        self.waiting = dict.fromkeys(Unit, 0)  # how many are ready
-        self.begun = [False] * count
-        self.oldest = 0  # the first task not begun
-        self.passed = dict.fromkeys(Memory, 0)  # entries of work.fills_of that have begun, all of them from the start
-        self.reach: dict[Memory, int] = {}  # the last task for which there is room, of those that fill a memory
+class _State(NamedTuple):
+    """What changes while tasks are scheduled, and the rules."""
 
-    def run(self) -> Schedule:
-        """Event by event."""
-        for index, missing in enumerate(self.missing):
-            if not missing:
-                self._make_ready(index)
-        free_at = dict.fromkeys(Unit, 0)
-        events: list[tuple[int, int]] = [(0, -1)]  # (cycle, task that finishes then, or −1: a unit is free)
-        while events:
-            now = events[0][0]
-            while events and events[0][0] == now:
-                _, index = heapq.heappop(events)
-                if index >= 0:
-                    self._finish(index)
-            for unit in Unit:
-                while self.waiting[unit] and free_at[unit] <= now and (index := self._choose(unit)) is not None:
-                    slot = self._begin(index, now)
-                    free_at[unit] = slot.free
-                    heapq.heappush(events, (slot.finish, index))
-                    if slot.free != slot.finish:
-                        heapq.heappush(events, (slot.free, -1))
-        if len(self.slots) < len(self.begun):
-            raise self._too_small()
-        self.slots.sort(key=lambda slot: (slot.start, slot.task))
-        return Schedule(self.tiles, self.slots, self.work.users)
+    priority: NDArray[np.float64]
+    words: Numbers  # of each memory
+    limit: NDArray[np.float64]  # words of each memory that are filled at most
+    missing: Numbers  # for each task, how many it still waits for
+    users_left: Numbers  # for each buffer, tasks not finished
+    used: Numbers  # words of each memory
+    fills: tuple[Numbers, ...]  # for each memory, (task, words) of the buffers that tasks fill, in their order
+    passed: Numbers  # entries of `fills` that have begun, all of them from the start
+    reach: Numbers  # the last task for which there is room, of those that fill a memory
+    begun: NDArray[np.bool_]
+    ready: Numbers  # for each group, from ready_first on, its ready tasks in order
+    ready_first: Numbers
+    ready_count: Numbers
+    free_at: Numbers  # for each unit
+    events: Numbers  # a heap of cycle · 2^24 + (the task that finishes then + 1, or 0: a unit is free)
+    numbers: Numbers  # how many events; the first task not begun
+    start: Numbers  # for each task: what is looked for
 
-    def _make_ready(self, index: int) -> None:
-        groups = self.ready[self.work.units[index]]
-        insort(groups.setdefault(self.work.memories[index], []), index)
-        self.waiting[self.work.units[index]] += 1
 
-    def _finish(self, index: int) -> None:
-        for buffer in self.work.touched[index]:
-            self.readers_left[buffer] -= 1
-            if not self.readers_left[buffer]:
-                self.used[buffer.memory] -= buffer.words
-                self.reach.pop(buffer.memory, None)
-        for each in self.work.after[index]:
-            self.missing[each] -= 1
-            if not self.missing[each]:
-                self._make_ready(each)
+_EVENTS, _OLDEST = 0, 1  # of `numbers`
 
-    def _choose(self, unit: Unit) -> int | None:
-        """The ready task of the highest priority of those for which there is room."""
-        best, found = -1.0, None
-        for memories, tasks in self.ready[unit].items():
-            if not tasks:
-                continue
-            reach = min((self._reach(memory) for memory in memories), default=len(self.begun))
-            for index in tasks if reach >= tasks[-1] else tasks[: bisect_right(tasks, reach)]:
-                if self.priority[index] > best:
-                    best, found = self.priority[index], index
-            if tasks[0] == self.oldest and self.priority[tasks[0]] > best and self._fits(tasks[0]):
-                best, found = self.priority[tasks[0]], tasks[0]
-        return found
 
-    def _reach(self, memory: Memory) -> int:
-        """The last task whose buffers, with those of all tasks before it, which it must not keep out, find room."""
-        if memory not in self.reach:
-            room = self.words[memory] * self.shares.get(memory, 1.0) - self.used[memory]
-            fills, first = self.work.fills_of[memory], self.passed[memory]
-            while first < len(fills) and self.begun[fills[first][0]]:
-                first += 1
-            self.passed[memory] = first
-            last = len(self.begun)
-            for at in range(first, len(fills)):
-                index, words = fills[at]
-                if not self.begun[index]:
-                    room -= words
-                    if room < 0:
-                        last = index - 1
-                        break
-            self.reach[memory] = last
-        return self.reach[memory]
+def _fills(work: Work) -> tuple[Numbers, ...]:
+    tasks = np.repeat(np.arange(len(work.units)), np.diff(work.fills.first))
+    entries = np.stack([tasks, work.buffer_words[work.fills.values]], 1)
+    memories = work.buffer_memory[work.fills.values]
+    return tuple(np.ascontiguousarray(entries[memories == memory]) for memory in range(_MEMORIES))
 
-    def _fits(self, index: int) -> bool:
-        """Whether there is room for the buffers of one task, however far memories may be filled ahead."""
-        needed: dict[Memory, int] = defaultdict(int)
-        for buffer in self.work.fills[index]:
-            needed[buffer.memory] += buffer.words
-        return all(self.used[memory] + words <= self.words[memory] for memory, words in needed.items())
 
-    def _begin(self, index: int, now: int) -> Slot:
-        for buffer in self.work.fills[index]:
-            self.used[buffer.memory] += buffer.words
-            self.reach.pop(buffer.memory, None)
-        tasks = self.ready[self.work.units[index]][self.work.memories[index]]
-        del tasks[bisect_left(tasks, index)]
-        self.waiting[self.work.units[index]] -= 1
-        self.begun[index] = True
-        while self.oldest < len(self.begun) and self.begun[self.oldest]:
-            self.oldest += 1
-        busy, latency = self.work.durations[index]
-        slot = Slot(index, now, now + busy, now + latency)
-        self.slots.append(slot)
-        return slot
+@entry
+def _run(work, s):
+    """Event by event: tasks finish, then each unit that is free takes a task."""
+    for task in range(len(s.missing)):
+        if s.missing[task] == 0:
+            _make_ready(work, s, task)
+    _push(s, 0)
+    while s.numbers[_EVENTS]:
+        now = s.events[0] >> _TASK_BITS
+        while s.numbers[_EVENTS] and s.events[0] >> _TASK_BITS == now:
+            task = (_pop(s) & (1 << _TASK_BITS) - 1) - 1
+            if task >= 0:
+                _finish(work, s, task)
+        for unit in range(_UNITS):
+            while s.free_at[unit] <= now:
+                task = _choose(work, s, unit)
+                if task < 0:
+                    break
+                _begin(work, s, task)
+                s.start[task] = now
+                s.free_at[unit] = now + work.busy[task]
+                _push(s, now + work.latency[task] << _TASK_BITS | task + 1)
+                if work.busy[task] != work.latency[task]:
+                    _push(s, s.free_at[unit] << _TASK_BITS)
 
-    def _too_small(self) -> HeddleError:
-        """Which memory the oldest task found too small."""
-        label = self.tiles.tasks[self.oldest].label
-        for memory in self.work.memories[self.oldest]:
-            needed = sum(buffer.words for buffer in self.work.fills[self.oldest] if buffer.memory is memory)
-            needed, words = self.used[memory] + needed, self.words[memory]
-            if needed > words:
-                return HeddleError(
-                    f"{label}: {needed} words of {memory.name} are needed at once, but {self.config.name} has {words}: "
-                    f"choose a larger configuration or a smaller model"
-                )
-        return HeddleError(f"{label}: cannot be scheduled on {self.config.name}")
+
+@inlined
+def _make_ready(work, s, task):
+    group = work.group[task]
+    first, at = s.ready_first[group], s.ready_first[group] + s.ready_count[group]
+    while at > first and s.ready[at - 1] > task:
+        s.ready[at] = s.ready[at - 1]
+        at -= 1
+    s.ready[at] = task
+    s.ready_count[group] += 1
+
+
+@inlined
+def _finish(work, s, task):
+    for at in range(work.touched.first[task], work.touched.first[task + 1]):
+        buffer = work.touched.values[at]
+        s.users_left[buffer] -= 1
+        if s.users_left[buffer] == 0:
+            s.used[work.buffer_memory[buffer]] -= work.buffer_words[buffer]
+            s.reach[work.buffer_memory[buffer]] = _UNKNOWN
+    for at in range(work.after.first[task], work.after.first[task + 1]):
+        later = work.after.values[at]
+        s.missing[later] -= 1
+        if s.missing[later] == 0:
+            _make_ready(work, s, later)
+
+
+@inlined
+def _choose(work, s, unit):
+    """The ready task of the highest priority of those for which there is room, or −1."""
+    best, found = -1.0, -1
+    for group in range(len(work.groups)):
+        if work.groups[group, 0] != unit or s.ready_count[group] == 0:
+            continue
+        reach = len(s.begun)
+        for memory in range(_MEMORIES):
+            if work.groups[group, 1] >> memory & 1:
+                reach = min(reach, _reach(s, memory))
+        first = s.ready_first[group]
+        for at in range(first, first + s.ready_count[group]):
+            task = s.ready[at]
+            if task > reach:
+                break
+            if s.priority[task] > best:
+                best, found = s.priority[task], task
+        task = s.ready[first]
+        if task == s.numbers[_OLDEST] and s.priority[task] > best and _fits(work, s, task):
+            best, found = s.priority[task], task
+    return found
+
+
+@inlined
+def _reach(s, memory):
+    """The last task whose buffers, with those of all tasks before it, which it must not keep out, find room."""
+    if s.reach[memory] == _UNKNOWN:
+        fills, last = s.fills[memory], len(s.begun)
+        at = s.passed[memory]
+        while at < len(fills) and s.begun[fills[at, 0]]:
+            at += 1
+        s.passed[memory] = at
+        room = s.limit[memory] - s.used[memory]
+        while at < len(fills):
+            if not s.begun[fills[at, 0]]:
+                room -= fills[at, 1]
+                if room < 0:
+                    last = fills[at, 0] - 1
+                    break
+            at += 1
+        s.reach[memory] = last
+    return s.reach[memory]
+
+
+@inlined
+def _fits(work, s, task):
+    """Whether there is room for the buffers of one task, however far memories may be filled ahead."""
+    for memory in range(_MEMORIES):
+        words = s.used[memory]
+        for at in range(work.fills.first[task], work.fills.first[task + 1]):
+            buffer = work.fills.values[at]
+            if work.buffer_memory[buffer] == memory:
+                words += work.buffer_words[buffer]
+        if words > s.words[memory]:
+            return False
+    return True
+
+
+@inlined
+def _begin(work, s, task):
+    for at in range(work.fills.first[task], work.fills.first[task + 1]):
+        buffer = work.fills.values[at]
+        s.used[work.buffer_memory[buffer]] += work.buffer_words[buffer]
+        s.reach[work.buffer_memory[buffer]] = _UNKNOWN
+    group = work.group[task]
+    s.ready_count[group] -= 1
+    at, end = s.ready_first[group], s.ready_first[group] + s.ready_count[group]
+    while s.ready[at] != task:
+        at += 1
+    while at < end:
+        s.ready[at] = s.ready[at + 1]
+        at += 1
+    s.begun[task] = True
+    while s.numbers[_OLDEST] < len(s.begun) and s.begun[s.numbers[_OLDEST]]:
+        s.numbers[_OLDEST] += 1
+
+
+@inlined
+def _push(s, event):
+    """Add to the heap of events."""
+    at = s.numbers[_EVENTS]
+    s.numbers[_EVENTS] += 1
+    while at and s.events[(at - 1) // 2] > event:
+        s.events[at] = s.events[(at - 1) // 2]
+        at = (at - 1) // 2
+    s.events[at] = event
+
+
+@inlined
+def _pop(s):
+    """Take the least event from the heap."""
+    least = s.events[0]
+    s.numbers[_EVENTS] -= 1
+    size = s.numbers[_EVENTS]
+    last, at = s.events[size], 0
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and s.events[child + 1] < s.events[child]:
+            child += 1
+        if s.events[child] >= last:
+            break
+        s.events[at] = s.events[child]
+        at = child
+    s.events[at] = last
+    return least
+
+
+def _too_small(tiles: Tiles, config: HardwareConfig, work: Work, state: _State) -> HeddleError:
+    """Which memory the oldest task found too small."""
+    oldest = int(state.numbers[_OLDEST])
+    label, filled = tiles.tasks[oldest].label, work.fills.of(oldest)
+    for memory in Memory:
+        needed = int(work.buffer_words[filled[work.buffer_memory[filled] == memory]].sum())
+        needed, words = int(state.used[memory]) + needed, config.words(memory)
+        if needed > words:
+            return HeddleError(
+                f"{label}: {needed} words of {memory.name} are needed at once, but {config.name} has {words}: "
+                f"choose a larger configuration or a smaller model"
+            )
+    return HeddleError(f"{label}: cannot be scheduled on {config.name}")

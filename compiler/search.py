@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.program import Choice
@@ -13,13 +15,15 @@ from .builder import Decoder, SharedDram, Tiles, Tiling, split_rows
 from .schedule import Schedule, schedule
 from .segments import Segment
 from .tile import groups_of, longest_panel, tile
-from .work import Work
+from .work import work_of
 
 PARTS = (1, 2, 3, 4)  # panels that rows are split into
 WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
 IN_ORDER = (0.35, 0.1, 1.0)  # how much the order of the program counts against the longest chain
 MEMORY_SHARES = (1.0, 0.9, 0.75, 0.6, 0.45, 0.0)  # how far a memory is filled ahead; 0: one task after the other
 GROUPS = (2, 3, 4, 6, 8, 16)  # rows of a group, in columns of the array
+CLOSE_ENOUGH = 1.02  # cycles over those that the busiest unit works: no other tiling is then much quicker
+MANY_TASKS = 1000  # with fewer, all tilings are tried
 
 
 @dataclass
@@ -91,7 +95,7 @@ class _Search:
         self._descend([replace(tiling, weight_share=share) for share in WEIGHT_SHARES[1:]])
         if self.best is None:
             self.take(Tiling(4 * PARTS[-1], WEIGHT_SHARES[-1]))
-        if self.best is not None:
+        if self.best is not None and not self._close_enough():
             tiling = self.best.tiles.tiling
             for in_order in IN_ORDER[1:]:
                 self.take(tiling, in_order)
@@ -109,7 +113,7 @@ class _Search:
         self._descend([Tiling(1, WEIGHT_SHARES[0], size) for size in sizes.values()])
         if self.best is None:
             self.take(Tiling(1, WEIGHT_SHARES[-1], self.config.columns))
-        if self._has_codes():
+        if self._has_codes() and not self._close_enough():
             thrifty = Tiling(1, WEIGHT_SHARES[-1], self.config.columns)
             self.take(replace(self.best.tiles.tiling if self.best else thrifty, through_value=True))
         if self.best is not None:
@@ -119,12 +123,22 @@ class _Search:
             self._descend([replace(tiling, weight_share=share) for share in WEIGHT_SHARES[1:]])
 
     def _descend(self, tilings: Sequence[Tiling]) -> None:
-        """Try tilings in their order, until one is no better than the best so far."""
+        """Try tilings in their order, until one is no better than the best so far, or that is close enough."""
         for tiling in tilings:
             before = self.best
+            if self._close_enough():
+                return
             self.take(tiling)
             if before is not None and self.best is before:
                 return
+
+    def _close_enough(self) -> bool:
+        """Whether the best schedule of many tasks is hardly longer than the work of its busiest unit. Smaller panels
+        and chunks would be more work, not less."""
+        if self.best is None or len(self.best.tiles.tasks) < MANY_TASKS:
+            return False
+        work = self.best.work
+        return self.best.cycles <= CLOSE_ENOUGH * np.bincount(work.units, work.busy).max()
 
     def _has_codes(self) -> bool:
         """Whether there are results that are needed as codes only: made of values, they need less of ACC."""
@@ -146,7 +160,7 @@ class _Search:
     def _fitting(self, tiling: Tiling, in_order: float) -> Schedule:
         """A schedule whose buffers find their places: a memory is filled less far ahead until they do."""
         tiles = self.lowering.tile(self.segment, tiling)
-        work, shares = Work(tiles, self.config), dict.fromkeys(Memory, MEMORY_SHARES[0])
+        work, shares = work_of(tiles, self.config), dict.fromkeys(Memory, MEMORY_SHARES[0])
         while True:
             try:
                 return allocate(schedule(tiles, self.config, shares, in_order, work), self.config)

@@ -9,25 +9,22 @@ unless tokens already ordered them: one vector clock per unit says what is known
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Access, Instruction, Load, Store
+from ..arch.isa import Instruction, Load, Store
 from ..arch.program import Period
+from ..sim.jit import entry, inlined
+from .accesses import AccessTable, access_table, bank_masks, overlaps, owners
 
-Clock = dict[Unit, int]  # for each unit, the last instruction (by index in the program) known to have retired
+Numbers = NDArray[np.int64]
 
-
-@dataclass
-class _Footprint:
-    """What one instruction touches: word ranges on chip, byte ranges in DRAM, bank ports."""
-
-    index: int
-    unit: Unit
-    accesses: list[Access]
-    dram: tuple[int, int, bool] | None
-    ports: dict[tuple[Memory, bool], int] = field(default_factory=dict)  # (memory, write) → mask of banks
+_UNITS, _PORTS = len(Unit), 2 * len(Memory)
+_NOT_KNOWN = -1
 
 
 def synchronise(config: HardwareConfig, instructions: Sequence[Instruction]) -> list[Instruction]:
@@ -44,7 +41,7 @@ def synchronise_runs(
           Once what a copy leaves known is what the copy before left, the next one has the same masks: so it is worked
           out for the first few copies and the last.
     """
-    worker = _Synchroniser(config, instructions)
+    worker = _Synchroniser(config, instructions, runs)
     periods = []
     at = 0
     for run in runs:
@@ -55,32 +52,58 @@ def synchronise_runs(
     worker.step(at, len(instructions))
     masks = worker.masks(periods)
     _require_no_extra_waits(masks, instructions)
-    ready = [_with_masks(each, *mask) for each, mask in zip(instructions, masks, strict=True)]
+    ready = [
+        each if (each.wait, each.signal) == (wait, signal) else each.changed(wait=wait, signal=signal)
+        for each, (wait, signal) in zip(instructions, masks, strict=True)
+    ]
     return ready, periods
 
 
-def _with_masks(instruction: Instruction, wait: int, signal: int) -> Instruction:
-    if (instruction.wait, instruction.signal) == (wait, signal):
-        return instruction
-    ready = object.__new__(type(instruction))  # `replace` takes four times as long, and there are many
-    ready.__dict__.update(instruction.__dict__, wait=wait, signal=signal)
-    return ready
+class _Footprints(NamedTuple):
+    """What instructions touch, and what follows. Copies of one body have the accesses of its first."""
+
+    unit: Numbers  # -1: none
+    row: Numbers  # of the tables below
+    table: AccessTable  # words on chip
+    ports: Numbers  # (rows, memories · 2): a mask of the banks that are read (even) or written (odd)
+    dram_start: Numbers
+    dram_stop: Numbers
+    dram_write: Numbers
+    before: Numbers  # the instruction of the same unit before it
+    latest: Numbers  # for each unit, its latest instruction
+    clocks: Numbers  # (units, units): what each knows to have retired of the others
+    retired: Numbers  # (instructions, units): what is known once it has retired
+    waits: Numbers  # masks of units: what is looked for
+    signals: Numbers
 
 
 class _Synchroniser:
-    def __init__(self, config: HardwareConfig, instructions: Sequence[Instruction]) -> None:
+    def __init__(self, config: HardwareConfig, instructions: Sequence[Instruction], runs: Sequence[Period]) -> None:
         self.config, self.instructions = config, instructions
-        self.waits, self.signals = [0] * len(instructions), [0] * len(instructions)
-        self.history: dict[Unit, list[_Footprint]] = {unit: [] for unit in Unit}
-        self.clocks: dict[Unit, Clock] = {unit: {} for unit in Unit}
-        self.retired: dict[int, Clock] = {}  # what is known once instruction i has retired
+        count, row = len(instructions), np.arange(len(instructions))
+        for run in runs:
+            copies = np.arange(run.length * run.count)
+            row[run.start + copies] = run.start + copies % run.length
+        used, row = np.unique(row, return_inverse=True)
+        table = access_table(instructions[index].accesses(config) for index in used.tolist())
+        ports = np.zeros((len(used), _PORTS), np.int64)
+        np.bitwise_or.at(ports, (owners(table), 2 * table.memory + table.write), bank_masks(table, config))
+        self.prints = _Footprints(
+            unit=np.array([_NOT_KNOWN if each.unit is None else each.unit for each in instructions], np.int64),
+            row=row.reshape(-1), table=table, ports=ports, dram_start=np.zeros(count, np.int64),
+            dram_stop=np.zeros(count, np.int64), dram_write=np.zeros(count, np.int64),
+            before=np.full(count, _NOT_KNOWN), latest=np.full(_UNITS, _NOT_KNOWN),
+            clocks=np.full((_UNITS, _UNITS), _NOT_KNOWN), retired=np.full((count, _UNITS), _NOT_KNOWN),
+            waits=np.zeros(count, np.int64), signals=np.zeros(count, np.int64),
+        )  # fmt: skip
 
     def step(self, start: int, stop: int) -> None:
         """The instructions from `start` up to `stop`, in order."""
         for index in range(start, stop):
-            unit = self.instructions[index].unit
-            if unit is not None:
-                self._order(index, unit)
+            found = _dram_range(self.config, self.instructions[index])
+            if found:
+                self.prints.dram_start[index], self.prints.dram_stop[index], self.prints.dram_write[index] = found
+        _step(start, stop, self.prints)
 
     def repeat(self, run: Period) -> Period | None:
         """A run of equal copies: those that must be worked out. The others will be as the period returned."""
@@ -99,7 +122,7 @@ class _Synchroniser:
 
     def masks(self, periods: Sequence[Period]) -> list[tuple[int, int]]:
         """(wait, signal) of each instruction."""
-        masks = list(zip(self.waits, self.signals, strict=True))
+        masks = list(zip(self.prints.waits.tolist(), self.prints.signals.tolist(), strict=True))
         for period in periods:
             body = masks[period.start : period.start + period.length]
             masks[period.start : period.start + period.length * period.count] = body * period.count
@@ -107,38 +130,68 @@ class _Synchroniser:
 
     def _known_since(self, start: int, stop: int) -> object:
         """What each unit knows of the instructions from `start` on, counted from `stop`."""
-        return {
-            unit: {source: at - stop for source, at in clock.items() if at >= start}
-            for unit, clock in self.clocks.items()
-        }
+        clocks = self.prints.clocks
+        return np.where(clocks >= start, clocks - stop, 1).tolist()
 
-    def _order(self, index: int, unit: Unit) -> None:
-        """Let one instruction wait for all it conflicts with and is not known to have retired."""
-        footprint = self._footprint(index, unit)
-        clock = self.clocks[unit]
-        conflicts = {
-            source: last
-            for source, earlier in self.history.items()
-            if source is not unit and (last := _last_conflict(earlier, footprint, clock.get(source, -1))) is not None
-        }
-        # The latest first: what is known once it has retired may cover the others.
-        for source, last in sorted(conflicts.items(), key=lambda item: -item[1]):
-            if last > clock.get(source, -1):
-                self.waits[index] |= 1 << source
-                self.signals[last] |= 1 << unit
-                for known, at in self.retired[last].items():
-                    clock[known] = max(clock.get(known, -1), at)
-        self.history[unit].append(footprint)
-        self.retired[index] = {**clock, unit: index}
 
-    def _footprint(self, index: int, unit: Unit) -> _Footprint:
-        instruction = self.instructions[index]
-        accesses = instruction.accesses(self.config)
-        ports: dict[tuple[Memory, bool], int] = {}
-        for access in accesses:
-            port = access.memory, access.write
-            ports[port] = ports.get(port, 0) | access.bank_mask(self.config)
-        return _Footprint(index, unit, accesses, _dram_range(self.config, instruction), ports)
+@entry
+def _step(start, stop, s):
+    """Let each instruction wait for all it conflicts with and is not known to have retired."""
+    for index in range(start, stop):
+        unit = s.unit[index]
+        if unit == _NOT_KNOWN:
+            continue
+        clock = s.clocks[unit]
+        done = 0  # sources that have been looked at, a bit each
+        conflicts = s.retired[index]  # until all are known
+        for source in range(_UNITS):
+            conflicts[source] = _NOT_KNOWN if source == unit else _last_conflict(s, source, index, clock[source])
+        while True:
+            # The latest first: what is known once it has retired may cover the others.
+            latest = _NOT_KNOWN
+            for source in range(_UNITS):
+                if not done >> source & 1 and conflicts[source] > latest:
+                    latest = conflicts[source]
+            if latest == _NOT_KNOWN:
+                break
+            source = s.unit[latest]
+            done |= 1 << source
+            if latest > clock[source]:
+                s.waits[index] |= 1 << source
+                s.signals[latest] |= 1 << unit
+                for known in range(_UNITS):
+                    clock[known] = max(clock[known], s.retired[latest, known])
+        for source in range(_UNITS):
+            s.retired[index, source] = clock[source]
+        s.retired[index, unit] = index
+        s.before[index] = s.latest[unit]
+        s.latest[unit] = index
+
+
+@inlined
+def _last_conflict(s, source, index, known):
+    """The latest instruction of a unit after `known` that conflicts with instruction `index`."""
+    other = s.latest[source]
+    while other > known:
+        if _conflict(s, other, index):
+            return other
+        other = s.before[other]
+    return _NOT_KNOWN
+
+
+@inlined
+def _conflict(s, a, b):
+    mine, others = s.row[a], s.row[b]
+    for port in range(_PORTS):
+        if s.ports[mine, port] & s.ports[others, port]:
+            return True
+    if (s.dram_write[a] or s.dram_write[b]) and s.dram_start[a] < s.dram_stop[b] and s.dram_start[b] < s.dram_stop[a]:
+        return True
+    for x in range(s.table.first[mine], s.table.first[mine + 1]):
+        for y in range(s.table.first[others], s.table.first[others + 1]):
+            if (s.table.write[x] or s.table.write[y]) and overlaps(s.table, x, s.table, y):
+                return True
+    return False
 
 
 def _require_no_extra_waits(masks: list[tuple[int, int]], instructions: Sequence[Instruction]) -> None:
@@ -146,24 +199,6 @@ def _require_no_extra_waits(masks: list[tuple[int, int]], instructions: Sequence
     taken = sum(wait.bit_count() for wait, _ in masks)
     if sent != taken:
         raise HeddleError(f"synchronise: {sent} tokens sent but {taken} taken in {len(instructions)} instructions")
-
-
-def _last_conflict(earlier: list[_Footprint], later: _Footprint, known: int) -> int | None:
-    """The latest instruction after `known` that conflicts with `later`."""
-    for other in reversed(earlier):
-        if other.index <= known:
-            return None
-        if _conflict(other, later):
-            return other.index
-    return None
-
-
-def _conflict(a: _Footprint, b: _Footprint) -> bool:
-    if any(mask & b.ports.get(port, 0) for port, mask in a.ports.items()):
-        return True
-    if a.dram and b.dram and (a.dram[2] or b.dram[2]) and a.dram[0] < b.dram[1] and b.dram[0] < a.dram[1]:
-        return True
-    return any((x.write or y.write) and x.overlaps(y) for x in a.accesses for y in b.accesses)
 
 
 def _dram_range(config: HardwareConfig, instruction: Instruction) -> tuple[int, int, bool] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.isa import (
@@ -103,7 +103,7 @@ class Buffers:
             virtual = getattr(instruction, name)
             buffer = self.find(memory, virtual // scale)
             changes[name] = virtual + (buffer.address - buffer.start) * scale
-        return replace(instruction, **changes)
+        return instruction.changed(**changes)
 
     def __str__(self) -> str:
         return "\n".join(f"{b.memory.name:<6} {b.address:>6} to {b.address + b.words - 1:>6}  {b.name}" for b in self)

@@ -3,81 +3,165 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..arch.config import APPEND_ITEMS, HardwareConfig, Memory, Unit
-from ..arch.isa import Access, Append, Instruction, KvInstruction, Load, Part, Store, Stream
+from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Store, Stream
+from ..sim.jit import entry
 from ..sim.units import CYCLES
+from .accesses import AccessTable, access_table, overlaps, owners
 from .builder import Tiles
-from .tasks import Buffer
+
+Numbers = NDArray[np.int64]
 
 _DMA_OVERHEAD_CYCLES = 8  # requests, buffers and retirement of LOAD and STORE, roughly
+_APPENDS, _STREAMS = 1, 2  # what a task does with a layer's part of the KV cache
 
 
-class Work:
-    """The tasks of one tiling, by their number. Nothing here depends on how they are scheduled."""
+class Lists(NamedTuple):
+    """Lists of numbers: list i is values[first[i] : first[i + 1]]."""
 
-    def __init__(self, tiles: Tiles, config: HardwareConfig) -> None:
-        self.tiles, self.config = tiles, config
-        self.instructions = [task.instruction for task in tiles.tasks]
-        count = len(self.instructions)
-        self.units: list[Unit] = [each.unit for each in self.instructions]  # type: ignore[misc]
-        self.durations = [_durations(each, config) for each in self.instructions]
-        self.users: dict[Buffer, list[int]] = defaultdict(list)
-        self.after: list[list[int]] = [[] for _ in range(count)]
-        self.missing = [0] * count  # predecessors
-        self.fills: list[list[Buffer]] = [[] for _ in range(count)]  # buffers that a task is the first to touch
-        self.touched: list[list[Buffer]] = [[] for _ in range(count)]
-        self._connect()
-        self.memories = [tuple({buffer.memory: None for buffer in fills}) for fills in self.fills]
-        self.fills_of: dict[Memory, list[tuple[int, int]]] = {memory: [] for memory in Memory}  # (task, words)
-        for index, fills in enumerate(self.fills):
-            for memory in self.memories[index]:
-                self.fills_of[memory].append((index, sum(each.words for each in fills if each.memory is memory)))
+    first: Numbers
+    values: Numbers
 
-    def _connect(self) -> None:
-        """Who must wait for whom: a task for those before it that touch the same words, if one of the two writes."""
-        written: dict[Buffer, list[tuple[int, Access]]] = defaultdict(list)
-        read: dict[Buffer, list[tuple[int, Access]]] = defaultdict(list)
-        appended: dict[int, list[int]] = defaultdict(list)  # layer → tasks that write its part of the cache
-        find = self.tiles.buffers.find
-        for index, instruction in enumerate(self.instructions):
-            before: set[int] = set()
-            touched: dict[Buffer, None] = {}
-            for access in self.tiles.tasks[index].accesses(self.config):
-                buffer = find(access.memory, access.start)
-                assert access.stop <= buffer.start + buffer.words, f"{instruction} leaves {buffer.name}"
-                touched[buffer] = None
-                before.update(other for other, earlier in written[buffer] if access.overlaps(earlier))
-                if access.write:
-                    before.update(other for other, earlier in read[buffer] if access.overlaps(earlier))
-                (written if access.write else read)[buffer].append((index, access))
-            layer = self.tiles.tasks[index].cache
-            if isinstance(instruction, Append):
-                appended[layer].append(index)
-            elif isinstance(instruction, Stream):
-                before.update(appended[layer])
-            before.discard(index)
-            for each in before:
-                self.after[each].append(index)
-            self.missing[index] = len(before)
-            self.touched[index] = list(touched)
-            for buffer in touched:
-                if buffer not in self.users:
-                    self.fills[index].append(buffer)
-                self.users[buffer].append(index)
+    def of(self, index: int) -> Numbers:
+        """List `index`."""
+        return self.values[self.first[index] : self.first[index + 1]]
 
-    def priorities(self, in_order: float) -> list[float]:
-        """For each task, the cycles of the longest chain of tasks that starts with it, and some of its unit's work."""
-        chains = [0] * len(self.instructions)
-        priorities = [0.0] * len(self.instructions)
-        behind = dict.fromkeys(Unit, 0)
-        for index in reversed(range(len(chains))):
-            unit, (busy, latency) = self.units[index], self.durations[index]
-            chains[index] = latency + max([chains[each] for each in self.after[index]], default=0)
-            behind[unit] += busy
-            priorities[index] = chains[index] + in_order * behind[unit]
-        return priorities
+
+class Work(NamedTuple):
+    """The tasks of one tiling, by their number; buffers have theirs. Nothing here depends on how they are scheduled."""
+
+    units: Numbers
+    busy: Numbers  # cycles until the unit can start another
+    latency: Numbers  # cycles until the effect can be used
+    table: AccessTable  # what each task touches
+    buffer: Numbers  # for each access
+    buffer_memory: Numbers
+    buffer_words: Numbers
+    after: Lists  # for each task, those that must wait for it
+    missing: Numbers  # for each task, how many it must wait for
+    touched: Lists  # for each task, the buffers
+    fills: Lists  # for each task, the buffers that it is the first to touch
+    users: Lists  # for each buffer, the tasks
+    group: Numbers  # for each task, which of `groups` it is in
+    groups: Numbers  # (groups, 2): tasks of one unit (sorted) that fill buffers of the same memories (one bit each)
+
+
+def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
+    """The work that tiles are."""
+    instructions = [task.instruction for task in tiles.tasks]
+    units = np.array([each.unit for each in instructions], np.int64)
+    busy, latency = np.array([_durations(each, config) for each in instructions], np.int64).T.copy()
+    table = access_table(task.accesses(config) for task in tiles.tasks)
+    buffers = [(each.memory, each.start, each.words) for each in tiles.buffers]
+    memory, start, words = np.array(buffers, np.int64).reshape(-1, 3).T.copy()
+    place = memory << 40 | start
+    buffer = np.searchsorted(place, table.memory << 40 | table.start, "right") - 1
+    outside = np.flatnonzero(table.stop > (start + words)[buffer])
+    assert not len(outside), f"{instructions[owners(table)[outside[0]]]} leaves its buffer"
+    after, missing = _order(tiles, table, buffer)
+    pairs = np.unique(owners(table) * len(words) + buffer)
+    task, touched = np.divmod(pairs, len(words))
+    filled, first_use = np.unique(touched, return_index=True)
+    masks = np.zeros(len(units), np.int64)
+    np.bitwise_or.at(masks, task[first_use], 1 << memory[filled])
+    groups, group = np.unique(np.stack([units, masks], 1), axis=0, return_inverse=True)
+    count = len(units)
+    return Work(
+        units, busy, latency, table, buffer, memory, words, after, missing,
+        touched=lists(task, touched, count), fills=lists(task[first_use], filled, count),
+        users=lists(touched, task, len(words)), group=group.reshape(-1), groups=groups,
+    )  # fmt: skip
+
+
+def priorities(work: Work, in_order: float) -> NDArray[np.float64]:
+    """For each task, the cycles of the longest chain of tasks that starts with it, and some of its unit's work."""
+    chains = np.zeros(len(work.units), np.int64)
+    _chains(work.latency, work.after.first, work.after.values, chains)
+    behind = np.zeros(len(work.units), np.int64)
+    for unit in Unit:
+        tasks = np.flatnonzero(work.units == unit)[::-1]
+        behind[tasks] = np.cumsum(work.busy[tasks])
+    return chains + in_order * behind
+
+
+def _order(tiles: Tiles, table: AccessTable, buffer: Numbers) -> tuple[Lists, Numbers]:
+    """Who must wait for whom: a task for those before it that touch the same words, if one of the two writes."""
+    count, layers = len(tiles.tasks), max((task.cache for task in tiles.tasks), default=-1) + 1
+    kv = {Append: _APPENDS, Stream: _STREAMS}
+    cache = np.array([(kv.get(type(task.instruction), 0), task.cache) for task in tiles.tasks], np.int64)
+    room = 8 * count
+    while True:
+        edges = np.empty((room, 2), np.int64)
+        heads = np.full((3, int(buffer.max(initial=0)) + 1 + layers), -1)
+        found = _connect(table, buffer, owners(table), cache, edges, heads, np.empty_like(buffer),
+                         np.full((2, count), -1))  # fmt: skip
+        if found <= room:
+            break
+        room = found
+    earlier, later = edges[:found].T
+    return lists(earlier, later, count), np.bincount(later, minlength=count)
+
+
+@entry
+def _connect(table, buffer, task_of, cache, edges, heads, behind, marks):
+    """Fills `edges` with (earlier, later), as far as there is room, and returns how many there are.
+
+    heads   (written, read or appended; buffer or layer): the latest of a chain of accesses (or tasks)
+    behind  for each access the one before it in its chain
+    marks   (0: the latest task that waits for it; 1: the one before it in the chain of its layer; task)
+    """
+    written, read, appended = heads[0], heads[1], heads[2]
+    found = 0
+    for task in range(len(table.first) - 1):
+        for access in range(table.first[task], table.first[task + 1]):
+            for chain in range(2 if table.write[access] else 1):
+                other = (written if chain == 0 else read)[buffer[access]]
+                while other >= 0:
+                    earlier = task_of[other]
+                    if earlier != task and marks[0, earlier] != task and overlaps(table, access, table, other):
+                        marks[0, earlier] = task
+                        if found < len(edges):
+                            edges[found, 0], edges[found, 1] = earlier, task
+                        found += 1
+                    other = behind[other]
+            mine = written if table.write[access] else read
+            behind[access] = mine[buffer[access]]
+            mine[buffer[access]] = access
+        layer = cache[task, 1]
+        if cache[task, 0] == _APPENDS:
+            marks[1, task] = appended[layer]
+            appended[layer] = task
+        elif cache[task, 0] == _STREAMS:
+            earlier = appended[layer]
+            while earlier >= 0:
+                if marks[0, earlier] != task:
+                    marks[0, earlier] = task
+                    if found < len(edges):
+                        edges[found, 0], edges[found, 1] = earlier, task
+                    found += 1
+                earlier = marks[1, earlier]
+    return found
+
+
+@entry
+def _chains(latency, first, after, chains):
+    """The cycles of the longest chain from each task on."""
+    for task in range(len(chains) - 1, -1, -1):
+        longest = 0
+        for at in range(first[task], first[task + 1]):
+            longest = max(longest, chains[after[at]])
+        chains[task] = latency[task] + longest
+
+
+def lists(keys: Numbers, values: Numbers, count: int) -> Lists:
+    """For each key below `count`, its values, in order."""
+    first = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=count))])
+    return Lists(first, values[np.argsort(keys, kind="stable")])
 
 
 def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ _config: Any = numba.core.config  # type: ignore[attr-defined]
 _OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 
-def cache_folder() -> Path:
-    """Where compiled code is kept: under $HEDDLE_CACHE, or the user's cache directory. Numba looks for changes in the
-    file of the outermost function only, so there is a folder for each state of all the sources."""
+@cache
+def cache_folder(package: Path) -> Path:
+    """Where compiled code of a package is kept: under $HEDDLE_CACHE, or the user's cache directory. Numba looks for
+    changes in the file of the outermost function only, so there is a folder for each state of all files of the package
+    that have compiled functions: they name this module."""
     root = Path(os.environ.get("HEDDLE_CACHE") or platformdirs.user_cache_dir("heddle"))
     sources = hashlib.sha256(numba.__version__.encode())
-    for path in sorted([Path(__file__), *Path(__file__).parent.glob("engine*.py")]):
-        sources.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted([Path(__file__), *package.rglob("*.py")]):
+        if b"jit import" in (content := path.read_bytes()) or path == Path(__file__):
+            sources.update(path.name.encode() + b"\0" + content)
     return root / "numba" / sources.hexdigest()[:16]
 
 
@@ -38,7 +42,7 @@ def entry(function: Callable) -> Any:
     """A compiled function that Python calls, kept on disk. Where nothing can be written, it is compiled each time."""
     before = _config.CACHE_DIR
     try:
-        folder = cache_folder()
+        folder = cache_folder(Path(function.__code__.co_filename).parent)
         folder.mkdir(parents=True, exist_ok=True)
         _config.CACHE_DIR = str(folder)
         return _njit(cache=True, **_OPTIONS)(function)

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from heddle.arch.config import Memory
@@ -9,8 +10,9 @@ from heddle.arch.isa import Load, Map, Norm, Source
 from heddle.compiler.allocate import FragmentedError, allocate
 from heddle.compiler.builder import Tiles, Tiling
 from heddle.compiler.pipeline import front_end
-from heddle.compiler.schedule import Schedule, Slot, schedule
+from heddle.compiler.schedule import Schedule, schedule
 from heddle.compiler.tile import tile
+from heddle.compiler.work import work_of
 from heddle.models import encoder
 
 
@@ -52,8 +54,8 @@ def test_words_are_used_again_when_their_time_is_over(nano):
     a, b = values(tiles, "ab", 400)
     for buffer in (a, b):
         tiles.emit(Load(memory=Memory.VALUE, words=400, address=buffer.at(0)), "load")
-    found = Schedule(tiles, [Slot(0, 0, 10, 10), Slot(1, 10, 20, 20)], {a: [0], b: [1]})
-    allocate(found, nano)
+    work = work_of(tiles, nano)
+    allocate(Schedule(tiles, work, np.array([0, work.latency[0]])), nano)
     assert (a.address, b.address) == (0, 0)
 
 
@@ -70,6 +72,6 @@ def test_no_gap_is_an_error_that_names_the_memory(nano):
     buffers = values(tiles, "abc", 700)
     for buffer in buffers:
         tiles.emit(Load(memory=Memory.VALUE, words=700, address=buffer.at(0)), "load")
-    found = Schedule(tiles, [Slot(i, i, 50, 50) for i in range(3)], {b: [i] for i, b in enumerate(buffers)})
+    found = Schedule(tiles, work_of(tiles, nano), np.array([0, 1, 2]))
     with pytest.raises(FragmentedError, match="c: 700 words of VALUE are needed in one piece, .* 2048 that nano"):
         allocate(found, nano)
