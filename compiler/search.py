@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.program import Choice
@@ -22,7 +20,7 @@ WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so ma
 IN_ORDER = (0.35, 0.1, 1.0)  # how much the order of the program counts against the longest chain
 MEMORY_SHARES = (1.0, 0.9, 0.75, 0.6, 0.45, 0.0)  # how far a memory is filled ahead; 0: one task after the other
 GROUPS = (2, 3, 4, 6, 8, 16)  # rows of a group, in columns of the array
-CLOSE_ENOUGH = 1.02  # cycles over those that the busiest unit works: no other tiling is then much quicker
+CLOSE_ENOUGH = 1.04  # cycles over the least that any tiling needs: then no more are tried
 MANY_TASKS = 1000  # with fewer, all tilings are tried
 
 
@@ -133,12 +131,13 @@ class _Search:
                 return
 
     def _close_enough(self) -> bool:
-        """Whether the best schedule of many tasks is hardly longer than the work of its busiest unit. Smaller panels
-        and chunks would be more work, not less."""
+        """Whether the best schedule of many tasks is hardly longer than its products take on the whole array, or its
+        constants at the port of DRAM."""
         if self.best is None or len(self.best.tiles.tasks) < MANY_TASKS:
             return False
-        work = self.best.work
-        return self.best.cycles <= CLOSE_ENOUGH * np.bincount(work.units, work.busy).max()
+        tiles, config = self.best.tiles, self.config
+        loading = tiles.data_bytes / config.dram.bytes_per_cycle(config.axi_bytes)
+        return self.best.cycles <= CLOSE_ENOUGH * max(tiles.useful_macs / (config.rows * config.columns), loading)
 
     def _has_codes(self) -> bool:
         """Whether there are results that are needed as codes only: made of values, they need less of ACC."""
