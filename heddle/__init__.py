@@ -33,6 +33,7 @@ _HOME = {
     "load_text": "models.docstrings",
     "simulate": "sim.machine",
     "lint": "sim.lint",
+    "require_ordered": "sim.lint",
     "Profile": "sim.profile",
     "facts": "sim.facts",
     "roofline": "sim.roofline",

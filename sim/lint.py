@@ -57,6 +57,14 @@ def lint(program: Program) -> list[Finding]:
     return sorted(found, key=lambda each: KINDS.index(each.kind))
 
 
+def require_ordered(program: Program) -> None:
+    """Raise HeddleError, naming two instructions and what both touch, if the result could depend on timing."""
+    program.check()
+    race = next((each for each in find_races(program) if each.write is None), None)
+    if race is not None:
+        raise HeddleError(f"{program.name} has a race: {_race(program, race).message}")
+
+
 # -- races -------------------------------------------------------------------------------------------------------------
 
 

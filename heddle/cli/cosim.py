@@ -18,6 +18,7 @@ from .shared import (
     load_program,
     print_json,
     progress,
+    races_option,
 )  # fmt: skip
 
 
@@ -32,9 +33,10 @@ from .shared import (
 @click.option("--images", default=1, show_default=True, help="Inputs to run, for a MODEL or FILE.")
 @click.option("--programs", default=10, show_default=True, help="Programs to make, for random.")
 @click.option("--seed", default=0, show_default=True, help="Of random programs, and of inputs for a FILE.")
+@races_option
 @json_option
 def cosim(
-    what: str, config_name: str | None, engine: str, images: int, programs: int, seed: int, as_json: bool
+    what: str, config_name: str | None, engine: str, images: int, programs: int, seed: int, races: bool, as_json: bool
 ) -> None:
     """Run programs on simulator and RTL and compare every retirement and every byte.
 
@@ -42,7 +44,7 @@ def cosim(
     """
     if images < 1 or programs < 1:
         raise heddle.HeddleError(f"--images and --programs must be at least 1, not {min(images, programs)}")
-    chosen, inputs = _runs(what, config_name, images, programs, seed)
+    chosen, inputs = _runs(what, config_name, images, programs, seed, races)
     with progress(f"Lock-step on {engine}", None) as advance:
         comparison = heddle.lockstep(chosen, inputs, engine, progress=lambda done, total: advance())
     if as_json:
@@ -61,13 +63,15 @@ def print_comparison(comparison: Any) -> None:
         console.print(f"first difference: {comparison.first_difference}", markup=False)
 
 
-def _runs(what: str, config_name: str | None, images: int, programs: int, seed: int) -> tuple[Any, Any]:
+def _runs(
+    what: str, config_name: str | None, images: int, programs: int, seed: int, races: bool
+) -> tuple[Any, Any]:
     """(program or programs, sets of inputs)."""
     if what == "random":
         config = load_config(config_name or "small")
         return [heddle.random_program(config, number) for number in range(seed, seed + programs)], None
     if is_file(what):
-        program = load_program(what, config_name)
+        program = load_program(what, config_name, races)
         random = np.random.default_rng(seed)
         return program, [{t.name: _random_input(t, random) for t in program.inputs()} for _ in range(images)]
     workload = get_workload(what)

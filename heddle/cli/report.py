@@ -7,7 +7,7 @@ from typing import Any
 import click
 import heddle
 
-from .shared import console, json_option, load_program, print_json, print_table, progress
+from .shared import console, json_option, load_program, print_json, print_table, progress, races_option
 from .tables import print_stalls, write_pictures
 
 SHOWN = 12  # rows of the critical path
@@ -29,18 +29,19 @@ SHOWN = 12  # rows of the critical path
 @click.option("--roofline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
 @click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture, likewise.")
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a trace for ui.perfetto.dev.")
+@races_option
 @json_option
 def report(
     file: str, config_name: str | None, dram_name: str | None, latency: int | None, cycles_per_beat: int | None,
     position: int | None, layers: bool, chain: int, free: bool, roofline: Path | None, timeline: Path | None,
-    trace: Path | None, as_json: bool,
+    trace: Path | None, races: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate the timing of a program FILE, and say where time, work and bytes went.
 
     Every cycle of every unit has one cause; every cycle of the run has one place on the critical path. An operator's
     multiply-accumulates are those of whole tiles, padding included; the run's are the useful ones.
     """
-    program = at_position(load_program(file, config_name), position)
+    program = at_position(load_program(file, config_name, races), position)
     changes = {"latency_cycles": latency, "cycles_per_beat": cycles_per_beat}
     dram = program.config.with_dram(
         dram_name, **{name: value for name, value in changes.items() if value is not None}

@@ -29,6 +29,7 @@ precision_option = click.option(
     "--precision", metavar="w8a8|w8a16|w16a16|bf16",
     help="Bits of weights and activations; bf16: the accelerator with bf16 PEs. [default: w8a8, or that of the PEs]",
 )  # fmt: skip
+races_option = click.option("--races", is_flag=True, help="Run a FILE whose result could depend on timing, too.")
 output_option = click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 
 
@@ -86,12 +87,15 @@ def is_file(model_or_file: str) -> bool:
     return model_or_file.endswith(".heddle") or "/" in model_or_file or Path(model_or_file).is_file()
 
 
-def load_program(path: str, config_name: str | None) -> heddle.Program:
-    """A program file, checked against `--config` if that was given."""
+def load_program(path: str, config_name: str | None, races: bool = True) -> heddle.Program:
+    """A program file, checked against `--config` if that was given. Raises HeddleError for one with a race, unless
+    `races` are allowed."""
     program = heddle.Program.load(path)
     if config_name is not None:
         config = load_config(config_name)
         program.require_config(config)
+    if not races:
+        heddle.require_ordered(program)
     return program
 
 
