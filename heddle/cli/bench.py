@@ -20,8 +20,8 @@ def bench(rows: tuple[str, ...], scalesim: bool, timeout: float, as_json: bool) 
     """Run the benchmarks, all or those of the CASEs named: how near to peak the array is, how fast that is known.
 
     mac_utilisation is useful multiply-accumulates over all PEs and all cycles, bandwidth_fraction the cycles that the
-    bytes that must move take at the memory's full rate over those of the run. A case that fails is a row with its
-    error, and a goal that is missed one that says so.
+    bytes that must move take at the memory's full rate over those of the run, cycles_per_second simulated ones in a
+    second of CPU time. A case that fails is a row with its error, and a goal that is missed one that says so.
     """
     benchmarks = import_module("heddle.benchmarks")
     cases = len(rows) or len(benchmarks.CASES)
@@ -55,7 +55,7 @@ def _print(rows: list[dict[str, Any]], fastest: float | None) -> None:
         if row.get("chunk", 0) < row.get("tokens", 0):
             console.print(f"{row['name']}: in chunks of {row['chunk']} tokens; the head for the last token")
     if fastest:
-        console.print(f"most simulated cycles per second: {fastest:,.0f}")
+        console.print(f"most simulated cycles per CPU second: {fastest:,.0f}")
 
 
 _COLUMNS = {
