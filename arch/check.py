@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from .config import HardwareConfig, Unit
+from .encoding import listing
 from .errors import HeddleError
-from .isa import Instruction, Load, Store, listing
+from .isa import Instruction, Load, Store
 from .kinds import Kinds
 
 ALIGNMENT = 4096  # a multiple of all that addresses must be multiples of

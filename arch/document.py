@@ -6,6 +6,8 @@ import inspect
 from enum import IntEnum
 
 from . import isa
+from .config import INSTRUCTION_BYTES
+from .encoding import OPCODE_BITS, encoding
 
 
 def document() -> str:
@@ -15,11 +17,11 @@ def document() -> str:
         "# Instruction set\n",
         "Generated from `arch/isa.py` by `make docs`; do not edit.\n",
         introduction + "\n",
-        f"Each takes {isa.INSTRUCTION_BYTES} bytes, little-endian; bits 0–{isa.OPCODE_BITS - 1} hold the opcode.\n",
+        f"Each takes {INSTRUCTION_BYTES} bytes, little-endian; bits 0–{OPCODE_BITS - 1} hold the opcode.\n",
         "| opcode | instruction | unit | bits used |\n|---|---|---|---|",
     ]
     for each in isa.INSTRUCTIONS:
-        position, field = list(isa.encoding(each).values())[-1]
+        position, field = list(encoding(each).values())[-1]
         unit = each.unit.name if each.unit is not None else "dispatch"
         parts.append(f"| {each.opcode} | [{each.__name__.lower()}](#{each.__name__.lower()}) | {unit} "
                      f"| {position + field.bits} |")  # fmt: skip
@@ -31,7 +33,7 @@ def document() -> str:
 def _section(instruction: type[isa.Instruction]) -> str:
     lines = [f"\n## {instruction.__name__.lower()}\n", "```text", *_equations(instruction), "```\n"]
     lines += ["| bits | field | stands for |", "|---|---|---|"]
-    for name, (position, field) in isa.encoding(instruction).items():
+    for name, (position, field) in encoding(instruction).items():
         lines.append(f"| {position}–{position + field.bits - 1} | `{name}` | {_meaning(field)} |")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """The instruction set: each instruction is one dataclass that holds its opcode, its fields and its equation.
 
-Encoding, decoding, the listing, docs/isa.md and the RTL's field layout all derive from these classes, so each bit
+Encoding and listing (encoding.py), docs/isa.md and the RTL's field layout all derive from these classes, so each bit
 position exists once. Notation: `m` counts rows, `n` columns, `k` the reduction; addresses are in words of the memory
 named; `word(n) = n // columns`. Every instruction waits for one token from each unit in `wait` before it starts and
 sends one token to each unit in `signal` when it retires.
@@ -11,14 +11,13 @@ them change a size or a place: `Instruction.resolved` says how. That happens at 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self
 
-from .config import INSTRUCTION_BITS, INSTRUCTION_BYTES, HardwareConfig, Memory, Unit
+from .config import HardwareConfig, Memory, Unit
 from .errors import HeddleError
 
 
@@ -780,78 +779,12 @@ class Norm(Instruction):
 INSTRUCTIONS: list[type[Instruction]] = [
     Halt, Guard, Load, Store, Append, Stream, Matmul, Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm,
 ]  # fmt: skip
-OPCODE_BITS = 6
-OPCODES = {instruction.opcode: instruction for instruction in INSTRUCTIONS}
-
-
-@cache
-def encoding(instruction: type[Instruction]) -> dict[str, tuple[int, Field]]:
-    """Field name → (lowest bit, Field), opcode excluded (it is bits 0 to OPCODE_BITS - 1), in order of bits."""
-    layout, position = {}, OPCODE_BITS
-    for each in fields(instruction):
-        layout[each.name] = (position, each.metadata["field"])
-        position += each.metadata["field"].bits
-    if position > INSTRUCTION_BITS:
-        raise HeddleError(f"{instruction.__name__} takes {position} bits, more than {INSTRUCTION_BITS}")
-    return layout
-
-
-def encode(instruction: Instruction) -> bytes:
-    """The INSTRUCTION_BYTES bytes of `instruction`, little-endian. Raises HeddleError for a value that does not fit."""
-    word = instruction.opcode
-    for name, (position, kind) in encoding(type(instruction)).items():
-        value = getattr(instruction, name)
-        raw = struct.unpack("<I", struct.pack("<f", value))[0] if kind.kind is float else int(value)
-        low, high = (-(1 << kind.bits - 1), (1 << kind.bits - 1) - 1) if kind.signed else (0, (1 << kind.bits) - 1)
-        if not low <= raw <= high:
-            raise HeddleError(f"{instruction.name}: {name} = {value} does not fit in {kind.bits} bits")
-        word |= (raw & ((1 << kind.bits) - 1)) << position
-    return word.to_bytes(INSTRUCTION_BYTES, "little")
-
-
-def decode(code: bytes) -> Instruction:
-    """The inverse of `encode`. Raises HeddleError for an unknown opcode or an impossible field."""
-    word = int.from_bytes(code, "little")
-    opcode = word & ((1 << OPCODE_BITS) - 1)
-    if opcode not in OPCODES:
-        raise HeddleError(f"unknown opcode {opcode}; known are {', '.join(map(str, OPCODES))}")
-    instruction, values = OPCODES[opcode], {}
-    for name, (position, kind) in encoding(instruction).items():
-        raw: Any = word >> position & ((1 << kind.bits) - 1)
-        if kind.signed and raw >> (kind.bits - 1):
-            raw -= 1 << kind.bits
-        try:
-            if kind.kind is float:
-                raw = struct.unpack("<f", struct.pack("<I", raw))[0]
-            elif kind.kind is not None:
-                raw = kind.kind(raw)
-        except ValueError:
-            raise HeddleError(f"{instruction.__name__.lower()}: {name} has the unknown code {raw}") from None
-        values[name] = raw
-    return instruction(**values)
 
 
 @cache
 def units_in(mask: int) -> tuple[Unit, ...]:
     """The units whose bits are set in a `wait` or `signal` mask."""
     return tuple(unit for unit in Unit if mask >> unit & 1)
-
-
-def listing(instruction: Instruction) -> str:
-    """One line: the mnemonic, the fields that differ from their defaults, then what it waits for and signals."""
-    parts = [f"{instruction.name:<9}"]
-    for each in fields(instruction):
-        value = getattr(instruction, each.name)
-        if each.name in ("wait", "signal") or (value == each.default and each.name not in ("rows", "memory")):
-            continue
-        if isinstance(value, IntEnum):
-            parts.append(f"{each.name}={value.name.lower()}")
-        else:
-            parts.append(f"{each.name}={value:#x}" if each.name == "dram_address" else f"{each.name}={value:g}")
-    for word, mask in (("wait", instruction.wait), ("signal", instruction.signal)):
-        if mask:
-            parts.append(f"{word}:" + ",".join(unit.name.lower() for unit in units_in(mask)))
-    return " ".join(parts)
 
 
 _STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)

@@ -450,13 +450,7 @@ def _probability_codes(
 
 
 def norm(
-    x: Floats,
-    gamma: ArrayLike,
-    beta: ArrayLike,
-    reciprocal: float,
-    epsilon: float,
-    lanes: int,
-    centred: bool,
+    x: Floats, gamma: ArrayLike, beta: ArrayLike, reciprocal: float, epsilon: float, lanes: int, centred: bool
 ) -> Floats:
     """LayerNorm (centred) or RMSNorm of rows x (…, M, N); gamma, beta (…, N). Before rounding to the format of VALUE.
 

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from . import numerics
 from .check import check_instructions
 from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, HardwareConfig, Memory
+from .encoding import decode, encode, listing
 from .errors import HeddleError
-from .isa import Halt, Instruction, decode, encode, listing
+from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
 from .scalars import Scalar
 

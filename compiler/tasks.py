@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..arch.config import HardwareConfig, Memory
+from ..arch.encoding import listing
 from ..arch.isa import (
     Access,
     Append,
@@ -30,7 +31,6 @@ from ..arch.isa import (
     Source,
     Store,
     Stream,
-    listing,
 )
 
 

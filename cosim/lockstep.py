@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..arch.config import Unit
+from ..arch.encoding import listing
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Store, listing
+from ..arch.isa import Append, Store
 from ..arch.program import Program
 from ..hw.csr import (
     BUSY,

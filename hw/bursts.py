@@ -7,7 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.isa import ADDRESS, Load, encoding
+from ..arch.encoding import encoding
+from ..arch.isa import ADDRESS, Load
 from .axi import ADDRESS_BITS
 
 

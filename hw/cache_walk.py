@@ -5,7 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.isa import ADDRESS, Append, encoding
+from ..arch.encoding import encoding
+from ..arch.isa import ADDRESS, Append
 from .pages import BLOCK_BITS
 from .region import OFFSET_BITS
 

@@ -5,7 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.isa import ADDRESS, Part, Stream, encoding
+from ..arch.encoding import encoding
+from ..arch.isa import ADDRESS, Part, Stream
 from .bursts import beats_per_word
 from .memories import mask_bits, write_signature
 from .transposer import Transposer

@@ -1,4 +1,4 @@
-"""The RTL's view of an instruction word: the fields that `arch.isa.encoding` places, as Amaranth values.
+"""The RTL's view of an instruction word: the fields that `arch.encoding` places, as Amaranth values.
 
 No bit position is written down here; every unit reads its instruction through `fields_of`.
 """
@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from amaranth.hdl import Const, Value
 
 from ..arch.config import INSTRUCTION_BITS, INSTRUCTION_BYTES, Unit
-from ..arch.isa import INSTRUCTIONS, OPCODE_BITS, Instruction, encode, encoding
+from ..arch.encoding import OPCODE_BITS, encode, encoding
+from ..arch.isa import INSTRUCTIONS, Instruction
 
 UNIT_MASK_BITS = 8  # of the `wait` and `signal` masks; bit u is unit u of `arch.config.Unit`
 UNITS = [unit for unit in Unit if any(each.unit is unit for each in INSTRUCTIONS)]  # those that this machine has

@@ -5,7 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import INSTRUCTION_BITS, HardwareConfig, Unit
-from ..arch.isa import INSTRUCTIONS, Instruction, encoding
+from ..arch.encoding import encoding
+from ..arch.isa import INSTRUCTIONS, Instruction
 from .instructions import UNIT_MASK_BITS, fields_of
 from .queue import Queue
 

@@ -5,7 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.isa import BLOCK, KvInstruction, encoding
+from ..arch.encoding import encoding
+from ..arch.isa import BLOCK, KvInstruction
 from .memories import read_signature
 from .region import OFFSET_BITS
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import SEMAPHORE_LIMIT, HardwareConfig, Memory, Unit
+from ..arch.encoding import listing
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Instruction, Stream, listing
+from ..arch.isa import Append, Instruction, Stream
 from .dispatch import DispatchedKinds
 from .trace import UNITS, Timing
 from .units.kv import require_places

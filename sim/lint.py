@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..arch.config import SEMAPHORE_LIMIT, Unit
+from ..arch.encoding import listing
 from ..arch.errors import HeddleError
-from ..arch.isa import Store, listing, units_in
+from ..arch.isa import Store, units_in
 from ..arch.program import Program, Tensor
 from .footprints import Blocks, dram_blocks
 from .races import Race, find_races

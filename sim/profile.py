@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import INSTRUCTION_BYTES, Memory, Unit
-from ..arch.isa import INSTRUCTIONS, Instruction, listing
+from ..arch.encoding import listing
+from ..arch.isa import INSTRUCTIONS, Instruction
 from .critical import Link, critical_path
 from .result import Result
 from .trace import UNITS

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Unit
+from ..arch.encoding import listing
 from ..arch.errors import HeddleError
-from ..arch.isa import Instruction, listing
+from ..arch.isa import Instruction
 
 UNITS = tuple(Unit)
 

@@ -12,7 +12,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from heddle.arch.config import FETCH_GROUP, PRESETS, Unit
-from heddle.arch.isa import Halt, Map, encode
+from heddle.arch.encoding import encode
+from heddle.arch.isa import Halt, Map
 from heddle.hw import csr
 from heddle.hw.accelerator import MEMORY_PORTS, Accelerator
 from heddle.hw.instructions import UNITS, fields_of

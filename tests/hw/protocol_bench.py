@@ -7,7 +7,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 from heddle.arch.config import PRESETS, Memory, Unit
-from heddle.arch.isa import Append, Halt, Load, Part, Store, Stream, encode
+from heddle.arch.encoding import encode
+from heddle.arch.isa import Append, Halt, Load, Part, Store, Stream
 from heddle.hw import csr
 
 NANO = PRESETS["nano"]

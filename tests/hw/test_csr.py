@@ -4,7 +4,8 @@ import random
 
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, SCALAR_COUNT, Memory, Unit
-from heddle.arch.isa import Halt, Load, Map, Matmul, Store, encode
+from heddle.arch.encoding import encode
+from heddle.arch.isa import Halt, Load, Map, Matmul, Store
 from heddle.hw import csr
 from heddle.hw.csr import Csr
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, SCALAR_COUNT, Memory, Unit
-from heddle.arch.isa import Append, Guard, Halt, Load, Map, Matmul, OnlineSoftmax, Store, Stream, encode
+from heddle.arch.encoding import encode
+from heddle.arch.isa import Append, Guard, Halt, Load, Map, Matmul, OnlineSoftmax, Store, Stream
 from heddle.hw import csr
 from heddle.hw.dispatch import Dispatch, unit_name
 from heddle.hw.lane import used_bits

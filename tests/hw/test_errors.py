@@ -6,7 +6,8 @@ from typing import ClassVar
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, Memory, Unit
-from heddle.arch.isa import Append, Halt, Instruction, Load, Map, Matmul, Part, Source, Store, Stream, encode
+from heddle.arch.encoding import encode
+from heddle.arch.isa import Append, Halt, Instruction, Load, Map, Matmul, Part, Source, Store, Stream
 from heddle.hw import csr
 from heddle.hw.errors import ErrorKind, ErrorRegister
 

@@ -7,7 +7,8 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 from heddle.arch.config import INSTRUCTION_BITS, Unit
-from heddle.arch.isa import INSTRUCTIONS, Load, Matmul, Softmax, encode, encoding
+from heddle.arch.encoding import encode, encoding
+from heddle.arch.isa import INSTRUCTIONS, Load, Matmul, Softmax
 from heddle.hw.instructions import encoded, fields_of, opcode_of, opcodes_of
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -10,7 +10,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, Memory
-from heddle.arch.isa import Append, Part, Stream, encode
+from heddle.arch.encoding import encode
+from heddle.arch.isa import Append, Part, Stream
 from heddle.hw.axi import KV_ID, BurstArbiter, WriteChannel, address_members, axi4_signature
 from heddle.hw.cache_walk import divide
 from heddle.hw.units.kv import Kv

@@ -6,7 +6,8 @@ from collections import deque
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, Unit
-from heddle.arch.isa import Load, Matmul, encode
+from heddle.arch.encoding import encode
+from heddle.arch.isa import Load, Matmul
 from heddle.hw.lane import Lane
 
 NANO = PRESETS["nano"]

@@ -8,8 +8,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, Memory
+from heddle.arch.encoding import encode
 from heddle.arch.isa import Load as LoadInstruction
-from heddle.arch.isa import encode
 from heddle.hw.axi import LOAD_ID, BurstArbiter, address_members, axi4_signature
 from heddle.hw.units.load import MEMORIES, Load
 

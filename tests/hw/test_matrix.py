@@ -9,7 +9,8 @@ import torch
 from amaranth.sim import Simulator
 from heddle.arch import numerics
 from heddle.arch.config import PRESETS, HardwareConfig
-from heddle.arch.isa import Matmul, encode
+from heddle.arch.encoding import encode
+from heddle.arch.isa import Matmul
 from heddle.hw.units.matrix import Matrix
 
 NANO = PRESETS["nano"]

@@ -6,19 +6,8 @@ from dataclasses import replace
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, SCALAR_COUNT
-from heddle.arch.isa import (
-    INSTRUCTIONS,
-    Append,
-    Guard,
-    Instruction,
-    Matmul,
-    OnlineSoftmax,
-    Part,
-    Stream,
-    decode,
-    encode,
-    encoding,
-)
+from heddle.arch.encoding import decode, encode, encoding
+from heddle.arch.isa import INSTRUCTIONS, Append, Guard, Instruction, Matmul, OnlineSoftmax, Part, Stream
 from heddle.hw.scalars import LOOKUPS, Scalars
 
 NANO = PRESETS["nano"]

@@ -6,7 +6,7 @@ import numpy as np
 from amaranth.sim import Simulator
 from heddle.arch import numerics
 from heddle.arch.config import HardwareConfig
-from heddle.arch.isa import encode
+from heddle.arch.encoding import encode
 
 
 @dataclass
