@@ -16,6 +16,9 @@ _config: Any = numba.core.config  # type: ignore[attr-defined]
 # The functions allocate nothing. With numba's reference counts (nrt) each access to a record would count the array that
 # holds it, atomically: 16 times slower.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+_HERE = Path(__file__).parent
+SOURCES = [Path(__file__), *_HERE.glob("engine*.py"), *_HERE.glob("kernels/*.py"),
+           *(_HERE.parent / "arch" / name for name in ("numerics.py", "isa.py", "config.py"))]  # fmt: skip
 
 
 def cache_folder() -> Path:
@@ -23,7 +26,7 @@ def cache_folder() -> Path:
     file of the outermost function only, so there is a folder for each state of all the sources."""
     root = Path(os.environ.get("HEDDLE_CACHE") or platformdirs.user_cache_dir("heddle"))
     sources = hashlib.sha256(numba.__version__.encode())
-    for path in sorted([Path(__file__), *Path(__file__).parent.glob("engine*.py")]):
+    for path in sorted(SOURCES):
         sources.update(path.name.encode() + b"\0" + path.read_bytes())
     return root / "numba" / sources.hexdigest()[:16]
 
@@ -32,6 +35,16 @@ def inlined(function: Callable) -> Any:
     """A compiled function that becomes part of those that call it: to pass them a dozen arrays would cost more than
     what they do."""
     return _njit(inline="always", **_OPTIONS)(function)
+
+
+def inlined_late(function: Callable) -> Any:
+    """The same for small functions of numbers: LLVM does it, which is quicker to compile."""
+    return _njit(forceinline=True, **_OPTIONS)(function)
+
+
+def compiled(function: Callable) -> Any:
+    """A compiled function that others call."""
+    return _njit(**_OPTIONS)(function)
 
 
 def entry(function: Callable) -> Any:

@@ -8,6 +8,8 @@ they are touched.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import DTypeLike, NDArray
@@ -15,6 +17,11 @@ from numpy.typing import DTypeLike, NDArray
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.numerics import to_bf16
+
+
+Rows = tuple[NDArray, int, int, int]  # for compiled kernels: elements (n,), and how many of them from input to input,
+# before the first row, and from row to row. The first step is 0 for what is the same for all inputs.
+ALIGNMENT = 128  # bytes
 
 
 class Words:
@@ -41,6 +48,9 @@ class Words:
         self.shared = np.zeros((1, count, *element_shape), dtype) if base is None else base[None]
         self.own = np.zeros((batch, high - low, *element_shape), dtype) if own is None else own
         self.differs = np.zeros((1, count), bool)
+        self._per_word = math.prod(element_shape)
+        self._own_step = self.own.strides[0] // self.own.itemsize
+        self._shared_elements, self._own_elements = _elements(self.shared), _elements(self.own)
 
     def read(self, start: int, stride: int, blocks: int, length: int) -> NDArray:
         """(batch or 1, blocks, length, …): do not write to it, and use it before the next write."""
@@ -54,6 +64,43 @@ class Words:
         words = self.own[:, np.clip(index - self.low, 0, self.high - self.low - 1)]
         words[:, ~differs[0]] = self.shared[0, index[~differs[0]]]
         return words
+
+    def rows(self, start: int, stride: int, blocks: int, length: int) -> Rows:
+        """What `read` gives, for kernels."""
+        self._require_inside(start, stride, blocks, length)
+        differs = self.differs[0, start : start + (blocks - 1) * stride + length]
+        if not differs.any():
+            return self._shared_rows(start, stride)
+        if differs.all():
+            return self._own_rows(start, stride)
+        words = np.ascontiguousarray(self.read(start, stride, blocks, length))
+        step = words[0, 0].size
+        return words.reshape(-1), step * blocks if len(words) > 1 else 0, 0, step
+
+    def rows_for(self, start: int, stride: int, blocks: int, length: int, batch: int) -> Rows:
+        """Where a kernel writes whole words for `batch` inputs, 1 if they are the same for all."""
+        self._require_inside(start, stride, blocks, length)
+        own = batch > 1 or not self.writable
+        _region(self.differs, start, stride, blocks, length)[...] = own
+        return self._own_rows(start, stride) if own else self._shared_rows(start, stride)
+
+    def rows_to_change(self, start: int, stride: int, blocks: int, length: int, batch: int) -> Rows:
+        """The same for parts of words: the rest of them stays."""
+        self._require_inside(start, stride, blocks, length)
+        differs = _region(self.differs, start, stride, blocks, length)
+        if batch == 1 and self.writable and not differs.any():
+            return self._shared_rows(start, stride)
+        if not differs.all():
+            shared = _index(start, stride, blocks, length)[~differs[0]]
+            self.own[:, shared - self.low] = self.shared[:, shared]
+            differs[...] = True
+        return self._own_rows(start, stride)
+
+    def _shared_rows(self, start: int, stride: int) -> Rows:
+        return self._shared_elements, 0, start * self._per_word, stride * self._per_word
+
+    def _own_rows(self, start: int, stride: int) -> Rows:
+        return self._own_elements, self._own_step, (start - self.low) * self._per_word, stride * self._per_word
 
     def gather(self, index: NDArray[np.int64]) -> NDArray:
         """The words `index` (batch or 1, …) → (batch or 1, …, element)."""
@@ -108,6 +155,12 @@ class Words:
             raise HeddleError(f"words {start} to {last} are used, but the memory has {self.count}")
 
 
+def _elements(array: NDArray) -> NDArray:
+    """A view of an array as (n,), with what lies between its inputs."""
+    step, size = array.strides[0] // array.itemsize, math.prod(array.shape[1:])
+    return as_strided(array, ((len(array) - 1) * step + size,), (array.itemsize,))
+
+
 def _region(array: NDArray, start: int, stride: int, blocks: int, length: int) -> NDArray:
     """A view of (batch, blocks, length, …) words of (batch, words, …), without a copy."""
     batch_step, word_step = array.strides[:2]
@@ -132,7 +185,7 @@ class State:
     `cache` is the region of the KV cache: address and size in bytes."""
 
     def __init__(self, config: HardwareConfig, batch: int, dram: Words, cache: tuple[int, int] = (0, 0)) -> None:
-        self.config = config
+        self.config, self.batch = config, batch
         self.dram = dram
         self.cache_address, self.cache_bytes = cache
         self.memories = {memory: _zeros(memory, config, batch) for memory in Memory}

@@ -13,9 +13,9 @@ from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.isa import Halt, Instruction, Store
 from ..arch.program import Program
+from . import units
 from .dispatch import Dispatched, dispatched
 from .state import State, Words
-from .units import execute
 
 CHUNK = 64  # inputs that go through the program together: enough to be fast, few enough to stay in the caches
 STATE_BYTES = 1 << 31  # memories of the inputs of one chunk may take at most so many
@@ -27,12 +27,16 @@ def run_values(
     progress: Callable[[int, int], None] | None = None,
     cache: Any = None,
     watch: Callable[[int, Instruction, State], None] | None = None,
+    compiled: bool = False,
 ) -> Words:
     """DRAM after the program has run, for each set of inputs; arguments as for `simulate`.
 
     `watch` is called with (place, instruction, state) before each instruction is executed, for the first inputs.
     """
     config = program.config
+    execute = units.execute
+    if compiled:
+        from .kernels import execute  # numba takes half a second to load
     _require_cache_in_dram(program)
     contents = [program.input_bytes(each) for each in input_sets(program, inputs)]
     cached = None if cache is None else _cache_beats(program, cache, len(contents))
@@ -60,7 +64,7 @@ def run_values(
             for index, each in enumerate(instructions):
                 if watch and number == 0 and not each.void:
                     watch(index, each.instruction, state)
-                _execute(index, each, state, config)
+                _execute(index, each, state, config, execute)
                 if progress:
                     progress(number * len(instructions) + index + 1, len(chunks) * len(instructions))
         written.append(dram.differs)
@@ -71,7 +75,13 @@ def run_values(
     return final
 
 
-def _execute(index: int, dispatched: Dispatched, state: State, config: HardwareConfig) -> None:
+def _execute(
+    index: int,
+    dispatched: Dispatched,
+    state: State,
+    config: HardwareConfig,
+    execute: Callable[[Instruction, State, HardwareConfig], None],
+) -> None:
     if dispatched.void:
         return
     try:
