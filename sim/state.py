@@ -21,7 +21,7 @@ from ..arch.numerics import to_bf16
 
 Rows = tuple[NDArray, int, int, int]  # for compiled kernels: elements (n,), and how many of them from input to input,
 # before the first row, and from row to row. The first step is 0 for what is the same for all inputs.
-ALIGNMENT = 128  # bytes
+APART_BYTES = 1088  # between the memories of two inputs: at powers of two, all would fall into the same sets of a cache
 
 
 class Words:
@@ -235,4 +235,6 @@ def _zeros(memory: Memory, config: HardwareConfig, batch: int) -> Words:
     dtype: dict[Memory, DTypeLike] = {Memory.INDEX: np.int32, Memory.PAGE: np.int32}
     if config.pe == "int8":  # otherwise codes are bf16, kept as float32, and sums float32
         dtype |= {Memory.ACT: np.int8, Memory.WEIGHT: np.int8, Memory.ACC: np.int32}
-    return Words(config.words(memory), shape, dtype.get(memory, np.float32), batch)
+    kind, count = np.dtype(dtype.get(memory, np.float32)), config.words(memory)
+    apart = -(-APART_BYTES // (math.prod(shape) * kind.itemsize))
+    return Words(count, shape, kind, batch, own=np.zeros((batch, count + apart, *shape), kind)[:, :count])

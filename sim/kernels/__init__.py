@@ -6,9 +6,9 @@ from ...arch.config import HardwareConfig, Unit
 from ...arch.isa import Instruction, Map, Argmax, Norm
 from ..state import State
 from .. import units
-from . import norm, softmax, vector
+from . import matrix, norm, softmax, vector
 
-EXECUTE = {Unit.VECTOR: vector.execute, Unit.SOFTMAX: softmax.execute, Unit.NORM: norm.execute}
+EXECUTE = {Unit.MATRIX: matrix.execute, Unit.VECTOR: vector.execute, Unit.SOFTMAX: softmax.execute, Unit.NORM: norm.execute}
 
 
 def execute(instruction: Instruction, state: State, config: HardwareConfig) -> None:

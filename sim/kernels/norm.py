@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Norm, NormKind
-from ..jit import compiled, entry
+from ..jit import compiled, entry, inlined_late
 from ..state import State
 from .float32 import add, f4, flush, i4, multiply, multiply_exactly, product, row_sum, rsqrt
 from .vector import place, store_values, unpack_pairs
@@ -25,8 +27,8 @@ def execute(i: Norm, state: State, config: HardwareConfig) -> None:
               partial, into, words * config.columns, config.value_format == "bf16")  # fmt: skip
 
 
-def _norm(times):
-    @compiled
+def _norm(wrap: Any, times: Any) -> Any:
+    @wrap
     def norm(columns, x, squares, gamma, beta, inverse, epsilon, centred, partial, y):
         """`numerics.norm` of one row x, with `times` for products."""
         edge, shift = i4(0), f4(-0.0)
@@ -48,7 +50,7 @@ def _norm(times):
     return norm
 
 
-_norm_fast, _norm_exact = _norm(multiply), _norm(multiply_exactly)
+_norm_fast, _norm_exact = _norm(inlined_late, multiply), _norm(compiled, multiply_exactly)
 
 
 @entry
@@ -62,8 +64,10 @@ def norm_rows(batch, rows, columns, source, pairs, reciprocal, epsilon, centred,
         unpack_pairs(pairs, b, columns, True, gamma, beta)
         for m in range(rows):
             at = place(source, b, m)
+            row = data[at : at + columns]
             for n in range(columns):
-                x[n] = flush(data[at + n])
+                x[n] = flush(row[n])
             if _norm_fast(columns, x, squares, gamma, beta, inverse, small, centred, partial, y):
                 _norm_exact(columns, x, squares, gamma, beta, inverse, small, centred, partial, y)
-            store_values(y, columns, result, place(into, b, m), padded, to_bf16)
+            at = place(into, b, m)
+            store_values(y, columns, result[at : at + padded], to_bf16)

@@ -9,7 +9,7 @@ import numpy as np
 from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
 from ...arch.isa import OnlineSoftmax, Softmax
 from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_127
-from ..jit import compiled, entry
+from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
 from .float32 import (
     add,
@@ -69,24 +69,24 @@ def execute(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) ->
 # -- compiled ----------------------------------------------------------------------------------------------------------
 
 
-def _scores(times: Any) -> Any:
-    @compiled
-    def scores(low, high, source, at, key_scale, row_scale, added, additive, additive_at, x):
+def _scores(wrap: Any, times: Any) -> Any:
+    @wrap
+    def scores(low, high, source, key_scale, row_scale, added, additive, x):
         """Scores of the columns that a row sees, with `times` for products."""
         edge = i4(0)
         for n in range(low, high):
-            v, edge = times(flush(f4(source[at + n])), key_scale[n], edge)
+            v, edge = times(flush(f4(source[n])), key_scale[n], edge)
             v, edge = times(v, row_scale, edge)
             x[n] = canonical(v)
         if added:
             for n in range(low, high):
-                x[n] = canonical(add(x[n], flush(additive[additive_at + n])))
+                x[n] = canonical(add(x[n], flush(additive[n])))
         return edge
 
     return scores
 
 
-_scores_fast, _scores_exact = _scores(multiply), _scores(multiply_exactly)
+_scores_fast, _scores_exact = _scores(inlined_late, multiply), _scores(compiled, multiply_exactly)
 
 
 @entry
@@ -102,10 +102,13 @@ def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive
             position = offset + (0 if together else m)
             high = min(columns, max(position + 1, 0)) if causal else columns
             low = min(max(position - window + 1, 0), high) if window else 0
-            at, additive_at = place(source, b, m), place(additive, b, m)
+            at = place(source, b, m)
+            seen = source[0][at : at + columns]
+            at = place(additive, b, m)
+            mask = additive[0][at : at + columns]
             factor = flush(row_scale[0][place(row_scale, b, m)])
-            if _scores_fast(low, high, source[0], at, key_scale, factor, added, additive[0], additive_at, x):
-                _scores_exact(low, high, source[0], at, key_scale, factor, added, additive[0], additive_at, x)
+            if _scores_fast(low, high, seen, key_scale, factor, added, mask, x):
+                _scores_exact(low, high, seen, key_scale, factor, added, mask, x)
             greatest_key = key(LOWEST)
             for n in range(low, high):
                 this = key(x[n])
@@ -138,12 +141,11 @@ def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive
             multiplier = product(CODE_LIMIT, rcp(a))
             scale = product(product(a, RECIPROCAL_OF_127), inverse)
             at = place(into, b, m)
-            for n in range(low):
-                codes[at + n] = 0
-            for n in range(low, high):
-                codes[at + n] = np.int8(code_of(f4(x[n] * multiplier), CODE_LIMIT))
-            for n in range(high, padded):
-                codes[at + n] = 0
+            words = codes[at : at + padded]
+            for n in range(columns):
+                words[n] = np.int8(code_of(f4(x[n] * multiplier), CODE_LIMIT))
+            for n in range(columns, padded):
+                words[n] = 0
             numbers[place(scales, b, m)] = canonical(scale)
             if online:
                 numbers[place(scales, b, rows + m)] = canonical(product(kept, inverse))

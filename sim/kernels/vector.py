@@ -92,8 +92,9 @@ def execute(i: VectorInstruction, state: State, config: HardwareConfig) -> None:
         write_indices(i, state, places)
     else:
         into, scales = _codes_into(i, state, config, words, batch), _scales_into(i, state, config, batch)
-        quantise_rows(*front, into, int(i.codes), config.rows if i.codes is Codes.ACT else config.columns,
-                      int(i.digit), *scales)  # fmt: skip
+        per_word = config.rows if i.codes is Codes.ACT else config.columns
+        row = np.empty(-(-i.columns // per_word) * per_word, np.int8)
+        quantise_rows(*front, row, into, int(i.codes), per_word, int(i.digit), *scales)
 
 
 def _codes_into(i: Any, state: State, config: HardwareConfig, words: int, batch: int) -> Rows:
@@ -116,25 +117,28 @@ def _scales_into(i: Any, state: State, config: HardwareConfig, batch: int) -> tu
 # -- compiled: one row -------------------------------------------------------------------------------------------------
 
 
-def _front(times: Any) -> Any:
+def _front(wrap: Any, times: Any) -> Any:
     """The elementwise front of VECTOR on one row, with `times` for products: `numerics.map_values`."""
 
-    @compiled
-    def front(columns, source, at, planes, plane_step, scale, offset, row_scale, form, numbers, combine,
-              operand, operand_at, operand_scale, x, u, y):  # fmt: skip
+    @wrap
+    def front(columns, source, planes, plane_step, scale, offset, row_scale, form, numbers, combine, operand,
+              operand_scale, x, u, y):  # fmt: skip
         edge = i4(0)
         for n in range(columns):
-            x[n] = flush(f4(source[at + n]))
-        for plane in range(1, planes + 1):
+            x[n] = flush(f4(source[n]))
+        for start in range(plane_step, (planes + 1) * plane_step, plane_step):
+            plane = source[start : start + columns]
             for n in range(columns):
-                x[n] = f4(f4(x[n] * f4(256)) + f4(source[at + plane * plane_step + n]))
+                x[n] = f4(f4(x[n] * f4(256)) + f4(plane[n]))
         if combine == ROTATE:
             half = columns // 2
+            for n in range(half):
+                u[n], u[half + n] = x[half + n], x[n]
+            sine = operand[columns : 2 * columns]
             for n in range(columns):
-                y[n], edge = times(x[n + half if n < half else n - half], flush(operand[operand_at + columns + n]), edge)
-            for n in range(columns):
-                v, edge = times(x[n], flush(operand[operand_at + n]), edge)
-                x[n] = add(v, y[n])
+                v, edge = times(x[n], flush(operand[n]), edge)
+                w, edge = times(u[n], flush(sine[n]), edge)
+                x[n] = add(v, w)
             return edge
         for n in range(columns):
             v, edge = times(x[n], scale[n], edge)
@@ -171,28 +175,29 @@ def _front(times: Any) -> Any:
                     x[n] = add(v, constant)
         if combine == ADD:
             for n in range(columns):
-                v, edge = times(flush(operand[operand_at + n]), operand_scale, edge)
+                v, edge = times(flush(operand[n]), operand_scale, edge)
                 x[n] = add(x[n], v)
         elif combine == MULTIPLY:
             for n in range(columns):
-                v, edge = times(flush(operand[operand_at + n]), operand_scale, edge)
+                v, edge = times(flush(operand[n]), operand_scale, edge)
                 x[n], edge = times(x[n], v, edge)
         return edge
 
     return front
 
 
-_front_fast, _front_exact = _front(multiply), _front(multiply_exactly)
+_front_fast, _front_exact = _front(inlined_late, multiply), _front(compiled, multiply_exactly)
 
 
-@compiled
+@inlined_late
 def unpack_pairs(pairs, b, columns, given, scale, offset):
     """The scales and offsets of columns for the input `b`; what changes nothing unless they are `given`."""
     data, batch_step, first, _ = pairs
     at = first + b * batch_step
+    some = data[at : at + 2 * columns]
     for n in range(columns):
-        scale[n] = flush(data[at + 2 * n]) if given else f4(1)
-        offset[n] = flush(data[at + 2 * n + 1]) if given else f4(-0.0)
+        scale[n] = flush(some[2 * n]) if given else f4(1)
+        offset[n] = flush(some[2 * n + 1]) if given else f4(-0.0)
 
 
 @inlined_late
@@ -201,18 +206,21 @@ def place(rows, b, m):
     return rows[2] + b * rows[1] + m * rows[3]
 
 
-@compiled
+@inlined_late
 def _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale, buffers):
     """x of row m for the input b, to the first of the buffers."""
     x, u, y, scale, offset = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
-    data, plane_step = source[0], rows * source[3]
-    at, operand_at = place(source, b, m), place(operand, b, m)
+    data, at = source[0], place(source, b, m)
+    plane_step = rows * source[3]
+    data = data[at : at + planes * plane_step + columns]
+    at = place(operand, b, m)
+    other = operand[0][at : at + 2 * columns]
     factor = flush(row_scale[0][place(row_scale, b, m)])
     operand_factor = flush(operand_scale[0][place(operand_scale, b, m)])
-    if _front_fast(columns, data, at, planes, plane_step, scale, offset, factor, form, numbers, combine,
-                   operand[0], operand_at, operand_factor, x, u, y):  # fmt: skip
-        _front_exact(columns, data, at, planes, plane_step, scale, offset, factor, form, numbers, combine,
-                     operand[0], operand_at, operand_factor, x, u, y)  # fmt: skip
+    if _front_fast(columns, data, planes, plane_step, scale, offset, factor, form, numbers, combine, other,
+                   operand_factor, x, u, y):  # fmt: skip
+        _front_exact(columns, data, planes, plane_step, scale, offset, factor, form, numbers, combine, other,
+                     operand_factor, x, u, y)  # fmt: skip
 
 
 # -- compiled: all rows ------------------------------------------------------------------------------------------------
@@ -230,20 +238,20 @@ def map_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale, for
             _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale,
                  buffers)  # fmt: skip
             at = place(into, b, m)
-            store_values(x, columns, result, at, padded, to_bf16)
+            store_values(x, columns, result[at : at + padded], to_bf16)
 
 
 @inlined_late
-def store_values(x, columns, result, at, padded, to_bf16):
-    """A row to VALUE."""
+def store_values(x, columns, words, to_bf16):
+    """A row to words of VALUE."""
     if to_bf16:
         for n in range(columns):
-            result[at + n] = bf16(x[n])
+            words[n] = bf16(x[n])
     else:
         for n in range(columns):
-            result[at + n] = canonical(x[n])
-    for n in range(columns, padded):
-        result[at + n] = f4(0)
+            words[n] = canonical(x[n])
+    for n in range(columns, len(words)):
+        words[n] = f4(0)
 
 
 @entry
@@ -267,9 +275,9 @@ def argmax_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale, 
 
 @entry
 def quantise_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale, form, numbers, combine, operand,
-                  operand_scale, buffers, into, codes_to, per_word, digit, scales, scales_step, half,
+                  operand_scale, buffers, row, into, codes_to, per_word, digit, scales, scales_step, half,
                   other_half):  # fmt: skip
-    """Quantise: codes and scales of rows. Words are `per_word` codes long."""
+    """Quantise: codes and scales of rows. Words are `per_word` codes long, and `row` holds whole words of a row."""
     codes, numbers_out = into[0], scales[0]
     limit = WIDE_CODE_LIMIT if digit else CODE_LIMIT
     reciprocal = RECIPROCAL_OF_32639 if digit else RECIPROCAL_OF_127
@@ -290,32 +298,34 @@ def quantise_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale
             numbers_out[at + half] = numbers_out[at + other_half] = canonical(product(a, reciprocal))
             if codes_to == TO_ACT:
                 at = place(into, b, m)
-                encode(x, columns, multiplier, limit, digit, codes, at)
-                for n in range(columns, padded):
-                    codes[at + n] = 0
-            elif codes_to == TO_WEIGHT:
+                encode(x, columns, multiplier, limit, digit, codes[at : at + padded])
+                continue
+            encode(x, columns, multiplier, limit, digit, row)
+            if codes_to == TO_WEIGHT:
                 at = into[2] + b * into[1] + m * per_word
-                for block in range(padded // per_word):
-                    start = block * per_word
-                    count = min(per_word, columns - start)
-                    encode(x[start:], count, multiplier, limit, digit, codes, at + block * into[3])
-                    for n in range(count, per_word):
-                        codes[at + block * into[3] + n] = 0
+                for start in range(0, columns, per_word):
+                    word, part = codes[at : at + per_word], row[start : start + per_word]
+                    for n in range(per_word):
+                        word[n] = part[n]
+                    at += into[3]
             else:
                 at = place(into, b, m // per_word) + m % per_word
+                column = codes[at : at + columns * per_word]
                 for n in range(columns):
-                    codes[at + n * per_word] = _digit(code_of(f4(x[n] * multiplier), limit), digit)
+                    column[n * per_word] = row[n]
 
 
 @inlined_late
-def encode(x, count, multiplier, limit, digit, codes, at):
-    """Codes of consecutive values. What would be flushed, or is at the edge of it, rounds to 0 in any case."""
+def encode(x, columns, multiplier, limit, digit, codes):
+    """Codes of consecutive values, and 0. What would be flushed, or is at the edge of it, rounds to 0 in any case."""
     if digit:
-        for n in range(count):
-            codes[at + n] = _digit(code_of(f4(x[n] * multiplier), limit), digit)
+        for n in range(columns):
+            codes[n] = _digit(code_of(f4(x[n] * multiplier), limit), digit)
     else:
-        for n in range(count):
-            codes[at + n] = np.int8(code_of(f4(x[n] * multiplier), limit))
+        for n in range(columns):
+            codes[n] = np.int8(code_of(f4(x[n] * multiplier), limit))
+    for n in range(columns, len(codes)):
+        codes[n] = 0
 
 
 @inlined_late
