@@ -152,16 +152,22 @@ class HardwareConfig:
 
     def element_bits(self, memory: Memory) -> int:
         """Bits of one element: also the granularity of writes, except that PARAM writes halves of a pair."""
+        return self._element_bits[memory]
+
+    @cached_property
+    def _element_bits(self) -> dict[Memory, int]:
         return {
             Memory.ACT: self.code_bits, Memory.WEIGHT: self.code_bits, Memory.PARAM: 64, Memory.VALUE: self.value_bits,
             Memory.INDEX: 32, Memory.ACC: 32, Memory.ROW: 32, Memory.PAGE: 32,
-        }[memory]  # fmt: skip
+        }  # fmt: skip
 
     def word_elements(self, memory: Memory) -> int:
         """Elements in one word of `memory`; element 0 is in the least significant bits."""
-        beat = self.axi_bytes // 4
-        special = {Memory.ACT: self.rows, Memory.INDEX: beat, Memory.PAGE: beat, Memory.ROW: 1}
-        return special.get(memory, self.columns)
+        if memory is Memory.ACT:
+            return self.rows
+        if memory is Memory.INDEX or memory is Memory.PAGE:
+            return self.axi_bytes // 4
+        return 1 if memory is Memory.ROW else self.columns
 
     def word_bits(self, memory: Memory) -> int:
         """Width of `memory` in bits."""

@@ -55,23 +55,25 @@ class Words:
     def read(self, start: int, stride: int, blocks: int, length: int) -> NDArray:
         """(batch or 1, blocks, length, …): do not write to it, and use it before the next write."""
         self._require_inside(start, stride, blocks, length)
-        differs = _region(self.differs, start, stride, blocks, length)
-        if not differs.any():
-            return _region(self.shared, start, stride, blocks, length)
-        if differs.all():
-            return _region(self.own, start - self.low, stride, blocks, length)
+        differs = self._differs(start, stride, blocks, length)
+        count = np.count_nonzero(differs)
+        if not count:
+            return self._region(self.shared, start, stride, blocks, length)
+        if count == differs.size:
+            return self._region(self.own, start - self.low, stride, blocks, length)
         index = _index(start, stride, blocks, length)
         words = self.own[:, np.clip(index - self.low, 0, self.high - self.low - 1)]
-        words[:, ~differs[0]] = self.shared[0, index[~differs[0]]]
+        words[:, ~differs] = self.shared[0, index[~differs]]
         return words
 
     def rows(self, start: int, stride: int, blocks: int, length: int) -> Rows:
         """What `read` gives, for kernels."""
         self._require_inside(start, stride, blocks, length)
-        differs = self.differs[0, start : start + (blocks - 1) * stride + length]
-        if not differs.any():
+        differs = self._differs(start, stride, blocks, length)
+        count = np.count_nonzero(differs)
+        if not count:
             return self._shared_rows(start, stride)
-        if differs.all():
+        if count == differs.size:
             return self._own_rows(start, stride)
         words = np.ascontiguousarray(self.read(start, stride, blocks, length))
         step = words[0, 0].size
@@ -81,20 +83,32 @@ class Words:
         """Where a kernel writes whole words for `batch` inputs, 1 if they are the same for all."""
         self._require_inside(start, stride, blocks, length)
         own = batch > 1 or not self.writable
-        _region(self.differs, start, stride, blocks, length)[...] = own
+        self._differs(start, stride, blocks, length)[...] = own
         return self._own_rows(start, stride) if own else self._shared_rows(start, stride)
 
     def rows_to_change(self, start: int, stride: int, blocks: int, length: int, batch: int) -> Rows:
         """The same for parts of words: the rest of them stays."""
         self._require_inside(start, stride, blocks, length)
-        differs = _region(self.differs, start, stride, blocks, length)
-        if batch == 1 and self.writable and not differs.any():
+        differs = self._differs(start, stride, blocks, length)
+        count = np.count_nonzero(differs)
+        if not count and batch == 1 and self.writable:
             return self._shared_rows(start, stride)
-        if not differs.all():
-            shared = _index(start, stride, blocks, length)[~differs[0]]
+        if count < differs.size:
+            shared = _index(start, stride, blocks, length)[~differs]
             self.own[:, shared - self.low] = self.shared[:, shared]
             differs[...] = True
         return self._own_rows(start, stride)
+
+    def _differs(self, start: int, stride: int, blocks: int, length: int) -> NDArray[np.bool_]:
+        """A view of the flags of a region, (blocks, length)."""
+        return np.ndarray((blocks, length), bool, self.differs, start, (stride, 1))
+
+    def _region(self, array: NDArray, start: int, stride: int, blocks: int, length: int) -> NDArray:
+        """A view of (batch, blocks, length, …) words of (batch, words, …), without a copy."""
+        elements = self._own_elements if array is self.own else self._shared_elements
+        batch_step, step = array.strides[:2]
+        return np.ndarray((len(array), blocks, length, *array.shape[2:]), array.dtype, elements, start * step,
+                          (batch_step, stride * step, *array.strides[1:]))  # fmt: skip
 
     def _shared_rows(self, start: int, stride: int) -> Rows:
         return self._shared_elements, 0, start * self._per_word, stride * self._per_word
@@ -112,6 +126,11 @@ class Words:
         words[:] = np.where(_spread(differs, words), words, self.shared[0, index])
         return words
 
+    def clear(self) -> None:
+        """All words are zero again, for all inputs."""
+        self.shared[...] = 0
+        self.differs[...] = False
+
     def write(self, start: int, stride: int, data: NDArray) -> None:
         """Whole words: data (batch or 1, blocks, length, …). Where blocks overlap, the later one stays."""
         _, blocks, length = data.shape[:3]
@@ -121,9 +140,9 @@ class Words:
             return
         self._require_inside(start, stride, blocks, length)
         own = data.shape[0] > 1 or not self.writable
-        _region(self.differs, start, stride, blocks, length)[...] = own
+        self._differs(start, stride, blocks, length)[...] = own
         into, at = (self.own, start - self.low) if own else (self.shared, start)
-        _region(into, at, stride, blocks, length)[...] = data
+        self._region(into, at, stride, blocks, length)[...] = data
 
     def scatter(self, index: NDArray[np.int64], data: NDArray) -> None:
         """Pieces of words: data (batch or 1, n, piece) to the places `index` (batch or 1, n), which count in pieces.
@@ -161,16 +180,6 @@ def _elements(array: NDArray) -> NDArray:
     return as_strided(array, ((len(array) - 1) * step + size,), (array.itemsize,))
 
 
-def _region(array: NDArray, start: int, stride: int, blocks: int, length: int) -> NDArray:
-    """A view of (batch, blocks, length, …) words of (batch, words, …), without a copy."""
-    batch_step, word_step = array.strides[:2]
-    return as_strided(
-        array[:, start:],
-        (array.shape[0], blocks, length, *array.shape[2:]),
-        (batch_step, stride * word_step, word_step, *array.strides[2:]),
-    )
-
-
 def _spread(flags: NDArray[np.bool_], words: NDArray) -> NDArray[np.bool_]:
     """A flag for each word, in as many dimensions as the words with their elements."""
     return flags.reshape(*flags.shape, *[1] * (words.ndim - flags.ndim))
@@ -189,6 +198,13 @@ class State:
         self.dram = dram
         self.cache_address, self.cache_bytes = cache
         self.memories = {memory: _zeros(memory, config, batch) for memory in Memory}
+
+    def restart(self, dram: Words) -> State:
+        """The state at the start of another run, for as many inputs, in the same memory."""
+        self.dram = dram
+        for words in self.memories.values():
+            words.clear()
+        return self
 
     def __getitem__(self, memory: Memory) -> Words:
         return self.memories[memory]

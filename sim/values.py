@@ -48,8 +48,9 @@ def run_values(
     ]
     window = _window(program)
     final = Words(len(base), (config.axi_bytes,), np.uint8, len(contents), window=window, base=base)
-    size = chunk_size(config)
+    size = -(-len(contents) // -(-len(contents) // chunk_size(config)))  # all chunks alike
     chunks = [range(begin, min(begin + size, len(contents))) for begin in range(0, len(contents), size)]
+    state: State | None = None
     written = []  # what differs in each chunk: page tables may be data
     for number, chunk in enumerate(chunks):
         dram = Words(len(base), (config.axi_bytes,), np.uint8, len(chunk), window=window, base=base,
@@ -59,7 +60,10 @@ def run_values(
         for place, (address, _) in enumerate(contents[0]):
             raw = np.stack([np.frombuffer(contents[i][place][1], np.uint8) for i in chunk])
             dram.write(address // config.axi_bytes, 0, raw.reshape(len(chunk), 1, -1, config.axi_bytes))
-        state = State(config, len(chunk), dram, (program.cache_address, program.cache_bytes))
+        if state is None or state.batch != len(chunk):
+            state = State(config, len(chunk), dram, (program.cache_address, program.cache_bytes))
+        else:
+            state.restart(dram)
         with threadpool_limits(1, "blas"):  # products of panels are too small to be worth waking threads for
             for index, each in enumerate(instructions):
                 if watch and number == 0 and not each.void:
