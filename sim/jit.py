@@ -15,7 +15,7 @@ _njit: Any = numba.njit
 _config: Any = numba.core.config  # type: ignore[attr-defined]
 # The functions allocate nothing. With numba's reference counts (nrt) each access to a record would count the array that
 # holds it, atomically: 16 times slower.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _HERE = Path(__file__).parent
 SOURCES = [Path(__file__), *_HERE.glob("engine*.py"), *_HERE.glob("kernels/*.py"),
            *(_HERE.parent / "arch" / name for name in ("numerics.py", "isa.py", "config.py"))]  # fmt: skip
@@ -34,17 +34,17 @@ def cache_folder() -> Path:
 def inlined(function: Callable) -> Any:
     """A compiled function that becomes part of those that call it: to pass them a dozen arrays would cost more than
     what they do."""
-    return _njit(inline="always", **_OPTIONS)(function)
+    return _njit(inline="always", **OPTIONS)(function)
 
 
 def inlined_late(function: Callable) -> Any:
     """The same for small functions of numbers: LLVM does it, which is quicker to compile."""
-    return _njit(forceinline=True, **_OPTIONS)(function)
+    return _njit(forceinline=True, **OPTIONS)(function)
 
 
 def compiled(function: Callable) -> Any:
     """A compiled function that others call."""
-    return _njit(**_OPTIONS)(function)
+    return _njit(**OPTIONS)(function)
 
 
 def entry(function: Callable, **options: Any) -> Any:
@@ -54,9 +54,9 @@ def entry(function: Callable, **options: Any) -> Any:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         _config.CACHE_DIR = str(folder)
-        return _njit(cache=True, **_OPTIONS, **options)(function)
+        return _njit(cache=True, **OPTIONS, **options)(function)
     except (OSError, RuntimeError):
-        return _njit(**_OPTIONS, **options)(function)
+        return _njit(**OPTIONS, **options)(function)
     finally:
         _config.CACHE_DIR = before
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
-from ...arch.numerics import EXP2_TABLE, RCP_TABLE, RSQRT_TABLES
+from ...arch.numerics import EXP2_TABLE, RCP_TABLE, RSQRT_TABLES, TABLE_FRACTION_BITS
+from ..jit import OPTIONS
 from ..jit import inlined_late as inlined
 
 i4, f4 = np.int32, np.float32
@@ -29,15 +30,16 @@ ROUND = f4(1.5 * 2**23)  # x + ROUND has no fraction bits, so x is rounded, to e
 ROUND_BITS = i4(0x4B400000)
 
 
-def _columns(*tables: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """The c0 and the c1 of tables one after the other."""
-    content = np.array([pair for table in tables for pair in table], np.int32)
-    return np.ascontiguousarray(content[:, 0]), np.ascontiguousarray(content[:, 1])
+STEP_BITS, STEP_MASK = 13, i4((1 << 13) - 1)
+MIDDLE = i4(3 << TABLE_FRACTION_BITS - 1)  # of what c0 may be
 
 
-EXP2_STARTS, EXP2_STEPS = _columns(EXP2_TABLE)
-RCP_STARTS, RCP_STEPS = _columns(RCP_TABLE)
-RSQRT_STARTS, RSQRT_STEPS = _columns(*RSQRT_TABLES)
+def _packed(*tables: list[tuple[int, int]]) -> np.ndarray:
+    """Tables one after the other, the two numbers of a segment in one, to be fetched at once: c0 less MIDDLE, |c1|."""
+    return np.array([(c0 - int(MIDDLE) << STEP_BITS) + abs(c1) for table in tables for c0, c1 in table], np.int32)
+
+
+EXP2, RCP, RSQRT = _packed(EXP2_TABLE), _packed(RCP_TABLE), _packed(*RSQRT_TABLES)
 
 
 @intrinsic
@@ -57,6 +59,17 @@ def flush(x):
     """A subnormal becomes a zero of its sign."""
     bits = bits_of(x)
     return float_of(i4(bits & SIGN)) if i4(bits & MAGNITUDE) < MIN_NORMAL else x
+
+
+def number(value):
+    """A sum or a value as it is read: an int32 rounded, a float32 flushed."""
+
+
+@overload(number, jit_options=OPTIONS)
+def _number(value):
+    if isinstance(value, types.Integer):
+        return lambda value: f4(value)
+    return lambda value: flush(value)
 
 
 @inlined
@@ -130,9 +143,10 @@ def code_of(x, limit):
 
 
 @inlined
-def _mantissa(starts, steps, index, offset):
-    """With 16 fraction bits, from 1·2¹⁶ to 2·2¹⁶."""
-    return i4(i4(starts[index] + i4(i4(steps[index] * offset) >> 16) + 2) >> 2)
+def _mantissa(segment, direction, offset):
+    """With 16 fraction bits, from 1·2¹⁶ to 2·2¹⁶; `direction` is the sign of c1."""
+    start, step = i4(i4(segment >> STEP_BITS) + MIDDLE), i4(segment & STEP_MASK)
+    return i4(i4(start + i4(i4(direction * i4(step * offset)) >> 16) + 2) >> 2)
 
 
 @inlined
@@ -150,7 +164,7 @@ def exp2(x):
     within = within if within > f4(-200) else f4(-200)
     t = i4(np.floor(f4(within * f4(1 << 22))))
     n = i4(t >> 22)
-    y = _composed(i4(n + 127), _mantissa(EXP2_STARTS, EXP2_STEPS, i4(i4(t >> 16) & 63), i4(t & 0xFFFF)))
+    y = _composed(i4(n + 127), _mantissa(EXP2[i4(t >> 16) & 63], 1, i4(t & 0xFFFF)))
     y = i4(0) if n < -126 else y
     y = INFINITY if n > 127 else y
     return float_of(y) if x == x else float_of(NAN)
@@ -161,7 +175,7 @@ def rcp(x):
     """1 / x, as `numerics.rcp`."""
     bits = bits_of(x)
     exponent, fraction = i4(i4(bits >> 23) & 0xFF), i4(bits & 0x7FFFFF)
-    mantissa = _mantissa(RCP_STARTS, RCP_STEPS, i4(fraction >> 17), i4(i4(fraction >> 1) & 0xFFFF))
+    mantissa = _mantissa(RCP[fraction >> 17], -1, i4(i4(fraction >> 1) & 0xFFFF))
     y = _composed(i4(253 - exponent), mantissa)
     y = y if y >= MIN_NORMAL else i4(0)
     y = INFINITY if exponent == 0 else y
@@ -176,8 +190,7 @@ def rsqrt(x):
     bits = bits_of(x)
     exponent, fraction = i4(i4(bits >> 23) & 0xFF), i4(bits & 0x7FFFFF)
     odd = i4(i4(exponent - 127) & 1)
-    index = i4(i4(odd << 6) + i4(fraction >> 17))
-    mantissa = _mantissa(RSQRT_STARTS, RSQRT_STEPS, index, i4(i4(fraction >> 1) & 0xFFFF))
+    mantissa = _mantissa(RSQRT[i4(odd << 6) + i4(fraction >> 17)], -1, i4(i4(fraction >> 1) & 0xFFFF))
     y = _composed(i4(126 - i4(i4(exponent - 127 - odd) >> 1)), mantissa)
     y = i4(0) if exponent == 255 else y
     y = INFINITY if exponent == 0 else y
@@ -192,8 +205,9 @@ def row_sum(x, columns, partial):
     for p in range(width):
         partial[p] = f4(0)
     for start in range(0, columns, width):
-        for p in range(min(width, columns - start)):
-            partial[p] = add(partial[p], x[start + p])
+        some = x[start : min(start + width, columns)]
+        for p in range(len(some)):
+            partial[p] = add(partial[p], some[p])
     while width > 1:
         width //= 2
         for p in range(width):

@@ -32,45 +32,47 @@ def execute(i: Matmul, state: State, config: HardwareConfig) -> None:
             added, source = False, into
         else:
             added, source = True, before
-        if weight[1] or batch * i.rows < BLAS_ROWS:
+        if batch * i.rows < BLAS_ROWS:
             strip = max(1, min(i.n_tiles, STRIP_COLUMNS // config.columns))
             deep = -(-some // 4) * 4
             buffers = np.zeros((deep, strip * config.columns), np.float32), np.zeros(deep, np.float32)
             product_rows(*place_of_codes, i.n_tiles, strip, *buffers, np.empty(strip * config.columns, np.float32),
                          added, source, into)  # fmt: skip
         else:
-            left, right = np.empty((batch * i.rows, some), np.float32), np.empty((some, columns), np.float32)
-            unpack_codes(*place_of_codes, i.n_tiles, left, right)
-            store_sums(batch, i.rows, left @ right, added, source, into)
+            right = np.empty((batch if weight[1] else 1, some, columns), np.float32)
+            left = np.empty((len(right), batch // len(right) * i.rows, some), np.float32)
+            unpack_codes(*place_of_codes, i.n_tiles, left.reshape(batch, i.rows, some), right)
+            store_sums((left @ right).reshape(batch, i.rows, columns), added, source, into)
         before = into
 
 
 @entry
 def unpack_codes(batch, rows, start, depth, act, weight, per_word, tiles, left, right):
-    """Codes as matrices of float32, (batch · rows, depth) and (depth, columns)."""
+    """Codes as matrices of float32, (batch, rows, depth) and (batch or 1, depth, columns)."""
     for b in range(batch):
         for m in range(rows):
             at = place(act, b, m) + start
-            codes, row = act[0][at : at + depth], left[b * rows + m]
+            codes, row = act[0][at : at + depth], left[b, m]
             for k in range(depth):
                 row[k] = f4(codes[k])
-    for tile in range(tiles):
-        at = place(weight, 0, tile) + start * per_word
-        codes = weight[0][at : at + depth * per_word]
-        for k in range(depth):
-            word, row = codes[k * per_word : (k + 1) * per_word], right[k, tile * per_word : (tile + 1) * per_word]
-            for n in range(per_word):
-                row[n] = f4(word[n])
+    for b in range(len(right)):
+        for tile in range(tiles):
+            at = place(weight, b, tile) + start * per_word
+            for k in range(depth):
+                word, row = weight[0][at : at + per_word], right[b, k, tile * per_word : (tile + 1) * per_word]
+                for n in range(per_word):
+                    row[n] = f4(word[n])
+                at += per_word
 
 
 @entry
-def store_sums(batch, rows, sums, added, before, into):
-    """Sums (batch · rows, columns) to ACC."""
-    columns = sums.shape[1]
+def store_sums(sums, added, before, into):
+    """Sums (batch, rows, columns) to ACC."""
+    batch, rows, columns = sums.shape
     for b in range(batch):
         for m in range(rows):
             at = place(into, b, m)
-            result, row = into[0][at : at + columns], sums[b * rows + m]
+            result, row = into[0][at : at + columns], sums[b, m]
             if added:
                 at = place(before, b, m)
                 old = before[0][at : at + columns]

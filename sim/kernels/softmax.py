@@ -25,6 +25,7 @@ from .float32 import (
     key,
     multiply,
     multiply_exactly,
+    number,
     of_key,
     product,
     rcp,
@@ -59,7 +60,7 @@ def execute(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) ->
     after: Rows = scales
     if isinstance(i, OnlineSoftmax):
         after = row.rows_for(i.state_address, 1, 2 * i.rows, 1, batch)
-    buffers = np.empty((3, i.columns), np.float32)
+    buffers = np.empty((3, words * config.columns), np.float32)
     partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
     softmax_rows(batch, i.rows, i.columns, scores, pairs, row_scale, bool(i.additive) if not online else False,  # type: ignore[union-attr]
                  additive, i.causal, i.window, i.offset, together, online, first, before, buffers, partial,
@@ -71,16 +72,15 @@ def execute(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) ->
 
 def _scores(wrap: Any, times: Any) -> Any:
     @wrap
-    def scores(low, high, source, key_scale, row_scale, added, additive, x):
-        """Scores of the columns that a row sees, with `times` for products."""
+    def scores(source, key_scale, row_scale, added, additive, x):
+        """Scores of a row, with `times` for products."""
         edge = i4(0)
-        for n in range(low, high):
-            v, edge = times(flush(f4(source[n])), key_scale[n], edge)
-            v, edge = times(v, row_scale, edge)
-            x[n] = canonical(v)
+        for n in range(len(x)):
+            v, edge = times(number(source[n]), key_scale[n], edge)
+            x[n], edge = times(v, row_scale, edge)
         if added:
-            for n in range(low, high):
-                x[n] = canonical(add(x[n], flush(additive[n])))
+            for n in range(len(x)):
+                x[n] = add(x[n], flush(additive[n]))
         return edge
 
     return scores
@@ -97,22 +97,22 @@ def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive
     codes, numbers, state = into[0], scales[0], after[0]
     padded = -(-columns // per_word) * per_word
     for b in range(batch):
-        unpack_pairs(pairs, b, columns, True, key_scale, value_scale)
+        unpack_pairs(pairs, b, len(x), True, key_scale, value_scale)
         for m in range(rows):
             position = offset + (0 if together else m)
             high = min(columns, max(position + 1, 0)) if causal else columns
             low = min(max(position - window + 1, 0), high) if window else 0
             at = place(source, b, m)
-            seen = source[0][at : at + columns]
+            sums = source[0][at : at + len(x)]
             at = place(additive, b, m)
-            mask = additive[0][at : at + columns]
+            mask = additive[0][at : at + len(x)]
             factor = flush(row_scale[0][place(row_scale, b, m)])
-            if _scores_fast(low, high, seen, key_scale, factor, added, mask, x):
-                _scores_exact(low, high, seen, key_scale, factor, added, mask, x)
+            if _scores_fast(sums, key_scale, factor, added, mask, x):
+                _scores_exact(sums, key_scale, factor, added, mask, x)
+            hide(x, low, high, f4(-np.inf))
             greatest_key = key(LOWEST)
-            for n in range(low, high):
-                this = key(x[n])
-                greatest_key = this if this > greatest_key else greatest_key
+            for n in range(len(x)):
+                greatest_key = max(greatest_key, key(canonical(x[n])))
             known, known_total = LOWEST, f4(0)
             if online:
                 if not first:
@@ -120,12 +120,9 @@ def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive
                     known_total = clean(before[0][place(before, b, rows + m)])
                 greatest_key = max(greatest_key, key(known))
             greatest = of_key(i4(greatest_key))
-            for n in range(low):
-                x[n] = f4(0)
-            for n in range(low, high):
+            for n in range(len(x)):
                 x[n] = exp2(add(x[n], f4(-greatest)))
-            for n in range(high, columns):
-                x[n] = f4(0)
+            hide(x, low, high, f4(0))
             total, kept = row_sum(x, columns, partial), f4(0)
             if online:
                 kept = product(known_total, exp2(add(known, f4(-greatest))))
@@ -134,20 +131,31 @@ def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive
             inverse = rcp(total)
             # What is too small here need not be flushed: it is below 2⁻⁶⁰, and its code 0.
             most = i4(_FLOOR)
-            for n in range(low, high):
-                x[n] = canonical(f4(x[n] * value_scale[n]))
-                most = max(most, bits_of(x[n]))
+            for n in range(len(x)):
+                x[n] = f4(x[n] * value_scale[n])
+            hide(x, low, high, f4(0))
+            for n in range(len(x)):
+                most = max(most, bits_of(canonical(x[n])))
             a = float_of(i4(most))
             multiplier = product(CODE_LIMIT, rcp(a))
             scale = product(product(a, RECIPROCAL_OF_127), inverse)
             at = place(into, b, m)
             words = codes[at : at + padded]
-            for n in range(columns):
+            for n in range(min(len(x), padded)):
                 words[n] = np.int8(code_of(f4(x[n] * multiplier), CODE_LIMIT))
-            for n in range(columns, padded):
+            for n in range(len(x), padded):
                 words[n] = 0
             numbers[place(scales, b, m)] = canonical(scale)
             if online:
                 numbers[place(scales, b, rows + m)] = canonical(product(kept, inverse))
                 state[place(after, b, m)] = canonical(greatest)
                 state[place(after, b, rows + m)] = canonical(total)
+
+
+@inlined_late
+def hide(x, low, high, value):
+    """Columns that are not seen."""
+    for n in range(low):
+        x[n] = value
+    for n in range(high, len(x)):
+        x[n] = value

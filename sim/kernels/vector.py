@@ -37,6 +37,7 @@ from .float32 import (
     key,
     multiply,
     multiply_exactly,
+    number,
     product,
     rcp,
 )
@@ -80,12 +81,13 @@ def execute(i: VectorInstruction, state: State, config: HardwareConfig) -> None:
         operand_scale = state[Memory.ROW].rows(i.operand_row_address, 1, i.rows, 1)
     batch = state.batch if source[1] or pairs[1] or row_scale[1] or operand[1] or operand_scale[1] else 1
     form, numbers = FORMS[i.activation]
-    buffers = np.empty((5, max(i.columns, 1)), np.float32)
+    width = words * config.columns
+    buffers = np.empty((5, width), np.float32)
     front = (batch, i.rows, i.columns, source, i.planes, pairs, i.scaled, row_scale, form, numbers, int(i.combine),
              operand, operand_scale, buffers)  # fmt: skip
     if isinstance(i, Map):
         into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, words, batch)
-        map_rows(*front, into, words * config.columns, config.value_format == "bf16")
+        map_rows(*front, into, config.value_format == "bf16")
     elif isinstance(i, Argmax):
         places = np.empty((batch, i.rows), np.int32)
         argmax_rows(*front, places)
@@ -125,7 +127,7 @@ def _front(wrap: Any, times: Any) -> Any:
               operand_scale, x, u, y):  # fmt: skip
         edge = i4(0)
         for n in range(columns):
-            x[n] = flush(f4(source[n]))
+            x[n] = number(source[n])
         for start in range(plane_step, (planes + 1) * plane_step, plane_step):
             plane = source[start : start + columns]
             for n in range(columns):
@@ -149,30 +151,27 @@ def _front(wrap: Any, times: Any) -> Any:
                 bits = bits_of(canonical(x[n]))
                 x[n] = float_of(bits if bits > 0 else i4(0))
         elif form != NONE:
+            # Up to the exponent, what is too small need not be flushed: it goes into sums with coefficients or 1.
             limit, gate, constant = numbers[0], numbers[1], numbers[2]
             most = bits_of(limit)
             for n in range(columns):
-                v, edge = times(x[n], x[n], edge)
-                bits = i4(bits_of(v) & MAGNITUDE)
+                bits = i4(bits_of(f4(x[n] * x[n])) & MAGNITUDE)
                 u[n] = float_of(bits if bits < most else most)
                 y[n] = numbers[3]
             for coefficient in numbers[4:]:
                 for n in range(columns):
-                    v, edge = times(y[n], u[n], edge)
-                    y[n] = add(v, coefficient)
+                    y[n] = f4(f4(y[n] * u[n]) + coefficient)
             for n in range(columns):
                 v, edge = times(y[n], x[n], edge)
-                y[n] = exp2(v)
-            for n in range(columns):
-                y[n] = rcp(add(f4(1), y[n]))
+                y[n] = rcp(f4(f4(1) + exp2(v)))
             if form == GATED_BY_X:
                 for n in range(columns):
                     v, edge = times(y[n], x[n], edge)
-                    x[n] = add(v, constant)
+                    x[n] = f4(v + constant)
             else:
                 for n in range(columns):
                     v, edge = times(y[n], gate, edge)
-                    x[n] = add(v, constant)
+                    x[n] = f4(v + constant)
         if combine == ADD:
             for n in range(columns):
                 v, edge = times(flush(operand[n]), operand_scale, edge)
@@ -195,9 +194,12 @@ def unpack_pairs(pairs, b, columns, given, scale, offset):
     data, batch_step, first, _ = pairs
     at = first + b * batch_step
     some = data[at : at + 2 * columns]
-    for n in range(columns):
-        scale[n] = flush(some[2 * n]) if given else f4(1)
-        offset[n] = flush(some[2 * n + 1]) if given else f4(-0.0)
+    if given:
+        for n in range(columns):
+            scale[n], offset[n] = flush(some[2 * n]), flush(some[2 * n + 1])
+    else:
+        for n in range(columns):
+            scale[n], offset[n] = f4(1), f4(-0.0)
 
 
 @inlined_late
@@ -208,19 +210,22 @@ def place(rows, b, m):
 
 @inlined_late
 def _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale, buffers):
-    """x of row m for the input b, to the first of the buffers."""
+    """x of row m for the input b, to the first of the buffers, +0 from `columns` on. Loops are over whole words: LLVM
+    makes the rest of a division by the length of vectors slow."""
     x, u, y, scale, offset = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
-    data, at = source[0], place(source, b, m)
-    plane_step = rows * source[3]
-    data = data[at : at + planes * plane_step + columns]
+    width, plane_step = buffers.shape[1], rows * source[3]
+    at = place(source, b, m)
+    data = source[0][at : at + planes * plane_step + width]
     at = place(operand, b, m)
-    other = operand[0][at : at + 2 * columns]
+    other = operand[0][at : at + 2 * width]
     factor = flush(row_scale[0][place(row_scale, b, m)])
     operand_factor = flush(operand_scale[0][place(operand_scale, b, m)])
-    if _front_fast(columns, data, planes, plane_step, scale, offset, factor, form, numbers, combine, other,
+    if _front_fast(width, data, planes, plane_step, scale, offset, factor, form, numbers, combine, other,
                    operand_factor, x, u, y):  # fmt: skip
-        _front_exact(columns, data, planes, plane_step, scale, offset, factor, form, numbers, combine, other,
+        _front_exact(width, data, planes, plane_step, scale, offset, factor, form, numbers, combine, other,
                      operand_factor, x, u, y)  # fmt: skip
+    for n in range(columns, width):
+        x[n] = f4(0)
 
 
 # -- compiled: all rows ------------------------------------------------------------------------------------------------
@@ -228,30 +233,28 @@ def _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine,
 
 @entry
 def map_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale, form, numbers, combine, operand,
-             operand_scale, buffers, into, padded, to_bf16):  # fmt: skip
-    """Map: x(m, n) rounded to the format of VALUE, +0 up to `padded`."""
+             operand_scale, buffers, into, to_bf16):  # fmt: skip
+    """Map: x(m, n) rounded to the format of VALUE, +0 up to the end of its last word."""
     result = into[0]
     x = buffers[0]
     for b in range(batch):
-        unpack_pairs(pairs, b, columns, scaled, buffers[3], buffers[4])
+        unpack_pairs(pairs, b, len(x), scaled, buffers[3], buffers[4])
         for m in range(rows):
             _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale,
                  buffers)  # fmt: skip
             at = place(into, b, m)
-            store_values(x, columns, result[at : at + padded], to_bf16)
+            store_values(x, result[at : at + len(x)], to_bf16)
 
 
 @inlined_late
-def store_values(x, columns, words, to_bf16):
+def store_values(x, words, to_bf16):
     """A row to words of VALUE."""
     if to_bf16:
-        for n in range(columns):
+        for n in range(len(words)):
             words[n] = bf16(x[n])
     else:
-        for n in range(columns):
+        for n in range(len(words)):
             words[n] = canonical(x[n])
-    for n in range(columns, len(words)):
-        words[n] = f4(0)
 
 
 @entry
@@ -260,7 +263,7 @@ def argmax_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale, 
     """Argmax: the first place of the greatest of each row."""
     x = buffers[0]
     for b in range(batch):
-        unpack_pairs(pairs, b, columns, scaled, buffers[3], buffers[4])
+        unpack_pairs(pairs, b, len(x), scaled, buffers[3], buffers[4])
         for m in range(rows):
             _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale,
                  buffers)  # fmt: skip
@@ -284,12 +287,12 @@ def quantise_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale
     padded = -(-columns // per_word) * per_word
     x = buffers[0]
     for b in range(batch):
-        unpack_pairs(pairs, b, columns, scaled, buffers[3], buffers[4])
+        unpack_pairs(pairs, b, len(x), scaled, buffers[3], buffers[4])
         for m in range(rows):
             _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale,
                  buffers)  # fmt: skip
             greatest = i4(FLOOR)
-            for n in range(columns):
+            for n in range(len(x)):
                 bits = i4(bits_of(x[n]) & MAGNITUDE)
                 greatest = bits if bits > greatest else greatest
             a = float_of(NAN if greatest > INFINITY else greatest)
@@ -298,9 +301,9 @@ def quantise_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale
             numbers_out[at + half] = numbers_out[at + other_half] = canonical(product(a, reciprocal))
             if codes_to == TO_ACT:
                 at = place(into, b, m)
-                encode(x, columns, multiplier, limit, digit, codes[at : at + padded])
+                encode(x, multiplier, limit, digit, codes[at : at + padded])
                 continue
-            encode(x, columns, multiplier, limit, digit, row)
+            encode(x, multiplier, limit, digit, row)
             if codes_to == TO_WEIGHT:
                 at = into[2] + b * into[1] + m * per_word
                 for start in range(0, columns, per_word):
@@ -316,15 +319,16 @@ def quantise_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale
 
 
 @inlined_late
-def encode(x, columns, multiplier, limit, digit, codes):
-    """Codes of consecutive values, and 0. What would be flushed, or is at the edge of it, rounds to 0 in any case."""
+def encode(x, multiplier, limit, digit, codes):
+    """Codes of whole words. What would be flushed, or is at the edge of it, rounds to 0 in any case."""
+    count = min(len(x), len(codes))
     if digit:
-        for n in range(columns):
+        for n in range(count):
             codes[n] = _digit(code_of(f4(x[n] * multiplier), limit), digit)
     else:
-        for n in range(columns):
+        for n in range(count):
             codes[n] = np.int8(code_of(f4(x[n] * multiplier), limit))
-    for n in range(columns, len(codes)):
+    for n in range(count, len(codes)):
         codes[n] = 0
 
 
