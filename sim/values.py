@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
-from ..arch.config import HardwareConfig, Memory
+from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Halt, Instruction, Store
 from ..arch.program import Program
 from . import units
-from .dispatch import Dispatched, dispatched
+from .dispatch import Dispatched, dispatched, dispatched_kinds
 from .state import State, Words
 
+COMPILED_FROM = 60_000_000  # elements moved: numpy takes as long for so many as the kernels to load
 CHUNK = 64  # inputs that go through the program together: enough to be fast, few enough to stay in the caches
 STATE_BYTES = 1 << 31  # memories of the inputs of one chunk may take at most so many
+
+Executor = Callable[[Instruction, State, HardwareConfig], None]
 
 
 def run_values(
@@ -27,19 +32,18 @@ def run_values(
     progress: Callable[[int, int], None] | None = None,
     cache: Any = None,
     watch: Callable[[int, Instruction, State], None] | None = None,
-    compiled: bool = False,
+    engine: str = "auto",
 ) -> Words:
     """DRAM after the program has run, for each set of inputs; arguments as for `simulate`.
 
     `watch` is called with (place, instruction, state) before each instruction is executed, for the first inputs.
     """
     config = program.config
-    execute = units.execute
-    if compiled:
-        from .kernels import execute  # numba takes half a second to load
     _require_cache_in_dram(program)
-    contents = [program.input_bytes(each) for each in input_sets(program, inputs)]
-    cached = None if cache is None else _cache_beats(program, cache, len(contents))
+    sets = input_sets(program, inputs)
+    execute = _executor(program, len(sets), engine)
+    contents, batch = program.input_batch(sets), len(sets)
+    cached = None if cache is None else _cache_beats(program, cache, batch)
     base = program.image.reshape(-1, config.axi_bytes)
     instructions = [
         each
@@ -47,9 +51,9 @@ def run_values(
         if not isinstance(each.instruction, Halt)
     ]
     window = _window(program)
-    final = Words(len(base), (config.axi_bytes,), np.uint8, len(contents), window=window, base=base)
-    size = -(-len(contents) // -(-len(contents) // chunk_size(config)))  # all chunks alike
-    chunks = [range(begin, min(begin + size, len(contents))) for begin in range(0, len(contents), size)]
+    final = Words(len(base), (config.axi_bytes,), np.uint8, batch, window=window, base=base)
+    size = -(-batch // -(-batch // chunk_size(config)))  # chunks alike
+    chunks = [range(begin, min(begin + size, batch)) for begin in range(0, batch, size)]
     state: State | None = None
     written = []  # what differs in each chunk: page tables may be data
     for number, chunk in enumerate(chunks):
@@ -57,14 +61,14 @@ def run_values(
                      own=final.own[chunk.start : chunk.stop])  # fmt: skip
         if cached is not None:
             dram.write(program.cache_address // config.axi_bytes, 0, cached[chunk.start : chunk.stop, None])
-        for place, (address, _) in enumerate(contents[0]):
-            raw = np.stack([np.frombuffer(contents[i][place][1], np.uint8) for i in chunk])
+        for address, content in contents:
+            raw = content[chunk.start : chunk.stop]
             dram.write(address // config.axi_bytes, 0, raw.reshape(len(chunk), 1, -1, config.axi_bytes))
         if state is None or state.batch != len(chunk):
             state = State(config, len(chunk), dram, (program.cache_address, program.cache_bytes))
         else:
             state.restart(dram)
-        with threadpool_limits(1, "blas"):  # products of panels are too small to be worth waking threads for
+        with _thread_pools().limit(limits=1, user_api="blas"):  # products of panels are too small to be worth waking threads for
             for index, each in enumerate(instructions):
                 if watch and number == 0 and not each.void:
                     watch(index, each.instruction, state)
@@ -84,7 +88,7 @@ def _execute(
     dispatched: Dispatched,
     state: State,
     config: HardwareConfig,
-    execute: Callable[[Instruction, State, HardwareConfig], None],
+    execute: Executor,
 ) -> None:
     if dispatched.void:
         return
@@ -92,6 +96,42 @@ def _execute(
         execute(dispatched.instruction, state, config)
     except HeddleError as error:
         raise HeddleError(f"instruction {index}: {error}") from None
+
+
+def _executor(program: Program, batch: int, engine: str) -> Executor:
+    """What executes instructions: `units.execute`, or the same compiled."""
+    require_engine(engine)
+    loaded = f"{__package__}.kernels" in sys.modules
+    if engine == "plain" or engine == "auto" and not loaded and elements_moved(program, batch) < COMPILED_FROM:
+        return units.execute
+    from .kernels import execute  # numba and the kernels take a second to load
+
+    return execute
+
+
+def require_engine(engine: str) -> None:
+    """Raise HeddleError for the name of an engine that there is not."""
+    if engine not in ("auto", "plain", "compiled"):
+        raise HeddleError(f"engine must be 'auto', 'plain' or 'compiled', not {engine!r}")
+
+
+def elements_moved(program: Program, batch: int) -> int:
+    """Elements that the units read and write for so many inputs, DRAM aside; weights and parameters count once."""
+    config = program.config
+    work = dispatched_kinds(program.kinds, program.scalar_values, config)
+    total = 0
+    for each, count in zip(work.examples, work.counts.tolist(), strict=True):
+        if each.unit in (Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX, Unit.NORM):
+            for access in each.accesses(config):
+                inputs = 1 if access.memory in (Memory.WEIGHT, Memory.PARAM) else batch
+                total += count * inputs * access.count * access.length * config.word_elements(access.memory)
+    return total
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """Of the libraries that are loaded: to look for them takes some milliseconds."""
+    return ThreadpoolController()
 
 
 def chunk_size(config: HardwareConfig) -> int:
