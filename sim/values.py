@@ -100,13 +100,17 @@ def _execute(
 
 def _executor(program: Program, batch: int, engine: str) -> Executor:
     """What executes instructions: `units.execute`, or the same compiled."""
-    require_engine(engine)
-    loaded = f"{__package__}.kernels" in sys.modules
-    if engine == "plain" or engine == "auto" and not loaded and elements_moved(program, batch) < COMPILED_FROM:
+    few = not kernels_are_loaded() and elements_moved(program, batch) < COMPILED_FROM
+    if engine == "plain" or engine == "auto" and few:
         return units.execute
     from .kernels import execute  # numba and the kernels take a second to load
 
     return execute
+
+
+def kernels_are_loaded() -> bool:
+    """Whether compiled kernels may be used without loading them."""
+    return f"{__package__}.kernels" in sys.modules
 
 
 def require_engine(engine: str) -> None:

@@ -17,6 +17,7 @@ from ...arch.numerics import (
     RECIPROCAL_OF_32639,
     WIDE_CODE_LIMIT,
 )
+from .. import units
 from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
 from ..units.vector import write_indices
@@ -68,6 +69,8 @@ FORMS = {kind: _form(kind) for kind in Activation}
 
 def execute(i: VectorInstruction, state: State, config: HardwareConfig) -> None:
     """Like `units.vector.execute`."""
+    if isinstance(i, Quantise) and i.codes is Codes.WEIGHT and i.stride < i.rows:  # blocks of words may overlap
+        return units.vector.execute(i, state, config)
     memory = Memory.ACC if i.source is Source.ACC else Memory.VALUE
     words = -(-i.columns // config.columns)
     source = state[memory].rows(i.source_address, i.source_stride, i.rows * (1 + i.planes), words)
@@ -94,6 +97,8 @@ def execute(i: VectorInstruction, state: State, config: HardwareConfig) -> None:
         write_indices(i, state, places)
     else:
         into, scales = _codes_into(i, state, config, words, batch), _scales_into(i, state, config, batch)
+        if into[1] or scales[0][1]:  # parts of words that differ already
+            front = state.batch, *front[1:]
         per_word = config.rows if i.codes is Codes.ACT else config.columns
         row = np.empty(-(-i.columns // per_word) * per_word, np.int8)
         quantise_rows(*front, row, into, int(i.codes), per_word, int(i.digit), *scales)
@@ -128,7 +133,8 @@ def _front(wrap: Any, times: Any) -> Any:
         edge = i4(0)
         for n in range(columns):
             x[n] = number(source[n])
-        for start in range(plane_step, (planes + 1) * plane_step, plane_step):
+        for number_of_plane in range(1, planes + 1):
+            start = number_of_plane * plane_step
             plane = source[start : start + columns]
             for n in range(columns):
                 x[n] = f4(f4(x[n] * f4(256)) + f4(plane[n]))
