@@ -318,8 +318,14 @@ def test_a_decoder_computes_the_same(precision):
     for tokens, position in [(1, 17), (16, 3)]:
         plan = CachePlan(40, 2 * NANO.columns)
         program = compile_decoder(model, NANO, plan, tokens=tokens, precision=precision, tiling=Tiling()).at(position)
-        ids = np.random.default_rng(tokens).integers(0, 19, (2, *program.inputs()[0].shape))
-        compare_program(program, {each.name: ids for each in program.inputs()})
+        generator = np.random.default_rng(tokens)
+        numbers = {
+            each.name: np.arange(each.columns).reshape(each.shape) * np.ones((2, *[1] * len(each.shape)), int)
+            if each.memory is Memory.PAGE
+            else generator.integers(0, 19, (2, *each.shape))
+            for each in program.inputs()
+        }
+        compare_program(program, numbers)
 
 
 # -- simulate ----------------------------------------------------------------------------------------------------------
