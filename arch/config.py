@@ -175,7 +175,11 @@ class HardwareConfig:
 
     def dram_word_bytes(self, memory: Memory) -> int:
         """Bytes one word of `memory` takes in DRAM: its own size, rounded up to a power of two."""
-        return _power_of_two_at_least(-(-self.word_bits(memory) // 8))
+        return self._dram_word_bytes[memory]
+
+    @cached_property
+    def _dram_word_bytes(self) -> dict[Memory, int]:
+        return {memory: _power_of_two_at_least(-(-self.word_bits(memory) // 8)) for memory in Memory}
 
     @property
     def value_bits(self) -> int:

@@ -93,7 +93,11 @@ class Words:
         count = np.count_nonzero(differs)
         if not count and batch == 1 and self.writable:
             return self._shared_rows(start, stride)
-        if count < differs.size:
+        if not count:
+            own = self._region(self.own, start - self.low, stride, blocks, length)
+            own[...] = self._region(self.shared, start, stride, blocks, length)
+            differs[...] = True
+        elif count < differs.size:
             shared = _index(start, stride, blocks, length)[~differs]
             self.own[:, shared - self.low] = self.shared[:, shared]
             differs[...] = True
@@ -198,6 +202,7 @@ class State:
         self.dram = dram
         self.cache_address, self.cache_bytes = cache
         self.memories = {memory: _zeros(memory, config, batch) for memory in Memory}
+        self._scratch: dict[str, NDArray] = {}
 
     def restart(self, dram: Words) -> State:
         """The state at the start of another run, for as many inputs, in the same memory."""
@@ -208,6 +213,14 @@ class State:
 
     def __getitem__(self, memory: Memory) -> Words:
         return self.memories[memory]
+
+    def scratch(self, use: str, *shape: int) -> NDArray[np.float32]:
+        """Room for the kernels, kept from one instruction to the next: fresh pages would cost more than what is done
+        with them."""
+        size = math.prod(shape)
+        if use not in self._scratch or self._scratch[use].size < size:
+            self._scratch[use] = np.empty(size, np.float32)
+        return self._scratch[use][:size].reshape(shape)
 
     def panel(self, memory: Memory, address: int, stride: int, rows: int, columns: int) -> NDArray:
         """Rows of a tensor in ACC or VALUE: (batch or 1, rows, columns)."""

@@ -39,10 +39,15 @@ def execute(i: Matmul, state: State, config: HardwareConfig) -> None:
             product_rows(*place_of_codes, i.n_tiles, strip, *buffers, np.empty(strip * config.columns, np.float32),
                          added, source, into)  # fmt: skip
         else:
-            right = np.empty((batch if weight[1] else 1, some, columns), np.float32)
-            left = np.empty((len(right), batch // len(right) * i.rows, some), np.float32)
-            unpack_codes(*place_of_codes, i.n_tiles, left.reshape(batch, i.rows, some), right)
-            store_sums((left @ right).reshape(batch, i.rows, columns), added, source, into)
+            left = state.scratch("left", batch, i.rows, some)
+            right = state.scratch("right", batch if weight[1] else 1, some, columns)
+            sums = state.scratch("sums", batch, i.rows, columns)
+            unpack_codes(*place_of_codes, i.n_tiles, left, right)
+            if weight[1]:
+                np.matmul(left, right, out=sums)
+            else:
+                np.matmul(left.reshape(-1, some), right[0], out=sums.reshape(-1, columns))
+            store_sums(sums, added, source, into)
         before = into
 
 

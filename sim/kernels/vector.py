@@ -169,7 +169,9 @@ def _front(wrap: Any, times: Any) -> Any:
                     y[n] = f4(f4(y[n] * u[n]) + coefficient)
             for n in range(columns):
                 v, edge = times(y[n], x[n], edge)
-                y[n] = rcp(f4(f4(1) + exp2(v)))
+                y[n] = f4(f4(1) + exp2(v))
+            for n in range(columns):
+                y[n] = rcp(y[n])
             if form == GATED_BY_X:
                 for n in range(columns):
                     v, edge = times(y[n], x[n], edge)
