@@ -7,6 +7,7 @@ out, however far in the future it lies.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -94,13 +95,19 @@ def _timing(
     program = result.program
     if engine == "auto":
         bursts = sum(result.bytes.values()) // program.config.burst_bytes
-        engine = "compiled" if len(program.instructions) + bursts >= COMPILED_FROM else "plain"
+        many = len(program.instructions) + bursts >= COMPILED_FROM
+        engine = "compiled" if many or loop_is_loaded() else "plain"
     if engine == "compiled":
         from .engine import timing_of  # numba takes half a second to load
 
         return timing_of(program.config, result.work, program.groups, dram, found, free)
     instructions, scalars = program.instructions, program.scalar_values
     return Machine(program.config, instructions, program.groups, dram, scalars, found, free).run()
+
+
+def loop_is_loaded() -> bool:
+    """Whether the compiled event loop may be used without loading it."""
+    return f"{__package__}.engine" in sys.modules
 
 
 class _Unit:

@@ -18,7 +18,6 @@ from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.numerics import to_bf16
 
-
 Rows = tuple[NDArray, int, int, int]  # for compiled kernels: elements (n,), and how many of them from input to input,
 # before the first row, and from row to row. The first step is 0 for what is the same for all inputs.
 APART_BYTES = 1088  # between the memories of two inputs: at powers of two, all would fall into the same sets of a cache
@@ -47,7 +46,8 @@ class Words:
         self.writable = base is None
         self.shared = np.zeros((1, count, *element_shape), dtype) if base is None else base[None]
         self.own = np.zeros((batch, high - low, *element_shape), dtype) if own is None else own
-        self.differs = np.zeros((1, count), bool)
+        self._flags = bytearray(count)  # of one input's words, quicker to look at than an array
+        self.differs = np.frombuffer(self._flags, bool)[None]
         self._per_word = math.prod(element_shape)
         self._own_step = self.own.strides[0] // self.own.itemsize
         self._shared_elements, self._own_elements = _elements(self.shared), _elements(self.own)
@@ -68,12 +68,14 @@ class Words:
 
     def rows(self, start: int, stride: int, blocks: int, length: int) -> Rows:
         """What `read` gives, for kernels."""
-        self._require_inside(start, stride, blocks, length)
-        differs = self._differs(start, stride, blocks, length)
-        count = np.count_nonzero(differs)
+        stop = start + (blocks - 1) * stride + length
+        if start < 0 or stop > self.count:
+            self._require_inside(start, stride, blocks, length)
+        flags = self._flags[start:stop]
+        count = flags.count(1)
         if not count:
-            return self._shared_rows(start, stride)
-        if count == differs.size:
+            return self._shared_elements, 0, start * self._per_word, stride * self._per_word
+        if count == len(flags) or self._differs(start, stride, blocks, length).all():
             return self._own_rows(start, stride)
         words = np.ascontiguousarray(self.read(start, stride, blocks, length))
         step = words[0, 0].size
@@ -83,7 +85,10 @@ class Words:
         """Where a kernel writes whole words for `batch` inputs, 1 if they are the same for all."""
         self._require_inside(start, stride, blocks, length)
         own = batch > 1 or not self.writable
-        self._differs(start, stride, blocks, length)[...] = own
+        if blocks == 1 or stride == length:
+            self._flags[start : start + blocks * length] = (b"\1" if own else b"\0") * (blocks * length)
+        else:
+            self._differs(start, stride, blocks, length)[...] = own
         return self._own_rows(start, stride) if own else self._shared_rows(start, stride)
 
     def rows_to_change(self, start: int, stride: int, blocks: int, length: int, batch: int) -> Rows:

@@ -20,7 +20,7 @@ from .dispatch import Dispatched, dispatched, dispatched_kinds
 from .state import State, Words
 
 COMPILED_FROM = 60_000_000  # elements moved: numpy takes as long for so many as the kernels to load
-CHUNK = 64  # inputs that go through the program together: enough to be fast, few enough to stay in the caches
+CHUNK = 96  # inputs that go through the program together: enough to be fast, few enough to stay in the caches
 STATE_BYTES = 1 << 31  # memories of the inputs of one chunk may take at most so many
 
 Executor = Callable[[Instruction, State, HardwareConfig], None]
@@ -68,7 +68,7 @@ def run_values(
             state = State(config, len(chunk), dram, (program.cache_address, program.cache_bytes))
         else:
             state.restart(dram)
-        with _thread_pools().limit(limits=1, user_api="blas"):  # products of panels are too small to be worth waking threads for
+        with _thread_pools().limit(limits=1, user_api="blas"):  # panels are too small to be worth waking threads for
             for index, each in enumerate(instructions):
                 if watch and number == 0 and not each.void:
                     watch(index, each.instruction, state)
@@ -83,13 +83,7 @@ def run_values(
     return final
 
 
-def _execute(
-    index: int,
-    dispatched: Dispatched,
-    state: State,
-    config: HardwareConfig,
-    execute: Executor,
-) -> None:
+def _execute(index: int, dispatched: Dispatched, state: State, config: HardwareConfig, execute: Executor) -> None:
     if dispatched.void:
         return
     try:

@@ -22,6 +22,8 @@ from ...arch.numerics import EXP2_TABLE, RCP_TABLE, RSQRT_TABLES, TABLE_FRACTION
 from ..jit import OPTIONS
 from ..jit import inlined_late as inlined
 
+_intrinsic: Any = intrinsic  # pyright takes what they make for what they are made of
+_overload: Any = overload
 i4, f4 = np.int32, np.float32
 MAGNITUDE, SIGN = i4(0x7FFFFFFF), i4(-(1 << 31))
 MIN_NORMAL, INFINITY, NAN = i4(0x00800000), i4(0x7F800000), i4(0x7FC00000)
@@ -42,13 +44,13 @@ def _packed(*tables: list[tuple[int, int]]) -> np.ndarray:
 EXP2, RCP, RSQRT = _packed(EXP2_TABLE), _packed(RCP_TABLE), _packed(*RSQRT_TABLES)
 
 
-@intrinsic
+@_intrinsic
 def bits_of(typing: Any, x: Any) -> Any:
     """The bits of a float32 as an int32."""
     return types.int32(types.float32), lambda _, builder, __, given: builder.bitcast(given[0], ir.IntType(32))
 
 
-@intrinsic
+@_intrinsic
 def float_of(typing: Any, bits: Any) -> Any:
     """The float32 of these bits."""
     return types.float32(types.int32), lambda _, builder, __, given: builder.bitcast(given[0], ir.FloatType())
@@ -65,7 +67,7 @@ def number(value):
     """A sum or a value as it is read: an int32 rounded, a float32 flushed."""
 
 
-@overload(number, jit_options=OPTIONS)
+@_overload(number, jit_options=OPTIONS)
 def _number(value):
     if isinstance(value, types.Integer):
         return lambda value: f4(value)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig, Memory
-from ...arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source, VectorInstruction
+from ...arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source
 from ...arch.numerics import (
     ACTIVATION_COEFFICIENTS,
     CODE_LIMIT,
@@ -67,7 +67,7 @@ FORMS = {kind: _form(kind) for kind in Activation}
 # -- from Python -------------------------------------------------------------------------------------------------------
 
 
-def execute(i: VectorInstruction, state: State, config: HardwareConfig) -> None:
+def execute(i: Map | Quantise | Argmax, state: State, config: HardwareConfig) -> None:
     """Like `units.vector.execute`."""
     if isinstance(i, Quantise) and i.codes is Codes.WEIGHT and i.stride < i.rows:  # blocks of words may overlap
         return units.vector.execute(i, state, config)
@@ -104,7 +104,7 @@ def execute(i: VectorInstruction, state: State, config: HardwareConfig) -> None:
         quantise_rows(*front, row, into, int(i.codes), per_word, int(i.digit), *scales)
 
 
-def _codes_into(i: Any, state: State, config: HardwareConfig, words: int, batch: int) -> Rows:
+def _codes_into(i: Quantise, state: State, config: HardwareConfig, words: int, batch: int) -> Rows:
     if i.codes is Codes.ACT:
         return state[Memory.ACT].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.rows), batch)
     if i.codes is Codes.WEIGHT:
@@ -113,7 +113,7 @@ def _codes_into(i: Any, state: State, config: HardwareConfig, words: int, batch:
     return state[Memory.WEIGHT].rows_to_change(i.address, i.stride, blocks, i.columns, batch)
 
 
-def _scales_into(i: Any, state: State, config: HardwareConfig, batch: int) -> tuple[Rows, int, int, int]:
+def _scales_into(i: Quantise, state: State, config: HardwareConfig, batch: int) -> tuple[Rows, int, int, int]:
     """Where scales go: the elements from one to the next, and two places of each."""
     if i.scales is Scales.ROW:
         return state[Memory.ROW].rows_for(i.scales_address, 1, i.rows, 1, batch), 1, 0, 0

@@ -70,8 +70,8 @@ def bits(array):
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 EDGE = 1 - 2.0**-12, 1 + 2.0**-12  # their product is rounded up to 1 where 2⁻²⁴ is half of what the last bit counts
-SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, 2.5, 126.5, -127.5, 2.0**-60, 2.0**-126, -(2.0**-126), 2.0**-149,
-           2.0**-127, 3e38, -3e38, 2.0**127, 199.9, -126, -125.5, 127.99, 36, 6, -6]  # fmt: skip
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, 2.5, 126.5, -127.5, 2.0**-60, 2.0**-126, -(2.0**-126),
+           2.0**-149, 2.0**-127, 3e38, -3e38, 2.0**127, 199.9, -126, -125.5, 127.99, 36, 6, -6]  # fmt: skip
 SPECIAL += [sign * factor * 2.0**-63 for factor in EDGE for sign in (1, -1)]
 
 
@@ -169,7 +169,9 @@ def filled(config, seed):
 def held(state, memory):
     words = state[memory]
     differs = words.differs.reshape(1, -1, *[1] * (words.shared.ndim - 2))
-    return np.where(np.broadcast_to(differs, words.own.shape), bits(words.own), bits(np.broadcast_to(words.shared, words.own.shape)))
+    return np.where(
+        np.broadcast_to(differs, words.own.shape), bits(words.own), bits(np.broadcast_to(words.shared, words.own.shape))
+    )
 
 
 def some(random, config, kind):
@@ -228,7 +230,9 @@ def some(random, config, kind):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # sums of NaN as numbers
-@pytest.mark.parametrize("kind", [Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Matmul], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    "kind", [Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Matmul], ids=lambda k: k.__name__
+)
 def test_an_instruction_does_what_the_oracle_says(config, kind):
     for seed in range(40):
         compare_instruction(some(random.Random(seed), config, kind), config, seed)
@@ -292,7 +296,9 @@ def test_thousands_of_random_programs_compute_the_same(config):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", [Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Matmul], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    "kind", [Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Matmul], ids=lambda k: k.__name__
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_thousands_of_instructions_do_what_the_oracle_says(config, kind):
     for seed in range(10_000, 11_000):
