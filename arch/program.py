@@ -11,6 +11,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -59,20 +60,26 @@ class Tensor:
 
     def pack(self, array: Any, config: HardwareConfig) -> bytes:
         """The DRAM bytes of an array of `shape`. Raises HeddleError if the shape or a range does not fit."""
-        array = np.asarray(array)
-        if array.shape != self.shape:
-            raise HeddleError(f"{self.kind} {self.name!r} must have shape {self.shape}, not {array.shape}")
+        return self.pack_batch([array], config)[0].tobytes()
+
+    def pack_batch(self, arrays: Sequence[Any], config: HardwareConfig) -> NDArray[np.uint8]:
+        """The same for several arrays, (batch, size_bytes)."""
+        arrays = [np.asarray(each) for each in arrays]
+        for each in arrays:
+            if each.shape != self.shape:
+                raise HeddleError(f"{self.kind} {self.name!r} must have shape {self.shape}, not {each.shape}")
+        batch = np.stack(arrays)
         if self.memory in (Memory.INDEX, Memory.PAGE):
-            if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() >= 1 << 31:
+            if not np.issubdtype(batch.dtype, np.integer) or batch.min() < 0 or batch.max() >= 1 << 31:
                 raise HeddleError(f"{self.kind} {self.name!r} must hold whole numbers from 0 to 2147483647")
-        elif not np.isfinite(np.asarray(array, np.float64)).all():
+        elif not np.isfinite(np.asarray(batch, np.float64)).all():
             raise HeddleError(f"{self.kind} {self.name!r} must be finite: it holds NaN or infinity")
-        rows = self._to_rows(array)
+        rows = self._to_rows(batch)
         words = [self._elements(config, rows[:, start:stop]) for start, stop in self._segments()]
         content = np.concatenate([_bytes_of_words(w, config, self.memory) for w in words], axis=1)
-        out = np.zeros((self.rows, self.row_bytes), np.uint8)
+        out = np.zeros((len(rows), self.row_bytes), np.uint8)
         out[:, : content.shape[1]] = content
-        return out.tobytes()
+        return out.reshape(len(batch), -1)
 
     def unpack(self, image: NDArray[np.uint8], config: HardwareConfig) -> NDArray:
         """The array of `shape` in a DRAM image (…, dram_bytes): float32 for VALUE and codes that are bf16, int8 for
@@ -94,13 +101,14 @@ class Tensor:
         step = self.segment or self.columns
         return [(start, min(start + step, self.columns)) for start in range(0, self.columns, step)]
 
-    def _to_rows(self, array: NDArray) -> NDArray:
+    def _to_rows(self, batch: NDArray) -> NDArray:
+        """(batch, *shape) → (batch · rows, columns)."""
         if not self.patch:
-            return array.reshape(self.rows, self.columns)
+            return batch.reshape(-1, self.columns)
         channels, height, width = self.shape
         p = self.patch
-        grid = array.reshape(channels, height // p, p, width // p, p)
-        return grid.transpose(1, 3, 0, 2, 4).reshape(self.rows, self.columns)
+        grid = batch.reshape(-1, channels, height // p, p, width // p, p)
+        return grid.transpose(0, 2, 4, 1, 3, 5).reshape(-1, self.columns)
 
     def _elements(self, config: HardwareConfig, rows: NDArray) -> NDArray:
         per_word = config.word_elements(self.memory)
@@ -264,10 +272,18 @@ class Program:
 
     def input_bytes(self, inputs: dict[str, Any]) -> list[tuple[int, bytes]]:
         """(address, bytes) for one set of inputs, by name. Raises HeddleError for a missing or unknown name."""
+        return [(address, content[0].tobytes()) for address, content in self.input_batch([inputs])]
+
+    def input_batch(self, sets: Sequence[dict[str, Any]]) -> list[tuple[int, NDArray[np.uint8]]]:
+        """The same for several sets of inputs: (address, (batch, bytes))."""
         known = {t.name: t for t in self.inputs()}
-        if set(inputs) != set(known):
-            raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(inputs)}")
-        return [(known[name].address, known[name].pack(array, self.config)) for name, array in inputs.items()]
+        for each in sets:
+            if set(each) != set(known):
+                raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(each)}")
+        return [
+            (known[name].address, known[name].pack_batch([each[name] for each in sets], self.config))
+            for name in sets[0]
+        ]
 
     def check(self) -> None:
         """Raise HeddleError unless every instruction fits the machine and every wait has an earlier signal."""

@@ -194,6 +194,7 @@ def digits_vit() -> dict[str, Any]:
     """Values and cycles of the whole test set of digits-vit on `small`, against PyTorch on one core."""
     import torch
 
+    _load_engine()
     torch.set_num_threads(1)
     workload, config = heddle.WORKLOADS["digits-vit"], heddle.get_config("small")
     model, samples = workload.model(), workload.load(workload.count)

@@ -7,6 +7,7 @@ out, however far in the future it lies.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ from .units import BURSTS, CYCLES
 from .units.kv import AppendRequests, StreamRequests
 from .units.load import LoadRequests
 from .units.store import StoreRequests
-from .values import run_values
+from .values import require_engine, run_values
 
 COMPILED_FROM = 100_000  # instructions and bursts: the plain loop takes as long for so many as the other to load
 VOID_CYCLES = 1  # from start to retire of an instruction that a Guard has made void
@@ -55,8 +56,9 @@ def simulate(
     cache    what the KV cache holds at the start, if not what the program says: bytes (batch, cache_bytes) or
              (cache_bytes,), such as `Result.cache` of the run before.
     progress is called with (done, total) as instructions are executed.
-    engine   what works out the cycles: `Machine` ("plain"), the same compiled ("compiled"; a second to load, some ten
-             to build for the first time), or whichever is done sooner ("auto"). They agree in every cycle.
+    engine   what works out values and cycles: `units.execute` and `Machine` ("plain"), the same compiled ("compiled";
+             a second to load, half a minute to build for the first time), or for each whichever is done sooner
+             ("auto"). They agree in every bit and every cycle.
     free     units that cost nothing, to see what the run would be without their time: each of their instructions (void
              or not) retires in the cycle in which it starts, and makes no DRAM request. Dispatch, queues, tokens and
              the order within a unit stay. Ports and semaphores are not checked: no real machine takes these cycles.
@@ -64,6 +66,7 @@ def simulate(
     Raises HeddleError for an illegal program: fields out of range, two units at one port, more tokens than a semaphore
     counts, a deadlock, an access beyond the KV cache; and for the values of one that was compiled without weights.
     """
+    require_engine(engine)
     program.check()
     if values:
         program.require_weights()
@@ -73,7 +76,7 @@ def simulate(
     if timing:
         check.check_places(program.config, result.work)
     if values and banked:
-        result.final = run_values(program, inputs, progress, cache, addresses.watcher(program, found))
+        result.final = run_values(program, inputs, progress, cache, addresses.watcher(program, found), engine)
     elif banked:
         found = addresses.loaded_addresses(program, inputs)
     if timing:
@@ -82,7 +85,7 @@ def simulate(
             check.check_ports(program.config, result.work, result.timing)
             check.check_semaphores(result.work, result.timing)
     if values and not banked:
-        result.final = run_values(program, inputs, progress, cache)
+        result.final = run_values(program, inputs, progress, cache, engine=engine)
     return result
 
 
@@ -92,15 +95,19 @@ def _timing(
     program = result.program
     if engine == "auto":
         bursts = sum(result.bytes.values()) // program.config.burst_bytes
-        engine = "compiled" if len(program.instructions) + bursts >= COMPILED_FROM else "plain"
+        many = len(program.instructions) + bursts >= COMPILED_FROM
+        engine = "compiled" if many or loop_is_loaded() else "plain"
     if engine == "compiled":
         from .engine import timing_of  # numba takes half a second to load
 
         return timing_of(program.config, result.work, program.groups, dram, found, free)
-    if engine != "plain":
-        raise HeddleError(f"engine must be 'auto', 'plain' or 'compiled', not {engine!r}")
     instructions, scalars = program.instructions, program.scalar_values
     return Machine(program.config, instructions, program.groups, dram, scalars, found, free).run()
+
+
+def loop_is_loaded() -> bool:
+    """Whether the compiled event loop may be used without loading it."""
+    return f"{__package__}.engine" in sys.modules
 
 
 class _Unit:

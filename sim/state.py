@@ -8,6 +8,8 @@ they are touched.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import DTypeLike, NDArray
@@ -15,6 +17,10 @@ from numpy.typing import DTypeLike, NDArray
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.numerics import to_bf16
+
+Rows = tuple[NDArray, int, int, int]  # for compiled kernels: elements (n,), and how many of them from input to input,
+# before the first row, and from row to row. The first step is 0 for what is the same for all inputs.
+APART_BYTES = 1088  # between the memories of two inputs: at powers of two, all would fall into the same sets of a cache
 
 
 class Words:
@@ -40,20 +46,84 @@ class Words:
         self.writable = base is None
         self.shared = np.zeros((1, count, *element_shape), dtype) if base is None else base[None]
         self.own = np.zeros((batch, high - low, *element_shape), dtype) if own is None else own
-        self.differs = np.zeros((1, count), bool)
+        self._flags = bytearray(count)  # of one input's words, quicker to look at than an array
+        self.differs = np.frombuffer(self._flags, bool)[None]
+        self._per_word = math.prod(element_shape)
+        self._own_step = self.own.strides[0] // self.own.itemsize
+        self._shared_elements, self._own_elements = _elements(self.shared), _elements(self.own)
 
     def read(self, start: int, stride: int, blocks: int, length: int) -> NDArray:
         """(batch or 1, blocks, length, …): do not write to it, and use it before the next write."""
         self._require_inside(start, stride, blocks, length)
-        differs = _region(self.differs, start, stride, blocks, length)
-        if not differs.any():
-            return _region(self.shared, start, stride, blocks, length)
-        if differs.all():
-            return _region(self.own, start - self.low, stride, blocks, length)
+        differs = self._differs(start, stride, blocks, length)
+        count = np.count_nonzero(differs)
+        if not count:
+            return self._region(self.shared, start, stride, blocks, length)
+        if count == differs.size:
+            return self._region(self.own, start - self.low, stride, blocks, length)
         index = _index(start, stride, blocks, length)
         words = self.own[:, np.clip(index - self.low, 0, self.high - self.low - 1)]
-        words[:, ~differs[0]] = self.shared[0, index[~differs[0]]]
+        words[:, ~differs] = self.shared[0, index[~differs]]
         return words
+
+    def rows(self, start: int, stride: int, blocks: int, length: int) -> Rows:
+        """What `read` gives, for kernels."""
+        stop = start + (blocks - 1) * stride + length
+        if start < 0 or stop > self.count:
+            self._require_inside(start, stride, blocks, length)
+        flags = self._flags[start:stop]
+        count = flags.count(1)
+        if not count:
+            return self._shared_elements, 0, start * self._per_word, stride * self._per_word
+        if count == len(flags) or self._differs(start, stride, blocks, length).all():
+            return self._own_rows(start, stride)
+        words = np.ascontiguousarray(self.read(start, stride, blocks, length))
+        step = words[0, 0].size
+        return words.reshape(-1), step * blocks if len(words) > 1 else 0, 0, step
+
+    def rows_for(self, start: int, stride: int, blocks: int, length: int, batch: int) -> Rows:
+        """Where a kernel writes whole words for `batch` inputs, 1 if they are the same for all."""
+        self._require_inside(start, stride, blocks, length)
+        own = batch > 1 or not self.writable
+        if blocks == 1 or stride == length:
+            self._flags[start : start + blocks * length] = (b"\1" if own else b"\0") * (blocks * length)
+        else:
+            self._differs(start, stride, blocks, length)[...] = own
+        return self._own_rows(start, stride) if own else self._shared_rows(start, stride)
+
+    def rows_to_change(self, start: int, stride: int, blocks: int, length: int, batch: int) -> Rows:
+        """The same for parts of words: the rest of them stays."""
+        self._require_inside(start, stride, blocks, length)
+        differs = self._differs(start, stride, blocks, length)
+        count = np.count_nonzero(differs)
+        if not count and batch == 1 and self.writable:
+            return self._shared_rows(start, stride)
+        if not count:
+            own = self._region(self.own, start - self.low, stride, blocks, length)
+            own[...] = self._region(self.shared, start, stride, blocks, length)
+            differs[...] = True
+        elif count < differs.size:
+            shared = _index(start, stride, blocks, length)[~differs]
+            self.own[:, shared - self.low] = self.shared[:, shared]
+            differs[...] = True
+        return self._own_rows(start, stride)
+
+    def _differs(self, start: int, stride: int, blocks: int, length: int) -> NDArray[np.bool_]:
+        """A view of the flags of a region, (blocks, length)."""
+        return np.ndarray((blocks, length), bool, self.differs, start, (stride, 1))
+
+    def _region(self, array: NDArray, start: int, stride: int, blocks: int, length: int) -> NDArray:
+        """A view of (batch, blocks, length, …) words of (batch, words, …), without a copy."""
+        elements = self._own_elements if array is self.own else self._shared_elements
+        batch_step, step = array.strides[:2]
+        return np.ndarray((len(array), blocks, length, *array.shape[2:]), array.dtype, elements, start * step,
+                          (batch_step, stride * step, *array.strides[1:]))  # fmt: skip
+
+    def _shared_rows(self, start: int, stride: int) -> Rows:
+        return self._shared_elements, 0, start * self._per_word, stride * self._per_word
+
+    def _own_rows(self, start: int, stride: int) -> Rows:
+        return self._own_elements, self._own_step, (start - self.low) * self._per_word, stride * self._per_word
 
     def gather(self, index: NDArray[np.int64]) -> NDArray:
         """The words `index` (batch or 1, …) → (batch or 1, …, element)."""
@@ -65,6 +135,11 @@ class Words:
         words[:] = np.where(_spread(differs, words), words, self.shared[0, index])
         return words
 
+    def clear(self) -> None:
+        """All words are zero again, for all inputs."""
+        self.shared[...] = 0
+        self.differs[...] = False
+
     def write(self, start: int, stride: int, data: NDArray) -> None:
         """Whole words: data (batch or 1, blocks, length, …). Where blocks overlap, the later one stays."""
         _, blocks, length = data.shape[:3]
@@ -74,9 +149,9 @@ class Words:
             return
         self._require_inside(start, stride, blocks, length)
         own = data.shape[0] > 1 or not self.writable
-        _region(self.differs, start, stride, blocks, length)[...] = own
+        self._differs(start, stride, blocks, length)[...] = own
         into, at = (self.own, start - self.low) if own else (self.shared, start)
-        _region(into, at, stride, blocks, length)[...] = data
+        self._region(into, at, stride, blocks, length)[...] = data
 
     def scatter(self, index: NDArray[np.int64], data: NDArray) -> None:
         """Pieces of words: data (batch or 1, n, piece) to the places `index` (batch or 1, n), which count in pieces.
@@ -108,14 +183,10 @@ class Words:
             raise HeddleError(f"words {start} to {last} are used, but the memory has {self.count}")
 
 
-def _region(array: NDArray, start: int, stride: int, blocks: int, length: int) -> NDArray:
-    """A view of (batch, blocks, length, …) words of (batch, words, …), without a copy."""
-    batch_step, word_step = array.strides[:2]
-    return as_strided(
-        array[:, start:],
-        (array.shape[0], blocks, length, *array.shape[2:]),
-        (batch_step, stride * word_step, word_step, *array.strides[2:]),
-    )
+def _elements(array: NDArray) -> NDArray:
+    """A view of an array as (n,), with what lies between its inputs."""
+    step, size = array.strides[0] // array.itemsize, math.prod(array.shape[1:])
+    return as_strided(array, ((len(array) - 1) * step + size,), (array.itemsize,))
 
 
 def _spread(flags: NDArray[np.bool_], words: NDArray) -> NDArray[np.bool_]:
@@ -132,13 +203,29 @@ class State:
     `cache` is the region of the KV cache: address and size in bytes."""
 
     def __init__(self, config: HardwareConfig, batch: int, dram: Words, cache: tuple[int, int] = (0, 0)) -> None:
-        self.config = config
+        self.config, self.batch = config, batch
         self.dram = dram
         self.cache_address, self.cache_bytes = cache
         self.memories = {memory: _zeros(memory, config, batch) for memory in Memory}
+        self._scratch: dict[str, NDArray] = {}
+
+    def restart(self, dram: Words) -> State:
+        """The state at the start of another run, for as many inputs, in the same memory."""
+        self.dram = dram
+        for words in self.memories.values():
+            words.clear()
+        return self
 
     def __getitem__(self, memory: Memory) -> Words:
         return self.memories[memory]
+
+    def scratch(self, use: str, *shape: int) -> NDArray[np.float32]:
+        """Room for the kernels, kept from one instruction to the next: fresh pages would cost more than what is done
+        with them."""
+        size = math.prod(shape)
+        if use not in self._scratch or self._scratch[use].size < size:
+            self._scratch[use] = np.empty(size, np.float32)
+        return self._scratch[use][:size].reshape(shape)
 
     def panel(self, memory: Memory, address: int, stride: int, rows: int, columns: int) -> NDArray:
         """Rows of a tensor in ACC or VALUE: (batch or 1, rows, columns)."""
@@ -182,4 +269,6 @@ def _zeros(memory: Memory, config: HardwareConfig, batch: int) -> Words:
     dtype: dict[Memory, DTypeLike] = {Memory.INDEX: np.int32, Memory.PAGE: np.int32}
     if config.pe == "int8":  # otherwise codes are bf16, kept as float32, and sums float32
         dtype |= {Memory.ACT: np.int8, Memory.WEIGHT: np.int8, Memory.ACC: np.int32}
-    return Words(config.words(memory), shape, dtype.get(memory, np.float32), batch)
+    kind, count = np.dtype(dtype.get(memory, np.float32)), config.words(memory)
+    apart = -(-APART_BYTES // (math.prod(shape) * kind.itemsize))
+    return Words(count, shape, kind, batch, own=np.zeros((batch, count + apart, *shape), kind)[:, :count])

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
-from ..arch.config import HardwareConfig, Memory
+from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Halt, Instruction, Store
 from ..arch.program import Program
-from .dispatch import Dispatched, dispatched
+from . import units
+from .dispatch import Dispatched, dispatched, dispatched_kinds
 from .state import State, Words
-from .units import execute
 
-CHUNK = 64  # inputs that go through the program together: enough to be fast, few enough to stay in the caches
+COMPILED_FROM = 60_000_000  # elements moved: numpy takes as long for so many as the kernels to load
+CHUNK = 96  # inputs that go through the program together: enough to be fast, few enough to stay in the caches
 STATE_BYTES = 1 << 31  # memories of the inputs of one chunk may take at most so many
+
+Executor = Callable[[Instruction, State, HardwareConfig], None]
 
 
 def run_values(
@@ -27,6 +32,7 @@ def run_values(
     progress: Callable[[int, int], None] | None = None,
     cache: Any = None,
     watch: Callable[[int, Instruction, State], None] | None = None,
+    engine: str = "auto",
 ) -> Words:
     """DRAM after the program has run, for each set of inputs; arguments as for `simulate`.
 
@@ -34,8 +40,10 @@ def run_values(
     """
     config = program.config
     _require_cache_in_dram(program)
-    contents = [program.input_bytes(each) for each in input_sets(program, inputs)]
-    cached = None if cache is None else _cache_beats(program, cache, len(contents))
+    sets = input_sets(program, inputs)
+    execute = _executor(program, len(sets), engine)
+    contents, batch = program.input_batch(sets), len(sets)
+    cached = None if cache is None else _cache_beats(program, cache, batch)
     base = program.image.reshape(-1, config.axi_bytes)
     instructions = [
         each
@@ -43,24 +51,28 @@ def run_values(
         if not isinstance(each.instruction, Halt)
     ]
     window = _window(program)
-    final = Words(len(base), (config.axi_bytes,), np.uint8, len(contents), window=window, base=base)
-    size = chunk_size(config)
-    chunks = [range(begin, min(begin + size, len(contents))) for begin in range(0, len(contents), size)]
+    final = Words(len(base), (config.axi_bytes,), np.uint8, batch, window=window, base=base)
+    size = -(-batch // -(-batch // chunk_size(config)))  # chunks alike
+    chunks = [range(begin, min(begin + size, batch)) for begin in range(0, batch, size)]
+    state: State | None = None
     written = []  # what differs in each chunk: page tables may be data
     for number, chunk in enumerate(chunks):
         dram = Words(len(base), (config.axi_bytes,), np.uint8, len(chunk), window=window, base=base,
                      own=final.own[chunk.start : chunk.stop])  # fmt: skip
         if cached is not None:
             dram.write(program.cache_address // config.axi_bytes, 0, cached[chunk.start : chunk.stop, None])
-        for place, (address, _) in enumerate(contents[0]):
-            raw = np.stack([np.frombuffer(contents[i][place][1], np.uint8) for i in chunk])
+        for address, content in contents:
+            raw = content[chunk.start : chunk.stop]
             dram.write(address // config.axi_bytes, 0, raw.reshape(len(chunk), 1, -1, config.axi_bytes))
-        state = State(config, len(chunk), dram, (program.cache_address, program.cache_bytes))
-        with threadpool_limits(1, "blas"):  # products of panels are too small to be worth waking threads for
+        if state is None or state.batch != len(chunk):
+            state = State(config, len(chunk), dram, (program.cache_address, program.cache_bytes))
+        else:
+            state.restart(dram)
+        with _thread_pools().limit(limits=1, user_api="blas"):  # panels are too small to be worth waking threads for
             for index, each in enumerate(instructions):
                 if watch and number == 0 and not each.void:
                     watch(index, each.instruction, state)
-                _execute(index, each, state, config)
+                _execute(index, each, state, config, execute)
                 if progress:
                     progress(number * len(instructions) + index + 1, len(chunks) * len(instructions))
         written.append(dram.differs)
@@ -71,13 +83,53 @@ def run_values(
     return final
 
 
-def _execute(index: int, dispatched: Dispatched, state: State, config: HardwareConfig) -> None:
+def _execute(index: int, dispatched: Dispatched, state: State, config: HardwareConfig, execute: Executor) -> None:
     if dispatched.void:
         return
     try:
         execute(dispatched.instruction, state, config)
     except HeddleError as error:
         raise HeddleError(f"instruction {index}: {error}") from None
+
+
+def _executor(program: Program, batch: int, engine: str) -> Executor:
+    """What executes instructions: `units.execute`, or the same compiled."""
+    few = not kernels_are_loaded() and elements_moved(program, batch) < COMPILED_FROM
+    if engine == "plain" or engine == "auto" and few:
+        return units.execute
+    from .kernels import execute  # numba and the kernels take a second to load
+
+    return execute
+
+
+def kernels_are_loaded() -> bool:
+    """Whether compiled kernels may be used without loading them."""
+    return f"{__package__}.kernels" in sys.modules
+
+
+def require_engine(engine: str) -> None:
+    """Raise HeddleError for the name of an engine that there is not."""
+    if engine not in ("auto", "plain", "compiled"):
+        raise HeddleError(f"engine must be 'auto', 'plain' or 'compiled', not {engine!r}")
+
+
+def elements_moved(program: Program, batch: int) -> int:
+    """Elements that the units read and write for so many inputs, DRAM aside; weights and parameters count once."""
+    config = program.config
+    work = dispatched_kinds(program.kinds, program.scalar_values, config)
+    total = 0
+    for each, count in zip(work.examples, work.counts.tolist(), strict=True):
+        if each.unit in (Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX, Unit.NORM):
+            for access in each.accesses(config):
+                inputs = 1 if access.memory in (Memory.WEIGHT, Memory.PARAM) else batch
+                total += count * inputs * access.count * access.length * config.word_elements(access.memory)
+    return total
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """Of the libraries that are loaded: to look for them takes some milliseconds."""
+    return ThreadpoolController()
 
 
 def chunk_size(config: HardwareConfig) -> int:

@@ -19,7 +19,7 @@ def execute(instruction: Map | Quantise | Argmax, state: State, config: Hardware
     if isinstance(i, Map):
         state.write_values(i.address, i.stride, x)
     elif isinstance(i, Argmax):
-        _write_indices(i, state, row_argmax(x))
+        write_indices(i, state, row_argmax(x))
     else:
         codes, scales = quantise(x, code_format(config, i.digit))
         _write_codes(i, state, config, codes)
@@ -52,7 +52,8 @@ def _values(i: VectorInstruction, state: State) -> NDArray[np.float32]:
     )
 
 
-def _write_indices(i: Argmax, state: State, places: NDArray[np.int32]) -> None:
+def write_indices(i: Argmax, state: State, places: NDArray[np.int32]) -> None:
+    """The place of the greatest of each row, (batch or 1, rows), to INDEX."""
     index, per_word = state[Memory.INDEX], state.config.word_elements(Memory.INDEX)
     first, skip = divmod(i.address, per_word)
     for word in range(first, first + -(-(skip + i.rows) // per_word)):

@@ -200,6 +200,7 @@ def test_large_programs_are_compiled_unless_told(programs, monkeypatch):
     monkeypatch.setattr(
         "heddle.sim.engine.timing_of", lambda *arguments: used.append("compiled") or timing_of(*arguments)
     )
+    monkeypatch.setattr(machine, "loop_is_loaded", lambda: False)
     simulate(programs["gpt2"], values=False)
     assert used == []
     monkeypatch.setattr(machine, "COMPILED_FROM", 100)
@@ -207,6 +208,8 @@ def test_large_programs_are_compiled_unless_told(programs, monkeypatch):
     assert used == ["compiled"]
     simulate(programs["gpt2"], values=False, engine="plain")
     assert used == ["compiled"]
+    monkeypatch.undo()
+    assert machine.loop_is_loaded()
 
 
 def test_an_unknown_engine_is_refused(programs):

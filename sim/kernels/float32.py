@@ -1,0 +1,217 @@
+"""The machine's float32 arithmetic for compiled kernels: `arch/numerics.py` again, one number at a time.
+
+Written so that LLVM turns loops over these functions into vector instructions: selects instead of branches, int32
+instead of int64. The result of one operation goes into the next without its NaNs being made the quiet NaN: `canonical`
+does that where their bits count.
+
+Products: numpy's are rounded first, the machine flushes by the exact product, and the two differ where a product just
+below 2⁻¹²⁶ is rounded up to it. Kernels collect in `edge` whether any product of a row has that magnitude, and if so
+compute the row again with `multiply_exactly`: it hardly ever happens, and looking for it costs two instructions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic, overload
+
+from ...arch.numerics import EXP2_TABLE, RCP_TABLE, RSQRT_TABLES, TABLE_FRACTION_BITS
+from ..jit import OPTIONS
+from ..jit import inlined_late as inlined
+
+_intrinsic: Any = intrinsic  # pyright takes what they make for what they are made of
+_overload: Any = overload
+i4, f4 = np.int32, np.float32
+MAGNITUDE, SIGN = i4(0x7FFFFFFF), i4(-(1 << 31))
+MIN_NORMAL, INFINITY, NAN = i4(0x00800000), i4(0x7F800000), i4(0x7FC00000)
+MIN_NORMAL_FLOAT64 = 2.0**-126
+ROUND = f4(1.5 * 2**23)  # x + ROUND has no fraction bits, so x is rounded, to even, for |x| ≤ 2²²
+ROUND_BITS = i4(0x4B400000)
+
+
+STEP_BITS, STEP_MASK = 13, i4((1 << 13) - 1)
+MIDDLE = i4(3 << TABLE_FRACTION_BITS - 1)  # of what c0 may be
+
+
+def _packed(*tables: list[tuple[int, int]]) -> np.ndarray:
+    """Tables one after the other, the two numbers of a segment in one, to be fetched at once: c0 less MIDDLE, |c1|."""
+    return np.array([(c0 - int(MIDDLE) << STEP_BITS) + abs(c1) for table in tables for c0, c1 in table], np.int32)
+
+
+EXP2, RCP, RSQRT = _packed(EXP2_TABLE), _packed(RCP_TABLE), _packed(*RSQRT_TABLES)
+
+
+@_intrinsic
+def bits_of(typing: Any, x: Any) -> Any:
+    """The bits of a float32 as an int32."""
+    return types.int32(types.float32), lambda _, builder, __, given: builder.bitcast(given[0], ir.IntType(32))
+
+
+@_intrinsic
+def float_of(typing: Any, bits: Any) -> Any:
+    """The float32 of these bits."""
+    return types.float32(types.int32), lambda _, builder, __, given: builder.bitcast(given[0], ir.FloatType())
+
+
+@inlined
+def flush(x):
+    """A subnormal becomes a zero of its sign."""
+    bits = bits_of(x)
+    return float_of(i4(bits & SIGN)) if i4(bits & MAGNITUDE) < MIN_NORMAL else x
+
+
+def number(value):
+    """A sum or a value as it is read: an int32 rounded, a float32 flushed."""
+
+
+@_overload(number, jit_options=OPTIONS)
+def _number(value):
+    if isinstance(value, types.Integer):
+        return lambda value: f4(value)
+    return lambda value: flush(value)
+
+
+@inlined
+def canonical(x):
+    """Any NaN becomes the quiet NaN."""
+    return x if x == x else float_of(NAN)
+
+
+@inlined
+def clean(x):
+    """Both."""
+    return canonical(flush(x))
+
+
+@inlined
+def add(a, b):
+    """a + b. What is below 2⁻¹²⁶ is exact, so there is no edge as with products."""
+    return flush(f4(a + b))
+
+
+@inlined
+def multiply(a, b, edge):
+    """(a · b, whether this or an earlier product must be computed again)."""
+    product = f4(a * b)
+    return flush(product), i4(edge | i4(i4(bits_of(product) & MAGNITUDE) == MIN_NORMAL))
+
+
+@inlined
+def multiply_exactly(a, b, edge):
+    """The same, and the product is right."""
+    product = f4(a * b)
+    if i4(bits_of(product) & MAGNITUDE) == MIN_NORMAL and abs(np.float64(a) * np.float64(b)) < MIN_NORMAL_FLOAT64:
+        product = float_of(i4(bits_of(product) & SIGN))
+    return flush(product), edge
+
+
+@inlined
+def product(a, b):
+    """a · b, of numbers that come alone."""
+    return multiply_exactly(a, b, i4(0))[0]
+
+
+@inlined
+def key(x):
+    """Integers in the order of `numerics.maximum`, of which this is its own inverse; x is no NaN but the quiet one."""
+    bits = bits_of(x)
+    return i4(bits ^ MAGNITUDE) if bits < 0 else bits
+
+
+@inlined
+def of_key(number):
+    """The float32 with this key."""
+    return float_of(i4(number ^ MAGNITUDE) if number < 0 else number)
+
+
+@inlined
+def bf16(x):
+    """Rounded to the nearest bf16, ties to even, the quiet NaN for any NaN."""
+    bits = bits_of(x)
+    rounded = i4(i4(bits + i4(0x7FFF) + i4(i4(bits >> 16) & 1)) & i4(-(1 << 16)))
+    return float_of(rounded) if x == x else float_of(NAN)
+
+
+@inlined
+def code_of(x, limit):
+    """The nearest integer, ties to even, saturated to ± limit; NaN gives 0."""
+    x = x if x == x else f4(0)
+    x = x if x < limit else limit
+    x = x if x > -limit else f4(-limit)
+    return i4(bits_of(f4(x + ROUND)) - ROUND_BITS)
+
+
+@inlined
+def _mantissa(segment, direction, offset):
+    """With 16 fraction bits, from 1·2¹⁶ to 2·2¹⁶; `direction` is the sign of c1."""
+    start, step = i4(i4(segment >> STEP_BITS) + MIDDLE), i4(segment & STEP_MASK)
+    return i4(i4(start + i4(i4(direction * i4(step * offset)) >> 16) + 2) >> 2)
+
+
+@inlined
+def _composed(exponent, mantissa):
+    """The bits of a number by its biased exponent and mantissa, which may be 2: below 2²³ or negative where it is too
+    small."""
+    return i4(i4(i4(exponent - 1) << 23) + i4(mantissa << 7))
+
+
+@inlined
+def exp2(x):
+    """2**x, as `numerics.exp2`. x·2²² is exact in float32, and its floor fits in an int32."""
+    within = x if x == x else f4(0)
+    within = within if within < f4(200) else f4(200)
+    within = within if within > f4(-200) else f4(-200)
+    t = i4(np.floor(f4(within * f4(1 << 22))))
+    n = i4(t >> 22)
+    y = _composed(i4(n + 127), _mantissa(EXP2[i4(t >> 16) & 63], 1, i4(t & 0xFFFF)))
+    y = i4(0) if n < -126 else y
+    y = INFINITY if n > 127 else y
+    return float_of(y) if x == x else float_of(NAN)
+
+
+@inlined
+def rcp(x):
+    """1 / x, as `numerics.rcp`."""
+    bits = bits_of(x)
+    exponent, fraction = i4(i4(bits >> 23) & 0xFF), i4(bits & 0x7FFFFF)
+    mantissa = _mantissa(RCP[fraction >> 17], -1, i4(i4(fraction >> 1) & 0xFFFF))
+    y = _composed(i4(253 - exponent), mantissa)
+    y = y if y >= MIN_NORMAL else i4(0)
+    y = INFINITY if exponent == 0 else y
+    y = i4(0) if exponent == 255 else y
+    y = i4(y | i4(bits & SIGN))
+    return float_of(y) if x == x else float_of(NAN)
+
+
+@inlined
+def rsqrt(x):
+    """1 / √x, as `numerics.rsqrt`."""
+    bits = bits_of(x)
+    exponent, fraction = i4(i4(bits >> 23) & 0xFF), i4(bits & 0x7FFFFF)
+    odd = i4(i4(exponent - 127) & 1)
+    mantissa = _mantissa(RSQRT[i4(odd << 6) + i4(fraction >> 17)], -1, i4(i4(fraction >> 1) & 0xFFFF))
+    y = _composed(i4(126 - i4(i4(exponent - 127 - odd) >> 1)), mantissa)
+    y = i4(0) if exponent == 255 else y
+    y = INFINITY if exponent == 0 else y
+    return float_of(NAN) if x != x or (bits < 0 and exponent != 0) else float_of(y)
+
+
+@inlined
+def row_sum(x, columns, partial):
+    """Σ of x[:columns] in the machine's order, as `numerics.row_sum`; `partial` has as many elements as the machine
+    has partial sums, and is overwritten."""
+    width = len(partial)
+    for p in range(width):
+        partial[p] = f4(0)
+    for start in range(0, columns, width):
+        some = x[start : min(start + width, columns)]
+        for p in range(len(some)):
+            partial[p] = add(partial[p], some[p])
+    while width > 1:
+        width //= 2
+        for p in range(width):
+            partial[p] = add(partial[p], partial[width + p])
+    return partial[0]

@@ -1,0 +1,75 @@
+"""NORM, compiled: LayerNorm and RMSNorm row by row, VALUE → VALUE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
+from ...arch.isa import Norm, NormKind
+from ..jit import compiled, entry, inlined_late
+from ..state import State
+from .float32 import add, f4, flush, i4, multiply, multiply_exactly, product, row_sum, rsqrt
+from .vector import place, store_values, unpack_pairs
+
+
+def execute(i: Norm, state: State, config: HardwareConfig) -> None:
+    """Like `units.norm.execute`."""
+    words, value = -(-i.columns // config.columns), state[Memory.VALUE]
+    pairs = state[Memory.PARAM].rows(i.param_address, 0, 1, words)
+    source = value.rows(i.source_address, i.source_stride, i.rows, words)
+    batch = state.batch if pairs[1] or source[1] else 1
+    into = value.rows_for(i.address, i.stride, i.rows, words, batch)
+    buffers = np.empty((5, words * config.columns), np.float32)
+    partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
+    norm_rows(batch, i.rows, i.columns, source, pairs, i.reciprocal, i.epsilon, i.kind is NormKind.LAYER, buffers,
+              partial, into, config.value_format == "bf16")  # fmt: skip
+
+
+def _norm(wrap: Any, times: Any) -> Any:
+    @wrap
+    def norm(columns, x, squares, gamma, beta, inverse, epsilon, centred, partial, y):
+        """`numerics.norm` of one row x, with `times` for products."""
+        edge, shift = i4(0), f4(-0.0)
+        if centred:
+            shift = f4(-product(row_sum(x, columns, partial), inverse))
+        for n in range(len(x)):
+            y[n] = add(x[n], shift)
+            squares[n], edge = times(y[n], y[n], edge)
+        variance = add(product(row_sum(squares, columns, partial), inverse), epsilon)
+        root = rsqrt(variance)
+        correction = add(f4(1.5), f4(-product(product(variance, f4(0.5)), product(root, root))))
+        deviation = product(root, correction)
+        for n in range(len(x)):
+            v, edge = times(y[n], deviation, edge)
+            v, edge = times(v, gamma[n], edge)
+            y[n] = add(v, beta[n])
+        return edge
+
+    return norm
+
+
+_norm_fast, _norm_exact = _norm(inlined_late, multiply), _norm(compiled, multiply_exactly)
+
+
+@entry
+def norm_rows(batch, rows, columns, source, pairs, reciprocal, epsilon, centred, buffers, partial, into,
+              to_bf16):  # fmt: skip
+    """Norm of rows, rounded to the format of VALUE."""
+    x, y, squares, gamma, beta = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
+    inverse, small = flush(f4(reciprocal)), flush(f4(epsilon))
+    data, result = source[0], into[0]
+    for b in range(batch):
+        unpack_pairs(pairs, b, len(x), True, gamma, beta)
+        for m in range(rows):
+            at = place(source, b, m)
+            row = data[at : at + len(x)]
+            for n in range(len(x)):
+                x[n] = flush(row[n])
+            if _norm_fast(columns, x, squares, gamma, beta, inverse, small, centred, partial, y):
+                _norm_exact(columns, x, squares, gamma, beta, inverse, small, centred, partial, y)
+            at = place(into, b, m)
+            for n in range(columns, len(y)):
+                y[n] = f4(0)
+            store_values(y, result[at : at + len(y)], to_bf16)

@@ -1,0 +1,161 @@
+"""SOFTMAX, compiled: scores in ACC → codes of un-normalised probabilities in ACT, row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
+from ...arch.isa import OnlineSoftmax, Softmax
+from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_127
+from ..jit import compiled, entry, inlined_late
+from ..state import Rows, State
+from .float32 import (
+    add,
+    bits_of,
+    canonical,
+    clean,
+    code_of,
+    exp2,
+    f4,
+    float_of,
+    flush,
+    i4,
+    key,
+    multiply,
+    multiply_exactly,
+    number,
+    of_key,
+    product,
+    rcp,
+    row_sum,
+)
+from .vector import ONES, place, unpack_pairs
+
+_FLOOR = int(MAXIMUM_FLOOR.view(np.int32))
+_ONE = int(np.float32(1).view(np.int32))
+
+
+# -- from Python -------------------------------------------------------------------------------------------------------
+
+
+def execute(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) -> None:
+    """Like `units.softmax.execute`."""
+    words, row = -(-i.columns // config.columns), state[Memory.ROW]
+    pairs = state[Memory.PARAM].rows(i.param_address, 0, 1, words)
+    scores = state[Memory.ACC].rows(i.source_address, i.source_stride, i.rows, words)
+    row_scale = row.rows(i.row_address, 1, i.rows, 1)
+    online, together, first = isinstance(i, OnlineSoftmax), 0, 1
+    additive = before = ONES
+    if isinstance(i, OnlineSoftmax):
+        together, first = i.together, i.first
+        if not first:
+            before = row.rows(i.state_address, 1, 2 * i.rows, 1)
+    elif i.additive:
+        additive = state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, words)
+    batch = state.batch if pairs[1] or scores[1] or row_scale[1] or additive[1] or before[1] else 1
+    codes = state[Memory.ACT].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.rows), batch)
+    scales = row.rows_for(i.scales_address, 1, (2 if online else 1) * i.rows, 1, batch)
+    after: Rows = scales
+    if isinstance(i, OnlineSoftmax):
+        after = row.rows_for(i.state_address, 1, 2 * i.rows, 1, batch)
+    buffers = np.empty((3, words * config.columns), np.float32)
+    partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
+    softmax_rows(batch, i.rows, i.columns, scores, pairs, row_scale, bool(i.additive) if not online else False,  # type: ignore[union-attr]
+                 additive, i.causal, i.window, i.offset, together, online, first, before, buffers, partial,
+                 codes, config.rows, scales, after)  # fmt: skip
+
+
+# -- compiled ----------------------------------------------------------------------------------------------------------
+
+
+def _scores(wrap: Any, times: Any) -> Any:
+    @wrap
+    def scores(source, key_scale, row_scale, added, additive, x):
+        """Scores of a row, with `times` for products."""
+        edge = i4(0)
+        for n in range(len(x)):
+            v, edge = times(number(source[n]), key_scale[n], edge)
+            x[n], edge = times(v, row_scale, edge)
+        if added:
+            for n in range(len(x)):
+                x[n] = add(x[n], flush(additive[n]))
+        return edge
+
+    return scores
+
+
+_scores_fast, _scores_exact = _scores(inlined_late, multiply), _scores(compiled, multiply_exactly)
+
+
+@entry
+def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive, causal, window, offset, together,
+                 online, first, before, buffers, partial, into, per_word, scales, after):  # fmt: skip
+    """Softmax, or OnlineSoftmax if `online`: as `numerics.softmax` and `numerics.online_softmax`."""
+    x, key_scale, value_scale = buffers[0], buffers[1], buffers[2]
+    codes, numbers, state = into[0], scales[0], after[0]
+    padded = -(-columns // per_word) * per_word
+    for b in range(batch):
+        unpack_pairs(pairs, b, len(x), True, key_scale, value_scale)
+        for m in range(rows):
+            position = offset + (0 if together else m)
+            high = min(columns, max(position + 1, 0)) if causal else columns
+            low = min(max(position - window + 1, 0), high) if window else 0
+            at = place(source, b, m)
+            sums = source[0][at : at + len(x)]
+            at = place(additive, b, m)
+            mask = additive[0][at : at + len(x)]
+            factor = flush(row_scale[0][place(row_scale, b, m)])
+            if _scores_fast(sums, key_scale, factor, added, mask, x):
+                _scores_exact(sums, key_scale, factor, added, mask, x)
+            hide(x, low, high, f4(-np.inf))
+            greatest_key = key(LOWEST)
+            for n in range(len(x)):
+                greatest_key = max(greatest_key, key(canonical(x[n])))
+            known, known_total = LOWEST, f4(0)
+            if online:
+                if not first:
+                    known = clean(before[0][place(before, b, m)])
+                    known_total = clean(before[0][place(before, b, rows + m)])
+                greatest_key = max(greatest_key, key(known))
+            greatest = of_key(i4(greatest_key))
+            for n in range(len(x)):
+                x[n] = exp2(add(x[n], f4(-greatest)))
+            hide(x, low, high, f4(0))
+            total, kept = row_sum(x, columns, partial), f4(0)
+            if online:
+                kept = product(known_total, exp2(add(known, f4(-greatest))))
+                total = add(total, kept)
+            total = of_key(i4(max(key(canonical(total)), _ONE)))
+            inverse = rcp(total)
+            # What is too small here need not be flushed: it is below 2⁻⁶⁰, and its code 0.
+            most = i4(_FLOOR)
+            for n in range(len(x)):
+                x[n] = f4(x[n] * value_scale[n])
+            hide(x, low, high, f4(0))
+            for n in range(len(x)):
+                most = max(most, bits_of(canonical(x[n])))
+            a = float_of(i4(most))
+            multiplier = product(CODE_LIMIT, rcp(a))
+            scale = product(product(a, RECIPROCAL_OF_127), inverse)
+            at = place(into, b, m)
+            words = codes[at : at + padded]
+            for n in range(min(len(x), padded)):
+                words[n] = np.int8(code_of(f4(x[n] * multiplier), CODE_LIMIT))
+            for n in range(len(x), padded):
+                words[n] = 0
+            numbers[place(scales, b, m)] = canonical(scale)
+            if online:
+                numbers[place(scales, b, rows + m)] = canonical(product(kept, inverse))
+                state[place(after, b, m)] = canonical(greatest)
+                state[place(after, b, rows + m)] = canonical(total)
+
+
+@inlined_late
+def hide(x, low, high, value):
+    """Columns that are not seen."""
+    for n in range(low):
+        x[n] = value
+    for n in range(high, len(x)):
+        x[n] = value
