@@ -28,10 +28,7 @@ def execute(i: Matmul, state: State, config: HardwareConfig) -> None:
     for start in range(0, depth, EXACT_DEPTH):
         some = min(EXACT_DEPTH, depth - start)
         place_of_codes = batch, i.rows, start, some, act, weight, config.columns
-        if before is None:
-            added, source = False, into
-        else:
-            added, source = True, before
+        added, source = before is not None, before or into
         if batch * i.rows < BLAS_ROWS:
             strip = max(1, min(i.n_tiles, STRIP_COLUMNS // config.columns))
             deep = -(-some // 4) * 4

@@ -46,14 +46,14 @@ def execute(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) ->
     pairs = state[Memory.PARAM].rows(i.param_address, 0, 1, words)
     scores = state[Memory.ACC].rows(i.source_address, i.source_stride, i.rows, words)
     row_scale = row.rows(i.row_address, 1, i.rows, 1)
-    online, together, first = isinstance(i, OnlineSoftmax), 0, 1
+    online, together, first, added = isinstance(i, OnlineSoftmax), 0, 1, False
     additive = before = ONES
     if isinstance(i, OnlineSoftmax):
         together, first = i.together, i.first
         if not first:
             before = row.rows(i.state_address, 1, 2 * i.rows, 1)
     elif i.additive:
-        additive = state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, words)
+        added, additive = True, state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, words)
     batch = state.batch if pairs[1] or scores[1] or row_scale[1] or additive[1] or before[1] else 1
     codes = state[Memory.ACT].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.rows), batch)
     scales = row.rows_for(i.scales_address, 1, (2 if online else 1) * i.rows, 1, batch)
@@ -62,9 +62,8 @@ def execute(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) ->
         after = row.rows_for(i.state_address, 1, 2 * i.rows, 1, batch)
     buffers = np.empty((3, words * config.columns), np.float32)
     partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
-    softmax_rows(batch, i.rows, i.columns, scores, pairs, row_scale, bool(i.additive) if not online else False,  # type: ignore[union-attr]
-                 additive, i.causal, i.window, i.offset, together, online, first, before, buffers, partial,
-                 codes, config.rows, scales, after)  # fmt: skip
+    softmax_rows(batch, i.rows, i.columns, scores, pairs, row_scale, added, additive, i.causal, i.window, i.offset,
+                 together, online, first, before, buffers, partial, codes, config.rows, scales, after)  # fmt: skip
 
 
 # -- compiled ----------------------------------------------------------------------------------------------------------
