@@ -138,6 +138,7 @@ class Access(NamedTuple):
 
 
 ADDRESS, STRIDE, ROWS, COLUMNS, TILES, FLAG, REGISTER = 20, 16, 13, 16, 12, 1, 5
+NOT_ON_CHIP = {"wait", "signal", "dram_address", "dram_stride"}  # fields that do not change what is touched on chip
 BLOCK = 20  # bits of a place in a sequence, in blocks of `config.columns` tokens
 
 
@@ -155,7 +156,16 @@ class Instruction:
         """The same with other values in some fields, as `replace` gives it in four times the time."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, **fields)
+        if not fields.keys() <= NOT_ON_CHIP:
+            other.__dict__.pop("_touched", None)
         return other
+
+    def touched(self, config: HardwareConfig) -> list[Access]:
+        """`accesses`, worked out once for all who ask. Do not change it."""
+        known = self.__dict__.get("_touched")
+        if known is None or known[0] is not config:
+            known = self.__dict__["_touched"] = config, self.accesses(config)
+        return known[1]
 
     def accesses(self, config: HardwareConfig) -> list[Access]:
         """On-chip words read and written."""
@@ -168,7 +178,7 @@ class Instruction:
 
     def check(self, config: HardwareConfig) -> None:
         """Raise HeddleError unless the machine of `config` can execute this instruction."""
-        accesses = self.accesses(config)
+        accesses = self.touched(config)
         for access in accesses:
             if access.length < 1 or access.count < 1:
                 raise HeddleError(f"{self.name}: every size must be at least 1")
@@ -185,8 +195,11 @@ class Instruction:
     def _check_overlap(self, accesses: list[Access]) -> None:
         """What an instruction writes it must not read, or the result would hang on the depth of its pipeline. It may
         replace a word by its own result where `in_place` says so."""
+        reads = [access for access in accesses if not access.write]
         for write in (access for access in accesses if access.write):
-            for read in (access for access in accesses if not access.write and access.overlaps(write)):
+            for read in reads:
+                if read.memory is not write.memory or not read.overlaps(write):
+                    continue
                 same = (read.start, read.length, read.stride, read.count) == (
                     write.start, write.length, write.stride, write.count)  # fmt: skip
                 rows_apart = write.count == 1 or write.stride >= write.length

@@ -84,7 +84,7 @@ class Schedule:
 
 def schedule(
     tiles: Tiles, config: HardwareConfig, shares: Mapping[Memory, float] | None = None, in_order: float = 0.35,
-    work: Work | None = None,
+    work: Work | None = None, priority: NDArray[np.float64] | None = None,
 ) -> Schedule:  # fmt: skip
     """The tasks in order. Raises HeddleError naming the memory if even one task after the other does not fit.
 
@@ -92,6 +92,7 @@ def schedule(
               always go on
     in_order  how much of the work behind a task in the program counts for its priority
     work      what is known of the tasks, if that has been worked out before
+    priority  of each task, likewise
     """
     work = work or work_of(tiles, config)
     count, shares = len(work.units), shares or {}
@@ -99,10 +100,10 @@ def schedule(
     words = np.array([config.words(memory) for memory in Memory])
     share = np.array([shares.get(memory, 1.0) for memory in Memory])
     state = _State(
-        priority=priorities(work, in_order), words=words, limit=words * share, missing=work.missing.copy(),
-        users_left=np.diff(work.users.first), used=np.zeros(_MEMORIES, np.int64), fills=_fills(work),
-        passed=np.zeros(_MEMORIES, np.int64), reach=np.full(_MEMORIES, _UNKNOWN), begun=np.zeros(count, np.bool_),
-        ready=np.empty(count, np.int64), ready_first=np.searchsorted(np.sort(work.group), np.arange(len(work.groups))),
+        priority=priorities(work, in_order) if priority is None else priority, words=words, limit=words * share,
+        missing=work.missing.copy(), users_left=np.diff(work.users.first), used=np.zeros(_MEMORIES, np.int64),
+        fills=work.filled, passed=np.zeros(_MEMORIES, np.int64), reach=np.full(_MEMORIES, _UNKNOWN),
+        begun=np.zeros(count, np.bool_), ready=np.empty(count, np.int64), ready_first=work.group_first,
         ready_count=np.zeros(len(work.groups), np.int64), free_at=np.zeros(_UNITS, np.int64),
         events=np.empty(2 * count + 2, np.int64), numbers=np.zeros(2, np.int64), start=np.full(count, -1),
     )  # fmt: skip
@@ -135,13 +136,6 @@ class _State(NamedTuple):
 
 
 _EVENTS, _OLDEST = 0, 1  # of `numbers`
-
-
-def _fills(work: Work) -> tuple[Numbers, ...]:
-    tasks = np.repeat(np.arange(len(work.units)), np.diff(work.fills.first))
-    entries = np.stack([tasks, work.buffer_words[work.fills.values]], 1)
-    memories = work.buffer_memory[work.fills.values]
-    return tuple(np.ascontiguousarray(entries[memories == memory]) for memory in range(_MEMORIES))
 
 
 @entry

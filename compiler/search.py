@@ -13,7 +13,7 @@ from .builder import Decoder, SharedDram, Tiles, Tiling, split_rows
 from .schedule import Schedule, schedule
 from .segments import Segment
 from .tile import groups_of, longest_panel, tile
-from .work import work_of
+from .work import priorities, work_of
 
 PARTS = (1, 2, 3, 4)  # panels that rows are split into
 WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
@@ -160,9 +160,10 @@ class _Search:
         """A schedule whose buffers find their places: a memory is filled less far ahead until they do."""
         tiles = self.lowering.tile(self.segment, tiling)
         work, shares = work_of(tiles, self.config), dict.fromkeys(Memory, MEMORY_SHARES[0])
+        priority = priorities(work, in_order)
         while True:
             try:
-                return allocate(schedule(tiles, self.config, shares, in_order, work), self.config)
+                return allocate(schedule(tiles, self.config, shares, in_order, work, priority), self.config)
             except FragmentedError as error:
                 thriftier = MEMORY_SHARES.index(shares[error.memory]) + 1
                 if thriftier == len(MEMORY_SHARES):

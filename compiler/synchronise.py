@@ -85,7 +85,7 @@ class _Synchroniser:
             copies = np.arange(run.length * run.count)
             row[run.start + copies] = run.start + copies % run.length
         used, row = np.unique(row, return_inverse=True)
-        table = access_table(instructions[index].accesses(config) for index in used.tolist())
+        table = access_table(instructions[index].touched(config) for index in used.tolist())
         ports = np.zeros((len(used), _PORTS), np.int64)
         np.bitwise_or.at(ports, (owners(table), 2 * table.memory + table.write), bank_masks(table, config))
         self.prints = _Footprints(
@@ -99,7 +99,8 @@ class _Synchroniser:
 
     def step(self, start: int, stop: int) -> None:
         """The instructions from `start` up to `stop`, in order."""
-        for index in range(start, stop):
+        moving = np.isin(self.prints.unit[start:stop], (Unit.LOAD, Unit.STORE))
+        for index in (np.flatnonzero(moving) + start).tolist():
             found = _dram_range(self.config, self.instructions[index])
             if found:
                 self.prints.dram_start[index], self.prints.dram_stop[index], self.prints.dram_write[index] = found

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -46,16 +50,25 @@ class Work(NamedTuple):
     missing: Numbers  # for each task, how many it must wait for
     touched: Lists  # for each task, the buffers
     fills: Lists  # for each task, the buffers that it is the first to touch
+    filled: tuple[Numbers, ...]  # for each memory, (task, words) of those buffers, in order of the tasks
     users: Lists  # for each buffer, the tasks
     group: Numbers  # for each task, which of `groups` it is in
     groups: Numbers  # (groups, 2): tasks of one unit (sorted) that fill buffers of the same memories (one bit each)
+    group_first: Numbers  # for each group, how many tasks the groups before it have
 
 
 def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     """The work that tiles are."""
     instructions = [task.instruction for task in tiles.tasks]
     units = np.array([each.unit for each in instructions], np.int64)
-    busy, latency = np.array([_durations(each, config) for each in instructions], np.int64).T.copy()
+    known: dict[tuple, tuple[int, int]] = {}  # by kind and sizes, of which there are few
+    durations = []
+    for each in instructions:
+        key = type(each), _sizes(type(each))(each)
+        if key not in known:
+            known[key] = _durations(each, config)
+        durations.append(known[key])
+    busy, latency = np.array(durations, np.int64).T.copy()
     table = access_table(task.accesses(config) for task in tiles.tasks)
     buffers = [(each.memory, each.start, each.words) for each in tiles.buffers]
     memory, start, words = np.array(buffers, np.int64).reshape(-1, 3).T.copy()
@@ -70,11 +83,15 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     masks = np.zeros(len(units), np.int64)
     np.bitwise_or.at(masks, task[first_use], 1 << memory[filled])
     groups, group = np.unique(np.stack([units, masks], 1), axis=0, return_inverse=True)
-    count = len(units)
+    count, group = len(units), group.reshape(-1)
+    fills = lists(task[first_use], filled, count)
+    entries = np.stack([np.repeat(np.arange(count), np.diff(fills.first)), words[fills.values]], 1)
+    sizes = np.bincount(group)
     return Work(
         units, busy, latency, table, buffer, memory, words, after, missing,
-        touched=lists(task, touched, count), fills=lists(task[first_use], filled, count),
-        users=lists(touched, task, len(words)), group=group.reshape(-1), groups=groups,
+        touched=lists(task, touched, count), fills=fills,
+        filled=tuple(np.ascontiguousarray(entries[memory[fills.values] == each]) for each in Memory),
+        users=lists(touched, task, len(words)), group=group, groups=groups, group_first=np.cumsum(sizes) - sizes,
     )  # fmt: skip
 
 
@@ -162,6 +179,13 @@ def lists(keys: Numbers, values: Numbers, count: int) -> Lists:
     """For each key below `count`, its values, in order."""
     first = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=count))])
     return Lists(first, values[np.argsort(keys, kind="stable")])
+
+
+@cache
+def _sizes(kind: type[Instruction]) -> Callable[[Instruction], tuple]:
+    """All fields that durations can hang on: places and tokens left out."""
+    names = [each.name for each in fields(kind) if not each.name.endswith(("address", "stride", "wait", "signal"))]
+    return attrgetter("opcode", *names)
 
 
 def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, int]:

@@ -99,7 +99,7 @@ def _port_conflict(work: DispatchedKinds, timing: Timing, first: int, second: in
 def _port_mask(config: HardwareConfig, instruction: Instruction) -> int:
     """A bit for each port (memory, direction, bank) that the instruction may use."""
     mask = 0
-    for access in instruction.accesses(config):
+    for access in instruction.touched(config):
         kind = int(access.memory) * 2 + access.write
         mask |= access.bank_mask(config) << (kind * _BANKS_AT_MOST)
     return mask

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory, Unit
-from ..arch.isa import INSTRUCTIONS, Append, Instruction, Load, Store, Stream
+from ..arch.isa import INSTRUCTIONS, NOT_ON_CHIP, Append, Instruction, Load, Store, Stream
 from ..arch.program import Program
 
 GRANULES = 64  # parts of a memory, a bit each: footprints without a granule in common cannot meet
-NOT_ON_CHIP = ("wait", "signal", "dram_address", "dram_stride")  # fields that do not change what is touched on chip
 
 
 class Blocks(NamedTuple):
