@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 TEST_IMAGES = 540
@@ -17,6 +16,8 @@ def load_images(split: str) -> tuple[Tensor, Tensor]:
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
+    from sklearn.datasets import load_digits  # brings all of scikit-learn, 70 MB: only where digits are wanted
+
     pixels, labels = load_digits(return_X_y=True)  # (1797, 64) from 0 to 16, (1797)
     order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))
     chosen = order[:TEST_IMAGES] if split == "test" else order[TEST_IMAGES:]
