@@ -15,18 +15,17 @@ from ..arch.errors import HeddleError
 from ..sim.jit import entry, inlined
 from .accesses import owners
 from .schedule import Schedule
-from .work import Lists, Numbers, lists
+from .work import Lists, Numbers
 
-_ALL_PLACED = -1
 _NONE = -1
 
 
 class FragmentedError(HeddleError):
-    """There are enough words of `memory`, but not in one piece; filling it less may help."""
+    """There are enough words of some memories, but not in one piece; filling them less may help."""
 
-    def __init__(self, memory: Memory, message: str) -> None:
+    def __init__(self, memories: list[Memory], message: str) -> None:
         super().__init__(message)
-        self.memory = memory
+        self.memories = memories
 
 
 class _Lives(NamedTuple):
@@ -66,18 +65,19 @@ def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
     most_banks = int((work.buffer_words // bank_words[work.buffer_memory]).max()) + 2  # that a buffer lies in
     lives = _Lives(
         memory=work.buffer_memory, words=work.buffer_words, start=born, finish=dead, address=np.full(count, -1),
-        uses=lists(work.buffer, np.arange(len(task)), count), unit=work.units[task], write=work.table.write,
+        uses=work.uses, unit=work.units[task], write=work.table.write,
         use_start=schedule.start[task], use_finish=schedule.finish[task],
         memory_words=np.array([config.words(memory) for memory in Memory]), bank_words=bank_words,
         first_bank=np.cumsum(banks) - banks, ports=np.full((banks.sum(), 2), _NONE),
         links=np.empty((most_banks * len(task), 2), np.int64), links_taken=np.zeros(1, np.int64),
         placed=np.empty((len(Memory), count), np.int64), placed_count=np.zeros(len(Memory), np.int64),
     )  # fmt: skip
-    stuck = _place(lives, used[np.argsort(born[used], kind="stable")])
-    if stuck != _ALL_PLACED:
-        buffer = list(tiles.buffers)[stuck]
+    stuck = np.full(len(Memory), _NONE)
+    _place(lives, used[np.argsort(born[used], kind="stable")], stuck)
+    if (stuck != _NONE).any():
+        buffer = list(tiles.buffers)[stuck[stuck != _NONE].min()]
         raise FragmentedError(
-            buffer.memory,
+            [memory for memory in Memory if stuck[memory] != _NONE],
             f"{buffer.name}: {buffer.words} words of {buffer.memory.name} are needed in one piece, and of the "
             f"{config.words(buffer.memory)} that {config.name} has, no such piece is free: "
             f"choose a larger configuration or a smaller model",
@@ -88,10 +88,12 @@ def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
 
 
 @entry
-def _place(s, order):
-    """Addresses for the buffers, in order. Returns the one for which there is no place."""
+def _place(s, order, stuck):
+    """Addresses for the buffers, in order; `stuck` is told the first of each memory for which there is no place."""
     for buffer in order:
         memory = s.memory[buffer]
+        if stuck[memory] != _NONE:
+            continue
         _forget(s, memory, s.start[buffer])
         size, best, fewest = s.bank_words[memory], _NONE, 0
         for bank in range(0, s.memory_words[memory], size):
@@ -103,10 +105,10 @@ def _place(s, order):
         if best == _NONE:  # a bank is too small, or has no gap
             best = _first_gap(s, memory, s.words[buffer], 0, s.memory_words[memory])
         if best == _NONE:
-            return buffer
+            stuck[memory] = buffer
+            continue
         s.address[buffer] = best
         _keep(s, buffer)
-    return _ALL_PLACED
 
 
 @inlined

@@ -46,8 +46,7 @@ class Matrix:
     @property
     def digits(self) -> list[Matrix]:
         """The matrix of the high digits, and that of the low ones if there are any."""
-        high = replace(self, low=None)
-        return [high] if self.low is None else [high, replace(self, codes=self.low, low=None)]
+        return [self] if self.low is None else [replace(self, low=None), replace(self, codes=self.low, low=None)]
 
     def _with_codes(self, change: Callable[[NDArray], NDArray], **others: NDArray) -> Matrix:
         """All digits changed alike."""
@@ -55,6 +54,8 @@ class Matrix:
 
     def part(self, start: int, stop: int) -> Matrix:
         """Some of the output channels."""
+        if (start, stop) == (0, self.outputs):
+            return self
         return self._with_codes(
             lambda codes: codes[start:stop], scale=self.scale[start:stop], offset=self.offset[start:stop]
         )
@@ -74,6 +75,8 @@ class Matrix:
     def padded(self, config: HardwareConfig) -> Matrix:
         """With N rounded up to whole words and K to whole tiles, by zeros."""
         more_n, more_k = -self.outputs % config.columns, -self.depth % config.rows
+        if not (more_n or more_k):
+            return self
         return self._with_codes(
             lambda codes: padded(codes, ((0, more_n), (0, more_k))),
             scale=padded(self.scale, [(0, more_n)]), offset=padded(self.offset, [(0, more_n)]),
@@ -128,5 +131,7 @@ def pairs_of_columns(scale: NDArray | Tensor, offset: NDArray | Tensor, config: 
 def joined(matrices: Sequence[Matrix], config: HardwareConfig) -> Matrix:
     """Outputs side by side, each matrix starting a new word."""
     full = [matrix.padded(config) for matrix in matrices]
+    if len(full) == 1:
+        return full[0]
     names = ("codes", "scale", "offset") + ("low",) * (full[0].low is not None)
     return Matrix(**{name: concatenated([getattr(m, name) for m in full]) for name in names})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError
@@ -32,12 +33,12 @@ class Precision(Enum):
         """int8 digits of an activation."""
         return 2 if self in (Precision.W8A16, Precision.W16A16) else 1
 
-    @property
+    @cached_property
     def planes(self) -> int:
         """Panels of sums besides the first, one for each power of 256."""
         return self.weight_digits + self.activation_digits - 2
 
-    @property
+    @cached_property
     def passes(self) -> list[tuple[int, int, int]]:
         """(plane of sums, digit of x, digit of the weight) of each pass; digit 0 is the high, or only, one."""
         digits = [(x, weight) for x in range(self.activation_digits) for weight in range(self.weight_digits)]

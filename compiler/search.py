@@ -157,7 +157,7 @@ class _Search:
             self.best, self.chosen = found, name
 
     def _fitting(self, tiling: Tiling, in_order: float) -> Schedule:
-        """A schedule whose buffers find their places: a memory is filled less far ahead until they do."""
+        """A schedule whose buffers find their places: memories are filled less far ahead until they do."""
         tiles = self.lowering.tile(self.segment, tiling)
         work, shares = work_of(tiles, self.config), dict.fromkeys(Memory, MEMORY_SHARES[0])
         priority = priorities(work, in_order)
@@ -165,10 +165,10 @@ class _Search:
             try:
                 return allocate(schedule(tiles, self.config, shares, in_order, work, priority), self.config)
             except FragmentedError as error:
-                thriftier = MEMORY_SHARES.index(shares[error.memory]) + 1
-                if thriftier == len(MEMORY_SHARES):
-                    raise
-                shares[error.memory] = MEMORY_SHARES[thriftier]
+                for memory in error.memories:
+                    if shares[memory] == MEMORY_SHARES[-1]:
+                        raise
+                    shares[memory] = MEMORY_SHARES[MEMORY_SHARES.index(shares[memory]) + 1]
 
     def _useful_parts(self, tiling: Tiling) -> list[int]:
         """Those of PARTS that split the rows of this model differently."""

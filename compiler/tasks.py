@@ -68,9 +68,7 @@ class Task:
 
     def accesses(self, config: HardwareConfig) -> list[Access]:
         """What the instruction touches, at virtual addresses."""
-        if "_accesses" not in self.__dict__:
-            self.__dict__["_accesses"] = self.instruction.accesses(config)
-        return self.__dict__["_accesses"]
+        return self.instruction.touched(config)
 
     def __str__(self) -> str:
         return f"{listing(self.instruction)}  ; {self.label}"

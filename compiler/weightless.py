@@ -29,7 +29,7 @@ class ShapeOnly(np.ndarray):
 
 def shape_only(shape: Sequence[int], dtype: DTypeLike = np.float32) -> ShapeOnly:
     """An array of this shape that takes no memory."""
-    return np.broadcast_to(np.zeros((), dtype), tuple(shape)).view(ShapeOnly)
+    return ShapeOnly(tuple(shape), dtype, np.zeros((), dtype), strides=(0,) * len(shape))
 
 
 def has_bytes(*arrays: Any) -> bool:

@@ -44,6 +44,7 @@ class Work(NamedTuple):
     latency: Numbers  # cycles until the effect can be used
     table: AccessTable  # what each task touches
     buffer: Numbers  # for each access
+    uses: Lists  # for each buffer, the accesses
     buffer_memory: Numbers
     buffer_words: Numbers
     after: Lists  # for each task, those that must wait for it
@@ -88,7 +89,8 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     entries = np.stack([np.repeat(np.arange(count), np.diff(fills.first)), words[fills.values]], 1)
     sizes = np.bincount(group)
     return Work(
-        units, busy, latency, table, buffer, memory, words, after, missing,
+        units, busy, latency, table, buffer, lists(buffer, np.arange(len(buffer)), len(words)), memory, words, after,
+        missing,
         touched=lists(task, touched, count), fills=fills,
         filled=tuple(np.ascontiguousarray(entries[memory[fills.values] == each]) for each in Memory),
         users=lists(touched, task, len(words)), group=group, groups=groups, group_first=np.cumsum(sizes) - sizes,
