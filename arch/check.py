@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .accesses import may_be_wrong
 from .config import HardwareConfig, Unit
 from .encoding import listing
 from .errors import HeddleError
@@ -25,12 +26,15 @@ def check_instructions(
     """Raise HeddleError for the first instruction that does not fit the machine, or waits without an earlier signal."""
     reach = kinds.spread([_reach(each, config) for each in kinds.examples])
     beyond = np.flatnonzero((reach > 0) & (kinds.addresses + reach > dram_bytes))[:1].tolist()
+    suspect = kinds.spread(may_be_wrong(kinds.examples, config))
     missing = _first_missing_token(kinds)
     waiting = [] if missing is None else [missing[0]]
     for index in sorted({*kinds.first_of_each(ALIGNMENT), *beyond, *waiting}):
         instruction = instructions[index]
         try:
-            instruction.check(config)
+            instruction.check_fields(config)
+            if suspect[index]:
+                instruction.check_accesses(config)
         except HeddleError as error:
             raise HeddleError(f"instruction {index}: {error}") from None
         if index in beyond:

@@ -156,19 +156,11 @@ class Instruction:
         """The same with other values in some fields, as `replace` gives it in four times the time."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, **fields)
-        if not fields.keys() <= NOT_ON_CHIP:
-            other.__dict__.pop("_touched", None)
         return other
 
-    def touched(self, config: HardwareConfig) -> list[Access]:
-        """`accesses`, worked out once for all who ask. Do not change it."""
-        known = self.__dict__.get("_touched")
-        if known is None or known[0] is not config:
-            known = self.__dict__["_touched"] = config, self.accesses(config)
-        return known[1]
-
     def accesses(self, config: HardwareConfig) -> list[Access]:
-        """On-chip words read and written."""
+        """On-chip words read and written. Which operands there are hangs on flags and enumerations only; all else is
+        arithmetic, that holds for arrays of sizes and addresses too (accesses.py)."""
         return []
 
     def resolved(self, scalar: Sequence[int], config: HardwareConfig) -> Instruction:
@@ -178,7 +170,18 @@ class Instruction:
 
     def check(self, config: HardwareConfig) -> None:
         """Raise HeddleError unless the machine of `config` can execute this instruction."""
-        accesses = self.touched(config)
+        self.check_fields(config)
+        self.check_accesses(config)
+
+    def check_fields(self, config: HardwareConfig) -> None:
+        """The part of it that is no matter of single words."""
+        rows = getattr(self, "rows", 1)
+        if self.unit in (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM) and rows > config.panel_rows:
+            raise HeddleError(f"{self.name}: rows must be at most {config.panel_rows} on {config.name}, not {rows}")
+
+    def check_accesses(self, config: HardwareConfig) -> None:
+        """The other part: words that there are, and none that is written and read. See also accesses.may_be_wrong."""
+        accesses = self.accesses(config)
         for access in accesses:
             if access.length < 1 or access.count < 1:
                 raise HeddleError(f"{self.name}: every size must be at least 1")
@@ -188,9 +191,6 @@ class Instruction:
                     f"but {config.name} has {config.words(access.memory)}"
                 )
         self._check_overlap(accesses)
-        rows = getattr(self, "rows", 1)
-        if self.unit in (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM) and rows > config.panel_rows:
-            raise HeddleError(f"{self.name}: rows must be at most {config.panel_rows} on {config.name}, not {rows}")
 
     def _check_overlap(self, accesses: list[Access]) -> None:
         """What an instruction writes it must not read, or the result would hang on the depth of its pipeline. It may
@@ -263,8 +263,8 @@ class Load(Instruction):
         first, last = self.index_address // per_word, (self.index_address + self.segments - 1) // per_word
         return [written] + [Access(Memory.INDEX, False, first, last - first + 1)] * self.gather
 
-    def check(self, config: HardwareConfig) -> None:
-        super().check(config)
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
         _check_dma(self, config, (*_STORABLE, Memory.PAGE))
         if self.gather and (self.dram_address % config.burst_bytes or self.dram_stride % config.burst_bytes):
             # So that every row splits into the same bursts, and the timing does not depend on the indices.
@@ -292,8 +292,8 @@ class Store(Instruction):
     def accesses(self, config: HardwareConfig) -> list[Access]:
         return [Access(self.memory, False, self.address, self.words, self.stride, self.segments)]
 
-    def check(self, config: HardwareConfig) -> None:
-        super().check(config)
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
         _check_dma(self, config, _STORABLE)
 
 
@@ -343,11 +343,11 @@ class Matmul(Instruction):
             Access(Memory.ACC, True, self.acc_address, self.n_tiles, self.acc_stride, self.rows),
         ]  # fmt: skip
 
-    def check(self, config: HardwareConfig) -> None:
+    def check_fields(self, config: HardwareConfig) -> None:
         if self.rows > 1 and self.acc_stride < self.n_tiles:
             raise HeddleError(f"matmul: acc_stride must be at least n_tiles ({self.n_tiles}), not {self.acc_stride}: "
                               f"rows of sums must not overlap")  # fmt: skip
-        super().check(config)
+        super().check_fields(config)
 
 
 @dataclass(frozen=True)
@@ -394,8 +394,8 @@ class VectorInstruction(Instruction):
             reads.append(Access(Memory.VALUE, False, self.operand_address, length, self.operand_stride, self.rows))
         return reads
 
-    def check(self, config: HardwareConfig) -> None:
-        super().check(config)
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
         if self.planes and (self.planes > 2 or self.source is not Source.ACC or config.pe != "int8"):
             raise HeddleError(f"{self.name}: planes must be 0 to 2, and 0 but for a source in ACC of a machine with "
                               f"int8 PEs, not {self.planes}")  # fmt: skip
@@ -437,11 +437,12 @@ class Map(VectorInstruction):
             + [Access(Memory.VALUE, True, self.address, words, self.stride, self.rows)]
         )
 
-    def check(self, config: HardwareConfig) -> None:
-        super().check(config)
-        source, *_, written = self.accesses(config)
-        if self.combine is Combine.ROTATE and source.overlaps(written):
-            raise HeddleError("map: with combine=rotate the result must not replace its source, which is read twice")
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
+        if self.combine is Combine.ROTATE:
+            source, *_, written = self.accesses(config)
+            if source.overlaps(written):
+                raise HeddleError("map: with combine=rotate the result must not replace its source: it is read twice")
         if self.operand_scaled and self.combine not in (Combine.ADD, Combine.MULTIPLY):
             raise HeddleError(f"map: operand_scaled needs combine=add or multiply, not {self.combine.name.lower()}")
 
@@ -486,8 +487,8 @@ class Quantise(VectorInstruction):
         )
         return super().accesses(config) + [codes, scales]
 
-    def check(self, config: HardwareConfig) -> None:
-        super().check(config)
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
         if self.digit is not Digit.WHOLE and config.pe != "int8":
             raise HeddleError(f"quantise: digit must be whole with {config.pe} PEs, not {self.digit.name.lower()}")
 
@@ -612,8 +613,8 @@ class OnlineSoftmax(Instruction):
             Access(Memory.ROW, True, self.scales_address, 2 * self.rows),
         ]
 
-    def check(self, config: HardwareConfig) -> None:
-        super().check(config)
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
         if abs(self.scales_address - self.state_address) < 2 * self.rows:
             raise HeddleError(f"onlinesoftmax: its scales (ROW words from {self.scales_address}) overlap its state "
                               f"(from {self.state_address})")  # fmt: skip
@@ -652,8 +653,8 @@ class KvInstruction(Instruction):
         first, last = self.table // per_word, (self.table + self.pages - 1) // per_word
         return [Access(Memory.PAGE, False, first, last - first + 1)]
 
-    def check(self, config: HardwareConfig) -> None:
-        super().check(config)
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
         unit = max(config.axi_bytes, 8)
         if self.dram_address % unit:
             raise HeddleError(f"{self.name}: dram_address must be a multiple of {unit} bytes, not {self.dram_address}")
@@ -702,8 +703,8 @@ class Append(KvInstruction):
             read = [Access(Memory.WEIGHT, False, self.address, span, self.stride, self.token_words)]
         return super().accesses(config) + read
 
-    def check(self, config: HardwareConfig) -> None:
-        super().check(config)
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
         if self.part is Part.KEYS:
             raise HeddleError("append: part must be values or pairs: keys are cached as they come, transposed later")
         if self.slot >= config.columns:
@@ -750,8 +751,8 @@ class Stream(KvInstruction):
         }[self.part]
         return super().accesses(config) + [written]
 
-    def check(self, config: HardwareConfig) -> None:
-        super().check(config)
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
         if self.part is not Part.PAIRS and self.words > self.token_words:
             raise HeddleError(f"stream: words must be at most token_words ({self.token_words}), not {self.words}")
 

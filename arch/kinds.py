@@ -6,14 +6,16 @@ worked out once for each kind, and spread over the instructions by numpy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .config import HardwareConfig
 from .isa import Instruction
 
 
@@ -55,6 +57,28 @@ def sort_into_kinds(instructions: Sequence[Instruction]) -> Kinds:
     places = np.flatnonzero(has_address[kinds]) if examples else np.zeros(0, np.int64)
     addresses[places] = [instructions[place].dram_address for place in places.tolist()]  # type: ignore[attr-defined]
     return Kinds(tuple(examples), kinds, addresses)
+
+
+def of_each_size(
+    what: Callable[[Instruction, HardwareConfig], Any], instructions: Iterable[Instruction], config: HardwareConfig
+) -> list[Any]:
+    """what(instruction, config) of each, where that hangs on no address, stride or token: worked out once for all of a
+    size."""
+    known: dict[object, Any] = {}
+    found = []
+    for each in instructions:
+        size = _size_of(type(each))(each)
+        if size not in known:
+            known[size] = what(each, config)
+        found.append(known[size])
+    return found
+
+
+@cache
+def _size_of(kind: type[Instruction]) -> Callable[[Instruction], object]:
+    """All fields but addresses, strides and tokens, and the opcode."""
+    left_out = ("address", "stride", "wait", "signal")
+    return attrgetter("opcode", *(each.name for each in fields(kind) if not each.name.endswith(left_out)))
 
 
 @cache

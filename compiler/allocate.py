@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..arch.accesses import owners
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..sim.jit import entry, inlined
-from .accesses import owners
 from .schedule import Schedule
 from .work import Lists, Numbers
 

@@ -103,9 +103,9 @@ def emit(
 
 
 def _body(schedule: Schedule, config: HardwareConfig) -> _Body:
-    tiles = schedule.tiles
+    tiles, tasks = schedule.tiles, schedule.order.tolist()
+    placed = tiles.buffers.place([tiles.tasks[task].instruction for task in tasks], config)
     body = _Body([], [])
-    tasks = schedule.order.tolist()
     conditions = [tiles.tasks[task].condition for task in tasks]
     for number, task in enumerate(tasks):
         condition = conditions[number]
@@ -113,7 +113,7 @@ def _body(schedule: Schedule, config: HardwareConfig) -> _Body:
             reach = len(list(takewhile(lambda each: each == condition, conditions[number:])))  # noqa: B023
             body.instructions.append(Guard(register=condition.register, threshold=condition.threshold, count=reach))
             body.tasks.append(task)
-        body.instructions.append(tiles.buffers.place(tiles.tasks[task].instruction, config))
+        body.instructions.append(placed[number])
         body.tasks.append(task)
     return body
 

@@ -14,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.accesses import AccessTable, access_table, port_masks
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import Instruction, Load, Store
 from ..arch.program import Period
 from ..sim.jit import entry, inlined
-from .accesses import AccessTable, access_table, bank_masks, overlaps, owners
+from .overlaps import overlaps
 
 Numbers = NDArray[np.int64]
 
@@ -85,12 +86,10 @@ class _Synchroniser:
             copies = np.arange(run.length * run.count)
             row[run.start + copies] = run.start + copies % run.length
         used, row = np.unique(row, return_inverse=True)
-        table = access_table(instructions[index].touched(config) for index in used.tolist())
-        ports = np.zeros((len(used), _PORTS), np.int64)
-        np.bitwise_or.at(ports, (owners(table), 2 * table.memory + table.write), bank_masks(table, config))
+        table = access_table([instructions[index] for index in used.tolist()], config)
         self.prints = _Footprints(
             unit=np.array([_NOT_KNOWN if each.unit is None else each.unit for each in instructions], np.int64),
-            row=row.reshape(-1), table=table, ports=ports, dram_start=np.zeros(count, np.int64),
+            row=row.reshape(-1), table=table, ports=port_masks(table, config), dram_start=np.zeros(count, np.int64),
             dram_stop=np.zeros(count, np.int64), dram_write=np.zeros(count, np.int64),
             before=np.full(count, _NOT_KNOWN), latest=np.full(_UNITS, _NOT_KNOWN),
             clocks=np.full((_UNITS, _UNITS), _NOT_KNOWN), retired=np.full((count, _UNITS), _NOT_KNOWN),

@@ -6,14 +6,15 @@ addresses, so what they touch, and hence what must come before what, follows fro
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from ..arch.accesses import alike, gathered
 from ..arch.config import HardwareConfig, Memory
 from ..arch.encoding import listing
 from ..arch.isa import (
-    Access,
     Append,
     Argmax,
     Codes,
@@ -66,42 +67,38 @@ class Task:
     condition: Condition | None = None
     cache: int = -1  # the layer whose part of the KV cache a KV instruction writes or reads
 
-    def accesses(self, config: HardwareConfig) -> list[Access]:
-        """What the instruction touches, at virtual addresses."""
-        return self.instruction.touched(config)
-
     def __str__(self) -> str:
         return f"{listing(self.instruction)}  ; {self.label}"
 
 
 class Buffers:
-    """All buffers, found by virtual address."""
+    """All buffers, by memory and virtual address."""
 
     def __init__(self) -> None:
         self.of: dict[Memory, list[Buffer]] = {memory: [] for memory in Memory}
-        self._starts: dict[Memory, list[int]] = {memory: [] for memory in Memory}
 
     def add(self, name: str, memory: Memory, words: int) -> Buffer:
         """A new buffer behind the others of its memory."""
         before = self.of[memory][-1] if self.of[memory] else None
         buffer = Buffer(name, memory, words, before.start + before.words if before else 0)
         self.of[memory].append(buffer)
-        self._starts[memory].append(buffer.start)
         return buffer
 
-    def find(self, memory: Memory, address: int) -> Buffer:
-        """The buffer that holds the word at a virtual address."""
-        return self.of[memory][bisect_right(self._starts[memory], address) - 1]
-
-    def place(self, instruction: Instruction, config: HardwareConfig) -> Instruction:
-        """The instruction with the addresses that `allocate` gave to its buffers."""
-        changes = {}
-        for name, memory in address_fields(instruction):
-            scale = _elements(instruction, name, config)
-            virtual = getattr(instruction, name)
-            buffer = self.find(memory, virtual // scale)
-            changes[name] = virtual + (buffer.address - buffer.start) * scale
-        return instruction.changed(**changes)
+    def place(self, instructions: Sequence[Instruction], config: HardwareConfig) -> list[Instruction]:
+        """The instructions with the addresses that `allocate` gave to their buffers."""
+        starts = {memory: np.array([each.start for each in buffers]) for memory, buffers in self.of.items()}
+        moves = {memory: np.array([each.address - each.start for each in self.of[memory]]) for memory in Memory}
+        placed = list(instructions)
+        for places in alike(instructions):
+            fields = address_fields(instructions[places[0]])
+            names = [name for name, _ in fields]
+            addresses = gathered([instructions[place] for place in places], names)
+            for row, (name, memory) in zip(addresses, fields, strict=True):
+                elements = _elements(instructions[places[0]], name, config)
+                row += moves[memory][np.searchsorted(starts[memory], row // elements, "right") - 1] * elements
+            for place, numbers in zip(places, addresses.T.tolist(), strict=True):
+                placed[place] = instructions[place].changed(**dict(zip(names, numbers, strict=True)))
+        return placed
 
     def __str__(self) -> str:
         return "\n".join(f"{b.memory.name:<6} {b.address:>6} to {b.address + b.words - 1:>6}  {b.name}" for b in self)

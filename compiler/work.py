@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import fields
-from functools import cache
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.accesses import AccessTable, access_table, owners
 from ..arch.config import APPEND_ITEMS, HardwareConfig, Memory, Unit
 from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Store, Stream
+from ..arch.kinds import of_each_size
 from ..sim.jit import entry
 from ..sim.units import CYCLES
-from .accesses import AccessTable, access_table, overlaps, owners
 from .builder import Tiles
+from .overlaps import overlaps
 
 Numbers = NDArray[np.int64]
 
@@ -62,15 +60,8 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     """The work that tiles are."""
     instructions = [task.instruction for task in tiles.tasks]
     units = np.array([each.unit for each in instructions], np.int64)
-    known: dict[tuple, tuple[int, int]] = {}  # by kind and sizes, of which there are few
-    durations = []
-    for each in instructions:
-        key = type(each), _sizes(type(each))(each)
-        if key not in known:
-            known[key] = _durations(each, config)
-        durations.append(known[key])
-    busy, latency = np.array(durations, np.int64).T.copy()
-    table = access_table(task.accesses(config) for task in tiles.tasks)
+    busy, latency = np.array(of_each_size(_durations, instructions, config), np.int64).T.copy()
+    table = access_table(instructions, config)
     buffers = [(each.memory, each.start, each.words) for each in tiles.buffers]
     memory, start, words = np.array(buffers, np.int64).reshape(-1, 3).T.copy()
     place = memory << 40 | start
@@ -112,7 +103,8 @@ def _order(tiles: Tiles, table: AccessTable, buffer: Numbers) -> tuple[Lists, Nu
     """Who must wait for whom: a task for those before it that touch the same words, if one of the two writes."""
     count, layers = len(tiles.tasks), max((task.cache for task in tiles.tasks), default=-1) + 1
     kv = {Append: _APPENDS, Stream: _STREAMS}
-    cache = np.array([(kv.get(type(task.instruction), 0), task.cache) for task in tiles.tasks], np.int64)
+    uses = [kv.get(type(task.instruction), 0) for task in tiles.tasks]
+    cache = np.array([uses, [task.cache for task in tiles.tasks]], np.int64)
     room = 8 * count
     while True:
         edges = np.empty((room, 2), np.int64)
@@ -130,6 +122,7 @@ def _order(tiles: Tiles, table: AccessTable, buffer: Numbers) -> tuple[Lists, Nu
 def _connect(table, buffer, task_of, cache, edges, heads, behind, marks):
     """Fills `edges` with (earlier, later), as far as there is room, and returns how many there are.
 
+    cache   (0: what is done with a layer's part of the cache; 1: which layer; task)
     heads   (written, read or appended; buffer or layer): the latest of a chain of accesses (or tasks)
     behind  for each access the one before it in its chain
     marks   (0: the latest task that waits for it; 1: the one before it in the chain of its layer; task)
@@ -151,11 +144,11 @@ def _connect(table, buffer, task_of, cache, edges, heads, behind, marks):
             mine = written if table.write[access] else read
             behind[access] = mine[buffer[access]]
             mine[buffer[access]] = access
-        layer = cache[task, 1]
-        if cache[task, 0] == _APPENDS:
+        layer = cache[1, task]
+        if cache[0, task] == _APPENDS:
             marks[1, task] = appended[layer]
             appended[layer] = task
-        elif cache[task, 0] == _STREAMS:
+        elif cache[0, task] == _STREAMS:
             earlier = appended[layer]
             while earlier >= 0:
                 if marks[0, earlier] != task:
@@ -181,13 +174,6 @@ def lists(keys: Numbers, values: Numbers, count: int) -> Lists:
     """For each key below `count`, its values, in order."""
     first = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=count))])
     return Lists(first, values[np.argsort(keys, kind="stable")])
-
-
-@cache
-def _sizes(kind: type[Instruction]) -> Callable[[Instruction], tuple]:
-    """All fields that durations can hang on: places and tokens left out."""
-    names = [each.name for each in fields(kind) if not each.name.endswith(("address", "stride", "wait", "signal"))]
-    return attrgetter("opcode", *names)
 
 
 def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.accesses import access_table, port_masks
 from ..arch.config import SEMAPHORE_LIMIT, HardwareConfig, Memory, Unit
 from ..arch.encoding import listing
 from ..arch.errors import HeddleError
@@ -18,28 +19,26 @@ from .units.kv import require_places
 
 # -- ports -------------------------------------------------------------------------------------------------------------
 
-_BANKS_AT_MOST = 64
-
 
 def check_ports(config: HardwareConfig, work: DispatchedKinds, timing: Timing) -> None:
     """Raise HeddleError if two units that execute at the same time both read, or both write, one bank."""
-    masks = [_port_mask(config, each) for each in work.examples]
+    ports = port_masks(access_table(work.examples, config), config)
     start, retire = timing.array("start"), timing.array("retire")
     order = np.argsort(start, kind="stable")
-    order = order[(~work.void & work.spread([mask != 0 for mask in masks]))[order]]
+    order = order[(~work.void & work.spread((ports != 0).any(axis=1)))[order]]
     place = np.empty(len(start), np.int64)  # of each instruction in that order
     place[order] = np.arange(len(order))
     of_unit = {unit: order[work.units[order] == unit] for unit in UNITS}
-    used = {unit: _union(masks, work.of[of_unit[unit]]) for unit in UNITS}
+    used = {unit: np.bitwise_or.reduce(ports[np.unique(work.of[of_unit[unit]])], 0) for unit in UNITS}
     conflicts = []
     for one in UNITS:
         for other in UNITS:
-            if one is not other and used[one] & used[other]:
+            if one is not other and (used[one] & used[other]).any():
                 pairs = _overlapping(of_unit[one], of_unit[other], start, retire, place)
-                conflicts += _conflicting(*pairs, work, masks)
+                conflicts += _conflicting(*pairs, work, ports)
     if conflicts:
         first, second = min(conflicts, key=lambda each: (place[each[1]], work.units[each[0]], place[each[0]]))
-        raise _port_conflict(work, timing, first, second, masks[work.of[first]] & masks[work.of[second]])
+        raise _port_conflict(work, timing, first, second, ports[work.of[first]] & ports[work.of[second]])
 
 
 def _overlapping(
@@ -63,28 +62,21 @@ def _overlapping(
 
 
 def _conflicting(
-    first: NDArray[np.int64], second: NDArray[np.int64], work: DispatchedKinds, masks: Sequence[int]
+    first: NDArray[np.int64], second: NDArray[np.int64], work: DispatchedKinds, ports: NDArray[np.int64]
 ) -> list[tuple[int, int]]:
     """Of each pair of kinds that share a port, the first pair of instructions, both ways of counting."""
-    kinds = work.of[first] * np.int64(len(masks)) + work.of[second]
-    found, places = np.unique(kinds, return_index=True)
-    conflicts = []
-    for pair, where in zip(found.tolist(), places.tolist(), strict=True):
-        if masks[pair // len(masks)] & masks[pair % len(masks)]:
-            conflicts.append((int(first[where]), int(second[where])))
-    return conflicts
+    kinds = work.of[first] * np.int64(len(ports)) + work.of[second]
+    pairs, places = np.unique(kinds, return_index=True)
+    places = places[(ports[pairs // len(ports)] & ports[pairs % len(ports)]).any(1)]
+    return list(zip(first[places].tolist(), second[places].tolist(), strict=True))
 
 
-def _union(masks: Sequence[int], kinds: NDArray[np.int32]) -> int:
-    union = 0
-    for kind in np.unique(kinds).tolist():
-        union |= masks[kind]
-    return union
-
-
-def _port_conflict(work: DispatchedKinds, timing: Timing, first: int, second: int, ports: int) -> HeddleError:
-    kind, bank = divmod((ports & -ports).bit_length() - 1, _BANKS_AT_MOST)
-    memory, write = Memory(kind // 2), kind % 2
+def _port_conflict(
+    work: DispatchedKinds, timing: Timing, first: int, second: int, shared: NDArray[np.int64]
+) -> HeddleError:
+    port = int(np.flatnonzero(shared)[0])
+    banks = int(shared[port])
+    memory, write, bank = Memory(port // 2), port % 2, (banks & -banks).bit_length() - 1
     parts = [
         f"instruction {index} ({listing(work.instruction(index))}) in cycles {timing.start[index]} to "
         f"{timing.retire[index]}"
@@ -94,15 +86,6 @@ def _port_conflict(work: DispatchedKinds, timing: Timing, first: int, second: in
         f"bank conflict: {' and '.join(parts)} both {'write' if write else 'read'} bank {bank} of {memory.name}: "
         f"let one wait for the other, or use different banks"
     )
-
-
-def _port_mask(config: HardwareConfig, instruction: Instruction) -> int:
-    """A bit for each port (memory, direction, bank) that the instruction may use."""
-    mask = 0
-    for access in instruction.touched(config):
-        kind = int(access.memory) * 2 + access.write
-        mask |= access.bank_mask(config) << (kind * _BANKS_AT_MOST)
-    return mask
 
 
 # -- the KV cache ------------------------------------------------------------------------------------------------------

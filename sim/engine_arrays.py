@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..arch.config import APPEND_ITEMS, FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig, Unit
 from ..arch.dram import DramConfig
 from ..arch.isa import Append, Guard, Halt, Instruction, Load, Part, Store, Stream
+from ..arch.kinds import of_each_size
 from .dispatch import DispatchedKinds
 from .engine_dram import Dram, make_dram, record
 from .trace import UNITS
@@ -87,7 +88,9 @@ def make_arrays(
 ) -> Arrays:
     """A machine before cycle 0. Arguments as for `Machine`."""
     dram.require_port(config.axi_bytes, config.burst_bytes)
-    kinds = np.array([_kind(each, config, free) for each in (*work.examples, Halt())], KIND)
+    examples = (*work.examples, Halt())
+    cycles = of_each_size(_fixed_cycles, examples, config)
+    kinds = np.array([_kind(*each, config, free) for each in zip(examples, cycles, strict=True)], KIND)
     instructions = np.zeros(groups * FETCH_GROUP, INSTRUCTION)
     instructions["kind"] = len(work.examples)  # halts fill the last group
     known = instructions[: len(work.of)]
@@ -125,15 +128,19 @@ def _machine(config: HardwareConfig, groups: int) -> NDArray:
     return machine
 
 
-def _kind(instruction: Instruction, config: HardwareConfig, free: Collection[Unit]) -> tuple[int, ...]:
+def _fixed_cycles(instruction: Instruction, config: HardwareConfig) -> int:
+    unit = instruction.unit
+    return CYCLES[unit](instruction, config) if unit in CYCLES else 0  # type: ignore[arg-type]
+
+
+def _kind(instruction: Instruction, cycles: int, config: HardwareConfig, free: Collection[Unit]) -> tuple[int, ...]:
     i, unit = instruction, instruction.unit
     if unit is None:
         return (GUARD if isinstance(i, Guard) else HALT, NO_UNIT, *[0] * (len(KIND.names or ()) - 2))
     header = unit, i.wait, i.signal
     if unit in CYCLES or unit in free:
-        cycles = 0 if unit in free else CYCLES[unit](i, config)  # type: ignore[arg-type]
         moving = int(unit in SEGMENTS)  # a free instruction executes in the one cycle that it takes
-        return (FIXED, *header, cycles, moving, *[0] * (len(KIND.names or ()) - 6))
+        return (FIXED, *header, 0 if unit in free else cycles, moving, *[0] * (len(KIND.names or ()) - 6))
     found = SEGMENTS[unit](i, config)  # type: ignore[arg-type]
     cut = NEVER - 1 if found.whole else config.burst_bytes - 1
     transposer = config.columns + 1 if isinstance(i, Stream) and i.part is Part.KEYS else 0

@@ -1,6 +1,6 @@
 """Virtual addresses: every address field of every instruction is known and can be moved."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from heddle.arch.config import Memory
@@ -66,7 +66,8 @@ def test_an_instruction_is_moved_to_where_its_buffers_are(odd):
     index = buffers.add("ids", Memory.INDEX, 2)
     table.address, index.address = 40, 7
     load = Load(memory=Memory.VALUE, address=table.at(3), words=2, gather=1, index_address=1)
-    moved = buffers.place(load, odd)
+    moved, other = buffers.place([load, replace(load, address=table.at(19))], odd)
     assert (moved.address, moved.index_address) == (43, 7 * odd.word_elements(Memory.INDEX) + 1)
+    assert moved.changed(address=59) == other
     assert [buffer.name for buffer in buffers] == ["first", "rows", "ids"]
     assert "VALUE      40 to     59  rows" in str(buffers)
