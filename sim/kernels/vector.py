@@ -86,8 +86,8 @@ def execute(i: Map | Quantise | Argmax, state: State, config: HardwareConfig) ->
     form, numbers = FORMS[i.activation]
     width = words * config.columns
     buffers = state.scratch("vector", np.float32, 9, max(1, min(i.rows, BLOCK // width)) * width)
-    front = (batch, i.rows, i.columns, width, source, i.planes, pairs, i.scaled, row_scale, form, numbers, int(i.combine),
-             operand, operand_scale, buffers)  # fmt: skip
+    front = (batch, i.rows, i.columns, width, source, i.planes, pairs, i.scaled, row_scale, form, numbers,
+             int(i.combine), operand, operand_scale, buffers)  # fmt: skip
     if isinstance(i, Map):
         into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, words, batch)
         map_rows(*front, into, config.value_format == "bf16")
@@ -121,7 +121,7 @@ def _scales_into(i: Quantise, state: State, config: HardwareConfig, batch: int) 
     return into, 2, int(i.scales is Scales.PARAM_OFFSET), int(i.scales is not Scales.PARAM_SCALE)
 
 
-# -- compiled: a block of rows ------------------------------------------------------------------------------------------
+# -- compiled: a block of rows -----------------------------------------------------------------------------------------
 
 
 def _front(wrap: Any, times: Any) -> Any:
