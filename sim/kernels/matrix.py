@@ -32,7 +32,8 @@ def execute(i: Matmul, state: State, config: HardwareConfig) -> None:
     batch = state.batch if act[1] or weight[1] or (before and before[1]) else 1
     into = acc.rows_for(i.acc_address, i.acc_stride, i.rows, i.n_tiles, batch)
     strip = max(1, min(i.n_tiles, STRIP_COLUMNS // config.columns))
-    pairs, columns = -(-min(depth, STRIP_DEPTH) // 2), -(-strip * config.columns // LANES) * LANES
+    pairs = -(-min(depth, STRIP_DEPTH) // 2)
+    columns = (-(-strip * config.columns // LANES) | 1) * LANES  # an odd number of vectors: not a power of two apart
     multiply_rows(batch, i.rows, depth, act, weight, config.columns, i.n_tiles, strip, before is not None,
                   before or into, into, state.scratch("left", np.int16, ROWS, LEFT_COLUMNS),
                   state.scratch("right", np.int32, pairs, columns),
