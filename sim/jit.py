@@ -53,20 +53,15 @@ def compiled(function: Callable) -> Any:
     return _njit(**OPTIONS)(function)
 
 
-def entry(function: Callable, **options: Any) -> Any:
+def entry(function: Callable) -> Any:
     """A compiled function that Python calls, kept on disk. Where nothing can be written, it is compiled each time."""
     before = _config.CACHE_DIR
     try:
         folder = cache_folder(Path(function.__code__.co_filename).parent)
         folder.mkdir(parents=True, exist_ok=True)
         _config.CACHE_DIR = str(folder)
-        return _njit(cache=True, **OPTIONS, **options)(function)
+        return _njit(cache=True, **OPTIONS)(function)
     except (OSError, RuntimeError):
-        return _njit(**OPTIONS, **options)(function)
+        return _njit(**OPTIONS)(function)
     finally:
         _config.CACHE_DIR = before
-
-
-def entry_contracted(function: Callable) -> Any:
-    """The same where each sum is exact: multiplications and additions may become one, in any order."""
-    return entry(function, fastmath={"contract", "reassoc", "nsz"})

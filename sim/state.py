@@ -219,12 +219,12 @@ class State:
     def __getitem__(self, memory: Memory) -> Words:
         return self.memories[memory]
 
-    def scratch(self, use: str, *shape: int) -> NDArray[np.float32]:
+    def scratch(self, use: str, kind: DTypeLike, *shape: int) -> NDArray:
         """Room for the kernels, kept from one instruction to the next: fresh pages would cost more than what is done
         with them."""
         size = math.prod(shape)
         if use not in self._scratch or self._scratch[use].size < size:
-            self._scratch[use] = np.empty(size, np.float32)
+            self._scratch[use] = np.empty(size, kind)
         return self._scratch[use][:size].reshape(shape)
 
     def panel(self, memory: Memory, address: int, stride: int, rows: int, columns: int) -> NDArray:

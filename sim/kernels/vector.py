@@ -39,7 +39,6 @@ from .float32 import (
     multiply,
     multiply_exactly,
     number,
-    product,
     rcp,
 )
 
@@ -48,6 +47,7 @@ NONE, RELU, GATED_BY_X, GATED = range(4)  # forms of an activation
 TO_ACT, TO_WEIGHT, TO_WEIGHT_TRANSPOSED = int(Codes.ACT), int(Codes.WEIGHT), int(Codes.WEIGHT_TRANSPOSED)
 HIGH, LOW = int(Digit.HIGH), int(Digit.LOW)
 FLOOR = int(MAXIMUM_FLOOR.view(np.int32))
+BLOCK = 1024  # elements that are computed together, whole rows and at least one: their buffers stay in the L1 cache
 ONES: Rows = (np.ones(1, np.float32), 0, 0, 0)  # a factor that changes nothing
 
 
@@ -85,9 +85,9 @@ def execute(i: Map | Quantise | Argmax, state: State, config: HardwareConfig) ->
     batch = state.batch if source[1] or pairs[1] or row_scale[1] or operand[1] or operand_scale[1] else 1
     form, numbers = FORMS[i.activation]
     width = words * config.columns
-    buffers = np.empty((5, width), np.float32)
-    front = (batch, i.rows, i.columns, source, i.planes, pairs, i.scaled, row_scale, form, numbers, int(i.combine),
-             operand, operand_scale, buffers)  # fmt: skip
+    buffers = state.scratch("vector", np.float32, 9, max(1, min(i.rows, BLOCK // width)) * width)
+    front = (batch, i.rows, i.columns, width, source, i.planes, pairs, i.scaled, row_scale, form, numbers,
+             int(i.combine), operand, operand_scale, buffers)  # fmt: skip
     if isinstance(i, Map):
         into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, words, batch)
         map_rows(*front, into, config.value_format == "bf16")
@@ -121,73 +121,61 @@ def _scales_into(i: Quantise, state: State, config: HardwareConfig, batch: int) 
     return into, 2, int(i.scales is Scales.PARAM_OFFSET), int(i.scales is not Scales.PARAM_SCALE)
 
 
-# -- compiled: one row -------------------------------------------------------------------------------------------------
+# -- compiled: a block of rows -----------------------------------------------------------------------------------------
 
 
 def _front(wrap: Any, times: Any) -> Any:
-    """The elementwise front of VECTOR on one row, with `times` for products: `numerics.map_values`."""
+    """The elementwise front of VECTOR, with `times` for products: `numerics.map_values`."""
 
     @wrap
-    def front(columns, source, planes, plane_step, scale, offset, row_scale, form, numbers, combine, operand,
-              operand_scale, x, u, y):  # fmt: skip
+    def front(x, u, y, scale, offset, row_scale, form, numbers, combine, operand, operand_scale, result):
         edge = i4(0)
-        for n in range(columns):
-            x[n] = number(source[n])
-        for number_of_plane in range(1, planes + 1):
-            start = number_of_plane * plane_step
-            plane = source[start : start + columns]
-            for n in range(columns):
-                x[n] = f4(f4(x[n] * f4(256)) + f4(plane[n]))
         if combine == ROTATE:
-            half = columns // 2
-            for n in range(half):
-                u[n], u[half + n] = x[half + n], x[n]
-            sine = operand[columns : 2 * columns]
-            for n in range(columns):
-                v, edge = times(x[n], flush(operand[n]), edge)
-                w, edge = times(u[n], flush(sine[n]), edge)
-                x[n] = add(v, w)
+            for n in range(len(x)):
+                v, edge = times(x[n], operand[n], edge)
+                w, edge = times(u[n], operand_scale[n], edge)
+                result[n] = add(v, w)
             return edge
-        for n in range(columns):
+        for n in range(len(x)):
             v, edge = times(x[n], scale[n], edge)
-            v, edge = times(v, row_scale, edge)
-            x[n] = add(v, offset[n])
+            v, edge = times(v, row_scale[n], edge)
+            result[n] = add(v, offset[n])
         if form == RELU:
-            for n in range(columns):
-                bits = bits_of(canonical(x[n]))
-                x[n] = float_of(bits if bits > 0 else i4(0))
+            for n in range(len(x)):
+                bits = bits_of(canonical(result[n]))
+                result[n] = float_of(bits if bits > 0 else i4(0))
         elif form != NONE:
             # Up to the exponent, what is too small need not be flushed: it goes into sums with coefficients or 1.
             limit, gate, constant = numbers[0], numbers[1], numbers[2]
             most = bits_of(limit)
-            for n in range(columns):
-                bits = i4(bits_of(f4(x[n] * x[n])) & MAGNITUDE)
+            for n in range(len(x)):
+                bits = i4(bits_of(f4(result[n] * result[n])) & MAGNITUDE)
                 u[n] = float_of(bits if bits < most else most)
                 y[n] = numbers[3]
             for coefficient in numbers[4:]:
-                for n in range(columns):
+                for n in range(len(x)):
                     y[n] = f4(f4(y[n] * u[n]) + coefficient)
-            for n in range(columns):
-                v, edge = times(y[n], x[n], edge)
+            for n in range(len(x)):
+                v, edge = times(y[n], result[n], edge)
                 y[n] = f4(f4(1) + exp2(v))
-            for n in range(columns):
+            for n in range(len(x)):
                 y[n] = rcp(y[n])
             if form == GATED_BY_X:
-                for n in range(columns):
-                    v, edge = times(y[n], x[n], edge)
-                    x[n] = f4(v + constant)
+                for n in range(len(x)):
+                    v, edge = times(y[n], result[n], edge)
+                    result[n] = f4(v + constant)
             else:
-                for n in range(columns):
+                for n in range(len(x)):
                     v, edge = times(y[n], gate, edge)
-                    x[n] = f4(v + constant)
+                    result[n] = f4(v + constant)
         if combine == ADD:
-            for n in range(columns):
-                v, edge = times(flush(operand[n]), operand_scale, edge)
-                x[n] = add(x[n], v)
+            for n in range(len(x)):
+                v, edge = times(operand[n], operand_scale[n], edge)
+                result[n] = add(result[n], v)
         elif combine == MULTIPLY:
-            for n in range(columns):
-                v, edge = times(flush(operand[n]), operand_scale, edge)
-                x[n], edge = times(x[n], v, edge)
+            for n in range(len(x)):
+                v, edge = times(operand[n], operand_scale[n], edge)
+                result[n], edge = times(result[n], v, edge)
         return edge
 
     return front
@@ -217,41 +205,88 @@ def place(rows, b, m):
 
 
 @inlined_late
-def _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale, buffers):
-    """x of row m for the input b, to the first of the buffers, +0 from `columns` on. Loops are over whole words: LLVM
-    makes the rest of a division by the length of vectors slow."""
-    x, u, y, scale, offset = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
-    width, plane_step = buffers.shape[1], rows * source[3]
-    at = place(source, b, m)
-    data = source[0][at : at + planes * plane_step + width]
-    at = place(operand, b, m)
-    other = operand[0][at : at + 2 * width]
-    factor = flush(row_scale[0][place(row_scale, b, m)])
-    operand_factor = flush(operand_scale[0][place(operand_scale, b, m)])
-    if _front_fast(width, data, planes, plane_step, scale, offset, factor, form, numbers, combine, other,
-                   operand_factor, x, u, y):  # fmt: skip
-        _front_exact(width, data, planes, plane_step, scale, offset, factor, form, numbers, combine, other,
-                     operand_factor, x, u, y)  # fmt: skip
-    for n in range(columns, width):
-        x[n] = f4(0)
+def _prepare(b, width, pairs, scaled, row_scale, operand_scale, buffers):
+    """What is the same for all blocks of an input, or of all inputs."""
+    scale, offset = buffers[3], buffers[4]
+    if b == 0 or pairs[1] != 0:
+        unpack_pairs(pairs, b, width, scaled, scale, offset)
+        for n in range(width, len(scale)):
+            scale[n], offset[n] = scale[n - width], offset[n - width]
+    if b == 0 and row_scale[3] == 0:
+        _fill(buffers[5], flush(row_scale[0][row_scale[2]]))
+    if b == 0 and operand_scale[3] == 0:
+        _fill(buffers[7], flush(operand_scale[0][operand_scale[2]]))
+
+
+@inlined_late
+def _fill(some, value):
+    for n in range(len(some)):
+        some[n] = value
+
+
+@inlined_late
+def _block(b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
+           operand_scale, buffers):  # fmt: skip
+    """x of `count` rows from `first` on for the input b, row after row in the last of the buffers, +0 from `columns` to
+    `width`. Loops are over whole words, most of them over the whole block: LLVM makes the rest of a division by the
+    length of vectors slow."""
+    x, u, operands = buffers[0], buffers[1], buffers[6]
+    for m in range(count):
+        begin = m * width
+        row = x[begin : begin + width]
+        at = place(source, b, first + m)
+        data = source[0][at : at + width]
+        for n in range(width):
+            row[n] = number(data[n])
+        for plane in range(1, planes + 1):
+            at = place(source, b, first + m + plane * rows)
+            data = source[0][at : at + width]
+            for n in range(width):
+                row[n] = f4(f4(row[n] * f4(256)) + f4(data[n]))
+        if row_scale[3] != 0:
+            _fill(buffers[5, begin : begin + width], flush(row_scale[0][place(row_scale, b, first + m)]))
+        if operand_scale[3] != 0:
+            factor = flush(operand_scale[0][place(operand_scale, b, first + m)])
+            _fill(buffers[7, begin : begin + width], factor)
+        if combine != 0:
+            at = place(operand, b, first + m)
+            data, into = operand[0][at : at + width], operands[begin : begin + width]
+            for n in range(width):
+                into[n] = flush(data[n])
+        if combine == ROTATE:
+            data, into = operand[0][at + width : at + 2 * width], buffers[7, begin : begin + width]
+            for n in range(width):
+                into[n] = flush(data[n])
+            half, swapped = width // 2, u[begin : begin + width]
+            for n in range(half):
+                swapped[n], swapped[half + n] = row[half + n], row[n]
+    size = count * width
+    given = (x[:size], u[:size], buffers[2, :size], buffers[3, :size], buffers[4, :size], buffers[5, :size], form,
+             numbers, combine, operands[:size], buffers[7, :size], buffers[8, :size])  # fmt: skip
+    if _front_fast(*given):
+        _front_exact(*given)
+    for m in range(count):
+        for n in range(m * width + columns, (m + 1) * width):
+            buffers[8, n] = f4(0)
 
 
 # -- compiled: all rows ------------------------------------------------------------------------------------------------
 
 
 @entry
-def map_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale, form, numbers, combine, operand,
+def map_rows(batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine, operand,
              operand_scale, buffers, into, to_bf16):  # fmt: skip
     """Map: x(m, n) rounded to the format of VALUE, +0 up to the end of its last word."""
-    result = into[0]
-    x = buffers[0]
+    block = buffers.shape[1] // width
     for b in range(batch):
-        unpack_pairs(pairs, b, len(x), scaled, buffers[3], buffers[4])
-        for m in range(rows):
-            _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale,
-                 buffers)  # fmt: skip
-            at = place(into, b, m)
-            store_values(x, result[at : at + len(x)], to_bf16)
+        _prepare(b, width, pairs, scaled, row_scale, operand_scale, buffers)
+        for first in range(0, rows, block):
+            count = min(block, rows - first)
+            _block(b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
+                   operand_scale, buffers)  # fmt: skip
+            for m in range(count):
+                at = place(into, b, first + m)
+                store_values(buffers[8, m * width : (m + 1) * width], into[0][at : at + width], to_bf16)
 
 
 @inlined_late
@@ -266,64 +301,74 @@ def store_values(x, words, to_bf16):
 
 
 @entry
-def argmax_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale, form, numbers, combine, operand,
+def argmax_rows(batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine, operand,
                 operand_scale, buffers, places):  # fmt: skip
     """Argmax: the first place of the greatest of each row."""
-    x = buffers[0]
+    block = buffers.shape[1] // width
     for b in range(batch):
-        unpack_pairs(pairs, b, len(x), scaled, buffers[3], buffers[4])
-        for m in range(rows):
-            _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale,
-                 buffers)  # fmt: skip
-            best = 0
-            greatest = key(canonical(x[0]))
-            for n in range(1, columns):
-                this = key(canonical(x[n]))
-                if this > greatest:
-                    best, greatest = n, this
-            places[b, m] = best
+        _prepare(b, width, pairs, scaled, row_scale, operand_scale, buffers)
+        for first in range(0, rows, block):
+            count = min(block, rows - first)
+            _block(b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
+                   operand_scale, buffers)  # fmt: skip
+            for m in range(count):
+                x = buffers[8, m * width : (m + 1) * width]
+                best = 0
+                greatest = key(canonical(x[0]))
+                for n in range(1, columns):
+                    this = key(canonical(x[n]))
+                    if this > greatest:
+                        best, greatest = n, this
+                places[b, first + m] = best
 
 
 @entry
-def quantise_rows(batch, rows, columns, source, planes, pairs, scaled, row_scale, form, numbers, combine, operand,
-                  operand_scale, buffers, row, into, codes_to, per_word, digit, scales, scales_step, half,
+def quantise_rows(batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine,
+                  operand, operand_scale, buffers, row, into, codes_to, per_word, digit, scales, scales_step, half,
                   other_half):  # fmt: skip
     """Quantise: codes and scales of rows. Words are `per_word` codes long, and `row` holds whole words of a row."""
     codes, numbers_out = into[0], scales[0]
     limit = WIDE_CODE_LIMIT if digit else CODE_LIMIT
     reciprocal = RECIPROCAL_OF_32639 if digit else RECIPROCAL_OF_127
     padded = -(-columns // per_word) * per_word
-    x = buffers[0]
+    block = buffers.shape[1] // width
     for b in range(batch):
-        unpack_pairs(pairs, b, len(x), scaled, buffers[3], buffers[4])
-        for m in range(rows):
-            _row(b, m, rows, columns, source, planes, row_scale, form, numbers, combine, operand, operand_scale,
-                 buffers)  # fmt: skip
-            greatest = i4(FLOOR)
-            for n in range(len(x)):
-                bits = i4(bits_of(x[n]) & MAGNITUDE)
-                greatest = bits if bits > greatest else greatest
-            a = float_of(NAN if greatest > INFINITY else greatest)
-            multiplier = product(limit, rcp(a))
-            at = scales[2] + b * scales[1] + m * scales_step
-            numbers_out[at + half] = numbers_out[at + other_half] = canonical(product(a, reciprocal))
-            if codes_to == TO_ACT:
-                at = place(into, b, m)
-                encode(x, multiplier, limit, digit, codes[at : at + padded])
-                continue
-            encode(x, multiplier, limit, digit, row)
-            if codes_to == TO_WEIGHT:
-                at = into[2] + b * into[1] + m * per_word
-                for start in range(0, columns, per_word):
-                    word, part = codes[at : at + per_word], row[start : start + per_word]
-                    for n in range(per_word):
-                        word[n] = part[n]
-                    at += into[3]
-            else:
-                at = place(into, b, m // per_word) + m % per_word
-                column = codes[at : at + columns * per_word]
-                for n in range(columns):
-                    column[n * per_word] = row[n]
+        _prepare(b, width, pairs, scaled, row_scale, operand_scale, buffers)
+        for first in range(0, rows, block):
+            count = min(block, rows - first)
+            _block(b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
+                   operand_scale, buffers)  # fmt: skip
+            for m in range(count):
+                x = buffers[8, m * width : (m + 1) * width]
+                greatest = i4(FLOOR)
+                for n in range(len(x)):
+                    bits = i4(bits_of(x[n]) & MAGNITUDE)
+                    greatest = bits if bits > greatest else greatest
+                buffers[0, m] = float_of(NAN if greatest > INFINITY else greatest)
+            for m in range(count):  # from 2⁻⁶⁰ on, no product here is near 2⁻¹²⁶
+                buffers[1, m] = f4(limit * rcp(buffers[0, m]))
+            for m in range(count):
+                at = scales[2] + b * scales[1] + (first + m) * scales_step
+                scale = canonical(f4(buffers[0, m] * reciprocal))
+                numbers_out[at + half] = numbers_out[at + other_half] = scale
+                x, multiplier = buffers[8, m * width : (m + 1) * width], buffers[1, m]
+                if codes_to == TO_ACT:
+                    at = place(into, b, first + m)
+                    encode(x, multiplier, limit, digit, codes[at : at + padded])
+                    continue
+                encode(x, multiplier, limit, digit, row)
+                if codes_to == TO_WEIGHT:
+                    at = into[2] + b * into[1] + (first + m) * per_word
+                    for start in range(0, columns, per_word):
+                        word, part = codes[at : at + per_word], row[start : start + per_word]
+                        for n in range(per_word):
+                            word[n] = part[n]
+                        at += into[3]
+                else:
+                    at = place(into, b, (first + m) // per_word) + (first + m) % per_word
+                    column = codes[at : at + columns * per_word]
+                    for n in range(columns):
+                        column[n * per_word] = row[n]
 
 
 @inlined_late

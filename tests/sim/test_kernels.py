@@ -216,7 +216,7 @@ def some(random, config, kind):
             one = Norm(**common, kind=random.choice(list(NormKind)), reciprocal=1 / common["columns"],
                        epsilon=random.choice([0.0, 1e-5, 1e-40]))  # fmt: skip
         else:
-            k, n = random.choice([1, 2, 5, 300]), random.choice([1, 2, 5])
+            k, n = random.choice([1, 2, 5, 300]), random.choice([1, 2, 5, 20])  # 20: several strips
             one = Matmul(rows=common["rows"], k_tiles=k, n_tiles=n, act_address=random.randrange(64), act_stride=k,
                          weight_address=random.randrange(64), weight_stride=random.choice([k, k + 1]) * config.rows,
                          acc_address=random.randrange(64), acc_stride=n + random.randrange(3),
@@ -244,6 +244,25 @@ def compare_instruction(instruction, config, seed):
     kernels.execute(instruction, compiled, config)
     differing = [memory.name for memory in Memory if not np.array_equal(held(plain, memory), held(compiled, memory))]
     assert not differing, f"seed {seed}: {instruction}"
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("kind", [Map, Quantise, Argmax], ids=lambda k: k.__name__)
+def test_blocks_of_rows_may_be_of_any_size(kind, monkeypatch):
+    for block in (1, 48):
+        monkeypatch.setattr(kernels.vector, "BLOCK", block)
+        for seed in range(100, 140):
+            compare_instruction(some(random.Random(seed), SMALL, kind), SMALL, seed)
+
+
+def test_sums_of_the_greatest_products_are_exact():
+    instruction = Matmul(rows=9, k_tiles=255, n_tiles=3, act_stride=255, weight_stride=2040, acc_stride=3)
+    states = [State(SMALL, 1, filled(SMALL, 0).dram) for _ in range(2)]
+    for state, execute in zip(states, (units.execute, kernels.execute), strict=True):
+        for memory in (Memory.ACT, Memory.WEIGHT):
+            state[memory].shared[...] = -128
+        execute(instruction, state, SMALL)
+        assert (state[Memory.ACC].read(0, 0, 1, 27) == 2040 << 14).all()
 
 
 def test_products_at_the_edge_are_computed_again(nano):
