@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -330,7 +331,14 @@ def rows(names: Sequence[str] = (), options: Sequence[str] = (), timeout: float 
             }  # fmt: skip
 
 
+@cache
+def _build() -> None:
+    """What numba builds the first time on a machine, in a process of its own: no case's memory counts it."""
+    subprocess.run([sys.executable, "-m", "heddle.benchmarks"], capture_output=True, check=False)
+
+
 def _run(case: Case, options: Sequence[str], timeout: float) -> dict[str, Any]:
+    _build()
     command = [sys.executable, "-m", "heddle.benchmarks", case.name, *options]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
@@ -342,7 +350,10 @@ def _run(case: Case, options: Sequence[str], timeout: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """One case in this process: its figures, or the error on standard error and exit code 1."""
+    """One case in this process: its figures, or the error on standard error and exit code 1. Without a case nothing but
+    what all of them need is built."""
+    if len(sys.argv) == 1:
+        return _load_engine()
     case = next(each for each in CASES if each.name == sys.argv[1])
     try:
         figures = case.run()
