@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import heddle
+import numpy as np
+from numpy.typing import NDArray
 
 TIMEOUT_SECONDS = 900
-REPETITIONS = 3  # of what is quick; the median counts
+REPETITIONS = 9  # of what is quick; the median counts
 SCALESIM_RECORDED = {
     "cpu_seconds": 366.0,
     "peak_bytes": 5.6e9,
@@ -201,12 +202,13 @@ def digits_vit() -> dict[str, Any]:
     model, samples = workload.model(), workload.load(workload.count)
     program = heddle.compile(model, workload.example_inputs(), config, output=workload.output)
     with torch.no_grad():
-        pytorch = _seconds(lambda: model(*samples.tensors()))
-    both = _seconds(lambda: heddle.simulate(program, samples.inputs))
+        seconds = _seconds(lambda: model(*samples.tensors()), lambda: heddle.simulate(program, samples.inputs))
+    pytorch, both = np.median(seconds, axis=0).tolist()
     return {
         "config": config.name, "images": workload.count, "cycles": heddle.simulate(program, values=False).cycles,
-        "compile_seconds": _seconds(lambda: heddle.compile(model, workload.example_inputs(), config)),
-        "pytorch_seconds": pytorch, "simulate_seconds": both, "times_pytorch": both / pytorch,
+        "compile_seconds": float(np.median(_seconds(lambda: heddle.compile(model, workload.example_inputs(), config)))),
+        "pytorch_seconds": pytorch, "simulate_seconds": both,
+        "times_pytorch": float(np.median(seconds[:, 1] / seconds[:, 0])),
     }  # fmt: skip
 
 
@@ -278,15 +280,15 @@ def _prefill(name: str, config: Any, tokens: int, chunk: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    """Median CPU time of `work`, which other processes hardly change, after one repetition that is not counted."""
-    work()
-    times = []
-    for _ in range(REPETITIONS):
+def _seconds(*works: Callable[[], object]) -> NDArray[np.float64]:
+    """(repetitions, works): CPU time, which other processes change less. The works take turns, so that what slows the
+    machine down slows them all, after a first turn that is not counted."""
+    times = np.empty((1 + REPETITIONS, len(works)))
+    for turn, number in np.ndindex(times.shape):
         begin = time.process_time()
-        work()
-        times.append(time.process_time() - begin)
-    return statistics.median(times)
+        works[number]()
+        times[turn, number] = time.process_time() - begin
+    return times[1:]
 
 
 def _peak_bytes() -> int:
