@@ -93,7 +93,8 @@ def _dispatched_kinds(kinds: Kinds, scalars: tuple[int, ...], config: HardwareCo
 
 
 def _resolved(instruction: Instruction, scalars: Sequence[int], config: HardwareConfig) -> Instruction:
-    if any(getattr(instruction, name) for name in _registers(type(instruction))):
+    registers = _registers(type(instruction))
+    if registers and any(getattr(instruction, name) for name in registers):
         return instruction.resolved(scalars, config)
     return instruction
 

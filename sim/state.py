@@ -75,11 +75,12 @@ class Words:
         count = flags.count(1)
         if not count:
             return self._shared_elements, 0, start * self._per_word, stride * self._per_word
-        if count == len(flags) or self._differs(start, stride, blocks, length).all():
-            return self._own_rows(start, stride)
-        words = np.ascontiguousarray(self.read(start, stride, blocks, length))
-        step = words[0, 0].size
-        return words.reshape(-1), step * blocks if len(words) > 1 else 0, 0, step
+        if count < len(flags):
+            differs = self._differs(start, stride, blocks, length)
+            if not differs.any():
+                return self._shared_rows(start, stride)
+            self._let_differ(differs, start, stride)
+        return self._own_rows(start, stride)
 
     def rows_for(self, start: int, stride: int, blocks: int, length: int, batch: int) -> Rows:
         """Where a kernel writes whole words for `batch` inputs, 1 if they are the same for all."""
@@ -103,10 +104,16 @@ class Words:
             own[...] = self._region(self.shared, start, stride, blocks, length)
             differs[...] = True
         elif count < differs.size:
-            shared = _index(start, stride, blocks, length)[~differs]
-            self.own[:, shared - self.low] = self.shared[:, shared]
-            differs[...] = True
+            self._let_differ(differs, start, stride)
         return self._own_rows(start, stride)
+
+    def _let_differ(self, differs: NDArray[np.bool_], start: int, stride: int) -> None:
+        """Each input gets words of its own of a region of which some differ: its flags are (blocks, length)."""
+        if differs.all():
+            return
+        shared = _index(start, stride, *differs.shape)[~differs]
+        self.own[:, shared - self.low] = self.shared[:, shared]
+        differs[...] = True
 
     def _differs(self, start: int, stride: int, blocks: int, length: int) -> NDArray[np.bool_]:
         """A view of the flags of a region, (blocks, length)."""

@@ -20,7 +20,7 @@ from .dispatch import Dispatched, dispatched, dispatched_kinds
 from .state import State, Words
 
 COMPILED_FROM = 60_000_000  # elements moved: numpy takes as long for so many as the kernels to load
-CHUNK = 96  # inputs that go through the program together: enough to be fast, few enough to stay in the caches
+CHUNK = 192  # inputs that go through the program together: enough to be fast, few enough for memory
 STATE_BYTES = 1 << 31  # memories of the inputs of one chunk may take at most so many
 
 Executor = Callable[[Instruction, State, HardwareConfig], None]
