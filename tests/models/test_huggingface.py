@@ -80,16 +80,50 @@ def test_missing_fields_have_the_values_of_the_library():
     assert from_fields(without(VIT, "id2label")).classes == 2
     assert from_fields(without(VIT, "id2label") | {"num_labels": 7}).classes == 7
     assert from_fields(LLAMA2 | {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}).theta == 5e5
+    for fields in (LLAMA2, DEEPSEEK):
+        nothing = {"num_key_value_heads": None, "head_dim": None, "rope_scaling": None, "rope_parameters": None}
+        assert from_fields(fields | nothing) == from_fields(fields)
 
 
-YARN = {"type": "yarn", "factor": 40}
+# As released: numbers of these models that our shapes do not have.
+YARN = {
+    "beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0,
+    "original_max_position_embeddings": 4096, "type": "yarn",
+}  # fmt: skip
+FP8 = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
+LLAMA31 = {
+    "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+    "rope_type": "llama3",
+}  # fmt: skip
+GPTQ = {"bits": 4, "group_size": 128, "quant_method": "gptq"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "config"),
+    [
+        (
+            DEEPSEEK | {"max_position_embeddings": 163840, "rope_scaling": YARN, "quantization_config": FP8},
+            replace(DEEPSEEK_V3, depth=3, context=163840),
+        ),
+        (
+            LLAMA3 | {"max_position_embeddings": 131072, "rope_scaling": LLAMA31, "mlp_bias": False},
+            replace(LLAMA3_8B, context=131072),
+        ),
+        (LLAMA3 | {"rope_parameters": LLAMA31 | {"rope_theta": 500000.0}}, LLAMA3_8B),
+        (LLAMA2 | {"quantization_config": GPTQ}, LLAMA2_7B),
+        (BERT | {"quantization_config": GPTQ}, BERT_BASE),
+    ],
+    ids=["deepseek-v3", "llama-3.1-8b", "llama-3.1-8b of newer libraries", "llama-2 gptq", "bert gptq"],
+)
+def test_what_changes_numbers_and_no_cycles_is_ignored(fields, config):
+    assert from_fields(fields) == config
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "model_type must be one of bert, vit, gpt2, llama, deepseek_v3, not None"),
-        ({"model_type": "mamba"}, "model_type must be one of .*, not 'mamba'"),
+        ({}, "model_type must be one of bert, vit, gpt2, llama, deepseek_v3, not null"),
+        ({"model_type": "mamba"}, 'model_type must be one of .*, not "mamba"'),
         (without(BERT, "hidden_size"), "hidden_size is missing"),
         (BERT | {"hidden_size": "768"}, 'hidden_size must be a whole number above 0, not "768"'),
         (BERT | {"num_hidden_layers": 0}, "num_hidden_layers must be a whole number above 0, not 0"),
@@ -105,9 +139,16 @@ YARN = {"type": "yarn", "factor": 40}
         (GPT2 | {"n_inner": 1000}, "n_inner must be null or 3072, four times n_embd, not 1000"),
         (GPT2 | {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx must be false, not true"),
         (GPT2 | {"tie_word_embeddings": False}, "tie_word_embeddings must be true, not false"),
-        (LLAMA2 | {"rope_scaling": YARN}, r'rope_scaling must be null \(set it so .*\), not {"type": "yarn"'),
-        (LLAMA2 | {"quantization_config": {"bits": 4}}, "quantization_config must be null"),
-        (LLAMA2 | {"rope_parameters": {"rope_type": "llama3"}}, 'rope_parameters.rope_type must be "default"'),
+        (
+            LLAMA2 | {"rope_parameters": {"partial_rotary_factor": 0.5}},
+            "rope_parameters.partial_rotary_factor must be 1.0, not 0.5",
+        ),
+        (LLAMA2 | {"rope_scaling": {"partial_rotary_factor": 0.5}}, "rope_scaling.partial_rotary_factor must be 1.0"),
+        (
+            LLAMA2 | {"hidden_size": 96},
+            "num_attention_heads must be such that the 3 rotated features of a head are an even number, not 32",
+        ),
+        (DEEPSEEK | {"qk_rope_head_dim": 63}, "qk_rope_head_dim must be such that the 63 rotated .*, not 63"),
         (LLAMA2 | {"tie_word_embeddings": True}, "tie_word_embeddings must be false, not true"),
         (LLAMA2 | {"mlp_bias": True}, "mlp_bias must be false, not true"),
         (LLAMA2 | {"num_key_value_heads": 5}, r"num_key_value_heads must be a divisor of num_attention_heads \(32\)"),
@@ -122,6 +163,63 @@ def test_what_our_models_do_not_have_is_refused_by_name(fields, message):
         from_fields(fields)
 
 
+WHOLE = "a whole number above 0"
+OBJECT = "a JSON object or null"
+SIZES = [
+    *((BERT, name) for name in ("vocab_size", "max_position_embeddings", "hidden_size", "intermediate_size",
+                                "num_hidden_layers", "num_attention_heads", "type_vocab_size", "num_labels")),
+    *((VIT, name) for name in ("image_size", "patch_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+                               "num_attention_heads", "num_channels")),
+    *((GPT2, name) for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")),
+    *((LLAMA2, name) for name in ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers",
+                                  "num_attention_heads", "intermediate_size", "num_key_value_heads", "head_dim")),
+    *((DEEPSEEK, name) for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+                                    "q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim",
+                                    "v_head_dim", "intermediate_size", "num_key_value_heads")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "name"), SIZES, ids=lambda each: each if isinstance(each, str) else "")
+def test_sizes_are_whole_numbers_and_limited(fields, name):
+    for value in ("2", -2, 0, 2.0, True, False, [2], {"a": 2}):
+        with pytest.raises(ValueError) as error:
+            from_fields(fields | {name: value})
+        assert str(error.value) == f"{name} must be {WHOLE}, not {json.dumps(value)}"
+    with pytest.raises(ValueError, match=f"{name} must be at most 16777216, not {10**400}"):
+        from_fields(fields | {name: 10**400})
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "values", "expected"),
+    [
+        (BERT, "model_type", [[], {}, 7, True], "one of bert, vit, gpt2, llama, deepseek_v3"),
+        (BERT, "id2label", [7, "x", ["a", "b"], True, 0, False], OBJECT),
+        (BERT, "layer_norm_eps", ["1e-5", -1, 0, True, [], float("inf"), float("nan"), 10**400], "a number above 0"),
+        (BERT, "is_decoder", [0, "false", None, []], "false"),
+        (BERT, "hidden_act", [None, 7, ["gelu"]], '"gelu"'),
+        (VIT, "qkv_bias", [1, 1.0, "true", None], "true"),
+        (GPT2, "n_inner", ["3072", 3072.0, True, 0, []], "null or 3072, four times n_embd"),
+        (LLAMA2, "rope_parameters", ["x", 7, [], True, 0], OBJECT),
+        (LLAMA2, "rope_scaling", ["yarn", 4.0, [], False], OBJECT),
+        (LLAMA2, "quantization_config", ["fp8", 8, []], OBJECT),
+        (LLAMA2, "rope_theta", ["1e4", -1, 0, None, True], "a number above 0"),
+        (DEEPSEEK, "first_k_dense_replace", ["3", -3, 3.0, None, True, [3]], WHOLE),
+        (DEEPSEEK, "n_routed_experts", ["256", -1, 0, 2.0, True, False, []], f"{WHOLE}, or null"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_other_fields_are_checked_too(fields, name, values, expected):
+    for value in values:
+        with pytest.raises(ValueError) as error:
+            from_fields(fields | {name: value})
+        assert str(error.value) == f"{name} must be {expected}, not {json.dumps(value)}"
+
+
+def test_a_nested_field_has_its_path():
+    with pytest.raises(ValueError, match='rope_parameters.rope_theta must be a number above 0, not "x"'):
+        from_fields(LLAMA2 | {"rope_parameters": {"rope_theta": "x"}})
+
+
 def test_errors_name_the_file(tmp_path):
     path = tmp_path / "config.json"
     path.write_text("{")
@@ -130,6 +228,10 @@ def test_errors_name_the_file(tmp_path):
     path.write_text("[]")
     with pytest.raises(ValueError, match="config.json must hold a JSON object"):
         read_config(path)
+    for content in (b'{"model_type": "\xff"}', b"[" * 100_000, b'{"vocab_size": ' + b"9" * 5000 + b"}", b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="config.json is not a JSON file"):
+            read_config(path)
     path.write_text("{}")
     with pytest.raises(ValueError, match="config.json: model_type must be one of"):
         read_config(path)
