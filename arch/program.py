@@ -29,7 +29,7 @@ from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
 from .scalars import Scalar
 
-FORMAT = "heddle-program-3"
+FORMAT = "heddle-program-4"
 KINDS = ("input", "output", "constant", "scratch")
 
 
@@ -182,7 +182,8 @@ class Program:
     cache_bytes: int = 0
     cache: bytes = b""  # what the region holds before the run; empty: zeros
     tokens: int = 0  # of each sequence, that a decoder takes in a run
-    attention_macs: int = 0  # multiply-accumulates for each of them and each token that it sees
+    # (window, multiply-accumulates for each of them and each token that it sees); window 0: all before it
+    attention_macs: tuple[tuple[int, int], ...] = ()
     positions: tuple[int, ...] = ()  # of the sequences, as `at` was told
     choices: tuple[Choice, ...] = ()  # what the compiler decided
     periods: tuple[Period, ...] = ()  # where equal layers repeat; they do not overlap
@@ -259,8 +260,10 @@ class Program:
     @property
     def total_macs(self) -> int:
         """Useful multiply-accumulates, with those of attention at the present positions."""
-        seen = sum(position + token + 1 for position in self.positions for token in range(self.tokens))
-        return self.useful_macs + self.attention_macs * seen
+        before = [position + token + 1 for position in self.positions for token in range(self.tokens)]
+        return self.useful_macs + sum(
+            macs * sum(min(tokens, window or tokens) for tokens in before) for window, macs in self.attention_macs
+        )
 
     def inputs(self) -> list[Tensor]:
         """Tensors that the host writes before a run."""
@@ -381,7 +384,8 @@ class Program:
             scalars=tuple(Scalar.from_dict(each) for each in header["scalars"]),
             registers=tuple((number, value) for number, value in header["registers"]),
             cache_address=header["cache"][0], cache_bytes=header["cache"][1], cache=cache, tokens=header["tokens"],
-            attention_macs=header["attention_macs"], positions=tuple(header["positions"]),
+            attention_macs=tuple((window, macs) for window, macs in header["attention_macs"]),
+            positions=tuple(header["positions"]),
             choices=tuple(Choice(**each) for each in header["choices"]),
             periods=tuple(Period(**each) for each in header["periods"]),
             timing_only=header["timing_only"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -155,7 +156,7 @@ class Tiles:
         self.phase = ""
         self.counting = True  # whether multiply-accumulates are counted: not when a value is computed once more
         self.rotary: dict[bytes | tuple[int, ...], Rows] = {}  # tables of cosines and sines → their rows here
-        self.attention_macs = 0  # for each query and each token that it sees
+        self.attention_macs: Counter[int] = Counter()  # by window: for each query and each token that it sees
         self.tiling = tiling
         self.longest_panel = longest_panel
         self.tasks: list[Task] = []

@@ -5,6 +5,7 @@ DRAM holds the code at address 0, then what all segments share, then the constan
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, takewhile
@@ -91,7 +92,7 @@ def emit(
         labels=(*labels, "end"),
         name=name,
         useful_macs=sum(step.tiles.useful_macs for step in steps),
-        attention_macs=sum(step.tiles.attention_macs for step in steps),
+        attention_macs=tuple(sorted(sum((step.tiles.attention_macs for step in steps), Counter()).items())),
         tokens=decoder.tokens if decoder and not decoder.fixed else 0,
         scalars=decoder.registers.scalars() if decoder else (),
         cache_address=cache if decoder else 0,

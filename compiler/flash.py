@@ -167,7 +167,7 @@ class CachedAttention:
             self._values_of_latents()
         per_pair = self.heads * self._useful_widths()
         if not self.fixed:
-            tiles.attention_macs += per_pair
+            tiles.attention_macs[self.shape.window] += per_pair
         elif self.causal and tiles.counting:
             window, rows = self.shape.window or node.rows, range(self.first, self.first + self.rows)
             tiles.useful_macs += per_pair * sum(min(row + 1, window) for row in rows)

@@ -68,6 +68,16 @@ def machine(request, nano, odd):
     return {"nano": nano, "odd": odd, "nano-bf16": replace(nano, name="nano-bf16", pe="bf16")}[request.param]
 
 
+def test_useful_macs_are_those_of_keys_that_are_seen(nano):
+    """Scores and context: two products of a head's width, for each head and each key in the window."""
+    for name, heads, width in (("gpt2", 2, 8), ("window", 2, 8)):
+        program = program_of(model_of(name), nano, plan_of(nano), tokens=2)
+        window = 7 if name == "window" else 40
+        seen = {at: min(at + 1, window) + min(at + 2, window) for at in (0, 3, 6, 30)}
+        without = program.total_macs - 2 * heads * width * seen[0]
+        assert [program.at(at).total_macs - without for at in seen] == [2 * heads * width * n for n in seen.values()]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_prompt_and_then_token_by_token_is_the_whole_sequence(name, machine):
     model, plan = model_of(name), plan_of(machine)
