@@ -30,7 +30,7 @@ from .graph import Graph
 from .ops import DECODER, cached_attention
 from .pipeline import SURELY_CUT, Show, exceeds, lower
 from .precision import PrecisionChoice, PrecisionRule
-from .quantise import quantise
+from .quantise import precisions, quantise
 from .rearrange import follow_views
 from .search import Lowering
 from .smooth import Ranges, smooth
@@ -81,7 +81,8 @@ def compile_decoder(
     decoder = Decoder(tokens, sequences, CacheLayout(config, plan, layers, sequences), attentions, positions)
     lowering = Lowering(config, "logits", SharedDram(config), decoder)
     steps = lower(graph, lowering, tiling, exceeds(model, config, SURELY_CUT), show, groups=False)
-    program = emit(steps, config, name, lowering.shared, decoder, lowering.choices).at(*[0] * sequences)
+    choices = [precisions(graph), *lowering.choices]
+    program = emit(steps, config, name, lowering.shared, decoder, choices).at(*[0] * sequences)
     program.check()
     if shown:
         show("emit", program.listing())

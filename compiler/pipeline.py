@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
-from ..arch.program import Program
+from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
 from .capture import capture
@@ -36,7 +36,7 @@ from .fuse import fuse
 from .graph import Graph, Node
 from .ops import ENCODER, STREAMED, cached_attention
 from .precision import PrecisionChoice, PrecisionRule
-from .quantise import quantise
+from .quantise import precisions, quantise
 from .rearrange import follow_views
 from .schedule import Schedule
 from .search import Lowering
@@ -47,6 +47,7 @@ Show = Callable[[str, object], None]
 
 # A model of more weights than so many times WEIGHT is tried in groups of rows first, or in no other way.
 _LIKELY_STREAMED, _SURELY_STREAMED = 8, 64
+_WAYS = {False: "all at once, the model as one piece", True: "in groups, layer by layer, attention from a KV cache"}
 SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut into its layers
 
 
@@ -80,6 +81,7 @@ def compile(
     if tiling:
         ways = [tiling.group_rows > 0]
     problem: HeddleError | None = None
+    refused: dict[str, int | str] = {}
     for streamed in ways:
         try:
             graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER)
@@ -88,8 +90,11 @@ def compile(
             steps = lower(graph, lowering, tiling, streamed, show)
         except HeddleError as error:
             problem = problem or error  # what is wrong with the first way is what a user can mend
+            refused[_WAYS[streamed]] = str(error)
             continue
-        program = emit(steps, config, name, lowering.shared, lowering.decoder, lowering.choices)
+        considered = refused | {_WAYS[streamed]: sum(step.schedule.cycles for step in steps)} if refused else {}
+        choices = [Choice("rows", _WAYS[streamed], considered), precisions(graph), *lowering.choices]
+        program = emit(steps, config, name, lowering.shared, lowering.decoder, choices)
         program.check()
         if shown:
             show("emit", program.listing())

@@ -5,6 +5,9 @@ How many bits both have is a matter of each layer (`precision`); w8a8 is the def
 
 from __future__ import annotations
 
+from collections import Counter
+
+from ..arch.program import Choice
 from .coder import Coder
 from .graph import Graph
 from .ops import OPS
@@ -25,3 +28,9 @@ def quantise(graph: Graph, rule: PrecisionRule) -> Graph:
             graph.replace(user, node)
             graph.nodes.remove(user)
     return graph
+
+
+def precisions(graph: Graph) -> Choice:
+    """How many operators of a graph have which precision."""
+    found = Counter(node.attributes["precision"].value for node in graph if "precision" in node.attributes)
+    return Choice("precision", ", ".join(f"{name} of {count} operators" for name, count in found.items()) or "none")

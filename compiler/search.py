@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..arch.config import HardwareConfig, Memory
@@ -55,8 +55,8 @@ class Lowering:
         if self.decoder and best.tiles.decoder:
             self.decoder.registers = best.tiles.decoder.registers
         node = segment.graph.output
-        what = f"tiling up to {node.layer or node.name}" if segment.signature else "tiling"
-        self.choices.append(Choice(what, search.chosen, search.tried))
+        where = f" up to {node.layer or node.name}" if segment.signature else ""
+        self.choices += [Choice("tiling" + where, search.chosen, search.tried), search.filled_ahead(where)]
         return best
 
 
@@ -64,6 +64,11 @@ def _has_rows(segment: Segment) -> bool:
     """Whether groups make sense: all nodes have as many rows, more than one."""
     rows = {node.rows for node in segment.graph if node.op not in ("constant", "input")}
     return len(rows) == 1 and rows != {1}
+
+
+def _in_words(shares: Mapping[Memory, float]) -> str:
+    less = {memory.name: share for memory, share in shares.items() if share < 1}
+    return ", ".join(f"{name} to {share:.0%}" for name, share in less.items()) or "all to 100%"
 
 
 class _Search:
@@ -75,6 +80,7 @@ class _Search:
         self.problem: HeddleError | None = None
         self.chosen = ""
         self.tried: dict[str, int | str] = {}
+        self.filled: dict[str, int | str] = {}  # how far memories were tried to be filled for the best, the last chosen
 
     def quickest(self) -> Schedule:
         """The best. If nothing fits, the error is that of the last try, the thriftiest."""
@@ -82,6 +88,11 @@ class _Search:
             assert self.problem is not None, "each try gives a schedule or an error"
             raise self.problem
         return self.best
+
+    def filled_ahead(self, where: str) -> Choice:
+        """How far the memories are filled ahead of the oldest task in the best schedule."""
+        chosen = list(self.filled)[-1]
+        return Choice("memories filled ahead" + where, chosen, self.filled if len(self.filled) > 1 else {})
 
     def panels(self) -> None:
         """All rows at once: first the best number of panels, then the best size of chunks, then the best weight of
@@ -147,24 +158,27 @@ class _Search:
         """Try one way."""
         name = str(tiling) if in_order == IN_ORDER[0] else f"{tiling}, program order counting {in_order:g}"
         try:
-            found = self._fitting(tiling, in_order)
+            found, filled = self._fitting(tiling, in_order)
         except HeddleError as error:
             self.problem = error
             self.tried[name] = str(error)
             return
         self.tried[name] = found.cycles
         if self.best is None or found.cycles < self.best.cycles:
-            self.best, self.chosen = found, name
+            self.best, self.chosen, self.filled = found, name, filled
 
-    def _fitting(self, tiling: Tiling, in_order: float) -> Schedule:
-        """A schedule whose buffers find their places: memories are filled less far ahead until they do."""
+    def _fitting(self, tiling: Tiling, in_order: float) -> tuple[Schedule, dict[str, int | str]]:
+        """A schedule whose buffers find their places: memories are filled less far ahead until they do. And how far,
+        each try with what was wrong with it."""
         tiles = self.lowering.tile(self.segment, tiling)
         work, shares = work_of(tiles, self.config), dict.fromkeys(Memory, MEMORY_SHARES[0])
-        priority = priorities(work, in_order)
+        priority, filled = priorities(work, in_order), {}
         while True:
             try:
-                return allocate(schedule(tiles, self.config, shares, in_order, work, priority), self.config)
+                found = allocate(schedule(tiles, self.config, shares, in_order, work, priority), self.config)
+                return found, filled | {_in_words(shares): found.cycles}
             except FragmentedError as error:
+                filled[_in_words(shares)] = str(error)
                 for memory in error.memories:
                     if shares[memory] == MEMORY_SHARES[-1]:
                         raise

@@ -71,6 +71,7 @@ class Facts:
     operators: list[Part]
     occupancy: list[Occupancy]
     ahead: list[Ahead]
+    followed: int  # instructions, the first, in which live words and loads were looked at
 
     def to_dict(self) -> dict:
         """Plain values."""
@@ -79,6 +80,7 @@ class Facts:
             "operators": [each.to_dict() for each in self.operators],
             "occupancy": [asdict(each) for each in self.occupancy],
             "ahead": [asdict(each) for each in self.ahead],
+            "followed": self.followed,
         }
 
 
@@ -88,7 +90,8 @@ def facts(program: Program, result: Result | None = None) -> Facts:
     operators = [operator_of(label) for label in labels]
     layers = _parts(program, [_layer(each) for each in operators])
     operators = _parts(program, [_any_layer(each) for each in operators])
-    return Facts(layers, operators, _occupancy(program), _ahead(result) if result else [])
+    ahead = _ahead(result) if result else []
+    return Facts(layers, operators, _occupancy(program), ahead, min(WINDOW, len(program.instructions)))
 
 
 # -- instructions ------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def explain(file: str, config_name: str | None, position: int | None, as_json: b
     _print_parts("Layers", "layer", facts.layers)
     _print_parts("Operators, over all layers", "operator", facts.operators)
     _print_shapes(facts.operators)
-    _print_memories(facts)
+    _print_memories(facts, len(program.instructions))
 
 
 def _print_choices(program: Any) -> None:
@@ -92,19 +92,22 @@ def _print_shapes(operators: Any) -> None:
     print_table("Panels, loops and chunks", columns, rows, text=(0, 1, 2, 3))
 
 
-def _print_memories(facts: Any) -> None:
+def _print_memories(facts: Any, instructions: int) -> None:
+    of_the_first = f" in the first {facts.followed:,} instructions" if facts.followed < instructions else ""
     rows = [
         (each.memory.upper(), f"{each.words:,}", f"{each.touched:,}", f"{each.touched / each.words:.0%}",
          f"{each.live:,}", f"{each.live / each.words:.0%}")
         for each in facts.occupancy
     ]  # fmt: skip
-    print_table("Memories", ["memory", "words", "used", "", "live at most", ""], rows)
+    live = f"; live{of_the_first}" if of_the_first else ""
+    print_table(f"Memories{live}",
+                ["memory", "words", "used", "", "live at most", ""], rows)  # fmt: skip
     rows = [
         (each.memory.upper(), each.loads, f"{each.cycles:,}", each.instructions, f"{each.in_time:.0%}")
         for each in facts.ahead
     ]
     columns = ["loads into", "loads", "cycles ahead (median)", "instructions ahead (median)", "in time"]
-    print_table("How far LOAD runs ahead of the first reader", columns, rows)
+    print_table("How far LOAD runs ahead of the first reader" + of_the_first, columns, rows)
 
 
 def _first(counts: Counter[str], most: int) -> str:

@@ -129,7 +129,9 @@ def test_a_layer_that_does_not_fit_names_memory_and_words(nano):
 def test_a_layer_that_does_not_fit_at_once_goes_in_groups_of_rows(run, nano):
     found = run(layer(width=64, heads=4, hidden=256), nano, torch.randn(2, 60, 64), tiling=None)
     assert found.sqnr_db > 35
-    assert "groups of" in found.program.choices[-1].chosen
+    rows, tiling = found.program.choices[0], found.program.choices[2]
+    assert rows.chosen.startswith("in groups") and any("words of" in str(each) for each in rows.considered.values())
+    assert tiling.what.startswith("tiling") and "groups of" in tiling.chosen
 
 
 def test_a_layer_too_wide_for_any_group_says_what_is_too_small(nano):
@@ -140,9 +142,11 @@ def test_a_layer_too_wide_for_any_group_says_what_is_too_small(nano):
 def test_the_search_is_written_into_the_program():
     """Every way that was tried with its estimate; the one that was chosen has the least."""
     model, x = layer(width=8, hidden=12), [torch.zeros(1, 9, 8)]
-    (choice,) = compile(model, x, PRESETS["nano"]).choices
+    rows, precision, choice, filled = compile(model, x, PRESETS["nano"]).choices
+    assert rows.chosen.startswith("all at once") and precision.chosen == "w8a8 of 4 operators"
+    assert filled.chosen == "all to 100%" and not filled.considered
     assert choice.what == "tiling" and len(choice.considered) >= 5
     estimates = [each for each in choice.considered.values() if isinstance(each, int)]
     assert choice.considered[choice.chosen] == min(estimates)
-    (given,) = compile(model, x, PRESETS["nano"], tiling=Tiling(2, 4)).choices
+    *_, given, _ = compile(model, x, PRESETS["nano"], tiling=Tiling(2, 4)).choices
     assert (given.chosen, list(given.considered)) == (str(Tiling(2, 4)), [str(Tiling(2, 4))])

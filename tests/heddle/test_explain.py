@@ -13,13 +13,24 @@ def test_decisions_and_facts(heddle, tmp_path):
     for title in ("tiling: rows in", "Layers", "Operators, over all layers", "Panels, loops and chunks", "Memories",
                   "How far LOAD runs ahead"):  # fmt: skip
         assert title in output
+    assert "precision: w8a8 of" in output and "rows: all at once" in output
     assert output.count("chosen") == 1
     figures = json.loads(heddle("explain", "layer.heddle", "--json")[1])
-    (choice,) = figures["choices"]
+    rows, precision, choice, filled = figures["choices"]
+    assert [each["what"] for each in (rows, precision, filled)] == ["rows", "precision", "memories filled ahead"]
     assert choice["considered"][choice["chosen"]] == min(choice["considered"].values())
     assert sum(sum(each["instructions"].values()) for each in figures["layers"]) == figures["instructions"]
     assert all(each["live"] <= each["touched"] <= each["words"] for each in figures["occupancy"])
     assert {each["memory"] for each in figures["ahead"]} >= {"weight", "param"}
+    assert figures["followed"] == figures["instructions"]
+
+
+def test_what_was_followed_for_a_part_only_is_said(heddle, tmp_path, monkeypatch):
+    monkeypatch.setattr("heddle.sim.facts.WINDOW", 20)
+    heddle("compile", "encoder-layer", "--config", "nano", "-o", "layer.heddle")
+    output = heddle("explain", "layer.heddle")[1]
+    assert "Memories; live in the first 20 instructions" in output
+    assert "first reader in the first 20 instructions" in output
 
 
 def test_choices_without_alternatives_and_periods(heddle, tmp_path):
