@@ -23,7 +23,7 @@ _ARCH = Path(__file__).parents[1] / "arch"
 def cache_folder(package: Path) -> Path:
     """Where compiled code of a folder is kept: under $HEDDLE_CACHE, or the user's cache directory. Numba looks for
     changes in the file of the outermost function only, so there is a place for each state of all files that may matter:
-    those of the folder, and those of arch with the constants and tables that are compiled in."""
+    those of the folder, and those of arch, whose constants are compiled in."""
     root = Path(os.environ.get("HEDDLE_CACHE") or platformdirs.user_cache_dir("heddle"))
     return root / "numba" / _state_of(package)
 
@@ -31,8 +31,7 @@ def cache_folder(package: Path) -> Path:
 @cache
 def _state_of(package: Path) -> str:
     sources = hashlib.sha256(numba.__version__.encode())
-    constants = (_ARCH / name for name in ("accesses.py", "numerics.py", "isa.py", "config.py"))
-    for path in sorted([Path(__file__), *constants, *package.glob("*.py")]):
+    for path in sorted([Path(__file__), *_ARCH.glob("*.py"), *package.glob("*.py")]):
         sources.update(path.name.encode() + b"\0" + path.read_bytes())
     return sources.hexdigest()[:16]
 
