@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from heddle.arch.config import PRESETS
+from heddle.arch.config import PRESETS, HardwareConfig
 from heddle.arch.dram import DRAM_PRESETS, DramConfig
 from heddle.cosim.dram import Dram
 from heddle.hw.axi import INCR
@@ -165,18 +165,20 @@ def test_a_banked_read_after_a_banked_write():
     assert words[2:4] == [0x11111111, 0x22222222] and not violation
 
 
-def crowded(seed: int) -> DramConfig:
-    """A banked memory with few banks, small rows, a refresh every few hundred cycles and any other timing."""
+def crowded(seed: int) -> HardwareConfig:
+    """Any port, and a banked memory with few banks, small rows, a refresh every few hundred cycles and any timing."""
+    config = replace(NANO, rows=64, columns=64, axi_bytes=(4, 8, 16, 64)[seed % 4])
     rng = random.Random(seed)
     times = ("cl", "cwl", "t_rcd", "t_rp", "t_ras", "t_wr", "t_rtp", "t_rrd", "t_faw", "t_wtr", "t_rtw")
-    interleave = rng.choice([256, 1024])
-    return DramConfig(
+    interleave = max(rng.choice([256, 1024]), config.burst_bytes)
+    dram = DramConfig(
         model="banked", latency_cycles=rng.randint(1, 20), cycles_per_beat=rng.choice([1, 1, 2, 3]),
         channels=rng.choice([1, 2, 4]), banks=rng.choice([1, 2, 4]), interleave_bytes=interleave,
-        row_bytes=interleave << rng.randrange(3), access_bytes=rng.choice([16, 32, 64]),
+        row_bytes=interleave << rng.randrange(3), access_bytes=max(rng.choice([16, 32, 64]), config.axi_bytes),
         access_ticks=rng.randint(1, 4000), **{name: rng.randint(1, 60 if name == "t_faw" else 20) for name in times},
         t_refi=rng.randint(100, 500), t_rfc=rng.randint(1, 60),
     )  # fmt: skip
+    return replace(config, dram=dram)
 
 
 def check_banked(config, count: int) -> None:
@@ -187,19 +189,20 @@ def check_banked(config, count: int) -> None:
 
 
 @pytest.mark.parametrize("name", DRAM_PRESETS)
-def test_random_bursts_move_in_the_cycles_of_a_preset(name):
-    check_banked(replace(NANO, rows=64, columns=64, axi_bytes=16).with_dram(name), 30)
+@pytest.mark.parametrize("axi_bytes", [16, 64])
+def test_random_bursts_move_in_the_cycles_of_a_preset(name, axi_bytes):
+    check_banked(replace(NANO, rows=64, columns=64, axi_bytes=axi_bytes).with_dram(name), 30)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_bursts_move_in_the_cycles_of_the_banked_model(seed):
-    check_banked(replace(NANO, rows=64, columns=64, axi_bytes=(4, 8, 16)[seed % 3], dram=crowded(seed)), 40)
+    check_banked(crowded(seed), 40)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(100, 124))
 def test_more_random_bursts_move_in_the_cycles_of_the_banked_model(seed):
-    check_banked(replace(NANO, rows=64, columns=64, axi_bytes=(4, 8, 16)[seed % 3], dram=crowded(seed)), 200)
+    check_banked(crowded(seed), 200)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Every cycle has one cause: by hand for a small program, and in sum for random ones."""
 
-from heddle.arch.config import Memory, Unit
+import pytest
+from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.isa import Halt, Load, Map, Matmul, Source, Store
 from heddle.arch.program import Program
+from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
 from heddle.sim.stalls import CAUSES
 
@@ -10,7 +12,12 @@ LOAD, STORE, MATRIX, VECTOR = (1 << unit for unit in (Unit.LOAD, Unit.STORE, Uni
 
 
 def run(config, *instructions):
-    result = simulate(Program(config, instructions, 1 << 13, useful_macs=64), values=False)
+    return summed(Program(config, instructions, 1 << 13, useful_macs=64))
+
+
+def summed(program):
+    """The run of a program whose cycles have one cause each, for each unit."""
+    result = simulate(program, values=False)
     for causes in result.stalls.values():
         assert set(causes) == set(CAUSES)
         assert sum(causes.values()) == result.cycles
@@ -84,3 +91,10 @@ def test_the_token_that_comes_last_is_the_cause(nano):
 def test_utilisation_counts_useful_products_only(nano):
     result = run(nano, Matmul(rows=4, acc_stride=1), Halt())
     assert result.mac_utilisation == 64 / (16 * result.cycles)
+
+
+@pytest.mark.parametrize("dram", ["ideal", "DDR4-2400"])
+@pytest.mark.parametrize("name", ["nano", "small"])
+def test_every_cycle_of_random_programs_has_one_cause(name, dram):
+    for seed in range(20):
+        assert summed(random_program(PRESETS[name].with_dram(dram), seed)).cycles > 0
