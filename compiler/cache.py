@@ -97,11 +97,6 @@ class CacheLayout:
         before = {Part.KEYS: 0, Part.VALUES: keys if layer.value_words else 0, Part.PAIRS: keys + values}[part]
         return self.starts[index] + head * self.head_bytes(layer) + before
 
-    def token_bytes(self) -> int:
-        """Bytes of all layers that hold one token."""
-        word = self.config.dram_word_bytes(Memory.WEIGHT)
-        return sum(each.heads * ((each.key_words + each.value_words) * word + 8) for each in self.layers)
-
 
 class Registers:
     """Gives scalar registers to what a program needs to know of its sequences."""

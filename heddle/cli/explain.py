@@ -7,7 +7,7 @@ from typing import Any
 import click
 import heddle
 
-from .report import at_position
+from .report import at_position, position_option
 from .shared import console, json_option, load_program, print_json, print_table
 
 SHOWN = 3  # of the shapes of one operator
@@ -18,7 +18,7 @@ SHOWN = 3  # of the shapes of one operator
 )
 @click.argument("file")
 @click.option("--config", "config_name", metavar="NAME|FILE.toml", help="Refuse FILE if for another accelerator.")
-@click.option("--position", type=int, metavar="N", help="For a decoder: tokens that are cached already.")
+@position_option
 @json_option
 def explain(file: str, config_name: str | None, position: int | None, as_json: bool) -> None:
     """Print every decision of the compiler for a program FILE with what else it considered, and the facts that follow:

@@ -11,6 +11,9 @@ from .shared import console, json_option, load_program, print_json, print_table,
 from .tables import print_stalls, write_pictures
 
 SHOWN = 12  # rows of the critical path
+position_option = click.option(
+    "--position", type=int, metavar="N", help="For a decoder: tokens that are cached already."
+)
 
 
 @click.command(
@@ -22,9 +25,9 @@ SHOWN = 12  # rows of the critical path
 @click.option("--dram", "dram_name", metavar="NAME", help="Memory behind the port: one of heddle configs --drams.")
 @click.option("--latency", type=int, metavar="CYCLES", help="DRAM latency, if not the configuration's.")
 @click.option("--cycles-per-beat", type=int, metavar="CYCLES", help="DRAM cycles per beat, likewise.")
-@click.option("--position", type=int, metavar="N", help="For a decoder: tokens that are cached already.")
+@position_option
 @click.option("--layers", is_flag=True, help="A table of layers too.")
-@click.option("--chain", type=int, default=0, metavar="N", help="The N longest links of the critical path too.")
+@click.option("--chain", type=click.IntRange(0), default=0, metavar="N", help="The N longest links of the critical path.")
 @click.option("--free", is_flag=True, help="Simulate again for each unit, as if it took no time.")
 @click.option("--roofline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
 @click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture, likewise.")

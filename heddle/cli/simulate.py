@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import heddle
 
+from .report import at_position, position_option
 from .shared import console, json_option, load_program, print_json, races_option
 from .tables import print_bytes, print_dram, print_stalls, write_pictures
 
@@ -18,16 +19,17 @@ from .tables import print_bytes, print_dram, print_stalls, write_pictures
 @click.option("--dram", metavar="NAME", help="Memory behind the port: one of heddle configs --drams.")
 @click.option("--latency", type=int, metavar="CYCLES", help="DRAM latency, if not the configuration's.")
 @click.option("--cycles-per-beat", type=int, metavar="CYCLES", help="DRAM cycles per beat, likewise.")
+@position_option
 @click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a trace for ui.perfetto.dev.")
 @races_option
 @json_option
 def simulate(
     file: str, config_name: str | None, dram: str | None, latency: int | None, cycles_per_beat: int | None,
-    timeline: Path | None, trace: Path | None, races: bool, as_json: bool,
+    position: int | None, timeline: Path | None, trace: Path | None, races: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate the timing of a program FILE: cycles, utilisation, bytes and stalls. Timing needs no data."""
-    program = load_program(file, config_name, races)
+    program = at_position(load_program(file, config_name, races), position)
     changes = {"latency_cycles": latency, "cycles_per_beat": cycles_per_beat}
     config = program.config.with_dram(dram, **{name: value for name, value in changes.items() if value is not None})
     result = heddle.simulate(program, values=False, dram=config.dram)

@@ -51,6 +51,8 @@ def test_a_unit_that_is_free_makes_the_run_shorter(heddle, program_file):
 
 
 def test_mistakes(heddle, program_file):
-    assert "--position is for decoders" in heddle("report", program_file, "--position", "3")[2]
+    for command in ("report", "explain", "simulate"):
+        assert "--position is for decoders" in heddle(command, program_file, "--position", "3")[2]
+    assert heddle("report", program_file, "--chain", "-3")[0] == 2
     code, _, error = heddle("report", program_file, "--roofline", "roof.jpeg2")
     assert code == 2 and "must end in .png, .svg or .pdf" in error
