@@ -7,7 +7,7 @@ from heddle.arch.config import PRESETS
 from heddle.cosim.lockstep import lockstep
 from heddle.cosim.random_programs import random_program
 
-from .conftest import NANO, ODD
+from .conftest import NANO, ODD, WIDE
 
 SMALL = PRESETS["small"]
 LONG = {
@@ -26,9 +26,7 @@ LONG = {
     ),
     "12x4, two lanes": (replace(NANO, name="12x4", rows=12, vector_lanes=2), 100),
     "base": (PRESETS["base"], 60),
-    "32x32 behind a port of 64 bytes": (
-        replace(PRESETS["edge"], name="wide", rows=36, columns=36, vector_lanes=4, axi_bytes=64, burst_beats=8), 20,
-    ),
+    "36x36 behind a port of 64 bytes": (WIDE, 20),
 }  # fmt: skip
 
 
