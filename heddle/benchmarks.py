@@ -7,15 +7,19 @@ memory is its own, and one that fails or hangs leaves a row that says so. A case
 from __future__ import annotations
 
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,28 +62,40 @@ class Case:
 # -- what all cases of timing measure ----------------------------------------------------------------------------------
 
 
-def timed(build: Callable[[], Any], positions: Sequence[int] | None = None) -> dict[str, Any]:
-    """Compile and simulate, without values: a program, or one for each of the positions of a decoder, one after the
-    other. Simulated cycles per second are those of CPU time, which hardly hangs on other processes."""
+@dataclass(frozen=True)
+class Part:
+    """A program, a decoder's at a position, and what its cycles and operations count in the sum."""
+
+    program: Any
+    position: int | None = None
+    sign: int = 1
+
+    def bound(self) -> Any:
+        """The program as it is run."""
+        return self.program if self.position is None else self.program.at(self.position)
+
+
+def timed(build: Callable[[], list[Part]]) -> dict[str, Any]:
+    """Compile and simulate, without values, the parts of a run one after the other. What is timed is all that its
+    cycles are found from, parts that are subtracted included. Simulated cycles per second are the run's in a second of
+    CPU time, which hardly hangs on other processes."""
     _load_engine()
     begin, used = time.perf_counter(), time.process_time()
-    program = build()
+    parts = build()
     compiled, simulating = time.perf_counter(), time.process_time()
-    runs = [heddle.simulate(each, values=False) for each in _at(program, positions)]
+    results = [heddle.simulate(each.bound(), values=False) for each in parts]
     done, cpu_done = time.perf_counter(), time.process_time()
-    cycles = sum(each.cycles for each in runs)
-    macs = sum(each.program.total_macs for each in runs)
-    pes = program.config.rows * program.config.columns
+    runs, first = list(zip(parts, results, strict=True)), parts[0].program
+    cycles = sum(part.sign * each.cycles for part, each in runs)
+    macs = sum(part.sign * each.program.total_macs for part, each in runs)
+    least = sum(part.sign * _least_cycles(each) for part, each in runs)
     return {
-        "config": program.config.name, "instructions": len(program.instructions), "cycles": cycles, "useful_macs": macs,
-        "mac_utilisation": macs / (pes * cycles), "bandwidth_fraction": sum(map(_least_cycles, runs)) / cycles,
+        "config": first.config.name, "instructions": len(first.instructions), "cycles": cycles, "useful_macs": macs,
+        "mac_utilisation": macs / (first.config.rows * first.config.columns * cycles),
+        "bandwidth_fraction": least / cycles,
         "compile_seconds": compiled - begin, "simulate_seconds": done - compiled, "total_seconds": done - begin,
         "cpu_seconds": cpu_done - used, "cycles_per_second": cycles / (cpu_done - simulating),
     }  # fmt: skip
-
-
-def _at(program: Any, positions: Sequence[int] | None) -> list[Any]:
-    return [program] if positions is None else [program.at(position) for position in positions]
 
 
 def _load_engine() -> None:
@@ -117,13 +133,19 @@ def _least_cycles(result: Any) -> float:
 
 def gemm() -> dict[str, Any]:
     """A linear layer of 512 features on 512 rows: quantised, multiplied, scaled."""
+    product = ("GEMM 512³", 512, 512, 512)
+    figures = _product(*product)
+    return figures | side_by_side([product]) if "--scalesim" in sys.argv else figures
+
+
+def _product(name: str, m: int, n: int, k: int) -> dict[str, Any]:
+    """(m, k) @ (k, n) by itself on `base`, as a linear layer."""
     import torch
 
-    def build() -> Any:
-        torch.manual_seed(0)
-        return heddle.compile(
-            torch.nn.Linear(512, 512).eval(), (torch.zeros(1, 512, 512),), heddle.get_config("base"), name="gemm-512"
-        )
+    def build() -> list[Part]:
+        with torch.device("meta"):
+            layer = torch.nn.Linear(k, n).eval()
+        return [Part(heddle.compile(layer, (torch.zeros(1, m, k),), heddle.get_config("base"), name=name))]
 
     return timed(build)
 
@@ -153,31 +175,40 @@ def gpt2_decode() -> dict[str, Any]:
     shape = _shape("gpt2-small")
     config, plan = heddle.get_config("base"), heddle.CachePlan(1024)
 
-    def build() -> Any:
-        return heddle.compile_decoder(shape.build(), config, plan, context=1024, name="gpt2-small decode")
+    def build() -> list[Part]:
+        decoder = heddle.compile_decoder(shape.build(), config, plan, context=1024, name="gpt2-small decode")
+        return [Part(decoder, 1023)]
 
-    return timed(build, [1023])
+    return timed(build)
 
 
 def bert_layer() -> dict[str, Any]:
-    """Compile and time one layer of BERT-base on 128 tokens; against scalesim for its products alone."""
+    """Compile and time one layer of BERT-base on 128 tokens, all operators; against scalesim for its products alone.
+
+    Ours is the median of nine runs in a process that has already loaded PyTorch, Heddle and the compiled engine, and
+    scalesim's its only run once it is imported: no side counts its imports. Memory is that of each whole process."""
     import torch
 
     encoder = import_module("heddle.models.encoder")
     layer = encoder.EncoderConfig(width=768, heads=12, hidden=3072)
 
-    def build() -> Any:
+    def build() -> list[Part]:
         with torch.device("meta"):
             model = encoder.PostNormLayer(layer).eval()
-        return heddle.compile(model, (torch.zeros(1, 128, 768),), heddle.get_config("base"), name="bert-layer-128")
+        example = (torch.zeros(1, 128, 768),)
+        return [Part(heddle.compile(model, example, heddle.get_config("base"), name="bert-layer-128"))]
 
     figures = sorted((timed(build) for _ in range(REPETITIONS)), key=lambda each: each["cpu_seconds"])[REPETITIONS // 2]
-    other = SCALESIM_RECORDED | {"measured": False}
+    peak, other, origin = _peak_bytes(), SCALESIM_RECORDED | {"measured": False}, "recorded"
     if "--scalesim" in sys.argv:
-        other = scalesim(16, 16, bert_layer_gemms(128, 768, 12, 3072)) | {"measured": True}
+        figures |= side_by_side(bert_layer_gemms(128, 768, 12, 3072))
+        other, origin = figures["side_by_side"]["total"]["scalesim"] | {"measured": True}, "measured"
     return figures | {
         "scalesim": other, "times_faster": other["cpu_seconds"] / figures["cpu_seconds"],
-        "memory_ratio": _peak_bytes() / other["peak_bytes"],
+        "memory_ratio": peak / other["peak_bytes"],
+        "note": f"ours: the whole layer compiled and simulated, median CPU time of {REPETITIONS} warm runs in one "
+        f"process, without imports and without loading the compiled engine; scalesim's, {origin}: the products alone, "
+        "one run, without imports",
     }  # fmt: skip
 
 
@@ -259,24 +290,28 @@ def _shape(name: str) -> Any:
 def _whole(name: str, config: Any, tokens: int | None = None) -> dict[str, Any]:
     """A model without weights on all tokens at once."""
     shape = _shape(name)
-    return timed(lambda: heddle.compile(shape.build(), shape.example_inputs(tokens), config, name=name))
+    return timed(lambda: [Part(heddle.compile(shape.build(), shape.example_inputs(tokens), config, name=name))])
 
 
 def _prefill(name: str, config: Any, tokens: int, chunk: int) -> dict[str, Any]:
     """A decoder without weights takes a prompt, `chunk` tokens at a time: one program at one position after the other.
-    The head is needed for the last token only: it counts as what a decode step with it takes more than one without."""
+    The head is needed for the last token only: it counts as what a decode step with it takes more than one without.
+    Times, and with them the cycles per second, include compiling and simulating these two steps."""
     shape, plan = _shape(name), heddle.CachePlan(tokens)
 
-    def build(count: int = chunk, head: bool = False) -> Any:
+    def compiled(count: int, head: bool) -> Any:
         return heddle.compile_decoder(shape.build(), config, plan, tokens=count, context=tokens, head=head, name=name)
 
-    figures = timed(build, range(0, tokens, chunk))
-    steps = [heddle.simulate(build(1, head).at(tokens - 1), values=False) for head in (False, True)]
-    cycles = figures["cycles"] + steps[1].cycles - steps[0].cycles
-    macs = figures["useful_macs"] + steps[1].program.total_macs - steps[0].program.total_macs
-    return figures | {
-        "tokens": tokens, "chunk": chunk, "cycles": cycles, "useful_macs": macs,
-        "mac_utilisation": macs / (config.rows * config.columns * cycles),
+    def build() -> list[Part]:
+        prompt = compiled(chunk, head=False)
+        return [
+            *(Part(prompt, position) for position in range(0, tokens, chunk)),
+            Part(compiled(1, head=True), tokens - 1), Part(compiled(1, head=False), tokens - 1, sign=-1),
+        ]  # fmt: skip
+
+    return timed(build) | {
+        "tokens": tokens, "chunk": chunk,
+        "note": f"in chunks of {chunk} tokens; the head for the last token, by two decode steps that are timed too",
     }  # fmt: skip
 
 
@@ -292,16 +327,56 @@ def _seconds(*works: Callable[[], object]) -> NDArray[np.float64]:
 
 
 def _peak_bytes() -> int:
-    """Most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Most memory that this process has had: of its own, where Linux says so, for the maximum in getrusage begins with
+    that of the process which started it."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (line,) = (each for each in status.read_text().splitlines() if each.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 # -- scalesim ----------------------------------------------------------------------------------------------------------
 
 
+def side_by_side(gemms: Sequence[tuple[str, int, int, int]]) -> dict[str, Any]:
+    """{"side_by_side": figures} of the same (name, M, N, K) here and in scalesim, for an array like that of `base`:
+    `gemms` has the sums over products of equal shape, `total` those over all, and the memory.
+
+    Ours are compiled and simulated one by one, each from DRAM and back to it, quantised and scaled; the cycles of
+    scalesim are those of an array that never waits for memory. Utilisation is useful MACs over PEs and cycles in both.
+    """
+    config = heddle.get_config("base")
+    ours = [_product(*each) for each in gemms]
+    other = scalesim(config.rows, config.columns, gemms)
+    shapes: dict[tuple[int, int, int], list[int]] = {}
+    for number, (_, *shape) in enumerate(gemms):
+        shapes.setdefault((shape[0], shape[1], shape[2]), []).append(number)
+
+    def summed(figures: Sequence[dict[str, Any]], numbers: Sequence[int]) -> dict[str, Any]:
+        cycles = sum(figures[each]["cycles"] for each in numbers)
+        macs = sum(m * n * k for _, m, n, k in (gemms[each] for each in numbers))
+        return {"cycles": cycles, "mac_utilisation": macs / (config.rows * config.columns * cycles),
+                "cpu_seconds": sum(figures[each]["cpu_seconds"] for each in numbers)}  # fmt: skip
+
+    everything = range(len(gemms))
+    return {"side_by_side": {
+        "gemms": [
+            {"names": [gemms[each][0] for each in numbers], "m": m, "n": n, "k": k,
+             "heddle": summed(ours, numbers), "scalesim": summed(other["gemms"], numbers)}
+            for (m, n, k), numbers in shapes.items()
+        ],
+        "total": {
+            "heddle": summed(ours, everything) | {"peak_bytes": _peak_bytes()},
+            "scalesim": summed(other["gemms"], everything)
+            | {"cpu_seconds": other["cpu_seconds"], "peak_bytes": other["peak_bytes"]},
+        },
+    }}  # fmt: skip
+
+
 def scalesim(rows: int, columns: int, gemms: Sequence[Sequence[Any]], python: str = sys.executable) -> dict[str, Any]:
-    """Cycles, CPU seconds and peak bytes of the package scalesim for a list of (name, M, N, K), weight-stationary, in a
-    process of its own. Raises HeddleError if it is not installed, or fails."""
+    """CPU seconds and peak bytes of the package scalesim for a list of (name, M, N, K), weight-stationary, in a process
+    of its own; cycles and CPU seconds of each of `gemms`. Raises HeddleError if it is not installed, or fails."""
     child = Path(__file__).with_name("scalesim_child.py")
     request = json.dumps({"rows": rows, "columns": columns, "gemms": gemms})
     with tempfile.TemporaryDirectory() as directory:
@@ -317,20 +392,35 @@ def scalesim(rows: int, columns: int, gemms: Sequence[Sequence[Any]], python: st
 
 
 def rows(names: Sequence[str] = (), options: Sequence[str] = (), timeout: float = TIMEOUT_SECONDS) -> Iterator[dict]:
-    """The rows of the cases of these names (default: all), as they are done. Raises HeddleError for an unknown name."""
+    """The rows of the cases of these names (default: all), as they are done. A row has the key that its `measure`
+    names, whose value `goal` is for; all that the case found is in `figures`. Raises HeddleError for an unknown name,
+    and where scalesim is asked for and not installed."""
     known = {each.name: each for each in CASES}
     for name in names:
         if name not in known:
             raise heddle.HeddleError(f"unknown benchmark {name!r}; benchmarks are {', '.join(known)}")
+    if "--scalesim" in options and find_spec("scalesim") is None:
+        raise heddle.HeddleError("scalesim is not installed: install heddle[scalesim]")
     for case in [known[name] for name in names] or CASES:
         figures = _run(case, options, timeout)
+        notes = {name: figures.pop(name) for name in ("error", "note") if name in figures}
         for goal in case.goals:
             value = figures.get(goal.measure)
             yield {
                 "name": goal.name, "case": case.name, "measure": goal.measure, goal.measure: value, "goal": goal.value,
-                "at_least": goal.at_least, "reached": value is not None and goal.reached(value),
-                **{name: each for name, each in figures.items() if name != goal.measure},
+                "at_least": goal.at_least, "reached": value is not None and goal.reached(value), **notes,
+                "figures": figures,
             }  # fmt: skip
+
+
+def cycles_per_second(rows: Sequence[dict[str, Any]]) -> float | None:
+    """The simulator's speed: of the row whose goal it is, the Llama-2-7B prefill, if that was run; else of the slowest
+    case. None where nothing was timed, or that row failed."""
+    for row in rows:
+        if row["measure"] == "cycles_per_second":
+            return row["cycles_per_second"]
+    speeds = (row["figures"].get("cycles_per_second") for row in rows)
+    return min((each for each in speeds if each is not None), default=None)
 
 
 @cache
@@ -343,12 +433,26 @@ def _run(case: Case, options: Sequence[str], timeout: float) -> dict[str, Any]:
     _build()
     command = [sys.executable, "-m", "heddle.benchmarks", case.name, *options]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+        code, output, errors = _output(command, timeout)
     except subprocess.TimeoutExpired:
         return {"error": f"not done after {timeout:g} seconds"}
-    if found.returncode:
-        return {"error": (found.stderr.strip().splitlines() or ["no message"])[-1]}
-    return json.loads(found.stdout.splitlines()[-1])
+    if code:
+        return {"error": (errors.strip().splitlines() or [f"no message, exit code {code}"])[-1]}
+    return json.loads(output.splitlines()[-1])
+
+
+def _output(command: Sequence[str], timeout: float) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error). Whatever ends the wait, time or a signal, ends the command and all
+    that it has started: scalesim, a Verilator build. Raises TimeoutExpired."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            with suppress(ProcessLookupError):  # of a command that has just ended
+                os.killpg(process.pid, signal.SIGKILL)  # its group's number is its own: it leads a session
+            raise
+    return process.returncode, output, errors
 
 
 def main() -> None:
