@@ -26,7 +26,7 @@ lint: $(READY)   ## ruff and pyright.
 	$(BIN)/ruff check .
 	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
-bench: $(READY)  ## Utilisation of full-size models and speed of the simulator, against their goals.
+bench: $(READY)  ## Utilisation of full-size models and speed of the simulator; fails if a goal is missed.
 	$(BIN)/heddle bench
 
 docs: $(READY)   ## Regenerate docs/isa.md from the instruction definitions.
