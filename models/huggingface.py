@@ -194,7 +194,7 @@ def from_fields(fields: Mapping[str, Any]) -> Config:
         _require(_same(found, expected), name, found, json.dumps(expected))
     for name in _IGNORED:
         _object(fields, name)
-    values = {ours: _whole(fields, name) for name, ours in family.sizes.items()}
+    values: dict[str, Any] = {ours: _whole(fields, name) for name, ours in family.sizes.items()}
     for name, (ours, default) in family.others.items():
         values[ours] = (_whole if isinstance(default, int) else _number)(fields, name, default)
     heads, width = values["heads"], values["width"]

@@ -1,11 +1,25 @@
 """heddle compile: a model to a program file."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 import heddle
 
-from .shared import compile_workload, config_option, console, get_workload, json_option, load_config, print_json
+from .shared import (
+    compile_workload,
+    config_option,
+    console,
+    get_shape,
+    is_shape,
+    json_option,
+    load_config,
+    load_model,
+    print_json,
+    progress,
+)  # fmt: skip
+
+CONTEXT = 4096  # tokens of a cache that nothing was said of, at most
 
 
 @click.command(
@@ -15,24 +29,93 @@ from .shared import compile_workload, config_option, console, get_workload, json
 @click.argument("model")
 @config_option
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@click.option("--tokens", type=int, metavar="N",
+              help="Length of the sequence [default: the longest]; of a decoder, the tokens that one run takes: 1 to "
+                   "decode, more for a chunk of a prompt. [default: 1]")  # fmt: skip
+@click.option("--context", type=int, metavar="N",
+              help=f"Tokens that the cache of a decoder has room for. [default: the model's context, at most "
+                   f"{CONTEXT:,}]")  # fmt: skip
+@click.option("--layers", type=int, metavar="N", help="Layers of a full-size model. [default: all]")
 @click.option("--passes", is_flag=True, help="Print the graph after each pass.")
 @json_option
-def compile(model: str, config_name: str, output: Path, passes: bool, as_json: bool) -> None:
-    """Compile MODEL (see `heddle run --help` for names) for an accelerator into one program file."""
-    workload, config = get_workload(model), load_config(config_name)
+def compile(
+    model: str, config_name: str, output: Path, tokens: int | None, context: int | None, layers: int | None,
+    passes: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Compile MODEL for an accelerator into one program file.
+
+    MODEL is one that heddle run knows; a language model, gpt2, llama or deepseek; or a full-size model by its name,
+    such as bert-base, gpt2-small or llama-2-7b, or by the path of a Hugging Face config.json. A full-size model has no
+    weights: its file can be simulated, reported, explained and linted, and computes no values. A chunk of a prompt is
+    compiled without the head, which only a prompt's last token needs.
+    """
+    config = load_config(config_name)
     if not output.parent.is_dir():
         raise heddle.HeddleError(f"cannot write {output}: its directory does not exist")
-    program = compile_workload(workload, config, _show if passes else None)
+    program = _program(model, config, tokens, context, layers, _show if passes else None)
     program.save(output)
     figures = {
         "model": model, "config": config.name, "file": str(output), "instructions": len(program.instructions),
-        "dram_bytes": program.dram_bytes, "useful_macs": program.useful_macs,
+        "dram_bytes": program.dram_bytes, "useful_macs": program.total_macs, "timing_only": program.timing_only,
     }  # fmt: skip
     if as_json:
         print_json(figures)
-    else:
-        console.print(f"{output}: {figures['instructions']} instructions, {program.useful_macs:,} useful MACs, "
-                      f"{program.dram_bytes:,} bytes of DRAM, for {config.name} ({config.fingerprint})")  # fmt: skip
+        return
+    console.print(f"{output}: {figures['instructions']} instructions, {program.total_macs:,} useful MACs, "
+                  f"{program.dram_bytes:,} bytes of DRAM, for {config.name} ({config.fingerprint})")  # fmt: skip
+    if program.timing_only:
+        console.print("It has no weights: it can be simulated, reported, explained and linted, and computes no values.")
+    if program.positions:
+        console.print("It stands at the start of a sequence: --position of heddle report and explain moves it on.")
+
+
+def _program(
+    model: str, config: heddle.HardwareConfig, tokens: int | None, context: int | None, layers: int | None, show: Any
+) -> heddle.Program:
+    if model in heddle.WORKLOADS:
+        for option, value in (("--tokens", tokens), ("--context", context), ("--layers", layers)):
+            if value is not None:
+                raise heddle.HeddleError(f"{option} is for full-size and language models; {model} has one size")
+        return compile_workload(heddle.WORKLOADS[model], config, show)
+    if model in heddle.LANGUAGE_MODELS:
+        if layers is not None:
+            raise heddle.HeddleError(f"--layers is for full-size models, such as gpt2-xl; {model} is compiled whole")
+        trained = heddle.LANGUAGE_MODELS[model]
+        return _decoder(model, load_model(trained), trained.context, config, tokens, context, show)
+    if not is_shape(model):
+        known = ", ".join([*heddle.WORKLOADS, *heddle.LANGUAGE_MODELS, *heddle.SHAPES])
+        raise heddle.HeddleError(f"unknown model {model!r}; models are {known}, or the path of a config.json")
+    shape = get_shape(model)
+    try:
+        module = shape.build(layers)
+        inputs = () if shape.decoder else shape.example_inputs(tokens)
+    except ValueError as error:  # models stand alone, and do not know our errors
+        raise heddle.HeddleError(str(error)) from None
+    if shape.decoder:
+        return _decoder(shape.name, module, shape.context, config, tokens, context, show)
+    if context is not None:
+        raise heddle.HeddleError(f"--context is for decoders, which have a cache; {shape.name} has none: --tokens is "
+                                 f"the length of its sequence")  # fmt: skip
+    with progress(f"Compiling {shape.name} for {config.name}", None):
+        return heddle.compile(module, inputs, config, name=shape.name, show=show)
+
+
+def _decoder(
+    name: str, module: Any, longest: int, config: heddle.HardwareConfig, tokens: int | None, context: int | None,
+    show: Any,
+) -> heddle.Program:  # fmt: skip
+    """One run of a decoder with its cache; where it takes many tokens of a prompt, without the head."""
+    tokens = 1 if tokens is None else tokens
+    context = min(longest, CONTEXT) if context is None else context
+    if not 1 <= context <= longest:
+        raise heddle.HeddleError(f"--context must be from 1 to {longest}, the context of {name}, not {context}")
+    if not 1 <= tokens <= context:
+        raise heddle.HeddleError(f"--tokens must be from 1 to {context}, the context, not {tokens}")
+    with progress(f"Compiling {name} for {config.name}", None):
+        return heddle.compile_decoder(
+            module, config, heddle.CachePlan(context), tokens=tokens, context=context, head=tokens == 1,
+            name=f"{name} {'decode' if tokens == 1 else 'prefill'}", show=show,
+        )  # fmt: skip
 
 
 def _show(name: str, result: object) -> None:

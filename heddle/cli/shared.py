@@ -33,6 +33,9 @@ races_option = click.option("--races", is_flag=True, help="Run a FILE whose resu
 output_option = click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 
 
+get_shape = heddle.get_shape
+
+
 def print_json(figures: Any) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(figures, indent=2))
@@ -100,10 +103,22 @@ def load_program(path: str, config_name: str | None, races: bool = True) -> hedd
 
 
 def get_workload(name: str) -> Any:
-    """The model of that name. Raises HeddleError if there is none."""
-    if name not in heddle.WORKLOADS:
-        raise heddle.HeddleError(f"unknown model {name!r}; models are {', '.join(heddle.WORKLOADS)}")
-    return heddle.WORKLOADS[name]
+    """The model of that name with weights and inputs. Raises HeddleError if there is none."""
+    if name in heddle.WORKLOADS:
+        return heddle.WORKLOADS[name]
+    if name in heddle.LANGUAGE_MODELS:
+        raise heddle.HeddleError(f"{name} is a language model: use heddle generate {name}, with --engine verilator on "
+                                 f"the RTL too; or heddle compile {name} -o {name}.heddle for its timing")  # fmt: skip
+    if is_shape(name):
+        file = f"{get_shape(name).name}.heddle"
+        raise heddle.HeddleError(f"{name} is a shape without weights, with timing and no values: use heddle compile "
+                                 f"{name} -o {file}, then heddle simulate {file}, or report or explain")  # fmt: skip
+    raise heddle.HeddleError(f"unknown model {name!r}; models are {', '.join(heddle.WORKLOADS)}")
+
+
+def is_shape(name: str) -> bool:
+    """Whether a MODEL argument means a full-size model without weights."""
+    return name in heddle.SHAPES or name.endswith(".json") or Path(name).is_dir()
 
 
 def get_language_model(name: str) -> Any:
@@ -111,16 +126,6 @@ def get_language_model(name: str) -> Any:
     if name not in heddle.LANGUAGE_MODELS:
         raise heddle.HeddleError(f"unknown model {name!r}; language models are {', '.join(heddle.LANGUAGE_MODELS)}")
     return heddle.LANGUAGE_MODELS[name]
-
-
-def get_shape(name: str) -> Any:
-    """A full-size model without weights, by its name or its config.json. Raises HeddleError where there is none."""
-    try:
-        return import_module("heddle.models.shapes").find(name)
-    except ValueError as error:  # models stand alone, and do not know our errors
-        raise heddle.HeddleError(str(error)) from None
-    except OSError as error:
-        raise heddle.HeddleError(f"cannot read {name}: {error.strerror}") from None
 
 
 def load_model(workload: Any) -> Any:
