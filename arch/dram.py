@@ -202,11 +202,12 @@ DRAM_PRESETS: dict[str, DramPart] = {
         t_refi_ps=3_906_000, t_rfc_ps=210_000,
     ),
     "HBM2": DramPart(
-        source="JESD235A, one stack of eight 8 Gb channels of 128 bits (legacy mode, BL2) at 2.0 Gb/s, tCK 1 ns",
+        source="JESD235A, one stack of eight 8 Gb channels of 128 bits (legacy mode, BL2) at 2.0 Gb/s, tCK 1 ns; times "
+        "that vendors choose as in DRAMsim3's HBM2_8Gb_x128, tRFC of 8 Gb as in Samsung's PIMSimulator",
         channels=8, banks=16, groups=4, row_bytes=2048, access_bytes=32, access_ps=1000,
         cl_ps=14_000, cwl_ps=4_000, t_rcd_ps=14_000, t_rp_ps=14_000, t_ras_ps=34_000,
         t_wr_ps=16_000, t_rtp_ps=6_000, t_rrd_ps=4_000, t_faw_ps=30_000, t_wtr_ps=8_000, t_rtw_ps=2_000,
-        t_refi_ps=3_900_000, t_rfc_ps=260_000,
+        t_refi_ps=3_900_000, t_rfc_ps=350_000,
     ),
 }  # fmt: skip
 

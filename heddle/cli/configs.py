@@ -60,4 +60,4 @@ def _list_drams(as_json: bool) -> None:
         (name, f"{part.gigabytes_per_second:.1f}", part.channels, part.banks, part.row_bytes, part.source)
         for name, part in parts.items()
     ]
-    print_table("Memories", ["--dram", "GB/s", "channels", "banks", "row bytes", "from"], rows)
+    print_table("Memories", ["--dram", "GB/s", "channels", "banks", "row bytes", "from"], rows, text=(0, 5))

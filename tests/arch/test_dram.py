@@ -77,7 +77,7 @@ def test_an_ideal_memory_states_three_fields():
         ({"t_faw": 5000}, "dram.t_faw must be a whole number from 1 to 4095, not 5000"),
         ({"row_bytes": 512, "interleave_bytes": 1024}, "dram.row_bytes must be at least dram.interleave_bytes (1024)"),
         ({"access_bytes": 512}, "dram.access_bytes must be at most dram.interleave_bytes (256), not 512"),
-        ({"t_refi": 250}, "dram.t_refi must be more than latency_cycles + t_rfc (280), not 250"),
+        ({"t_refi": 250}, "dram.t_refi must be more than latency_cycles + t_rfc (370), not 250"),
         ({"model": "ideal"}, "dram.channels is of banked memories: set dram.model to 'banked', or omit it"),
     ],
 )
