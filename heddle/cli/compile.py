@@ -66,7 +66,7 @@ def compile(
     if program.timing_only:
         console.print("It has no weights: it can be simulated, reported, explained and linted, and computes no values.")
     if program.positions:
-        console.print("It stands at the start of a sequence: --position of heddle report and explain moves it on.")
+        console.print("It stands at the start of a sequence: simulate, report and explain move it on with --position.")
 
 
 def _program(
