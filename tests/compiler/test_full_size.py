@@ -167,7 +167,7 @@ DECODERS = [
 ]  # fmt: skip
 UNEVEN = pytest.param(
     "gpt2-xl", 256, "server", 0.4,
-    marks=pytest.mark.xfail(strict=True, reason="queries, keys and values of a 26th head are counted as useful"),
+    marks=pytest.mark.xfail(strict=True, reason="1,600 features are counted as 13 words of 128 in queries, keys, values"),
 )  # fmt: skip
 
 
