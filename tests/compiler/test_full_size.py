@@ -167,7 +167,7 @@ DECODERS = [
 ]  # fmt: skip
 UNEVEN = pytest.param(
     "gpt2-xl", 256, "server", 0.4,
-    marks=pytest.mark.xfail(strict=True, reason="1,600 features are counted as 13 words of 128 in queries, keys, values"),
+    marks=pytest.mark.xfail(strict=True, reason="1,600 features are counted as 13 × 128 in queries, keys, values"),
 )  # fmt: skip
 
 
