@@ -175,7 +175,7 @@ class Program:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     labels: tuple[str, ...] = ()  # for each instruction, the layer and operator it belongs to
     name: str = "program"
-    useful_macs: int = 0  # multiply-accumulates of the model's own shapes, padding not counted
+    useful_macs: int = 0  # multiply-accumulates of the graph of operators that was lowered, padding not counted
     scalars: tuple[Scalar, ...] = ()  # how the registers follow from the positions of the sequences
     registers: tuple[tuple[int, int], ...] = ()  # (number, value) that the host writes before a run; the others are 0
     cache_address: int = 0  # the region of the KV cache: what Append writes and Stream reads

@@ -37,6 +37,8 @@ from .smooth import Ranges, smooth
 from .tokens import POSITIONS, take_tokens
 from .uncollected import uncollected
 
+_MOST_TOKENS = 1 << 16  # of a cache: the offset of onlinesoftmax has 17 bits
+
 
 @uncollected()
 def compile_decoder(
@@ -126,5 +128,8 @@ def _check(plan: CachePlan, tokens: int, sequences: int, context: int) -> None:
                           f"{sequences}: prefill the sequences one after the other")  # fmt: skip
     if plan.tokens > context:
         raise HeddleError(f"the cache is for {plan.tokens} tokens, but the model's context is {context}")
+    if plan.tokens > _MOST_TOKENS:
+        raise HeddleError(f"the cache is for {plan.tokens} tokens, but onlinesoftmax places a block of keys at most "
+                          f"{_MOST_TOKENS} tokens from a query")  # fmt: skip
     if tokens > plan.tokens:
         raise HeddleError(f"{tokens} tokens at a time are more than the {plan.tokens} of the cache")

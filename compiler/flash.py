@@ -226,8 +226,8 @@ class CachedAttention:
         name = "_".join([node.name, *roles, str(first), str(source)])
         projection = Node(name, "linear", [x], (1, node.rows, whole.outputs), attributes=attributes)
         linear.tile(projection, tiles)
-        padding = whole.outputs - self._outputs(source, roles)
-        tiles.count_macs(node, -padding * whole.depth)
+        useful = self._outputs(source, roles) * matrices[0].depth
+        tiles.count_macs(node, useful - whole.outputs * whole.depth)  # joined, both sizes may be padded
         return tiles.values(projection)
 
     def _outputs(self, source: int, roles: _HeadsOf) -> int:

@@ -82,7 +82,7 @@ def _runs(
 
 
 def _random_input(tensor: Any, random: np.random.Generator) -> np.ndarray:
-    """Normal values; row numbers are 0, for a file does not say how long its tables are."""
-    if tensor.memory == heddle.Memory.INDEX:
+    """Normal values; numbers of rows and pages are 0, for a file does not say how many there are."""
+    if tensor.memory in (heddle.Memory.INDEX, heddle.Memory.PAGE):
         return np.zeros(tensor.shape, np.int64)
     return random.normal(size=tensor.shape).astype(np.float32)

@@ -190,6 +190,8 @@ def test_bad_requests_are_named(nano):
     model, plan = model_of("gpt2"), plan_of(nano)
     with pytest.raises(HeddleError, match="the cache is for 41 tokens, but the model's context is 40"):
         program_of(model, nano, replace(plan, tokens=41), context=40)
+    with pytest.raises(HeddleError, match="70000 tokens, but onlinesoftmax places .* at most 65536 tokens"):
+        program_of(model, nano, CachePlan(70_000, page_tokens=1024), context=70_000)
     with pytest.raises(HeddleError, match="many tokens of one sequence or one token of many"):
         program_of(model, nano, plan, tokens=4, sequences=2)
     with pytest.raises(HeddleError, match="page_tokens must be 4 times a power of two on nano, not 12"):

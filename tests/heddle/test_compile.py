@@ -153,3 +153,9 @@ def test_shapes_are_public(tmp_path):
         get_shape("bert")
     with pytest.raises(HeddleError, match="cannot read .*none.json: No such file"):
         get_shape(str(tmp_path / "none.json"))
+
+
+def test_a_decoder_in_a_file_runs_in_lockstep(heddle):
+    figures_of(heddle, "compile", "gpt2", "--config", "small", "--context", "16", "-o", "gpt2.heddle")
+    figures = figures_of(heddle, "cosim", "gpt2.heddle", "--engine", "verilator")
+    assert figures["first_difference"] is None and figures["cycles"] > 100_000
