@@ -66,7 +66,7 @@ def _has_rows(segment: Segment) -> bool:
     return len(rows) == 1 and rows != {1}
 
 
-def _in_words(shares: Mapping[Memory, float]) -> str:
+def _shares_as_text(shares: Mapping[Memory, float]) -> str:
     less = {memory.name: share for memory, share in shares.items() if share < 1}
     return ", ".join(f"{name} to {share:.0%}" for name, share in less.items()) or "all to 100%"
 
@@ -176,9 +176,9 @@ class _Search:
         while True:
             try:
                 found = allocate(schedule(tiles, self.config, shares, in_order, work, priority), self.config)
-                return found, filled | {_in_words(shares): found.cycles}
+                return found, filled | {_shares_as_text(shares): found.cycles}
             except FragmentedError as error:
-                filled[_in_words(shares)] = str(error)
+                filled[_shares_as_text(shares)] = str(error)
                 for memory in error.memories:
                     if shares[memory] == MEMORY_SHARES[-1]:
                         raise

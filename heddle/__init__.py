@@ -29,6 +29,7 @@ _HOME = {
     "Session": "session",
     "LANGUAGE_MODELS": "models.text",
     "SHAPES": "models.shapes",
+    "get_shape": "shape",
     "greedy": "models.text",
     "load_text": "models.docstrings",
     "simulate": "sim.machine",
@@ -45,23 +46,10 @@ _HOME = {
     "random_program": "cosim.random_programs",
     "accelerator_verilog": "hw.accelerator_verilog",
 }
-__all__ = [*_HOME, "get_shape"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'heddle' has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(f"module 'heddle' has no attribute {name!r}; it has {', '.join(_HOME)}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def get_shape(name: str) -> Any:
-    """A full-size model without weights: one of SHAPES, or that of a Hugging Face config.json, by its path or that of
-    its directory. Raises HeddleError for an unknown name and for a file that cannot be read or asks for what our models
-    do not have."""
-    error = import_module(f"{__name__}.arch.errors").HeddleError
-    try:
-        return import_module(f"{__name__}.models.shapes").find(name)
-    except ValueError as problem:  # models stand alone, and do not know our errors
-        raise error(str(problem)) from None
-    except OSError as problem:
-        raise error(f"cannot read {problem.filename or name}: {problem.strerror}") from None

@@ -25,7 +25,7 @@ from .llama import Llama, LlamaConfig
 from .vit import Vit, VitConfig
 
 Config = BertConfig | VitConfig | Gpt2Config | LlamaConfig | DeepseekConfig
-_LARGEST = 1 << 24  # of any size: products of two or three of them are still numbers of bytes
+_LARGEST = 1 << 20  # of any size: the product of three is still a number of bytes, and a table of angles fits
 _MISSING = object()
 
 

@@ -65,7 +65,8 @@ def _signals_as_exits() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         sys.exit(128 + number)
 
-    before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGHUP)]
+    heard = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]  # nohup
+    before = [(number, signal.signal(number, stop)) for number in heard]
     try:
         yield
     finally:
@@ -83,7 +84,7 @@ def _print(rows: list[dict[str, Any]], speed: float | None) -> None:
             *(f"{figures[name]:{form}}" if name in figures else "·" for name, form in _COLUMNS.values()),
         ))  # fmt: skip
     print_table("Benchmarks", ["row", "measure", "value", "goal", "reached", *_COLUMNS], table, text=(0, 1))
-    cases = list({row["case"]: row for row in reversed(rows)}.values())[::-1]  # the first row of each
+    cases = list({row["case"]: row for row in rows}.values())  # a row of each
     for row in cases:
         if "side_by_side" in row["figures"]:
             _print_side_by_side(row["case"], row["figures"]["side_by_side"])

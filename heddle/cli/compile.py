@@ -10,7 +10,6 @@ from .shared import (
     compile_workload,
     config_option,
     console,
-    get_shape,
     is_shape,
     json_option,
     load_config,
@@ -85,7 +84,7 @@ def _program(
     if not is_shape(model):
         known = ", ".join([*heddle.WORKLOADS, *heddle.LANGUAGE_MODELS, *heddle.SHAPES])
         raise heddle.HeddleError(f"unknown model {model!r}; models are {known}, or the path of a config.json")
-    shape = get_shape(model)
+    shape = heddle.get_shape(model)
     try:
         module = shape.build(layers)
         inputs = () if shape.decoder else shape.example_inputs(tokens)

@@ -100,8 +100,7 @@ def _print_memories(facts: Any, instructions: int) -> None:
         for each in facts.occupancy
     ]  # fmt: skip
     live = f"; live{of_the_first}" if of_the_first else ""
-    print_table(f"Memories{live}",
-                ["memory", "words", "used", "", "live at most", ""], rows)  # fmt: skip
+    print_table(f"Memories{live}", ["memory", "words", "used", "", "live at most", ""], rows)
     rows = [
         (each.memory.upper(), each.loads, f"{each.cycles:,}", each.instructions, f"{each.in_time:.0%}")
         for each in facts.ahead

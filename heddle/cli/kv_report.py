@@ -11,7 +11,7 @@ import click
 import heddle
 from heddle.token_costs import Cost, Costs, TokenCosts, scaled
 
-from .shared import console, get_shape, json_option, load_config, load_model, print_json, print_table, progress
+from .shared import console, is_shape, json_option, load_config, load_model, print_json, print_table, progress
 
 CHUNK = 32  # tokens of a prompt that are taken at once, at least the columns of the array
 
@@ -87,10 +87,10 @@ def _subject(name: str, layers: int | None) -> Subject:
 
 
 def _shape(name: str, layers: int | None) -> Subject:
-    if name not in heddle.SHAPES and not name.endswith(".json") and not Path(name).is_dir():
+    if not is_shape(name):
         known = ", ".join([*heddle.LANGUAGE_MODELS, *(each.name for each in heddle.SHAPES.values() if each.decoder)])
         raise heddle.HeddleError(f"unknown model {name!r}; models are {known}, or the path of a config.json")
-    shape = get_shape(name)
+    shape = heddle.get_shape(name)
     if not shape.decoder:
         raise heddle.HeddleError(f"{name} has no cache to report on: it is not a causal language model")
     if layers is not None and layers < 1:

@@ -27,7 +27,8 @@ position_option = click.option(
 @click.option("--cycles-per-beat", type=int, metavar="CYCLES", help="DRAM cycles per beat, likewise.")
 @position_option
 @click.option("--layers", is_flag=True, help="A table of layers too.")
-@click.option("--chain", type=click.IntRange(0), default=0, metavar="N", help="The N longest links of the chain.")
+@click.option("--chain", type=click.IntRange(0), default=0, metavar="N",
+              help="The N longest links of the critical path too.")  # fmt: skip
 @click.option("--free", is_flag=True, help="Simulate again for each unit, as if it took no time.")
 @click.option("--roofline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
 @click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture, likewise.")

@@ -33,9 +33,6 @@ races_option = click.option("--races", is_flag=True, help="Run a FILE whose resu
 output_option = click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 
 
-get_shape = heddle.get_shape
-
-
 def print_json(figures: Any) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(figures, indent=2))
@@ -87,6 +84,8 @@ def check_engine(engine: str) -> None:
 
 def is_file(model_or_file: str) -> bool:
     """Whether a MODEL|FILE argument means a program file."""
+    if model_or_file.endswith(".json"):  # a shape
+        return False
     return model_or_file.endswith(".heddle") or "/" in model_or_file or Path(model_or_file).is_file()
 
 
@@ -110,7 +109,7 @@ def get_workload(name: str) -> Any:
         raise heddle.HeddleError(f"{name} is a language model: use heddle generate {name}, with --engine verilator on "
                                  f"the RTL too; or heddle compile {name} -o {name}.heddle for its timing")  # fmt: skip
     if is_shape(name):
-        file = f"{get_shape(name).name}.heddle"
+        file = f"{heddle.get_shape(name).name}.heddle"
         raise heddle.HeddleError(f"{name} is a shape without weights, with timing and no values: use heddle compile "
                                  f"{name} -o {file}, then heddle simulate {file}, or report or explain")  # fmt: skip
     raise heddle.HeddleError(f"unknown model {name!r}; models are {', '.join(heddle.WORKLOADS)}")

@@ -185,7 +185,7 @@ def test_sizes_are_whole_numbers_and_limited(fields, name):
         with pytest.raises(ValueError) as error:
             from_fields(fields | {name: value})
         assert str(error.value) == f"{name} must be {WHOLE}, not {json.dumps(value)}"
-    with pytest.raises(ValueError, match=f"{name} must be at most 16777216, not {10**400}"):
+    with pytest.raises(ValueError, match=f"{name} must be at most 1048576, not {10**400}"):
         from_fields(fields | {name: 10**400})
 
 

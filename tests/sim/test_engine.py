@@ -33,7 +33,7 @@ CONFIGS = {
     "odd": replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1),
     "small": SMALL,
     "hurried": replace(SMALL, name="hurried", queue_depth=2, load_outstanding=1, burst_beats=2),
-    "server": PRESETS["server"],  # instructions in beats of less than the port's width
+    "server": PRESETS["server"],  # a port wider than an instruction
 }
 LOAD, STORE, KV, MATRIX, VECTOR, SOFTMAX, NORM = (1 << unit for unit in Unit)
 
