@@ -1,6 +1,7 @@
 """The shape of the repository: which layer may import which, and that every instruction is everywhere."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,11 @@ def test_every_unit_has_one_file_per_layer(unit):
 def test_every_module_says_what_it_is(path):
     docstring = ast.get_docstring(ast.parse(path.read_text()))
     assert docstring, f"{path.relative_to(ROOT)} has no module docstring"
+
+
+def test_every_folder_of_modules_is_installed():
+    """A wheel holds the packages that pyproject.toml lists, and no others."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {str(path.parent.relative_to(ROOT)) for path in [*FILES, *(ROOT / "heddle").rglob("*.py")]}
+    assert set(setuptools["package-dir"].values()) == folders
+    assert set(setuptools["packages"]) == set(setuptools["package-dir"])
