@@ -136,7 +136,7 @@ def test_what_a_command_has_started_ends_with_it(tmp_path):
 
 
 def test_a_signal_to_the_bench_ends_the_case(tmp_path):
-    """The case is this file's `python -m heddle.benchmarks`, replaced by one that says its number and sleeps."""
+    """In place of a case runs a command that says that it is there, and sleeps."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -155,8 +155,9 @@ main()
                 assert select.select([file], [], [], 60)[0] and os.read(reader, 100) == b"here\n"
                 process.terminate()
                 assert select.select([file], [], [], 30)[0] and os.read(reader, 100) == b""
-        finally:
-            process.terminate()
+        except BaseException:
+            process.terminate()  # else it is waited for
+            raise
     assert process.returncode == 128 + signal.SIGTERM
 
 
