@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 
 from . import numerics
 from .check import check_instructions
-from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, HardwareConfig, Memory
+from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, SCALAR_LIMIT, HardwareConfig, Memory
 from .encoding import decode, encode, listing
 from .errors import HeddleError
 from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
+from .ranges import require_range
 from .scalars import Scalar
 
-FORMAT = "heddle-program-4"
+FORMAT = "heddle-program-5"
 KINDS = ("input", "output", "constant", "scratch")
 
 
@@ -40,6 +41,8 @@ class Tensor:
     A row takes `row_bytes`; its columns fill words of `memory`, padded with zeros. With `segment`, each `segment`
     columns (an attention head, say) start a new word. `shape` is the user's shape; with `patch` = p, that is (channels,
     height, width) and row (i, j) holds the p × p patch there in (channel, y, x) order: rearrangement of an input.
+    The numbers of an INDEX or PAGE tensor are below `limit`: what they choose from has so many rows, positions or pages
+    (the smallest of them, if it is used for several). 0: they choose from nothing.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Tensor:
     shape: tuple[int, ...]
     segment: int = 0
     patch: int = 0
+    limit: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -63,23 +67,43 @@ class Tensor:
         return self.pack_batch([array], config)[0].tobytes()
 
     def pack_batch(self, arrays: Sequence[Any], config: HardwareConfig) -> NDArray[np.uint8]:
-        """The same for several arrays, (batch, size_bytes)."""
-        arrays = [np.asarray(each) for each in arrays]
+        """The DRAM bytes of several arrays, (batch, size_bytes)."""
         for each in arrays:
-            if each.shape != self.shape:
-                raise HeddleError(f"{self.kind} {self.name!r} must have shape {self.shape}, not {each.shape}")
-        batch = np.stack(arrays)
-        if self.memory in (Memory.INDEX, Memory.PAGE):
-            if not np.issubdtype(batch.dtype, np.integer) or batch.min() < 0 or batch.max() >= 1 << 31:
-                raise HeddleError(f"{self.kind} {self.name!r} must hold whole numbers from 0 to 2147483647")
-        elif not np.isfinite(np.asarray(batch, np.float64)).all():
-            raise HeddleError(f"{self.kind} {self.name!r} must be finite: it holds NaN or infinity")
-        rows = self._to_rows(batch)
+            self.check_content(each)
+        rows = self._to_rows(np.stack([np.asarray(each) for each in arrays]))
         words = [self._elements(config, rows[:, start:stop]) for start, stop in self._segments()]
         content = np.concatenate([_bytes_of_words(w, config, self.memory) for w in words], axis=1)
         out = np.zeros((len(rows), self.row_bytes), np.uint8)
         out[:, : content.shape[1]] = content
-        return out.reshape(len(batch), -1)
+        return out.reshape(len(arrays), -1)
+
+    def check_content(self, array: Any) -> None:
+        """Raise HeddleError if the shape of an array, or an element, does not fit. Names the first that does not, and
+        its place."""
+        array = np.asarray(array)
+        if array.shape != self.shape:
+            raise HeddleError(f"{self._name} must have shape {self.shape}, not {array.shape}")
+        if self.memory in _NUMBERS:
+            self._check_numbers(array)
+        elif array.dtype.kind not in "biuf":
+            raise HeddleError(f"{self._name} must hold real numbers, not {array.dtype}")
+        elif not np.isfinite(array).all():
+            raise HeddleError(f"{self._name} must be finite: it holds NaN or infinity")
+
+    def _check_numbers(self, array: NDArray) -> None:
+        limit = self.limit or 1 << 31
+        if not np.issubdtype(array.dtype, np.integer):
+            raise HeddleError(f"{self._name} must hold whole numbers from 0 to {limit - 1}, not {array.dtype}")
+        wrong = np.argwhere((array < 0) | (array >= limit))
+        if len(wrong):
+            place = tuple(wrong[0].tolist())
+            of = f", the last of the {limit} {_COUNTED[self.memory]} that it chooses from" if self.limit else ""
+            raise HeddleError(f"{self._name} must hold whole numbers from 0 to {limit - 1}{of}, not {array[place]} "
+                              f"at {list(place)}")  # fmt: skip
+
+    @property
+    def _name(self) -> str:
+        return f"{self.kind} {self.name!r}"
 
     def unpack(self, image: NDArray[np.uint8], config: HardwareConfig) -> NDArray:
         """The array of `shape` in a DRAM image (…, dram_bytes): float32 for VALUE and codes that are bf16, int8 for
@@ -93,7 +117,7 @@ class Tensor:
             pieces.append(_words_of_bytes(raw[..., at : at + size], config, self.memory)[..., : stop - start])
             at += size
         if self.patch:
-            raise HeddleError(f"{self.kind} {self.name!r} is held as patches and cannot be read back")
+            raise HeddleError(f"{self._name} is held as patches and cannot be read back")
         rows = np.concatenate(pieces, axis=-1)
         return rows.reshape(*rows.shape[:-2], *self.shape)
 
@@ -115,6 +139,10 @@ class Tensor:
         padded = np.zeros((rows.shape[0], -(-rows.shape[1] // per_word) * per_word), rows.dtype)
         padded[:, : rows.shape[1]] = rows
         return padded.reshape(rows.shape[0], -1, per_word)
+
+
+_NUMBERS = (Memory.INDEX, Memory.PAGE)
+_COUNTED = {Memory.INDEX: "rows", Memory.PAGE: "pages"}
 
 
 def _bytes_of_words(words: NDArray, config: HardwareConfig, memory: Memory) -> NDArray[np.uint8]:
@@ -182,6 +210,7 @@ class Program:
     cache_bytes: int = 0
     cache: bytes = b""  # what the region holds before the run; empty: zeros
     tokens: int = 0  # of each sequence, that a decoder takes in a run
+    cache_tokens: int = 0  # of each sequence, that the cache has room for
     # (window, multiply-accumulates for each of them and each token that it sees); window 0: all before it
     attention_macs: tuple[tuple[int, int], ...] = ()
     positions: tuple[int, ...] = ()  # of the sequences, as `at` was told
@@ -239,7 +268,15 @@ class Program:
         return values
 
     def at(self, *positions: int) -> Program:
-        """The same program with its registers set for sequences of which so many tokens are cached already."""
+        """The same program with its registers set for sequences of which so many tokens are cached already. Raises
+        HeddleError unless there is one for each sequence, and room in the cache for the tokens that follow."""
+        sequences = 1 + max((each.sequence for each in self.scalars), default=-1)
+        if self.scalars and len(positions) != sequences:
+            raise HeddleError(f"{self.name} has {sequences} sequences: give a position for each, not {len(positions)}")
+        last = self.cache_tokens - self.tokens if self.cache_tokens else SCALAR_LIMIT
+        for sequence, position in enumerate(positions):
+            require_range(f"{self.name}: the position of sequence {sequence}", position, 0, last)
+        positions = tuple(int(each) for each in positions)
         registers = tuple((each.register, each.value(positions[each.sequence], self.config)) for each in self.scalars)
         moved = replace(self, registers=registers, positions=positions)
         moved.__dict__["elsewhere"] = self.__dict__.get("elsewhere", self)  # instructions and image are the same
@@ -278,15 +315,27 @@ class Program:
         return [(address, content[0].tobytes()) for address, content in self.input_batch([inputs])]
 
     def input_batch(self, sets: Sequence[dict[str, Any]]) -> list[tuple[int, NDArray[np.uint8]]]:
-        """The same for several sets of inputs: (address, (batch, bytes))."""
+        """(address, (batch, bytes)) of each input, for several sets of inputs."""
+        self.check_inputs(sets)
         known = {t.name: t for t in self.inputs()}
-        for each in sets:
-            if set(each) != set(known):
-                raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(each)}")
         return [
             (known[name].address, known[name].pack_batch([each[name] for each in sets], self.config))
             for name in sets[0]
         ]
+
+    def check_inputs(self, sets: Sequence[Mapping[str, Any]]) -> None:
+        """Raise HeddleError unless each set has just the inputs of the program, and all that they hold fits: numbers of
+        rows and pages lie within the tables that they choose from."""
+        known = {t.name: t for t in self.inputs()}
+        for number, each in enumerate(sets):
+            if set(each) != set(known):
+                raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(map(str, each))}")
+            for name, array in each.items():
+                try:
+                    known[name].check_content(array)
+                except HeddleError as error:
+                    where = f"set {number} of the inputs: " if len(sets) > 1 else ""
+                    raise HeddleError(f"{where}{error}") from None
 
     def check(self) -> None:
         """Raise HeddleError unless every instruction fits the machine and every wait has an earlier signal."""
@@ -328,6 +377,7 @@ class Program:
             "registers": self.registers,
             "cache": [self.cache_address, self.cache_bytes],
             "tokens": self.tokens,
+            "cache_tokens": self.cache_tokens,
             "attention_macs": self.attention_macs,
             "positions": self.positions,
             "tensors": [{**asdict(t), "memory": t.memory.name} for t in self.tensors.values()],
@@ -384,6 +434,7 @@ class Program:
             scalars=tuple(Scalar.from_dict(each) for each in header["scalars"]),
             registers=tuple((number, value) for number, value in header["registers"]),
             cache_address=header["cache"][0], cache_bytes=header["cache"][1], cache=cache, tokens=header["tokens"],
+            cache_tokens=header["cache_tokens"],
             attention_macs=tuple((window, macs) for window, macs in header["attention_macs"]),
             positions=tuple(header["positions"]),
             choices=tuple(Choice(**each) for each in header["choices"]),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from .errors import HeddleError
 
 
 def require_range(name: str, value: object, low: int, high: int) -> None:
     """Raise HeddleError unless `value` is a whole number from `low` to `high`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise HeddleError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+    if not is_whole(value) or not low <= value <= high:  # type: ignore[operator]
+        shown = value if is_whole(value) else repr(value)
+        raise HeddleError(f"{name} must be a whole number from {low} to {high}, not {shown}")
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is an integer of Python or numpy, and no bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def require_power_of_two(name: str, value: int) -> None:

@@ -127,6 +127,12 @@ class SharedDram:
         """The tensor that was added under a key."""
         return self.tensors[self._names[key]] if key in self._names else None
 
+    def narrow(self, key: object, limit: int) -> None:
+        """The numbers of the tensor under a key choose from `limit` rows too: the least of all that is said counts."""
+        name = self._names[key]
+        tensor = self.tensors[name]
+        self.tensors[name] = replace(tensor, limit=min(tensor.limit or limit, limit))
+
     def add(self, key: object, tensor: Tensor) -> Tensor:
         """A new tensor, under a name of its own."""
         base, name, number = tensor.name, tensor.name, 1
@@ -362,8 +368,8 @@ class Tiles:
                  address=address), what,
         )  # fmt: skip
 
-    def load_index(self, ids: Node) -> Buffer:
-        """An integer input in INDEX, loaded when first asked for."""
+    def load_index(self, ids: Node, limit: int) -> Buffer:
+        """An integer input in INDEX, loaded when first asked for. Its numbers choose from `limit` rows."""
         if ids not in self._index:
             shape = ids.shape[1:]
             row_bytes = -(-ids.size * 4 // self.config.axi_bytes) * self.config.axi_bytes
@@ -372,6 +378,9 @@ class Tiles:
             )
             self._index[ids] = self.buffer(Memory.INDEX, row_bytes // self.config.axi_bytes, ids.name)
             self.load_tensor(tensor, 0, 1, self._index[ids].at(0), "ids")
+        if self.decoder and ids is self.decoder.positions:
+            limit = min(limit, self.decoder.layout.plan.tokens)
+        self.shared.narrow(("input", ids.name), limit)
         return self._index[ids]
 
     def new_index(self, node: Node, groups: int = 1) -> Buffer:

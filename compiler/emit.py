@@ -94,6 +94,7 @@ def emit(
         useful_macs=sum(step.tiles.useful_macs for step in steps),
         attention_macs=tuple(sorted(sum((step.tiles.attention_macs for step in steps), Counter()).items())),
         tokens=decoder.tokens if decoder and not decoder.fixed else 0,
+        cache_tokens=decoder.layout.plan.tokens if decoder and not decoder.fixed else 0,
         scalars=decoder.registers.scalars() if decoder else (),
         cache_address=cache if decoder else 0,
         cache_bytes=cache_bytes,

@@ -158,6 +158,7 @@ def _load_page_tables(decoder: Decoder, tiles: Tiles) -> None:
             tiles.shared.data.append((tensor.address, lambda: tensor.pack(table, config)))
     else:
         tensor = tiles.tensor("pages", "input", Memory.PAGE, 1, entries, shape, row_bytes=row_bytes, key="pages")
+        tiles.shared.narrow("pages", layout.pages)
     decoder.table = tiles.buffer(Memory.PAGE, row_bytes // config.axi_bytes, "pages")
     tiles.load_tensor(tensor, 0, 1, decoder.table.at(0), "page tables")
 

@@ -112,6 +112,8 @@ def lockstep(
     if not runs:
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
     run_engine = _engine(engine)
+    for program, given in runs:  # before anything runs
+        program.check_inputs([given])
     tally = _Tally()
     for _, group in groupby(enumerate(runs), lambda each: _build_key(each[1][0])):
         members = list(group)

@@ -124,6 +124,8 @@ class Session:
     def feed(self, ids: Sequence[int], sequence: int = 0) -> list[Run]:
         """Take the tokens of a prompt: whole chunks, then one by one (with one sequence only). Returns the runs."""
         ids, runs = list(ids), []
+        if sequence not in range(self.sequences):
+            raise heddle.HeddleError(f"sequence must be from 0 to {self.sequences - 1}, not {sequence}")
         start = self.lengths[sequence]
         self._reserve(sequence, start + len(ids))
         while len(ids) >= self.chunk and start % self.config.columns == 0 and self.prefill:
@@ -137,6 +139,8 @@ class Session:
 
     def step(self, ids: Sequence[int]) -> Run:
         """One token of each sequence."""
+        if len(ids) != self.sequences:
+            raise heddle.HeddleError(f"a step takes one token of each of {self.sequences} sequences, not {len(ids)}")
         for sequence in range(self.sequences):
             self._reserve(sequence, self.lengths[sequence] + 1)
         return self._run(self.decode, "decode", list(ids), list(range(self.sequences)))

@@ -29,7 +29,7 @@ from .units import BURSTS, CYCLES
 from .units.kv import AppendRequests, StreamRequests
 from .units.load import LoadRequests
 from .units.store import StoreRequests
-from .values import require_engine, run_values
+from .values import input_sets, require_engine, run_values
 
 COMPILED_FROM = 100_000  # instructions and bursts: the plain loop takes as long for so many as the other to load
 VOID_CYCLES = 1  # from start to retire of an instruction that a Guard has made void
@@ -70,6 +70,8 @@ def simulate(
     program.check()
     if values:
         program.require_weights()
+    if values or inputs is not None:
+        program.check_inputs(input_sets(program, inputs))  # before anything runs
     result = Result(program)
     found: addresses.Addresses = {}
     banked = timing and (dram or program.config.dram).banked  # then cycles may hang on data

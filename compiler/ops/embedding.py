@@ -35,7 +35,7 @@ def gather_rows(tiles: Tiles, out: Rows, table_rows: NDArray, ids: Node, name: s
     config, size = tiles.config, tiles.config.burst_bytes
     row_bytes = -(-out.words * config.dram_word_bytes(Memory.VALUE) // size) * size
     table = tiles.constant_rows(name, table_rows, row_bytes=row_bytes, key=key)
-    index = tiles.load_index(ids)
+    index = tiles.load_index(ids, len(table_rows))
     for start, count, buffer, word in out.pieces:
         address, stride = buffer.at(word), out.words
         tiles.emit(

@@ -82,7 +82,7 @@ def _runs(
 
 
 def _random_input(tensor: Any, random: np.random.Generator) -> np.ndarray:
-    """Normal values; numbers of rows and pages are 0, for a file does not say how many there are."""
+    """Normal values; numbers of rows and pages are any that there are."""
     if tensor.memory in (heddle.Memory.INDEX, heddle.Memory.PAGE):
-        return np.zeros(tensor.shape, np.int64)
+        return random.integers(0, max(tensor.limit, 1), tensor.shape)
     return random.normal(size=tensor.shape).astype(np.float32)
