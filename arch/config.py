@@ -59,6 +59,9 @@ INSTRUCTION_BITS = 256
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 FETCH_GROUP = 8  # instructions in one fetch burst
 FETCH_BUFFER = 16  # instructions the fetch buffer holds
+LEAST_BEAT_BYTES = 4  # of the DRAM port
+INDEX_BITS = 20  # of the place of an instruction in its program
+DRAM_LIMIT = 1 << 40  # bytes that DRAM addresses reach
 SEMAPHORE_LIMIT = 65535  # largest count of one semaphore
 SCALAR_COUNT = 32  # scalar registers; number 0 always reads as 0
 SCALAR_LIMIT = (1 << 32) - 1  # the largest number that one holds
@@ -72,8 +75,8 @@ class HardwareConfig:
     """One accelerator. Word counts are totals over all banks of a memory."""
 
     name: str
-    rows: int  # PE rows: the reduction (K) direction
-    columns: int  # PE columns: output features (N)
+    rows: int  # PE rows: the reduction (K) direction; at least 3, with bf16 PEs 2
+    columns: int  # PE columns: output features (N); at least 3, with bf16 PEs 2
     vector_lanes: int  # float32 elements per cycle in VECTOR, SOFTMAX and NORM; divides rows and columns
     act_words: int
     act_banks: int
@@ -100,6 +103,10 @@ class HardwareConfig:
     dram: DramConfig = field(default_factory=DramConfig)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or "/" in self.name or "\0" in self.name:
+            raise HeddleError(f"name must be a text that a file can be called, not {self.name!r}")
+        if not isinstance(self.dram, DramConfig):
+            raise HeddleError(f"dram must be a DramConfig, not {self.dram!r}; see with_dram for presets")
         for name, low, high in _RANGES:
             require_range(name, getattr(self, name), low, high)
         for name in ("vector_lanes", "panel_rows", "axi_bytes", "burst_beats", "queue_depth", "load_outstanding"):
@@ -118,6 +125,16 @@ class HardwareConfig:
             raise HeddleError(f"value_format must be 'bf16' or 'float32', not {self.value_format!r}")
         if self.pe not in ("int8", "bf16"):
             raise HeddleError(f"pe must be 'int8' or 'bf16', not {self.pe!r}")
+        for name in ("rows", "columns"):
+            # A word of a memory in DRAM takes a power of two of bytes, and a beat has at least four of them.
+            least = -(-LEAST_BEAT_BYTES * 8 // (2 * self.code_bits)) + 1
+            if getattr(self, name) < least:
+                raise HeddleError(f"{name} must be at least {least} with {self.pe} PEs, so that a word fills a beat of "
+                                  f"{LEAST_BEAT_BYTES} bytes, not {getattr(self, name)}")  # fmt: skip
+        tile = max(self.rows, self.columns)
+        if self.weight_words < tile:
+            raise HeddleError(f"weight_words must be at least {tile}, to hold a tile of {self.rows} words and a block "
+                              f"of {self.columns} cached tokens, not {self.weight_words}")  # fmt: skip
         narrowest = min(self.dram_word_bytes(m) for m in (Memory.ACT, Memory.WEIGHT, Memory.VALUE))
         if self.axi_bytes > narrowest:
             raise HeddleError(f"axi_bytes must be at most the narrowest memory word ({narrowest} bytes), "
@@ -307,12 +324,12 @@ class HardwareConfig:
 
 
 _RANGES = [
-    ("rows", 1, 256), ("columns", 1, 256), ("vector_lanes", 1, 256),
+    ("rows", 2, 256), ("columns", 2, 256), ("vector_lanes", 1, 256),
     ("act_words", 4, 1 << 20), ("act_banks", 1, 64), ("weight_words", 4, 1 << 20), ("weight_banks", 1, 64),
     ("acc_words", 4, 1 << 20), ("acc_banks", 1, 64), ("value_words", 4, 1 << 20), ("value_banks", 1, 64),
     ("param_words", 4, 1 << 20), ("param_banks", 1, 64), ("row_words", 4, 1 << 20), ("row_banks", 1, 64),
     ("index_words", 4, 1 << 16), ("page_words", 4, 1 << 12), ("panel_rows", 2, 4096), ("queue_depth", 2, 64),
-    ("axi_bytes", 4, 128), ("burst_beats", 2, 256), ("load_outstanding", 1, 64), ("clock_mhz", 1, 10_000),
+    ("axi_bytes", LEAST_BEAT_BYTES, 128), ("burst_beats", 2, 256), ("load_outstanding", 1, 64), ("clock_mhz", 1, 10_000),
 ]  # fmt: skip
 
 

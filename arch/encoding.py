@@ -10,7 +10,7 @@ from typing import Any
 
 from .config import INSTRUCTION_BITS, INSTRUCTION_BYTES
 from .errors import HeddleError
-from .isa import INSTRUCTIONS, Field, Instruction, units_in
+from .isa import INSTRUCTIONS, Field, Instruction, check_bits, units_in
 
 OPCODE_BITS = 6
 OPCODES = {instruction.opcode: instruction for instruction in INSTRUCTIONS}
@@ -33,10 +33,8 @@ def encode(instruction: Instruction) -> bytes:
     word = instruction.opcode
     for name, (position, kind) in encoding(type(instruction)).items():
         value = getattr(instruction, name)
-        raw = struct.unpack("<I", struct.pack("<f", value))[0] if kind.kind is float else int(value)
-        low, high = (-(1 << kind.bits - 1), (1 << kind.bits - 1) - 1) if kind.signed else (0, (1 << kind.bits) - 1)
-        if not low <= raw <= high:
-            raise HeddleError(f"{instruction.name}: {name} = {value} does not fit in {kind.bits} bits")
+        check_bits(instruction, name, kind)
+        raw = struct.unpack("<I", struct.pack("<f", value))[0] if kind.kind is float else value
         word |= (raw & ((1 << kind.bits) - 1)) << position
     return word.to_bytes(INSTRUCTION_BYTES, "little")
 

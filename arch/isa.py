@@ -11,14 +11,19 @@ them change a size or a place: `Instruction.resolved` says how. That happens at 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from functools import cache
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
 
 from .config import HardwareConfig, Memory, Unit
 from .errors import HeddleError
+from .ranges import is_whole
 
 
 class Source(IntEnum):
@@ -152,6 +157,14 @@ class Instruction:
     wait: int = bits(8)  # a token is taken from each unit u with bit u set, before the start
     signal: int = bits(8)  # a token is sent to each unit u with bit u set, at the end
 
+    def __post_init__(self) -> None:
+        """Numbers of numpy become plain ones, numbers of an enumeration its members. Raises HeddleError for what is
+        no number of the kind that a field holds. Whether it fits into its bits, `check` says."""
+        if tuple(map(type, self.__dict__.values())) != _types(type(self)):
+            for each in fields(self):
+                value = _as_kind(self, each.name, each.metadata["field"], getattr(self, each.name))
+                object.__setattr__(self, each.name, value)
+
     def changed(self, **fields: int) -> Self:
         """The same with other values in some fields, as `replace` gives it in four times the time."""
         other = object.__new__(type(self))
@@ -170,8 +183,22 @@ class Instruction:
 
     def check(self, config: HardwareConfig) -> None:
         """Raise HeddleError unless the machine of `config` can execute this instruction."""
+        self.check_encoding()
         self.check_fields(config)
         self.check_accesses(config)
+
+    def check_encoding(self) -> None:
+        """The part of it that is the same for all machines: each number fits into its bits, tokens come from units that
+        there are, and what dispatch does itself has none."""
+        for each in fields(self):
+            check_bits(self, each.name, each.metadata["field"])
+        for name in ("wait", "signal"):
+            mask = getattr(self, name)
+            if self.unit is None and mask:
+                raise HeddleError(f"{self.name}: {name} must be 0, not {mask:#x}: it is dispatched to no unit")
+            if mask >> len(Unit):
+                raise HeddleError(f"{self.name}: {name} must name units of {', '.join(unit.name for unit in Unit)} "
+                                  f"(bits 0 to {len(Unit) - 1}), not {mask:#x}")  # fmt: skip
 
     def check_fields(self, config: HardwareConfig) -> None:
         """The part of it that is no matter of single words."""
@@ -344,10 +371,10 @@ class Matmul(Instruction):
         ]  # fmt: skip
 
     def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
         if self.rows > 1 and self.acc_stride < self.n_tiles:
             raise HeddleError(f"matmul: acc_stride must be at least n_tiles ({self.n_tiles}), not {self.acc_stride}: "
                               f"rows of sums must not overlap")  # fmt: skip
-        super().check_fields(config)
 
 
 @dataclass(frozen=True)
@@ -799,6 +826,49 @@ INSTRUCTIONS: list[type[Instruction]] = [
 def units_in(mask: int) -> tuple[Unit, ...]:
     """The units whose bits are set in a `wait` or `signal` mask."""
     return tuple(unit for unit in Unit if mask >> unit & 1)
+
+
+@cache
+def _types(instruction: type[Instruction]) -> tuple[type, ...]:
+    """Of what each field holds."""
+    return tuple(each.metadata["field"].kind or int for each in fields(instruction))
+
+
+def _as_kind(instruction: Instruction, name: str, kind: Field, value: Any) -> Any:
+    """A value as a field holds it; of one bit, False and True too."""
+    if kind.kind is float:
+        if isinstance(value, Real) and not isinstance(value, bool):
+            return _as_single(instruction, name, value)
+        raise HeddleError(f"{instruction.name}: {name} must be a number, not {value!r}")
+    if not is_whole(value) and not (kind.bits == FLAG and kind.kind is None and isinstance(value, (bool, np.bool_))):
+        raise HeddleError(f"{instruction.name}: {name} must be a whole number, not {value!r}")
+    if kind.kind is None:
+        return int(value)
+    try:
+        return kind.kind(int(value))
+    except ValueError:
+        known = ", ".join(f"{each.value} ({each.name.lower()})" for each in kind.kind)  # type: ignore[attr-defined]
+        raise HeddleError(f"{instruction.name}: {name} must be one of {known}, not {value}") from None
+
+
+def _as_single(instruction: Instruction, name: str, value: Any) -> float:
+    """The float32 next to a number, as a float."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except (OverflowError, struct.error):
+        raise HeddleError(f"{instruction.name}: {name} must be within the range of float32, not {value!r}") from None
+
+
+def check_bits(instruction: Instruction, name: str, kind: Field) -> None:
+    """Raise HeddleError unless a value fits into the bits of its field."""
+    value = getattr(instruction, name)
+    if kind.kind is float:
+        _as_single(instruction, name, value)
+    if kind.kind is not None:
+        return
+    low, high = (-(1 << kind.bits - 1), (1 << kind.bits - 1) - 1) if kind.signed else (0, (1 << kind.bits) - 1)
+    if not low <= value <= high:
+        raise HeddleError(f"{instruction.name}: {name} = {value} does not fit in {kind.bits} bits")
 
 
 _STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)

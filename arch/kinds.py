@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import HardwareConfig
+from .errors import HeddleError
 from .isa import Instruction
 
 
@@ -55,7 +56,10 @@ def sort_into_kinds(instructions: Sequence[Instruction]) -> Kinds:
     addresses = np.zeros(len(of), np.int64)
     has_address = np.array([hasattr(each, "dram_address") for each in examples], bool)
     places = np.flatnonzero(has_address[kinds]) if examples else np.zeros(0, np.int64)
-    addresses[places] = [instructions[place].dram_address for place in places.tolist()]  # type: ignore[attr-defined]
+    try:
+        addresses[places] = [instructions[place].dram_address for place in places.tolist()]  # type: ignore[attr-defined]
+    except OverflowError:
+        raise HeddleError("dram_address of a load, store, append or stream does not fit in 64 bits") from None
     return Kinds(tuple(examples), kinds, addresses)
 
 

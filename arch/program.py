@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
 from .ranges import require_range
 from .scalars import Scalar
+from .soundness import check_content, check_dram, check_reach
 
 FORMAT = "heddle-program-5"
-KINDS = ("input", "output", "constant", "scratch")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class Tensor:
     def size_bytes(self) -> int:
         """Bytes from the first row to the end of the last."""
         return self.rows * self.row_bytes
+
+    def content_bytes(self, config: HardwareConfig) -> int:
+        """Bytes that the words of a row take."""
+        per_word = config.word_elements(self.memory)
+        words = sum(-(-(stop - start) // per_word) for start, stop in self._segments())
+        return words * config.dram_word_bytes(self.memory)
 
     def pack(self, array: Any, config: HardwareConfig) -> bytes:
         """The DRAM bytes of an array of `shape`. Raises HeddleError if the shape or a range does not fit."""
@@ -338,7 +345,8 @@ class Program:
                     raise HeddleError(f"{where}{error}") from None
 
     def check(self) -> None:
-        """Raise HeddleError unless every instruction fits the machine and every wait has an earlier signal."""
+        """Raise HeddleError unless every field holds what it should, all lies within DRAM and nothing over what it would
+        destroy, every instruction fits the machine, and every wait has an earlier signal."""
         _ = self._legal
 
     @cached_property
@@ -346,14 +354,10 @@ class Program:
         """Looked at once, as programs do not change. Raises HeddleError if it is not."""
         if "elsewhere" in self.__dict__:
             return self.__dict__["elsewhere"]._legal
-        if not self.instructions or not isinstance(self.instructions[-1], Halt):
-            raise HeddleError(f"{self.name}: the last instruction must be halt")
-        if self.cache_address % 4096 or self.cache_address + self.cache_bytes > self.dram_bytes:
-            raise HeddleError(
-                f"{self.name}: the cache region must start at a multiple of 4096 and lie within the {self.dram_bytes} "
-                f"bytes of DRAM, not be {self.cache_bytes} bytes from {self.cache_address}"
-            )
+        check_content(self)
+        check_dram(self)
         check_instructions(self.config, self.instructions, self.kinds, self.dram_bytes, self.cache_bytes)
+        check_reach(self)
 
     def listing(self) -> str:
         """One line per instruction: index, what it is, the label."""
@@ -389,7 +393,7 @@ class Program:
         }
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("program.json", json.dumps(header, indent=1))
+            archive.writestr("program.json", json.dumps(header, indent=1, default=index))
             archive.writestr("instructions.bin", b"".join(encode(each) for each in self.instructions))
             for number, (_, content) in enumerate(self.data):
                 archive.writestr(f"data/{number}.bin", content)
@@ -414,20 +418,36 @@ class Program:
                 cache = archive.read("cache.bin") if header.get("format") == FORMAT else b""
         except OSError as error:
             raise HeddleError(f"cannot read {path}: {error.strerror}") from None
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, AttributeError, zlib.error):
+        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, AttributeError, NotImplementedError,
+                RuntimeError, zlib.error):  # fmt: skip
             raise HeddleError(f"{path} is not a Heddle program, or is truncated: compile it again") from None
         if header.get("format") != FORMAT:
             raise HeddleError(f"{path} has format {header.get('format')!r}, not {FORMAT!r}: compile it again")
+        try:
+            program = cls._from_header(header, code, data, cache)
+        except HeddleError as error:
+            raise HeddleError(f"{path}: {error}") from None
+        except KeyError as error:
+            raise HeddleError(f"{path} lacks {error}, so it is damaged: compile it again") from None
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise HeddleError(f"{path} holds what no program has, so it is damaged: compile it again ({error})") from None
+        program.check()
+        return program
+
+    @classmethod
+    def _from_header(cls, header: dict[str, Any], code: bytes, data: list[bytes], cache: bytes) -> Program:
         config = HardwareConfig.from_dict(header["config"])
         if config.fingerprint != header["fingerprint"]:
-            raise HeddleError(f"{path}: its configuration does not have the fingerprint {header['fingerprint']} it was "
-                              f"compiled for: compile it again")  # fmt: skip
+            raise HeddleError(f"its configuration does not have the fingerprint {header['fingerprint']} it was compiled "
+                              f"for: compile it again")  # fmt: skip
         if len(code) % INSTRUCTION_BYTES:
-            raise HeddleError(f"{path}: its instructions are truncated: compile it again")
+            raise HeddleError("its instructions are truncated: compile it again")
         tensors = {t["name"]: Tensor(**{**t, "memory": Memory[t["memory"]], "shape": tuple(t["shape"])})
                    for t in header["tensors"]}  # fmt: skip
+        if len(tensors) < len(header["tensors"]):
+            raise HeddleError("two of its tensors have one name: compile it again")
         steps = range(0, len(code), INSTRUCTION_BYTES)
-        program = cls(
+        return cls(
             config=config, instructions=tuple(decode(code[i : i + INSTRUCTION_BYTES]) for i in steps),
             dram_bytes=header["dram_bytes"], data=tuple(zip(header["data"], data, strict=True)), tensors=tensors,
             labels=tuple(header["labels"]), name=header["name"], useful_macs=header["useful_macs"],
@@ -441,8 +461,6 @@ class Program:
             periods=tuple(Period(**each) for each in header["periods"]),
             timing_only=header["timing_only"],
         )  # fmt: skip
-        program.check()
-        return program
 
     def require_config(self, config: HardwareConfig) -> None:
         """Raise HeddleError unless the program was compiled for this accelerator."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import Enum
 
-from .config import SCALAR_COUNT, HardwareConfig
+from .config import SCALAR_COUNT, SCALAR_LIMIT, HardwareConfig
 from .errors import HeddleError
+from .ranges import require_range
 
 
 class ScalarKind(Enum):
@@ -35,8 +36,11 @@ class Scalar:
     window: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.register < SCALAR_COUNT:
-            raise HeddleError(f"scalar registers are 1 to {SCALAR_COUNT - 1}, not {self.register}")
+        require_range("the number of a scalar register", self.register, 1, SCALAR_COUNT - 1)
+        for name, low in (("sequence", 0), ("rows", 1), ("window", 0)):
+            require_range(f"{name} of a scalar", getattr(self, name), low, SCALAR_LIMIT)
+        if not isinstance(self.kind, ScalarKind):
+            raise HeddleError(f"kind of a scalar must be a ScalarKind, not {self.kind!r}")
 
     def value(self, position: int, config: HardwareConfig) -> int:
         """What the host writes."""

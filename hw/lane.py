@@ -4,14 +4,13 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import INSTRUCTION_BITS, HardwareConfig, Unit
+from ..arch.config import INDEX_BITS, INSTRUCTION_BITS, HardwareConfig, Unit
 from ..arch.encoding import encoding
 from ..arch.isa import INSTRUCTIONS, Instruction
 from .instructions import UNIT_MASK_BITS, fields_of
 from .queue import Queue
 
 CYCLE_BITS = 40
-INDEX_BITS = 20  # place of an instruction in the program
 
 
 def unit_signature() -> wiring.Signature:

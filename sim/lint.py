@@ -5,7 +5,6 @@ race       two units touch the same words or bytes, one writes, and no token ord
 port       two units could meet at one port of a bank in some timing: a run would stop there
 token      a token that is sent and never taken
 semaphore  more tokens than a semaphore counts could be waiting
-code       a STORE or an Append may write where instructions stand
 overwrite  a STORE writes over an input or a constant, so that the program cannot run twice
 output     bytes of an output that no STORE writes
 check      what Program.check refuses; nothing else is looked at then
@@ -27,7 +26,7 @@ from ..arch.program import Program, Tensor
 from .footprints import Blocks, dram_blocks
 from .races import Race, find_races
 
-KINDS = ("race", "port", "token", "semaphore", "code", "overwrite", "output", "check")
+KINDS = ("race", "port", "token", "semaphore", "overwrite", "output", "check")
 
 
 @dataclass(frozen=True)
@@ -131,18 +130,17 @@ def _dram(program: Program) -> Iterator[Finding]:
     written = [(index, each) for index, each in dram_blocks(program) if each.write]
     kept = [Blocks(address, len(content), 0, 1, False) for address, content in program.data if content]
     kept += [_blocks(tensor) for tensor in program.inputs()]
-    places = [("code", Blocks(0, program.code_bytes, 0, 1, False)), *(("overwrite", each) for each in kept)]
     starts = np.array([each.start for _, each in written], np.int64)
     stops = np.array([each.stop for _, each in written], np.int64)
-    for kind, place in places:
+    for place in kept:
         for number in np.flatnonzero((starts < place.stop) & (stops > place.start)):
             index, each = written[number]
-            if kind == "overwrite" and not isinstance(program.instructions[index], Store):
+            if not isinstance(program.instructions[index], Store):
                 continue  # the cache is there to be filled
             if met := each.meeting(place):
-                what = "where instructions stand" if kind == "code" else "of an input or a constant"
-                message = f"{described(program, index)} may write the bytes {met[0]} to {met[1]} of DRAM, {what}"
-                yield Finding(kind, message, (index,), "dram", *met)
+                message = (f"{described(program, index)} may write the bytes {met[0]} to {met[1]} of DRAM, of an input "
+                           f"or a constant")  # fmt: skip
+                yield Finding("overwrite", message, (index,), "dram", *met)
                 break
     for tensor in program.outputs():
         if missing := _unwritten(_blocks(tensor), [each for _, each in written]):

@@ -29,7 +29,7 @@ def test_fingerprint_changes_with_the_hardware_but_not_with_the_memory_behind_it
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"rows": 0}, "rows must be a whole number from 1 to 256, not 0"),
+        ({"rows": 0}, "rows must be a whole number from 2 to 256, not 0"),
         ({"columns": "four"}, "columns must be a whole number"),
         ({"vector_lanes": 3}, "vector_lanes must be a power of two, not 3"),
         ({"vector_lanes": 8}, "vector_lanes must divide rows"),

@@ -124,7 +124,7 @@ def test_another_format_or_configuration_is_refused(tmp_path):
 
 
 def test_illegal_programs_are_refused():
-    program = example()
+    program = replace(example(), labels=())
     with pytest.raises(HeddleError, match="last instruction must be halt"):
         replace(program, instructions=program.instructions[:-1]).check()
     waiting = (Map(wait=1 << Unit.LOAD), Halt())

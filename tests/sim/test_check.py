@@ -66,7 +66,7 @@ def test_units_in_different_banks_or_at_different_ports_may_overlap(nano):
 
 def test_units_that_take_turns_may_use_one_port(nano):
     map_ = Map(columns=8, source=Source.VALUE, address=2 * ELSEWHERE, signal=STORE)
-    simulate(program(nano, map_, Store(address=0, wait=VECTOR)))
+    simulate(program(nano, map_, Store(address=0, dram_address=1024, wait=VECTOR)))
 
 
 @pytest.mark.parametrize(("start", "conflict"), [(19, True), (20, True), (21, False)])

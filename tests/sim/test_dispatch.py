@@ -110,7 +110,8 @@ def test_a_void_load_waits_until_nothing_is_in_flight_and_the_next_load_for_it(n
 def test_void_instructions_move_no_bytes_and_have_no_ports(nano):
     # Both would read bank 0 of VALUE at one time.
     instructions = (
-        Guard(register=1, count=1), Map(columns=4, rows=32, source=Source.VALUE, address=512), Store(words=8), Halt()
+        Guard(register=1, count=1), Map(columns=4, rows=32, source=Source.VALUE, address=512),
+        Store(words=8, dram_address=1024), Halt(),
     )  # fmt: skip
     program = Program(nano, instructions, 1 << 12)
     with pytest.raises(HeddleError, match="both read bank 0 of VALUE"):
