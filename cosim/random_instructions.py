@@ -35,6 +35,7 @@ from .random_kv import RandomKv
 from .random_places import LOADABLE, NUMBERS, STORABLE, Area, Places
 
 TABLE_ROWS = 16  # rows of a gathered table; INDEX content is below that
+ROW_NUMBERS = 5  # that a row of an online softmax has in ROW
 ATTEMPTS = 200  # to place an instruction so that it does not write what it reads
 
 
@@ -54,12 +55,15 @@ class RandomInstructions:
             self._load: 3, self._gather: 2, self._store: 3, self.kv.instruction: 5, self._matmul: 4, self._map: 4,
             self._quantise: 4, self._argmax: 2, self._softmax: 2, self._online_softmax: 2, self._norm: 3,
         }  # fmt: skip
-        make = self.random.choices(list(makers), list(makers.values()))[0]
-        for _ in range(ATTEMPTS):
-            instruction = make()
-            if self._is_legal(instruction):
-                return instruction
-        raise AssertionError(f"no place for an instruction of {make.__name__}")
+        if not self._has_blocks:
+            del makers[self._online_softmax]
+        while True:
+            make = self.random.choices(list(makers), list(makers.values()))[0]
+            for _ in range(ATTEMPTS):
+                instruction = make()
+                if self._is_legal(instruction):
+                    return instruction
+            del makers[make]  # the memories are too small for it
 
     def _is_legal(self, instruction: Instruction) -> bool:
         """Not if it would write words that it also reads, or reach beyond the KV cache."""
@@ -71,7 +75,13 @@ class RandomInstructions:
 
     def group(self) -> list[Instruction]:
         """Some that belong together."""
-        return self.random.choice([self.rivals, self._guarded, self._guarded, self._step, self._blocks])()
+        groups = [self.rivals, self._guarded, self._guarded, self._step, self._blocks]
+        return self.random.choice(groups if self._has_blocks else groups[:-1])()
+
+    @property
+    def _has_blocks(self) -> bool:
+        """Whether a row of an online softmax fits: state, scales and a factor, five numbers in ROW."""
+        return self.places.of[Memory.ROW].size >= ROW_NUMBERS
 
     def _guarded(self) -> list[Instruction]:
         """Some that a guard may make void; it may reach further, and another one may begin within its reach."""
@@ -164,6 +174,7 @@ class RandomInstructions:
 
     def _matmul(self) -> Instruction:
         k_tiles, n_tiles = self.random.choice([1, 1, 2, 3, 5]), self.random.choice([1, 1, 2, 3])
+        k_tiles = min(k_tiles, self.places.of[Memory.ACT].size)
         tile = k_tiles * self.config.rows
         most = self.places.of[Memory.WEIGHT].size
         k_tiles, n_tiles = (k_tiles, min(n_tiles, most // tile)) if tile <= most else (1, 1)
@@ -225,7 +236,7 @@ class RandomInstructions:
         if self.random.random() < 0.2 and shared["source"] is Source.VALUE and apart:  # in place
             address, stride = shared["source_address"], shared["source_stride"]
         combines = shared["combine"] in (Combine.ADD, Combine.MULTIPLY)
-        return Map(**shared, address=address, stride=stride, operand_scaled=combines and self.random.randrange(2),
+        return Map(**shared, address=address, stride=stride, operand_scaled=int(combines and self.random.randrange(2)),
                    operand_row_address=self.places.block(Memory.ROW, shared["rows"])[0])  # fmt: skip
 
     def _quantise(self) -> Instruction:
@@ -285,12 +296,12 @@ class RandomInstructions:
     def _online_softmax(self) -> OnlineSoftmax:
         columns = self.places.columns()
         words, act_words = -(-columns // self.config.columns), -(-columns // self.config.rows)
-        rows = self.places.rows((Memory.ACC, words), (Memory.ROW, 5), (Memory.ACT, act_words))
+        rows = self.places.rows((Memory.ACC, words), (Memory.ROW, ROW_NUMBERS), (Memory.ACT, act_words))
         source_address, source_stride = self.places.block(Memory.ACC, words, rows)
         address, stride = self.places.block(Memory.ACT, act_words, rows, apart=True)
         row = self.places.of[Memory.ROW]
         # Two rows of numbers each for the state and the scales, and one that is read: apart, in any order.
-        spare = row.size - 5 * rows
+        spare = row.size - ROW_NUMBERS * rows
         places, at = {}, row.start + self.random.randint(0, spare)
         for name, length in self.random.sample([("state", 2), ("scales", 2), ("row", 1)], 3):
             places[name], at = at, at + length * rows

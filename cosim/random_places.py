@@ -9,6 +9,7 @@ from ..arch.config import HardwareConfig, Memory
 
 STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
 LOADABLE = (*STORABLE, Memory.PAGE)
+PANELS_AT_MOST = 8  # that ACC and ROW are drained in
 NUMBERS = (Memory.INDEX, Memory.PAGE)  # hold places, so only content of their own kind may go there
 
 
@@ -36,7 +37,9 @@ class Places:
         self.config = config
         self.random = random
         self.dram_bytes = dram_bytes(config)
-        self.of = {memory: self._arena(memory, self.dram_bytes // 32) for memory in Memory}
+        self.of: dict[Memory, Area] = {}
+        for memory in Memory:
+            self.of[memory] = self._arena(memory, self.dram_bytes // 32)
         part = self.dram_bytes // 16
         self.code = Area(0, 2 * part)
         self.sources = {memory: Area((2 + memory) * part, (3 + memory) * part) for memory in STORABLE}
@@ -51,11 +54,18 @@ class Places:
         size = self.random.choice([24, 64, 160])
         if memory is Memory.WEIGHT:
             size = max(size, 2 * self.config.rows, self.config.columns)  # two tiles, or a block of tokens
+        if memory in (Memory.ACC, Memory.ROW):
+            size = min(size, PANELS_AT_MOST * self.panel)
         size = min(words, most_bytes // self.config.dram_word_bytes(memory), size)
         across = bank * self.random.randrange(1, self.config.banks(memory) + 1) - size // 2
         start = self.random.choice([0, words - size, across, self.random.randrange(words - size + 1)])
         start = min(max(start, 0), words - size)
         return Area(start, start + size)
+
+    @property
+    def panel(self) -> int:
+        """Rows of ACC or ROW that can be shown in VALUE at once, beside a word of ones and one of minus ones."""
+        return min(self.config.panel_rows, self.of[Memory.VALUE].size - 2)
 
     def block(self, memory: Memory, length: int, count: int = 1, *, apart: bool = False) -> tuple[int, int]:
         """(address, stride) for `count` blocks of `length` words in the arena, at least `length` apart if `apart`."""
@@ -85,5 +95,5 @@ class Places:
 
 
 def dram_bytes(config: HardwareConfig) -> int:
-    """Size of the DRAM of random programs: it leaves room for the arenas of any seed."""
-    return max(1 << 16, 2048 * config.dram_word_bytes(Memory.PARAM))
+    """Size of the DRAM of random programs: it leaves room for the arenas of any seed, and for two pages of a burst."""
+    return max(1 << 16, 2048 * config.dram_word_bytes(Memory.PARAM), 32 * config.burst_bytes)

@@ -116,7 +116,7 @@ class _Generator:
         drained.append(
             Load(memory=Memory.VALUE, dram_address=self.places.sources[Memory.VALUE].start, words=2, address=ones)
         )
-        block = min(self.config.panel_rows, value.size - 2)
+        block = self.places.panel
         for memory in (Memory.ACC, Memory.ROW):
             for start in range(self.places.of[memory].start, self.places.of[memory].stop, block):
                 rows = min(block, self.places.of[memory].stop - start)
