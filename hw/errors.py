@@ -20,6 +20,7 @@ class ErrorKind(IntEnum):
     UNKNOWN_OPCODE = 3
     AXI_RESPONSE = 4
     BEYOND_CACHE = 5
+    BEYOND_DRAM = 6
 
 
 class ErrorRegister(wiring.Component):
@@ -30,7 +31,9 @@ class ErrorRegister(wiring.Component):
     unknown              the next instruction, next_index, has no known opcode
     response             an AXI response in the cycle before was not OKAY, for response_units (none: FETCH)
     beyond               KV wants a burst beyond the cache region, or a page that is not one
-    executing[u]         index of the instruction that unit u executes
+    beyond_dram          FETCH or one of beyond_dram_units wants a burst beyond the DRAM region (none: FETCH)
+    executing[u]         index of the instruction that unit u executes, the oldest if there are several
+    newest[u]            index of the instruction that unit u has started last: only that may go beyond
 
     `instructions` are those of the lowest and of the highest unit involved: the same if only one is.
     """
@@ -47,7 +50,10 @@ class ErrorRegister(wiring.Component):
             "response": In(1),
             "response_units": In(UNIT_MASK_BITS),
             "beyond": In(1),
+            "beyond_dram": In(1),
+            "beyond_dram_units": In(UNIT_MASK_BITS),
             "executing": In(INDEX_BITS).array(UNIT_MASK_BITS),
+            "newest": In(INDEX_BITS).array(UNIT_MASK_BITS),
             "error": Out(1),
             "code": Out(16),
             "instructions": Out(INDEX_BITS).array(2),
@@ -61,12 +67,15 @@ class ErrorRegister(wiring.Component):
             (self.overflow, ErrorKind.SEMAPHORE_OVERFLOW, 0, self.overflow_units),
             (self.response, ErrorKind.AXI_RESPONSE, 0, self.response_units),
             (self.beyond, ErrorKind.BEYOND_CACHE, 0, 1 << Unit.KV),
+            (self.beyond_dram, ErrorKind.BEYOND_DRAM, 0, self.beyond_dram_units),
             (self.unknown, ErrorKind.UNKNOWN_OPCODE, 0, 0),
         ]
         for condition, its_kind, its_memory, its_units in reversed(sources):  # the first in the list wins
             with m.If(condition):
                 m.d.comb += [raised.eq(1), kind.eq(its_kind), memory.eq(its_memory), units.eq(its_units)]
-        instructions = [self._executing(units, UNITS), self._executing(units, reversed(UNITS))]
+        goes_beyond = kind == ErrorKind.BEYOND_DRAM
+        guilty = [Mux(goes_beyond, new, old) for old, new in zip(self.executing, self.newest, strict=True)]
+        instructions = [self._of_first(guilty, units, UNITS), self._of_first(guilty, units, reversed(UNITS))]
         with m.If(self.clear):
             m.d.sync += [self.error.eq(0), self.code.eq(0), *(each.eq(0) for each in self.instructions)]
         with m.Elif(raised & ~self.error):
@@ -77,9 +86,9 @@ class ErrorRegister(wiring.Component):
             ]
         return m
 
-    def _executing(self, units: Value, order) -> Value:
-        """What the first unit of `units` in `order` executes; without any, the next instruction."""
+    def _of_first(self, instructions: list[Value], units: Value, order) -> Value:
+        """The instruction of the first unit of `units` in `order`; without any, the next one."""
         index: Value = self.next_index
         for unit in reversed(list(order)):
-            index = Mux(units[unit], self.executing[unit], index)
+            index = Mux(units[unit], instructions[unit], index)
         return index
