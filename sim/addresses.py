@@ -48,8 +48,8 @@ def watcher(program: Program, found: Addresses) -> Callable[[int, Instruction, S
 def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
     """Addresses without running the program: INDEX and PAGE hold what LOADs bring from DRAM as it is at the start.
 
-    Inputs that are not given are zeros, as are indices that the run would compute. Raises HeddleError for a place beyond
-    DRAM or, of KV, beyond the cache.
+    Inputs that are not given are zeros, as are indices that the run would compute. Raises HeddleError for a place
+    beyond DRAM or, of KV, beyond the cache.
     """
     config, found = program.config, {}
     work = dispatched_kinds(program.kinds, program.scalar_values, config)
