@@ -18,27 +18,12 @@ from ..arch.encoding import listing
 from ..arch.errors import HeddleError
 from ..arch.isa import Append, Store
 from ..arch.program import Program
-from ..hw.csr import (
-    BUSY,
-    CYCLES_HIGH,
-    CYCLES_LOW,
-    DONE_BIT,
-    ERROR,
-    ERROR_BIT,
-    ERROR_INSTRUCTIONS,
-    INSTRUCTIONS,
-    READ_BEATS,
-    STATUS,
-    WAITING,
-    WRITE_BEATS,
-)
+from ..arch.registers import Register, error_text
 from ..sim.machine import simulate
 from ..sim.result import Result
 from .engines.job import Job, Outcome
 
 ENGINES = ("verilator", "icarus", "amaranth")
-ERROR_KINDS = ("none", "bank conflict", "semaphore overflow", "unknown opcode", "AXI response",
-               "beyond the KV cache")  # fmt: skip
 RUNS_AT_ONCE = 100
 SLACK_CYCLES = 2000  # that the RTL may take longer than the simulator before it is stopped
 
@@ -219,20 +204,19 @@ def _cycle_differences(run: int, result: Result, outcome: Outcome) -> Iterator[D
                 if ours != other:
                     cycle = min(mine.start, int(theirs["start"])) if field != "retire" else min(ours, other)
                     yield Difference(what=field, cycle=cycle, simulator=str(ours), rtl=str(other), **about)
-    cycles = outcome.registers[CYCLES_LOW] | outcome.registers[CYCLES_HIGH] << 32
+    cycles = outcome.registers[Register.CYCLES_LOW] | outcome.registers[Register.CYCLES_HIGH] << 32
     if cycles != result.cycles:
         yield Difference(run, "the length of the run", min(cycles, result.cycles), str(result.cycles), str(cycles))
 
 
 def _counter_differences(run: int, result: Result, outcome: Outcome) -> Iterator[Difference]:
     registers, cycles = outcome.registers, result.cycles
-    status = registers[STATUS]
-    if status >> ERROR_BIT & 1:
-        kind, memory, units = registers[ERROR] & 15, registers[ERROR] >> 4 & 7, registers[ERROR] >> 8
-        found = (f"{ERROR_KINDS[kind]} (memory {memory}, units {units:#x}, instructions "
-                 f"{', '.join(str(registers[offset]) for offset in ERROR_INSTRUCTIONS)})")  # fmt: skip
+    status = registers[Register.STATUS]
+    if status & Register.STATUS.mask("error"):
+        instructions = [registers[offset] for offset in Register.ERROR_INSTRUCTIONS.offsets]
+        found = error_text(registers[Register.ERROR], instructions)
         yield Difference(run, "the error register", cycles, "none", found)
-    if not (outcome.finished and status >> DONE_BIT & 1):
+    if not (outcome.finished and status & Register.STATUS.mask("done")):
         yield Difference(run, "the run", cycles, "done", f"not done after {cycles + SLACK_CYCLES} cycles")
     if outcome.violation:
         yield Difference(run, "the AXI port", cycles, "legal", "in violation of AXI or of its timing")
@@ -243,13 +227,13 @@ def _counter_differences(run: int, result: Result, outcome: Outcome) -> Iterator
 
 def expected_counters(result: Result) -> Iterator[tuple[str, int, int]]:
     """Name, CSR offset and expected value of each performance counter."""
-    yield "INSTRUCTIONS", INSTRUCTIONS, len(result.trace)
-    yield "READ_BEATS", READ_BEATS, result.beats["read"]
-    yield "WRITE_BEATS", WRITE_BEATS, result.beats["written"]
+    yield "INSTRUCTIONS", Register.INSTRUCTIONS, len(result.trace)
+    yield "READ_BEATS", Register.READ_BEATS, result.beats["read"]
+    yield "WRITE_BEATS", Register.WRITE_BEATS, result.beats["written"]
     for name, busy in result.busy.items():
-        yield f"BUSY of {name}", BUSY + 4 * Unit[name.upper()], busy
+        yield f"BUSY of {name}", Register.BUSY + 4 * Unit[name.upper()], busy
         waiting = sum(cycles for cause, cycles in result.stalls[name].items() if cause.startswith("wait_"))
-        yield f"WAITING of {name}", WAITING + 4 * Unit[name.upper()], waiting
+        yield f"WAITING of {name}", Register.WAITING + 4 * Unit[name.upper()], waiting
 
 
 def _byte_differences(run: int, result: Result, outcome: Outcome) -> tuple[Difference | None, int]:

@@ -5,11 +5,12 @@
 
 from collections.abc import Mapping
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory, Unit
+from ..arch.registers import Register
 from .axi import (
     FETCH_ID,
     KV_ID,
@@ -23,7 +24,7 @@ from .axi import (
     axi_lite_signature,
 )
 from .counters import Counters
-from .csr import Csr
+from .csr import Csr, register_content
 from .dispatch import Dispatch, unit_name
 from .errors import ErrorRegister
 from .fetch import Fetch
@@ -228,7 +229,10 @@ class Accelerator(wiring.Component):
             m.d.sync += self.done.eq(1)
         with m.Elif(forgets):
             m.d.sync += self.done.eq(0)
-        m.d.comb += csr.status.eq(Cat(running | requested | ~dispatch.quiet | ~fetch.idle, self.done, self.error))
+        busy = running | requested | ~dispatch.quiet | ~fetch.idle
+        m.d.comb += csr.status.eq(
+            register_content(Register.STATUS, busy=busy, done=self.done, error=self.error, aborted=Const(0))
+        )
 
     def _report(self, m: Module, csr, dispatch, counters, errors) -> None:
         wiring.connect(m, wiring.flipped(self.control), csr.control)

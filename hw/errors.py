@@ -1,26 +1,14 @@
 """The error register: what went wrong first, and which instructions were at fault."""
 
-from enum import IntEnum
-
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import Memory, Unit
+from ..arch.registers import ErrorKind, Register
+from .csr import register_content
 from .instructions import UNIT_MASK_BITS, UNITS
 from .lane import INDEX_BITS
-
-
-class ErrorKind(IntEnum):
-    """Codes in bits 0–3 of the ERROR register."""
-
-    NONE = 0
-    BANK_CONFLICT = 1
-    SEMAPHORE_OVERFLOW = 2
-    UNKNOWN_OPCODE = 3
-    AXI_RESPONSE = 4
-    BEYOND_CACHE = 5
-    BEYOND_DRAM = 6
 
 
 class ErrorRegister(wiring.Component):
@@ -55,7 +43,7 @@ class ErrorRegister(wiring.Component):
             "executing": In(INDEX_BITS).array(UNIT_MASK_BITS),
             "newest": In(INDEX_BITS).array(UNIT_MASK_BITS),
             "error": Out(1),
-            "code": Out(16),
+            "code": Out(Register.ERROR.bits),
             "instructions": Out(INDEX_BITS).array(2),
         })  # fmt: skip
 
@@ -81,7 +69,7 @@ class ErrorRegister(wiring.Component):
         with m.Elif(raised & ~self.error):
             m.d.sync += [
                 self.error.eq(1),
-                self.code.eq(Cat(kind, memory, Signal(name="unused"), units)),
+                self.code.eq(register_content(Register.ERROR, kind=kind, memory=memory, units=units)),
                 *(register.eq(value) for register, value in zip(self.instructions, instructions, strict=True)),
             ]
         return m

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...hw import csr
+from ...arch.registers import Register
 from .body import Handle, prepare, read_register, write_register
 from .job import Attempt, AttemptOutcome, HostileJob, Mood
 
@@ -58,34 +58,34 @@ async def _set_mood(bench: HostileHandle, attempt: Attempt, bursts: int) -> None
 
 
 async def _attempt(bench: HostileHandle, job: HostileJob, attempt: Attempt, cycles: int) -> AttemptOutcome:
-    await _command(bench, csr.START_BIT)
+    await _command(bench, "start")
     moment = 1 + int(attempt.when * cycles)
     if attempt.disturbance == "starts":
         for _ in range(NEEDLESS_STARTS):
             await bench.wait(moment // NEEDLESS_STARTS)
             if not bench.get("interrupt"):
-                await _command(bench, csr.START_BIT)
+                await _command(bench, "start")
     elif attempt.disturbance == "abort":
         await bench.wait(moment)
-        await _command(bench, csr.ABORT_BIT)
+        await _command(bench, "abort")
     finished = await bench.until("interrupt", job.limit)
     if attempt.hasty:
-        await _command(bench, csr.START_BIT)
+        await _command(bench, "start")
         await bench.wait(moment)
-        await _command(bench, csr.ABORT_BIT)
-    status = await read_register(bench, csr.STATUS)
+        await _command(bench, "abort")
+    status = await read_register(bench, Register.STATUS)
     for _ in range(IDLE_POLLS):
-        if not status >> csr.BUSY_BIT & 1:
+        if not Register.STATUS.field("busy").of(status):
             break
         await bench.wait(POLL_CYCLES)
-        status = await read_register(bench, csr.STATUS)
+        status = await read_register(bench, Register.STATUS)
     else:
         finished = False
     return AttemptOutcome(
-        finished, status, await read_register(bench, csr.ERROR), await read_register(bench, csr.CYCLES_LOW),
+        finished, status, await read_register(bench, Register.ERROR), await read_register(bench, Register.CYCLES_LOW),
         bench.get("bursts"), bench.get("broken"), bool(bench.get("quiet")), await bench.read_dram(),
     )  # fmt: skip
 
 
-async def _command(bench: HostileHandle, bit: int) -> None:
-    await write_register(bench, csr.CONTROL, 1 << bit)
+async def _command(bench: HostileHandle, name: str) -> None:
+    await write_register(bench, Register.CONTROL, Register.CONTROL.mask(name))
