@@ -29,8 +29,9 @@ lint: $(READY)   ## ruff and pyright.
 bench: $(READY)  ## Utilisation of full-size models and speed of the simulator; fails if a goal is missed.
 	$(BIN)/heddle bench
 
-docs: $(READY)   ## Regenerate docs/isa.md from the instruction definitions.
+docs: $(READY)   ## Regenerate docs/isa.md and docs/registers.md from their definitions.
 	$(BIN)/python -m heddle.arch.document > docs/isa.md
+	$(BIN)/heddle registers > docs/registers.md
 
 clean:           ## Remove the environment and what was built.
 	rm -rf $(VENV) build *.egg-info

@@ -65,6 +65,7 @@ DRAM_LIMIT = 1 << 40  # bytes that DRAM addresses reach
 SEMAPHORE_LIMIT = 65535  # largest count of one semaphore
 SCALAR_COUNT = 32  # scalar registers; number 0 always reads as 0
 SCALAR_LIMIT = (1 << 32) - 1  # the largest number that one holds
+PAGE_LIMIT = 1 << 16  # page numbers of the KV cache are below this
 APPEND_ITEMS = 8  # words or pairs that APPEND has read and not yet written
 PLANES_CYCLES = 2 * ADD_CYCLES  # (x·256 + plane)·256 + plane
 ROTATE_CYCLES = MULTIPLY_CYCLES + ADD_CYCLES  # x·cos + partner·sin

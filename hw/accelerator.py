@@ -5,11 +5,12 @@
 
 from collections.abc import Mapping
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory, Unit
+from ..arch.registers import Register
 from .axi import (
     FETCH_ID,
     KV_ID,
@@ -23,7 +24,7 @@ from .axi import (
     axi_lite_signature,
 )
 from .counters import Counters
-from .csr import Csr
+from .csr import Csr, register_content
 from .dispatch import Dispatch, unit_name
 from .errors import ErrorRegister
 from .fetch import Fetch
@@ -112,11 +113,7 @@ class Accelerator(wiring.Component):
             ]
         self._wire_memories(m, units, errors)
         self._wire_dram_port(m, arbiter, fetch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
-        m.d.comb += [
-            units[Unit.KV].base.eq(csr.kv_base),
-            units[Unit.KV].size_bytes.eq(csr.kv_bytes),
-            errors.beyond.eq(units[Unit.KV].beyond),
-        ]
+        self._wire_regions(m, csr, fetch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
         self._run(m, csr, fetch, dispatch, counters, errors)
         self._report(m, csr, dispatch, counters, errors)
         return m
@@ -179,6 +176,24 @@ class Accelerator(wiring.Component):
             errors.response_units[Unit.KV].eq((bad_read & (axi.rid == KV_ID)) | (bad_write & (axi.bid == KV_ID))),
         ]
 
+    def _wire_regions(self, m: Module, csr, fetch, load, store, kv, errors) -> None:
+        """Regions are those of the start: what the host writes during a run moves nothing that is under way."""
+        for base, size_bytes, guarded in (
+            (csr.dram_base, csr.dram_bytes, (fetch, load, store)),
+            (csr.kv_base, csr.kv_bytes, (kv,)),
+        ):
+            kept_base, kept_bytes = Signal.like(base), Signal.like(size_bytes)
+            with m.If(fetch.start):
+                m.d.sync += [kept_base.eq(base), kept_bytes.eq(size_bytes)]
+            for each in guarded:
+                m.d.comb += [each.base.eq(kept_base), each.size_bytes.eq(kept_bytes)]
+        m.d.comb += [
+            errors.beyond.eq(kv.beyond),
+            errors.beyond_dram.eq(fetch.beyond | load.beyond | store.beyond),
+            errors.beyond_dram_units[Unit.LOAD].eq(load.beyond),
+            errors.beyond_dram_units[Unit.STORE].eq(store.beyond),
+        ]
+
     def _run(self, m: Module, csr, fetch, dispatch, counters, errors) -> None:
         """The life of a run: from the start pulse in cycle 0 to the cycle in which all has retired after halt."""
         running, requested, start = Signal(), Signal(), Signal()
@@ -214,7 +229,10 @@ class Accelerator(wiring.Component):
             m.d.sync += self.done.eq(1)
         with m.Elif(forgets):
             m.d.sync += self.done.eq(0)
-        m.d.comb += csr.status.eq(Cat(running | requested | ~dispatch.quiet | ~fetch.idle, self.done, self.error))
+        busy = running | requested | ~dispatch.quiet | ~fetch.idle
+        m.d.comb += csr.status.eq(
+            register_content(Register.STATUS, busy=busy, done=self.done, error=self.error, aborted=Const(0))
+        )
 
     def _report(self, m: Module, csr, dispatch, counters, errors) -> None:
         wiring.connect(m, wiring.flipped(self.control), csr.control)
@@ -224,8 +242,9 @@ class Accelerator(wiring.Component):
                 name = f"retire_{unit_name(unit)}_{part}"
                 m.d.comb += getattr(self, name).eq(getattr(dispatch, name))
             m.d.comb += counters.retired[unit].eq(getattr(dispatch, f"retire_{unit_name(unit)}_valid"))
-        for executing, index in zip(errors.executing, dispatch.executing, strict=True):
-            m.d.comb += executing.eq(index)
+        for name in ("executing", "newest"):
+            for inner, outer in zip(getattr(errors, name), getattr(dispatch, name), strict=True):
+                m.d.comb += inner.eq(outer)
         for name in ("instructions", "read_beats", "write_beats"):
             m.d.comb += getattr(csr, name).eq(getattr(counters, name))
         for name in ("busy_cycles", "waiting_cycles"):

@@ -26,9 +26,10 @@ class Dispatch(wiring.Component):
     `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
 
     For each unit: `<unit>`, its control ports, and the retire port `retire_<unit>_valid`, `_index`, `_start`.
-    `executing[u]` is the index of the oldest instruction that runs in unit u. `busy`, `starved`: see Lane, bit u is
-    unit u. `finish` is up in the cycle in which the program is over: halt has come, and all has retired. `unknown`: the
-    next instruction, whose index is `next_index`, has no known opcode. `overflow`: see Semaphores.
+    `executing[u]` is the index of the oldest instruction that runs in unit u, `newest[u]` of the one it started last.
+    `busy`, `starved`: see Lane, bit u is unit u. `finish` is up in the cycle in which the program is over: halt has
+    come, and all has retired. `unknown`: the next instruction, whose index is `next_index`, has no known opcode.
+    `overflow`: see Semaphores.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -52,6 +53,7 @@ class Dispatch(wiring.Component):
             "i_take": Out(1),
             **ports,
             "executing": Out(INDEX_BITS).array(UNIT_MASK_BITS),
+            "newest": Out(INDEX_BITS).array(UNIT_MASK_BITS),
             "next_index": Out(INDEX_BITS),
             "busy": Out(UNIT_MASK_BITS),
             "starved": Out(UNIT_MASK_BITS),
@@ -128,6 +130,7 @@ class Dispatch(wiring.Component):
             semaphores.take[unit].eq(lane.starts),
             semaphores.signal[unit].eq(lane.signal),
             self.executing[unit].eq(lane.index),
+            self.newest[unit].eq(lane.newest),
             self.busy[unit].eq(lane.busy),
             self.starved[unit].eq(lane.starved),
             getattr(self, f"retire_{name}_valid").eq(lane.retires),

@@ -9,10 +9,10 @@ import pytest
 from heddle.arch.config import Memory, Unit
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Load, Store
+from heddle.arch.registers import Register
 from heddle.cosim import lockstep as module
 from heddle.cosim.engines.job import RECORD, Outcome
 from heddle.cosim.lockstep import ENGINES, lockstep
-from heddle.hw.csr import BUSY, CYCLES_HIGH, CYCLES_LOW, DONE_BIT, ERROR, ERROR_BIT, ERROR_INSTRUCTIONS, STATUS
 from heddle.sim.machine import simulate
 
 from .conftest import NANO, ODD, program_of
@@ -90,8 +90,9 @@ def outcome_of(program, given) -> Outcome:
     for unit in Unit:
         records = [(r.index, r.start, r.retire) for r in result.trace if r.unit is unit]
         trace[unit.name.lower()] = np.array(records, RECORD)
-    registers = {STATUS: 1 << DONE_BIT, ERROR: 0, CYCLES_LOW: result.cycles, CYCLES_HIGH: 0}
-    registers |= dict.fromkeys(ERROR_INSTRUCTIONS, 0)
+    registers = {Register.STATUS: Register.STATUS.mask("done"), Register.ERROR: 0}
+    registers |= {Register.CYCLES_LOW: result.cycles, Register.CYCLES_HIGH: 0}
+    registers |= dict.fromkeys(Register.ERROR_INSTRUCTIONS.offsets, 0)
     registers |= {offset: value for _, offset, value in module.expected_counters(result)}
     return Outcome(True, registers, trace, result.image_of(0).copy(), False)
 
@@ -166,16 +167,16 @@ def test_a_void_store_is_not_blamed(guarded, monkeypatch):
 
 
 def test_another_length_counters_errors_and_violations_differ(compare, outcome):
-    cycles = outcome.registers[CYCLES_LOW]
-    outcome.registers[CYCLES_LOW] += 1
+    cycles = outcome.registers[Register.CYCLES_LOW]
+    outcome.registers[Register.CYCLES_LOW] += 1
     assert compare(outcome).different_cycles == 1
-    outcome.registers[CYCLES_LOW] = cycles
-    outcome.registers[BUSY + 4 * Unit.MATRIX] += 1
+    outcome.registers[Register.CYCLES_LOW] = cycles
+    outcome.registers[Register.BUSY + 4 * Unit.MATRIX] += 1
     assert "BUSY of matrix" in str(compare(outcome).first_difference)
-    outcome.registers[STATUS] |= 1 << ERROR_BIT
-    outcome.registers[ERROR] = 1
+    outcome.registers[Register.STATUS] |= Register.STATUS.mask("error")
+    outcome.registers[Register.ERROR] = 1
     assert "bank conflict" in str(compare(outcome).first_difference)
-    outcome.registers[ERROR] = 5 | 1 << Unit.KV << 8
+    outcome.registers[Register.ERROR] = 5 | 1 << Unit.KV << 8
     assert "beyond the KV cache" in str(compare(outcome).first_difference)
     assert compare(replace(outcome, finished=False, violation=True)).different_counters == 4
 

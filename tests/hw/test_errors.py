@@ -8,8 +8,8 @@ from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Append, Halt, Instruction, Load, Map, Matmul, Part, Source, Store, Stream
-from heddle.hw import csr
-from heddle.hw.errors import ErrorKind, ErrorRegister
+from heddle.arch.registers import ErrorKind, Register
+from heddle.hw.errors import ErrorRegister
 
 NANO = PRESETS["nano"]
 LOAD, STORE, KV, VECTOR = (1 << unit for unit in (Unit.LOAD, Unit.STORE, Unit.KV, Unit.VECTOR))
@@ -34,26 +34,26 @@ async def run_to_error(host, slave, instructions):
     """The decoded ERROR register after the program, and the two instructions."""
     await host.begin(put_program(slave, instructions))
     await host.until_done()
-    code = await host.read(csr.ERROR)
-    instructions = tuple([await host.read(offset) for offset in csr.ERROR_INSTRUCTIONS])
+    code = await host.read(Register.ERROR)
+    instructions = tuple([await host.read(offset) for offset in Register.ERROR_INSTRUCTIONS.offsets])
     return ErrorKind(code & 15), Memory(code >> 4 & 7), code >> 8, instructions
 
 
 async def assert_recovers(host, slave):
     """Clears the error, and runs a program that must work."""
-    await host.write(csr.INTERRUPT, 1)
+    await host.write(Register.INTERRUPT, 1)
     assert host.ctx.get(host.machine.interrupt)
     for _ in range(400):  # whatever was under way runs out
         await host.step()
-    assert await host.read(csr.STATUS) == 1 << csr.ERROR_BIT
-    await host.write(csr.CONTROL, 1 << csr.CLEAR_BIT)
+    assert await host.read(Register.STATUS) == Register.STATUS.mask("error")
+    await host.write(Register.CONTROL, Register.CONTROL.mask("clear"))
     assert not host.ctx.get(host.machine.interrupt)
-    assert await host.read(csr.ERROR) == await host.read(csr.STATUS) == 0
+    assert await host.read(Register.ERROR) == await host.read(Register.STATUS) == 0
     slave.respond = lambda burst: 0
     host.records = []
     await host.begin(put_program(slave, [Matmul(rows=3), Load(dram_address=512), Halt()]))
     await host.until_done()
-    assert await host.read(csr.STATUS) == 1 << csr.DONE_BIT
+    assert await host.read(Register.STATUS) == Register.STATUS.mask("done")
     assert [(unit, index) for unit, index, _, _ in host.records] == [(Unit.MATRIX, 0), (Unit.LOAD, 1)]
 
 
@@ -88,11 +88,11 @@ def test_a_start_after_an_error_waits_for_what_still_runs(on_machine, axi_slave)
     async def body(host):
         await run_to_error(host, slave, [Matmul(rows=200), Strange(), Halt()])
         await host.begin(put_program(slave, [Matmul(rows=3), Halt()]))
-        assert await host.read(csr.STATUS) == 1 << csr.BUSY_BIT
+        assert await host.read(Register.STATUS) == Register.STATUS.mask("busy")
         await host.until_done()
         assert [record[:2] for record in host.records] == [(Unit.MATRIX, 0)] * 2
         assert host.records[1] == (Unit.MATRIX, 0, 19, 22)
-        assert await host.read(csr.INSTRUCTIONS) == 1
+        assert await host.read(Register.INSTRUCTIONS) == 1
 
     on_machine(NANO, slave, body)
 
@@ -137,8 +137,8 @@ def test_a_bad_response_names_who_got_it(on_machine, axi_slave, kind, units, at)
             Load(words=2), Store(segments=4, dram_stride=64, dram_address=4096), Load(words=9, dram_address=512),
             Append(part=Part.VALUES, tokens=4), Stream(blocks=3, pages=3), *[Matmul(rows=1)] * 13, Halt(),
         ]  # fmt: skip
-        await host.write(csr.KV_BASE_LOW, 8192)
-        await host.write(csr.KV_BYTES_LOW, 4096)
+        await host.write(Register.KV_BASE_LOW, 8192)
+        await host.write(Register.KV_BYTES_LOW, 4096)
         found = await run_to_error(host, slave, program)
         assert found[:3] == (ErrorKind.AXI_RESPONSE, 0, units)
         if units:
@@ -156,8 +156,8 @@ def test_what_is_beyond_the_cache_stops_the_machine(on_machine, axi_slave, work)
     slave = axi_slave(bytearray(1 << 14), 4, latency=9)
 
     async def body(host):
-        await host.write(csr.KV_BASE_LOW, 8192)
-        await host.write(csr.KV_BYTES_LOW, 16)
+        await host.write(Register.KV_BASE_LOW, 8192)
+        await host.write(Register.KV_BYTES_LOW, 16)
         table = Load(memory=Memory.PAGE, dram_address=1024, words=2, signal=KV)
         found = await run_to_error(
             host, slave, [Matmul(), table, replace(work, pages=2, page_bytes=64, wait=LOAD), Halt()]
