@@ -98,10 +98,10 @@ def lockstep(
     runs = list(_runs(programs, inputs))
     if not runs:
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
-    run_engine = _engine(engine)
+    run_engine = engine_named(engine)
     for program, given in runs:  # before anything runs
         program.check_inputs([given])
-    tally = _Tally()
+    tally = Tally()
     for _, group in groupby(enumerate(runs), lambda each: _build_key(each[1][0])):
         members = list(group)
         for start in range(0, len(members), RUNS_AT_ONCE):
@@ -123,7 +123,8 @@ def lockstep(
     )  # fmt: skip
 
 
-def _engine(name: str):
+def engine_named(name: str):
+    """The `run` of an engine. Raises HeddleError for an unknown one, or one that is not installed."""
     if name not in ENGINES:
         raise HeddleError(f"unknown engine {name!r}; engines are {', '.join(ENGINES)}")
     from .engines import MODULES  # late: loading the RTL takes a second
@@ -160,7 +161,7 @@ def _job(program: Program, given: Mapping[str, Any], result: Result, dram_base: 
     )  # fmt: skip
 
 
-class _Tally:
+class Tally:
     """Adds up what the runs show."""
 
     def __init__(self) -> None:
