@@ -10,11 +10,11 @@ from ..hw.axi import ADDRESS_BITS, axi4_signature, axi_lite_signature
 from .axi_rules import AxiRules, Rule
 from .hostile_dram import HostileDram
 
-_OF_THE_BENCH = ("axi", "base", "begin", "bursts")
+_OF_THE_BENCH = ("axi", "base", "reseed", "bursts")
 
 
 class HostileBench(wiring.Component):
-    """Everything around one accelerator. `begin` starts another run on the DRAM (see there for its whims), and forgets
+    """Everything around one accelerator. `reseed` starts another run on the DRAM (see there for its whims), and forgets
     the rules that were `broken`. `quiet`: nothing is in flight on the port.
     """
 
@@ -27,7 +27,7 @@ class HostileBench(wiring.Component):
             "interrupt": Out(1),
             "dram_base": In(ADDRESS_BITS),
             "used_bytes": In(ADDRESS_BITS),
-            "begin": In(1),
+            "reseed": In(1),
             "bursts": Out(16),
             "broken": Out(len(Rule)),
             "quiet": Out(1),
@@ -52,11 +52,11 @@ class HostileBench(wiring.Component):
         m.d.comb += [
             self.interrupt.eq(accelerator.interrupt),
             dram.base.eq(self.dram_base),
-            dram.begin.eq(self.begin),
+            dram.reseed.eq(self.reseed),
             self.bursts.eq(dram.bursts),
             rules.base.eq(self.dram_base),
             rules.size_bytes.eq(self.used_bytes),
-            rules.forget.eq(self.begin),
+            rules.forget.eq(self.reseed),
             self.broken.eq(rules.broken),
             self.quiet.eq(rules.quiet),
         ]

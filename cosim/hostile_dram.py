@@ -29,7 +29,7 @@ class HostileDram(wiring.Component):
     order       1: the address of a write is taken only once data are offered; 2: data only once their address is taken
     error_burst the burst, counted from 1 on, that gets `error_code` (0: none): a read in all its beats, with
                 `error_whole`, or in one of them; its data are noise then. A write that errs leaves memory as it was.
-    begin       a pulse: takes the seed, and counts `bursts` from 0 on; nothing may be in flight
+    reseed       a pulse: takes the seed, and counts `bursts` from 0 on; nothing may be in flight
 
     Reads of different identifiers interleave beat by beat, and responses of different identifiers overtake each other.
     Memory is read in the cycle before a beat is offered, and written some time after its data have come.
@@ -41,7 +41,7 @@ class HostileDram(wiring.Component):
         super().__init__({
             "axi": In(axi4_signature(config)),
             "base": In(ADDRESS_BITS),
-            "begin": In(1),
+            "reseed": In(1),
             "seed": In(64),
             "odds": In(8).array(len(CHANNELS)),
             "spell": In(8),
@@ -63,7 +63,7 @@ class HostileDram(wiring.Component):
         }
         late = noise[40:42].any()
         draw = noise[104:]
-        with m.If(self.begin):
+        with m.If(self.reseed):
             m.d.sync += self.bursts.eq(0)
         with m.Else():
             m.d.sync += self.bursts.eq(self.bursts + (axi.awvalid & axi.awready) + (axi.arvalid & axi.arready))
@@ -77,7 +77,7 @@ class HostileDram(wiring.Component):
         """64 bits of noise, new in each cycle (xorshift: Marsaglia 2003)."""
         state, one, two = (Signal(64, name=f"{name}_{step}", init=1) for step in ("random", "one", "two"))
         m.d.comb += [one.eq(state ^ (state << 13)), two.eq(one ^ (one >> 7))]
-        m.d.sync += state.eq(Mux(self.begin, seed, two ^ (two << 17)))
+        m.d.sync += state.eq(Mux(self.reseed, seed, two ^ (two << 17)))
         return state
 
     def _whim(self, m: Module, name: str, odds: Value, draw: Value, length: Value) -> Signal:

@@ -215,10 +215,10 @@ class Accelerator(wiring.Component):
             dispatch.i_instruction.eq(fetch.o_instruction),
             fetch.o_take.eq(dispatch.i_take),
             counters.clear.eq(start | csr.clear),
-            forgets.eq(csr.clear | (csr.start & ~running) | start),
+            forgets.eq(csr.clear | (csr.start & ~run) | start),
             errors.clear.eq(forgets),
         ]
-        m.d.sync += requested.eq((requested | csr.start) & ~running & ~start)
+        m.d.sync += requested.eq((requested | csr.start) & ~run & ~start)
         with m.If(start):
             m.d.sync += [running.eq(1), count.eq(1)]
         with m.Elif(dispatch.finish | errors.error):

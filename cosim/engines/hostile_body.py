@@ -52,9 +52,9 @@ async def _set_mood(bench: HostileHandle, attempt: Attempt, bursts: int) -> None
     }  # fmt: skip
     for port, value in values.items():
         bench.set(port, value)
-    bench.set("begin", 1)
+    bench.set("reseed", 1)
     await bench.step()
-    bench.set("begin", 0)
+    bench.set("reseed", 0)
 
 
 async def _attempt(bench: HostileHandle, job: HostileJob, attempt: Attempt, cycles: int) -> AttemptOutcome:
