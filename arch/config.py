@@ -330,7 +330,8 @@ _RANGES = [
     ("acc_words", 4, 1 << 20), ("acc_banks", 1, 64), ("value_words", 4, 1 << 20), ("value_banks", 1, 64),
     ("param_words", 4, 1 << 20), ("param_banks", 1, 64), ("row_words", 4, 1 << 20), ("row_banks", 1, 64),
     ("index_words", 4, 1 << 16), ("page_words", 4, 1 << 12), ("panel_rows", 2, 4096), ("queue_depth", 2, 64),
-    ("axi_bytes", LEAST_BEAT_BYTES, 128), ("burst_beats", 2, 256), ("load_outstanding", 1, 64), ("clock_mhz", 1, 10_000),
+    ("axi_bytes", LEAST_BEAT_BYTES, 128), ("burst_beats", 2, 256), ("load_outstanding", 1, 64),
+    ("clock_mhz", 1, 10_000),
 ]  # fmt: skip
 
 

@@ -33,6 +33,8 @@ from .scalars import Scalar
 from .soundness import check_content, check_dram, check_reach
 
 FORMAT = "heddle-program-5"
+_LISTS = ("data", "tensors", "labels", "scalars", "registers", "cache", "attention_macs", "positions", "choices",
+          "periods")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -345,8 +347,8 @@ class Program:
                     raise HeddleError(f"{where}{error}") from None
 
     def check(self) -> None:
-        """Raise HeddleError unless every field holds what it should, all lies within DRAM and nothing over what it would
-        destroy, every instruction fits the machine, and every wait has an earlier signal."""
+        """Raise HeddleError unless every field holds what it should, all lies within DRAM and nothing over what it
+        would destroy, every instruction fits the machine, and every wait has an earlier signal."""
         _ = self._legal
 
     @cached_property
@@ -428,18 +430,21 @@ class Program:
         except HeddleError as error:
             raise HeddleError(f"{path}: {error}") from None
         except KeyError as error:
-            raise HeddleError(f"{path} lacks {error}, so it is damaged: compile it again") from None
+            raise HeddleError(f"{path} is damaged, it lacks {error}: compile it again") from None
         except (TypeError, ValueError, AttributeError, IndexError) as error:
-            raise HeddleError(f"{path} holds what no program has, so it is damaged: compile it again ({error})") from None
+            raise HeddleError(f"{path} is damaged: compile it again ({error})") from None
         program.check()
         return program
 
     @classmethod
     def _from_header(cls, header: dict[str, Any], code: bytes, data: list[bytes], cache: bytes) -> Program:
+        for name in _LISTS:
+            if not isinstance(header[name], list):
+                raise HeddleError(f"{name} must be a list, not {header[name]!r}: compile it again")
         config = HardwareConfig.from_dict(header["config"])
         if config.fingerprint != header["fingerprint"]:
-            raise HeddleError(f"its configuration does not have the fingerprint {header['fingerprint']} it was compiled "
-                              f"for: compile it again")  # fmt: skip
+            raise HeddleError(f"its configuration does not have the fingerprint {header['fingerprint']} it was "
+                              f"compiled for: compile it again")  # fmt: skip
         if len(code) % INSTRUCTION_BYTES:
             raise HeddleError("its instructions are truncated: compile it again")
         tensors = {t["name"]: Tensor(**{**t, "memory": Memory[t["memory"]], "shape": tuple(t["shape"])})

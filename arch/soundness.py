@@ -1,4 +1,4 @@
-"""What makes a program unsound whatever its instructions do: content of the wrong kind, and places in DRAM that overlap.
+"""What makes a program unsound, whatever its instructions do: content of the wrong kind, places in DRAM that overlap.
 
 `check_content` comes first: what else looks at a program may take types and ranges for granted after it.
 """
@@ -58,7 +58,7 @@ def _check_numbers(program: Program) -> None:
     require_range("cache_bytes", program.cache_bytes, 0, program.dram_bytes)
     if program.cache_address % 4096 or program.cache_address + program.cache_bytes > program.dram_bytes:
         raise HeddleError(f"the cache region must start at a multiple of 4096 and lie within the {program.dram_bytes} "
-                          f"bytes of DRAM, not be {program.cache_bytes} bytes from {program.cache_address}")  # fmt: skip
+                          f"bytes of DRAM, not be {program.cache_bytes} from {program.cache_address}")  # fmt: skip
     if program.cache_bytes % config.axi_bytes:
         raise HeddleError(f"the cache region must be whole beats of {config.axi_bytes} bytes, "
                           f"not {program.cache_bytes} bytes")  # fmt: skip
@@ -167,7 +167,8 @@ def check_reach(program: Program) -> None:
     reached = 0
     for period in _list(f"{program.name}: periods", program.periods):
         name = f"{program.name}: a period"
-        _require(all(hasattr(period, each) for each in ("start", "length", "count")), f"{name} must be a Period", period)
+        known = all(hasattr(period, each) for each in ("start", "length", "count"))
+        _require(known, f"{name} must be a Period", period)
         require_range(f"{name}'s start", period.start, 0, count)
         require_range(f"{name}'s length", period.length, 1, count)
         require_range(f"{name}'s count", period.count, 1, count)

@@ -100,6 +100,7 @@ def lockstep(
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
     run_engine = engine_named(engine)
     for program, given in runs:  # before anything runs
+        program.check()
         program.check_inputs([given])
     tally = Tally()
     for _, group in groupby(enumerate(runs), lambda each: _build_key(each[1][0])):

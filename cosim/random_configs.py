@@ -1,4 +1,4 @@
-"""Random legal accelerators: odd arrays, the least memories, one bank or many, queues of two. A seed gives one of them."""
+"""Random legal accelerators: odd arrays, the least memories, one bank or many, queues of two. A seed gives one."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_random_machines_agree_with_their_rtl(config):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"rows": 16, "weight_words": 8, "weight_banks": 1}, "weight_words must be at least 16, to hold a tile of 16 words"),
+        ({"rows": 16, "weight_words": 8, "weight_banks": 1}, "weight_words must be at least 16, to hold a tile of 16"),
         ({"columns": 16, "weight_words": 8, "weight_banks": 1}, "a block of 16 cached tokens, not 8"),
         ({"rows": 2}, "rows must be at least 3 with int8 PEs, so that a word fills a beat of 4 bytes, not 2"),
         ({"columns": 2}, "columns must be at least 3 with int8 PEs"),

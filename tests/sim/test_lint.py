@@ -79,8 +79,8 @@ def test_what_check_refuses_is_the_only_finding():
 
 
 def test_kinds_are_in_order():
-    found = lint(program(Load(memory=Memory.VALUE, signal=TO[Unit.MATRIX]), Norm(), Store(address=100, dram_address=4096),
-                         data=((4096, b"x"),)))
+    store = Store(address=100, dram_address=4096)
+    found = lint(program(Load(memory=Memory.VALUE, signal=TO[Unit.MATRIX]), Norm(), store, data=((4096, b"x"),)))
     assert [each.kind for each in found] == sorted((each.kind for each in found), key=lints.KINDS.index)
     assert {each.kind for each in found} == {"race", "port", "token", "overwrite"}
     assert found[0].to_dict()["instructions"] == (0, 1)
