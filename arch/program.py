@@ -1,7 +1,7 @@
 """A program: instructions, what DRAM holds at the start, where its tensors are, and the machine it was made for.
 
 One file: a zip archive of program.json (configuration, tensors, labels), instructions.bin (the encoding of arch/isa.py)
-and one blob per constant.
+and one blob per constant. Equal programs are equal bytes: no entry tells when or by whom it was written.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from .scalars import Scalar
 
 FORMAT = "heddle-program-4"
 KINDS = ("input", "output", "constant", "scratch")
+_NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can tell: that of every entry
+_UNIX = 3  # the system that every entry claims to come from
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,32 @@ class Tensor:
         if self.memory in (Memory.INDEX, Memory.PAGE):
             if not np.issubdtype(batch.dtype, np.integer) or batch.min() < 0 or batch.max() >= 1 << 31:
                 raise HeddleError(f"{self.kind} {self.name!r} must hold whole numbers from 0 to 2147483647")
-        elif not np.isfinite(np.asarray(batch, np.float64)).all():
-            raise HeddleError(f"{self.kind} {self.name!r} must be finite: it holds NaN or infinity")
+        else:
+            self._require_finite(batch, config)
         rows = self._to_rows(batch)
         words = [self._elements(config, rows[:, start:stop]) for start, stop in self._segments()]
         content = np.concatenate([_bytes_of_words(w, config, self.memory) for w in words], axis=1)
         out = np.zeros((len(rows), self.row_bytes), np.uint8)
         out[:, : content.shape[1]] = content
         return out.reshape(len(batch), -1)
+
+    def _require_finite(self, batch: NDArray, config: HardwareConfig) -> None:
+        """Raise HeddleError for what is no finite number, or is none once it is rounded to the format that DRAM holds.
+        A constant may be minus infinity: a mask hides by it."""
+        if batch.dtype.kind in "biu":
+            return
+        if batch.dtype.kind != "f":
+            raise HeddleError(f"{self.kind} {self.name!r} must hold real numbers, not {batch.dtype}")
+        format, digits = ("bf16", 8) if _holds_bf16(config, self.memory) else ("float32", 24)
+        beyond = (2 - 2.0**-digits) * 2.0**127  # what is rounded to infinity
+        fits = np.abs(batch.astype(np.float64)) < beyond
+        if self.kind == "constant":
+            fits |= np.isneginf(batch)
+        if fits.all():
+            return
+        value = batch[~fits][0]
+        what = "NaN or infinity" if not np.isfinite(value) else f"{value:g}, which {format} does not hold"
+        raise HeddleError(f"{self.kind} {self.name!r} must be finite: it holds {what}")
 
     def unpack(self, image: NDArray[np.uint8], config: HardwareConfig) -> NDArray:
         """The array of `shape` in a DRAM image (…, dram_bytes): float32 for VALUE and codes that are bf16, int8 for
@@ -143,6 +163,13 @@ def _words_of_bytes(raw: NDArray[np.uint8], config: HardwareConfig, memory: Memo
 
 def _holds_bf16(config: HardwareConfig, memory: Memory) -> bool:
     return memory in (Memory.ACT, Memory.WEIGHT, Memory.VALUE) and config.element_bits(memory) == 16
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """An entry that hangs on its content alone."""
+    entry = zipfile.ZipInfo(name, _NO_TIME)
+    entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, _UNIX, 0o644 << 16
+    archive.writestr(entry, content)
 
 
 @dataclass(frozen=True)
@@ -339,11 +366,11 @@ class Program:
         }
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("program.json", json.dumps(header, indent=1))
-            archive.writestr("instructions.bin", b"".join(encode(each) for each in self.instructions))
+            _add(archive, "program.json", json.dumps(header, indent=1).encode())
+            _add(archive, "instructions.bin", b"".join(encode(each) for each in self.instructions))
             for number, (_, content) in enumerate(self.data):
-                archive.writestr(f"data/{number}.bin", content)
-            archive.writestr("cache.bin", self.cache)
+                _add(archive, f"data/{number}.bin", content)
+            _add(archive, "cache.bin", self.cache)
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         try:

@@ -71,7 +71,7 @@ def compile_decoder(
     Raises HeddleError for what cannot be lowered, or a cache or memory too small.
     """
     shown, show = show is not None, show or (lambda name, result: None)
-    context = context or plan.tokens
+    context = plan.tokens if context is None else context
     _check(plan, tokens, sequences, context)
     if tiling and tiling.group_rows:
         raise HeddleError("a decoder's rows do not go in groups: compile for fewer tokens at a time")

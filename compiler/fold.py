@@ -1,4 +1,7 @@
-"""Computes, at compile time, all that depends on constants alone: position rows, masks, expanded [CLS] tokens."""
+"""Computes, at compile time, all that depends on constants alone: position rows, masks, expanded [CLS] tokens.
+
+What is left has elements: a dimension of size 0 is refused here, so that no pass after this one meets any.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from .weightless import on_one_device
 
 def fold_constants(graph: Graph) -> Graph:
     """Calls whose inputs are all constants become constants; what nobody reads any more is dropped. What depends on a
-    constant without bytes has none either."""
+    constant without bytes has none either. Raises HeddleError for a value without elements."""
     known: dict[Node, Any] = {}
     nodes = []
     for node in graph:
@@ -24,10 +27,16 @@ def fold_constants(graph: Graph) -> Graph:
             args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
             with torch.no_grad():
                 known[node] = node.target(*args, **kwargs)
+            node.attributes["made_of"] = list(dict.fromkeys(name for each in node.inputs for name in each.made_of))
             if isinstance(known[node], Tensor):
-                node.op, node.inputs, node.attributes = "constant", [], {"value": known[node]}
+                node.attributes = {"value": known[node], "made_of": node.made_of}
+                node.op, node.inputs = "constant", []
         nodes.append(node)
-    return Graph(nodes, graph.output).without_dead()
+    folded = Graph(nodes, graph.output).without_dead()
+    for node in folded:
+        if node.op != "constant" and 0 in node.shape:
+            raise node.refuse("a dimension has size 0, so there is nothing to compute; every size must be at least 1")
+    return folded
 
 
 def _on_one_device(values: dict[Node, Any]) -> dict[Node, Any]:

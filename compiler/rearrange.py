@@ -30,6 +30,8 @@ def follow_views(graph: Graph) -> Graph:
     for node in graph:
         if not _is_view(node):
             continue
+        if node.target is operator.getitem and node.inputs[0] not in splits:
+            raise node.inputs[0].refuse("only calls with one result can be lowered, and splits (split, chunk, unbind)")
         source, layout = splits.get(node.inputs[0]) or origin(node.inputs[0])
         found = _viewed(node, layout)
         if found is None:  # not of the source: of the view before it
