@@ -31,10 +31,10 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     """The graph of `model.forward`, in evaluation mode, for inputs of these shapes (batch dimension 1 in front).
 
     Parameters and buffers of the model may be on "meta"; the inputs must not be, but only their shapes and types count.
-    Raises HeddleError for a model that torch.export cannot trace, more than one output or a batch above 1.
+    Raises HeddleError for a model that torch.export cannot trace, more than one output, a batch above 1 or a shape
+    that depends on data.
     """
-    if not isinstance(model, nn.Module):
-        raise HeddleError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
+    require_module(model)
     if isinstance(example_inputs, Tensor) or not all(isinstance(each, Tensor) for each in example_inputs):
         raise HeddleError("example inputs must be a sequence of tensors, one for each parameter of forward")
     for tensor in example_inputs:
@@ -54,10 +54,11 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
         if each.op == "placeholder":
             nodes[each] = _placeholder(each, kinds[each.name], exported)
         elif each.op == "output":
-            output = nodes[each.args[0][0]]
+            output = nodes.get(each.args[0][0])
         elif not any(check in str(each.target) for check in _CHECKS):
             nodes[each] = _call(each, nodes)
-    assert output is not None, "torch.export gives every graph an output"
+    if output is None:
+        raise HeddleError(f"{type(model).__name__} must return a tensor")
     return Graph(list(nodes.values()), output)
 
 
@@ -71,6 +72,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+def require_module(model: Any) -> None:
+    """Raise HeddleError for what is no model."""
+    if not isinstance(model, nn.Module):
+        raise HeddleError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
 
 
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
@@ -145,7 +152,10 @@ def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
         attributes["results"] = len(value)
     modules = list((each.meta.get("nn_module_stack") or {"": ("", "")}).values())
     source = _source(each.stack_trace)
-    return Node(each.name, op, call_inputs([args, kwargs]), shape, source, modules[-1][0], attributes)
+    node = Node(each.name, op, call_inputs([args, kwargs]), shape, source, modules[-1][0], attributes)
+    if not all(type(size) is int for size in shape):
+        raise node.refuse("its shape depends on data; only fixed shapes can be lowered")
+    return node
 
 
 def _translated(structure: Any, nodes: dict[fx.Node, Node]) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from .graph import Node
 from .weightless import has_bytes
+
+_BEYOND_FLOAT32 = 2.0**128
 
 
 def constant_operand(user: Node, operand: Node, rule: str) -> Tensor:
@@ -32,9 +32,9 @@ def require_finite(user: Node, operand: Node) -> None:
 
 
 def require_number(user: Node, name: str, value: float) -> float:
-    """The value of a number of the model. Raises HeddleError if it is not finite."""
-    if not math.isfinite(value):
-        raise user.refuse(f"its {name} must be finite, not {value}")
+    """The value of a number of the model. Raises HeddleError if it is no finite number of float32."""
+    if not abs(value) < _BEYOND_FLOAT32:
+        raise user.refuse(f"its {name} must be a finite number of float32, not {value}")
     return value
 
 

@@ -91,9 +91,9 @@ def _projection(node: Node, operand: Node, heads: int) -> tuple[Node, list[tuple
     if linear.op not in ("aten.linear", "aten.addmm", "aten.mm"):
         raise node.refuse(f"its operands must come from linear layers, not from {linear.op}")
     x, weight, bias = parameters(linear)
-    columns = split_heads(layout, linear.columns)
+    columns = split_heads(layout, linear.rows, linear.columns)
     if columns is None:
-        raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, and nothing else")
+        raise node.refuse(f"{operand.name} must be the features of all rows of {linear.name} split into heads, and nothing else")
     columns = columns.repeat_interleave(heads // len(columns), dim=0)  # enable_gqa: a key head serves several queries
     weights = weight[columns].unbind()  # of each head
     return x, list(zip(weights, [None] * heads if bias is None else bias[columns].unbind(), strict=True))

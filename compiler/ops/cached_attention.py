@@ -108,9 +108,9 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Head
     x, weight, bias = parameters(source)
     if x not in sources:
         sources.append(x)
-    columns = split_heads(layout, source.columns)
+    columns = split_heads(layout, source.rows, source.columns)
     if columns is None:
-        raise node.refuse(f"{operand.name} must be the features of {source.name} split into heads, and nothing else")
+        raise node.refuse(f"{operand.name} must be the features of all rows of {source.name} split into heads, and nothing else")
     at = sources.index(x)
     weights = weight[columns].unbind()  # of each head
     biases = [None] * len(weights) if bias is None else bias[columns].unbind()

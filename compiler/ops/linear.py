@@ -54,12 +54,17 @@ def parameters(node: Node) -> tuple[Node, Tensor, Tensor | None]:
         x, weight, bias = [*node.args, None][:3]
     elif node.op == "aten.addmm":
         bias, x, weight = node.args
+        if node.kwargs:
+            factors = ", ".join(f"{name} = {value}" for name, value in node.kwargs.items())
+            raise node.refuse(f"its factors must be 1, not {factors}")
     else:
         (x, weight), bias = node.args, None
     rule = "weights and biases must be constants"
     value = constant_operand(node, weight, rule)
+    if value.ndim != 2 or (bias is not None and bias.size not in (1, node.columns)):
+        raise node.refuse("its weight must be a matrix, and its bias a row")
     value = value if node.op == "aten.linear" else value.t()
-    return x, value, None if bias is None else constant_operand(node, bias, rule).expand(value.shape[0])
+    return x, value, None if bias is None else constant_operand(node, bias, rule).flatten().expand(len(value))
 
 
 def _take_activation(graph: Graph, node: Node) -> bool:

@@ -27,7 +27,7 @@ def match(graph: Graph, node: Node) -> bool:
     if graph.only_user(image) is not node:
         raise node.refuse(f"it cuts {image.name} into patches, so nothing else can read that input")
     tokens = graph.only_user(node)
-    width, patches = node.shape[1], node.shape[2] * node.shape[3]
+    patches, width = node.shape[-2] * node.shape[-1], node.shape[-3]
     if tokens is None or tokens.op != "rearrange" or tokens.shape[-2:] != (patches, width):
         raise node.refuse("its result must be flattened and transposed to tokens × width")
     if not tokens.layout.same_order(Layout.of((width, patches)).transposed(0, 1)):
