@@ -87,16 +87,25 @@ def arguments(node: Node) -> Arguments:
 
 def _projection(node: Node, operand: Node, heads: int) -> tuple[Node, list[tuple[Tensor, Tensor | None]]]:
     """(x, for each head its weight (D, K) and bias (D)) of an operand (1, H, T, D) that is a view of a linear layer."""
-    linear, layout = origin(operand)
+    linear, _ = origin(operand)
     if linear.op not in ("aten.linear", "aten.addmm", "aten.mm"):
         raise node.refuse(f"its operands must come from linear layers, not from {linear.op}")
     x, weight, bias = parameters(linear)
-    columns = split_heads(layout, linear.rows, linear.columns)
-    if columns is None:
-        raise node.refuse(f"{operand.name} must be the features of all rows of {linear.name} split into heads, and nothing else")
+    columns = head_columns(node, operand)
     columns = columns.repeat_interleave(heads // len(columns), dim=0)  # enable_gqa: a key head serves several queries
     weights = weight[columns].unbind()  # of each head
     return x, list(zip(weights, [None] * heads if bias is None else bias[columns].unbind(), strict=True))
+
+
+def head_columns(node: Node, operand: Node) -> Tensor:
+    """The outputs of a linear layer, (H, D), of which an operand (1, H, T, D) is a view. Raises HeddleError if it is
+    not one of all rows."""
+    linear, layout = origin(operand)
+    columns = split_heads(layout, linear.rows, linear.columns)
+    if columns is None:
+        raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, for all rows, and "
+                          f"nothing else")  # fmt: skip
+    return columns
 
 
 def _classify(node: Node, call: Arguments) -> tuple[bool, Tensor | None]:

@@ -28,9 +28,9 @@ from ..flash import CachedAttention, Heads, Part
 from ..graph import Graph, Node
 from ..layout import Layout
 from ..masks import added_to_scores
-from ..rearrange import origin, split_heads
+from ..rearrange import origin
 from ..weightless import same_values
-from .attention import ROLES, Arguments, arguments, merges_heads
+from .attention import ROLES, Arguments, arguments, head_columns, merges_heads
 from .linear import parameters
 
 _HIDES = -1e4  # what is added to a score so that it does not count, or less: −10,000 is a common way to write −∞
@@ -50,7 +50,7 @@ def match(graph: Graph, node: Node) -> bool:
     roles = {role: _heads(node, each, sources, tables) for role, each in zip(ROLES, call.operands, strict=True)}
     attributes = {"causal": causal, "values": None, "heads": node.shape[-3], "window": window, "scale": call.scale}
     attributes["rotary"] = tables[0] if tables else None
-    if any(each.rows != node.shape[-2] for each in sources):
+    if {call.keys, *(each.rows for each in sources)} != {node.shape[-2]}:
         raise node.refuse("queries, keys and values must be made of the same tokens")
     _absorb(node, roles, attributes)
     heads, width = node.shape[-3], node.shape[-1]
@@ -87,6 +87,8 @@ def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
 def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Heads:
     """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, and rotary tables."""
     if operand.op == "aten.cat":
+        if [*operand.args, 0][1] % len(operand.shape) != len(operand.shape) - 1:
+            raise node.refuse(f"{operand.name} must put parts of heads side by side, not tokens or heads")
         pieces = [_heads(node, each, sources, tables) for each in operand.args[0]]
         return [[part for piece in pieces for part in piece[head]] for head in range(operand.shape[-3])]
     source, layout = origin(operand)
@@ -108,9 +110,7 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Head
     x, weight, bias = parameters(source)
     if x not in sources:
         sources.append(x)
-    columns = split_heads(layout, source.rows, source.columns)
-    if columns is None:
-        raise node.refuse(f"{operand.name} must be the features of all rows of {source.name} split into heads, and nothing else")
+    columns = head_columns(node, operand)
     at = sources.index(x)
     weights = weight[columns].unbind()  # of each head
     biases = [None] * len(weights) if bias is None else bias[columns].unbind()
