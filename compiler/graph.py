@@ -90,6 +90,11 @@ class Graph:
     nodes: list[Node]
     output: Node
 
+    @property
+    def inputs(self) -> list[str]:
+        """The names of the inputs."""
+        return [node.name for node in self.nodes if node.op == "input"]
+
     def users(self, node: Node) -> list[Node]:
         """The nodes that read `node`, once each."""
         return [user for user in self.nodes if node in user.inputs]

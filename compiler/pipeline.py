@@ -87,7 +87,7 @@ def compile(
         try:
             graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER)
             cache = _whole_sequence(graph, config) if streamed else None
-            lowering = Lowering(config, output, SharedDram(config), cache)
+            lowering = Lowering(config, output, SharedDram(config, [*graph.inputs, output]), cache)
             steps = lower(graph, lowering, tiling, streamed, show)
         except HeddleError as error:
             problem = problem or error  # what is wrong with the first way is what a user can mend
