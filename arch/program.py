@@ -1,7 +1,7 @@
 """A program: instructions, what DRAM holds at the start, where its tensors are, and the machine it was made for.
 
 One file: a zip archive of program.json (configuration, tensors, labels), instructions.bin (the encoding of arch/isa.py)
-and one blob per constant.
+and one blob per constant. Equal programs are equal bytes: no entry tells when or by whom it was written.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from .soundness import check_content, check_dram, check_reach
 FORMAT = "heddle-program-5"
 _LISTS = ("data", "tensors", "labels", "scalars", "registers", "cache", "attention_macs", "positions", "choices",
           "periods")  # fmt: skip
+_NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can tell: that of every entry
+_UNIX = 3  # the system that every entry claims to come from
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Tensor:
     def pack_batch(self, arrays: Sequence[Any], config: HardwareConfig) -> NDArray[np.uint8]:
         """The DRAM bytes of several arrays, (batch, size_bytes)."""
         for each in arrays:
-            self.check_content(each)
+            self.check_content(each, config)
         rows = self._to_rows(np.stack([np.asarray(each) for each in arrays]))
         words = [self._elements(config, rows[:, start:stop]) for start, stop in self._segments()]
         content = np.concatenate([_bytes_of_words(w, config, self.memory) for w in words], axis=1)
@@ -86,7 +88,7 @@ class Tensor:
         out[:, : content.shape[1]] = content
         return out.reshape(len(arrays), -1)
 
-    def check_content(self, array: Any) -> None:
+    def check_content(self, array: Any, config: HardwareConfig) -> None:
         """Raise HeddleError if the shape of an array, or an element, does not fit. Names the first that does not, and
         its place."""
         array = np.asarray(array)
@@ -94,10 +96,8 @@ class Tensor:
             raise HeddleError(f"{self._name} must have shape {self.shape}, not {array.shape}")
         if self.memory in _NUMBERS:
             self._check_numbers(array)
-        elif array.dtype.kind not in "biuf":
-            raise HeddleError(f"{self._name} must hold real numbers, not {array.dtype}")
-        elif not np.isfinite(array).all():
-            raise HeddleError(f"{self._name} must be finite: it holds NaN or infinity")
+        else:
+            self._require_finite(array, config)
 
     def _check_numbers(self, array: NDArray) -> None:
         limit = self.limit or 1 << 31
@@ -113,6 +113,24 @@ class Tensor:
     @property
     def _name(self) -> str:
         return f"{self.kind} {self.name!r}"
+
+    def _require_finite(self, array: NDArray, config: HardwareConfig) -> None:
+        """Raise HeddleError for what is no finite number, or is none once it is rounded to the format that DRAM holds.
+        A constant may be minus infinity: a mask hides by it."""
+        if array.dtype.kind in "biu":
+            return
+        if array.dtype.kind != "f":
+            raise HeddleError(f"{self._name} must hold real numbers, not {array.dtype}")
+        format, digits = ("bf16", 8) if _holds_bf16(config, self.memory) else ("float32", 24)
+        beyond = (2 - 2.0**-digits) * 2.0**127  # what is rounded to infinity
+        fits = np.abs(array.astype(np.float64)) < beyond
+        if self.kind == "constant":
+            fits |= np.isneginf(array)
+        if fits.all():
+            return
+        value = array[~fits][0]
+        what = "NaN or infinity" if not np.isfinite(value) else f"{value:g}, which {format} does not hold"
+        raise HeddleError(f"{self._name} must be finite: it holds {what}")
 
     def unpack(self, image: NDArray[np.uint8], config: HardwareConfig) -> NDArray:
         """The array of `shape` in a DRAM image (…, dram_bytes): float32 for VALUE and codes that are bf16, int8 for
@@ -180,6 +198,13 @@ def _words_of_bytes(raw: NDArray[np.uint8], config: HardwareConfig, memory: Memo
 
 def _holds_bf16(config: HardwareConfig, memory: Memory) -> bool:
     return memory in (Memory.ACT, Memory.WEIGHT, Memory.VALUE) and config.element_bits(memory) == 16
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """An entry that hangs on its content alone."""
+    entry = zipfile.ZipInfo(name, _NO_TIME)
+    entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, _UNIX, 0o644 << 16
+    archive.writestr(entry, content)
 
 
 @dataclass(frozen=True)
@@ -341,7 +366,7 @@ class Program:
                 raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(map(str, each))}")
             for name, array in each.items():
                 try:
-                    known[name].check_content(array)
+                    known[name].check_content(array, self.config)
                 except HeddleError as error:
                     where = f"set {number} of the inputs: " if len(sets) > 1 else ""
                     raise HeddleError(f"{where}{error}") from None
@@ -395,11 +420,11 @@ class Program:
         }
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("program.json", json.dumps(header, indent=1, default=index))
-            archive.writestr("instructions.bin", b"".join(encode(each) for each in self.instructions))
+            _add(archive, "program.json", json.dumps(header, indent=1, default=index).encode())
+            _add(archive, "instructions.bin", b"".join(encode(each) for each in self.instructions))
             for number, (_, content) in enumerate(self.data):
-                archive.writestr(f"data/{number}.bin", content)
-            archive.writestr("cache.bin", self.cache)
+                _add(archive, f"data/{number}.bin", content)
+            _add(archive, "cache.bin", self.cache)
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         try:

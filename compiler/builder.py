@@ -104,10 +104,17 @@ SHARED = 1 << 39  # DRAM addresses from here on count from the start of what all
 
 class SharedDram:
     """DRAM that all segments of a program see: inputs and outputs, what passes from one to the next, tables. Each is
-    there once, under its key, however often segments are tiled."""
+    there once, under its key, however often segments are tiled.
 
-    def __init__(self, config: HardwareConfig) -> None:
-        self.config = config
+    names  of the inputs and results, which nothing else is called. Raises HeddleError for one that occurs twice
+    """
+
+    def __init__(self, config: HardwareConfig, names: Sequence[str] = ()) -> None:
+        self.config, self.names = config, names
+        for name in names:
+            if names.count(name) > 1:
+                raise HeddleError(f"two inputs or results are called {name!r}: rename the parameter of forward, or the "
+                                  f"result (output=…)")  # fmt: skip
         self.size_bytes = 0
         self.data: list[tuple[int, Content]] = []
         self.tensors: dict[str, Tensor] = {}
@@ -136,7 +143,8 @@ class SharedDram:
     def add(self, key: object, tensor: Tensor) -> Tensor:
         """A new tensor, under a name of its own."""
         base, name, number = tensor.name, tensor.name, 1
-        while name in self.tensors:
+        taken = {*self.tensors, *(self.names if tensor.kind in ("constant", "scratch") else ())}
+        while name in taken:
             number += 1
             name = f"{base}_{number}"
         self._names[key] = name

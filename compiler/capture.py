@@ -31,13 +31,18 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     """The graph of `model.forward`, in evaluation mode, for inputs of these shapes (batch dimension 1 in front).
 
     Parameters and buffers of the model may be on "meta"; the inputs must not be, but only their shapes and types count.
-    Raises HeddleError for a model that torch.export cannot trace, more than one output or a batch above 1.
+    Raises HeddleError for a model that torch.export cannot trace, more than one output, a batch above 1 or a shape
+    that depends on data.
     """
+    require_module(model)
+    if isinstance(example_inputs, Tensor) or not all(isinstance(each, Tensor) for each in example_inputs):
+        raise HeddleError("example inputs must be a sequence of tensors, one for each parameter of forward")
     for tensor in example_inputs:
         if tensor.ndim < 2 or tensor.shape[0] != 1:
             raise HeddleError(f"example inputs must have a batch dimension of 1 in front, not shape "
                               f"{tuple(tensor.shape)}")  # fmt: skip
-    exported = _export(model, tuple(example_inputs))
+    # torch.export takes one tensor given twice for one input: each gets a storage of its own.
+    exported = _export(model, tuple(each.detach().clone() for each in example_inputs))
     outputs = exported.graph_signature.output_specs
     if len(outputs) != 1 or outputs[0].kind is not OutputKind.USER_OUTPUT:
         raise HeddleError(f"{type(model).__name__} must return one tensor and change no buffer, but has "
@@ -49,26 +54,42 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
         if each.op == "placeholder":
             nodes[each] = _placeholder(each, kinds[each.name], exported)
         elif each.op == "output":
-            output = nodes[each.args[0][0]]
+            output = nodes.get(each.args[0][0])
         elif not any(check in str(each.target) for check in _CHECKS):
             nodes[each] = _call(each, nodes)
-    assert output is not None, "torch.export gives every graph an output"
+    if output is None:
+        raise HeddleError(f"{type(model).__name__} must return a tensor")
     return Graph(list(nodes.values()), output)
 
 
-def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    training = model.training
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; afterwards each of its modules is again in the mode that it was in."""
+    training = {module: module.training for module in model.modules()}
     try:
-        with warnings.catch_warnings(), torch.no_grad(), _stand_ins(model):
+        model.eval()
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def require_module(model: Any) -> None:
+    """Raise HeddleError for what is no model."""
+    if not isinstance(model, nn.Module):
+        raise HeddleError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
+
+
+def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), evaluating(model), _stand_ins(model):
             warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree
-            exported = torch.export.export(model.eval(), example_inputs, strict=False)
+            exported = torch.export.export(model, example_inputs, strict=False)
             # Only where needed: this traces the model again, which takes as long as the export.
             return exported if _is_plain(exported.graph) else exported.run_decompositions({})
     except Exception as error:  # torch.export has no common base class for what it raises
         first_line = str(error).strip().split("\n")[0]
         raise HeddleError(f"torch.export cannot capture {type(model).__name__}: {first_line}") from error
-    finally:
-        model.train(training)
 
 
 @contextmanager
@@ -116,8 +137,8 @@ def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
     if not isinstance(value, Tensor):
         raise HeddleError(f"{spec.target} of the model must be a tensor, not {type(value).__name__}")
     if isinstance(value, FakeTensor):
-        return constant(each.name, torch.empty(value.shape, dtype=value.dtype, device="meta"))
-    return constant(each.name, value.detach())
+        value = torch.empty(value.shape, dtype=value.dtype, device="meta")
+    return constant(each.name, value.detach(), [spec.target])
 
 
 def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
@@ -127,9 +148,14 @@ def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
     name = str(each.target) if not callable(each.target) else getattr(each.target, "__name__", str(each.target))
     op = str(each.target).removesuffix(".default") if "aten" in str(each.target) else name
     attributes = {"target": each.target, "args": args, "kwargs": kwargs}
+    if isinstance(value, (list, tuple)):
+        attributes["results"] = len(value)
     modules = list((each.meta.get("nn_module_stack") or {"": ("", "")}).values())
     source = _source(each.stack_trace)
-    return Node(each.name, op, call_inputs([args, kwargs]), shape, source, modules[-1][0], attributes)
+    node = Node(each.name, op, call_inputs([args, kwargs]), shape, source, modules[-1][0], attributes)
+    if not all(type(size) is int for size in shape):
+        raise node.refuse("its shape depends on data; only fixed shapes can be lowered")
+    return node
 
 
 def _translated(structure: Any, nodes: dict[fx.Node, Node]) -> Any:

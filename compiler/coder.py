@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
 from .graph import Graph, Node
 from .matrix import Matrix, quantise_matrix
 from .precision import PrecisionRule
+from .weightless import has_bytes
 
 
 class Coder:
@@ -27,5 +29,10 @@ class Coder:
         return self._coded[source, digits]
 
     def matrix(self, user: Node, weight: Tensor, bias: Tensor | None, factor: float = 1.0) -> Matrix:
-        """The codes of a weight (N, K) that `user` multiplies by."""
-        return quantise_matrix(weight, bias, factor, self.rule.of(user.layer))
+        """The codes of a weight (N, K) that `user` multiplies by. Raises HeddleError for codes or scales beyond their
+        format."""
+        matrix = quantise_matrix(weight, bias, factor, self.rule.of(user.layer))
+        for what, numbers in (("weights", matrix.codes), ("scales", matrix.scale), ("offsets", matrix.offset)):
+            if has_bytes(numbers) and not np.isfinite(numbers).all():
+                raise user.refuse(f"the {what} of its matrix are beyond the greatest number of their format")
+        return matrix

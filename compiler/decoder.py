@@ -71,7 +71,7 @@ def compile_decoder(
     Raises HeddleError for what cannot be lowered, or a cache or memory too small.
     """
     shown, show = show is not None, show or (lambda name, result: None)
-    context = context or plan.tokens
+    context = plan.tokens if context is None else context
     _check(plan, tokens, sequences, context)
     if tiling and tiling.group_rows:
         raise HeddleError("a decoder's rows do not go in groups: compile for fewer tokens at a time")
@@ -81,7 +81,7 @@ def compile_decoder(
     layers = [cached_attention.layer_shape(node, config) for node in attentions]
     positions = next(node for node in graph if node.name == POSITIONS)
     decoder = Decoder(tokens, sequences, CacheLayout(config, plan, layers, sequences), attentions, positions)
-    lowering = Lowering(config, "logits", SharedDram(config), decoder)
+    lowering = Lowering(config, "logits", SharedDram(config, [*graph.inputs, "pages", "logits", "next"]), decoder)
     steps = lower(graph, lowering, tiling, exceeds(model, config, SURELY_CUT), show, groups=False)
     choices = [precisions(graph), *lowering.choices]
     program = emit(steps, config, name, lowering.shared, decoder, choices).at(*[0] * sequences)

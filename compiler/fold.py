@@ -1,4 +1,7 @@
-"""Computes, at compile time, all that depends on constants alone: position rows, masks, expanded [CLS] tokens."""
+"""Computes, at compile time, all that depends on constants alone: position rows, masks, expanded [CLS] tokens.
+
+What is left has elements: a dimension of size 0 is refused here, so that no pass after this one meets any.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,37 @@ from .weightless import on_one_device
 
 def fold_constants(graph: Graph) -> Graph:
     """Calls whose inputs are all constants become constants; what nobody reads any more is dropped. What depends on a
-    constant without bytes has none either."""
+    constant without bytes has none either. Raises HeddleError for a value without elements, and for random
+    numbers."""
     known: dict[Node, Any] = {}
     nodes = []
     for node in graph:
         if node.op == "constant":
             known[node] = node.value
         elif node.op != "input" and all(each in known for each in node.inputs):
+            if _is_random(node):
+                raise node.refuse("it makes random numbers; a program computes the same every time")
             values = _on_one_device({each: known[each] for each in node.inputs})
             args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
             with torch.no_grad():
                 known[node] = node.target(*args, **kwargs)
+            node.attributes["made_of"] = list(dict.fromkeys(name for each in node.inputs for name in each.made_of))
             if isinstance(known[node], Tensor):
-                node.op, node.inputs, node.attributes = "constant", [], {"value": known[node]}
+                node.attributes = {"value": known[node], "made_of": node.made_of}
+                node.op, node.inputs = "constant", []
         nodes.append(node)
-    return Graph(nodes, graph.output).without_dead()
+    folded = Graph(nodes, graph.output).without_dead()
+    for node in folded:
+        if node.op != "constant" and 0 in node.shape:
+            raise node.refuse("a dimension has size 0, so there is nothing to compute; every size must be at least 1")
+    return folded
+
+
+def _is_random(node: Node) -> bool:
+    """Whether a call of constants gives other numbers each time. (In evaluation mode, dropout and attention do not.)"""
+    if node.op in ("aten.dropout", "aten.scaled_dot_product_attention"):
+        return False
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 def _on_one_device(values: dict[Node, Any]) -> dict[Node, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .graph import Graph
+from .operands import require_finite
 from .ops import ENCODER, OPS
 
 
@@ -20,6 +21,8 @@ def fuse(graph: Graph, ops: Sequence[str] = ENCODER) -> Graph:
             raise node.refuse("the compiler has no rule for it here; use the operators of an encoder (linear, "
                               "scaled_dot_product_attention, layer_norm, gelu, …) in a form it knows")  # fmt: skip
         for each in node.inputs:
+            if each.op == "constant":
+                require_finite(node, each)
             if each.op == "input" and each.integer and node.op != "embedding":
                 raise node.refuse(f"the integer input {each.name} can only choose rows of an embedding")
     if graph.output.op == "input":

@@ -7,7 +7,7 @@ on, everything is rows × columns, where a row is a token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,8 @@ class Node:
     """One operator: `op` is "input", "constant", "rearrange", the name of a PyTorch operator or of one in `ops/`.
 
     A PyTorch call keeps `target`, `args` and `kwargs` (in which other nodes stand for their values) in `attributes`;
-    `inputs` then lists the nodes in them. A constant keeps its `value`.
+    `inputs` then lists the nodes in them. One with several results has their count in `results`, and no shape. A
+    constant keeps its `value`, and in `made_of` the names that the model has for what it is made of.
     """
 
     name: str
@@ -66,8 +67,11 @@ class Node:
 
     def refuse(self, reason: str) -> HeddleError:
         """The error for a node that cannot be lowered."""
+        what = self.attributes.get("call", self.op) + (f" {self.name}" if self.op == "input" else "")
+        results = self.attributes.get("results")
+        given = f"shape {self.shape}" if results is None else f"{results} results"
         place = f" at {self.source}" if self.source else ""
-        return HeddleError(f"{self.attributes.get('call', self.op)} of shape {self.shape}{place}: {reason}")
+        return HeddleError(f"{what} of {given}{place}: {reason}")
 
     def __str__(self) -> str:
         shown = {
@@ -85,6 +89,11 @@ class Graph:
 
     nodes: list[Node]
     output: Node
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of the inputs."""
+        return [node.name for node in self.nodes if node.op == "input"]
 
     def users(self, node: Node) -> list[Node]:
         """The nodes that read `node`, once each."""
@@ -129,9 +138,9 @@ class Graph:
         return "\n".join([str(node) for node in self.nodes if node.op != "constant"] + [f"return {self.output.name}"])
 
 
-def constant(name: str, value: Tensor) -> Node:
+def constant(name: str, value: Tensor, made_of: Sequence[str] = ()) -> Node:
     """A node for a known value."""
-    return Node(name, "constant", [], tuple(value.shape), attributes={"value": value})
+    return Node(name, "constant", [], tuple(value.shape), attributes={"value": value, "made_of": list(made_of)})
 
 
 def map_nodes(structure: Any, function: Callable[[Node], Any]) -> Any:

@@ -29,7 +29,7 @@ from ..arch.errors import HeddleError
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
-from .capture import capture
+from .capture import capture, require_module
 from .emit import Step, emit, require_equal
 from .fold import fold_constants
 from .fuse import fuse
@@ -73,6 +73,7 @@ def compile(
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
+    require_module(model)
     shown, show = show is not None, show or (lambda name, result: None)
     rule = PrecisionRule(precision, config)
     ways = [True, False] if exceeds(model, config, _LIKELY_STREAMED) else [False, True]
@@ -86,7 +87,7 @@ def compile(
         try:
             graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER)
             cache = _whole_sequence(graph, config) if streamed else None
-            lowering = Lowering(config, output, SharedDram(config), cache)
+            lowering = Lowering(config, output, SharedDram(config, [*graph.inputs, output]), cache)
             steps = lower(graph, lowering, tiling, streamed, show)
         except HeddleError as error:
             problem = problem or error  # what is wrong with the first way is what a user can mend

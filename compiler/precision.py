@@ -55,7 +55,7 @@ class PrecisionRule:
     def __init__(self, choice: PrecisionChoice | None = None, config: HardwareConfig | None = None) -> None:
         bf16 = config is not None and config.pe == "bf16"
         self.default = Precision.BF16 if bf16 else Precision.W8A8
-        choice = choice or self.default.value
+        choice = self.default.value if choice is None else choice
         choices = {"*": choice} if isinstance(choice, str) else dict(choice)
         self.patterns = {pattern: _parse(name) for pattern, name in choices.items()}
         for precision in self.patterns.values():

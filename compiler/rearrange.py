@@ -20,6 +20,7 @@ VIEWS = {
     "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unflatten", "unsqueeze",
     "unsafe_split", "view", "_unsafe_view", "view_as", "expand_as", "swapaxes", "narrow", "mT", "numpy_T",
 }  # fmt: skip
+_NO_VIEWS = ("aten.view.dtype",)  # of the bits, as other numbers
 
 
 def follow_views(graph: Graph) -> Graph:
@@ -30,6 +31,8 @@ def follow_views(graph: Graph) -> Graph:
     for node in graph:
         if not _is_view(node):
             continue
+        if node.target is operator.getitem and node.inputs[0] not in splits:
+            raise node.inputs[0].refuse("only calls with one result can be lowered, and splits (split, chunk, unbind)")
         source, layout = splits.get(node.inputs[0]) or origin(node.inputs[0])
         found = _viewed(node, layout)
         if found is None:  # not of the source: of the view before it
@@ -78,7 +81,9 @@ def _is_view(node: Node) -> bool:
         return False
     if node.op == "aten.dropout":
         return not node.args[2]  # in evaluation mode
-    return node.target is operator.getitem or (node.op.startswith("aten.") and node.op.split(".")[1] in VIEWS)
+    if node.target is operator.getitem:
+        return True
+    return node.op.startswith("aten.") and node.op.split(".")[1] in VIEWS and node.op not in _NO_VIEWS
 
 
 def origin(node: Node) -> tuple[Node, Layout]:
@@ -88,11 +93,10 @@ def origin(node: Node) -> tuple[Node, Layout]:
     return node, Layout.of(node.shape)
 
 
-def split_heads(layout: Layout, outputs: int) -> Tensor | None:
-    """The output channel of each feature of each head, (H, D), if a view (1, H, T, D) of rows of so many outputs is
+def split_heads(layout: Layout, rows: int, outputs: int) -> Tensor | None:
+    """The output channel of each feature of each head, (H, D), if a view (1, H, T, D) of so many rows of outputs is
     these features of each row, and nothing else."""
     by_head = layout.merged(2)  # (H, T, D)
     columns = by_head.without(1).numbers()  # of token 0
-    rows = by_head.shape[1]
-    by_row = by_head.dims[1] == (((rows, outputs),) if rows > 1 else ())
+    by_row = by_head.shape[1] == rows and by_head.dims[1] == (((rows, outputs),) if rows > 1 else ())
     return columns if by_row and columns.max() < outputs else None

@@ -37,6 +37,8 @@ class Segment:
 def segments(graph: Graph) -> list[Segment]:
     """All of the graph. Its nodes are changed: they read "stored" nodes across cuts."""
     work = [node for node in graph if node.op not in _FREE]
+    if not work:  # the model returns a constant
+        return [Segment(graph, (), True)]
     pieces, start = [], 0
     for cut in [*_cuts(graph, work), len(work) - 1]:
         pieces.append(work[start : cut + 1])

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from .capture import evaluating
 from .flash import Part
 from .graph import Graph, Node
 from .weightless import has_bytes
@@ -22,7 +23,8 @@ _LEAST = 1e-5
 
 @torch.no_grad()
 def calibrate(model: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> Ranges:
-    """The ranges of the outputs of all LayerNorms and RMSNorms, over calls of the model with `inputs`."""
+    """The ranges of the outputs of all LayerNorms and RMSNorms, over calls of the model, in evaluation mode, with
+    `inputs`."""
     ranges: Ranges = {}
 
     def watch(path: str):
@@ -35,8 +37,9 @@ def calibrate(model: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> Ranges:
     norms = [(path, each) for path, each in model.named_modules() if isinstance(each, (nn.LayerNorm, nn.RMSNorm))]
     handles = [each.register_forward_hook(watch(path)) for path, each in norms]
     try:
-        for arguments in inputs:
-            model(*arguments)
+        with evaluating(model):
+            for arguments in inputs:
+                model(*arguments)
     finally:
         for handle in handles:
             handle.remove()

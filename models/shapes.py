@@ -51,8 +51,9 @@ class Shape:
         """The module, in evaluation mode, with as many layers as asked for. Raises ValueError for less than one."""
         if layers is not None and layers < 1:
             raise ValueError(f"{self.name} must have at least 1 layer, not {layers}")
+        config = replace(self.config, depth=self.layers if layers is None else layers)
         with _ParametersOnMeta():
-            return architecture_of(self.config)(replace(self.config, depth=layers or self.layers)).eval()
+            return architecture_of(config)(config).eval()
 
     def example_inputs(self, tokens: int | None = None) -> tuple[Tensor, ...]:
         """The arguments of forward for one sequence (default: the longest), zeros. Raises ValueError for a length that

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,13 +20,13 @@ from ..builder import Rows, Tiles, Weights, split_rows
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..layout import Layout
+from ..masks import added_to_scores
 from ..matrix import joined
+from ..operands import require_number
 from ..rearrange import origin, split_heads
 from ..tasks import Buffer
-from ..weightless import has_bytes
 from .linear import parameters
 
-_HIDDEN = -1e30  # added to a score that must not count: finite, as all numbers in DRAM are
 ROLES = ("query", "key", "value")
 
 
@@ -36,19 +37,16 @@ def match(graph: Graph, node: Node) -> bool:
     """scaled_dot_product_attention of three linear layers' outputs split into heads, its own output merged again."""
     if node.op != "aten.scaled_dot_product_attention":
         return False
-    query, key, value, mask, dropout, causal = [*node.args, *[None, 0.0, False][max(0, len(node.args) - 3) :]][:6]
-    scale = node.kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
-    if dropout:
-        raise node.refuse("dropout must be 0")
+    call = arguments(node)
     heads = node.shape[-3]
     sources, weights = [], {}
-    for role, each in zip(ROLES, (query, key, value), strict=True):
+    for role, each in zip(ROLES, call.operands, strict=True):
         x, weights[role] = _projection(node, each, heads)
         sources.append(x)
-    causal, additive = _classify(node, mask, causal, key.shape[-2])
+    causal, additive = _classify(node, call)
     merged = node.turned_into(
         "attention", sources, (*node.shape[:-3], node.shape[-2], heads * node.shape[-1]),
-        heads=heads, scale=scale, causal=causal, additive=additive, weights=weights,
+        heads=heads, scale=call.scale, causal=causal, additive=additive, weights=weights,
     )  # fmt: skip
     if heads == 1:  # nothing to merge
         graph.replace(node, merged)
@@ -61,38 +59,66 @@ def match(graph: Graph, node: Node) -> bool:
     return True
 
 
+class Arguments(NamedTuple):
+    """Those of a call of scaled_dot_product_attention, with its defaults filled in."""
+
+    operands: tuple[Node, Node, Node]  # queries, keys, values (1, H, T, D)
+    mask: Node | None
+    causal: bool
+    scale: float
+
+    @property
+    def keys(self) -> int:
+        """Tokens that can be attended to."""
+        return self.operands[1].shape[-2]
+
+
+def arguments(node: Node) -> Arguments:
+    """Raises HeddleError for dropout, and a scale that is not finite."""
+    names = ("attn_mask", "dropout_p", "is_causal")
+    given = {**dict(zip(names, node.args[3:], strict=False)), **node.kwargs}
+    query, key, value = node.args[:3]
+    if given.get("dropout_p"):
+        raise node.refuse("dropout must be 0")
+    scale = given.get("scale")
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else require_number(node, "scale", scale)
+    return Arguments((query, key, value), given.get("attn_mask"), bool(given.get("is_causal")), scale)
+
+
 def _projection(node: Node, operand: Node, heads: int) -> tuple[Node, list[tuple[Tensor, Tensor | None]]]:
     """(x, for each head its weight (D, K) and bias (D)) of an operand (1, H, T, D) that is a view of a linear layer."""
-    linear, layout = origin(operand)
+    linear, _ = origin(operand)
     if linear.op not in ("aten.linear", "aten.addmm", "aten.mm"):
         raise node.refuse(f"its operands must come from linear layers, not from {linear.op}")
     x, weight, bias = parameters(linear)
-    columns = split_heads(layout, linear.columns)
-    if columns is None:
-        raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, and nothing else")
+    columns = head_columns(node, operand)
     columns = columns.repeat_interleave(heads // len(columns), dim=0)  # enable_gqa: a key head serves several queries
     weights = weight[columns].unbind()  # of each head
     return x, list(zip(weights, [None] * heads if bias is None else bias[columns].unbind(), strict=True))
 
 
-def _classify(node: Node, mask: Node | None, causal: bool, keys: int) -> tuple[bool, Tensor | None]:
+def head_columns(node: Node, operand: Node) -> Tensor:
+    """The outputs of a linear layer, (H, D), of which an operand (1, H, T, D) is a view. Raises HeddleError if it is
+    not one of all rows."""
+    linear, layout = origin(operand)
+    columns = split_heads(layout, linear.rows, linear.columns)
+    if columns is None:
+        raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, for all rows, and "
+                          f"nothing else")  # fmt: skip
+    return columns
+
+
+def _classify(node: Node, call: Arguments) -> tuple[bool, Tensor | None]:
     """(causal, additive mask (H or 1, T, S) or None) of a mask: none, causal, or any other, which is added."""
-    if mask is None:
-        return causal, None
-    if mask.op != "constant":
-        raise node.refuse(f"its mask {mask.name} is computed; masks must be constants")
-    if not has_bytes(mask.value):
-        raise node.refuse(f"its mask {mask.name} is on the device meta; masks must have values")
-    value = mask.value
-    if value.dtype == torch.bool:
-        value = torch.zeros(value.shape).masked_fill(~value, -math.inf)
-    value = value.float().expand(*value.shape[:-2], node.shape[-2], keys).reshape(-1, node.shape[-2], keys)
-    if not value.any():
-        return causal, None
-    triangle = torch.full(value.shape[-2:], -math.inf).triu(1)
-    if len(value) == 1 and torch.equal(value[0], triangle):
+    if call.mask is None:
+        return call.causal, None
+    added = added_to_scores(node, call.mask, call.keys, call.causal)
+    if not added.any():
+        return False, None
+    triangle = torch.full(added.shape[-2:], -math.inf).triu(1)
+    if len(added) == 1 and torch.equal(added[0], triangle):
         return True, None
-    return causal, (value * math.log2(math.e)).clamp(min=_HIDDEN)
+    return False, added * math.log2(math.e)
 
 
 def merges_heads(reader: Node, node: Node) -> bool:

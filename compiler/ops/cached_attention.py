@@ -27,10 +27,13 @@ from ..coder import Coder
 from ..flash import CachedAttention, Heads, Part
 from ..graph import Graph, Node
 from ..layout import Layout
-from ..rearrange import origin, split_heads
-from ..weightless import has_bytes, same_values
-from .attention import ROLES, merges_heads
+from ..masks import added_to_scores
+from ..rearrange import origin
+from ..weightless import same_values
+from .attention import ROLES, Arguments, arguments, head_columns, merges_heads
 from .linear import parameters
+
+_HIDES = -1e4  # what is added to a score so that it does not count, or less: −10,000 is a common way to write −∞
 
 # -- match -------------------------------------------------------------------------------------------------------------
 
@@ -40,21 +43,14 @@ def match(graph: Graph, node: Node) -> bool:
     heads, rotated or not; its own output merged again."""
     if node.op != "aten.scaled_dot_product_attention":
         return False
-    query, key, value, mask, dropout, causal = [*node.args, *[None, 0.0, False][max(0, len(node.args) - 3) :]][:6]
-    mask, causal = node.kwargs.get("attn_mask", mask), node.kwargs.get("is_causal", causal)
-    if dropout or node.kwargs.get("dropout_p"):
-        raise node.refuse("dropout must be 0")
-    if mask is None or _hides_nothing(mask):
-        window = 0
-    else:
-        window, causal = _window(node, mask), True
+    call = arguments(node)
+    causal, window = _sight(node, call)
     sources: list[Node] = []
     tables: list[tuple[Tensor, Tensor]] = []
-    roles = {role: _heads(node, each, sources, tables) for role, each in zip(ROLES, (query, key, value), strict=True)}
-    scale = node.kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
-    attributes = {"causal": bool(causal), "values": None, "heads": node.shape[-3], "window": window, "scale": scale}
+    roles = {role: _heads(node, each, sources, tables) for role, each in zip(ROLES, call.operands, strict=True)}
+    attributes = {"causal": causal, "values": None, "heads": node.shape[-3], "window": window, "scale": call.scale}
     attributes["rotary"] = tables[0] if tables else None
-    if any(each.rows != query.shape[-2] for each in sources):
+    if {call.keys, *(each.rows for each in sources)} != {node.shape[-2]}:
         raise node.refuse("queries, keys and values must be made of the same tokens")
     _absorb(node, roles, attributes)
     heads, width = node.shape[-3], node.shape[-1]
@@ -70,31 +66,29 @@ def match(graph: Graph, node: Node) -> bool:
     return True
 
 
-def _hides_nothing(mask: Node) -> bool:
-    if mask.op != "constant" or not has_bytes(mask.value):
-        return False
-    return bool((mask.value if mask.value.dtype == torch.bool else mask.value == 0).all())
-
-
-def _window(node: Node, mask: Node) -> int:
-    """Tokens that a token sees (0: all before it) by a mask, which must be causal or a band below the diagonal."""
-    if mask.op != "constant":
-        raise node.refuse(f"its mask {mask.name} is computed; masks must be constants")
-    if not has_bytes(mask.value):
-        raise node.refuse(f"its mask {mask.name} is on the device meta; masks must have values")
-    seen = mask.value if mask.value.dtype == torch.bool else mask.value == 0
-    seen = seen.reshape(-1, *seen.shape[-2:])
-    tokens = seen.shape[-1]
-    distance = torch.arange(tokens)[:, None] - torch.arange(tokens)
+def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
+    """(causal, tokens that a token sees; 0: all, or all before it) of a mask: none, causal, or a band below the
+    diagonal."""
+    if call.mask is None:
+        return call.causal, 0
+    added = added_to_scores(node, call.mask, call.keys, call.causal)
+    if not added.any():
+        return False, 0
+    seen, hidden = added == 0, added <= _HIDES
+    tokens = call.keys
+    distance = torch.arange(node.shape[-2])[:, None] - torch.arange(tokens)
     window = int(seen[0, -1].sum())
-    if not all(torch.equal(each, (distance >= 0) & (distance < window)) for each in seen):
+    band = (distance >= 0) & (distance < window)
+    if not window or not (seen | hidden).all() or not all(torch.equal(each, band) for each in seen):
         raise node.refuse("its mask must be causal, or a sliding window: each token sees itself and those just before")
-    return 0 if window == tokens else window
+    return True, 0 if window == tokens else window
 
 
 def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Heads:
     """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, and rotary tables."""
     if operand.op == "aten.cat":
+        if [*operand.args, 0][1] % len(operand.shape) != len(operand.shape) - 1:
+            raise node.refuse(f"{operand.name} must put parts of heads side by side, not tokens or heads")
         pieces = [_heads(node, each, sources, tables) for each in operand.args[0]]
         return [[part for piece in pieces for part in piece[head]] for head in range(operand.shape[-3])]
     source, layout = origin(operand)
@@ -116,9 +110,7 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Head
     x, weight, bias = parameters(source)
     if x not in sources:
         sources.append(x)
-    columns = split_heads(layout, source.columns)
-    if columns is None:
-        raise node.refuse(f"{operand.name} must be the features of {source.name} split into heads, and nothing else")
+    columns = head_columns(node, operand)
     at = sources.index(x)
     weights = weight[columns].unbind()  # of each head
     biases = [None] * len(weights) if bias is None else bias[columns].unbind()

@@ -7,6 +7,7 @@ import torch
 from ...arch.isa import Activation, Combine, Map, Source
 from ..builder import Tiles
 from ..graph import Graph, Node, constant
+from ..operands import require_finite, require_number
 from .linear import ACTIVATIONS, COMBINES, activation_of
 
 
@@ -31,7 +32,11 @@ def _spread(graph: Graph, node: Node, operand: Node | float) -> Node:
         return operand
     if isinstance(operand, Node) and operand.op != "constant":
         raise node.refuse(f"{operand.name} of shape {operand.shape} would have to be broadcast; only constants can be")
-    value = operand.value if isinstance(operand, Node) else torch.tensor(float(operand))
+    if isinstance(operand, Node):
+        require_finite(node, operand)
+        value = operand.value
+    else:
+        value = torch.tensor(require_number(node, "operand", float(operand)))
     spread = constant(f"{node.name}_operand", value.float().expand(node.shape).contiguous())
     graph.nodes.insert(graph.nodes.index(node), spread)
     return spread

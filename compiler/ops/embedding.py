@@ -8,6 +8,7 @@ from ...arch.config import Memory
 from ...arch.isa import Load
 from ..builder import Rows, Tiles
 from ..graph import Graph, Node
+from ..operands import constant_operand, name_of
 from ..weightless import to_numpy
 
 
@@ -16,11 +17,12 @@ def match(graph: Graph, node: Node) -> bool:
     if node.op != "aten.embedding":
         return False
     table, ids = node.args[:2]
-    if table.op != "constant":
-        raise node.refuse(f"{table.name} is computed; the table must be a constant")
+    rows = constant_operand(node, table, "the table must be a constant")
+    if not len(rows):
+        raise node.refuse(f"{name_of(table)} has no rows, so there is none to choose")
     if ids.op != "input":
         raise node.refuse(f"the ids are computed by {ids.op}; they must be an input of the model")
-    graph.replace(node, node.turned_into("embedding", [ids], table=table.value))
+    graph.replace(node, node.turned_into("embedding", [ids], table=rows))
     return True
 
 

@@ -12,6 +12,7 @@ from ..builder import Rows, Tiles, Tiling, Weights
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..matrix import Matrix
+from ..operands import constant_operand
 from ..tasks import Buffer
 from .quantise import quantise_rows
 
@@ -47,18 +48,23 @@ def activation_of(node: Node) -> Activation:
 
 
 def parameters(node: Node) -> tuple[Node, Tensor, Tensor | None]:
-    """(x, weight (N, K), bias) of a call of linear, addmm or mm. Raises HeddleError if they are computed."""
+    """(x, weight (N, K), bias) of a call of linear, addmm or mm. Raises HeddleError if they are computed, or not
+    finite."""
     if node.op == "aten.linear":
         x, weight, bias = [*node.args, None][:3]
     elif node.op == "aten.addmm":
         bias, x, weight = node.args
+        if node.kwargs:
+            factors = ", ".join(f"{name} = {value}" for name, value in node.kwargs.items())
+            raise node.refuse(f"its factors must be 1, not {factors}")
     else:
         (x, weight), bias = node.args, None
-    for each in (weight, bias):
-        if each is not None and each.op != "constant":
-            raise node.refuse(f"{each.name} is computed; weights and biases must be constants")
-    value = weight.value if node.op == "aten.linear" else weight.value.t()
-    return x, value, None if bias is None else bias.value.expand(value.shape[0])
+    rule = "weights and biases must be constants"
+    value = constant_operand(node, weight, rule)
+    if value.ndim != 2 or (bias is not None and bias.size not in (1, node.columns)):
+        raise node.refuse("its weight must be a matrix, and its bias a row")
+    value = value if node.op == "aten.linear" else value.t()
+    return x, value, None if bias is None else constant_operand(node, bias, rule).flatten().expand(len(value))
 
 
 def _take_activation(graph: Graph, node: Node) -> bool:

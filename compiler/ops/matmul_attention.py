@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from ..builder import Tiles
 from ..graph import Graph, Node, constant
+from ..masks import added_to_scores, rows_that_see_nothing
+from ..operands import name_of, require_number
 from ..rearrange import origin
 from ..weightless import has_bytes
 
 MATMULS = ("aten.matmul", "aten.bmm")
-SCALES = {"aten.mul.Tensor": lambda x: x, "aten.mul.Scalar": lambda x: x, "aten.div.Tensor": lambda x: 1 / x,
-          "aten.div.Scalar": lambda x: 1 / x}  # fmt: skip
+MULTIPLY, DIVIDE = ("aten.mul.Tensor", "aten.mul.Scalar"), ("aten.div.Tensor", "aten.div.Scalar")
 
 
 def match(graph: Graph, node: Node) -> bool:
@@ -35,8 +34,9 @@ def match(graph: Graph, node: Node) -> bool:
         layout=layout.transposed(-2, -1),
     )  # fmt: skip
     arguments = [query, key, value]
-    if mask is not None:
-        arguments.append(constant(f"{node.name}_mask", mask))
+    if mask is not None:  # added as a number, even if it is boolean
+        arguments.append(constant(mask.name, mask.value * 1.0, mask.made_of))
+        _require_sight(softmax, arguments[-1])
     attention = node.turned_into(
         "aten.scaled_dot_product_attention", arguments, args=[*arguments, None][:4],
         kwargs={"scale": scale * query_scale * key_scale},
@@ -47,23 +47,36 @@ def match(graph: Graph, node: Node) -> bool:
     return True
 
 
-def _without_mask(scores: Node) -> tuple[Node, Tensor | None]:
+def _require_sight(softmax: Node, mask: Node) -> None:
+    """Raise HeddleError for a row of a mask that sees nothing: softmax makes NaN of it, and attention zeros."""
+    if has_bytes(mask.value):
+        added = added_to_scores(softmax, mask, softmax.shape[-1])
+        for head, row in rows_that_see_nothing(added):
+            where = f"row {row}" if len(added) == 1 else f"row {row} of head {head}"
+            raise softmax.refuse(f"{where} of its mask {name_of(mask)} hides everything, which makes NaN: let it see "
+                                 f"something, or use scaled_dot_product_attention, which gives 0")  # fmt: skip
+
+
+def _without_mask(scores: Node) -> tuple[Node, Node | None]:
     """The scores before a constant was added to them."""
     if scores.op == "aten.add.Tensor" and not scores.kwargs:
         for each, other in (scores.args, scores.args[::-1]):
             if isinstance(other, Node) and other.op == "constant" and isinstance(each, Node):
-                return each, other.value
+                return each, other
     return scores, None
 
 
 def _without_scale(node: Node) -> tuple[Node, float]:
     """What a node was before it was multiplied or divided by a number."""
-    if node.op in SCALES and len(node.args) == 2:
+    if node.op in (*MULTIPLY, *DIVIDE) and len(node.args) == 2:
         x, factor = node.args
         if isinstance(factor, Node) and factor.op == "constant" and factor.value.numel() == 1:
             factor = factor.value.item() if has_bytes(factor.value) else 1.0
         if isinstance(x, Node) and isinstance(factor, (int, float)):
-            return x, SCALES[node.op](float(factor))
+            factor = require_number(node, "factor", float(factor))
+            if node.op in DIVIDE and factor == 0:
+                raise node.refuse("it divides by 0")
+            return x, factor if node.op in MULTIPLY else 1 / factor
     return node, 1.0
 
 

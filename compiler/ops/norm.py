@@ -9,6 +9,7 @@ from ...arch.isa import Norm, NormKind
 from ..builder import Tiles
 from ..graph import Graph, Node
 from ..matrix import pairs_of_columns
+from ..operands import constant_operand, require_number
 
 KINDS = {"aten.layer_norm": NormKind.LAYER, "aten.rms_norm": NormKind.RMS}
 
@@ -25,15 +26,15 @@ def match(graph: Graph, node: Node) -> bool:
         beta, epsilon = None, torch.finfo(torch.float32).eps if epsilon is None else epsilon
     if tuple(shape) != node.shape[-1:]:
         raise node.refuse(f"it normalises over {tuple(shape)}; only the last dimension can be normalised")
-    for each in (gamma, beta):
-        if each is not None and each.op != "constant":
-            raise node.refuse(f"{each.name} is computed; γ and β must be constants")
+    if require_number(node, "ε", float(epsilon)) < 0:
+        raise node.refuse(f"its ε must be at least 0, not {epsilon}")
+    rule = "γ and β must be constants"
     graph.replace(
         node,
         node.turned_into(
             "norm", [x], kind=KINDS[node.op], epsilon=float(epsilon),
-            gamma=torch.ones(node.columns) if gamma is None else gamma.value,
-            beta=torch.zeros(node.columns) if beta is None else beta.value,
+            gamma=torch.ones(node.columns) if gamma is None else constant_operand(node, gamma, rule),
+            beta=torch.zeros(node.columns) if beta is None else constant_operand(node, beta, rule),
         ),
     )  # fmt: skip
     return True

@@ -14,6 +14,7 @@ from ..builder import Rows, Tiles, Weights
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..layout import Layout
+from ..operands import constant_operand, require_finite
 from ..weightless import on_one_device, to_numpy
 from .quantise import quantise_rows
 
@@ -26,7 +27,7 @@ def match(graph: Graph, node: Node) -> bool:
     if graph.only_user(image) is not node:
         raise node.refuse(f"it cuts {image.name} into patches, so nothing else can read that input")
     tokens = graph.only_user(node)
-    width, patches = node.shape[1], node.shape[2] * node.shape[3]
+    patches, width = node.shape[-2] * node.shape[-1], node.shape[-3]
     if tokens is None or tokens.op != "rearrange" or tokens.shape[-2:] != (patches, width):
         raise node.refuse("its result must be flattened and transposed to tokens × width")
     if not tokens.layout.same_order(Layout.of((width, patches)).transposed(0, 1)):
@@ -53,17 +54,21 @@ def match(graph: Graph, node: Node) -> bool:
 
 def _convolution(node: Node) -> tuple[Node, Tensor, Tensor | None, int]:
     """(image, weight, bias, patch size). Raises HeddleError for any other convolution."""
-    image, weight, bias, stride, padding, dilation, groups = [*node.args, *[None] * 7][:7]
-    if image.op != "input" or weight.op != "constant" or (bias is not None and bias.op != "constant"):
-        raise node.refuse("only an input image can be cut into patches, with constant weights")
-    size = weight.shape[2]
-    plain = (padding or [0, 0]) == [0, 0] and (dilation or [1, 1]) == [1, 1] and (groups or 1) == 1
-    if not plain or weight.shape[2:] != (size, size) or list(stride or [1, 1]) != [size, size]:
+    defaults = [None, [1, 1], [0, 0], [1, 1], 1]  # bias, stride, padding, dilation, groups
+    image, weight, *given = node.args
+    bias, stride, padding, dilation, groups = [*given, *defaults[len(given) :]]
+    if image.op != "input":
+        raise node.refuse("only an input image can be cut into patches")
+    rule = "weights and biases must be constants"
+    kernel, size = constant_operand(node, weight, rule), weight.shape[2]
+    if weight.shape[2] != weight.shape[3]:
+        raise node.refuse(f"its kernel is {weight.shape[2]} × {weight.shape[3]}; only square patches can be cut")
+    if (list(stride), list(padding), list(dilation), groups) != ([size, size], [0, 0], [1, 1], 1):
         raise node.refuse(f"a convolution must have its kernel {tuple(weight.shape[2:])} as its stride, no padding, no "
-                          f"groups")  # fmt: skip
+                          f"dilation, no groups")  # fmt: skip
     if image.shape[2] % size or image.shape[3] % size:
         raise node.refuse(f"patches of {size} × {size} must fill the image of {image.shape[2]} × {image.shape[3]}")
-    return image, weight.value, None if bias is None else bias.value, size
+    return image, kernel, None if bias is None else constant_operand(node, bias, rule), size
 
 
 def _around(cat: Node, tokens: Node) -> tuple[Tensor, Tensor] | None:
@@ -71,6 +76,9 @@ def _around(cat: Node, tokens: Node) -> tuple[Tensor, Tensor] | None:
     parts, dim = [*cat.args, 0][:2]
     if dim % len(cat.shape) != len(cat.shape) - 2 or any(p is not tokens and p.op != "constant" for p in parts):
         return None
+    for each in parts:
+        if each is not tokens:
+            require_finite(cat, each)
     place = parts.index(tokens)
     rows = [torch.zeros(0, cat.columns) if p is tokens else p.value.reshape(-1, cat.columns) for p in parts]
     return _joined(*rows[: place + 1]), _joined(*rows[place:])
@@ -89,6 +97,7 @@ def _addend(add: Node, tokens: Node) -> Tensor | None:
     other = [each for each in add.args if each is not tokens]
     if len(other) != 1 or not isinstance(other[0], Node) or other[0].op != "constant" or add.kwargs:
         return None
+    require_finite(add, other[0])
     return other[0].value.expand(add.shape).reshape(-1, add.columns)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..builder import Tiles
 from ..graph import Graph, Node
+from ..operands import require_finite
 from ..rearrange import origin
 from ..weightless import same_values
 
@@ -47,7 +48,10 @@ def _product(node: Node) -> _Product | None:
     if not isinstance(node, Node) or node.op != "aten.mul.Tensor" or len(node.inputs) != 2:
         return None
     x, factor = node.args if node.args[1].op == "constant" else node.args[::-1]
-    return (x, factor.value) if factor.op == "constant" and x.op != "constant" else None
+    if factor.op != "constant" or x.op == "constant":
+        return None
+    require_finite(node, factor)
+    return x, factor.value
 
 
 def _same_view(a: Node, b: Node) -> bool:

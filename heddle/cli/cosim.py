@@ -68,7 +68,7 @@ def _runs(
 ) -> tuple[Any, Any]:
     """(program or programs, sets of inputs)."""
     if what == "random":
-        config = load_config(config_name or "small")
+        config = load_config("small" if config_name is None else config_name)
         return [heddle.random_program(config, number) for number in range(seed, seed + programs)], None
     if is_file(what):
         program = load_program(what, config_name, races)
@@ -77,7 +77,7 @@ def _runs(
     workload = get_workload(what)
     check_images(workload, images)
     samples = workload.load(images).inputs
-    program = compile_workload(workload, load_config(config_name or "small"))
+    program = compile_workload(workload, load_config("small" if config_name is None else config_name))
     return program, [{name: array[i] for name, array in samples.items()} for i in range(images)]
 
 

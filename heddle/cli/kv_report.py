@@ -95,7 +95,7 @@ def _shape(name: str, layers: int | None) -> Subject:
         raise heddle.HeddleError(f"{name} has no cache to report on: it is not a causal language model")
     if layers is not None and layers < 1:
         raise heddle.HeddleError(f"--layers must be at least 1, not {layers}")
-    depth = layers or shape.layers
+    depth = shape.layers if layers is None else layers
     # One tiling for both depths: a difference between two searches would not be that of a layer.
     return Subject(shape.build, shape.context, depth, (1, 2) if depth > 1 else (1,), {"tiling": heddle.Tiling()})
 

@@ -75,6 +75,7 @@ def test_dropout_in_evaluation_mode_is_a_view():
 
 def test_heads_are_features_of_every_token():
     whole = Layout.of((1, 5, 6)).viewed(torch.empty(1, 5, 2, 3, device="meta").transpose(1, 2))
-    assert split_heads(whole, 6).tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert split_heads(Layout.of((1, 2, 5, 3)), 6) is None  # of several tokens
-    assert split_heads(Layout.of((1, 2, 1, 3)), 6).tolist() == [[0, 1, 2], [3, 4, 5]]  # of the only token
+    assert split_heads(whole, 5, 6).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert split_heads(whole, 7, 6) is None  # of the first rows only
+    assert split_heads(Layout.of((1, 2, 5, 3)), 5, 6) is None  # of several tokens
+    assert split_heads(Layout.of((1, 2, 1, 3)), 1, 6).tolist() == [[0, 1, 2], [3, 4, 5]]  # of the only token
