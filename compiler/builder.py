@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -154,9 +153,7 @@ class Tiles:
         self.shared = shared or SharedDram(config)
         self.group: tuple[int, int] | None = None  # (first, rows) of the present group; None: all
         self.phase = ""
-        self.counting = True  # whether multiply-accumulates are counted: not when a value is computed once more
         self.rotary: dict[bytes | tuple[int, ...], Rows] = {}  # tables of cosines and sines → their rows here
-        self.attention_macs: Counter[int] = Counter()  # by window: for each query and each token that it sees
         self.tiling = tiling
         self.longest_panel = longest_panel
         self.tasks: list[Task] = []
@@ -165,7 +162,6 @@ class Tiles:
         self.timing_only = False  # a constant has no bytes
         self.data_bytes = 0
         self.tensors: dict[str, Tensor] = {}
-        self.useful_macs = 0
         self.node: Node | None = None  # whose tasks are being emitted
         self._values: dict[Node, Rows] = {}
         self._codes: dict[Node, Rows] = {}
@@ -187,11 +183,6 @@ class Tiles:
     def rows_of(self, node: Node) -> int:
         """Rows of a node that are being computed."""
         return node.rows if self.group is None else self.group[1]
-
-    def count_macs(self, node: Node, per_row: int) -> None:
-        """Add to the useful multiply-accumulates those of the present rows of a node."""
-        if self.counting:
-            self.useful_macs += self.rows_of(node) * per_row
 
     # -- tensors on chip -----------------------------------------------------------------------------------------------
 

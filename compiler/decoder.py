@@ -27,6 +27,7 @@ from .emit import emit
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph
+from .macs import count_macs
 from .ops import DECODER, cached_attention
 from .pipeline import SURELY_CUT, Show, exceeds, lower
 from .precision import PrecisionChoice, PrecisionRule
@@ -84,7 +85,8 @@ def compile_decoder(
     lowering = Lowering(config, "logits", SharedDram(config), decoder)
     steps = lower(graph, lowering, tiling, exceeds(model, config, SURELY_CUT), show, groups=False)
     choices = [precisions(graph), *lowering.choices]
-    program = emit(steps, config, name, lowering.shared, decoder, choices).at(*[0] * sequences)
+    macs = count_macs(graph, moving=True)
+    program = emit(steps, config, name, lowering.shared, decoder, choices, macs).at(*[0] * sequences)
     program.check()
     if shown:
         show("emit", program.listing())

@@ -162,23 +162,8 @@ class CachedAttention:
                 self._attend(sequence, kv_head)
 
     def _finish(self) -> None:
-        node, tiles = self.node, self.tiles
-        if node.values:
+        if self.node.values:
             self._values_of_latents()
-        per_pair = self.heads * self._useful_widths()
-        if not self.fixed:
-            tiles.attention_macs[self.shape.window] += per_pair
-        elif self.causal and tiles.counting:
-            window, rows = self.shape.window or node.rows, range(self.first, self.first + self.rows)
-            tiles.useful_macs += per_pair * sum(min(row + 1, window) for row in rows)
-        elif not self.causal:
-            tiles.count_macs(node, per_pair * node.rows)
-
-    def _useful_widths(self) -> int:
-        node = self.node
-        key = sum(part.width for part in node.roles["key"][0])
-        value = node.roles["value"][0][0].width if node.roles["value"] else node.roles["key"][0][0].width
-        return key + value
 
     # -- projections ---------------------------------------------------------------------------------------------------
 
@@ -226,19 +211,7 @@ class CachedAttention:
         name = "_".join([node.name, *roles, str(first), str(source)])
         projection = Node(name, "linear", [x], (1, node.rows, whole.outputs), attributes=attributes)
         linear.tile(projection, tiles)
-        useful = self._outputs(source, roles) * matrices[0].depth
-        tiles.count_macs(node, useful - whole.outputs * whole.depth)  # joined, both sizes may be padded
         return tiles.values(projection)
-
-    def _outputs(self, source: int, roles: _HeadsOf) -> int:
-        """Features of some roles that are projected from an input."""
-        return sum(
-            part.width
-            for role, heads in roles.items()
-            for head, parts in heads
-            for number, part in enumerate(parts)
-            if part.source == source and self.node.matrices[role][head][number] is not None
-        )
 
     def _assemble(self, role: str, words: int, offsets: dict, projected: dict[int, Rows]) -> _Place:
         """Rows of a role whose heads have several parts: each part is copied, or rotated, to its place."""
@@ -538,7 +511,6 @@ class CachedAttention:
         attended = _Place(self.attended, 0, self.value_words, self.value_words)
         out = _Place(self.out, 0, per_head, per_head)
         planes = 1 + node.precision.planes
-        tiles.count_macs(node, sum(m.outputs * m.depth for m in matrices))
         loaded = {head: weights.load(head * per_head, per_head) for head in range(self.heads)}
         for row, count, first, together in self._row_groups(range(self.heads)):
             columns = self.value_words * config.columns

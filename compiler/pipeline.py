@@ -34,6 +34,7 @@ from .emit import Step, emit, require_equal
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph, Node
+from .macs import count_macs
 from .ops import ENCODER, STREAMED, cached_attention
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import precisions, quantise
@@ -94,7 +95,7 @@ def compile(
             continue
         considered = refused | {_WAYS[streamed]: sum(step.schedule.cycles for step in steps)} if refused else {}
         choices = [Choice("rows", _WAYS[streamed], considered), precisions(graph), *lowering.choices]
-        program = emit(steps, config, name, lowering.shared, lowering.decoder, choices)
+        program = emit(steps, config, name, lowering.shared, lowering.decoder, choices, count_macs(graph))
         program.check()
         if shown:
             show("emit", program.listing())

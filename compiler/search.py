@@ -10,6 +10,7 @@ from ..arch.errors import HeddleError
 from ..arch.program import Choice
 from .allocate import FragmentedError, allocate
 from .builder import Decoder, SharedDram, Tiles, Tiling, split_rows
+from .macs import count_macs
 from .schedule import Schedule, schedule
 from .segments import Segment
 from .tile import groups_of, longest_panel, tile
@@ -76,6 +77,7 @@ class _Search:
 
     def __init__(self, lowering: Lowering, segment: Segment) -> None:
         self.lowering, self.segment, self.config = lowering, segment, lowering.config
+        self.products = count_macs(segment.graph, moving=bool(lowering.decoder and not lowering.decoder.fixed))[0]
         self.best: Schedule | None = None
         self.problem: HeddleError | None = None
         self.chosen = ""
@@ -148,7 +150,7 @@ class _Search:
             return False
         tiles, config = self.best.tiles, self.config
         loading = tiles.data_bytes / config.dram.bytes_per_cycle(config.axi_bytes)
-        return self.best.cycles <= CLOSE_ENOUGH * max(tiles.useful_macs / (config.rows * config.columns), loading)
+        return self.best.cycles <= CLOSE_ENOUGH * max(self.products / (config.rows * config.columns), loading)
 
     def _has_codes(self) -> bool:
         """Whether there are results that are needed as codes only: made of values, they need less of ACC."""

@@ -37,9 +37,8 @@ def tile(
     for attention in (node for node in graph if node.op == "cached_attention"):
         for group in groups:
             tiles.open_group(*group, phase=f"to {attention.name}")
-            tiles.counting = False
             _tile_nodes(graph, _leading_to(attention, graph), tiles)
-            tiles.node, tiles.counting = attention, True
+            tiles.node = attention
             cached_attention.append(attention, tiles)
     for group in groups:
         tiles.open_group(*group)

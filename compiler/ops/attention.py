@@ -23,7 +23,7 @@ from ..matrix import joined
 from ..rearrange import origin, split_heads
 from ..tasks import Buffer
 from ..weightless import has_bytes
-from .linear import parameters
+from .linear import parameters, projection_macs
 
 _HIDDEN = -1e30  # added to a score that must not count: finite, as all numbers in DRAM are
 ROLES = ("query", "key", "value")
@@ -41,14 +41,16 @@ def match(graph: Graph, node: Node) -> bool:
     if dropout:
         raise node.refuse("dropout must be 0")
     heads = node.shape[-3]
-    sources, weights = [], {}
+    sources, weights, views = [], {}, []
     for role, each in zip(ROLES, (query, key, value), strict=True):
-        x, weights[role] = _projection(node, each, heads)
+        x, weights[role] = _projection(node, each, heads, views)
         sources.append(x)
-    causal, additive = _classify(node, mask, causal, key.shape[-2])
+    triangle, additive = _classify(node, mask, causal, key.shape[-2])
     merged = node.turned_into(
         "attention", sources, (*node.shape[:-3], node.shape[-2], heads * node.shape[-1]),
-        heads=heads, scale=scale, causal=causal, additive=additive, weights=weights,
+        heads=heads, scale=scale, causal=triangle, additive=additive, weights=weights,
+        seen=seen_pairs(mask, causal, (heads, query.shape[-2], key.shape[-2])),
+        pair_width=key.shape[-1] + value.shape[-1], projected=projection_macs(views),
     )  # fmt: skip
     if heads == 1:  # nothing to merge
         graph.replace(node, merged)
@@ -61,8 +63,11 @@ def match(graph: Graph, node: Node) -> bool:
     return True
 
 
-def _projection(node: Node, operand: Node, heads: int) -> tuple[Node, list[tuple[Tensor, Tensor | None]]]:
-    """(x, for each head its weight (D, K) and bias (D)) of an operand (1, H, T, D) that is a view of a linear layer."""
+def _projection(
+    node: Node, operand: Node, heads: int, views: list[tuple[Node, Tensor]]
+) -> tuple[Node, list[tuple[Tensor, Tensor | None]]]:
+    """(x, for each head its weight (D, K) and bias (D)) of an operand (1, H, T, D) that is a view of a linear layer.
+    That layer and the columns that are read of it are added to `views`."""
     linear, layout = origin(operand)
     if linear.op not in ("aten.linear", "aten.addmm", "aten.mm"):
         raise node.refuse(f"its operands must come from linear layers, not from {linear.op}")
@@ -70,6 +75,7 @@ def _projection(node: Node, operand: Node, heads: int) -> tuple[Node, list[tuple
     columns = split_heads(layout, linear.columns)
     if columns is None:
         raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, and nothing else")
+    views.append((linear, columns))
     columns = columns.repeat_interleave(heads // len(columns), dim=0)  # enable_gqa: a key head serves several queries
     weights = weight[columns].unbind()  # of each head
     return x, list(zip(weights, [None] * heads if bias is None else bias[columns].unbind(), strict=True))
@@ -95,6 +101,17 @@ def _classify(node: Node, mask: Node | None, causal: bool, keys: int) -> tuple[b
     return causal, (value * math.log2(math.e)).clamp(min=_HIDDEN)
 
 
+def seen_pairs(mask: Node | None, causal: bool, shape: tuple[int, int, int]) -> int:
+    """How many of the (heads, queries, keys) pairs of a query and a key are not hidden, by the causal triangle or by
+    a constant mask with False, or with −∞ (or what is stored for it) to be added."""
+    heads, queries, keys = shape
+    if mask is None:
+        return heads * (sum(min(query + 1, keys) for query in range(queries)) if causal else queries * keys)
+    seen = mask.value if mask.value.dtype == torch.bool else mask.value > _HIDDEN
+    seen = seen.reshape(-1, *seen.shape[-2:]).expand(*shape)
+    return int((seen.tril() if causal else seen).sum())
+
+
 def merges_heads(reader: Node, node: Node) -> bool:
     heads, tokens, features = node.shape[-3:]
     merged = Layout.of((heads, tokens, features)).transposed(0, 1)
@@ -111,6 +128,11 @@ def quantise(node: Node, coder: Coder) -> None:
         role: [coder.matrix(node, weight, bias, factors[role]) for weight, bias in weights[role]] for role in ROLES
     }
     node.inputs = [coder.codes(node, each) for each in node.inputs]
+
+
+def macs(node: Node) -> int:
+    """Those of the projections."""
+    return node.projected
 
 
 # -- tile --------------------------------------------------------------------------------------------------------------
@@ -146,7 +168,6 @@ class _Group:
         self.words = by_head[0].outputs // config.columns  # of a head
         self.weights = Weights(tiles, everything, f"{tiles.label}.{'_'.join(roles)}.weight")
         self.pairs = tiles.load_pairs(f"{tiles.label}.{'_'.join(roles)}.bias", everything.pairs(config))
-        tiles.count_macs(x, sum(m.outputs * m.depth for role in roles for m in node.matrices[role]))
 
     def project(self, head: int) -> dict[str, _Sums]:
         """The sums of each role, for all rows of x."""
@@ -184,7 +205,6 @@ class _Attention:
     def tile(self) -> None:
         """All heads."""
         node, tiles = self.node, self.tiles
-        tiles.useful_macs += node.heads * self.queries * self.keys * (self.depth + self.features)
         roles_of: dict[Node, list[str]] = {}
         for role, each in zip(ROLES, node.inputs, strict=True):
             roles_of.setdefault(each, []).append(role)

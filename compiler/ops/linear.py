@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...arch.config import HardwareConfig, Memory
@@ -61,6 +63,15 @@ def parameters(node: Node) -> tuple[Node, Tensor, Tensor | None]:
     return x, value, None if bias is None else bias.value.expand(value.shape[0])
 
 
+def projection_macs(views: Iterable[tuple[Node, Tensor]]) -> int:
+    """Useful multiply-accumulates of linear layers of which an operator reads some columns: each counted once."""
+    columns: dict[Node, list[Tensor]] = {}
+    for layer, some in views:
+        columns.setdefault(layer, []).append(some.flatten())
+    return sum(layer.rows * parameters(layer)[0].columns * len(torch.cat(some).unique())
+               for layer, some in columns.items())  # fmt: skip
+
+
 def _take_activation(graph: Graph, node: Node) -> bool:
     source = node.inputs[0]
     if source.op != "linear" or source.activation is not Activation.NONE or source.combine is not Combine.NONE:
@@ -95,10 +106,14 @@ def quantise(node: Node, coder: Coder) -> None:
     node.inputs[0] = coder.codes(node, node.inputs[0])
 
 
+def macs(node: Node) -> int:
+    """Those of all rows."""
+    return node.rows * node.matrix.outputs * node.matrix.depth
+
+
 def tile(node: Node, tiles: Tiles) -> None:
     """Panels of rows times chunks of columns."""
     x = tiles.codes(node.inputs[0])
-    tiles.count_macs(node, node.matrix.outputs * node.matrix.depth)
     matrix = node.matrix.spread(x.segment, tiles.config.columns)
     codes, argmax = node.attributes.get("codes"), "argmax" in node.attributes
     from_sums = codes is not None and needs_whole_rows(node, tiles.tiling)
