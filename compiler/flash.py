@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ..arch.config import HardwareConfig, Memory
+from ..arch.errors import NoRoomError
 from ..arch.isa import Append, Codes, Combine, Map, Matmul, OnlineSoftmax, Quantise, Scales, Source, Stream
 from ..arch.isa import Part as CachePart
 from ..arch.scalars import ScalarKind
@@ -24,7 +25,8 @@ from .ops import linear, position_rows
 from .tasks import Buffer, Condition
 from .weightless import to_numpy
 
-_SHARE = 8  # a block of keys or values takes at most this part of WEIGHT, its scores as much of ACC
+# A block of keys or values takes at most so small a part of WEIGHT, its scores of ACC; the others, if no block fits.
+_SHARES = (8, 4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -325,7 +327,7 @@ class CachedAttention:
         sequence, first = (row, 0) if together else (0, row)
         if first % self.config.columns:
             raise self.node.refuse(f"its tokens are computed in panels that are no multiple of {self.config.columns} "
-                                   f"on {self.config.name}: compile for fewer tokens at a time")  # fmt: skip
+                                   f"on {self.config.name}: compile for fewer tokens at a time", NoRoomError)  # fmt: skip
         self.tiles.emit(
             Append(
                 part=CachePart.PAIRS if part is CachePart.PAIRS else CachePart.VALUES, token_words=words,
@@ -350,19 +352,24 @@ class CachedAttention:
 
     def _block_tokens(self, rows: int) -> int:
         """Tokens of a block: as many as the memories hold comfortably, and the cache can have."""
-        config = self.config
         unit = self.unit
-        most = min(
-            config.words(Memory.WEIGHT) // _SHARE // max(self.shape.key_words, self.value_words),
-            config.words(Memory.ACC) // _SHARE // rows * config.columns,
-            config.words(Memory.ACT) // _SHARE // rows * config.rows,
-            config.words(Memory.PARAM) // _SHARE * config.columns,
-        )
-        if most < unit:
-            raise self.node.refuse(f"a block of {unit} tokens of its cache does not fit {config.name}: choose a larger "
-                                   f"configuration or fewer tokens at a time")  # fmt: skip
+        shares = _SHARES if self.tiles.tiling.thrifty else _SHARES[:1]
+        most = next((most for most in (self._most_tokens(rows, share) for share in shares) if most >= unit), 0)
+        if not most:
+            raise self.node.refuse(f"a block of {unit} tokens of its cache does not fit {self.config.name}: choose a "
+                                   f"larger configuration or fewer tokens at a time", NoRoomError)  # fmt: skip
         needed = self.tokens if not self.shape.window else self._window_tokens()
         return min(most // unit, -(-needed // unit)) * unit
+
+    def _most_tokens(self, rows: int, share: int) -> int:
+        """Most tokens of a block that takes at most a part of each memory."""
+        config = self.config
+        return min(
+            config.words(Memory.WEIGHT) // share // max(self.shape.key_words, self.value_words),
+            config.words(Memory.ACC) // share // rows * config.columns,
+            config.words(Memory.ACT) // share // rows * config.rows,
+            config.words(Memory.PARAM) // share * config.columns,
+        )
 
     def _window_tokens(self) -> int:
         """Most tokens from the first block in sight to the last new token."""

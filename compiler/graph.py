@@ -64,10 +64,10 @@ class Node:
         attributes = {"call": self.attributes.get("call", self.op), **attributes}
         return Node(self.name, op, inputs, shape or self.shape, self.source, self.layer, attributes)
 
-    def refuse(self, reason: str) -> HeddleError:
+    def refuse(self, reason: str, kind: type[HeddleError] = HeddleError) -> HeddleError:
         """The error for a node that cannot be lowered."""
         place = f" at {self.source}" if self.source else ""
-        return HeddleError(f"{self.attributes.get('call', self.op)} of shape {self.shape}{place}: {reason}")
+        return kind(f"{self.attributes.get('call', self.op)} of shape {self.shape}{place}: {reason}")
 
     def __str__(self) -> str:
         shown = {

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, NoRoomError
 from ..arch.program import Choice
-from .allocate import FragmentedError, allocate
+from .allocate import FragmentedError, allocate, pack
 from .builder import Decoder, SharedDram, Tiles, Tiling, split_rows
 from .macs import count_macs
-from .schedule import Schedule, schedule
+from .schedule import Schedule, one_by_one, schedule
 from .segments import Segment
 from .tile import groups_of, longest_panel, tile
 from .work import priorities, work_of
@@ -23,6 +23,7 @@ MEMORY_SHARES = (1.0, 0.9, 0.75, 0.6, 0.45, 0.0)  # how far a memory is filled a
 GROUPS = (2, 3, 4, 6, 8, 16)  # rows of a group, in columns of the array
 CLOSE_ENOUGH = 1.04  # cycles over the least that any tiling needs: then no more are tried
 MANY_TASKS = 1000  # with fewer, all tilings are tried
+_WIDEST_THRIFTY = 4  # rows of the largest group that is tried when nothing else fits, in columns of the array
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Lowering:
     output: str  # the name of the model's result
     shared: SharedDram
     decoder: Decoder | None = None
+    thrifty: bool = False  # a segment that fits in no other way goes in ever fewer rows and smaller pieces
     choices: list[Choice] = field(default_factory=list)
 
     def tile(self, segment: Segment, tiling: Tiling) -> Tiles:
@@ -52,6 +54,8 @@ class Lowering:
             search.groups()
         else:
             search.panels()
+        if self.thrifty and not tiling and search.best is None:
+            search.thriftily(streamed)
         best = search.quickest()
         if self.decoder and best.tiles.decoder:
             self.decoder.registers = best.tiles.decoder.registers
@@ -133,6 +137,28 @@ class _Search:
             tiling = self.best.tiles.tiling
             self._descend([replace(tiling, weight_share=share) for share in WEIGHT_SHARES[1:]])
 
+    def thriftily(self, streamed: bool) -> None:
+        """Fewer and fewer rows at a time, all else in small pieces: the first way that fits. The last is the thriftiest
+        there is: one row at a time, or where an attention makes blocks of the rows, one block, or all."""
+        config, graph = self.config, self.segment.graph
+        tiling = Tiling(1, WEIGHT_SHARES[-1], through_value=self._has_codes(), thrifty=True)
+        alone = not any("attention" in node.op for node in graph)
+        rows = max(node.rows for node in graph if node.op not in ("constant", "input"))
+        if _has_rows(self.segment) and (alone or streamed):
+            sizes, least = [min(_WIDEST_THRIFTY * config.columns, config.panel_rows, rows)], 1 if alone else config.columns
+            while sizes[-1] > least:
+                sizes.append(max(sizes[-1] // 2, least))
+            tilings = [replace(tiling, group_rows=size) for size in sizes]
+            how = "one row" if least == 1 else f"{least} rows"
+            how = f"even if no more than {how} at a time are computed"
+        else:
+            tilings, how = [tiling, replace(tiling, parts=-(-rows // config.columns))], "even in small pieces"
+        for each in tilings:
+            self.take(each)
+            if self.best is not None:
+                return
+        self.problem = NoRoomError(f"{self.problem} ({how})")
+
     def _descend(self, tilings: Sequence[Tiling]) -> None:
         """Try tilings in their order, until one is no better than the best so far, or that is close enough."""
         for tiling in tilings:
@@ -170,8 +196,9 @@ class _Search:
             self.best, self.chosen, self.filled = found, name, filled
 
     def _fitting(self, tiling: Tiling, in_order: float) -> tuple[Schedule, dict[str, int | str]]:
-        """A schedule whose buffers find their places: memories are filled less far ahead until they do. And how far,
-        each try with what was wrong with it."""
+        """A schedule whose buffers find their places: memories are filled less far ahead until they do; a thrifty one
+        at last has the largest placed first, and then its tasks one by one. And how far, each try with what was wrong
+        with it."""
         tiles = self.lowering.tile(self.segment, tiling)
         work, shares = work_of(tiles, self.config), dict.fromkeys(Memory, MEMORY_SHARES[0])
         priority, filled = priorities(work, in_order), {}
@@ -180,11 +207,21 @@ class _Search:
                 found = allocate(schedule(tiles, self.config, shares, in_order, work, priority), self.config)
                 return found, filled | {_shares_as_text(shares): found.cycles}
             except FragmentedError as error:
+                problem = error
                 filled[_shares_as_text(shares)] = str(error)
+                if any(shares[memory] == MEMORY_SHARES[-1] for memory in error.memories):
+                    break
                 for memory in error.memories:
-                    if shares[memory] == MEMORY_SHARES[-1]:
-                        raise
                     shares[memory] = MEMORY_SHARES[MEMORY_SHARES.index(shares[memory]) + 1]
+        if not tiling.thrifty:
+            raise problem
+        least = schedule(tiles, self.config, dict.fromkeys(Memory, 0.0), in_order, work, priority)
+        for how, each in (("the largest placed first", least), ("one task after the other", one_by_one(least))):
+            try:
+                return pack(each, self.config), filled | {how: each.cycles}
+            except FragmentedError as error:
+                problem, filled[how] = error, str(error)
+        raise problem
 
     def _useful_parts(self, tiling: Tiling) -> list[int]:
         """Those of PARTS that split the rows of this model differently."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...arch.config import Memory
@@ -167,11 +169,19 @@ class _Group:
         everything = joined(by_head, config).spread(self.x.segment, config.columns)
         self.words = by_head[0].outputs // config.columns  # of a head
         self.weights = Weights(tiles, everything, f"{tiles.label}.{'_'.join(roles)}.weight")
-        self.pairs = tiles.load_pairs(f"{tiles.label}.{'_'.join(roles)}.bias", everything.pairs(config))
+        self.all_pairs = everything.pairs(config)
+        self.pairs = None if tiles.tiling.thrifty else self._load_pairs(self.all_pairs)
+
+    def _load_pairs(self, pairs: NDArray[np.float32]) -> Buffer:
+        return self.tiles.load_pairs(f"{self.tiles.label}.{'_'.join(self.roles)}.bias", pairs)
 
     def project(self, head: int) -> dict[str, _Sums]:
         """The sums of each role, for all rows of x."""
         tiles, words = self.tiles, self.words
+        if self.pairs:
+            pairs = self.pairs.at(head * words)
+        else:
+            pairs = self._load_pairs(self.all_pairs[head * words : (head + 1) * words]).at(0)
         weights = self.weights.load(head * words, words)[0]
         buffer = tiles.buffer(Memory.ACC, self.rows * words, "projections")
         for start, count in self.panels:
@@ -180,7 +190,7 @@ class _Group:
         sums, first = {}, 0
         for role in self.roles:
             columns = self.matrices[role][head].outputs
-            sums[role] = _Sums(columns, buffer, first, words, self.pairs.at(head * words + first), self.x)
+            sums[role] = _Sums(columns, buffer, first, words, pairs + first, self.x)
             first += -(-columns // tiles.config.columns)
         return sums
 

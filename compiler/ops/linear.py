@@ -118,8 +118,8 @@ def tile(node: Node, tiles: Tiles) -> None:
     codes, argmax = node.attributes.get("codes"), "argmax" in node.attributes
     from_sums = codes is not None and needs_whole_rows(node, tiles.tiling)
     out = tiles.new_codes(node, node.columns, digits=codes or 1) if from_sums else tiles.new_values(node)
-    size, count = argmax_groups(node, tiles.config) if argmax else (node.columns, 1)
-    winners = tiles.new_index(node, count) if argmax else None
+    size, count = (node.columns, 1) if from_sums else column_groups(node, tiles.config)
+    winners = tiles.winners(node, count) if argmax else None
     for group in range(count):
         part = matrix.part(group * size, min((group + 1) * size, node.columns))
         _tile_group(node, tiles, part, _Epilogue(node, tiles, x, out, winners, group * size, group))
@@ -129,10 +129,15 @@ def tile(node: Node, tiles: Tiles) -> None:
             quantise_rows(tiles, out, rows, start, some)
 
 
-def argmax_groups(node: Node, config: HardwareConfig) -> tuple[int, int]:
-    """(columns of a group, groups): the outputs are cut so that PARAM holds the parameters of two groups."""
-    words = -(-node.columns // config.columns)
-    groups = -(-words // (config.words(Memory.PARAM) // 2))
+def column_groups(node: Node, config: HardwareConfig) -> tuple[int, int]:
+    """(columns of a group, groups): the outputs are cut, if PARAM does not hold the parameters of all or the greatest
+    is looked for, so that it holds those of two groups; and, for the greatest, ACC the sums of two rows."""
+    words, most = -(-node.columns // config.columns), config.words(Memory.PARAM)
+    if "argmax" in node.attributes:
+        most = min(most // 2, max(1, config.words(Memory.ACC) // (2 + 2 * node.precision.planes)))
+    elif words > most:
+        most //= 2
+    groups = -(-words // most)
     return -(-words // groups) * config.columns, groups
 
 
