@@ -55,7 +55,7 @@ class _Lives(NamedTuple):
 
 def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
     """The same schedule, with `address` of all buffers set. Raises FragmentedError if a buffer finds no gap."""
-    work, tiles = schedule.work, schedule.tiles
+    work = schedule.work
     count, task = len(work.buffer_words), owners(work.table)
     used, born, dead = _lifetimes(schedule)
     banks = np.array([config.banks(memory) for memory in Memory])

@@ -326,8 +326,10 @@ class CachedAttention:
         layout = self.layout
         sequence, first = (row, 0) if together else (0, row)
         if first % self.config.columns:
-            raise self.node.refuse(f"its tokens are computed in panels that are no multiple of {self.config.columns} "
-                                   f"on {self.config.name}: compile for fewer tokens at a time", NoRoomError)  # fmt: skip
+            raise self.node.refuse(
+                f"its tokens are computed in panels that are no multiple of {self.config.columns} on "
+                f"{self.config.name}: compile for fewer tokens at a time", NoRoomError
+            )  # fmt: skip
         self.tiles.emit(
             Append(
                 part=CachePart.PAIRS if part is CachePart.PAIRS else CachePart.VALUES, token_words=words,

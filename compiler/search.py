@@ -114,8 +114,7 @@ class _Search:
             tiling = self.best.tiles.tiling
             for in_order in IN_ORDER[1:]:
                 self.take(tiling, in_order)
-        rows_are_alone = not any("attention" in node.op for node in self.segment.graph)
-        if rows_are_alone and _has_rows(self.segment) and self.lowering.decoder is None:
+        if self._rows_are_alone() and _has_rows(self.segment) and self.lowering.decoder is None:
             self.groups()
 
     def groups(self) -> None:
@@ -141,23 +140,28 @@ class _Search:
         """Fewer and fewer rows at a time, all else in small pieces: the first way that fits. The last is the thriftiest
         there is: one row at a time, or where an attention makes blocks of the rows, one block, or all."""
         config, graph = self.config, self.segment.graph
-        tiling = Tiling(1, WEIGHT_SHARES[-1], through_value=self._has_codes(), thrifty=True)
-        alone = not any("attention" in node.op for node in graph)
+        alone = self._rows_are_alone()
         rows = max(node.rows for node in graph if node.op not in ("constant", "input"))
+        tiling = Tiling(through_value=self._has_codes(), thrifty=True)
         if _has_rows(self.segment) and (alone or streamed):
-            sizes, least = [min(_WIDEST_THRIFTY * config.columns, config.panel_rows, rows)], 1 if alone else config.columns
+            least = 1 if alone else config.columns
+            sizes = [max(min(_WIDEST_THRIFTY * config.columns, config.panel_rows, rows), least)]
             while sizes[-1] > least:
                 sizes.append(max(sizes[-1] // 2, least))
             tilings = [replace(tiling, group_rows=size) for size in sizes]
-            how = "one row" if least == 1 else f"{least} rows"
-            how = f"even if no more than {how} at a time are computed"
+            how = f"even if no more than {least} row{'s' * (least > 1)} at a time are computed"
         else:
-            tilings, how = [tiling, replace(tiling, parts=-(-rows // config.columns))], "even in small pieces"
+            tilings, how = [tiling, replace(tiling, parts=-(-rows // config.columns))], "even in the smallest pieces"
         for each in tilings:
-            self.take(each)
-            if self.best is not None:
-                return
+            for share in (WEIGHT_SHARES[0], WEIGHT_SHARES[-1]):
+                self.take(replace(each, weight_share=share))
+                if self.best is not None:
+                    return
         self.problem = NoRoomError(f"{self.problem} ({how})")
+
+    def _rows_are_alone(self) -> bool:
+        """Whether no row of the segment needs another one."""
+        return not any("attention" in node.op for node in self.segment.graph)
 
     def _descend(self, tilings: Sequence[Tiling]) -> None:
         """Try tilings in their order, until one is no better than the best so far, or that is close enough."""
