@@ -1,7 +1,8 @@
 """Gives each buffer its words: the first gap among what lives at the same time, in the bank that disturbs least.
 
 Two units must not use the same port of a bank at once, and `synchronise` would make one wait. So a buffer goes to the
-bank in which the expected cycles of such meetings are fewest, and to the lowest address that is free there.
+bank in which the expected cycles of such meetings are fewest, and to the lowest address that is free there. Where that
+leaves no gap that is large enough, `pack` gives the largest buffers their words first, wherever units meet.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..arch.accesses import owners
 from ..arch.config import HardwareConfig, Memory
-from ..arch.errors import HeddleError
+from ..arch.errors import NoRoomError
 from ..sim.jit import entry, inlined
 from .schedule import Schedule
 from .work import Lists, Numbers
@@ -20,7 +21,7 @@ from .work import Lists, Numbers
 _NONE = -1
 
 
-class FragmentedError(HeddleError):
+class FragmentedError(NoRoomError):
     """There are enough words of some memories, but not in one piece; filling them less may help."""
 
     def __init__(self, memories: list[Memory], message: str) -> None:
@@ -54,12 +55,9 @@ class _Lives(NamedTuple):
 
 def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
     """The same schedule, with `address` of all buffers set. Raises FragmentedError if a buffer finds no gap."""
-    work, tiles = schedule.work, schedule.tiles
+    work = schedule.work
     count, task = len(work.buffer_words), owners(work.table)
-    used = np.flatnonzero(np.diff(work.users.first))  # a buffer that nobody touches needs no place
-    born, dead = np.zeros((2, count), np.int64)
-    born[used] = np.minimum.reduceat(schedule.start[work.users.values], work.users.first[used])
-    dead[used] = np.maximum.reduceat(schedule.finish[work.users.values], work.users.first[used])
+    used, born, dead = _lifetimes(schedule)
     banks = np.array([config.banks(memory) for memory in Memory])
     bank_words = np.array([config.bank_words(memory) for memory in Memory])
     most_banks = int((work.buffer_words // bank_words[work.buffer_memory]).max()) + 2  # that a buffer lies in
@@ -74,17 +72,94 @@ def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
     )  # fmt: skip
     stuck = np.full(len(Memory), _NONE)
     _place(lives, used[np.argsort(born[used], kind="stable")], stuck)
+    return _placed(schedule, config, lives.address, stuck)
+
+
+def pack(schedule: Schedule, config: HardwareConfig) -> Schedule:
+    """The same as `allocate`, but for the order: the largest buffers get the lowest words that are free all their life,
+    then those that are smaller. All that lives at once, in words, fits more often so, though units may meet."""
+    work = schedule.work
+    used, born, dead = _lifetimes(schedule)
+    address, stuck = np.full(len(work.buffer_words), _NONE), np.full(len(Memory), _NONE)
+    for memory in Memory:
+        here = used[work.buffer_memory[used] == memory]
+        here = here[np.argsort(born[here], kind="stable")]
+        words, found = work.buffer_words[here], np.full(len(here), _NONE)
+        order, reach = np.argsort(-words, kind="stable"), np.maximum.accumulate(dead[here])
+        room = np.empty((len(here), 2), np.int64)
+        without = _pack(words, born[here], dead[here], reach, order, config.words(memory), found, room)
+        address[here] = found
+        if without != _NONE:
+            stuck[memory] = here[without]
+    return _placed(schedule, config, address, stuck)
+
+
+def _lifetimes(schedule: Schedule) -> tuple[Numbers, Numbers, Numbers]:
+    """(the buffers that are touched, since when and until when each is): the others need no place."""
+    work = schedule.work
+    used = np.flatnonzero(np.diff(work.users.first))
+    born, dead = np.zeros((2, len(work.buffer_words)), np.int64)
+    born[used] = np.minimum.reduceat(schedule.start[work.users.values], work.users.first[used])
+    dead[used] = np.maximum.reduceat(schedule.finish[work.users.values], work.users.first[used])
+    return used, born, dead
+
+
+def _placed(schedule: Schedule, config: HardwareConfig, address: Numbers, stuck: Numbers) -> Schedule:
+    """The schedule with these addresses. Raises FragmentedError if a buffer of some memory is without."""
+    buffers = list(schedule.tiles.buffers)
     if (stuck != _NONE).any():
-        buffer = list(tiles.buffers)[stuck[stuck != _NONE].min()]
+        buffer = buffers[stuck[stuck != _NONE].min()]
         raise FragmentedError(
             [memory for memory in Memory if stuck[memory] != _NONE],
             f"{buffer.name}: {buffer.words} words of {buffer.memory.name} are needed in one piece, and of the "
             f"{config.words(buffer.memory)} that {config.name} has, no such piece is free: "
             f"choose a larger configuration or a smaller model",
         )
-    for buffer, address in zip(tiles.buffers, lives.address.tolist(), strict=True):
-        buffer.address = address
+    for buffer, place in zip(buffers, address.tolist(), strict=True):
+        buffer.address = place
     return schedule
+
+
+@entry
+def _pack(words, born, dead, reach, order, memory_words, address, taken):
+    """Addresses for buffers (in the order of their births), those of `order` first; returns the first for which there
+    is no place, or −1.
+
+    reach  for each buffer the latest death of those up to it
+    taken  room for (address, words) of those that live at the same time, by address
+    """
+    for buffer in order:
+        count = 0
+        other = buffer - 1
+        while other >= 0 and reach[other] > born[buffer]:
+            if address[other] != _NONE and dead[other] > born[buffer]:
+                count = _insert(taken, count, address[other], words[other])
+            other -= 1
+        other = buffer + 1
+        while other < len(born) and born[other] < dead[buffer]:
+            if address[other] != _NONE:
+                count = _insert(taken, count, address[other], words[other])
+            other += 1
+        place = 0
+        for at in range(count):
+            if taken[at, 0] - place >= words[buffer]:
+                break
+            place = max(place, taken[at, 0] + taken[at, 1])
+        if place + words[buffer] > memory_words:
+            return buffer
+        address[buffer] = place
+    return _NONE
+
+
+@inlined
+def _insert(taken, count, address, words):
+    """Enter a range of words into those taken, by address; returns how many there are."""
+    at = count
+    while at and taken[at - 1, 0] > address:
+        taken[at, 0], taken[at, 1] = taken[at - 1, 0], taken[at - 1, 1]
+        at -= 1
+    taken[at, 0], taken[at, 1] = address, words
+    return count + 1
 
 
 @entry

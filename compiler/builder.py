@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, NoRoomError
 from ..arch.isa import Digit, Instruction, Load, Matmul
 from ..arch.program import Tensor
 from .cache import CacheLayout, Registers
 from .graph import Node
 from .matrix import Matrix
-from .precision import Precision
+from .precision import MOST_PLANES, Precision
 from .tasks import Buffer, Buffers, Condition, Task
 from .weightless import has_bytes, to_numpy
 
@@ -31,11 +30,13 @@ class Tiling:
     weight_share: int = 8  # WEIGHT is loaded in chunks of at most this fraction of it
     group_rows: int = 0  # rows are taken through a segment in groups of about so many; 0: all at once
     through_value: bool = False  # codes of a layer's results are made of values in VALUE, not of whole rows of sums
+    thrifty: bool = False  # what can be loaded or computed in pieces is, whatever that costs
 
     def __str__(self) -> str:
         groups = f"groups of {self.group_rows} rows, " if self.group_rows else ""
         codes = ", codes from values" if self.through_value else ""
-        return f"{groups}rows in {self.parts}, weights in chunks of 1/{self.weight_share}{codes}"
+        pieces = ", all in small pieces" if self.thrifty else ""
+        return f"{groups}rows in {self.parts}, weights in chunks of 1/{self.weight_share}{codes}{pieces}"
 
 
 @dataclass
@@ -168,9 +169,7 @@ class Tiles:
         self.shared = shared or SharedDram(config)
         self.group: tuple[int, int] | None = None  # (first, rows) of the present group; None: all
         self.phase = ""
-        self.counting = True  # whether multiply-accumulates are counted: not when a value is computed once more
         self.rotary: dict[bytes | tuple[int, ...], Rows] = {}  # tables of cosines and sines → their rows here
-        self.attention_macs: Counter[int] = Counter()  # by window: for each query and each token that it sees
         self.tiling = tiling
         self.longest_panel = longest_panel
         self.tasks: list[Task] = []
@@ -179,11 +178,11 @@ class Tiles:
         self.timing_only = False  # a constant has no bytes
         self.data_bytes = 0
         self.tensors: dict[str, Tensor] = {}
-        self.useful_macs = 0
         self.node: Node | None = None  # whose tasks are being emitted
         self._values: dict[Node, Rows] = {}
         self._codes: dict[Node, Rows] = {}
         self._index: dict[Node, Buffer] = {}
+        self._winners: dict[Node, Buffer] = {}  # kept from group to group
         self._constants: dict[tuple[str, str, Memory, int], Tensor] = {}  # by phase, name and place in a group
         self._pairs: dict[tuple[str, str, Memory, int], int] = {}  # the same for the addresses of pairs
         self._asked: dict[tuple[str, Memory], int] = {}  # how often the present group has asked for a name
@@ -201,11 +200,6 @@ class Tiles:
     def rows_of(self, node: Node) -> int:
         """Rows of a node that are being computed."""
         return node.rows if self.group is None else self.group[1]
-
-    def count_macs(self, node: Node, per_row: int) -> None:
-        """Add to the useful multiply-accumulates those of the present rows of a node."""
-        if self.counting:
-            self.useful_macs += self.rows_of(node) * per_row
 
     # -- tensors on chip -----------------------------------------------------------------------------------------------
 
@@ -272,9 +266,9 @@ class Tiles:
         return rows
 
     def buffer(self, memory: Memory, words: int, name: str) -> Buffer:
-        """Words of a memory. Raises HeddleError if the memory is smaller."""
+        """Words of a memory. Raises NoRoomError if the memory is smaller."""
         if words > self.config.words(memory):
-            raise HeddleError(
+            raise NoRoomError(
                 f"{self.label}: {name} needs {words} words of {memory.name}, but {self.config.name} has "
                 f"{self.config.words(memory)}: choose a larger configuration or a smaller input"
             )
@@ -294,6 +288,9 @@ class Tiles:
         words = -(-matrix.outputs // self.config.columns)
         per_word = -(-matrix.depth // self.config.rows) * self.config.rows * len(matrix.digits)
         most = max(1, self.config.words(Memory.WEIGHT) // self.tiling.weight_share // per_word)
+        if self.tiling.thrifty:  # the sums of a chunk, of each plane, fit as well
+            sums = MOST_PLANES * min(self.longest_panel, self.tiling.group_rows or self.longest_panel)
+            most = max(1, min(most, self.config.words(Memory.ACC) // sums))
         count = -(-words // most)
         edges = [words * i // count for i in range(count + 1)]
         return [(first, last - first) for first, last in zip(edges, edges[1:], strict=False)]
@@ -376,30 +373,36 @@ class Tiles:
                  address=address), what,
         )  # fmt: skip
 
-    def load_index(self, ids: Node, limit: int) -> Buffer:
-        """An integer input in INDEX, loaded when first asked for. Its numbers choose from `limit` rows."""
-        if ids not in self._index:
-            shape = ids.shape[1:]
-            row_bytes = -(-ids.size * 4 // self.config.axi_bytes) * self.config.axi_bytes
-            tensor = self.tensor(
-                ids.name, "input", Memory.INDEX, 1, ids.size, shape, row_bytes=row_bytes, key=("input", ids.name)
-            )
-            self._index[ids] = self.buffer(Memory.INDEX, row_bytes // self.config.axi_bytes, ids.name)
-            self.load_tensor(tensor, 0, 1, self._index[ids].at(0), "ids")
+    def load_index(self, ids: Node, start: int, count: int, limit: int) -> int:
+        """Where in INDEX (virtual, in numbers) those of rows [start, start + count) of an integer input begin, which
+        choose from `limit` rows. All are loaded when first asked for; where they do not fit, or in small pieces, each
+        time the words of these rows."""
+        per_word, beat = self.config.word_elements(Memory.INDEX), self.config.axi_bytes
+        words = -(-ids.size // per_word)
+        tensor = self.tensor(
+            ids.name, "input", Memory.INDEX, 1, ids.size, ids.shape[1:], row_bytes=words * beat,
+            key=("input", ids.name),
+        )  # fmt: skip
         if self.decoder and ids is self.decoder.positions:
             limit = min(limit, self.decoder.layout.plan.tokens)
         self.shared.narrow(("input", ids.name), limit)
-        return self._index[ids]
+        if words > self.config.words(Memory.INDEX) or self.tiling.thrifty:
+            first, last = start // per_word, (start + count - 1) // per_word
+            buffer = self.buffer(Memory.INDEX, last - first + 1, ids.name)
+            self.emit(Load(memory=Memory.INDEX, dram_address=tensor.address + first * beat, words=buffer.words,
+                           address=buffer.at(0)), "ids")  # fmt: skip
+            return buffer.at(0) * per_word + start - first * per_word
+        if ids not in self._index:
+            self._index[ids] = self.buffer(Memory.INDEX, words, ids.name)
+            self.load_tensor(tensor, 0, 1, self._index[ids].at(0), "ids")
+        return self._index[ids].at(0) * per_word + start
 
-    def new_index(self, node: Node, groups: int = 1) -> Buffer:
-        """Room in INDEX for `groups` numbers for each row of a node."""
-        words = -(-groups * node.rows // self.config.word_elements(Memory.INDEX))
-        self._index[node] = self.buffer(Memory.INDEX, words, f"{node.name} numbers")
-        return self._index[node]
-
-    def index(self, node: Node) -> Buffer:
-        """Where the numbers of a node are."""
-        return self._index[node]
+    def winners(self, node: Node, groups: int = 1) -> Buffer:
+        """Room in INDEX for `groups` numbers for each row of a node, of all groups of rows."""
+        if node not in self._winners:
+            words = -(-groups * node.rows // self.config.word_elements(Memory.INDEX))
+            self._winners[node] = self.buffer(Memory.INDEX, words, f"{node.name} numbers")
+        return self._winners[node]
 
     def load_pairs(self, name: str, pairs: NDArray[np.float32]) -> Buffer:
         """(words, columns, 2) float32 → PARAM."""

@@ -18,15 +18,16 @@ import torch
 from torch import nn
 
 from ..arch.config import HardwareConfig
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, NoRoomError
 from ..arch.program import Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
 from .capture import capture
-from .emit import emit
+from .emit import Step, emit
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph
+from .macs import count_macs
 from .ops import DECODER, cached_attention
 from .pipeline import SURELY_CUT, Show, exceeds, lower
 from .precision import PrecisionChoice, PrecisionRule
@@ -75,16 +76,28 @@ def compile_decoder(
     _check(plan, tokens, sequences, context)
     if tiling and tiling.group_rows:
         raise HeddleError("a decoder's rows do not go in groups: compile for fewer tokens at a time")
-    graph = decoder_graph(model, context, tokens * sequences, PrecisionRule(precision, config), ranges, head, show)
+    rule = PrecisionRule(precision, config)
 
-    attentions = [node for node in graph if node.op == "cached_attention"]
-    layers = [cached_attention.layer_shape(node, config) for node in attentions]
-    positions = next(node for node in graph if node.name == POSITIONS)
-    decoder = Decoder(tokens, sequences, CacheLayout(config, plan, layers, sequences), attentions, positions)
-    lowering = Lowering(config, "logits", SharedDram(config, [*graph.inputs, "pages", "logits", "next"]), decoder)
-    steps = lower(graph, lowering, tiling, exceeds(model, config, SURELY_CUT), show, groups=False)
+    def lowered(thrifty: bool) -> tuple[Graph, Decoder, Lowering, list[Step]]:
+        graph = decoder_graph(model, context, tokens * sequences, rule, ranges, head, show)
+        attentions = [node for node in graph if node.op == "cached_attention"]
+        layers = [cached_attention.layer_shape(node, config) for node in attentions]
+        positions = next(node for node in graph if node.name == POSITIONS)
+        decoder = Decoder(tokens, sequences, CacheLayout(config, plan, layers, sequences), attentions, positions)
+        shared = SharedDram(config, [*graph.inputs, "pages", "logits", "next"])
+        lowering = Lowering(config, "logits", shared, decoder, thrifty)
+        cut = thrifty or exceeds(model, config, SURELY_CUT)
+        return graph, decoder, lowering, lower(graph, lowering, tiling, cut, show, groups=False)
+
+    try:
+        graph, decoder, lowering, steps = lowered(thrifty=False)
+    except NoRoomError:
+        if tiling:
+            raise
+        graph, decoder, lowering, steps = lowered(thrifty=True)
     choices = [precisions(graph), *lowering.choices]
-    program = emit(steps, config, name, lowering.shared, decoder, choices).at(*[0] * sequences)
+    macs = count_macs(graph, moving=True)
+    program = emit(steps, config, name, lowering.shared, decoder, choices, macs).at(*[0] * sequences)
     program.check()
     if shown:
         show("emit", program.listing())

@@ -5,7 +5,6 @@ DRAM holds the code at address 0, then what all segments share, then the constan
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, takewhile
@@ -53,9 +52,10 @@ class _Body:
 
 def emit(
     steps: Sequence[Step], config: HardwareConfig, name: str, shared: SharedDram, decoder: Decoder | None = None,
-    choices: Sequence[Choice] = (),
+    choices: Sequence[Choice] = (), macs: tuple[int, Mapping[int, int]] = (0, {}),
 ) -> Program:  # fmt: skip
-    """One program. `decoder` has the registers and the layout of the cache, if there is one."""
+    """One program. `decoder` has the registers and the layout of the cache, if there is one; `macs` are those of
+    `count_macs`."""
     schedules = {id(step.schedule): step.schedule for step in steps}
     bodies = {key: _body(each, config) for key, each in schedules.items()}
     count = sum(len(bodies[id(step.schedule)].instructions) for step in steps) + 1
@@ -91,8 +91,8 @@ def emit(
         tensors={key: replace(tensor, name=key) for key, tensor in tensors.items()},
         labels=(*labels, "end"),
         name=name,
-        useful_macs=sum(step.tiles.useful_macs for step in steps),
-        attention_macs=tuple(sorted(sum((step.tiles.attention_macs for step in steps), Counter()).items())),
+        useful_macs=macs[0],
+        attention_macs=tuple(sorted(macs[1].items())),
         tokens=decoder.tokens if decoder and not decoder.fixed else 0,
         cache_tokens=decoder.layout.plan.tokens if decoder and not decoder.fixed else 0,
         scalars=decoder.registers.scalars() if decoder else (),

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ..arch.config import HardwareConfig, Memory
+from ..arch.errors import NoRoomError
 from ..arch.isa import Append, Codes, Combine, Map, Matmul, OnlineSoftmax, Quantise, Scales, Source, Stream
 from ..arch.isa import Part as CachePart
 from ..arch.scalars import ScalarKind
@@ -24,7 +25,8 @@ from .ops import linear, position_rows
 from .tasks import Buffer, Condition
 from .weightless import to_numpy
 
-_SHARE = 8  # a block of keys or values takes at most this part of WEIGHT, its scores as much of ACC
+# A block of keys or values takes at most so small a part of WEIGHT, its scores of ACC; the others, if no block fits.
+_SHARES = (8, 4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -162,23 +164,8 @@ class CachedAttention:
                 self._attend(sequence, kv_head)
 
     def _finish(self) -> None:
-        node, tiles = self.node, self.tiles
-        if node.values:
+        if self.node.values:
             self._values_of_latents()
-        per_pair = self.heads * self._useful_widths()
-        if not self.fixed:
-            tiles.attention_macs[self.shape.window] += per_pair
-        elif self.causal and tiles.counting:
-            window, rows = self.shape.window or node.rows, range(self.first, self.first + self.rows)
-            tiles.useful_macs += per_pair * sum(min(row + 1, window) for row in rows)
-        elif not self.causal:
-            tiles.count_macs(node, per_pair * node.rows)
-
-    def _useful_widths(self) -> int:
-        node = self.node
-        key = sum(part.width for part in node.roles["key"][0])
-        value = node.roles["value"][0][0].width if node.roles["value"] else node.roles["key"][0][0].width
-        return key + value
 
     # -- projections ---------------------------------------------------------------------------------------------------
 
@@ -226,19 +213,7 @@ class CachedAttention:
         name = "_".join([node.name, *roles, str(first), str(source)])
         projection = Node(name, "linear", [x], (1, node.rows, whole.outputs), attributes=attributes)
         linear.tile(projection, tiles)
-        useful = self._outputs(source, roles) * matrices[0].depth
-        tiles.count_macs(node, useful - whole.outputs * whole.depth)  # joined, both sizes may be padded
         return tiles.values(projection)
-
-    def _outputs(self, source: int, roles: _HeadsOf) -> int:
-        """Features of some roles that are projected from an input."""
-        return sum(
-            part.width
-            for role, heads in roles.items()
-            for head, parts in heads
-            for number, part in enumerate(parts)
-            if part.source == source and self.node.matrices[role][head][number] is not None
-        )
 
     def _assemble(self, role: str, words: int, offsets: dict, projected: dict[int, Rows]) -> _Place:
         """Rows of a role whose heads have several parts: each part is copied, or rotated, to its place."""
@@ -351,8 +326,10 @@ class CachedAttention:
         layout = self.layout
         sequence, first = (row, 0) if together else (0, row)
         if first % self.config.columns:
-            raise self.node.refuse(f"its tokens are computed in panels that are no multiple of {self.config.columns} "
-                                   f"on {self.config.name}: compile for fewer tokens at a time")  # fmt: skip
+            raise self.node.refuse(
+                f"its tokens are computed in panels that are no multiple of {self.config.columns} on "
+                f"{self.config.name}: compile for fewer tokens at a time", NoRoomError
+            )  # fmt: skip
         self.tiles.emit(
             Append(
                 part=CachePart.PAIRS if part is CachePart.PAIRS else CachePart.VALUES, token_words=words,
@@ -377,19 +354,24 @@ class CachedAttention:
 
     def _block_tokens(self, rows: int) -> int:
         """Tokens of a block: as many as the memories hold comfortably, and the cache can have."""
-        config = self.config
         unit = self.unit
-        most = min(
-            config.words(Memory.WEIGHT) // _SHARE // max(self.shape.key_words, self.value_words),
-            config.words(Memory.ACC) // _SHARE // rows * config.columns,
-            config.words(Memory.ACT) // _SHARE // rows * config.rows,
-            config.words(Memory.PARAM) // _SHARE * config.columns,
-        )
-        if most < unit:
-            raise self.node.refuse(f"a block of {unit} tokens of its cache does not fit {config.name}: choose a larger "
-                                   f"configuration or fewer tokens at a time")  # fmt: skip
+        shares = _SHARES if self.tiles.tiling.thrifty else _SHARES[:1]
+        most = next((most for most in (self._most_tokens(rows, share) for share in shares) if most >= unit), 0)
+        if not most:
+            raise self.node.refuse(f"a block of {unit} tokens of its cache does not fit {self.config.name}: choose a "
+                                   f"larger configuration or fewer tokens at a time", NoRoomError)  # fmt: skip
         needed = self.tokens if not self.shape.window else self._window_tokens()
         return min(most // unit, -(-needed // unit)) * unit
+
+    def _most_tokens(self, rows: int, share: int) -> int:
+        """Most tokens of a block that takes at most a part of each memory."""
+        config = self.config
+        return min(
+            config.words(Memory.WEIGHT) // share // max(self.shape.key_words, self.value_words),
+            config.words(Memory.ACC) // share // rows * config.columns,
+            config.words(Memory.ACT) // share // rows * config.rows,
+            config.words(Memory.PARAM) // share * config.columns,
+        )
 
     def _window_tokens(self) -> int:
         """Most tokens from the first block in sight to the last new token."""
@@ -538,7 +520,6 @@ class CachedAttention:
         attended = _Place(self.attended, 0, self.value_words, self.value_words)
         out = _Place(self.out, 0, per_head, per_head)
         planes = 1 + node.precision.planes
-        tiles.count_macs(node, sum(m.outputs * m.depth for m in matrices))
         loaded = {head: weights.load(head * per_head, per_head) for head in range(self.heads)}
         for row, count, first, together in self._row_groups(range(self.heads)):
             columns = self.value_words * config.columns

@@ -65,13 +65,13 @@ class Node:
         attributes = {"call": self.attributes.get("call", self.op), **attributes}
         return Node(self.name, op, inputs, shape or self.shape, self.source, self.layer, attributes)
 
-    def refuse(self, reason: str) -> HeddleError:
+    def refuse(self, reason: str, kind: type[HeddleError] = HeddleError) -> HeddleError:
         """The error for a node that cannot be lowered."""
         what = self.attributes.get("call", self.op) + (f" {self.name}" if self.op == "input" else "")
         results = self.attributes.get("results")
         given = f"shape {self.shape}" if results is None else f"{results} results"
         place = f" at {self.source}" if self.source else ""
-        return HeddleError(f"{what} of {given}{place}: {reason}")
+        return kind(f"{what} of {given}{place}: {reason}")
 
     def __str__(self) -> str:
         shown = {

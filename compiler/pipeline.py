@@ -16,6 +16,11 @@ schedule is kept (search).
 
 A model whose activations fit on chip is one segment, and is computed all rows at once. Else its rows go through each
 layer in groups, activations rest in DRAM between layers, and attention reads keys and values from a cache there.
+
+What fits in neither way is cut wherever a single value is alive, and its pieces go in fewer and fewer rows: at last in
+single ones, the weights of a word of outputs after the other. So refused for want of room is only what has one operator
+whose least piece does not fit: a row of what it reads or gives (VALUE, ACT; of an attention the rows that its cache
+takes as a block, or where it has no cache all rows), a word of outputs of its weights (WEIGHT), its parameters (PARAM).
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, NoRoomError
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
@@ -34,6 +39,7 @@ from .emit import Step, emit, require_equal
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph, Node
+from .macs import count_macs
 from .ops import ENCODER, STREAMED, cached_attention
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import precisions, quantise
@@ -48,6 +54,7 @@ Show = Callable[[str, object], None]
 # A model of more weights than so many times WEIGHT is tried in groups of rows first, or in no other way.
 _LIKELY_STREAMED, _SURELY_STREAMED = 8, 64
 _WAYS = {False: "all at once, the model as one piece", True: "in groups, layer by layer, attention from a KV cache"}
+_THRIFTY = ", in the smallest pieces"
 SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut into its layers
 
 
@@ -81,27 +88,29 @@ def compile(
         ways = [True]
     if tiling:
         ways = [tiling.group_rows > 0]
-    problem: HeddleError | None = None
+    problems: dict[bool, HeddleError] = {}
     refused: dict[str, int | str] = {}
-    for streamed in ways:
+    for streamed, thrifty in [(way, False) for way in ways] + [(way, True) for way in ways if not tiling]:
+        if thrifty and not isinstance(problems[streamed], NoRoomError):
+            continue
+        way = _WAYS[streamed] + _THRIFTY * thrifty
         try:
             graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER)
             cache = _whole_sequence(graph, config) if streamed else None
-            lowering = Lowering(config, output, SharedDram(config, [*graph.inputs, output]), cache)
-            steps = lower(graph, lowering, tiling, streamed, show)
+            shared = SharedDram(config, [*graph.inputs, output])
+            lowering = Lowering(config, output, shared, cache, thrifty)
+            steps = lower(graph, lowering, tiling, streamed or thrifty, show, groups=streamed)
         except HeddleError as error:
-            problem = problem or error  # what is wrong with the first way is what a user can mend
-            refused[_WAYS[streamed]] = str(error)
+            problems[streamed], refused[way] = error, str(error)
             continue
-        considered = refused | {_WAYS[streamed]: sum(step.schedule.cycles for step in steps)} if refused else {}
-        choices = [Choice("rows", _WAYS[streamed], considered), precisions(graph), *lowering.choices]
-        program = emit(steps, config, name, lowering.shared, lowering.decoder, choices)
+        considered = refused | {way: sum(step.schedule.cycles for step in steps)} if refused else {}
+        choices = [Choice("rows", way, considered), precisions(graph), *lowering.choices]
+        program = emit(steps, config, name, lowering.shared, lowering.decoder, choices, count_macs(graph))
         program.check()
         if shown:
             show("emit", program.listing())
         return program
-    assert problem is not None, "there is a program or a problem"
-    raise problem
+    raise problems[ways[0]]  # what is wrong with the first way is what a user can mend
 
 
 def exceeds(model: nn.Module, config: HardwareConfig, times: int) -> bool:
@@ -111,21 +120,21 @@ def exceeds(model: nn.Module, config: HardwareConfig, times: int) -> bool:
 
 
 def lower(
-    graph: Graph, lowering: Lowering, tiling: Tiling | None, cut: bool, show: Show, groups: bool | None = None
+    graph: Graph, lowering: Lowering, tiling: Tiling | None, cut: bool, show: Show, groups: bool
 ) -> list[Step]:
     """The segments of a graph of operators, each with the quickest schedule found, or that of a given tiling.
 
     cut     into layers, of which equal ones share a schedule; else all is one segment
-    groups  whether rows go through a segment in groups; default: as `cut`
+    groups  whether rows go through a segment in groups, though it has an attention
     """
-    pieces = segments(graph) if cut else [Segment(graph, (), True)]
+    pieces = segments(graph, finest=lowering.thrifty) if cut else [Segment(graph, (), True)]
     show("segments", "\n".join(str(len(piece.graph.nodes)) + " nodes" for piece in pieces))
     found: dict[tuple, tuple[Schedule, Segment, int]] = {}
     steps, layer = [], 0
     for piece in pieces:
         key = piece.signature, piece.last
         if key not in found:
-            best = lowering.lower(piece, tiling, cut if groups is None else groups)
+            best = lowering.lower(piece, tiling, groups)
             found[key] = best, piece, layer
             for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
                 show(name_of_pass, result)

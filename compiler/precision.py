@@ -45,6 +45,8 @@ class Precision(Enum):
         return sorted((x + weight, x, weight) for x, weight in digits)
 
 
+MOST_PLANES = 1 + max(each.planes for each in Precision)  # panels of sums of a product
+
 PrecisionChoice = str | Mapping[str, str]  # one for all layers, or by the name of the layer ("layers.*.mlp": "w8a16")
 
 

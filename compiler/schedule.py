@@ -12,14 +12,14 @@ one head after the other, so that the array and SOFTMAX can begin.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory, Unit
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, NoRoomError
 from ..sim.jit import entry, inlined
 from .builder import Tiles
 from .tasks import Buffer
@@ -111,6 +111,13 @@ def schedule(
     if state.numbers[_OLDEST] < count:
         raise _too_small(tiles, config, work, state)
     return Schedule(tiles, work, state.start)
+
+
+def one_by_one(schedule: Schedule) -> Schedule:
+    """The same tasks in the order of the program, each begun when the one before it is over: as little as can be lives
+    at once."""
+    latency = schedule.work.latency
+    return replace(schedule, start=np.cumsum(latency) - latency)
 
 
 class _State(NamedTuple):
@@ -306,7 +313,7 @@ def _too_small(tiles: Tiles, config: HardwareConfig, work: Work, state: _State) 
         needed = int(work.buffer_words[filled[work.buffer_memory[filled] == memory]].sum())
         needed, words = int(state.used[memory]) + needed, config.words(memory)
         if needed > words:
-            return HeddleError(
+            return NoRoomError(
                 f"{label}: {needed} words of {memory.name} are needed at once, but {config.name} has {words}: "
                 f"choose a larger configuration or a smaller model"
             )

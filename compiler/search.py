@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, NoRoomError
 from ..arch.program import Choice
-from .allocate import FragmentedError, allocate
+from .allocate import FragmentedError, allocate, pack
 from .builder import Decoder, SharedDram, Tiles, Tiling, split_rows
-from .schedule import Schedule, schedule
+from .macs import count_macs
+from .schedule import Schedule, one_by_one, schedule
 from .segments import Segment
 from .tile import groups_of, longest_panel, tile
 from .work import priorities, work_of
@@ -22,6 +23,7 @@ MEMORY_SHARES = (1.0, 0.9, 0.75, 0.6, 0.45, 0.0)  # how far a memory is filled a
 GROUPS = (2, 3, 4, 6, 8, 16)  # rows of a group, in columns of the array
 CLOSE_ENOUGH = 1.04  # cycles over the least that any tiling needs: then no more are tried
 MANY_TASKS = 1000  # with fewer, all tilings are tried
+_WIDEST_THRIFTY = 4  # rows of the largest group that is tried when nothing else fits, in columns of the array
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Lowering:
     output: str  # the name of the model's result
     shared: SharedDram
     decoder: Decoder | None = None
+    thrifty: bool = False  # a segment that fits in no other way goes in ever fewer rows and smaller pieces
     choices: list[Choice] = field(default_factory=list)
 
     def tile(self, segment: Segment, tiling: Tiling) -> Tiles:
@@ -51,6 +54,8 @@ class Lowering:
             search.groups()
         else:
             search.panels()
+        if self.thrifty and not tiling and search.best is None:
+            search.thriftily(streamed)
         best = search.quickest()
         if self.decoder and best.tiles.decoder:
             self.decoder.registers = best.tiles.decoder.registers
@@ -76,6 +81,7 @@ class _Search:
 
     def __init__(self, lowering: Lowering, segment: Segment) -> None:
         self.lowering, self.segment, self.config = lowering, segment, lowering.config
+        self.products = count_macs(segment.graph, moving=bool(lowering.decoder and not lowering.decoder.fixed))[0]
         self.best: Schedule | None = None
         self.problem: HeddleError | None = None
         self.chosen = ""
@@ -108,8 +114,7 @@ class _Search:
             tiling = self.best.tiles.tiling
             for in_order in IN_ORDER[1:]:
                 self.take(tiling, in_order)
-        rows_are_alone = not any("attention" in node.op for node in self.segment.graph)
-        if rows_are_alone and _has_rows(self.segment) and self.lowering.decoder is None:
+        if self._rows_are_alone() and _has_rows(self.segment) and self.lowering.decoder is None:
             self.groups()
 
     def groups(self) -> None:
@@ -131,6 +136,33 @@ class _Search:
             tiling = self.best.tiles.tiling
             self._descend([replace(tiling, weight_share=share) for share in WEIGHT_SHARES[1:]])
 
+    def thriftily(self, streamed: bool) -> None:
+        """Fewer and fewer rows at a time, all else in small pieces: the first way that fits. The last is the thriftiest
+        there is: one row at a time, or where an attention makes blocks of the rows, one block, or all."""
+        config, graph = self.config, self.segment.graph
+        alone = self._rows_are_alone()
+        rows = max(node.rows for node in graph if node.op not in ("constant", "input"))
+        tiling = Tiling(through_value=self._has_codes(), thrifty=True)
+        if _has_rows(self.segment) and (alone or streamed):
+            least = 1 if alone else config.columns
+            sizes = [max(min(_WIDEST_THRIFTY * config.columns, config.panel_rows, rows), least)]
+            while sizes[-1] > least:
+                sizes.append(max(sizes[-1] // 2, least))
+            tilings = [replace(tiling, group_rows=size) for size in sizes]
+            how = f"even if no more than {least} row{'s' * (least > 1)} at a time are computed"
+        else:
+            tilings, how = [tiling, replace(tiling, parts=-(-rows // config.columns))], "even in the smallest pieces"
+        for each in tilings:
+            for share in (WEIGHT_SHARES[0], WEIGHT_SHARES[-1]):
+                self.take(replace(each, weight_share=share))
+                if self.best is not None:
+                    return
+        self.problem = NoRoomError(f"{self.problem} ({how})")
+
+    def _rows_are_alone(self) -> bool:
+        """Whether no row of the segment needs another one."""
+        return not any("attention" in node.op for node in self.segment.graph)
+
     def _descend(self, tilings: Sequence[Tiling]) -> None:
         """Try tilings in their order, until one is no better than the best so far, or that is close enough."""
         for tiling in tilings:
@@ -148,7 +180,7 @@ class _Search:
             return False
         tiles, config = self.best.tiles, self.config
         loading = tiles.data_bytes / config.dram.bytes_per_cycle(config.axi_bytes)
-        return self.best.cycles <= CLOSE_ENOUGH * max(tiles.useful_macs / (config.rows * config.columns), loading)
+        return self.best.cycles <= CLOSE_ENOUGH * max(self.products / (config.rows * config.columns), loading)
 
     def _has_codes(self) -> bool:
         """Whether there are results that are needed as codes only: made of values, they need less of ACC."""
@@ -168,8 +200,9 @@ class _Search:
             self.best, self.chosen, self.filled = found, name, filled
 
     def _fitting(self, tiling: Tiling, in_order: float) -> tuple[Schedule, dict[str, int | str]]:
-        """A schedule whose buffers find their places: memories are filled less far ahead until they do. And how far,
-        each try with what was wrong with it."""
+        """A schedule whose buffers find their places: memories are filled less far ahead until they do; a thrifty one
+        at last has the largest placed first, and then its tasks one by one. And how far, each try with what was wrong
+        with it."""
         tiles = self.lowering.tile(self.segment, tiling)
         work, shares = work_of(tiles, self.config), dict.fromkeys(Memory, MEMORY_SHARES[0])
         priority, filled = priorities(work, in_order), {}
@@ -178,11 +211,21 @@ class _Search:
                 found = allocate(schedule(tiles, self.config, shares, in_order, work, priority), self.config)
                 return found, filled | {_shares_as_text(shares): found.cycles}
             except FragmentedError as error:
+                problem = error
                 filled[_shares_as_text(shares)] = str(error)
+                if any(shares[memory] == MEMORY_SHARES[-1] for memory in error.memories):
+                    break
                 for memory in error.memories:
-                    if shares[memory] == MEMORY_SHARES[-1]:
-                        raise
                     shares[memory] = MEMORY_SHARES[MEMORY_SHARES.index(shares[memory]) + 1]
+        if not tiling.thrifty:
+            raise problem
+        least = schedule(tiles, self.config, dict.fromkeys(Memory, 0.0), in_order, work, priority)
+        for how, each in (("the largest placed first", least), ("one task after the other", one_by_one(least))):
+            try:
+                return pack(each, self.config), filled | {how: each.cycles}
+            except FragmentedError as error:
+                problem, filled[how] = error, str(error)
+        raise problem
 
     def _useful_parts(self, tiling: Tiling) -> list[int]:
         """Those of PARTS that split the rows of this model differently."""

@@ -34,8 +34,9 @@ class Segment:
         return [node for node in self.graph if node.op == "cached_attention"]
 
 
-def segments(graph: Graph) -> list[Segment]:
-    """All of the graph. Its nodes are changed: they read "stored" nodes across cuts."""
+def segments(graph: Graph, finest: bool = False) -> list[Segment]:
+    """All of the graph, cut wherever that can be if `finest`. Its nodes are changed: they read "stored" nodes across
+    cuts."""
     work = [node for node in graph if node.op not in _FREE]
     if not work:  # the model returns a constant
         return [Segment(graph, (), True)]
@@ -43,18 +44,23 @@ def segments(graph: Graph) -> list[Segment]:
     for cut in [*_cuts(graph, work), len(work) - 1]:
         pieces.append(work[start : cut + 1])
         start = cut + 1
-    kinds: dict[tuple, int] = {}
-    first, length, count = _longest_run([kinds.setdefault(_signature(piece), len(kinds)) for piece in pieces])
-    edges = [first + length * i for i in range(count + 1)]
-    merged = [
-        *_merged(pieces[:first]),
-        *([sum(pieces[a:b], []) for a, b in zip(edges, edges[1:], strict=False)]),
-        *_merged(pieces[first + length * count :]),
-    ]
+    merged = pieces if finest else _layers(pieces)
     signatures = [_signature(piece) for piece in merged]
     return [
         Segment(_graph_of(piece), signature, piece[-1] is graph.output)
         for piece, signature in zip(merged, signatures, strict=True)
+    ]
+
+
+def _layers(pieces: list[list[Node]]) -> list[list[Node]]:
+    """The longest run of equal stretches, and what is before and behind it."""
+    kinds: dict[tuple, int] = {}
+    first, length, count = _longest_run([kinds.setdefault(_signature(piece), len(kinds)) for piece in pieces])
+    edges = [first + length * i for i in range(count + 1)]
+    return [
+        *_merged(pieces[:first]),
+        *([sum(pieces[a:b], []) for a, b in zip(edges, edges[1:], strict=False)]),
+        *_merged(pieces[first + length * count :]),
     ]
 
 

@@ -11,7 +11,7 @@ from ..arch.program import Tensor
 from .builder import Decoder, Rows, SharedDram, Tiles, Tiling, split_rows
 from .graph import Graph, Node
 from .ops import OPS, cached_attention
-from .ops.linear import argmax_groups, needs_whole_rows
+from .ops.linear import column_groups, needs_whole_rows
 
 
 def tile(
@@ -33,13 +33,13 @@ def tile(
     rows = {node.rows for node in graph if node.op not in ("constant", "input")}
     if len(rows) > 1:
         raise HeddleError(f"a segment in groups of rows has nodes of {sorted(rows)} rows: they must be the same")
-    groups = groups_of(rows.pop(), tiling.group_rows, config)
-    for attention in (node for node in graph if node.op == "cached_attention"):
+    attentions = [node for node in graph if node.op == "cached_attention"]
+    groups = groups_of(rows.pop(), tiling.group_rows, config, whole_blocks=bool(attentions))
+    for attention in attentions:
         for group in groups:
             tiles.open_group(*group, phase=f"to {attention.name}")
-            tiles.counting = False
             _tile_nodes(graph, _leading_to(attention, graph), tiles)
-            tiles.node, tiles.counting = attention, True
+            tiles.node = attention
             cached_attention.append(attention, tiles)
     for group in groups:
         tiles.open_group(*group)
@@ -47,8 +47,11 @@ def tile(
     return tiles
 
 
-def groups_of(rows: int, about: int, config: HardwareConfig) -> list[tuple[int, int]]:
-    """(first, rows) of the groups that rows go in. A rest that would not fill the array joins the group before it."""
+def groups_of(rows: int, about: int, config: HardwareConfig, whole_blocks: bool = True) -> list[tuple[int, int]]:
+    """(first, rows) of the groups that rows go in. A rest that would not fill the array joins the group before it.
+    Groups are smaller than `columns` rows only if asked for, and if they need not be whole blocks of a cache."""
+    if about < config.columns and not whole_blocks:
+        return split_rows(rows, 1, about, 1)
     return split_rows(rows, 1, about + config.columns - 1, config.columns)
 
 
@@ -57,7 +60,8 @@ def _tile_rows(graph: Graph, nodes: list[Node], tiles: Tiles, output_name: str |
     _tile_nodes(graph, nodes, tiles)
     tiles.node = None
     _store_output(graph.output, tiles, output_name)
-    if "argmax" in graph.output.attributes:
+    last = tiles.group is None or sum(tiles.group) == graph.output.rows
+    if "argmax" in graph.output.attributes and last:
         _store_winners(graph.output, tiles)
 
 
@@ -95,7 +99,7 @@ def longest_panel(graph: Graph, config: HardwareConfig, tiling: Tiling) -> int:
 
 def _row_words(node: Node, config: HardwareConfig) -> int:
     """Words of ACC that a row takes, of all outputs that must be there at once."""
-    columns = argmax_groups(node, config)[0] if "argmax" in node.attributes else node.columns
+    columns = column_groups(node, config)[0] if "argmax" in node.attributes else node.columns
     return -(-columns // config.columns) * (1 + node.precision.planes)
 
 
@@ -166,8 +170,8 @@ def _load_page_tables(decoder: Decoder, tiles: Tiles) -> None:
 def _store_winners(node: Node, tiles: Tiles) -> None:
     """The place of the greatest of each row of the result, as the output `next`: (groups, rows), each counted from the
     start of its group of columns."""
-    config, buffer = tiles.config, tiles.index(node)
-    groups = argmax_groups(node, config)[1]
+    config, buffer = tiles.config, tiles.winners(node)
+    groups = column_groups(node, config)[1]
     row_bytes = buffer.words * config.axi_bytes
     shape = (groups, node.rows)
     tensor = tiles.tensor(

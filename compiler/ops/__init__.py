@@ -1,7 +1,8 @@
 """One file per operator: its match, its tiling rule and its emission.
 
 Each module has `match(graph, node)`, which replaces a pattern that ends or starts at `node` and says whether it did;
-`tile(node, tiles)`, which emits its instructions; and, where it has weights, `quantise(node, codes_of)`.
+`tile(node, tiles)`, which emits its instructions; and, where it has weights, `quantise(node, coder)` and `macs(node)`,
+the useful multiply-accumulates of its weights (macs.py).
 """
 
 from . import (

@@ -11,7 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...arch.config import Memory
@@ -25,7 +27,7 @@ from ..matrix import joined
 from ..operands import require_number
 from ..rearrange import origin, split_heads
 from ..tasks import Buffer
-from .linear import parameters
+from .linear import parameters, projection_macs
 
 ROLES = ("query", "key", "value")
 
@@ -39,14 +41,17 @@ def match(graph: Graph, node: Node) -> bool:
         return False
     call = arguments(node)
     heads = node.shape[-3]
-    sources, weights = [], {}
+    sources, weights, views = [], {}, []
     for role, each in zip(ROLES, call.operands, strict=True):
-        x, weights[role] = _projection(node, each, heads)
+        x, weights[role] = _projection(node, each, heads, views)
         sources.append(x)
     causal, additive = _classify(node, call)
+    queries, width = node.shape[-2:]
     merged = node.turned_into(
-        "attention", sources, (*node.shape[:-3], node.shape[-2], heads * node.shape[-1]),
+        "attention", sources, (*node.shape[:-3], queries, heads * width),
         heads=heads, scale=call.scale, causal=causal, additive=additive, weights=weights,
+        seen=seen_pairs((heads, queries, call.keys), causal, additive=additive),
+        pair_width=call.operands[1].shape[-1] + call.operands[2].shape[-1], projected=projection_macs(views),
     )  # fmt: skip
     if heads == 1:  # nothing to merge
         graph.replace(node, merged)
@@ -85,13 +90,17 @@ def arguments(node: Node) -> Arguments:
     return Arguments((query, key, value), given.get("attn_mask"), bool(given.get("is_causal")), scale)
 
 
-def _projection(node: Node, operand: Node, heads: int) -> tuple[Node, list[tuple[Tensor, Tensor | None]]]:
-    """(x, for each head its weight (D, K) and bias (D)) of an operand (1, H, T, D) that is a view of a linear layer."""
+def _projection(
+    node: Node, operand: Node, heads: int, views: list[tuple[Node, Tensor]]
+) -> tuple[Node, list[tuple[Tensor, Tensor | None]]]:
+    """(x, for each head its weight (D, K) and bias (D)) of an operand (1, H, T, D) that is a view of a linear layer.
+    That layer and the columns that are read of it are added to `views`."""
     linear, _ = origin(operand)
     if linear.op not in ("aten.linear", "aten.addmm", "aten.mm"):
         raise node.refuse(f"its operands must come from linear layers, not from {linear.op}")
     x, weight, bias = parameters(linear)
     columns = head_columns(node, operand)
+    views.append((linear, columns))
     columns = columns.repeat_interleave(heads // len(columns), dim=0)  # enable_gqa: a key head serves several queries
     weights = weight[columns].unbind()  # of each head
     return x, list(zip(weights, [None] * heads if bias is None else bias[columns].unbind(), strict=True))
@@ -121,6 +130,17 @@ def _classify(node: Node, call: Arguments) -> tuple[bool, Tensor | None]:
     return False, added * math.log2(math.e)
 
 
+def seen_pairs(shape: tuple[int, int, int], causal: bool, window: int = 0, additive: Tensor | None = None) -> int:
+    """How many of the (heads, queries, keys) pairs of a query and a key are not hidden: by the causal triangle, by a
+    window (0: none) of so many tokens up to the query's, or by −∞ that is added to the score."""
+    heads, queries, keys = shape
+    if additive is not None:
+        return int((~additive.isneginf()).expand(shape).sum())
+    if not causal:
+        return heads * queries * keys
+    return heads * sum(min(query + 1, keys, window or keys) for query in range(queries))
+
+
 def merges_heads(reader: Node, node: Node) -> bool:
     heads, tokens, features = node.shape[-3:]
     merged = Layout.of((heads, tokens, features)).transposed(0, 1)
@@ -137,6 +157,11 @@ def quantise(node: Node, coder: Coder) -> None:
         role: [coder.matrix(node, weight, bias, factors[role]) for weight, bias in weights[role]] for role in ROLES
     }
     node.inputs = [coder.codes(node, each) for each in node.inputs]
+
+
+def macs(node: Node) -> int:
+    """Those of the projections."""
+    return node.projected
 
 
 # -- tile --------------------------------------------------------------------------------------------------------------
@@ -171,12 +196,19 @@ class _Group:
         everything = joined(by_head, config).spread(self.x.segment, config.columns)
         self.words = by_head[0].outputs // config.columns  # of a head
         self.weights = Weights(tiles, everything, f"{tiles.label}.{'_'.join(roles)}.weight")
-        self.pairs = tiles.load_pairs(f"{tiles.label}.{'_'.join(roles)}.bias", everything.pairs(config))
-        tiles.count_macs(x, sum(m.outputs * m.depth for role in roles for m in node.matrices[role]))
+        self.all_pairs = everything.pairs(config)
+        self.pairs = None if tiles.tiling.thrifty else self._load_pairs(self.all_pairs)
+
+    def _load_pairs(self, pairs: NDArray[np.float32]) -> Buffer:
+        return self.tiles.load_pairs(f"{self.tiles.label}.{'_'.join(self.roles)}.bias", pairs)
 
     def project(self, head: int) -> dict[str, _Sums]:
         """The sums of each role, for all rows of x."""
         tiles, words = self.tiles, self.words
+        if self.pairs:
+            pairs = self.pairs.at(head * words)
+        else:
+            pairs = self._load_pairs(self.all_pairs[head * words : (head + 1) * words]).at(0)
         weights = self.weights.load(head * words, words)[0]
         buffer = tiles.buffer(Memory.ACC, self.rows * words, "projections")
         for start, count in self.panels:
@@ -185,7 +217,7 @@ class _Group:
         sums, first = {}, 0
         for role in self.roles:
             columns = self.matrices[role][head].outputs
-            sums[role] = _Sums(columns, buffer, first, words, self.pairs.at(head * words + first), self.x)
+            sums[role] = _Sums(columns, buffer, first, words, pairs + first, self.x)
             first += -(-columns // tiles.config.columns)
         return sums
 
@@ -210,7 +242,6 @@ class _Attention:
     def tile(self) -> None:
         """All heads."""
         node, tiles = self.node, self.tiles
-        tiles.useful_macs += node.heads * self.queries * self.keys * (self.depth + self.features)
         roles_of: dict[Node, list[str]] = {}
         for role, each in zip(ROLES, node.inputs, strict=True):
             roles_of.setdefault(each, []).append(role)

@@ -30,8 +30,8 @@ from ..layout import Layout
 from ..masks import added_to_scores
 from ..rearrange import origin
 from ..weightless import same_values
-from .attention import ROLES, Arguments, arguments, head_columns, merges_heads
-from .linear import parameters
+from .attention import ROLES, Arguments, arguments, head_columns, merges_heads, seen_pairs
+from .linear import parameters, projection_macs
 
 _HIDES = -1e4  # what is added to a score so that it does not count, or less: −10,000 is a common way to write −∞
 
@@ -47,12 +47,17 @@ def match(graph: Graph, node: Node) -> bool:
     causal, window = _sight(node, call)
     sources: list[Node] = []
     tables: list[tuple[Tensor, Tensor]] = []
-    roles = {role: _heads(node, each, sources, tables) for role, each in zip(ROLES, call.operands, strict=True)}
+    views: list[tuple[Node, Tensor]] = []
+    operands = zip(ROLES, call.operands, strict=True)
+    roles = {role: _heads(node, each, sources, tables, views) for role, each in operands}
     attributes = {"causal": causal, "values": None, "heads": node.shape[-3], "window": window, "scale": call.scale}
     attributes["rotary"] = tables[0] if tables else None
     if {call.keys, *(each.rows for each in sources)} != {node.shape[-2]}:
         raise node.refuse("queries, keys and values must be made of the same tokens")
+    attributes["seen"] = seen_pairs((node.shape[-3], node.shape[-2], call.keys), causal, window)
+    attributes["token_macs"] = projection_macs(views) // node.shape[-2]
     _absorb(node, roles, attributes)
+    attributes["pair_width"] = _pair_width(roles)
     heads, width = node.shape[-3], node.shape[-1]
     merged = node.turned_into(
         "cached_attention", sources, (*node.shape[:-3], node.shape[-2], heads * width), width=width, roles=roles,
@@ -84,16 +89,17 @@ def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
     return True, 0 if window == tokens else window
 
 
-def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Heads:
-    """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, and rotary tables."""
+def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
+    """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, rotary
+    tables, and the columns of linear layers."""
     if operand.op == "aten.cat":
         if [*operand.args, 0][1] % len(operand.shape) != len(operand.shape) - 1:
             raise node.refuse(f"{operand.name} must put parts of heads side by side, not tokens or heads")
-        pieces = [_heads(node, each, sources, tables) for each in operand.args[0]]
+        pieces = [_heads(node, each, sources, tables, views) for each in operand.args[0]]
         return [[part for piece in pieces for part in piece[head]] for head in range(operand.shape[-3])]
     source, layout = origin(operand)
     if source.op == "rotary" and source is not operand:  # a rotated key, expanded over the heads
-        inner = _heads(node, source, sources, tables)
+        inner = _heads(node, source, sources, tables, views)
         size = source.shape[-2] * source.shape[-1]
         starts = layout.merged(2).without(-1).without(-1).numbers().tolist()  # of each head
         if layout.dims[-2:] != Layout.of(source.shape).dims[-2:] or any(start % size for start in starts):
@@ -104,13 +110,14 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list) -> Head
         if not all(same_values(a, b) for a, b in zip(tables[0], tables[-1], strict=True)):
             raise node.refuse("queries and keys must be rotated by the same angles")
         return [[replace(p, rotated=True) for p in parts] for parts in
-                _heads(node, operand.inputs[0], sources, tables)]  # fmt: skip
+                _heads(node, operand.inputs[0], sources, tables, views)]  # fmt: skip
     if source.op not in ("aten.linear", "aten.addmm", "aten.mm"):
         raise node.refuse(f"its operands must come from linear layers, not from {source.op}")
     x, weight, bias = parameters(source)
     if x not in sources:
         sources.append(x)
     columns = head_columns(node, operand)
+    views.append((source, columns))
     at = sources.index(x)
     weights = weight[columns].unbind()  # of each head
     biases = [None] * len(weights) if bias is None else bias[columns].unbind()
@@ -133,8 +140,17 @@ def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> 
         bias = None if query[0].bias is None else key.weight.double().T @ query[0].bias.double()
         query[0] = Part(query[0].source, weight, bias, latent)
     attributes["values"] = [head[0] for head in roles["value"]]
+    queries = [part.weight for parts in roles["query"] for part in parts]
+    made = [*queries, *(part.weight for part in (first[1], *attributes["values"]))]  # latents are keys as they are
+    attributes["token_macs"] = sum(weight.numel() for weight in made if weight is not None)
     roles["key"] = [[Part(plain[0].source, None, None, latent), first[1]]]
     roles["value"] = []
+
+
+def _pair_width(roles: dict[str, Heads]) -> int:
+    """Features of a key and of a value: of a latent, which is both, twice."""
+    key = sum(part.width for part in roles["key"][0])
+    return key + (roles["value"] or roles["key"])[0][0].width
 
 
 # -- quantise ----------------------------------------------------------------------------------------------------------
@@ -164,6 +180,11 @@ def quantise(node: Node, coder: Coder) -> None:
         if node.matrices[role][head][i] is not None
     }
     node.inputs = [coder.codes(node, each) if i in weighted else each for i, each in enumerate(node.inputs)]
+
+
+def macs(node: Node) -> int:
+    """Those of the projections of the tokens that are new."""
+    return node.rows * node.token_macs
 
 
 # -- tile --------------------------------------------------------------------------------------------------------------

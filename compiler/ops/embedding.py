@@ -37,13 +37,13 @@ def gather_rows(tiles: Tiles, out: Rows, table_rows: NDArray, ids: Node, name: s
     config, size = tiles.config, tiles.config.burst_bytes
     row_bytes = -(-out.words * config.dram_word_bytes(Memory.VALUE) // size) * size
     table = tiles.constant_rows(name, table_rows, row_bytes=row_bytes, key=key)
-    index = tiles.load_index(ids, len(table_rows))
     for start, count, buffer, word in out.pieces:
         address, stride = buffer.at(word), out.words
+        index = tiles.load_index(ids, start, count, len(table_rows))
         tiles.emit(
             Load(
                 memory=Memory.VALUE, dram_address=table.address, dram_stride=row_bytes, segments=count, words=out.words,
                 address=address, stride=stride, gather=1,
-                index_address=index.at(0) * config.word_elements(Memory.INDEX) + start,
+                index_address=index,
             ), "gather",
         )  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...arch.config import HardwareConfig, Memory
@@ -67,6 +69,15 @@ def parameters(node: Node) -> tuple[Node, Tensor, Tensor | None]:
     return x, value, None if bias is None else constant_operand(node, bias, rule).flatten().expand(len(value))
 
 
+def projection_macs(views: Iterable[tuple[Node, Tensor]]) -> int:
+    """Useful multiply-accumulates of linear layers of which an operator reads some columns: each counted once."""
+    columns: dict[Node, list[Tensor]] = {}
+    for layer, some in views:
+        columns.setdefault(layer, []).append(some.flatten())
+    return sum(layer.rows * parameters(layer)[0].columns * len(torch.cat(some).unique())
+               for layer, some in columns.items())  # fmt: skip
+
+
 def _take_activation(graph: Graph, node: Node) -> bool:
     source = node.inputs[0]
     if source.op != "linear" or source.activation is not Activation.NONE or source.combine is not Combine.NONE:
@@ -101,16 +112,20 @@ def quantise(node: Node, coder: Coder) -> None:
     node.inputs[0] = coder.codes(node, node.inputs[0])
 
 
+def macs(node: Node) -> int:
+    """Those of all rows."""
+    return node.rows * node.matrix.outputs * node.matrix.depth
+
+
 def tile(node: Node, tiles: Tiles) -> None:
     """Panels of rows times chunks of columns."""
     x = tiles.codes(node.inputs[0])
-    tiles.count_macs(node, node.matrix.outputs * node.matrix.depth)
     matrix = node.matrix.spread(x.segment, tiles.config.columns)
     codes, argmax = node.attributes.get("codes"), "argmax" in node.attributes
     from_sums = codes is not None and needs_whole_rows(node, tiles.tiling)
     out = tiles.new_codes(node, node.columns, digits=codes or 1) if from_sums else tiles.new_values(node)
-    size, count = argmax_groups(node, tiles.config) if argmax else (node.columns, 1)
-    winners = tiles.new_index(node, count) if argmax else None
+    size, count = (node.columns, 1) if from_sums else column_groups(node, tiles.config)
+    winners = tiles.winners(node, count) if argmax else None
     for group in range(count):
         part = matrix.part(group * size, min((group + 1) * size, node.columns))
         _tile_group(node, tiles, part, _Epilogue(node, tiles, x, out, winners, group * size, group))
@@ -120,10 +135,15 @@ def tile(node: Node, tiles: Tiles) -> None:
             quantise_rows(tiles, out, rows, start, some)
 
 
-def argmax_groups(node: Node, config: HardwareConfig) -> tuple[int, int]:
-    """(columns of a group, groups): the outputs are cut so that PARAM holds the parameters of two groups."""
-    words = -(-node.columns // config.columns)
-    groups = -(-words // (config.words(Memory.PARAM) // 2))
+def column_groups(node: Node, config: HardwareConfig) -> tuple[int, int]:
+    """(columns of a group, groups): the outputs are cut, if PARAM does not hold the parameters of all or the greatest
+    is looked for, so that it holds those of two groups; and, for the greatest, ACC the sums of two rows."""
+    words, most = -(-node.columns // config.columns), config.words(Memory.PARAM)
+    if "argmax" in node.attributes:
+        most = min(most // 2, max(1, config.words(Memory.ACC) // (2 + 2 * node.precision.planes)))
+    elif words > most:
+        most //= 2
+    groups = -(-words // most)
     return -(-words // groups) * config.columns, groups
 
 

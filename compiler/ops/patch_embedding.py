@@ -108,14 +108,17 @@ def quantise(node: Node, coder: Coder) -> None:
     node.attributes["matrix"] = coder.matrix(node, node.attributes.pop("weight"), node.attributes.pop("bias"))
 
 
+def macs(node: Node) -> int:
+    """Those of the patches."""
+    return node.patches * node.matrix.outputs * node.matrix.depth
+
+
 def tile(node: Node, tiles: Tiles) -> None:
     """Each panel is loaded with the constants (tokens that are not patches, positions); the products of the patches are
     added in place."""
     config, matrix = tiles.config, node.matrix
     name = tiles.label
     panels = [(panel, _patches_in(panel, node)) for panel in tiles.panels(node)]
-    if tiles.counting:
-        tiles.useful_macs += sum(count for _, (_, count) in panels) * matrix.outputs * matrix.depth
     codes = _load_pixels(node, tiles, [patches for _, patches in panels if patches[1]])
     out = tiles.new_values(node)
     constants = tiles.constant_rows(f"{name}.constants", to_numpy(node.constants))

@@ -18,7 +18,7 @@ def list(file: str, as_json: bool) -> None:
     if as_json:
         print_json({
             "name": program.name, "config": program.config.name, "fingerprint": program.config.fingerprint,
-            "dram_bytes": program.dram_bytes, "useful_macs": program.useful_macs,
+            "dram_bytes": program.dram_bytes, "useful_macs": program.total_macs,
             "instructions": program.listing().splitlines(),
             "tensors": [
                 {"name": t.name, "kind": t.kind, "address": t.address, "shape": t.shape, "bytes": t.size_bytes}
