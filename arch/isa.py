@@ -354,7 +354,7 @@ class Matmul(Instruction):
     m < rows; k < k_tiles and n < n_tiles count tiles; tile(k, n) is the `config.rows` words of WEIGHT from
     weight_address + n·weight_stride + k·config.rows. `accumulate` adds to what ACC holds instead of replacing it.
     Order: for n: for k: for m. With bf16 PEs the sums are float32: within a tile the products are added from +0 in the
-    order of its rows, and the sums of tiles in the order of k (`numerics.matmul_bf16`).
+    order of its rows, and the sums of tiles in the order of k (`numerics.matmul_bf16`); products and sums saturate.
     With registers: n_tiles = clamp(scalar[n_register] - n_offset, 1, n_tiles), and k_tiles alike.
     """
 
@@ -412,7 +412,8 @@ class VectorInstruction(Instruction):
     back), whole groups of `vector_lanes`; cos = value[operand_address + m·operand_stride + word(n)], sin as many words
     on as a row has.
     (scale, offset)[n] = param[param_address + word(n)], element n % columns. A value read is cleaned (subnormals become
-    zeros, NaN the quiet NaN). Columns at or beyond `columns`, up to the end of the word, are +0.
+    zeros, NaN the quiet NaN). Columns at or beyond `columns`, up to the end of the word, are +0. Each step saturates:
+    of finite numbers it makes finite ones, at most the largest float32, 2¹²⁸·(1 − 2⁻²⁴).
     """
 
     unit: ClassVar[Unit | None] = Unit.VECTOR
@@ -466,7 +467,7 @@ class VectorInstruction(Instruction):
 
 @dataclass(frozen=True)
 class Map(VectorInstruction):
-    """value[address + m·stride + word(n)] = x(m, n), rounded to the format of VALUE.
+    """value[address + m·stride + word(n)] = x(m, n), rounded to the format of VALUE, finite numbers to finite ones.
 
     If operand_scaled, the operand of ADD or MULTIPLY is first multiplied by row[operand_row_address + m].
     """
@@ -504,12 +505,13 @@ class Map(VectorInstruction):
 
 @dataclass(frozen=True)
 class Quantise(VectorInstruction):
-    """codes(m, n) = int8(x(m, n)·(127·rcp(a))), scales(m) = a·(1/127), a = max(max_n |x(m, n)|, 2⁻⁶⁰).
+    """codes(m, n) = int8(x(m, n)·((127/128)·rcp(a/128))), scales(m) = a·(1/127), a = max(max_n |x(m, n)|, 2⁻⁶⁰).
 
     x is computed twice: for the maximum, then for the codes. `codes` and `scales` say where they go. A row of ACT is
-    filled with zero codes up to the end of its last word. With digit high or low: code = x·(32639·rcp(a)) rounded to
-    ±32639, low = the int8 that is congruent to it modulo 256, high = (code - low) / 256; one of them is written, and
-    scales(m) = a·(1/32639). With bf16 PEs: codes = bf16(x), scales = 1.
+    filled with zero codes up to the end of its last word. With digit high or low: code = x·((32639/128)·rcp(a/128))
+    rounded to ±32639, low = the int8 that is congruent to it modulo 256, high = (code - low) / 256; one of them is
+    written, and scales(m) = a·(1/32639). With bf16 PEs: codes = bf16(x), finite numbers as finite ones, scales = 1.
+    The division by 128 changes no bit; with it rows up to the largest float32 have exact scales and codes.
     """
 
     opcode: ClassVar[int] = 5
@@ -551,11 +553,12 @@ class Softmax(Instruction):
     if additive: t = t + value[operand_address + m·operand_stride + word(n)].
     Column n is seen by row m if n < columns, and, if causal, n <= m + offset, and, if window, n > m + offset - window.
     g = max(max_n t, lowest finite number); p = exp2(t - g), 0 where not seen; l = max(Σ_n p, 1); q = p·vs[n];
-    a = max(max_n q, 2⁻⁶⁰);
-    codes = int8(q·(127·rcp(a))) → act[address + m·stride + n // rows]; row[scales_address + m] = (a·(1/127))·rcp(l).
+    a = max(max_n q, 2⁻⁶⁰); codes = int8(q·((127/128)·rcp(a/128))) → act[address + m·stride + n // rows];
+    row[scales_address + m] = (a·(1/127))·rcp(l).
     (ks, vs)[n] = param[param_address + word(n)], element n % columns: the scales of K and V per token.
     Columns not seen, and those up to the end of the last word of ACT, get code 0. A row that sees nothing gives zeros.
-    With bf16 PEs: codes = bf16(q); row[scales_address + m] = rcp(l).
+    With bf16 PEs: codes = bf16(q); row[scales_address + m] = rcp(l). Products and sums saturate: scores beyond the
+    largest float32 count as that, so two of them weigh the same, and nothing finite gives NaN.
     """
 
     opcode: ClassVar[int] = 6
@@ -616,10 +619,12 @@ class OnlineSoftmax(Instruction):
     if window, n > m' - window. Before: g = row[state_address + m] and l = row[state_address + rows + m], or the lowest
     finite number and +0 if first. G = max(max_n t, g); p = exp2(t - G), 0 where not seen; kept = l·exp2(g - G);
     L = max(Σ_n p + kept, 1); q = p·vs[n]; a = max(max_n q, 2⁻⁶⁰); i = rcp(L).
-    codes = int8(q·(127·rcp(a))) → act[address + m·stride + n // rows]; row[scales_address + m] = (a·(1/127))·i;
+    codes = int8(q·((127/128)·rcp(a/128))) → act[address + m·stride + n // rows];
+    row[scales_address + m] = (a·(1/127))·i;
     row[scales_address + rows + m] = kept·i; row[state_address + m] = G; row[state_address + rows + m] = L.
     So if o is the attention over the blocks before, o·row[scales_address + rows + m] +
-    (codes @ v)·row[scales_address + m] is that over these and this one. Columns not seen get code 0, as in `softmax`.
+    (codes @ v)·row[scales_address + m] is that over these and this one. Columns not seen get code 0, and products and
+    sums saturate, as in `softmax`.
     With a register: offset = clamp(offset + scalar[register], -65536, 65535), and then
     columns = clamp(offset + (1 if together else rows), 1, columns).
     """
@@ -811,9 +816,14 @@ class Norm(Instruction):
     """value[address + m·stride + word(n)] = (d·r)·γ[n] + β[n], rounded to the format of VALUE.
 
     x = value[source_address + m·source_stride + word(n)]. LAYER: d = x - (Σx)·reciprocal; RMS: d = x.
-    r = rsqrt((Σ d²)·reciprocal + epsilon) with one Newton step. (γ, β)[n] = param[param_address + word(n)].
+    r = rsqrt(v) with one Newton step, v = (Σ d²)·reciprocal + epsilon; a finite v is held between 2⁻¹²⁵ and 2¹²⁶.
+    (γ, β)[n] = param[param_address + word(n)].
     `reciprocal` is 1 / columns in float32. Sums are row sums (numerics.row_sum). Columns at or beyond `columns`,
     up to the end of the word, are +0.
+    Products and sums saturate at the largest float32, so finite rows give finite rows. Where Σ d² is beyond it (|d|
+    above 2⁶⁴ / √columns will do), the row is divided by √(2¹²⁸·reciprocal), at most 2⁶³, which is less than its
+    deviation: the result is proportional to d, but greater than it should be. Where Σ|x| is beyond it, LAYER takes the
+    saturated sum for its mean. A row without variance and epsilon gives β.
     """
 
     opcode: ClassVar[int] = 7

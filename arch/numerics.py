@@ -3,6 +3,10 @@
 Arrays are float32 (or integers where said) and broadcast. Every float32 operation rounds to nearest even, treats
 subnormal operands as zero, gives a zero of the exact result's sign where the exact result is below 2⁻¹²⁶, and turns any
 NaN into the one quiet NaN 0x7FC00000. There is no fused multiply-add. Order of reductions is part of each definition.
+
+Sums and products saturate: of finite operands they are finite, ±LARGEST (0x7F7FFFFF) where IEEE arithmetic overflows.
+Rounding to bf16 does likewise. So what an instruction makes of finite numbers has no NaN and no infinity in it; those
+of its operands count as in IEEE arithmetic.
 """
 
 from __future__ import annotations
@@ -21,14 +25,18 @@ Floats = NDArray[np.float32]
 
 NAN = np.uint32(0x7FC00000).view(np.float32)
 INFINITY = np.float32(np.inf)
-LOWEST = np.float32(-np.finfo(np.float32).max)
+LARGEST = np.float32(np.finfo(np.float32).max)
+LARGEST_BF16 = np.uint32(0x7F7F0000).view(np.float32)
+LOWEST = np.float32(-LARGEST)
 ONE = np.float32(1)
 MIN_NORMAL = np.float32(2.0**-126)
 MAXIMUM_FLOOR = np.float32(2.0**-60)  # least magnitude that a row is scaled by
+LEAST_VARIANCE, MOST_VARIANCE = np.float32(2.0**-125), np.float32(2.0**126)  # of which rsqrt can be refined
 CODE_LIMIT = np.float32(127)
 RECIPROCAL_OF_127 = np.float32(1 / 127)
 WIDE_CODE_LIMIT = np.float32(32639)  # 127·256 + 127: its digits are at most 127
 RECIPROCAL_OF_32639 = np.float32(1 / 32639)
+RECIPROCAL_STEP = np.float32(128)  # of the magnitude of a row, before its reciprocal
 
 # -- tables: 64 segments, linear between end points; c0 has 18 fraction bits, the offset in a segment 16 ---------------
 
@@ -66,7 +74,7 @@ def clean(x: ArrayLike) -> Floats:
 
 
 def add(a: ArrayLike, b: ArrayLike) -> Floats:
-    """a + b."""
+    """a + b, saturated."""
     return _add(clean(a), clean(b))
 
 
@@ -76,7 +84,7 @@ def subtract(a: ArrayLike, b: ArrayLike) -> Floats:
 
 
 def multiply(a: ArrayLike, b: ArrayLike) -> Floats:
-    """a · b."""
+    """a · b, saturated."""
     return _multiply(clean(a), clean(b))
 
 
@@ -98,10 +106,13 @@ def from_int32(i: ArrayLike) -> Floats:
 
 
 def to_bf16(x: ArrayLike) -> Floats:
-    """float32 rounded to the nearest bf16 (ties to even), still as float32. May overflow to infinity."""
-    u = to_bits(clean(x))
-    rounded = (u + np.uint32(0x7FFF) + (u >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return np.where(np.isnan(u.view(np.float32)), NAN, rounded.view(np.float32))
+    """float32 rounded to the nearest bf16 (ties to even), still as float32. Finite numbers stay finite: they saturate
+    at ±LARGEST_BF16."""
+    x = clean(x)
+    u = to_bits(x)
+    rounded = ((u + np.uint32(0x7FFF) + (u >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)).view(np.float32)
+    rounded = np.where(np.isinf(rounded) & np.isfinite(x), np.copysign(LARGEST_BF16, x), rounded)
+    return np.where(np.isnan(x), NAN, rounded)
 
 
 def round_int8(x: ArrayLike) -> NDArray[np.int8]:
@@ -255,7 +266,7 @@ def _coefficients(p: list[float], limit: float, gate: float | None, constant: fl
 
 
 _LOG2_E = 1.4426950408889634
-_LARGE = float(np.finfo(np.float32).max)
+_LARGE = float(LARGEST)
 ACTIVATION_COEFFICIENTS = {
     Activation.GELU: _coefficients(
         [-3.2103777e-6, 8.790977e-5, 3.6204767e-4, -0.10522998, -2.30204378], 36.0, None, 0.0
@@ -343,14 +354,18 @@ def code_format(config: HardwareConfig, digit: Digit = Digit.WHOLE) -> CodeForma
 
 def row_scale(greatest: ArrayLike, to: CodeFormat = CodeFormat.INT8) -> tuple[Floats, Floats]:
     """(scale, multiplier) of rows with largest magnitude `greatest`: a·(1/127), 127·rcp(a), a = max(greatest, 2⁻⁶⁰);
-    with digits 32639 for 127; 1 and 1 for bf16."""
+    with digits 32639 for 127; 1 and 1 for bf16.
+
+    The reciprocal is taken of a/128, and the limit divided by 128 for it: that changes no bit, but keeps it from being
+    flushed where a is beyond 2¹²⁶.
+    """
     a = maximum(greatest, MAXIMUM_FLOOR)
     if to is CodeFormat.BF16:
         return np.ones_like(a), np.ones_like(a)
     limit, reciprocal = (
         (CODE_LIMIT, RECIPROCAL_OF_127) if to is CodeFormat.INT8 else (WIDE_CODE_LIMIT, RECIPROCAL_OF_32639)
     )
-    return multiply(a, reciprocal), multiply(limit, rcp(a))
+    return multiply(a, reciprocal), multiply(limit / RECIPROCAL_STEP, rcp(multiply(a, 1 / RECIPROCAL_STEP)))
 
 
 def encode_rows(x: Floats, multiplier: Floats, to: CodeFormat = CodeFormat.INT8) -> NDArray:
@@ -454,12 +469,15 @@ def norm(
 ) -> Floats:
     """LayerNorm (centred) or RMSNorm of rows x (…, M, N); gamma, beta (…, N). Before rounding to the format of VALUE.
 
-    rsqrt is refined by one Newton step: y·(1.5 − (0.5·v)·(y·y)).
+    rsqrt is refined by one Newton step: y·(1.5 − (0.5·v)·(y·y)). A finite variance v is held between LEAST_VARIANCE
+    and MOST_VARIANCE, where no factor of it leaves the range of float32. Sums saturate: a row whose Σd² is beyond
+    LARGEST is divided by √(LARGEST·reciprocal), which is less than its deviation.
     """
     x, inverse = clean(x), clean(np.float32(reciprocal))
     if centred:
         x = _add(x, -_multiply(row_sum(x, lanes), inverse)[..., None])
     variance = _add(_multiply(row_sum(_multiply(x, x), lanes), inverse), clean(np.float32(epsilon)))
+    variance = np.where(np.isfinite(variance), np.clip(variance, LEAST_VARIANCE, MOST_VARIANCE), variance)
     y = rsqrt(variance)
     correction = _add(np.float32(1.5), -_multiply(_multiply(variance, np.float32(0.5)), _multiply(y, y)))
     deviation = _multiply(y, correction)
@@ -472,23 +490,26 @@ _EXP2, _RCP = np.array(EXP2_TABLE, np.int64), np.array(RCP_TABLE, np.int64)
 _RSQRT = [np.array(table, np.int64) for table in RSQRT_TABLES]
 
 
-def _finish(r: Floats) -> Floats:
-    """Flush subnormals and canonicalise NaN, in place where r allows it."""
+def _finish(r: Floats, *operands: ArrayLike) -> Floats:
+    """Flush subnormals, canonicalise NaN, and saturate what is infinite though no operand is; in place where r allows
+    it."""
     r = np.asarray(r, np.float32)
     if not r.ndim:
-        return _finish(r[None])[0]
+        return _finish(r[None], *operands)[0]
     tiny = np.abs(r) < MIN_NORMAL
     if tiny.any():
         np.copysign(np.float32(0), r, out=r, where=tiny)
-    nan = np.isnan(r)
-    if nan.any():
-        r[nan] = NAN
+    if not np.isfinite(r).all():
+        r[np.isnan(r)] = NAN
+        if operands:
+            finite = np.logical_and(*map(np.isfinite, operands))
+            r = np.where(np.isinf(r) & finite, np.copysign(LARGEST, r), r)
     return r
 
 
 def _add(a: ArrayLike, b: ArrayLike) -> Floats:
     with np.errstate(all="ignore"):
-        return _finish(np.add(a, b, dtype=np.float32))
+        return _finish(np.add(a, b, dtype=np.float32), a, b)
 
 
 def _multiply(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -499,7 +520,7 @@ def _multiply(a: ArrayLike, b: ArrayLike) -> Floats:
         if edge.any():
             exact = np.abs(np.multiply(a, b, dtype=np.float64))
             r = np.where(edge & (exact < MIN_NORMAL), np.copysign(np.float32(0), r), r)
-        return _finish(r)
+        return _finish(r, a, b)
 
 
 def _key(x: Floats) -> NDArray[np.int32]:

@@ -251,6 +251,7 @@ class Program:
     choices: tuple[Choice, ...] = ()  # what the compiler decided
     periods: tuple[Period, ...] = ()  # where equal layers repeat; they do not overlap
     timing_only: bool = False  # compiled without weights: there is no content for some constants
+    part: str = ""  # what of the model this is, such as "3 of 61 layers"; empty for all of it
 
     @property
     def groups(self) -> int:
@@ -416,6 +417,7 @@ class Program:
             "choices": [asdict(each) for each in self.choices],
             "periods": [asdict(each) for each in self.periods],
             "timing_only": self.timing_only,
+            "part": self.part,
             "data": [address for address, _ in self.data],
         }
         buffer = io.BytesIO()
@@ -490,6 +492,7 @@ class Program:
             choices=tuple(Choice(**each) for each in header["choices"]),
             periods=tuple(Period(**each) for each in header["periods"]),
             timing_only=header["timing_only"],
+            part=header.get("part", ""),
         )  # fmt: skip
 
     def require_config(self, config: HardwareConfig) -> None:

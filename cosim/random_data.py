@@ -31,9 +31,13 @@ def content(
         scale_spread, offset_spread = random.choice([2.0**-10, 2.0**-6, 1.0]), random.choice([0.1, 4.0])
         pairs = [_floats(random, words * elements, spread) for spread in (scale_spread, offset_spread)]
         used = np.stack(pairs, axis=-1).astype("<u4")
+        if random.random() < 0.1:
+            used = _any_magnitude(random, used.shape)
     else:
         # A mean far from zero makes LayerNorm cancel, so that the last bit of a sum shows.
         used = _floats(random, words * elements, 2.0, random.choice([0.0, 0.0, 8.0, -100.0])).astype("<u4")
+        if random.random() < 0.1:
+            used = _any_magnitude(random, used.shape)
         if config.value_format == "bf16":
             used = (used >> 16).astype("<u2")
     out = random.integers(0, 256, (words, config.dram_word_bytes(memory)), np.uint8)
@@ -63,6 +67,14 @@ def _bf16_codes(random: np.random.Generator, count: int) -> NDArray[np.uint16]:
     spread = random.choice([1.0, 1.0, 2.0**20, 2.0**62, 2.0**-62])
     bits = _floats(random, count, spread)
     return (bits >> 16).astype("<u2")
+
+
+def _any_magnitude(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.uint32]:
+    """float32 bits of finite numbers, often of a narrow range where sums, products or squares overflow or are
+    flushed."""
+    low, high = [(-149, 128), (122, 128), (60, 70), (-70, -55)][random.integers(4)]
+    numbers = random.uniform(1, 2, shape) * 2.0 ** random.integers(low, high, shape).astype(np.float64)
+    return (numbers * random.choice([-1, 1], shape)).astype(np.float32).view(np.uint32)
 
 
 def _floats(random: np.random.Generator, count: int, spread: float, mean: float = 0.0) -> NDArray[np.uint32]:

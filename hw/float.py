@@ -1,7 +1,7 @@
 """float32 operators of the datapath: pipelines without stall or valid, and combinational helpers.
 
 Each operator takes operands `a` (and `b`) every cycle and gives `o` the cycles later that `arch/config.py` states,
-bit for bit as the function of the same purpose in `arch/numerics.py`:
+bit for bit as the function of the same purpose in `arch/numerics.py` (so sums and products saturate):
 
 | operator | numerics | cycles |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""float32 addition: align the smaller operand, add, normalise, round."""
+"""float32 addition: align the smaller operand, add, normalise, round, saturate."""
 
 from amaranth import Cat, Const, Module, Mux, Signal
 
@@ -57,10 +57,12 @@ class Add(Operator):
         result = rounded(m, exact_exponent, normalised[4:], normalised[:4])
         nothing = ~normalised[27]  # the sum is exactly zero
         tiny = nothing | (exact_exponent.as_signed() <= 0)
-        overflow = exact_exponent.as_signed() >= EXPONENT_MAX  # rounding up to infinity makes its bits by itself
+        # What rounds up to 2¹²⁸ is seen before the carry of rounding is there.
+        rounds_over = (exact_exponent.as_signed() == EXPONENT_MAX - 1) & normalised[3:].all()
+        overflow = (exact_exponent.as_signed() >= EXPONENT_MAX) | rounds_over
         bits = compose(
             m, Mux(nothing, zero_sign, sign), result[23:], result[:23],
-            zero=tiny, infinite=infinite | overflow, nan=nan,
+            zero=tiny, infinite=infinite, nan=nan, overflow=overflow,
         )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits, "o"))
         return m

@@ -16,6 +16,7 @@ ZERO = Const(0, 32)
 ONE = Const(0x3F80_0000, 32)
 MINUS_INFINITY = Const(0xFF80_0000, 32)
 NAN = Const(0x7FC0_0000, 32)
+LARGEST = Const(0x7F7F_FFFF, 32)
 
 
 class Operator(wiring.Component):
@@ -48,9 +49,9 @@ class Fields:
         self.exponent = bits[23:31]
         self.sign = bits[31]
         self.zero = self.exponent == 0  # a subnormal is a zero
-        special = self.exponent == EXPONENT_MAX
-        self.infinite = special & (self.fraction == 0)
-        self.nan = special & (self.fraction != 0)
+        self.special = self.exponent == EXPONENT_MAX  # an infinity or NaN
+        self.infinite = self.special & (self.fraction == 0)
+        self.nan = self.special & (self.fraction != 0)
 
     @property
     def mantissa(self) -> Value:
@@ -86,16 +87,17 @@ def maximum(m: Module, a: Value, b: Value) -> Signal:
 
 
 def to_bf16(m: Module, x: Value) -> Signal:
-    """The upper 16 bits of `numerics.to_bf16(x)`: rounded to nearest even, subnormals to zero, NaN to 0x7FC0."""
+    """The upper 16 bits of `numerics.to_bf16(x)`: rounded to nearest even, but no finite number to infinity; subnormals
+    to zero, NaN to 0x7FC0."""
     code = Signal(16)
     fields = Fields(x)
-    round_up = x[15] & (x[16] | (x[:15] != 0))
+    round_up = x[15] & (x[16] | (x[:15] != 0)) & (x[16:31] != LARGEST[16:31])
     with m.If(fields.nan):
         m.d.comb += code.eq(NAN[16:])
     with m.Elif(fields.zero):
         m.d.comb += code.eq(Cat(Const(0, 15), fields.sign))
     with m.Else():
-        m.d.comb += code.eq(x[16:] + round_up)  # a carry out of the fraction is the next exponent, at last infinity
+        m.d.comb += code.eq(x[16:] + round_up)  # a carry out of the fraction is the next exponent
     return code
 
 
@@ -125,8 +127,12 @@ def rounded(m: Module, exponent: Value, kept: Value, lower: Value, name: str = "
     return result
 
 
-def compose(m: Module, sign: Value, exponent: Value, fraction: Value, *, zero: Value, infinite: Value, nan: Value):
-    """The float32 of these parts (exponent biased, 8 bits; fraction 23 bits); NaN, infinity and zero go before it."""
+def compose(
+    m: Module, sign: Value, exponent: Value, fraction: Value, *, zero: Value, infinite: Value, nan: Value,
+    overflow: Value | int = 0,
+):  # fmt: skip
+    """The float32 of these parts (exponent biased, 8 bits; fraction 23 bits). NaN, infinity and zero go before it, in
+    this order, then the largest number in case of `overflow`."""
     bits = Signal(32, name="composed")
     with m.If(nan):
         m.d.comb += bits.eq(NAN)
@@ -134,6 +140,8 @@ def compose(m: Module, sign: Value, exponent: Value, fraction: Value, *, zero: V
         m.d.comb += bits.eq(Cat(Const(0, 23), Const(EXPONENT_MAX, 8), sign))
     with m.Elif(zero):
         m.d.comb += bits.eq(Cat(Const(0, 31), sign))
+    with m.Elif(overflow):
+        m.d.comb += bits.eq(Cat(LARGEST[:31], sign))
     with m.Else():
         m.d.comb += bits.eq(Cat(fraction, exponent[:8], sign))
     return bits

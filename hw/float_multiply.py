@@ -1,4 +1,4 @@
-"""float32 multiplication: one 24 × 24 product, rounded once."""
+"""float32 multiplication: one 24 × 24 product, rounded once, saturated."""
 
 from amaranth import Cat, Const, Module, Mux, Signal
 
@@ -10,7 +10,8 @@ class Multiply(Operator):
     """o = a · b as `numerics.multiply`, MULTIPLY_CYCLES (3) later.
 
     Cycle 1: product of mantissas, sum of exponents. Cycle 2: normalise and round. Cycle 3: range and special values.
-    A product below 2⁻¹²⁶ before rounding is zero, also when rounding would reach 2⁻¹²⁶.
+    A product below 2⁻¹²⁶ before rounding is zero, also when rounding would reach 2⁻¹²⁶; one beyond the largest number
+    is that number.
     """
 
     module = "heddle_multiply"
@@ -37,7 +38,8 @@ class Multiply(Operator):
 
         overflow = result[23:] >= EXPONENT_MAX + EXPONENT_BIAS
         bits = compose(
-            m, sign, result[23:] - EXPONENT_BIAS, result[:23], zero=tiny, infinite=infinite | overflow, nan=nan
-        )
+            m, sign, result[23:] - EXPONENT_BIAS, result[:23],
+            zero=tiny, infinite=infinite, nan=nan, overflow=overflow,
+        )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits, "o"))
         return m

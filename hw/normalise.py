@@ -6,13 +6,14 @@
 Pipelines that never stall; each row number joins its group where it is needed.
 """
 
-from amaranth import Module, unsigned
+from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig
+from ..arch.numerics import LEAST_VARIANCE, MOST_VARIANCE, to_bits
 from .delay_line import DelayLine
-from .float import Add, Multiply, ReciprocalSqrt, negate
+from .float import Add, Fields, Multiply, ReciprocalSqrt, negate
 from .pipeline import delay
 
 SQUARE_CYCLES = ADD_CYCLES + MULTIPLY_CYCLES  # from a value to its square
@@ -74,7 +75,8 @@ class Normalise(wiring.Component):
 
 
 class RowMoments(wiring.Component):
-    """mean = sum · reciprocal; deviation = y·(1.5 − (0.5·v)·(y·y)), y = rsqrt(v), v = sum · reciprocal + epsilon.
+    """mean = sum · reciprocal; deviation = y·(1.5 − (0.5·v)·(y·y)), y = rsqrt(v), v = sum · reciprocal + epsilon, held
+    between 2⁻¹²⁵ and 2¹²⁶ as `numerics.norm` does.
 
     A sum comes with `valid`, and `squares` tells of what. `mean_valid` comes MEAN_CYCLES after a sum of values,
     `deviation_valid` DEVIATION_CYCLES after one of squares, a row every cycle if need be. `reciprocal` and `epsilon`
@@ -101,7 +103,7 @@ class RowMoments(wiring.Component):
         m.submodules.product = product = Multiply()
         m.submodules.correction = correction = Add()
         m.submodules.refined = refined = Multiply()
-        variance, y = plus_epsilon.o, rsqrt.o
+        variance, y = _held(m, plus_epsilon.o), rsqrt.o
         m.d.comb += [
             by_reciprocal.a.eq(self.sum),
             by_reciprocal.b.eq(self.reciprocal),
@@ -124,3 +126,12 @@ class RowMoments(wiring.Component):
             self.deviation_valid.eq(delay(m, self.valid & self.squares, DEVIATION_CYCLES, name="deviation_valid")),
         ]
         return m
+
+
+def _held(m: Module, variance: Value) -> Signal:
+    """A finite variance, from LEAST_VARIANCE to MOST_VARIANCE; what is not finite as it is."""
+    least, most = int(to_bits(LEAST_VARIANCE)), int(to_bits(MOST_VARIANCE))
+    fields, held = Fields(variance), Signal(32, name="variance")
+    small = fields.sign | (variance[:31] < least)
+    m.d.comb += held.eq(Mux(fields.special, variance, Mux(small, least, Mux(variance[:31] > most, most, variance))))
+    return held

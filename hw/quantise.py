@@ -10,12 +10,15 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import MULTIPLY_CYCLES, ROUND_CYCLES, TABLE_CYCLES, HardwareConfig
 from ..arch.isa import Digit
 from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_OF_32639, WIDE_CODE_LIMIT, to_bits
-from .float import ONE, Multiply, Reciprocal, RoundInt8, RoundInt16, to_bf16
+from .float import ONE, Fields, Multiply, Reciprocal, RoundInt8, RoundInt16, to_bf16
+from .float_format import FRACTION_BITS
 from .pipeline import delay
+
+_STEP = 7  # the reciprocal is taken of a/2⁷, so that those of the largest a are not flushed
 
 
 class RowScale(wiring.Component):
-    """scale = a·(1/127) and multiplier = 127·rcp(a), a = max(greatest, 2⁻⁶⁰), as `numerics.row_scale`.
+    """scale = a·(1/127) and multiplier = (127/128)·rcp(a/128), a = max(greatest, 2⁻⁶⁰), as `numerics.row_scale`.
 
     With `wide`, which holds still, 32639 takes the place of 127; for bf16 PEs both are 1. Takes a magnitude (not
     negative) with `valid` every cycle; the results come with `o_valid` `row_scale_cycles` − 1 later, to be written to a
@@ -39,7 +42,7 @@ class RowScale(wiring.Component):
         if self._pe == "bf16":
             m.d.comb += [self.scale.eq(ONE), self.multiplier.eq(ONE)]
             return m
-        floor = int(to_bits(MAXIMUM_FLOOR))
+        floor, step = int(to_bits(MAXIMUM_FLOOR)), 1 << _STEP
         a = Signal(32)
         # Magnitudes compare like integers, a NaN as the greatest.
         m.d.sync += a.eq(Mux(self.greatest > floor, self.greatest, floor))
@@ -47,9 +50,9 @@ class RowScale(wiring.Component):
         m.submodules.times_limit = times_limit = Multiply()
         m.submodules.over_limit = over_limit = Multiply()
         m.d.comb += [
-            rcp.a.eq(a),
+            rcp.a.eq(Mux(Fields(a).special, a, a - (_STEP << FRACTION_BITS))),
             times_limit.a.eq(rcp.o),
-            times_limit.b.eq(Mux(self.wide, int(to_bits(WIDE_CODE_LIMIT)), int(to_bits(CODE_LIMIT)))),
+            times_limit.b.eq(Mux(self.wide, int(to_bits(WIDE_CODE_LIMIT / step)), int(to_bits(CODE_LIMIT / step)))),
             over_limit.a.eq(a),
             over_limit.b.eq(Mux(self.wide, int(to_bits(RECIPROCAL_OF_32639)), int(to_bits(RECIPROCAL_OF_127)))),
             self.multiplier.eq(times_limit.o),

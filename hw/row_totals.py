@@ -12,7 +12,7 @@ from .quantise import RowScale
 
 
 class RowTotals(wiring.Component):
-    """multiplier = 127·rcp(a), scale = (a·(1/127))·rcp(l), with a = max(greatest, 2⁻⁶⁰), l = max(total, 1).
+    """multiplier = (127/128)·rcp(a/128), scale = (a·(1/127))·rcp(l), with a = max(greatest, 2⁻⁶⁰), l = max(total, 1).
 
     `multiplier_valid` comes `row_scale_cycles` − 1 after `greatest_valid`, `scale_valid` TABLE_CYCLES + MULTIPLY_CYCLES
     after `total_valid`, with `floored` = l; `inverse` = rcp(l) comes MULTIPLY_CYCLES before. The total of a row comes

@@ -31,6 +31,7 @@ class DeepseekConfig:
     hidden: int = 352  # features inside the MLP
     theta: float = 10000.0  # the slowest rotation turns about once in 2 π theta tokens
     epsilon: float = 1e-6  # of the RMS norms
+    expert_layers: int = 0  # further layers of the released model, with experts: they are not built
 
 
 # Section 4.2 of the V3 report; vocabulary, hidden features and epsilon as in the released config.json; the context is

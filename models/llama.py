@@ -1,7 +1,7 @@
 """LLaMA (Touvron et al., 2023; Llama 3, Grattafiori et al., 2024): RMSNorm, rotary positions, SwiGLU, grouped queries.
 
 Rotation pairs feature i of a head with feature i + half, as in the Hugging Face weights; a sliding window over the keys
-(Mistral 7B, Jiang et al., 2023) is an option.
+(Mistral 7B, Jiang et al., 2023) is an option, and so are biases (Qwen2, Yang et al., 2024).
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,16 @@ class LlamaConfig:
     context: int = 256  # longest sequence
     width: int = 128  # features of a token
     depth: int = 4  # decoder layers
-    heads: int = 4  # query heads of width / heads features
+    heads: int = 4  # query heads
     kv_heads: int = 2  # heads of keys and values; heads / kv_heads query heads share one
     hidden: int = 352  # features inside the MLP
     window: int = 0  # latest tokens that a token attends to, itself included; 0: all
     theta: float = 10000.0  # the slowest rotation turns about once in 2 π theta tokens
     epsilon: float = 1e-5  # of the RMS norms
+    head: int = 0  # features of a head; 0: width / heads
+    qkv_bias: bool = False  # of queries, keys and values
+    output_bias: bool = False  # of what attention gives
+    mlp_bias: bool = False
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -33,7 +37,7 @@ class LlamaConfig:
     @property
     def head_width(self) -> int:
         """Features of a head."""
-        return self.width // self.heads
+        return self.head or self.width // self.heads
 
 
 # Llama 2: tables 1 and 8 of its paper; Llama 3: table 3 of its paper. Norms, hidden features: the released params.json
@@ -68,10 +72,10 @@ class Attention(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.shape = (-1, config.head_width)
-        self.query = nn.Linear(config.width, config.heads * config.head_width, bias=False)
-        self.key = nn.Linear(config.width, config.kv_heads * config.head_width, bias=False)
-        self.value = nn.Linear(config.width, config.kv_heads * config.head_width, bias=False)
-        self.output = nn.Linear(config.heads * config.head_width, config.width, bias=False)
+        self.query = nn.Linear(config.width, config.heads * config.head_width, bias=config.qkv_bias)
+        self.key = nn.Linear(config.width, config.kv_heads * config.head_width, bias=config.qkv_bias)
+        self.value = nn.Linear(config.width, config.kv_heads * config.head_width, bias=config.qkv_bias)
+        self.output = nn.Linear(config.heads * config.head_width, config.width, bias=config.output_bias)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         q = self.query(x).unflatten(-1, self.shape).transpose(1, 2)  # (B, H, T, D)
@@ -86,11 +90,11 @@ class Attention(nn.Module):
 class SwiGlu(nn.Module):
     """down(silu(gate(x)) · up(x)) (Shazeer, 2020)."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, bias: bool = False) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.gate = nn.Linear(width, hidden, bias=bias)
+        self.up = nn.Linear(width, hidden, bias=bias)
+        self.down = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(functional.silu(self.gate(x)) * self.up(x))  # (B, T, W)
@@ -104,7 +108,7 @@ class DecoderLayer(nn.Module):
         self.norm1 = nn.RMSNorm(config.width, eps=config.epsilon)
         self.attention = Attention(config)
         self.norm2 = nn.RMSNorm(config.width, eps=config.epsilon)
-        self.mlp = SwiGlu(config.width, config.hidden)
+        self.mlp = SwiGlu(config.width, config.hidden, config.mlp_bias)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.attention(self.norm1(x), cos, sin, mask)  # (B, T, W)

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .bert import BERT_BASE, BERT_LARGE, BertConfig
-from .deepseek import DEEPSEEK_V3
+from .deepseek import DEEPSEEK_V3, DeepseekConfig
 from .gpt2 import GPT2_LARGE, GPT2_MEDIUM, GPT2_SMALL, GPT2_XL
 from .huggingface import Config, architecture_of, read_config
-from .llama import LLAMA2_7B, LLAMA3_8B
+from .llama import LLAMA2_7B, LLAMA3_8B, LlamaConfig
 from .vit import VIT_B16, VitConfig
+
+LONGEST_MASK = 16384  # tokens: the mask of a sliding window has a byte for each pair of them
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,32 @@ class Shape:
         return self.config.depth
 
     @property
+    def all_layers(self) -> int:
+        """Layers of the model itself: with those that cannot be built."""
+        return self.layers + self._expert_layers
+
+    @property
+    def _expert_layers(self) -> int:
+        return self.config.expert_layers if isinstance(self.config, DeepseekConfig) else 0
+
+    def part(self, layers: int | None = None) -> str:
+        """What is built with so many layers, of all that the model has; empty for just these."""
+        built = layers or self.layers
+        if built == self.all_layers:
+            return ""
+        if built > self.all_layers:
+            return f"{built} layers instead of {self.all_layers}"
+        return f"{built} of {self.all_layers} layers" + (" (the dense ones)" if built == self.layers else "")
+
+    def check_layers(self, layers: int | None) -> None:
+        """Raise ValueError for a number of layers that cannot be built."""
+        if layers is not None and layers < 1:
+            raise ValueError(f"{self.name} must have at least 1 layer, not {layers}")
+        if layers is not None and self._expert_layers and layers > self.layers:
+            raise ValueError(f"{self.name} must have at most {self.layers} layers, not {layers}: the others of its "
+                             f"{self.all_layers} have experts, which are not built")  # fmt: skip
+
+    @property
     def decoder(self) -> bool:
         """Whether it is a causal language model, which can be compiled with a KV cache."""
         return not isinstance(self.config, (BertConfig, VitConfig))
@@ -47,10 +75,21 @@ class Shape:
             return self.config.patches + 1
         return self.config.positions if isinstance(self.config, BertConfig) else self.config.context
 
+    def cut(self, context: int) -> Shape:
+        """The same for sequences of up to `context` tokens, if it has a sliding window: its mask has an element for
+        each pair of them, and it needs none where the window sees them all."""
+        config = self.config
+        if not isinstance(config, LlamaConfig) or not config.window or not 0 < context < config.context:
+            return self
+        return replace(self, config=replace(config, context=context, window=config.window * (config.window < context)))
+
     def build(self, layers: int | None = None) -> nn.Module:
-        """The module, in evaluation mode, with as many layers as asked for. Raises ValueError for less than one."""
-        if layers is not None and layers < 1:
-            raise ValueError(f"{self.name} must have at least 1 layer, not {layers}")
+        """The module, in evaluation mode, with as many layers as asked for. Raises ValueError for less than one layer,
+        for layers that cannot be built and for a mask that is too large."""
+        self.check_layers(layers)
+        if isinstance(self.config, LlamaConfig) and self.config.window and self.context > LONGEST_MASK:
+            raise ValueError(f"{self.name} has a sliding window: its context must be at most {LONGEST_MASK}, not "
+                             f"{self.context}")  # fmt: skip
         config = replace(self.config, depth=self.layers if layers is None else layers)
         with _ParametersOnMeta():
             return architecture_of(config)(config).eval()
@@ -81,7 +120,7 @@ SHAPES: dict[str, Shape] = {
         Shape("gpt2-xl", GPT2_XL),
         Shape("llama-2-7b", LLAMA2_7B),
         Shape("llama-3-8b", LLAMA3_8B),
-        Shape("deepseek-v3", replace(DEEPSEEK_V3, depth=3)),  # those of its 61 layers that have no experts
+        Shape("deepseek-v3", replace(DEEPSEEK_V3, depth=3, expert_layers=58)),
     ]
 }
 

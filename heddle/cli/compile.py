@@ -1,5 +1,6 @@
 """heddle compile: a model to a program file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from .shared import (
     load_config,
     load_model,
     print_json,
+    print_part,
     progress,
 )  # fmt: skip
 
@@ -56,12 +58,14 @@ def compile(
     figures = {
         "model": model, "config": config.name, "file": str(output), "instructions": len(program.instructions),
         "dram_bytes": program.dram_bytes, "useful_macs": program.total_macs, "timing_only": program.timing_only,
+        "part": program.part or None,
     }  # fmt: skip
     if as_json:
         print_json(figures)
         return
     console.print(f"{output}: {figures['instructions']} instructions, {program.total_macs:,} useful MACs, "
                   f"{program.dram_bytes:,} bytes of DRAM, for {config.name} ({config.fingerprint})")  # fmt: skip
+    print_part(program)
     if program.timing_only:
         console.print("It has no weights: it can be simulated, reported, explained and linted, and computes no values.")
     if program.positions:
@@ -85,18 +89,22 @@ def _program(
         known = ", ".join([*heddle.WORKLOADS, *heddle.LANGUAGE_MODELS, *heddle.SHAPES])
         raise heddle.HeddleError(f"unknown model {model!r}; models are {known}, or the path of a config.json")
     shape = heddle.get_shape(model)
+    longest = shape.context
+    shape = shape.cut(CONTEXT if context is None else context)
     try:
         module = shape.build(layers)
         inputs = () if shape.decoder else shape.example_inputs(tokens)
     except ValueError as error:  # models stand alone, and do not know our errors
         raise heddle.HeddleError(str(error)) from None
     if shape.decoder:
-        return _decoder(shape.name, module, shape.context, config, tokens, context, show)
-    if context is not None:
+        program = _decoder(shape.name, module, longest, config, tokens, context, show)
+    elif context is not None:
         raise heddle.HeddleError(f"--context is for decoders, which have a cache; {shape.name} has none: --tokens is "
                                  f"the length of its sequence")  # fmt: skip
-    with progress(f"Compiling {shape.name} for {config.name}", None):
-        return heddle.compile(module, inputs, config, name=shape.name, show=show)
+    else:
+        with progress(f"Compiling {shape.name} for {config.name}", None):
+            program = heddle.compile(module, inputs, config, name=shape.name, show=show)
+    return replace(program, part=shape.part(layers))
 
 
 def _decoder(

@@ -8,7 +8,7 @@ import click
 import heddle
 
 from .report import at_position, position_option
-from .shared import console, json_option, load_program, print_json, print_table
+from .shared import console, json_option, load_program, print_json, print_part, print_table
 
 SHOWN = 3  # of the shapes of one operator
 
@@ -28,7 +28,8 @@ def explain(file: str, config_name: str | None, position: int | None, as_json: b
     facts = heddle.facts(program, result)
     if as_json:
         print_json({
-            "program": program.name, "config": program.config.name, "instructions": len(program.instructions),
+            "program": program.name, "config": program.config.name, "part": program.part or None,
+            "instructions": len(program.instructions),
             "cycles": result.cycles, "useful_macs": program.total_macs,
             "choices": [
                 {"what": each.what, "chosen": each.chosen, "considered": each.considered} for each in program.choices
@@ -41,6 +42,7 @@ def explain(file: str, config_name: str | None, position: int | None, as_json: b
         return
     console.print(f"[bold]{program.name}[/] on {program.config.name}: {len(program.instructions):,} instructions, "
                   f"{program.total_macs:,} useful MACs, {result.cycles:,} cycles")  # fmt: skip
+    print_part(program)
     _print_choices(program)
     for each in program.periods:
         last = each.start + each.length * each.count - 1

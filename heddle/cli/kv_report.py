@@ -49,8 +49,8 @@ def kv_report(
     difference.
     """
     begin, config = time.perf_counter(), load_config(config_name)
-    subject = _subject(model, layers)
-    lengths = _contexts(contexts, subject.context, model)
+    lengths = _contexts(contexts, _subject(model, layers).context, model)
+    subject = _subject(model, layers, max(lengths))
     _check_plot(plot)
     chunk = ceil(CHUNK / config.columns) * config.columns
     found = _measure(subject, config, lengths, chunk, model)
@@ -76,9 +76,10 @@ def kv_report(
         console.print(f"wrote {plot}")
 
 
-def _subject(name: str, layers: int | None) -> Subject:
+def _subject(name: str, layers: int | None, longest: int = 0) -> Subject:
+    """`longest`: the sequence that it is for, if that is known."""
     if name not in heddle.LANGUAGE_MODELS:
-        return _shape(name, layers)
+        return _shape(name, layers, longest)
     if layers is not None:
         raise heddle.HeddleError(f"--layers is for shapes, such as gpt2-xl; {name} is timed whole")
     language_model = heddle.LANGUAGE_MODELS[name]
@@ -86,15 +87,17 @@ def _subject(name: str, layers: int | None) -> Subject:
     return Subject(lambda depth: load_model(language_model), language_model.context, depth, (depth,), {})
 
 
-def _shape(name: str, layers: int | None) -> Subject:
+def _shape(name: str, layers: int | None, longest: int) -> Subject:
     if not is_shape(name):
         known = ", ".join([*heddle.LANGUAGE_MODELS, *(each.name for each in heddle.SHAPES.values() if each.decoder)])
         raise heddle.HeddleError(f"unknown model {name!r}; models are {known}, or the path of a config.json")
-    shape = heddle.get_shape(name)
+    shape = heddle.get_shape(name).cut(longest)
     if not shape.decoder:
         raise heddle.HeddleError(f"{name} has no cache to report on: it is not a causal language model")
-    if layers is not None and layers < 1:
-        raise heddle.HeddleError(f"--layers must be at least 1, not {layers}")
+    try:
+        shape.check_layers(layers)
+    except ValueError as error:  # models stand alone, and do not know our errors
+        raise heddle.HeddleError(str(error)) from None
     depth = shape.layers if layers is None else layers
     # One tiling for both depths: a difference between two searches would not be that of a layer.
     return Subject(shape.build, shape.context, depth, (1, 2) if depth > 1 else (1,), {"tiling": heddle.Tiling()})

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import heddle
 
-from .shared import console, json_option, load_program, print_json, print_table, progress, races_option
+from .shared import console, json_option, load_program, print_json, print_part, print_table, progress, races_option
 from .tables import print_stalls, write_pictures
 
 SHOWN = 12  # rows of the critical path
@@ -59,7 +59,7 @@ def report(
         heddle.write_roofline(roofline, points)
     if as_json:
         print_json({
-            **result.to_dict(), **profile.to_dict(), "roofline": points.to_dict(),
+            **result.to_dict(), "part": program.part or None, **profile.to_dict(), "roofline": points.to_dict(),
             "critical_path": {"by_unit": profile.path_by_unit, "by_operator": [
                 {"operator": operator, "unit": unit, "cycles": cycles}
                 for operator, unit, cycles in profile.path_by_operator()
@@ -72,6 +72,7 @@ def report(
         return
     console.print(f"[bold]{program.name}[/] on {program.config.name}: {len(program.instructions):,} instructions, "
                   f"{result.cycles:,} cycles, {result.mac_utilisation:.1%} MAC utilisation")  # fmt: skip
+    print_part(program)
     print_stalls(result)
     print_shares("Operators, over all layers", "operator", profile.operators, result)
     if layers:

@@ -38,6 +38,12 @@ def print_json(figures: Any) -> None:
     click.echo(json.dumps(figures, indent=2))
 
 
+def print_part(program: Any) -> None:
+    """A line that says so where only a part of a model was built."""
+    if program.part:
+        console.print(f"It has {program.part}.")
+
+
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], text: Collection[int] = (0,)
 ) -> None:

@@ -7,6 +7,10 @@ does that where their bits count.
 Products: numpy's are rounded first, the machine flushes by the exact product, and the two differ where a product just
 below 2⁻¹²⁶ is rounded up to it. Kernels collect in `edge` whether any product of a row has that magnitude, and if so
 compute the row again with `multiply_exactly`: it hardly ever happens, and looking for it costs two instructions.
+
+Saturation: numpy's sums and products overflow to infinity, which no later one makes finite again. So kernels look for
+it where a chain of them ends (`overflown`), and if they find it compute the row again with `add_saturated` and
+`multiply_exactly`.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from ...arch.numerics import EXP2_TABLE, RCP_TABLE, RSQRT_TABLES, TABLE_FRACTION_BITS
-from ..jit import OPTIONS
+from ...arch.numerics import EXP2_TABLE, RCP_TABLE, RECIPROCAL_STEP, RSQRT_TABLES, TABLE_FRACTION_BITS
+from ..jit import OPTIONS, compiled
 from ..jit import inlined_late as inlined
 
 _intrinsic: Any = intrinsic  # pyright takes what they make for what they are made of
@@ -27,6 +31,7 @@ _overload: Any = overload
 i4, f4 = np.int32, np.float32
 MAGNITUDE, SIGN = i4(0x7FFFFFFF), i4(-(1 << 31))
 MIN_NORMAL, INFINITY, NAN = i4(0x00800000), i4(0x7F800000), i4(0x7FC00000)
+LARGEST, LARGEST_BF16 = i4(0x7F7FFFFF), i4(0x7F7F0000)
 MIN_NORMAL_FLOAT64 = 2.0**-126
 ROUND = f4(1.5 * 2**23)  # x + ROUND has no fraction bits, so x is rounded, to even, for |x| ≤ 2²²
 ROUND_BITS = i4(0x4B400000)
@@ -88,13 +93,33 @@ def clean(x):
 
 @inlined
 def add(a, b):
-    """a + b. What is below 2⁻¹²⁶ is exact, so there is no edge as with products."""
+    """a + b if that does not overflow. What is below 2⁻¹²⁶ is exact, so there is no edge as with products."""
     return flush(f4(a + b))
 
 
 @inlined
+def add_saturated(a, b):
+    """a + b."""
+    return _saturated(flush(f4(a + b)), a, b)
+
+
+@inlined
+def _saturated(result, a, b):
+    """What is infinite though neither operand is becomes the largest finite number."""
+    bits = bits_of(result)
+    overflow = i4(bits & MAGNITUDE) == INFINITY and not overflown(a) and not overflown(b)
+    return float_of(i4(i4(bits & SIGN) | LARGEST)) if overflow else result
+
+
+@inlined
+def overflown(x):
+    """Whether x is infinite or NaN."""
+    return i4(bits_of(x) & MAGNITUDE) >= INFINITY
+
+
+@inlined
 def multiply(a, b, edge):
-    """(a · b, whether this or an earlier product must be computed again)."""
+    """(a · b if that does not overflow, whether this or an earlier product must be computed again)."""
     product = f4(a * b)
     return flush(product), i4(edge | i4(i4(bits_of(product) & MAGNITUDE) == MIN_NORMAL))
 
@@ -105,7 +130,7 @@ def multiply_exactly(a, b, edge):
     product = f4(a * b)
     if i4(bits_of(product) & MAGNITUDE) == MIN_NORMAL and abs(np.float64(a) * np.float64(b)) < MIN_NORMAL_FLOAT64:
         product = float_of(i4(bits_of(product) & SIGN))
-    return flush(product), edge
+    return _saturated(flush(product), a, b), edge
 
 
 @inlined
@@ -129,9 +154,11 @@ def of_key(number):
 
 @inlined
 def bf16(x):
-    """Rounded to the nearest bf16, ties to even, the quiet NaN for any NaN."""
+    """Rounded to the nearest bf16, ties to even, finite numbers to finite ones; the quiet NaN for any NaN."""
     bits = bits_of(x)
-    rounded = i4(i4(bits + i4(0x7FFF) + i4(i4(bits >> 16) & 1)) & i4(-(1 << 16)))
+    most = INFINITY if i4(bits & MAGNITUDE) == INFINITY else LARGEST_BF16
+    rounded = i4(i4(i4(bits & MAGNITUDE) + i4(0x7FFF) + i4(i4(bits >> 16) & 1)) & i4(-(1 << 16)))
+    rounded = i4((rounded if rounded < most else most) | i4(bits & SIGN))
     return float_of(rounded) if x == x else float_of(NAN)
 
 
@@ -187,6 +214,12 @@ def rcp(x):
 
 
 @inlined
+def multiplier_of(a, limit):
+    """limit·rcp(a), as `numerics.row_scale`, of a ≥ 2⁻⁶⁰: no product here is near 2⁻¹²⁶ or overflows."""
+    return f4(f4(limit * f4(1 / RECIPROCAL_STEP)) * rcp(f4(a * f4(1 / RECIPROCAL_STEP))))
+
+
+@inlined
 def rsqrt(x):
     """1 / √x, as `numerics.rsqrt`."""
     bits = bits_of(x)
@@ -199,19 +232,25 @@ def rsqrt(x):
     return float_of(NAN) if x != x or (bits < 0 and exponent != 0) else float_of(y)
 
 
-@inlined
-def row_sum(x, columns, partial):
-    """Σ of x[:columns] in the machine's order, as `numerics.row_sum`; `partial` has as many elements as the machine
-    has partial sums, and is overwritten."""
-    width = len(partial)
-    for p in range(width):
-        partial[p] = f4(0)
-    for start in range(0, columns, width):
-        some = x[start : min(start + width, columns)]
-        for p in range(len(some)):
-            partial[p] = add(partial[p], some[p])
-    while width > 1:
-        width //= 2
+def _row_sum(wrap: Any, plus: Any) -> Any:
+    @wrap
+    def row_sum(x, columns, partial):
+        """Σ of x[:columns] in the machine's order, as `numerics.row_sum`, with `plus` for sums; `partial` has as many
+        elements as the machine has partial sums, and is overwritten."""
+        width = len(partial)
         for p in range(width):
-            partial[p] = add(partial[p], partial[width + p])
-    return partial[0]
+            partial[p] = f4(0)
+        for start in range(0, columns, width):
+            some = x[start : min(start + width, columns)]
+            for p in range(len(some)):
+                partial[p] = plus(partial[p], some[p])
+        while width > 1:
+            width //= 2
+            for p in range(width):
+                partial[p] = plus(partial[p], partial[width + p])
+        return partial[0]
+
+    return row_sum
+
+
+row_sum, row_sum_saturated = _row_sum(inlined, add), _row_sum(compiled, add_saturated)

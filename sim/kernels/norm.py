@@ -8,9 +8,23 @@ import numpy as np
 
 from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Norm, NormKind
+from ...arch.numerics import LEAST_VARIANCE, MOST_VARIANCE
 from ..jit import compiled, entry, inlined_late
 from ..state import State
-from .float32 import add, f4, flush, i4, multiply, multiply_exactly, product, row_sum, rsqrt
+from .float32 import (
+    add,
+    add_saturated,
+    f4,
+    flush,
+    i4,
+    multiply,
+    multiply_exactly,
+    overflown,
+    product,
+    row_sum,
+    row_sum_saturated,
+    rsqrt,
+)
 from .vector import place, store_values, unpack_pairs
 
 
@@ -27,30 +41,38 @@ def execute(i: Norm, state: State, config: HardwareConfig) -> None:
               partial, into, config.value_format == "bf16")  # fmt: skip
 
 
-def _norm(wrap: Any, times: Any) -> Any:
+def _norm(wrap: Any, times: Any, plus: Any, total: Any) -> Any:
     @wrap
     def norm(columns, x, squares, gamma, beta, inverse, epsilon, centred, partial, y):
-        """`numerics.norm` of one row x, with `times` for products."""
+        """`numerics.norm` of one row x, with `times` for products, `plus` for sums and `total` for those of a row."""
         edge, shift = i4(0), f4(-0.0)
         if centred:
-            shift = f4(-product(row_sum(x, columns, partial), inverse))
+            sum_of_row = total(x, columns, partial)
+            edge = i4(overflown(sum_of_row))
+            shift = f4(-product(sum_of_row, inverse))
         for n in range(len(x)):
-            y[n] = add(x[n], shift)
+            y[n] = plus(x[n], shift)
             squares[n], edge = times(y[n], y[n], edge)
-        variance = add(product(row_sum(squares, columns, partial), inverse), epsilon)
+        sum_of_squares = total(squares, columns, partial)
+        edge = i4(edge | overflown(sum_of_squares))
+        variance = add_saturated(product(sum_of_squares, inverse), epsilon)
+        if not overflown(variance):
+            variance = min(max(variance, LEAST_VARIANCE), MOST_VARIANCE)
         root = rsqrt(variance)
         correction = add(f4(1.5), f4(-product(product(variance, f4(0.5)), product(root, root))))
         deviation = product(root, correction)
         for n in range(len(x)):
             v, edge = times(y[n], deviation, edge)
             v, edge = times(v, gamma[n], edge)
-            y[n] = add(v, beta[n])
+            y[n] = plus(v, beta[n])
+            edge = i4(edge | overflown(y[n]))
         return edge
 
     return norm
 
 
-_norm_fast, _norm_exact = _norm(inlined_late, multiply), _norm(compiled, multiply_exactly)
+_norm_fast = _norm(inlined_late, multiply, add, row_sum)
+_norm_exact = _norm(compiled, multiply_exactly, add_saturated, row_sum_saturated)
 
 
 @entry

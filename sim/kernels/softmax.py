@@ -13,6 +13,7 @@ from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
 from .float32 import (
     add,
+    add_saturated,
     bits_of,
     canonical,
     clean,
@@ -23,10 +24,12 @@ from .float32 import (
     flush,
     i4,
     key,
+    multiplier_of,
     multiply,
     multiply_exactly,
     number,
     of_key,
+    overflown,
     product,
     rcp,
     row_sum,
@@ -69,23 +72,26 @@ def execute(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) ->
 # -- compiled ----------------------------------------------------------------------------------------------------------
 
 
-def _scores(wrap: Any, times: Any) -> Any:
+def _scores(wrap: Any, times: Any, plus: Any) -> Any:
     @wrap
     def scores(source, key_scale, row_scale, added, additive, x):
-        """Scores of a row, with `times` for products."""
+        """Scores of a row, with `times` for products and `plus` for sums."""
         edge = i4(0)
         for n in range(len(x)):
             v, edge = times(number(source[n]), key_scale[n], edge)
             x[n], edge = times(v, row_scale, edge)
         if added:
             for n in range(len(x)):
-                x[n] = add(x[n], flush(additive[n]))
+                x[n] = plus(x[n], flush(additive[n]))
+        for n in range(len(x)):
+            edge = i4(edge | overflown(x[n]))
         return edge
 
     return scores
 
 
-_scores_fast, _scores_exact = _scores(inlined_late, multiply), _scores(compiled, multiply_exactly)
+_scores_fast = _scores(inlined_late, multiply, add)
+_scores_exact = _scores(compiled, multiply_exactly, add_saturated)
 
 
 @entry
@@ -119,13 +125,13 @@ def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive
                     known_total = clean(before[0][place(before, b, rows + m)])
                 greatest_key = max(greatest_key, key(known))
             greatest = of_key(i4(greatest_key))
-            for n in range(len(x)):
+            for n in range(len(x)):  # −infinity for the lowest number makes no difference
                 x[n] = exp2(add(x[n], f4(-greatest)))
             hide(x, low, high, f4(0))
             total, kept = row_sum(x, columns, partial), f4(0)
             if online:
                 kept = product(known_total, exp2(add(known, f4(-greatest))))
-                total = add(total, kept)
+                total = add_saturated(total, kept)
             total = of_key(i4(max(key(canonical(total)), _ONE)))
             inverse = rcp(total)
             # What is too small here need not be flushed: it is below 2⁻⁶⁰, and its code 0.
@@ -136,7 +142,7 @@ def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive
             for n in range(len(x)):
                 most = max(most, bits_of(canonical(x[n])))
             a = float_of(i4(most))
-            multiplier = product(CODE_LIMIT, rcp(a))
+            multiplier = multiplier_of(a, CODE_LIMIT)
             scale = product(product(a, RECIPROCAL_OF_127), inverse)
             at = place(into, b, m)
             words = codes[at : at + padded]

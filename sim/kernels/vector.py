@@ -26,6 +26,7 @@ from .float32 import (
     MAGNITUDE,
     NAN,
     add,
+    add_saturated,
     bf16,
     bits_of,
     canonical,
@@ -36,9 +37,11 @@ from .float32 import (
     flush,
     i4,
     key,
+    multiplier_of,
     multiply,
     multiply_exactly,
     number,
+    overflown,
     rcp,
 )
 
@@ -124,8 +127,8 @@ def _scales_into(i: Quantise, state: State, config: HardwareConfig, batch: int) 
 # -- compiled: a block of rows -----------------------------------------------------------------------------------------
 
 
-def _front(wrap: Any, times: Any) -> Any:
-    """The elementwise front of VECTOR, with `times` for products: `numerics.map_values`."""
+def _front(wrap: Any, times: Any, plus: Any) -> Any:
+    """The elementwise front of VECTOR, with `times` for products and `plus` for sums: `numerics.map_values`."""
 
     @wrap
     def front(x, u, y, scale, offset, row_scale, form, numbers, combine, operand, operand_scale, result):
@@ -134,18 +137,21 @@ def _front(wrap: Any, times: Any) -> Any:
             for n in range(len(x)):
                 v, edge = times(x[n], operand[n], edge)
                 w, edge = times(u[n], operand_scale[n], edge)
-                result[n] = add(v, w)
+                result[n] = plus(v, w)
+                edge = i4(edge | overflown(result[n]))
             return edge
         for n in range(len(x)):
             v, edge = times(x[n], scale[n], edge)
             v, edge = times(v, row_scale[n], edge)
-            result[n] = add(v, offset[n])
+            result[n] = plus(v, offset[n])
+            edge = i4(edge | overflown(result[n]))
         if form == RELU:
             for n in range(len(x)):
                 bits = bits_of(canonical(result[n]))
                 result[n] = float_of(bits if bits > 0 else i4(0))
         elif form != NONE:
-            # Up to the exponent, what is too small need not be flushed: it goes into sums with coefficients or 1.
+            # Up to the exponent, what is too small need not be flushed: it goes into sums with coefficients or 1. An
+            # infinity for the largest number makes no difference to x² and to the exponent.
             limit, gate, constant = numbers[0], numbers[1], numbers[2]
             most = bits_of(limit)
             for n in range(len(x)):
@@ -171,17 +177,20 @@ def _front(wrap: Any, times: Any) -> Any:
         if combine == ADD:
             for n in range(len(x)):
                 v, edge = times(operand[n], operand_scale[n], edge)
-                result[n] = add(result[n], v)
+                result[n] = plus(result[n], v)
+                edge = i4(edge | overflown(result[n]))
         elif combine == MULTIPLY:
             for n in range(len(x)):
                 v, edge = times(operand[n], operand_scale[n], edge)
                 result[n], edge = times(result[n], v, edge)
+                edge = i4(edge | overflown(result[n]))
         return edge
 
     return front
 
 
-_front_fast, _front_exact = _front(inlined_late, multiply), _front(compiled, multiply_exactly)
+_front_fast = _front(inlined_late, multiply, add)
+_front_exact = _front(compiled, multiply_exactly, add_saturated)
 
 
 @inlined_late
@@ -345,8 +354,8 @@ def quantise_rows(batch, rows, columns, width, source, planes, pairs, scaled, ro
                     bits = i4(bits_of(x[n]) & MAGNITUDE)
                     greatest = bits if bits > greatest else greatest
                 buffers[0, m] = float_of(NAN if greatest > INFINITY else greatest)
-            for m in range(count):  # from 2⁻⁶⁰ on, no product here is near 2⁻¹²⁶
-                buffers[1, m] = f4(limit * rcp(buffers[0, m]))
+            for m in range(count):
+                buffers[1, m] = multiplier_of(buffers[0, m], limit)
             for m in range(count):
                 at = scales[2] + b * scales[1] + (first + m) * scales_step
                 scale = canonical(f4(buffers[0, m] * reciprocal))

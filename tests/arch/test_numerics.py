@@ -17,7 +17,8 @@ EDGES = numerics.from_bits(
 
 
 def reference(a: float, b: float, operation) -> np.ndarray:
-    """One operation by exact rationals: flush operands, flush the exact result, else round to nearest even."""
+    """One operation by exact rationals: flush operands, flush the exact result, else round to nearest even, at most to
+    the largest finite number."""
     a, b = (F32(0.0 * v) if abs(v) < 2.0**-126 else F32(v) for v in (a, b))
     with np.errstate(all="ignore"):
         ieee = operation(F32(a), F32(b))
@@ -25,6 +26,8 @@ def reference(a: float, b: float, operation) -> np.ndarray:
         return numerics.NAN
     if not (np.isfinite(a) and np.isfinite(b)):
         return ieee
+    if np.isinf(ieee):
+        return np.copysign(F32(np.finfo(F32).max), ieee)
     exact = operation(Fraction(float(a)), Fraction(float(b)))
     if exact != 0 and abs(exact) < Fraction(2) ** -126:
         return np.copysign(F32(0), F32(1 if exact > 0 else -1))
@@ -183,3 +186,113 @@ def test_map_applies_its_steps_in_order():
         kind=Activation.RELU, combine=Combine.MULTIPLY, operand=np.array([[3, 3]], F32),
     )  # fmt: skip
     assert x.tolist() == [[33.0, 0.0]]
+
+
+# -- finite numbers give finite numbers --------------------------------------------------------------------------------
+
+
+def finite(rng, *shape):
+    """Numbers of all magnitudes, or of the largest, or of those whose squares overflow or are flushed; some zeros."""
+    low, high = [(-149, 128), (120, 128), (60, 70), (-70, -55), (-8, 8)][rng.integers(5)]
+    exponents = rng.integers(low, high, shape).astype(np.float64)
+    x = rng.choice([-1, 1], shape) * rng.uniform(1, 2, shape) * 2.0**exponents
+    ends = rng.choice([0.0, -0.0, numerics.LARGEST, numerics.LOWEST], shape)
+    return np.where(rng.random(shape) < 0.1, ends, x).astype(F32)
+
+
+def composites(rng):
+    """What each instruction makes of finite numbers."""
+    rows, columns, lanes = 3, int(rng.integers(1, 20)), int(rng.choice([1, 2, 4]))
+
+    def panel(*shape):
+        return finite(rng, *shape)
+
+    source = panel(rows, columns)
+    if rng.random() < 0.3:
+        source = rng.integers(-(2**31), 2**31, (rows, columns)).astype(np.int32)
+    step = {"operand": panel(rows, columns), "operand_scale": panel(rows), "scale": panel(columns)}
+    for kind in Activation:
+        combine = Combine(rng.integers(3))
+        yield numerics.map_values(
+            source, offset=panel(columns), row_scale=panel(rows), kind=kind, combine=combine, **step
+        )
+    yield numerics.rotate(panel(rows, 2 * columns), panel(rows, 2 * columns), panel(rows, 2 * columns))
+    planes = rng.integers(-(2**31), 2**31, (2, rows, columns)).astype(np.int32)
+    yield numerics.map_values(planes[0], planes=list(planes), scale=panel(columns))
+    x = panel(rows, columns)
+    for to in numerics.CodeFormat:
+        yield from numerics.quantise(x, to)
+    for centred in (True, False):
+        for epsilon in (0.0, 1e-5):
+            yield numerics.norm(x, panel(columns), panel(columns), 1 / columns, epsilon, lanes, centred)
+    seen, to = rng.random((rows, columns)) < 0.8, list(numerics.CodeFormat)[rng.integers(2) * 3]
+    scores = source, panel(columns), np.abs(panel(columns)), panel(rows), seen, lanes
+    yield from numerics.softmax(*scores, additive=panel(rows, columns), to=to)
+    first = numerics.online_softmax(*scores, to=to)
+    yield from first
+    yield from numerics.online_softmax(*scores, before=(first.greatest, first.total), to=to)
+    yield numerics.matmul_bf16(
+        numerics.to_bf16(panel(rows, 2 * columns)), numerics.to_bf16(panel(2 * columns, 3)), columns
+    )
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_nothing_finite_gives_nan_or_infinity(seed):
+    rng = np.random.default_rng(seed)
+    for result in composites(rng):
+        assert np.isfinite(result).all() and np.isfinite(numerics.to_bf16(result.astype(F32))).all()
+
+
+@pytest.mark.parametrize("exponent", [-150, -126, -60, 0, 63, 100, 120, 126, 127])
+def test_codes_of_rows_of_any_magnitude(exponent):
+    """Those of the row itself times any power of two, from the least magnitude that is scaled by."""
+    x = np.array([[1.0, -0.5, 0.26, 1.99, -1.2]], F32)
+    factor = 2.0**exponent
+    codes, scale = numerics.quantise((x * factor).astype(F32))
+    high, low = (numerics.quantise((x * factor).astype(F32), to)[0].astype(int)
+                 for to in (numerics.CodeFormat.HIGH, numerics.CodeFormat.LOW))  # fmt: skip
+    if factor < 2.0**-60:
+        assert not codes.any() or exponent == -60
+        return
+    assert np.array_equal(codes, np.rint(x / 1.99 * 127)) and scale == pytest.approx(1.99 * factor / 127, rel=1e-6)
+    assert np.abs(high * 256 + low - x / 1.99 * 32639).max() < 3
+
+
+@pytest.mark.parametrize("exponent", [-50, -30, 0, 30, 60])
+@pytest.mark.parametrize("centred", [True, False])
+def test_norms_without_epsilon_are_exact_while_their_squares_are_numbers(exponent, centred):
+    x = np.random.default_rng(1).normal(size=(4, 32))
+    x -= x.mean(-1, keepdims=True) * centred
+    expected = x / np.sqrt((x * x).mean(-1, keepdims=True))
+    found = numerics.norm((x * 2.0**exponent).astype(F32), np.ones(32), np.zeros(32), 1 / 32, 0.0, 4, centred)
+    assert np.abs(found - expected).max() < 3e-6
+
+
+def test_norms_saturate_as_documented():
+    """Squares beyond 2¹²⁸ count as that in the sum, the sum itself too; a row without variance gives beta."""
+    gamma, beta = np.array([1, 2, 3, 4], F32), np.array([5, 6, 7, 8], F32)
+    row = np.array([[2.0**70, -(2.0**66), 2.0**90, 0]], F32)
+    found = numerics.norm(row, gamma, np.zeros(4), 0.25, 0.0, 1, centred=False)
+    assert np.array_equal(found, row * gamma / F32(2.0**63))
+    alone = numerics.norm(np.array([[2.0**100]], F32), F32(1), F32(0), 1.0, 0.0, 1, centred=False)
+    assert alone == 2.0**100 / 2.0**63
+    for centred in (True, False):
+        nothing = np.full((1, 4), 7.0 * centred, F32)
+        assert np.array_equal(numerics.norm(nothing, gamma, beta, 0.25, 0.0, 1, centred), beta[None])
+
+
+def test_what_is_not_finite_stays_so():
+    x = np.array([[1, np.inf, 2, 3], [1, np.nan, 2, 3]], F32)
+    for centred in (True, False):
+        found = numerics.norm(x, np.ones(4), np.zeros(4), 0.25, 1e-5, 1, centred)
+        assert np.isnan(found[0]).all() and np.isnan(found[1, 1])
+    assert np.array_equal(numerics.multiply([np.inf, -np.inf], 2), [np.inf, -np.inf])
+    assert np.isinf(numerics.to_bf16(np.inf)) and np.isnan(numerics.add(np.inf, -np.inf))
+
+
+def test_overflow_saturates_by_hand():
+    most = numerics.LARGEST
+    assert numerics.multiply(most, 2) == numerics.add(most, most) == most
+    assert numerics.multiply(-most, 2) == numerics.add(-most, -most) == -most
+    assert numerics.to_bf16(most) == -numerics.to_bf16(-most) == numerics.from_bits(0x7F7F0000)
+    assert numerics.activation(Activation.SILU, [-most, most]).tolist() == [0, most]

@@ -30,7 +30,8 @@ def example(config=NANO):
         Halt(),
     )
     return Program(config, instructions, 4096, data=((512, b"weights"),), tensors={"x": tensor(config)},
-                   labels=("load", "map", "store", "halt"), name="example", useful_macs=7)  # fmt: skip
+                   labels=("load", "map", "store", "halt"), name="example", useful_macs=7,
+                   part="1 of 2 layers")  # fmt: skip
 
 
 @pytest.mark.parametrize("config", [NANO, ODD, replace(NANO, value_format="float32")])

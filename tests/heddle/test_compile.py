@@ -1,9 +1,13 @@
 """heddle compile of models without weights and of language models, and what the other commands make of the files."""
 
 import json
+from dataclasses import replace
 
 import pytest
-from heddle import SHAPES, HeddleError, get_shape
+from heddle import SHAPES, CachePlan, HeddleError, compile_decoder, get_config, get_shape, simulate
+from heddle.models import gpt2
+from heddle.models.llama import Llama, LlamaConfig
+from torch.nn import functional
 
 BERT = {
     "model_type": "bert", "vocab_size": 97, "max_position_embeddings": 16, "hidden_size": 32, "num_hidden_layers": 3,
@@ -87,6 +91,65 @@ def test_a_decoder_is_compiled_from_its_config(heddle, configs):
     assert code == 2 and "--context must be from 1 to 6000, the context of llama, not 6001" in error
 
 
+DEEPSEEK = {
+    "model_type": "deepseek_v3", "vocab_size": 61, "max_position_embeddings": 64, "hidden_size": 32,
+    "num_hidden_layers": 9, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 48,
+    "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8,
+    "first_k_dense_replace": 2, "n_routed_experts": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "part"),
+    [
+        ("latent.json", (), "2 of 9 layers (the dense ones)"),
+        ("latent.json", ("--layers", 1), "1 of 9 layers"),
+        ("models/bert", ("--layers", 1), "1 of 3 layers"),
+        ("models/bert", ("--layers", 4), "4 layers instead of 3"),
+        ("models/bert", (), None),
+    ],
+)
+def test_a_model_that_is_built_in_part_says_so(heddle, configs, tmp_path, model, layers, part):
+    (tmp_path / "latent.json").write_text(json.dumps(DEEPSEEK))
+    compile = ("compile", model, "--config", "nano", *layers, "-o", "x.heddle")
+    assert figures_of(heddle, *compile)["part"] == part
+    for command in ("explain", "report"):
+        assert figures_of(heddle, command, "x.heddle")["part"] == part
+    for command in (compile, ("explain", "x.heddle"), ("report", "x.heddle")):
+        output = heddle(*command)[1]
+        assert f"It has {part}." in output if part else " layers" not in output.splitlines()[1]
+
+
+def test_what_is_ignored_in_a_file_changes_no_cycle(monkeypatch):
+    """Another activation, and a head that shares its weights with the embedding. Nor do biases, which are built."""
+    config = get_config("nano")
+
+    def cycles(model):
+        program = compile_decoder(model, config, CachePlan(16), context=16)
+        return simulate(program, values=False).cycles
+
+    decoder = gpt2.Gpt2Config(vocabulary=61, context=16, width=32, depth=1, heads=4)
+    expected, gelu = cycles(gpt2.Gpt2(decoder)), functional.gelu
+    for other in (functional.relu, functional.silu, gelu):
+        monkeypatch.setattr(functional, "gelu", lambda x, approximate, other=other: other(x))
+        assert cycles(gpt2.Gpt2(decoder)) == expected
+    decoder = LlamaConfig(vocabulary=61, context=16, width=32, depth=1, heads=4, hidden=48)
+    expected, tied = cycles(Llama(decoder)), Llama(decoder)
+    tied.head.weight = tied.tokens.weight
+    biased = replace(decoder, qkv_bias=True, output_bias=True, mlp_bias=True)
+    assert cycles(tied) == cycles(Llama(biased)) == expected
+
+
+def test_a_sliding_window_that_sees_the_whole_cache_changes_nothing(heddle, tmp_path):
+    """And its mask, which would have a thousand million elements, is never made."""
+    found = []
+    for name, fields in (("llama", LLAMA), ("mistral", LLAMA | {"model_type": "mistral", "sliding_window": 4096})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(fields | {"max_position_embeddings": 32768}))
+        figures_of(heddle, "compile", f"{name}.json", "--config", "nano", "--context", 64, "-o", "x.heddle")
+        found.append(figures_of(heddle, "report", "x.heddle")["cycles"])
+    assert found[0] == found[1]
+
+
 def test_a_language_model_is_compiled_with_its_weights(heddle, tiny):
     assert not figures_of(heddle, "compile", "tiny", "--config", "nano", "-o", "x.heddle")["timing_only"]
     assert figures_of(heddle, "simulate", "x.heddle")["program"] == "tiny decode"
@@ -106,6 +169,15 @@ MISTAKES = {
     "layers of a language model": (["gpt2", "--layers", "2"], "--layers is for full-size models, such as gpt2-xl"),
     "context of an encoder": (["bert-base", "--context", "9"], "--context is for decoders, which have a cache; bert-b"),
     "no layer": (["bert-base", "--layers", "0"], "bert-base must have at least 1 layer, not 0"),
+    "layers with experts": (
+        ["deepseek-v3", "--layers", "10"],
+        "deepseek-v3 must have at most 3 layers, not 10: the others of its 61 have experts, which are not built"
+    ),
+    "a window": (
+        ["window.json", "--context", "20000"],
+        "window has a sliding window: its context must be at most 16384, not 20000"
+    ),
+    "a family": (["mamba.json"], 'not "mamba": it has no attention'),
     "no token": (["bert-base", "--tokens", "0"], "bert-base takes from 1 to 512 tokens, not 0"),
     "too many tokens": (["bert-base", "--tokens", "513"], "bert-base takes from 1 to 512 tokens, not 513"),
     "tokens of an image": (["vit-b16", "--tokens", "9"], "vit-b16 always has 197 tokens, not 9"),
@@ -128,6 +200,9 @@ def test_a_mistake_is_one_line_with_the_remedy_and_exit_code_2(heddle, configs, 
     (tmp_path / "bad.json").write_text(json.dumps(LLAMA | {"num_key_value_heads": "2"}))
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe{")
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "mamba.json").write_text('{"model_type": "mamba"}')
+    window = LLAMA | {"model_type": "mistral", "sliding_window": 8, "max_position_embeddings": 32768}
+    (tmp_path / "window.json").write_text(json.dumps(window))
     arguments, message = MISTAKES[mistake]
     code, output, error = heddle("compile", *arguments, "-o", "x.heddle")
     assert code == 2 and message in error and not output

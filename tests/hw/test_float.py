@@ -77,7 +77,11 @@ def pairs(numbers):
         (0x3FFFFFFF, 0x3FFFFFFF, 0x407FFFFE),  # and that of 2 − 2⁻²³ up
         (0x3F800001, 0x3FC00000, 0x3FC00002),  # a tie, to even
         (0x3FF95B93, 0x3F88FA9B, 0x40056CC1),  # above a tie by the last bit of the product: up, to odd
-        (GREATEST, TWO, INFINITY),
+        (GREATEST, TWO, GREATEST),  # saturated
+        (GREATEST | MINUS, GREATEST, GREATEST | MINUS),
+        (0x3F800001, 0x7F7FFFFE, GREATEST),  # rounds over the end
+        (0x3F800001, GREATEST, GREATEST),
+        (GREATEST, INFINITY | MINUS, INFINITY | MINUS),
         (LEAST, HALF, ZERO),  # flushed
         (LEAST | MINUS, HALF, MINUS),
         (0x00800001, 0x3F7FFFFF, LEAST),  # just above 2⁻¹²⁶ before rounding
@@ -109,7 +113,11 @@ def test_products_by_hand(a, b, product):
         (0x00800001, LEAST | MINUS, ZERO),  # 2⁻¹⁴⁹: flushed
         (LEAST, 0x80800001, MINUS),  # −2⁻¹⁴⁹: flushed to a zero of its sign
         (SUBNORMAL | MINUS, SUBNORMAL, ZERO),
-        (GREATEST, 0x73000000, INFINITY),  # half a unit in the last place more: rounds over the end
+        (GREATEST, 0x73000000, GREATEST),  # half a unit in the last place more: rounds over the end
+        (GREATEST | MINUS, 0xF3000000, GREATEST | MINUS),
+        (GREATEST, GREATEST, GREATEST),
+        (0x7F000000, 0x7F000000, GREATEST),  # 2¹²⁸
+        (GREATEST, 0xFF7FFFFF, ZERO),
         (GREATEST, 0x72FFFFFF, GREATEST),
         (INFINITY, 0xFF800000, NAN),
         (INFINITY, 0xFF7FFFFF, INFINITY),

@@ -138,6 +138,17 @@ def test_extreme_numbers(config):
     check(memories, program)
 
 
+@pytest.mark.parametrize("seed", range(4))
+@all_shapes
+def test_finite_rows_give_finite_rows(config, seed):
+    memories = Memories(config)
+    memories.make_hard(seed)
+    kinds = [(LAYER, 0.0), (RMS, 0.0), (LAYER, 1e-5), (RMS, 1e-12)]
+    program = [norm(config, 5, 6, kind, epsilon=each, address=700 + 40 * i) for i, (kind, each) in enumerate(kinds)]
+    check(memories, program)
+    assert all(np.isfinite(memories.values(each.address, each.stride, 5, 6)).all() for each in program)
+
+
 @both_shapes
 def test_nothing_beyond_the_last_column_is_used(config):
     columns = config.columns + 1

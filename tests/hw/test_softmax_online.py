@@ -116,6 +116,16 @@ def test_extreme_numbers(config):
 
 
 @both_shapes
+def test_finite_scores_give_finite_numbers(config):
+    for seed in range(4):
+        memories = Memories(config)
+        memories.make_hard(seed)
+        work = online_softmax(config, 4, 8, first=1)
+        check(memories, [work])
+        assert np.isfinite(numerics.from_bits(memories.row.reshape(-1))).all()
+
+
+@both_shapes
 def test_nothing_beyond_the_last_column_is_used(config):
     memories = Memories(config)
     work = online_softmax(config, 3, config.columns + 1)

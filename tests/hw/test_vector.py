@@ -245,6 +245,18 @@ def test_random_instructions_leave_the_bits_and_take_the_cycles_of_the_specifica
     check(Memories(config, 1), [random_work(config, random) for _ in range(14)])
 
 
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_finite_numbers_give_finite_numbers(config, seed):
+    memories, random = Memories(config), np.random.default_rng(seed)
+    memories.make_hard(seed)
+    if config.pe == "bf16":
+        memories.acc[:] = numerics.to_bits(numerics.multiply(numerics.from_bits(memories.acc), 2.0**124))
+    program = [random_work(config, random) for _ in range(10)]
+    check(memories, program)
+    assert np.isfinite(memories.values(0, 1, memories.value.shape[0], config.columns)).all()
+
+
 def kinds_of_work(config: HardwareConfig) -> list[Work]:
     """One instruction for each way through the pipeline: intervals 1 to 4, for each what the walks are for."""
     region = dict(rows=1, columns=2 * config.columns, source_stride=2)

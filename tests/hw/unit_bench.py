@@ -60,6 +60,18 @@ class Memories:
             setattr(twin, name, getattr(self, name).copy())
         return twin
 
+    def make_hard(self, seed: int) -> None:
+        """Fill VALUE, PARAM and ROW with finite numbers of all magnitudes, or of those whose sums, products or squares
+        leave the range of float32. Scales, of columns and of rows, are not negative."""
+        random = np.random.default_rng(seed)
+        for name in ("value", "param", "row"):
+            array = getattr(self, name)
+            low, high = [(-149, 128), (122, 128), (60, 70), (-70, -55)][random.integers(4)]
+            x = random.uniform(1, 2, array.shape) * 2.0 ** random.integers(low, high, array.shape).astype(np.float64)
+            if name != "row":
+                x[..., 1::2] *= random.choice([-1, 1], x[..., 1::2].shape)
+            array[:] = self.stored(x.astype(np.float32)) if name == "value" else numerics.to_bits(x)
+
     def addresses(self, address: int, stride: int, rows: int, words: int) -> np.ndarray:
         """(rows, words) addresses of the words of a panel."""
         return address + stride * np.arange(rows)[:, None] + np.arange(words)
