@@ -13,7 +13,7 @@ from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 
-from .dram import DramConfig, dram_preset
+from .dram import DRAM_PRESETS, DramConfig, dram_preset
 from .errors import HeddleError
 from .ranges import require_power_of_two, require_range
 
@@ -266,6 +266,44 @@ class HardwareConfig:
         """Identifies what a program depends on: every field but the name, the clock and the DRAM."""
         content = {k: v for k, v in asdict(self).items() if k not in ("name", "clock_mhz", "dram")}
         return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
+
+    @property
+    def changed_fields(self) -> list[str]:
+        """Fields of the accelerator in which it differs from the preset whose name it carries. Empty for the preset
+        itself and for a name that no preset has. Clock and DRAM are stated beside the name, and do not count."""
+        preset = PRESETS.get(self.name, self)
+        names = (each.name for each in fields(self) if each.name not in ("name", "clock_mhz", "dram"))
+        return [name for name in names if getattr(self, name) != getattr(preset, name)]
+
+    @property
+    def title(self) -> str:
+        """What readers are told it is: its name, and whether it is not the preset of that name."""
+        return f"{self.name} (changed)" if self.changed_fields else self.name
+
+    @property
+    def file_name(self) -> str:
+        """The title as a part of a file's name."""
+        return f"{self.name}-changed" if self.changed_fields else self.name
+
+    @property
+    def dram_name(self) -> str:
+        """The memory behind the port: "ideal", the name of the preset it is at this clock, or "banked"."""
+        if not self.dram.banked:
+            return "ideal"
+        return next(filter(self._is_behind, DRAM_PRESETS), "banked")
+
+    def _is_behind(self, name: str) -> bool:
+        try:
+            return self.with_dram(name).dram == self.dram
+        except HeddleError:  # a memory that this port cannot have
+            return False
+
+    def identity(self) -> dict:
+        """What a report says of the machine that it is about: plain values under the names of docs/json.md."""
+        return {
+            "machine": self.name, "changed_fields": self.changed_fields, "fingerprint": self.fingerprint,
+            "clock_mhz": self.clock_mhz, "dram": {"name": self.dram_name, **self.dram.to_dict()},
+        }  # fmt: skip
 
     def to_dict(self) -> dict:
         """Plain values, nested under "dram" for the memory behind the port."""

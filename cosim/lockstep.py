@@ -71,7 +71,7 @@ class Comparison:
     """What a lock-step run found. It agrees if all that is `different` is zero."""
 
     engine: str
-    config: str
+    machine: str  # its title; of several machines, all
     programs: int
     runs: int  # programs × sets of inputs
     instructions: int  # retired in the simulator
@@ -87,8 +87,10 @@ class Comparison:
         return self.first_difference is None
 
     def to_dict(self) -> dict:
-        """Plain values under stable names."""
-        return {**asdict(self), "first_difference": str(self.first_difference) if self.first_difference else None}
+        """Plain values under the names of docs/json.md. The machine is not among them: a report says more of it."""
+        content = {name: value for name, value in asdict(self).items() if name != "machine"}
+        return {**content, "agrees": self.agrees,
+                "first_difference": str(self.first_difference) if self.first_difference else None}  # fmt: skip
 
 
 def lockstep(
@@ -125,7 +127,7 @@ def lockstep(
             if progress:
                 progress(tally.runs, len(runs))
     return Comparison(
-        engine, ", ".join(dict.fromkeys(program.config.name for program in programs)), len(programs), tally.runs,
+        engine, ", ".join(dict.fromkeys(program.config.title for program in programs)), len(programs), tally.runs,
         tally.instructions, tally.cycles, tally.different_bytes, tally.different_cycles, tally.different_counters,
         tally.first,
     )  # fmt: skip

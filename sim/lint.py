@@ -36,7 +36,7 @@ class Finding:
 
     kind: str
     message: str
-    instructions: tuple[int, ...] = ()
+    indices: tuple[int, ...] = ()  # of the instructions at fault
     memory: str = ""
     first: int = 0
     last: int = 0

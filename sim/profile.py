@@ -39,7 +39,7 @@ class Share:
     tile_macs: int  # multiply-accumulates of whole tiles, padding included
     read_bytes: dict[str, int] = field(default_factory=dict)  # by level
     written_bytes: dict[str, int] = field(default_factory=dict)
-    busy: dict[str, int] = field(default_factory=dict)  # cycles by unit
+    busy_cycles: dict[str, int] = field(default_factory=dict)  # by unit
 
     @property
     def dram_bytes(self) -> int:

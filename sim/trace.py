@@ -92,7 +92,7 @@ def chrome_trace(
         {"name": "thread_name", "ph": "M", "pid": 0, "tid": thread, "args": {"name": name}}
         for thread, name in sorted(tracks.items())
     ]
-    process = {"name": "process_name", "ph": "M", "pid": 0, "args": {"name": f"heddle {config.name}"}}
+    process = {"name": "process_name", "ph": "M", "pid": 0, "args": {"name": f"heddle {config.title}"}}
     return {"traceEvents": [process, *names, *events], "otherData": {"unit of time": "1 us is one cycle"}}
 
 

@@ -52,7 +52,7 @@ def bench(cases: tuple[str, ...], scalesim: bool, timeout: float, as_json: bool)
             rows.append(row)
     speed = benchmarks.cycles_per_second(rows)
     if as_json:
-        print_json({"rows": rows, "cycles_per_second": speed})
+        print_json({"benchmarks": rows, "cycles_per_second": speed})
     else:
         _print(rows, speed)
     sys.exit(0 if all(row["reached"] for row in rows) else 1)

@@ -54,14 +54,14 @@ def compile(
     program = _program(model, config, tokens, context, layers, _show if passes else None)
     program.save(output)
     figures = {
-        "model": model, "config": config.name, "file": str(output), "instructions": len(program.instructions),
+        "model": model, "program": program.name, "file": str(output), "instructions": len(program.instructions),
         "dram_bytes": program.dram_bytes, "useful_macs": program.total_macs, "timing_only": program.timing_only,
     }  # fmt: skip
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
         return
     console.print(f"{output}: {figures['instructions']} instructions, {program.total_macs:,} useful MACs, "
-                  f"{program.dram_bytes:,} bytes of DRAM, for {config.name} ({config.fingerprint})")  # fmt: skip
+                  f"{program.dram_bytes:,} bytes of DRAM, for {config.title} ({config.fingerprint})")  # fmt: skip
     if program.timing_only:
         console.print("It has no weights: it can be simulated, reported, explained and linted, and computes no values.")
     if program.positions:
@@ -95,7 +95,7 @@ def _program(
     if context is not None:
         raise heddle.HeddleError(f"--context is for decoders, which have a cache; {shape.name} has none: --tokens is "
                                  f"the length of its sequence")  # fmt: skip
-    with progress(f"Compiling {shape.name} for {config.name}", None):
+    with progress(f"Compiling {shape.name} for {config.title}", None):
         return heddle.compile(module, inputs, config, name=shape.name, show=show)
 
 
@@ -110,7 +110,7 @@ def _decoder(
         raise heddle.HeddleError(f"--context must be from 1 to {longest}, the context of {name}, not {context}")
     if not 1 <= tokens <= context:
         raise heddle.HeddleError(f"--tokens must be from 1 to {context}, the context, not {tokens}")
-    with progress(f"Compiling {name} for {config.name}", None):
+    with progress(f"Compiling {name} for {config.title}", None):
         return heddle.compile_decoder(
             module, config, heddle.CachePlan(context), tokens=tokens, context=context, head=tokens == 1,
             name=f"{name} {'decode' if tokens == 1 else 'prefill'}", show=show,

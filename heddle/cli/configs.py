@@ -28,12 +28,14 @@ def configs(name: str | None, dram: str | None, drams: bool, as_json: bool) -> N
         if dram is not None:
             config = config.with_dram(dram)
         if as_json:
-            print_json({**config.to_dict(), "fingerprint": config.fingerprint})
+            print_json({"config": config.to_dict()}, config)
         else:
             click.echo(config.to_toml(), nl=False)
         return
     if as_json:
-        print_json([{**config.to_dict(), "fingerprint": config.fingerprint} for config in heddle.PRESETS.values()])
+        print_json({"configs": [
+            {**config.identity(), "config": config.to_dict()} for config in heddle.PRESETS.values()
+        ]})  # fmt: skip
         return
     memories = [heddle.Memory[name] for name in ("ACT", "WEIGHT", "ACC", "VALUE")]
     rows = [
@@ -54,7 +56,7 @@ def _list_drams(as_json: bool) -> None:
     parts = heddle.DRAM_PRESETS
     if as_json:
         rate = {name: {"gigabytes_per_second": part.gigabytes_per_second} for name, part in parts.items()}
-        print_json({name: asdict(part) | rate[name] for name, part in parts.items()})
+        print_json({"drams": {name: asdict(part) | rate[name] for name, part in parts.items()}})
         return
     rows = [
         (name, f"{part.gigabytes_per_second:.1f}", part.channels, part.banks, part.row_bytes, part.source)

@@ -45,10 +45,11 @@ def cosim(
     if images < 1 or programs < 1:
         raise heddle.HeddleError(f"--images and --programs must be at least 1, not {min(images, programs)}")
     chosen, inputs = _runs(what, config_name, images, programs, seed, races)
+    config = (chosen[0] if what == "random" else chosen).config
     with progress(f"Lock-step on {engine}", None) as advance:
         comparison = heddle.lockstep(chosen, inputs, engine, progress=lambda done, total: advance())
     if as_json:
-        print_json(comparison.to_dict())
+        print_json(comparison.to_dict(), config)
     else:
         print_comparison(comparison)
     sys.exit(0 if comparison.agrees else 1)
@@ -56,7 +57,7 @@ def cosim(
 
 def print_comparison(comparison: Any) -> None:
     """One line for agreement; for anything else, also where it begins."""
-    console.print(f"{comparison.engine} on {comparison.config}: {comparison.runs} runs, {comparison.instructions:,} "
+    console.print(f"{comparison.engine} on {comparison.machine}: {comparison.runs} runs, {comparison.instructions:,} "
                   f"instructions, {comparison.cycles:,} cycles: {comparison.different_bytes} different bytes, "
                   f"{comparison.different_cycles} different cycles")  # fmt: skip
     if comparison.first_difference:

@@ -99,7 +99,7 @@ def generate(
     figures = _figures(request, so_far, stopped)
     figures["seconds"] = time.perf_counter() - begin
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
     else:
         click.echo("\n" if so_far.session else "", nl=False)
         if not stopped:
@@ -164,7 +164,7 @@ def _session(request: Request) -> Any:
         model, config, heddle.CachePlan(request.context), chunk=max(chunk, 1), context=request.language_model.context,
         options={"precision": request.precision}, engine=None if request.engine == "sim" else request.engine,
     )  # fmt: skip
-    with progress(f"Compiling {request.language_model.name} for {config.name}", 2 if chunk else 1) as advance:
+    with progress(f"Compiling {request.language_model.name} for {config.title}", 2 if chunk else 1) as advance:
         for kind in ("decode", "prefill")[: 2 if chunk else 1]:
             getattr(session, kind)
             advance()
@@ -203,7 +203,7 @@ def _figures(request: Request, so_far: Progress, stopped: bool) -> dict[str, Any
     prompt_runs, steps = (runs[: so_far.prompt_runs], runs[so_far.prompt_runs :]) if so_far.prompt_runs else (runs, [])
     cycles = sum(run.cycles for run in steps) / len(steps) if steps else None
     figures = {
-        "model": request.language_model.name, "config": request.config.name, "precision": request.precision,
+        "model": request.language_model.name, "precision": request.precision,
         "engine": request.engine, "prompt": request.prompt, "text": request.language_model.decode(so_far.ids),
         "tokens": len(so_far.ids), "matches_pytorch": None if stopped else _matches(request, so_far),
         "prefill_cycles": sum(run.cycles for run in prompt_runs), "cycles_per_token": cycles,
@@ -251,7 +251,8 @@ def _print(figures: dict[str, Any], so_far: Progress) -> None:
         (f"tokens per second at {clock} MHz", f"{speed:,.0f}" if speed else "·"),
         ("same text as PyTorch's greedy", same),
     ]
-    print_table(f"{figures['model']} on {figures['config']}, {figures['precision']}", ["figure", "value"], rows)
+    title = f"{figures['model']} on {so_far.session.config.title}, {figures['precision']}"
+    print_table(title, ["figure", "value"], rows)
     if "rtl" in figures:
         print_comparison(sum_comparisons([run.comparison for run in so_far.session.runs]))
     console.print(f"simulated in {figures['seconds']:.1f} s")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -58,18 +59,18 @@ def kv_report(
     if len(subject.depths) > 1:
         rows = [scaled(one, two, subject.layers) for one, two in zip(rows, measured, strict=True)]
     figures = {
-        "model": model, "config": config.name, "chunk": chunk, "layers": subject.layers,
-        "measured_layers": list(subject.depths), "contexts": [_figures(each) for each in rows],
+        "model": model, "chunk_tokens": chunk, "layer_count": subject.layers,
+        "measured_layer_counts": list(subject.depths), "contexts": [_figures(each) for each in rows],
     }  # fmt: skip
     if len(subject.depths) > 1:
         figures["per_layer"] = [_figures(each) for each in _differences(found[1], found[2])]
     if plot is not None:
-        _draw(plot, rows, f"{model} on {config.name}, {subject.layers} layers")
+        _draw(plot, rows, f"{model} on {config.title}, {subject.layers} layers")
     figures["seconds"] = time.perf_counter() - begin
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
         return
-    _print(figures, rows)
+    _print(figures, rows, config)
     if len(subject.depths) > 1:
         _print_derivation(found[1], found[2], subject.layers)
     if plot is not None:
@@ -125,7 +126,7 @@ def _measure(subject: Subject, config: Any, lengths: list[int], chunk: int, name
     """For each depth, the costs at each length."""
     longest, found = max(lengths), {}
     runs = longest // chunk + sum(length % chunk + 2 for length in lengths)  # at most
-    with progress(f"Compiling and timing {name} on {config.name}", len(subject.depths) * (3 + runs)) as advance:
+    with progress(f"Compiling and timing {name} on {config.title}", len(subject.depths) * (3 + runs)) as advance:
         for depth in subject.depths:
             model = subject.build(depth)
             costs = Costs(model, config, longest, chunk, subject.context, subject.options, advance)
@@ -148,7 +149,7 @@ def _figures(costs: TokenCosts) -> dict[str, Any]:
         "prefill_cycles_per_token": costs.prompt.cycles, "prefill_bytes_per_token": costs.prompt.bytes,
         "cached_cycles_per_token": costs.cached.cycles, "cached_bytes_per_token": costs.cached.bytes,
         "recomputed_cycles_per_token": costs.recomputed.cycles, "recomputed_bytes_per_token": costs.recomputed.bytes,
-        "ratio": costs.ratio,
+        "cycles_ratio": costs.ratio,
     }  # fmt: skip
 
 
@@ -156,17 +157,18 @@ def _numbers(cost: Cost) -> tuple[str, str]:
     return f"{cost.cycles:,.0f}", f"{cost.bytes:,.0f}"
 
 
-def _print(figures: dict[str, Any], rows: list[TokenCosts]) -> None:
+def _print(figures: dict[str, Any], rows: list[TokenCosts], config: Any) -> None:
     columns = ["context", "prompt: cycles", "bytes", "next token: cycles", "bytes", "without the cache: cycles",
                "bytes", "ratio of cycles"]  # fmt: skip
     table = [
         (each.context, *_numbers(each.prompt), *_numbers(each.cached), *_numbers(each.recomputed), f"{each.ratio:.1f}")
         for each in rows
     ]
-    print_table(f"{figures['model']} on {figures['config']}, {figures['layers']} layers: per token", columns, table)
+    print_table(f"{figures['model']} on {config.title}, {figures['layer_count']} layers: per token", columns, table)
     console.print(
-        f"prompt: taken in chunks of {figures['chunk']} tokens, a rest one by one, the head for the last. next token: "
-        f"the last of the context, the others in the cache. without: the whole context as a prompt, for one token."
+        f"prompt: taken in chunks of {figures['chunk_tokens']} tokens, a rest one by one, the head for the last. "
+        f"next token: the last of the context, the others in the cache. "
+        f"without: the whole context as a prompt, for one token."
     )
 
 
@@ -201,10 +203,4 @@ def _draw(path: Path, rows: list[TokenCosts], title: str) -> None:
     labels = list(lines.values())
     figure.legend(panels[0].get_lines(), labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle(title)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
-        figure.savefig(partial, dpi=150)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise heddle.HeddleError(f"cannot write {path}: {error.strerror}") from None
+    import_module("heddle.sim.pictures").write_figure(path, figure)

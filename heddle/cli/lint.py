@@ -27,9 +27,9 @@ def lint(file: str, config_name: str | None, show_all: bool, as_json: bool) -> N
     counts = Counter(each.kind for each in findings)
     if as_json:
         print_json({
-            "program": program.name, "config": program.config.name, "instructions": len(program.instructions),
+            "program": program.name, "instructions": len(program.instructions),
             "clean": not findings, "counts": counts, "findings": [each.to_dict() for each in findings],
-        })  # fmt: skip
+        }, program.config)  # fmt: skip
         sys.exit(1 if findings else 0)
     for each in findings if show_all else findings[:SHOWN]:
         console.print(f"[bold]{each.kind}[/]: ", end="")
@@ -37,6 +37,6 @@ def lint(file: str, config_name: str | None, show_all: bool, as_json: bool) -> N
     if not show_all and len(findings) > SHOWN:
         console.print(f"and {len(findings) - SHOWN} more: --all prints them")
     found = ", ".join(f"{count} of kind {kind}" for kind, count in counts.items())
-    console.print(f"{program.name} on {program.config.name}: {len(program.instructions):,} instructions: "
+    console.print(f"{program.name} on {program.config.title}: {len(program.instructions):,} instructions: "
                   + (found or "nothing depends on timing"))  # fmt: skip
     sys.exit(1 if findings else 0)

@@ -1,6 +1,5 @@
 """heddle report: why a run took as long as it did, by operator, layer, unit and level of memory."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +46,10 @@ def report(
     """
     program = at_position(load_program(file, config_name, races), position)
     changes = {"latency_cycles": latency, "cycles_per_beat": cycles_per_beat}
-    dram = program.config.with_dram(
+    config = program.config.with_dram(
         dram_name, **{name: value for name, value in changes.items() if value is not None}
-    ).dram
+    )
+    dram = config.dram
     result = heddle.simulate(program, values=False, dram=dram)
     profile = heddle.Profile(result)
     points = heddle.roofline(profile, dram)
@@ -64,13 +64,14 @@ def report(
                 {"operator": operator, "unit": unit, "cycles": cycles}
                 for operator, unit, cycles in profile.path_by_operator()
             ], "longest": [
-                {**asdict(link), "instruction": listing, "label": label}
+                {"index": link.index, "unit": link.kind, "first_cycle": link.first, "cycles": link.cycles,
+                 "instruction": listing, "label": label}
                 for link, listing, label in profile.longest_links(chain or SHOWN)
             ]},
             "free": without,
-        })  # fmt: skip
+        }, config)  # fmt: skip
         return
-    console.print(f"[bold]{program.name}[/] on {program.config.name}: {len(program.instructions):,} instructions, "
+    console.print(f"[bold]{program.name}[/] on {program.config.title}: {len(program.instructions):,} instructions, "
                   f"{result.cycles:,} cycles, {result.mac_utilisation:.1%} MAC utilisation")  # fmt: skip
     print_stalls(result)
     print_shares("Operators, over all layers", "operator", profile.operators, result)

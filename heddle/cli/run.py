@@ -60,12 +60,12 @@ def run(
     outputs = _simulate_all(program, samples, count, workload.output)
     seconds = time.perf_counter() - simulated
     figures = {
-        "model": model, "config": config.name, "images": count,
+        "model": model, "program": program.name, "inputs": count,
         **_accuracies(samples.labels, golden, outputs),
-        "logit_sqnr_db": _sqnr_db(golden, outputs),
-        "cycles_per_image": timed.cycles, "mac_utilisation": timed.mac_utilisation,
-        "images_per_second_at_clock": config.clock_mhz * 1e6 / timed.cycles,
-        "stalls": timed.stalls, "bytes": timed.bytes,
+        "output_sqnr_db": _sqnr_db(golden, outputs),
+        "cycles_per_input": timed.cycles, "mac_utilisation": timed.mac_utilisation,
+        "inputs_per_second": config.clock_mhz * 1e6 / timed.cycles,
+        "stall_cycles": timed.stalls, "moved_bytes": timed.bytes,
     }  # fmt: skip
     pictures = _pictures(timed, output_dir, model)
     if not as_json:
@@ -77,9 +77,9 @@ def run(
         figures["rtl"] = comparison.to_dict()
         if not as_json:
             print_comparison(comparison)
-    figures |= {"simulation_seconds": seconds, "seconds": time.perf_counter() - begin}
+    figures |= {"simulate_seconds": seconds, "seconds": time.perf_counter() - begin}
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
     if rtl_images and not comparison.agrees:
         raise SystemExit(1)
 
@@ -129,7 +129,7 @@ def _pictures(timed: Any, output_dir: Path, model: str) -> list[Path]:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise heddle.HeddleError(f"cannot make {output_dir}: {error.strerror}") from None
-    stem = f"{model}-{timed.program.config.name}"
+    stem = f"{model}-{timed.program.config.file_name}"
     timeline, trace = output_dir / f"{stem}-timeline.png", output_dir / f"{stem}-trace.json"
     write_pictures(timed, timeline, trace)
     return [timeline, trace]
@@ -137,16 +137,16 @@ def _pictures(timed: Any, output_dir: Path, model: str) -> list[Path]:
 
 def _print(figures: dict[str, Any], timed: Any, seconds: float, pictures: list[Path]) -> None:
     rows = [
-        ("inputs", f"{figures['images']}"),
+        ("inputs", f"{figures['inputs']}"),
         *((("accuracy, PyTorch fp32", f"{figures['accuracy_fp32']:.2f} %"),
            ("accuracy, accelerator", f"{figures['accuracy']:.2f} %")) if "accuracy" in figures else ()),
-        ("SQNR of the outputs", f"{figures['logit_sqnr_db']:.1f} dB"),
+        ("SQNR of the outputs", f"{figures['output_sqnr_db']:.1f} dB"),
         ("cycles per input", f"{timed.cycles:,}"),
-        (f"inputs per second at {timed.program.config.clock_mhz} MHz", f"{figures['images_per_second_at_clock']:,.0f}"),
+        (f"inputs per second at {timed.program.config.clock_mhz} MHz", f"{figures['inputs_per_second']:,.0f}"),
         ("MAC utilisation", f"{timed.mac_utilisation:.1%}"),
         ("values of all inputs simulated in", f"{seconds:.1f} s"),
     ]  # fmt: skip
-    print_table(f"{figures['model']} on {figures['config']}", ["figure", "value"], rows)
+    print_table(f"{figures['model']} on {timed.program.config.title}", ["figure", "value"], rows)
     print_stalls(timed)
     print_bytes(timed)
     print_dram(timed)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 import heddle
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-# Tables that are not on a terminal (a file, a log) get the width they need.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+def make_console() -> Console:
+    """Where tables go. Off a terminal (a file, a log) they get a width that most need, unless COLUMNS says another."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140)
+
+
+console = make_console()
+NARROWEST_TEXT = 16  # a column of text is folded to so many letters before columns are left out
 
 config_option = click.option(
     "--config", "config_name", default="small", show_default=True, metavar="NAME|FILE.toml", help="The accelerator."
@@ -33,21 +43,55 @@ races_option = click.option("--races", is_flag=True, help="Run a FILE whose resu
 output_option = click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 
 
-def print_json(figures: Any) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(figures, indent=2))
+def print_json(figures: dict[str, Any], config: heddle.HardwareConfig | None = None) -> None:
+    """One JSON document on standard output, as docs/json.md says: Heddle's version, the command and, where there is
+    one, the machine; then the figures."""
+    command = click.get_current_context().info_name
+    identity = config.identity() if config is not None else {}
+    click.echo(json.dumps({"version": version("heddle"), "command": command, **identity, **figures}, indent=2))
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], text: Collection[int] = (0,)
 ) -> None:
-    """A table; the columns whose numbers are in `text` are aligned to the left, the others to the right."""
+    """A table; the columns whose numbers are in `text` are aligned to the left, the others to the right.
+
+    Nothing is cut. Where the width does not do, columns of text are folded into several lines; where it still does
+    not, columns are left out from the right, and a line says which.
+    """
+    cells = [list(map(str, row)) for row in rows]
+    shown, folded = _fit(columns, cells, text, console.width)
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number in text else "right")
-    for row in rows:
-        table.add_row(*map(str, row))
+    for number in range(shown):
+        table.add_column(
+            Text(columns[number]), justify="left" if number in text else "right", overflow="fold",
+            no_wrap=number not in text, width=folded.get(number),
+        )  # fmt: skip
+    for row in cells:
+        table.add_row(*map(Text, row[:shown]))
     console.print(table)
+    if shown < len(columns):
+        left_out = ", ".join(columns[shown:])
+        note = f"left out, for want of {console.width} columns of text: {left_out}"
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _fit(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], text: Collection[int], room: int
+) -> tuple[int, dict[int, int]]:
+    """How many columns can be shown in `room` letters, and the widths of those that are folded for it."""
+    widths = [max(map(cell_len, (name, *(row[number] for row in cells)))) for number, name in enumerate(columns)]
+    for shown in range(len(columns), 0, -1):
+        excess = sum(widths[:shown]) + 3 * shown - 1 - room  # three between two columns, one at either end
+        folded: dict[int, int] = {}
+        for number in sorted(set(text) & set(range(shown)), key=lambda each: -widths[each]):
+            least = min(widths[number], NARROWEST_TEXT)
+            if excess > 0 and widths[number] > least:
+                folded[number] = max(widths[number] - excess, least)
+                excess -= widths[number] - folded[number]
+        if excess <= 0:
+            return shown, folded
+    return 1, {0: max(room, 1)}
 
 
 @contextmanager
@@ -145,7 +189,7 @@ def check_images(workload: Any, count: int) -> None:
 def compile_workload(workload: Any, config: heddle.HardwareConfig, show: Any = None) -> heddle.Program:
     """The program of a workload for an accelerator; `show` is called with (pass, result) after each pass."""
     model = load_model(workload)
-    with progress(f"Compiling {workload.name} for {config.name}", None):
+    with progress(f"Compiling {workload.name} for {config.title}", None):
         return heddle.compile(
             model, workload.example_inputs(), config, name=workload.name, output=workload.output, show=show
         )

@@ -35,10 +35,10 @@ def simulate(
     result = heddle.simulate(program, values=False, dram=config.dram)
     write_pictures(result, timeline, trace)
     if as_json:
-        print_json(result.to_dict())
+        print_json(result.to_dict(), config)
         return
     console.print(
-        f"[bold]{program.name}[/] on {program.config.name}: {len(program.instructions)} instructions, "
+        f"[bold]{program.name}[/] on {program.config.title}: {len(program.instructions)} instructions, "
         f"{result.cycles:,} cycles, {result.mac_utilisation:.1%} MAC utilisation"
     )
     print_stalls(result)

@@ -18,10 +18,10 @@ from .shared import config_option, json_option, load_config, output_option, prin
 def verilog(config_name: str, output: Path | None, as_json: bool) -> None:
     """Write the accelerator of a configuration as Verilog with AXI4 and AXI4-Lite ports."""
     config = load_config(config_name)
-    path = output or Path(f"heddle_{config.name}.v")
+    path = output or Path(f"heddle_{config.file_name}.v")
     if not path.parent.is_dir():
         raise heddle.HeddleError(f"cannot write {path}: its directory does not exist")
-    with progress(f"Elaborating {config.name}", None):
+    with progress(f"Elaborating {config.title}", None):
         text = heddle.accelerator_verilog(config)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -30,8 +30,8 @@ def verilog(config_name: str, output: Path | None, as_json: bool) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise heddle.HeddleError(f"cannot write {path}: {error.strerror}") from None
-    figures = {"config": config.name, "file": str(path), "bytes": len(text), "modules": text.count("\nendmodule")}
+    figures = {"file": str(path), "size_bytes": len(text), "modules": text.count("\nendmodule")}
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
     else:
-        click.echo(f"{path}: {figures['modules']} modules, {figures['bytes']:,} bytes")
+        click.echo(f"{path}: {figures['modules']} modules, {figures['size_bytes']:,} bytes")
