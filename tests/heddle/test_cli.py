@@ -85,7 +85,7 @@ def test_cosim_compares_a_file_and_random_programs(heddle, program_file):
         code, output, error = heddle("cosim", *what, "--json")
         figures = json.loads(output)
         assert code == 0, error
-        assert {"engine", "config", "programs", "instructions", "cycles"} <= set(figures)
+        assert {"engine", "machine", "programs", "instructions", "cycles"} <= set(figures)
         assert figures["different_bytes"] == figures["different_cycles"] == 0
         assert figures["engine"] == "verilator" and figures["machine"] == "nano" and figures["instructions"] > 0
 
