@@ -120,8 +120,8 @@ def lockstep(
         for start in range(0, len(members), RUNS_AT_ONCE):
             chunk = members[start : start + RUNS_AT_ONCE]
             results = [simulate(program, given) for _, (program, given) in chunk]
-            jobs = [_job(program, given, result) for (_, (program, given)), result in zip(chunk, results, strict=True)]
-            config, depth = chunk[0][1][0].config, _trace_depth(chunk[0][1][0])
+            jobs = [make_job(program, given, result) for (_, (program, given)), result in zip(chunk, results, strict=True)]
+            config, depth = chunk[0][1][0].config, trace_depth(chunk[0][1][0])
             for (number, _), result, outcome in zip(chunk, results, run_engine(config, jobs, depth), strict=True):
                 tally.add(number, result, outcome)
             if progress:
@@ -149,16 +149,18 @@ def _runs(programs: list[Program], inputs: Any) -> Iterator[tuple[Program, Mappi
     return ((program, given) for program in programs for given in sets)
 
 
-def _trace_depth(program: Program) -> int:
+def trace_depth(program: Program) -> int:
+    """Records that the bench has room for."""
     return 1 << max(10, (len(program.instructions) - 1).bit_length())
 
 
 def _build_key(program: Program) -> tuple:
     config = program.config
-    return config.fingerprint, config.dram.structure, program.dram_bytes, _trace_depth(program)
+    return config.fingerprint, config.dram.structure, program.dram_bytes, trace_depth(program)
 
 
-def _job(program: Program, given: Mapping[str, Any], result: Result) -> Job:
+def make_job(program: Program, given: Mapping[str, Any], result: Result) -> Job:
+    """The run of `result` for an engine."""
     image = program.image.copy()
     for address, content in program.input_bytes(dict(given)):
         image[address : address + len(content)] = np.frombuffer(content, np.uint8)

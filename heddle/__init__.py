@@ -43,6 +43,8 @@ _HOME = {
     "write_timeline": "sim.timeline",
     "lockstep": "cosim.lockstep",
     "ENGINES": "cosim.lockstep",
+    "record": "cosim.waves",
+    "Window": "cosim.waves",
     "random_program": "cosim.random_programs",
     "accelerator_verilog": "hw.accelerator_verilog",
 }

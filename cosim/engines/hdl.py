@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from ...arch.config import HardwareConfig
 from ...arch.errors import HeddleError
 from ..build import bench_verilog
+from ..waves import Window
 from .body import UNITS
 from .job import Job, Outcome
 
 TOP = "heddle_bench_top"
 PERIOD_NS = 4  # the clock falls in the middle; the test body settles a quarter later
+LOG = "simulator.log"
 JOBS_PER_PROCESS = 100  # so that a thousand programs do not stand in memory at once
 LEAST_DRAM_BYTES, LEAST_TRACE_DEPTH = 1 << 20, 1 << 12  # so that most programs share one build
 
@@ -52,7 +54,27 @@ def top_module(inputs: dict[str, int], outputs: dict[str, int]) -> str:
         f'    if (records_{unit} != 0) $writememh("trace_{unit}.hex", bench.trace_{unit}.words, 0, records_{unit} - 1);'
         for unit in UNITS
     ]
-    return "\n".join([*lines, "  end", "endmodule", ""])
+    return "\n".join([*lines, "  end", _WAVES, "endmodule", ""])
+
+
+# What a simulator that is built to record has besides: it writes all signals below the bench from one cycle of the run
+# on, and stops after another. Verilog cannot be told a name here that Icarus and Verilator both take: each gives its own.
+_WAVES = """`ifdef HEDDLE_WAVES
+  reg [63:0] waves_first = 0, waves_last = 0;
+  reg recording = 0;
+  initial begin
+    if (!$value$plusargs("waves_first=%d", waves_first)) waves_first = 0;
+    if (!$value$plusargs("waves_last=%d", waves_last)) waves_last = ~0;
+  end
+  always @(negedge clk) begin
+    if (!recording && bench.accelerator.cycle >= waves_first) begin
+      $dumpfile("waves.dump");
+      $dumpvars(0, bench.accelerator);
+      recording = 1;
+    end
+    if (recording && bench.accelerator.cycle > waves_last) $finish;
+  end
+`endif"""
 
 
 def bench_sources(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> Path:
@@ -74,6 +96,18 @@ def read_words(path: Path, word_bytes: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8).reshape(-1, word_bytes)[:, ::-1].reshape(-1)
 
 
+def record_cocotb(
+    simulator: str, build: Path, config: HardwareConfig, job: Job, window: Window, folder: Path, options: list[str]
+) -> Path:
+    """Run one job with a bench that was built with HEDDLE_WAVES, in `folder`. Returns the file that was written."""
+    last = [] if window.last is None else [f"+waves_last={window.last}"]
+    _run_simulator(simulator, build, config, [job], folder, [f"+waves_first={window.first}", *last, *options])
+    written = folder / "waves.dump"
+    if not written.is_file():
+        raise RuntimeError("\n".join([f"the {simulator} process wrote no waveform:", *_end_of_log(folder)]))
+    return written
+
+
 def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: list[Job]) -> list[Outcome]:
     """Run the jobs, in processes of `JOBS_PER_PROCESS`, with the built bench in `build`."""
     outcomes: list[Outcome] = []
@@ -84,21 +118,33 @@ def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: list[J
 
 
 def _run_process(simulator: str, build: Path, config: HardwareConfig, jobs: list[Job], folder: Path) -> list[Outcome]:
-    from cocotb_tools.runner import get_runner  # slow to import, and only needed here
-
-    (folder / "jobs.pickle").write_bytes(pickle.dumps((config.axi_bytes, jobs)))
-    log = folder / "simulator.log"
-    with contextlib.suppress(RuntimeError, SystemExit):  # the log says more than the exit code does
-        get_runner(simulator).test(
-            test_module=f"{__package__}.cocotb_entry", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
-            build_dir=build, test_dir=folder, results_xml=str(folder / "results.xml"), log_file=str(log),
-            extra_env={"HEDDLE_JOBS": str(folder / "jobs.pickle"), "COCOTB_ANSI_OUTPUT": "0"},
-        )  # fmt: skip
+    _run_simulator(simulator, build, config, jobs, folder, [])
     try:
         return pickle.loads((folder / "outcomes.pickle").read_bytes())
     except OSError:
-        tail = log.read_text(errors="replace").strip().splitlines()[-30:] if log.exists() else ["no log"]
-        raise RuntimeError("\n".join([f"the {simulator} process left no outcome:", *tail])) from None
+        message = [f"the {simulator} process left no outcome:", *_end_of_log(folder)]
+        raise RuntimeError("\n".join(message)) from None
+
+
+def _run_simulator(
+    simulator: str, build: Path, config: HardwareConfig, jobs: list[Job], folder: Path, options: list[str]
+) -> None:
+    """Start the simulator in `folder` with options on its command line, and wait for its end."""
+    from cocotb_tools.runner import get_runner  # slow to import, and only needed here
+
+    (folder / "jobs.pickle").write_bytes(pickle.dumps((config.axi_bytes, jobs)))
+    with contextlib.suppress(RuntimeError, SystemExit):  # the log says more than the exit code does
+        get_runner(simulator).test(
+            test_module=f"{__package__}.cocotb_entry", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
+            build_dir=build, test_dir=folder, results_xml=str(folder / "results.xml"),
+            log_file=str(folder / LOG), plusargs=options,
+            extra_env={"HEDDLE_JOBS": str(folder / "jobs.pickle"), "COCOTB_ANSI_OUTPUT": "0"},
+        )  # fmt: skip
+
+
+def _end_of_log(folder: Path) -> list[str]:
+    log = folder / LOG
+    return log.read_text(errors="replace").strip().splitlines()[-30:] if log.exists() else ["no log"]
 
 
 def require(found: str | None, message: str) -> str:

@@ -1,6 +1,8 @@
 """heddle cosim: simulator and RTL in lock-step."""
 
 import sys
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,6 +10,7 @@ import heddle
 import numpy as np
 
 from .shared import (
+    check_engine,
     check_images,
     compile_workload,
     console,
@@ -33,26 +36,71 @@ from .shared import (
 @click.option("--images", default=1, show_default=True, help="Inputs to run, for a MODEL or FILE.")
 @click.option("--programs", default=10, show_default=True, help="Programs to make, for random.")
 @click.option("--seed", default=0, show_default=True, help="Of random programs, and of inputs for a FILE.")
+@click.option("--waves", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.fst|FILE.vcd",
+              help="Record the first run or, of what differs, the cycles around it.")  # fmt: skip
+@click.option("--waves-from", type=int, metavar="CYCLE", help="First cycle of it. [default: 0]")
+@click.option("--waves-to", type=int, metavar="CYCLE", help="Last cycle of it. [default: the last of the run]")
 @races_option
 @json_option
 def cosim(
-    what: str, config_name: str | None, engine: str, images: int, programs: int, seed: int, races: bool, as_json: bool
-) -> None:
+    what: str, config_name: str | None, engine: str, images: int, programs: int, seed: int, waves: Path | None,
+    waves_from: int | None, waves_to: int | None, races: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Run programs on simulator and RTL and compare every retirement and every byte.
 
+    A waveform has every signal of the accelerator. It is made by a run of its own, on a simulator built to record.
     Exits with 0 if nothing differs, with 1 if something does.
     """
     if images < 1 or programs < 1:
         raise heddle.HeddleError(f"--images and --programs must be at least 1, not {min(images, programs)}")
+    window = _window(waves, engine, waves_from, waves_to)
     chosen, inputs = _runs(what, config_name, images, programs, seed, races)
     config = (chosen[0] if what == "random" else chosen).config
     with progress(f"Lock-step on {engine}", None) as advance:
         comparison = heddle.lockstep(chosen, inputs, engine, progress=lambda done, total: advance())
+    figures = comparison.to_dict()
+    if waves is not None:
+        figures |= _record(chosen, inputs, comparison, engine, waves, window)
     if as_json:
-        print_json(comparison.to_dict(), config)
+        print_json(figures, config)
     else:
         print_comparison(comparison)
+        _print_waves(figures)
     sys.exit(0 if comparison.agrees else 1)
+
+
+def _window(waves: Path | None, engine: str, first: int | None, last: int | None) -> Any:
+    """The window that was asked for, checked before anything runs; None: none was."""
+    if waves is None:
+        if first is not None or last is not None:
+            raise heddle.HeddleError("--waves-from and --waves-to are of a waveform: name its file with --waves")
+        return None
+    check_engine(engine)
+    window = None if first is None and last is None else heddle.Window(first or 0, last)
+    import_module("heddle.cosim.waves").check(waves, engine, window or heddle.Window())
+    return window
+
+
+def _record(chosen: Any, inputs: Any, comparison: Any, engine: str, waves: Path, window: Any) -> dict[str, Any]:
+    """Write the waveform of the first run, or of the first that differs; says which run and cycles it shows."""
+    difference = comparison.first_difference
+    run = difference.run if difference else 0
+    if difference and window is None and engine != "amaranth":
+        window = import_module("heddle.cosim.waves").around(difference.cycle)
+    window = window or heddle.Window()
+    program = chosen[run] if isinstance(chosen, list) else chosen
+    with progress(f"Recording run {run} on {engine}", None):
+        heddle.record(program, inputs[run] if inputs else None, engine, waves, window)
+    return {"file": str(waves), "run_recorded": run, "first_cycle": window.first, "last_cycle": window.last}
+
+
+def _print_waves(figures: dict[str, Any]) -> None:
+    if "run_recorded" not in figures:
+        return
+    last = "its end" if figures["last_cycle"] is None else f"cycle {figures['last_cycle']:,}"
+    viewers = import_module("heddle.cosim.waves").viewers(figures["file"])
+    console.print(f"wrote {figures['file']}: run {figures['run_recorded']} from cycle {figures['first_cycle']:,} to {last}; "
+                  f"look at it with {viewers}", markup=False, soft_wrap=True)  # fmt: skip
 
 
 def print_comparison(comparison: Any) -> None:
