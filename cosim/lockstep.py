@@ -15,9 +15,9 @@ import numpy as np
 
 from ..arch.config import Unit
 from ..arch.encoding import listing
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, require_type, unknown
 from ..arch.isa import Append, Store
-from ..arch.program import Program
+from ..arch.program import Program, require_program
 from ..hw.csr import (
     BUSY,
     CYCLES_HIGH,
@@ -107,7 +107,10 @@ def lockstep(
     The DRAM is that of each program's configuration. Raises HeddleError for an unknown or missing engine, inputs that
     do not fit, and programs that the simulator finds illegal.
     """
+    require_type("programs", programs, (Program, list, tuple), "a Program, or a list of them")
     programs = [programs] if isinstance(programs, Program) else list(programs)
+    for each in programs:
+        require_program(each)
     runs = list(_runs(programs, inputs))
     if not runs:
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
@@ -133,7 +136,7 @@ def lockstep(
 
 def _engine(name: str):
     if name not in ENGINES:
-        raise HeddleError(f"unknown engine {name!r}; engines are {', '.join(ENGINES)}")
+        raise unknown("engine", name, ENGINES, "engines")
     from .engines import MODULES  # late: loading the RTL takes a second
 
     MODULES[name].require()
@@ -141,6 +144,7 @@ def _engine(name: str):
 
 
 def _runs(programs: list[Program], inputs: Any) -> Iterator[tuple[Program, Mapping[str, Any]]]:
+    require_type("inputs", inputs, (Mapping, list, tuple, type(None)), "name → array, or a list of such")
     sets = [inputs or {}] if inputs is None or isinstance(inputs, Mapping) else list(inputs)
     if len(programs) > 1 and sets != [{}]:
         raise HeddleError("lockstep: inputs can be given for one program only")

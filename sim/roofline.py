@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ..arch.config import DramConfig
-from ..arch.errors import HeddleError
+from ..arch.dram import Dram
+from ..arch.errors import require_type
+from .picture import write_picture
 from .profile import Profile
 
 LABELLED = 10  # operators with the most work have their names in the picture
@@ -49,11 +50,12 @@ class Roofline:
         return asdict(self)
 
 
-def roofline(profile: Profile, dram: DramConfig | None = None) -> Roofline:
+def roofline(profile: Profile, dram: Dram | None = None) -> Roofline:
     """Of a profile; `dram` as `simulate` was told."""
+    require_type("the profile", profile, Profile, "a Profile, as heddle.Profile(result) makes")
     program = profile.result.program
     config = program.config
-    peak, bandwidth = config.rows * config.columns, (dram or config.dram).bytes_per_cycle(config.axi_bytes)
+    peak, bandwidth = config.rows * config.columns, config.with_dram(dram).dram.bytes_per_cycle(config.axi_bytes)
 
     def point(name: str, macs: int, dram_bytes: int, cycles: int) -> Point:
         intensity = macs / dram_bytes
@@ -107,9 +109,5 @@ def roofline_figure(content: Roofline) -> Figure:
 
 def write_roofline(path: str | os.PathLike[str], content: Roofline) -> None:
     """Draw the picture into a PNG, SVG or PDF file, by its suffix. Raises HeddleError if that cannot be done."""
-    try:
-        roofline_figure(content).savefig(path, dpi=150)
-    except OSError as error:
-        raise HeddleError(f"cannot write {path}: {error.strerror}") from None
-    except ValueError:
-        raise HeddleError(f"cannot write {path}: the name must end in .png, .svg or .pdf") from None
+    require_type("the content", content, Roofline, "a Roofline, as heddle.roofline makes")
+    write_picture(path, lambda: roofline_figure(content))

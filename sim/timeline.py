@@ -15,8 +15,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ..arch.config import Unit
-from ..arch.errors import HeddleError
 from ..arch.isa import Instruction
+from .picture import write_picture
 from .trace import UNITS, Record
 
 COLOURS = {
@@ -75,9 +75,4 @@ def write_timeline(
     path: str | os.PathLike[str], trace: Sequence[Record], instructions: Sequence[Instruction], title: str
 ) -> None:
     """Draw the picture into a PNG, SVG or PDF file, by its suffix. Raises HeddleError if that cannot be done."""
-    try:
-        timeline(trace, instructions, title).savefig(path, dpi=150)
-    except OSError as error:
-        raise HeddleError(f"cannot write {path}: {error.strerror}") from None
-    except ValueError:
-        raise HeddleError(f"cannot write {path}: the name must end in .png, .svg or .pdf") from None
+    write_picture(path, lambda: timeline(trace, instructions, title))

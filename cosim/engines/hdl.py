@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import pickle
 import subprocess
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arch import processes
 from ...arch.config import HardwareConfig
-from ...arch.errors import HeddleError
+from ...arch.errors import HeddleError, ToolError
 from ..build import bench_verilog
 from .body import UNITS
 from .job import Job, Outcome
@@ -78,8 +80,8 @@ def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: list[J
     """Run the jobs, in processes of `JOBS_PER_PROCESS`, with the built bench in `build`."""
     outcomes: list[Outcome] = []
     for start in range(0, len(jobs), JOBS_PER_PROCESS):
-        with tempfile.TemporaryDirectory(prefix="heddle-cosim-") as folder:
-            outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], Path(folder))
+        with processes.temporary_folder("heddle-cosim-") as folder:
+            outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], folder)
     return outcomes
 
 
@@ -89,7 +91,7 @@ def _run_process(simulator: str, build: Path, config: HardwareConfig, jobs: list
     (folder / "jobs.pickle").write_bytes(pickle.dumps((config.axi_bytes, jobs)))
     log = folder / "simulator.log"
     with contextlib.suppress(RuntimeError, SystemExit):  # the log says more than the exit code does
-        get_runner(simulator).test(
+        _ending_with_us(get_runner(simulator)).test(
             test_module=f"{__package__}.cocotb_entry", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
             build_dir=build, test_dir=folder, results_xml=str(folder / "results.xml"), log_file=str(log),
             extra_env={"HEDDLE_JOBS": str(folder / "jobs.pickle"), "COCOTB_ANSI_OUTPUT": "0"},
@@ -98,7 +100,19 @@ def _run_process(simulator: str, build: Path, config: HardwareConfig, jobs: list
         return pickle.loads((folder / "outcomes.pickle").read_bytes())
     except OSError:
         tail = log.read_text(errors="replace").strip().splitlines()[-30:] if log.exists() else ["no log"]
-        raise RuntimeError("\n".join([f"the {simulator} process left no outcome:", *tail])) from None
+        raise ToolError("\n".join([f"the {simulator} process left no outcome:", *tail])) from None
+
+
+def _ending_with_us(runner: Any) -> Any:
+    """A runner of cocotb whose commands end when this process does."""
+
+    def execute(commands: list[list[str]], folder: Path, log: Any = None) -> None:
+        for command in commands:
+            processes.run(command, cwd=folder, env=runner.env, stdout=log, stderr=subprocess.STDOUT)
+
+    assert hasattr(runner, "_execute_cmds"), "cocotb runs its commands in another way"
+    runner._execute_cmds = execute
+    return runner
 
 
 def require(found: str | None, message: str) -> str:
@@ -118,10 +132,13 @@ def build_key(folder: Path, tool: str) -> str:
     return "\n".join([tool, *(Path(path).read_text() for path in sources(folder))])
 
 
-def execute(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
-    """Run a build command in `folder`. Raises RuntimeError with the end of its output if it fails."""
-    result = subprocess.run(command, cwd=folder, env=environment, text=True, errors="replace",
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+def execute(
+    command: list[str], folder: Path, environment: dict[str, str] | None = None,
+    run: Callable[..., subprocess.CompletedProcess] = processes.run,
+) -> None:  # fmt: skip
+    """Run a build command in `folder`, by `run`. Raises ToolError with the end of its output if it fails."""
+    result = run(command, cwd=folder, env=environment, text=True, errors="replace", stdout=subprocess.PIPE,
+                 stderr=subprocess.STDOUT)  # fmt: skip
     if result.returncode:
         tail = result.stdout.strip().splitlines()[-30:]
-        raise RuntimeError("\n".join([f"{Path(command[0]).name} failed in {folder}:", *tail]))
+        raise ToolError("\n".join([f"{Path(command[0]).name} failed in {folder}:", *tail]))

@@ -27,5 +27,6 @@ def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outco
         command = [compiler, "-g2005", "-DHEDDLE_CLEAR=heddle_bench_top.restart", "-s", hdl.TOP, "-o", "sim.vvp"]
         hdl.execute([*command, *hdl.sources(sources)], folder)
 
-    folder = cached(f"icarus-{config.name}", hdl.build_key(sources, compiler), build)
+    what = f"the RTL of {config.name} (Icarus)"
+    folder = cached(f"icarus-{config.name}", hdl.build_key(sources, compiler), build, what)
     return hdl.run_cocotb("icarus", folder, config, jobs)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...arch.config import HardwareConfig
+from ...arch.processes import Commands
 from ..build import cached
 from . import hdl
 from .job import Job, Outcome
@@ -36,7 +37,8 @@ def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outco
     root = require()
     sources = hdl.bench_sources(config, jobs, trace_depth)
     key = hdl.build_key(sources, f"{root} {_VERILATOR} {_COMPILE}")
-    build = cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources))
+    what = f"the RTL of {config.name} (Verilator)"
+    build = cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources), what)
     return hdl.run_cocotb("verilator", build, config, jobs)
 
 
@@ -58,7 +60,8 @@ def _build(folder: Path, root: Path, sources: Path) -> None:
     """The executable `heddle_bench_top` in `folder`, from the Verilog in `sources`."""
     import cocotb_tools.config as cocotb
 
-    library = cached("verilator-library", f"{root} {_COMPILE}", lambda aside: _build_library(aside, root))
+    library = cached("verilator-library", f"{root} {_COMPILE}", lambda aside: _build_library(aside, root),
+                     "Verilator's library")  # fmt: skip
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     main = str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp")
     hdl.execute([str(root / "bin" / "verilator_bin"), *_VERILATOR, *hdl.sources(sources), main], folder, environment)
@@ -82,13 +85,15 @@ def _build_library(folder: Path, root: Path) -> None:
 
 
 def _compile(folder: Path, root: Path, compilations: list[tuple[str, Path]]) -> None:
-    """Compile (optimisation, source) pairs to objects in `folder`, as many at once as there are processors."""
+    """Compile (optimisation, source) pairs to objects in `folder`, as many at once as there are processors. When one
+    fails, or we are stopped, none goes on."""
     include = ["-I.", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
 
     def one(compilation: tuple[str, Path]) -> None:
         optimisation, source = compilation
-        hdl.execute(["c++", *_COMPILE, optimisation, *include, "-c", str(source), "-o", f"{source.stem}.o"], folder)
+        command = ["c++", *_COMPILE, optimisation, *include, "-c", str(source), "-o", f"{source.stem}.o"]
+        hdl.execute(command, folder, run=commands.run)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, Commands() as commands:
         for _ in pool.map(one, compilations):
             pass

@@ -9,6 +9,7 @@ import numpy as np
 
 from .shared import (
     check_images,
+    command,
     compile_workload,
     console,
     get_workload,
@@ -19,10 +20,14 @@ from .shared import (
     print_json,
     progress,
     races_option,
+    refuse,
+    require_engine,
 )  # fmt: skip
 
+MOST_RUNS = 100_000
 
-@click.command(
+
+@command(
     short_help="Compare simulator and RTL, cycle by cycle and byte by byte.",
     epilog="Example: heddle cosim random --config nano --engine icarus --programs 20 --seed 7",
 )
@@ -42,16 +47,44 @@ def cosim(
 
     Exits with 0 if nothing differs, with 1 if something does.
     """
-    if images < 1 or programs < 1:
-        raise heddle.HeddleError(f"--images and --programs must be at least 1, not {min(images, programs)}")
+    _check(what, images, programs, seed)
+    require_engine(engine)
     chosen, inputs = _runs(what, config_name, images, programs, seed, races)
-    with progress(f"Lock-step on {engine}", None) as advance:
-        comparison = heddle.lockstep(chosen, inputs, engine, progress=lambda done, total: advance())
+    comparison = _compare(chosen, inputs, engine)
     if as_json:
         print_json(comparison.to_dict())
     else:
         print_comparison(comparison)
     sys.exit(0 if comparison.agrees else 1)
+
+
+def _check(what: str, images: int, programs: int, seed: int) -> None:
+    """Raise HeddleError for numbers out of range, and for options that mean nothing for what is to run."""
+    if what == "random":
+        refuse("is for a MODEL or FILE; --programs says how many are made", "images")
+        refuse("is for a FILE; programs that are made have no race", "races")
+    else:
+        refuse("is for random programs; --images says how many inputs to run", "programs")
+    if what != "random" and not is_file(what):
+        refuse("is for random programs and for a FILE; a MODEL has inputs of its own", "seed")
+        refuse("is for a FILE; what is compiled here has no race", "races")
+    for option, value in (("--images", images), ("--programs", programs)):
+        if not 1 <= value <= MOST_RUNS:
+            raise heddle.HeddleError(f"{option} must be at least 1 and at most {MOST_RUNS:,}, not {value}")
+    if seed < 0:
+        raise heddle.HeddleError(f"--seed must be at least 0, not {seed}")
+
+
+def _compare(chosen: Any, inputs: Any, engine: str) -> Any:
+    runs, finished = len(chosen if inputs is None else inputs), 0
+
+    def show(done: int, total: int) -> None:
+        nonlocal finished
+        advance(done - finished)
+        finished = done
+
+    with progress(f"Lock-step on {engine}, {runs} runs", runs, "run") as advance:
+        return heddle.lockstep(chosen, inputs, engine, progress=show)
 
 
 def print_comparison(comparison: Any) -> None:
@@ -68,8 +101,12 @@ def _runs(
 ) -> tuple[Any, Any]:
     """(program or programs, sets of inputs)."""
     if what == "random":
-        config = load_config(config_name or "small")
-        return [heddle.random_program(config, number) for number in range(seed, seed + programs)], None
+        config, made = load_config(config_name or "small"), []
+        with progress(f"Making {programs} random programs", programs, "program") as advance:
+            for number in range(seed, seed + programs):
+                made.append(heddle.random_program(config, number))
+                advance()
+        return made, None
     if is_file(what):
         program = load_program(what, config_name, races)
         random = np.random.default_rng(seed)
