@@ -11,10 +11,9 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,18 @@ from . import numerics
 from .check import check_instructions
 from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, HardwareConfig, Memory
 from .encoding import decode, encode, listing
-from .errors import HeddleError
+from .errors import HeddleError, nearest, require_type
+from .files import write_whole
 from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
 from .scalars import Scalar
 
 FORMAT = "heddle-program-4"
+# What reading a file raises that is none of ours: of another kind, cut off, or with another content.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, KeyError, IndexError, TypeError, ValueError, AttributeError, EOFError,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 KINDS = ("input", "output", "constant", "scratch")
 
 
@@ -282,7 +287,8 @@ class Program:
         known = {t.name: t for t in self.inputs()}
         for each in sets:
             if set(each) != set(known):
-                raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(each)}")
+                raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(map(str, each))}"
+                                  + _suggested(each, known))  # fmt: skip
         return [
             (known[name].address, known[name].pack_batch([each[name] for each in sets], self.config))
             for name in sets[0]
@@ -344,14 +350,7 @@ class Program:
             for number, (_, content) in enumerate(self.data):
                 archive.writestr(f"data/{number}.bin", content)
             archive.writestr("cache.bin", self.cache)
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_bytes(buffer.getvalue())
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise HeddleError(f"cannot write {path}: {error.strerror}") from None
+        write_whole(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Program:
@@ -363,11 +362,22 @@ class Program:
                 data = [archive.read(f"data/{n}.bin") for n in range(len(header.get("data", [])))]
                 cache = archive.read("cache.bin") if header.get("format") == FORMAT else b""
         except OSError as error:
-            raise HeddleError(f"cannot read {path}: {error.strerror}") from None
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, AttributeError, zlib.error):
+            raise HeddleError(f"cannot read {path}: {error.strerror or error}") from None
+        except _DAMAGED:
             raise HeddleError(f"{path} is not a Heddle program, or is truncated: compile it again") from None
         if header.get("format") != FORMAT:
             raise HeddleError(f"{path} has format {header.get('format')!r}, not {FORMAT!r}: compile it again")
+        try:
+            program = cls._from_file(path, header, code, data, cache)
+        except _DAMAGED:
+            raise HeddleError(f"{path} does not say what a Heddle program says: compile it again") from None
+        program.check()
+        return program
+
+    @classmethod
+    def _from_file(
+        cls, path: str | os.PathLike[str], header: dict[str, Any], code: bytes, data: list[bytes], cache: bytes
+    ) -> Program:
         config = HardwareConfig.from_dict(header["config"])
         if config.fingerprint != header["fingerprint"]:
             raise HeddleError(f"{path}: its configuration does not have the fingerprint {header['fingerprint']} it was "
@@ -377,7 +387,7 @@ class Program:
         tensors = {t["name"]: Tensor(**{**t, "memory": Memory[t["memory"]], "shape": tuple(t["shape"])})
                    for t in header["tensors"]}  # fmt: skip
         steps = range(0, len(code), INSTRUCTION_BYTES)
-        program = cls(
+        return cls(
             config=config, instructions=tuple(decode(code[i : i + INSTRUCTION_BYTES]) for i in steps),
             dram_bytes=header["dram_bytes"], data=tuple(zip(header["data"], data, strict=True)), tensors=tensors,
             labels=tuple(header["labels"]), name=header["name"], useful_macs=header["useful_macs"],
@@ -390,11 +400,21 @@ class Program:
             periods=tuple(Period(**each) for each in header["periods"]),
             timing_only=header["timing_only"],
         )  # fmt: skip
-        program.check()
-        return program
 
     def require_config(self, config: HardwareConfig) -> None:
         """Raise HeddleError unless the program was compiled for this accelerator."""
         if config.fingerprint != self.config.fingerprint:
             raise HeddleError(f"{self.name} was compiled for {self.config.name} ({self.config.fingerprint}), not for "
                               f"{config.name} ({config.fingerprint}): compile it again")  # fmt: skip
+
+
+def require_program(program: object) -> None:
+    """Raise HeddleError unless it is a Program."""
+    require_type("the program", program, Program, "a Program, as heddle.compile makes and Program.load reads")
+
+
+def _suggested(given: Iterable[str], known: Iterable[str]) -> str:
+    """What inputs with names that there are not may have meant, to end an error with."""
+    known = set(known)
+    near = [(each, nearest(each, known - set(given))) for each in given if each not in known]
+    return "".join(f"; for {name!r}, did you mean {found!r}?" for name, found in near if found)

@@ -24,8 +24,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from ..arch.config import HardwareConfig, Memory
-from ..arch.errors import HeddleError
+from ..arch.config import Config, HardwareConfig, Memory, get_config
+from ..arch.errors import HeddleError, require_type
+from ..arch.errors import shown as in_words
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
@@ -55,7 +56,7 @@ SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut int
 def compile(
     model: nn.Module,
     example_inputs: Sequence[Tensor],
-    config: HardwareConfig,
+    config: Config,
     *,
     name: str = "program",
     output: str = "output",
@@ -66,6 +67,7 @@ def compile(
     """A program that computes `model.forward` for one input on the accelerator of `config`.
 
     example_inputs  tensors of the shapes to compile for, batch dimension 1 in front
+    config          a HardwareConfig, the name of a preset or the path of a .toml file
     name, output    what the program and its result are called; inputs have the names of forward's parameters
     precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
     tiling          how to tile, instead of the quickest way found
@@ -73,6 +75,9 @@ def compile(
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
+    config = get_config(config)
+    _check(model, example_inputs, name, output)
+    check_options(tiling, show)
     shown, show = show is not None, show or (lambda name, result: None)
     rule = PrecisionRule(precision, config)
     ways = [True, False] if exceeds(model, config, _LIKELY_STREAMED) else [False, True]
@@ -101,6 +106,28 @@ def compile(
         return program
     assert problem is not None, "there is a program or a problem"
     raise problem
+
+
+def _check(model: object, example_inputs: object, name: object, output: object) -> None:
+    require_model(model)
+    require_type("example_inputs", example_inputs, (tuple, list), "a tuple of tensors, one for each input of forward, "
+                 "such as (x,)")  # fmt: skip
+    for each in example_inputs:  # type: ignore[attr-defined]
+        require_type("each of example_inputs", each, Tensor, "a tensor")
+    require_type("name", name, str, "text")
+    require_type("output", output, str, "text")
+
+
+def require_model(model: object) -> None:
+    """Raise HeddleError unless it is a module of PyTorch."""
+    require_type("the model", model, nn.Module, "a torch.nn.Module")
+
+
+def check_options(tiling: object, show: object) -> None:
+    """Raise HeddleError for a tiling, or a function to be shown passes, that is none."""
+    require_type("tiling", tiling, (Tiling, type(None)), "a Tiling, or None for the quickest found")
+    if show is not None and not callable(show):
+        raise HeddleError(f"show must be a function of (pass, result), not {in_words(show)}")
 
 
 def exceeds(model: nn.Module, config: HardwareConfig, times: int) -> bool:

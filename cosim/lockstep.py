@@ -15,9 +15,9 @@ import numpy as np
 
 from ..arch.config import Unit
 from ..arch.encoding import listing
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, require_type, unknown
 from ..arch.isa import Append, Store
-from ..arch.program import Program
+from ..arch.program import Program, require_program
 from ..hw.csr import (
     BUSY,
     CYCLES_HIGH,
@@ -109,7 +109,10 @@ def lockstep(
     The DRAM is that of each program's configuration. Raises HeddleError for an unknown or missing engine, inputs that
     do not fit, and programs that the simulator finds illegal.
     """
+    require_type("programs", programs, (Program, list, tuple), "a Program, or a list of them")
     programs = [programs] if isinstance(programs, Program) else list(programs)
+    for each in programs:
+        require_program(each)
     runs = list(_runs(programs, inputs))
     if not runs:
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
@@ -120,7 +123,10 @@ def lockstep(
         for start in range(0, len(members), RUNS_AT_ONCE):
             chunk = members[start : start + RUNS_AT_ONCE]
             results = [simulate(program, given) for _, (program, given) in chunk]
-            jobs = [make_job(program, given, result) for (_, (program, given)), result in zip(chunk, results, strict=True)]
+            jobs = [
+                make_job(program, given, result)
+                for (_, (program, given)), result in zip(chunk, results, strict=True)
+            ]
             config, depth = chunk[0][1][0].config, trace_depth(chunk[0][1][0])
             for (number, _), result, outcome in zip(chunk, results, run_engine(config, jobs, depth), strict=True):
                 tally.add(number, result, outcome)
@@ -135,7 +141,7 @@ def lockstep(
 
 def _engine(name: str):
     if name not in ENGINES:
-        raise HeddleError(f"unknown engine {name!r}; engines are {', '.join(ENGINES)}")
+        raise unknown("engine", name, ENGINES, "engines")
     from .engines import MODULES  # late: loading the RTL takes a second
 
     MODULES[name].require()
@@ -143,6 +149,7 @@ def _engine(name: str):
 
 
 def _runs(programs: list[Program], inputs: Any) -> Iterator[tuple[Program, Mapping[str, Any]]]:
+    require_type("inputs", inputs, (Mapping, list, tuple, type(None)), "name → array, or a list of such")
     sets = [inputs or {}] if inputs is None or isinstance(inputs, Mapping) else list(inputs)
     if len(programs) > 1 and sets != [{}]:
         raise HeddleError("lockstep: inputs can be given for one program only")

@@ -6,13 +6,14 @@ The run is made again for it, by a simulator that is built to record: the ones o
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..arch.errors import HeddleError
+from ..arch.files import require_writable, write_whole
+from ..arch.processes import temporary_folder
 from ..arch.program import Program
 from ..sim.machine import simulate
 
@@ -31,7 +32,7 @@ class Window:
         if self.first < 0:
             raise HeddleError(f"the first cycle of a waveform must be at least 0, not {self.first}")
         if self.last is not None and self.last < self.first:
-            raise HeddleError(f"the last cycle of a waveform must be at least its first ({self.first}), not {self.last}")
+            raise HeddleError(f"the last cycle of a waveform must be at least its first, {self.first}, not {self.last}")
 
 
 def around(cycle: int) -> Window:
@@ -41,10 +42,7 @@ def around(cycle: int) -> Window:
 
 def check(path: Path, engine: str, window: Window) -> None:
     """Raise HeddleError, before anything runs, unless `engine` can write such a file at that place."""
-    if path.suffix not in SUFFIXES:
-        raise HeddleError(f"cannot write {path}: the name of a waveform must end in {' or '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise HeddleError(f"cannot write {path}: its directory does not exist")
+    require_writable(path, SUFFIXES)
     if engine == "amaranth" and (path.suffix != ".vcd" or window != Window()):
         raise HeddleError("amaranth writes whole runs, as .vcd: use --engine verilator or icarus for .fst or a window")
     _module(engine).require_waves(path.suffix)
@@ -66,15 +64,9 @@ def record(
     if window.first > result.cycles:
         raise HeddleError(f"the waveform would begin in cycle {window.first}, but the run ends in {result.cycles}")
     job = make_job(program, inputs or {}, result)
-    with tempfile.TemporaryDirectory(prefix="heddle-waves-") as folder:
-        written = _module(engine).record(program.config, job, trace_depth(program), window, Path(folder), path.suffix)
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            shutil.copyfile(written, partial)
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise HeddleError(f"cannot write {path}: {error.strerror}") from None
+    with temporary_folder("heddle-waves-") as folder:
+        written = _module(engine).record(program.config, job, trace_depth(program), window, folder, path.suffix)
+        write_whole(path, lambda partial: shutil.copyfile(written, partial))
 
 
 def viewers(path: Path) -> str:

@@ -13,8 +13,9 @@ from functools import cache
 import numpy as np
 
 from ..arch.config import Memory, Unit
+from ..arch.errors import require_type
 from ..arch.isa import Load, Matmul
-from ..arch.program import Program
+from ..arch.program import Program, require_program
 from .footprints import Blocks, Footprints
 from .profile import in_any_layer, layer_of, operator_of
 from .result import Result
@@ -86,6 +87,8 @@ class Facts:
 
 def facts(program: Program, result: Result | None = None) -> Facts:
     """Of a program; with a run of it, also how far loads run ahead."""
+    require_program(program)
+    require_type("the result", result, (Result, type(None)), "what heddle.simulate gives, or None")
     labels = program.labels or tuple(each.name for each in program.instructions)
     operators = [operator_of(label) for label in labels]
     layers = _parts(program, [_layer(each) for each in operators])

@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ..arch.config import DramConfig
-from .pictures import COLOURS, write_figure
+from ..arch.dram import Dram
+from ..arch.errors import require_type
+from .picture import COLOURS, write_picture
 from .profile import Profile
 
 MARKERS = "os"  # with each of the colours
@@ -50,11 +51,12 @@ class Roofline:
         return asdict(self)
 
 
-def roofline(profile: Profile, dram: DramConfig | None = None) -> Roofline:
+def roofline(profile: Profile, dram: Dram | None = None) -> Roofline:
     """Of a profile; `dram` as `simulate` was told."""
+    require_type("the profile", profile, Profile, "a Profile, as heddle.Profile(result) makes")
     program = profile.result.program
     config = program.config
-    peak, bandwidth = config.rows * config.columns, (dram or config.dram).bytes_per_cycle(config.axi_bytes)
+    peak, bandwidth = config.rows * config.columns, config.with_dram(dram).dram.bytes_per_cycle(config.axi_bytes)
 
     def point(name: str, macs: int, dram_bytes: int, cycles: int) -> Point:
         intensity = macs / dram_bytes
@@ -128,4 +130,5 @@ def _share(point: Point) -> str:
 
 def write_roofline(path: str | os.PathLike[str], content: Roofline) -> None:
     """Draw the picture into a PNG, SVG or PDF file, by its suffix. Raises HeddleError if that cannot be done."""
-    write_figure(path, roofline_figure(content))
+    require_type("the content", content, Roofline, "a Roofline, as heddle.roofline makes")
+    write_picture(path, lambda: roofline_figure(content))

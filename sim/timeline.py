@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from ..arch.config import Unit
 from ..arch.isa import Instruction
-from .pictures import COLOURS as PALETTE
-from .pictures import write_figure
+from .picture import COLOURS as PALETTE
+from .picture import write_picture
 from .profile import layer_of, operator_of
 from .trace import UNITS, Record
 
@@ -109,4 +109,4 @@ def write_timeline(
     labels: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Draw the picture into a PNG, SVG or PDF file, by its suffix. Raises HeddleError if that cannot be done."""
-    write_figure(path, timeline(trace, instructions, title, labels))
+    write_picture(path, lambda: timeline(trace, instructions, title, labels))

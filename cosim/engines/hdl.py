@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import pickle
 import subprocess
-import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arch import processes
 from ...arch.config import HardwareConfig
-from ...arch.errors import HeddleError
+from ...arch.errors import HeddleError, ToolError
 from ..build import bench_verilog
 from ..waves import Window
 from .body import UNITS
@@ -57,8 +59,8 @@ def top_module(inputs: dict[str, int], outputs: dict[str, int]) -> str:
     return "\n".join([*lines, "  end", _WAVES, "endmodule", ""])
 
 
-# What a simulator that is built to record has besides: it writes all signals below the bench from one cycle of the run
-# on, and stops after another. Verilog cannot be told a name here that Icarus and Verilator both take: each gives its own.
+# What a simulator that is built to record has besides: it writes all signals of the accelerator from one cycle of the
+# run on, and stops after another.
 _WAVES = """`ifdef HEDDLE_WAVES
   reg [63:0] waves_first = 0, waves_last = 0;
   reg recording = 0;
@@ -104,7 +106,7 @@ def record_cocotb(
     _run_simulator(simulator, build, config, [job], folder, [f"+waves_first={window.first}", *last, *options])
     written = folder / "waves.dump"
     if not written.is_file():
-        raise RuntimeError("\n".join([f"the {simulator} process wrote no waveform:", *_end_of_log(folder)]))
+        raise ToolError("\n".join([f"the {simulator} process wrote no waveform:", *_end_of_log(folder)]))
     return written
 
 
@@ -112,8 +114,8 @@ def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: list[J
     """Run the jobs, in processes of `JOBS_PER_PROCESS`, with the built bench in `build`."""
     outcomes: list[Outcome] = []
     for start in range(0, len(jobs), JOBS_PER_PROCESS):
-        with tempfile.TemporaryDirectory(prefix="heddle-cosim-") as folder:
-            outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], Path(folder))
+        with processes.temporary_folder("heddle-cosim-") as folder:
+            outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], folder)
     return outcomes
 
 
@@ -123,21 +125,20 @@ def _run_process(simulator: str, build: Path, config: HardwareConfig, jobs: list
         return pickle.loads((folder / "outcomes.pickle").read_bytes())
     except OSError:
         message = [f"the {simulator} process left no outcome:", *_end_of_log(folder)]
-        raise RuntimeError("\n".join(message)) from None
+        raise ToolError("\n".join(message)) from None
 
 
 def _run_simulator(
-    simulator: str, build: Path, config: HardwareConfig, jobs: list[Job], folder: Path, options: list[str]
+    simulator: str, build: Path, config: HardwareConfig, jobs: list[Job], folder: Path, options: Sequence[str] = ()
 ) -> None:
-    """Start the simulator in `folder` with options on its command line, and wait for its end."""
+    """Start the simulator in `folder`, with options on its command line, and wait for its end."""
     from cocotb_tools.runner import get_runner  # slow to import, and only needed here
 
     (folder / "jobs.pickle").write_bytes(pickle.dumps((config.axi_bytes, jobs)))
     with contextlib.suppress(RuntimeError, SystemExit):  # the log says more than the exit code does
-        get_runner(simulator).test(
+        _ending_with_us(get_runner(simulator), options).test(
             test_module=f"{__package__}.cocotb_entry", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
-            build_dir=build, test_dir=folder, results_xml=str(folder / "results.xml"),
-            log_file=str(folder / LOG), plusargs=options,
+            build_dir=build, test_dir=folder, results_xml=str(folder / "results.xml"), log_file=str(folder / LOG),
             extra_env={"HEDDLE_JOBS": str(folder / "jobs.pickle"), "COCOTB_ANSI_OUTPUT": "0"},
         )  # fmt: skip
 
@@ -145,6 +146,19 @@ def _run_simulator(
 def _end_of_log(folder: Path) -> list[str]:
     log = folder / LOG
     return log.read_text(errors="replace").strip().splitlines()[-30:] if log.exists() else ["no log"]
+
+
+def _ending_with_us(runner: Any, options: Sequence[str]) -> Any:
+    """A runner of cocotb whose commands end when this process does. They get our options after cocotb's own, which
+    tell Icarus to write no waveform: the last one counts."""
+
+    def execute(commands: list[list[str]], folder: Path, log: Any = None) -> None:
+        for command in commands:
+            processes.run([*command, *options], cwd=folder, env=runner.env, stdout=log, stderr=subprocess.STDOUT)
+
+    assert hasattr(runner, "_execute_cmds"), "cocotb runs its commands in another way"
+    runner._execute_cmds = execute
+    return runner
 
 
 def require(found: str | None, message: str) -> str:
@@ -164,10 +178,13 @@ def build_key(folder: Path, tool: str) -> str:
     return "\n".join([tool, *(Path(path).read_text() for path in sources(folder))])
 
 
-def execute(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
-    """Run a build command in `folder`. Raises RuntimeError with the end of its output if it fails."""
-    result = subprocess.run(command, cwd=folder, env=environment, text=True, errors="replace",
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+def execute(
+    command: list[str], folder: Path, environment: dict[str, str] | None = None,
+    run: Callable[..., subprocess.CompletedProcess] = processes.run,
+) -> None:  # fmt: skip
+    """Run a build command in `folder`, by `run`. Raises ToolError with the end of its output if it fails."""
+    result = run(command, cwd=folder, env=environment, text=True, errors="replace", stdout=subprocess.PIPE,
+                 stderr=subprocess.STDOUT)  # fmt: skip
     if result.returncode:
         tail = result.stdout.strip().splitlines()[-30:]
-        raise RuntimeError("\n".join([f"{Path(command[0]).name} failed in {folder}:", *tail]))
+        raise ToolError("\n".join([f"{Path(command[0]).name} failed in {folder}:", *tail]))

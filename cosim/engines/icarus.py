@@ -44,4 +44,5 @@ def _build(config: HardwareConfig, jobs: list[Job], trace_depth: int, options: S
         command = [compiler, "-g2005", "-DHEDDLE_CLEAR=heddle_bench_top.restart", "-s", hdl.TOP, "-o", "sim.vvp"]
         hdl.execute([*command, *options, *hdl.sources(sources)], folder)
 
-    return cached(f"icarus-{config.name}", hdl.build_key(sources, " ".join([compiler, *options])), build)
+    key = hdl.build_key(sources, " ".join([compiler, *options]))
+    return cached(f"icarus-{config.name}", key, build, f"the RTL of {config.name} (Icarus)")

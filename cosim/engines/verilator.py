@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from ...arch.config import HardwareConfig
 from ...arch.errors import HeddleError
+from ...arch.processes import Commands
 from ..build import cached
 from ..waves import Window
 from . import hdl
@@ -83,7 +84,8 @@ def _built(config: HardwareConfig, jobs: list[Job], trace_depth: int, recording:
     root = require()
     sources = hdl.bench_sources(config, jobs, trace_depth)
     key = hdl.build_key(sources, f"{root} {_VERILATOR} {_COMPILE} {recording}")
-    return cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources, recording))
+    what = f"the RTL of {config.name} (Verilator)"
+    return cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources, recording), what)
 
 
 def require() -> Path:
@@ -105,8 +107,9 @@ def _build(folder: Path, root: Path, sources: Path, recording: Recording) -> Non
     import cocotb_tools.config as cocotb
 
     library = cached(
-        "verilator-library", f"{root} {_COMPILE} {recording}", lambda aside: _build_library(aside, root, recording)
-    )
+        "verilator-library", f"{root} {_COMPILE} {recording}", lambda aside: _build_library(aside, root, recording),
+        "Verilator's library",
+    )  # fmt: skip
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     main = str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp")
     verilator = [str(root / "bin" / "verilator_bin"), *_VERILATOR, *recording.verilator]
@@ -133,13 +136,15 @@ def _build_library(folder: Path, root: Path, recording: Recording) -> None:
 
 
 def _compile(folder: Path, root: Path, compilations: list[tuple[str, Path]], recording: Recording) -> None:
-    """Compile (optimisation, source) pairs to objects in `folder`, as many at once as there are processors."""
+    """Compile (optimisation, source) pairs to objects in `folder`, as many at once as there are processors. When one
+    fails, or we are stopped, none goes on."""
     include = ["-I.", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
 
     def one(compilation: tuple[str, Path]) -> None:
         optimisation, source = compilation
-        hdl.execute(["c++", *_COMPILE, *recording.compile, optimisation, *include, "-c", str(source), "-o", f"{source.stem}.o"], folder)
+        options = [*_COMPILE, *recording.compile, optimisation, *include]
+        hdl.execute(["c++", *options, "-c", str(source), "-o", f"{source.stem}.o"], folder, run=commands.run)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, Commands() as commands:
         for _ in pool.map(one, compilations):
             pass

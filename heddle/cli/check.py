@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 import heddle
+from heddle.layers import unknown
 
 from .shared import (
     at_precision,
+    command,
     config_option,
     console,
     json_option,
@@ -19,6 +21,7 @@ from .shared import (
     print_json,
     print_table,
     progress,
+    refuse,
 )  # fmt: skip
 
 ACCURACY_POINTS = 0.5  # that the accelerator may lie below or above PyTorch
@@ -26,7 +29,7 @@ SQNR_DB, COSINE = 40.0, 0.9998  # of an encoder's outputs, at w16a16 and bf16
 INPUTS = 16  # of an encoder without a test set
 
 
-@click.command(
+@command(
     short_help="Compare a model with PyTorch, layer by layer.",
     epilog="Example: heddle check gpt2 --config small --precision w16a16 --tokens 256",
 )
@@ -46,10 +49,10 @@ def check(model: str, config_name: str, precision: str | None, tokens: int, as_j
     if model in heddle.LANGUAGE_MODELS:
         figures, thresholds = _decoder(heddle.LANGUAGE_MODELS[model], config, precision, tokens)
     elif model in heddle.WORKLOADS:
+        refuse(f"is for language models; {model} is compared over its test set", "tokens")
         figures, thresholds = _encoder(heddle.WORKLOADS[model], config, precision)
     else:
-        known = ", ".join([*heddle.LANGUAGE_MODELS, *heddle.WORKLOADS])
-        raise heddle.HeddleError(f"unknown model {model!r}; models are {known}")
+        raise unknown("model", model, [*heddle.LANGUAGE_MODELS, *heddle.WORKLOADS], "models")
     reached = all(each.reached for each in thresholds)
     figures = {
         "model": model, "precision": precision, **figures,
@@ -72,7 +75,7 @@ def _decoder(language_model: Any, config: Any, precision: str, tokens: int) -> t
     if len(ids) <= tokens:
         raise heddle.HeddleError(f"--tokens must be below {len(ids)}, the length of the test text, not {tokens}")
     module, context = load_model(language_model), language_model.context
-    with progress(f"Checking {language_model.name} on {config.title}", len(module.layers) + 1) as advance:
+    with progress(f"Checking {language_model.name} on {config.title}", len(module.layers) + 1, "layer") as advance:
         layers = fidelity.decoder_layers(module, config, ids[:-1], context, precision, advance)
         logits = fidelity.teacher_forced(module, config, ids, context, precision, advance)
     golden, found = logits.perplexities

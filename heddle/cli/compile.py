@@ -5,11 +5,14 @@ from typing import Any
 
 import click
 import heddle
+from heddle.layers import unknown
 
 from .shared import (
+    command,
     compile_workload,
     config_option,
     console,
+    file_to_write,
     is_shape,
     json_option,
     load_config,
@@ -21,13 +24,13 @@ from .shared import (
 CONTEXT = 4096  # tokens of a cache that nothing was said of, at most
 
 
-@click.command(
+@command(
     short_help="Compile a model into a program file.",
     epilog="Example: heddle compile digits-vit --config small -o digits-vit.heddle",
 )
 @click.argument("model")
 @config_option
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@click.option("-o", "--output", required=True, **file_to_write, help="File to write.")
 @click.option("--tokens", type=int, metavar="N",
               help="Length of the sequence [default: the longest]; of a decoder, the tokens that one run takes: 1 to "
                    "decode, more for a chunk of a prompt. [default: 1]")  # fmt: skip
@@ -49,8 +52,6 @@ def compile(
     compiled without the head, which only a prompt's last token needs.
     """
     config = load_config(config_name)
-    if not output.parent.is_dir():
-        raise heddle.HeddleError(f"cannot write {output}: its directory does not exist")
     program = _program(model, config, tokens, context, layers, _show if passes else None)
     program.save(output)
     figures = {
@@ -82,8 +83,8 @@ def _program(
         trained = heddle.LANGUAGE_MODELS[model]
         return _decoder(model, load_model(trained), trained.context, config, tokens, context, show)
     if not is_shape(model):
-        known = ", ".join([*heddle.WORKLOADS, *heddle.LANGUAGE_MODELS, *heddle.SHAPES])
-        raise heddle.HeddleError(f"unknown model {model!r}; models are {known}, or the path of a config.json")
+        known = [*heddle.WORKLOADS, *heddle.LANGUAGE_MODELS, *heddle.SHAPES]
+        raise unknown("model", model, known, "models", ", or the path of a config.json")
     shape = heddle.get_shape(model)
     try:
         module = shape.build(layers)

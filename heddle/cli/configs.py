@@ -5,10 +5,10 @@ from dataclasses import asdict
 import click
 import heddle
 
-from .shared import json_option, print_json, print_table
+from .shared import command, json_option, print_json, print_table, refuse
 
 
-@click.command(
+@command(
     short_help="List the presets, or print one as TOML.",
     epilog="Example: heddle configs small > mine.toml",
 )
@@ -19,6 +19,7 @@ from .shared import json_option, print_json, print_table
 def configs(name: str | None, dram: str | None, drams: bool, as_json: bool) -> None:
     """List the presets; with NAME, print that configuration as TOML, to edit and pass as --config FILE.toml."""
     if drams:
+        refuse("means nothing beside --drams, which lists the memories alone", "name", "dram")
         _list_drams(as_json)
         return
     if dram is not None and name is None:

@@ -8,12 +8,12 @@ import click
 import heddle
 
 from .report import at_position, position_option
-from .shared import console, json_option, load_program, print_json, print_table
+from .shared import command, console, json_option, load_program, print_json, print_table
 
 SHOWN = 3  # of the shapes of one operator
 
 
-@click.command(
+@command(
     short_help="What the compiler decided for a program file.", epilog="Example: heddle explain digits-vit.heddle"
 )
 @click.argument("file")

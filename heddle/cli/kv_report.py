@@ -3,16 +3,27 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import click
 import heddle
+from heddle.layers import unknown, write_picture
 from heddle.token_costs import Cost, Costs, TokenCosts, scaled
 
-from .shared import console, is_shape, json_option, load_config, load_model, print_json, print_table, progress
+from .shared import (
+    command,
+    console,
+    is_shape,
+    json_option,
+    load_config,
+    load_model,
+    picture_to_write,
+    print_json,
+    print_table,
+    progress,
+)  # fmt: skip
 
 CHUNK = 32  # tokens of a prompt that are taken at once, at least the columns of the array
 
@@ -28,7 +39,7 @@ class Subject:
     options: dict[str, Any]  # of compile_decoder
 
 
-@click.command(
+@command(
     "kv-report",
     short_help="What the KV cache saves: cycles and bytes per token by context.",
     epilog="Example: heddle kv-report gpt2 --config base --contexts 64,128,256 --plot kv.png",
@@ -38,7 +49,7 @@ class Subject:
               help="The accelerator.")  # fmt: skip
 @click.option("--contexts", default="64,128,256", show_default=True, metavar="T,T,…", help="Lengths of the sequence.")
 @click.option("--layers", type=int, metavar="N", help="Layers to scale a shape to. [default: those of the model]")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw a picture (.png, .svg, .pdf).")
+@click.option("--plot", **picture_to_write, help="Draw a picture (.png, .svg, .pdf).")
 @json_option
 def kv_report(
     model: str, config_name: str, contexts: str, layers: int | None, plot: Path | None, as_json: bool
@@ -52,7 +63,6 @@ def kv_report(
     begin, config = time.perf_counter(), load_config(config_name)
     subject = _subject(model, layers)
     lengths = _contexts(contexts, subject.context, model)
-    _check_plot(plot)
     chunk = ceil(CHUNK / config.columns) * config.columns
     found = _measure(subject, config, lengths, chunk, model)
     measured, rows = found[subject.depths[-1]], found[subject.depths[0]]
@@ -89,8 +99,8 @@ def _subject(name: str, layers: int | None) -> Subject:
 
 def _shape(name: str, layers: int | None) -> Subject:
     if not is_shape(name):
-        known = ", ".join([*heddle.LANGUAGE_MODELS, *(each.name for each in heddle.SHAPES.values() if each.decoder)])
-        raise heddle.HeddleError(f"unknown model {name!r}; models are {known}, or the path of a config.json")
+        known = [*heddle.LANGUAGE_MODELS, *(each.name for each in heddle.SHAPES.values() if each.decoder)]
+        raise unknown("model", name, known, "models", ", or the path of a config.json")
     shape = heddle.get_shape(name)
     if not shape.decoder:
         raise heddle.HeddleError(f"{name} has no cache to report on: it is not a causal language model")
@@ -113,20 +123,12 @@ def _contexts(text: str, longest: int, model: str) -> list[int]:
     return sorted(set(lengths))
 
 
-def _check_plot(plot: Path | None) -> None:
-    if plot is None:
-        return
-    if plot.suffix not in (".png", ".svg", ".pdf"):
-        raise heddle.HeddleError(f"cannot write {plot}: the name must end in .png, .svg or .pdf")
-    if not plot.parent.is_dir():
-        raise heddle.HeddleError(f"cannot write {plot}: its directory does not exist")
-
-
 def _measure(subject: Subject, config: Any, lengths: list[int], chunk: int, name: str) -> dict[int, list[TokenCosts]]:
     """For each depth, the costs at each length."""
     longest, found = max(lengths), {}
     runs = longest // chunk + sum(length % chunk + 2 for length in lengths)  # at most
-    with progress(f"Compiling and timing {name} on {config.title}", len(subject.depths) * (3 + runs)) as advance:
+    steps = len(subject.depths) * (3 + runs)
+    with progress(f"Compiling and timing {name} on {config.title}", steps, "run") as advance:
         for depth in subject.depths:
             model = subject.build(depth)
             costs = Costs(model, config, longest, chunk, subject.context, subject.options, advance)
@@ -203,4 +205,4 @@ def _draw(path: Path, rows: list[TokenCosts], title: str) -> None:
     labels = list(lines.values())
     figure.legend(panels[0].get_lines(), labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle(title)
-    import_module("heddle.sim.pictures").write_figure(path, figure)
+    write_picture(path, lambda: figure)

@@ -6,12 +6,12 @@ from collections import Counter
 import click
 import heddle
 
-from .shared import console, json_option, load_program, print_json
+from .shared import command, console, json_option, load_program, print_json, refuse
 
 SHOWN = 20
 
 
-@click.command(short_help="Find races in a program file.", epilog="Example: heddle lint digits-vit.heddle --all")
+@command(short_help="Find races in a program file.", epilog="Example: heddle lint digits-vit.heddle --all")
 @click.argument("file")
 @click.option("--config", "config_name", metavar="NAME|FILE.toml", help="Refuse FILE if for another accelerator.")
 @click.option("--all", "show_all", is_flag=True, help=f"Print all findings, not the first {SHOWN}.")
@@ -22,6 +22,8 @@ def lint(file: str, config_name: str | None, show_all: bool, as_json: bool) -> N
 
     Exits with 0 if there is nothing, with 1 if there are findings, with 2 if FILE is not a legal program.
     """
+    if as_json:
+        refuse("is for the lines: --json has all findings", "show_all")
     program = load_program(file, config_name)
     findings = heddle.lint(program)
     counts = Counter(each.kind for each in findings)

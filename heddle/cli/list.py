@@ -3,10 +3,10 @@
 import click
 import heddle
 
-from .shared import json_option, print_json, print_table
+from .shared import command, json_option, print_json, print_table
 
 
-@click.command(
+@command(
     short_help="List a program file.",
     epilog="Example: heddle list digits-vit.heddle | less",
 )

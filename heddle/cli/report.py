@@ -6,7 +6,20 @@ from typing import Any
 import click
 import heddle
 
-from .shared import console, json_option, load_program, print_json, print_table, progress, races_option
+from .shared import (
+    command,
+    console,
+    file_to_write,
+    json_option,
+    load_program,
+    picture_to_write,
+    print_json,
+    print_table,
+    progress,
+    races_option,
+    refuse,
+    require_distinct,
+)  # fmt: skip
 from .tables import print_stalls, write_pictures
 
 SHOWN = 12  # rows of the critical path
@@ -15,7 +28,7 @@ position_option = click.option(
 )
 
 
-@click.command(
+@command(
     short_help="Why a run took so long: tables, roofline, critical path.",
     epilog="Example: heddle report digits-vit.heddle --roofline roofline.png --free",
 )
@@ -29,9 +42,9 @@ position_option = click.option(
 @click.option("--chain", type=click.IntRange(0), default=0, metavar="N",
               help="The N longest links of the critical path too.")  # fmt: skip
 @click.option("--free", is_flag=True, help="Simulate again for each unit, as if it took no time.")
-@click.option("--roofline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
-@click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture, likewise.")
-@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a trace for ui.perfetto.dev.")
+@click.option("--roofline", **picture_to_write, help="Write a picture (.png, .svg, .pdf).")
+@click.option("--timeline", **picture_to_write, help="Write a picture, likewise.")
+@click.option("--trace", **file_to_write, help="Write a trace for ui.perfetto.dev.")
 @races_option
 @json_option
 def report(
@@ -44,6 +57,9 @@ def report(
     Every cycle of every unit has one cause; every cycle of the run has one place on the critical path. An operator's
     multiply-accumulates are those of whole tiles, padding included; the run's are the useful ones.
     """
+    require_distinct(roofline, timeline, trace)
+    if as_json:
+        refuse("is for the tables: --json has the layers", "layers")
     program = at_position(load_program(file, config_name, races), position)
     changes = {"latency_cycles": latency, "cycles_per_beat": cycles_per_beat}
     config = program.config.with_dram(
@@ -106,7 +122,7 @@ def _without(program: Any, dram: Any, cycles: int) -> dict[str, dict[str, float]
     """For each unit with instructions: the cycles of the run if it took no time, and how much shorter that is."""
     units = sorted({each.unit for each in program.instructions if each.unit is not None})
     found = {}
-    with progress(f"Simulating {program.name} with each unit free", len(units)) as advance:
+    with progress(f"Simulating {program.name} with each unit free", len(units), "unit") as advance:
         for unit in units:
             without = heddle.simulate(program, values=False, dram=dram, free=(unit,)).cycles
             found[unit.name.lower()] = {"cycles": without, "shorter": 1 - without / cycles}

@@ -5,17 +5,15 @@ from itertools import combinations
 import numpy as np
 import pytest
 from heddle.arch.config import Unit, get_config
-from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Halt, Load, Map, Matmul, Norm, Source
 from heddle.arch.program import Program
 from heddle.sim import roofline as rooflines
 from heddle.sim.machine import simulate
-from heddle.sim.pictures import COLOURS, write_figure
+from heddle.sim.picture import COLOURS
 from heddle.sim.roofline import Point, Roofline, roofline_figure
 from heddle.sim.timeline import COLOURS as KINDS
 from heddle.sim.timeline import timeline
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
 
 @pytest.fixture
@@ -68,13 +66,3 @@ def test_points_of_a_roofline_are_named(monkeypatch):
     monkeypatch.setattr(rooflines, "NAMED", 3)
     named = [each.get_text() for each in roofline_figure(Roofline("", 16, 4.0, None, points)).legends[0].get_texts()]
     assert named[-1] == "2 others, each with less work" and len(named) == 2 + 3 + 1
-
-
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path):
-    with pytest.raises(HeddleError, match=r"must end in \.png, \.svg or \.pdf"):
-        write_figure(tmp_path / "x.docx", Figure())
-    with pytest.raises(HeddleError, match="cannot write"):
-        write_figure(tmp_path / "none" / "x.png", Figure())
-    assert not list(tmp_path.iterdir())
-    write_figure(tmp_path / "x.png", Figure())
-    assert [each.name for each in tmp_path.iterdir()] == ["x.png"]
