@@ -7,14 +7,16 @@ forms from it, the compiler tiles for it. Primary fields are what a designer cho
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 
-from .dram import DramConfig, dram_preset
-from .errors import HeddleError
+from .dram import DRAM_PRESETS, Dram, DramConfig, as_dram
+from .errors import HeddleError, require_type, shown, unknown
 from .ranges import require_power_of_two, require_range
 
 
@@ -75,7 +77,7 @@ ROTATE_CYCLES = MULTIPLY_CYCLES + ADD_CYCLES  # x·cos + partner·sin
 class HardwareConfig:
     """One accelerator. Word counts are totals over all banks of a memory."""
 
-    name: str
+    name: str  # names files too
     rows: int  # PE rows: the reduction (K) direction; at least 3, with bf16 PEs 2
     columns: int  # PE columns: output features (N); at least 3, with bf16 PEs 2
     vector_lanes: int  # float32 elements per cycle in VECTOR, SOFTMAX and NORM; divides rows and columns
@@ -104,10 +106,10 @@ class HardwareConfig:
     dram: DramConfig = field(default_factory=DramConfig)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or "/" in self.name or "\0" in self.name:
-            raise HeddleError(f"name must be a text that a file can be called, not {self.name!r}")
-        if not isinstance(self.dram, DramConfig):
-            raise HeddleError(f"dram must be a DramConfig, not {self.dram!r}; see with_dram for presets")
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise HeddleError("name must be 1 to 64 characters that can be in the name of a file, without / \\ \" and "
+                              f"control characters, not {self.name!r}")  # fmt: skip
+        require_type("dram", self.dram, DramConfig, "a DramConfig (with_dram takes a preset's name too)")
         for name, low, high in _RANGES:
             require_range(name, getattr(self, name), low, high)
         for name in ("vector_lanes", "panel_rows", "axi_bytes", "burst_beats", "queue_depth", "load_outstanding"):
@@ -286,6 +288,44 @@ class HardwareConfig:
         content = {k: v for k, v in asdict(self).items() if k not in ("name", "clock_mhz", "dram")}
         return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
 
+    @property
+    def changed_fields(self) -> list[str]:
+        """Fields of the accelerator in which it differs from the preset whose name it carries. Empty for the preset
+        itself and for a name that no preset has. Clock and DRAM are stated beside the name, and do not count."""
+        preset = PRESETS.get(self.name, self)
+        names = (each.name for each in fields(self) if each.name not in ("name", "clock_mhz", "dram"))
+        return [name for name in names if getattr(self, name) != getattr(preset, name)]
+
+    @property
+    def title(self) -> str:
+        """What readers are told it is: its name, and whether it is not the preset of that name."""
+        return f"{self.name} (changed)" if self.changed_fields else self.name
+
+    @property
+    def file_name(self) -> str:
+        """The title as a part of a file's name."""
+        return f"{self.name}-changed" if self.changed_fields else self.name
+
+    @property
+    def dram_name(self) -> str:
+        """The memory behind the port: "ideal", the name of the preset it is at this clock, or "banked"."""
+        if not self.dram.banked:
+            return "ideal"
+        return next(filter(self._is_behind, DRAM_PRESETS), "banked")
+
+    def _is_behind(self, name: str) -> bool:
+        try:
+            return self.with_dram(name).dram == self.dram
+        except HeddleError:  # a memory that this port cannot have
+            return False
+
+    def identity(self) -> dict:
+        """What a report says of the machine that it is about: plain values under the names of docs/json.md."""
+        return {
+            "machine": self.name, "changed_fields": self.changed_fields, "fingerprint": self.fingerprint,
+            "clock_mhz": self.clock_mhz, "dram": {"name": self.dram_name, **self.dram.to_dict()},
+        }  # fmt: skip
+
     def to_dict(self) -> dict:
         """Plain values, nested under "dram" for the memory behind the port."""
         return {**asdict(self), "dram": self.dram.to_dict()}
@@ -295,7 +335,11 @@ class HardwareConfig:
         """The inverse of `to_dict`; the memory may also be a `preset` and what differs from it. Raises HeddleError on
         missing or unknown fields."""
         content = dict(content)
-        dram = dict(content.pop("dram", {}))
+        dram = content.pop("dram", {})
+        if isinstance(dram, str):
+            dram = {"preset": dram}
+        require_type("dram", dram, dict, "a table of fields, or the name of a preset")
+        dram = dict(dram)
         preset = dram.pop("preset", None)
         if preset is None:
             return _build(cls, {**content, "dram": _build(DramConfig, dram, "dram.")}, "")
@@ -311,19 +355,26 @@ class HardwareConfig:
     @classmethod
     def from_toml(cls, text: str) -> HardwareConfig:
         """The inverse of `to_toml`."""
+        require_type("a TOML configuration", text, str, "text")
         try:
-            return cls.from_dict(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+            content = tomllib.loads(text)
+        except RecursionError:
+            raise HeddleError("not a TOML configuration: its values are nested too deeply") from None
+        except ValueError as error:  # of TOML, or of a number of thousands of digits
             raise HeddleError(f"not a TOML configuration: {error}") from None
+        return cls.from_dict(content)
 
-    def with_dram(self, preset: str | None = None, **changes) -> HardwareConfig:
-        """The same accelerator behind another memory: fields changed, or a preset, with fields changed. The preset is
-        that of `DRAM_PRESETS` at this clock; "ideal" is one too. Raises HeddleError if there is none of that name."""
-        if preset is None:
-            return replace(self, dram=replace(self.dram, **changes))
-        return replace(self, dram=dram_preset(preset, self.clock_mhz, self.axi_bytes, self.burst_bytes, **changes))
+    def with_dram(self, memory: Dram | None = None, **changes) -> HardwareConfig:
+        """The same accelerator behind another memory, with fields changed. `memory` is a DramConfig, or a part or the
+        name of a part of `DRAM_PRESETS`, at this clock; "ideal" is one too; default: the present one. Raises
+        HeddleError if there is none of that name, and for a memory that cannot serve this port."""
+        dram = self.dram if memory is None else as_dram(memory, self.clock_mhz, self.axi_bytes, self.burst_bytes)
+        _require_known(DramConfig, changes, "dram.")
+        dram = replace(dram, **changes) if changes else dram
+        return self if dram is self.dram else replace(self, dram=dram)
 
 
+_NAME = re.compile(r'[^\x00-\x1f\x7f/\\"]{1,64}')
 _RANGES = [
     ("rows", 2, 256), ("columns", 2, 256), ("vector_lanes", 1, 256),
     ("act_words", 4, 1 << 20), ("act_banks", 1, 64), ("weight_words", 4, 1 << 20), ("weight_banks", 1, 64),
@@ -345,9 +396,9 @@ def _toml_line(key: str, value: int | str) -> str:
 
 def _require_known(cls, content: dict, prefix: str) -> None:
     known = {f.name for f in fields(cls)}
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise HeddleError(f"unknown configuration field {prefix}{unknown[0]}; fields are {', '.join(sorted(known))}")
+    others = sorted(f"{prefix}{each}" for each in set(content) - known)
+    if others:
+        raise unknown("configuration field", others[0], sorted(prefix + each for each in known), "fields")
 
 
 def _build(cls, content: dict, prefix: str):
@@ -396,14 +447,29 @@ PRESETS: dict[str, HardwareConfig] = {
 }  # fmt: skip
 
 
-def get_config(name: str) -> HardwareConfig:
-    """The preset of that name, or the TOML file at that path. Raises HeddleError if there is neither."""
+Config = HardwareConfig | str | os.PathLike[str]  # what is taken for one: see `get_config`
+
+
+def get_config(config: Config) -> HardwareConfig:
+    """The preset of that name, or the TOML file at that path; a configuration is itself. Raises HeddleError if there is
+    neither."""
+    if isinstance(config, HardwareConfig):
+        return config
+    if not isinstance(config, str | os.PathLike):
+        raise HeddleError(f"a configuration must be a HardwareConfig, the name of a preset ({', '.join(PRESETS)}) or "
+                          f"the path of a .toml file, not {shown(config)}")  # fmt: skip
+    name = os.fspath(config)
     if name in PRESETS:
         return PRESETS[name]
-    path = Path(name)
-    if path.suffix == ".toml":
-        try:
-            return HardwareConfig.from_toml(path.read_text())
-        except OSError as error:
-            raise HeddleError(f"cannot read configuration {name}: {error.strerror}") from None
-    raise HeddleError(f"unknown configuration {name!r}; presets are {', '.join(PRESETS)}, or give a .toml file")
+    if Path(name).suffix != ".toml":
+        raise unknown("configuration", name, PRESETS, "presets", ", or give a .toml file")
+    try:
+        return HardwareConfig.from_toml(Path(name).read_text(encoding="utf-8-sig"))  # as some editors mark UTF-8
+    except OSError as error:
+        raise HeddleError(f"cannot read configuration {name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise HeddleError(f"cannot read configuration {name}: it is not UTF-8 text (byte {error.start})") from None
+    except ValueError as error:  # of its name
+        raise HeddleError(f"cannot read configuration {name!r}: {error}") from None
+    except HeddleError as error:
+        raise HeddleError(f"configuration {name}: {error}") from None

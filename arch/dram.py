@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 
-from .errors import HeddleError
+from .errors import HeddleError, require_type, unknown
 from .ranges import require_power_of_two, require_range
 
 TICKS = 256  # of a channel's data bus, in a cycle
@@ -212,10 +212,19 @@ DRAM_PRESETS: dict[str, DramPart] = {
 }  # fmt: skip
 
 
-def dram_preset(name: str, clock_mhz: int, axi_bytes: int, burst_bytes: int, **changes) -> DramConfig:
-    """The preset of that name behind a port; `ideal` is one too. Raises HeddleError if there is none."""
-    if name == "ideal":
-        return DramConfig(**changes)
-    if name not in DRAM_PRESETS:
-        raise HeddleError(f"unknown DRAM {name!r}; presets are ideal, {', '.join(DRAM_PRESETS)}")
-    return replace(DRAM_PRESETS[name].config(clock_mhz, axi_bytes, burst_bytes), **changes)
+Dram = DramConfig | DramPart | str  # what is taken for a memory: see `as_dram`
+
+
+def as_dram(memory: Dram, clock_mhz: int, axi_bytes: int, burst_bytes: int) -> DramConfig:
+    """A memory behind a port: a DramConfig as it is, a part or the preset of that name as `DramPart.config`; `ideal` is
+    a preset too. Raises HeddleError if there is none."""
+    if isinstance(memory, DramConfig):
+        return memory
+    if memory == "ideal":
+        return DramConfig()
+    if isinstance(memory, str):
+        if memory not in DRAM_PRESETS:
+            raise unknown("DRAM", memory, ["ideal", *DRAM_PRESETS], "presets")
+        memory = DRAM_PRESETS[memory]
+    require_type("dram", memory, DramPart, f"a DramConfig, a DramPart or one of ideal, {', '.join(DRAM_PRESETS)}")
+    return memory.config(clock_mhz, axi_bytes, burst_bytes)

@@ -1,4 +1,11 @@
-"""The one error type for anything a user can put right: bad names, fields out of range, files that do not fit."""
+"""The errors for anything a user can put right, and the texts they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+LIKE = 0.6  # of two names, from 0 to 1, from which one may have been meant for the other
 
 
 class HeddleError(Exception):
@@ -7,3 +14,49 @@ class HeddleError(Exception):
 
 class NoRoomError(HeddleError):
     """Something does not fit the memories of a configuration: in another way it may."""
+
+
+class ToolError(RuntimeError):
+    """A program that we call (a compiler, a simulator) has failed. The message ends with the last lines it printed."""
+
+
+def require_type(name: str, value: object, kind: type | tuple[type, ...], right: str) -> None:
+    """Raise HeddleError unless `value` is a `kind`; `right` says in words what it must be."""
+    if not isinstance(value, kind):
+        raise HeddleError(f"{name} must be {right}, not {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value and its type, short enough for a line."""
+    if value is None:
+        return "None"
+    text = repr(value)
+    if len(text) > 40 or "\n" in text:
+        return f"a {type(value).__name__}"
+    return f"{text} (a {type(value).__name__})"
+
+
+def unknown(what: str, name: object, known: Iterable[str], plural: str, more: str = "") -> HeddleError:
+    """The error for a name that there is not: it suggests the nearest of those that there are, and lists them.
+
+    what    what the name should be one of ("engine"); `plural` of it
+    more    what else is possible, after the list
+    """
+    known = list(known)
+    near = nearest(name, known)
+    hint = f" (did you mean {near}?)" if near else ""
+    return HeddleError(f"unknown {what} {name!r}{hint}; {plural} are {', '.join(known)}{more}")
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """The one of the `known` names that is most like `name`, upper and lower case alike; None if none is."""
+    if not isinstance(name, str):
+        return None
+
+    def likeness(each: str) -> tuple[bool, float]:
+        ours, theirs = name.lower(), each.lower()
+        swapped = sorted(ours) == sorted(theirs)  # letters have changed places
+        return swapped, SequenceMatcher(None, ours, theirs).ratio()
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best)[1] >= LIKE else None

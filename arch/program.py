@@ -11,11 +11,10 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from operator import index
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,18 +24,24 @@ from . import numerics
 from .check import check_instructions
 from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, SCALAR_LIMIT, HardwareConfig, Memory
 from .encoding import decode, encode, listing
-from .errors import HeddleError
+from .errors import HeddleError, nearest, require_type
+from .files import write_whole
 from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
 from .ranges import require_range
 from .scalars import Scalar
 from .soundness import check_content, check_dram, check_reach
 
-FORMAT = "heddle-program-5"
+FORMAT = "heddle-program-6"
 _LISTS = ("data", "tensors", "labels", "scalars", "registers", "cache", "attention_macs", "positions", "choices",
           "periods")  # fmt: skip
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can tell: that of every entry
 _UNIX = 3  # the system that every entry claims to come from
+# What reading a file raises that is none of ours: of another kind, cut off, or with another content.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, KeyError, IndexError, TypeError, ValueError, AttributeError, EOFError,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -364,7 +369,8 @@ class Program:
         known = {t.name: t for t in self.inputs()}
         for number, each in enumerate(sets):
             if set(each) != set(known):
-                raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(map(str, each))}")
+                raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(map(str, each))}"
+                                  + _suggested(each, known))  # fmt: skip
             for name, array in each.items():
                 try:
                     known[name].check_content(array, self.config)
@@ -427,14 +433,7 @@ class Program:
             for number, (_, content) in enumerate(self.data):
                 _add(archive, f"data/{number}.bin", content)
             _add(archive, "cache.bin", self.cache)
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_bytes(buffer.getvalue())
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise HeddleError(f"cannot write {path}: {error.strerror}") from None
+        write_whole(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Program:
@@ -446,9 +445,8 @@ class Program:
                 data = [archive.read(f"data/{n}.bin") for n in range(len(header.get("data", [])))]
                 cache = archive.read("cache.bin") if header.get("format") == FORMAT else b""
         except OSError as error:
-            raise HeddleError(f"cannot read {path}: {error.strerror}") from None
-        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, AttributeError, NotImplementedError,
-                RuntimeError, zlib.error):  # fmt: skip
+            raise HeddleError(f"cannot read {path}: {error.strerror or error}") from None
+        except _DAMAGED:
             raise HeddleError(f"{path} is not a Heddle program, or is truncated: compile it again") from None
         if header.get("format") != FORMAT:
             raise HeddleError(f"{path} has format {header.get('format')!r}, not {FORMAT!r}: compile it again")
@@ -500,3 +498,15 @@ class Program:
         if config.fingerprint != self.config.fingerprint:
             raise HeddleError(f"{self.name} was compiled for {self.config.name} ({self.config.fingerprint}), not for "
                               f"{config.name} ({config.fingerprint}): compile it again")  # fmt: skip
+
+
+def require_program(program: object) -> None:
+    """Raise HeddleError unless it is a Program."""
+    require_type("the program", program, Program, "a Program, as heddle.compile makes and Program.load reads")
+
+
+def _suggested(given: Iterable[str], known: Iterable[str]) -> str:
+    """What inputs with names that there are not may have meant, to end an error with."""
+    known = set(known)
+    near = [(each, nearest(each, known - set(given))) for each in given if each not in known]
+    return "".join(f"; for {name!r}, did you mean {found!r}?" for name, found in near if found)

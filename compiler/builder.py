@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
-from ..arch.errors import HeddleError, NoRoomError
+from ..arch.errors import HeddleError, NoRoomError, require_type
 from ..arch.isa import Digit, Instruction, Load, Matmul
 from ..arch.program import Tensor
+from ..arch.ranges import require_range
 from .cache import CacheLayout, Registers
 from .graph import Node
 from .matrix import Matrix
@@ -31,6 +32,13 @@ class Tiling:
     group_rows: int = 0  # rows are taken through a segment in groups of about so many; 0: all at once
     through_value: bool = False  # codes of a layer's results are made of values in VALUE, not of whole rows of sums
     thrifty: bool = False  # what can be loaded or computed in pieces is, whatever that costs
+
+    def __post_init__(self) -> None:
+        require_range("parts", self.parts, 1, 1 << 16)
+        require_range("weight_share", self.weight_share, 1, 1 << 16)
+        require_range("group_rows", self.group_rows, 0, 1 << 16)
+        for name in ("through_value", "thrifty"):
+            require_type(name, getattr(self, name), bool, "True or False")
 
     def __str__(self) -> str:
         groups = f"groups of {self.group_rows} rows, " if self.group_rows else ""

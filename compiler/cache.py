@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from ..arch.config import SCALAR_COUNT, HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.isa import Part
+from ..arch.ranges import require_range
 from ..arch.scalars import Scalar, ScalarKind
+
+MOST_TOKENS = 1 << 24  # that can be asked for, of anything
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class CachePlan:
     tokens: int
     page_tokens: int = 0
     pages: int = 0
+
+    def __post_init__(self) -> None:
+        require_range("tokens", self.tokens, 1, MOST_TOKENS)
+        require_range("page_tokens", self.page_tokens, 0, MOST_TOKENS)
+        require_range("pages", self.pages, 0, MOST_TOKENS)
 
     def page_blocks(self, config: HardwareConfig) -> int:
         """log2 of the blocks of C tokens on a page. Raises HeddleError for another size."""

@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, require_type
 from .graph import Graph, Node, call_inputs, constant
 from .rearrange import VIEWS
 
@@ -34,7 +34,7 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     Raises HeddleError for a model that torch.export cannot trace, more than one output, a batch above 1 or a shape
     that depends on data.
     """
-    require_module(model)
+    require_model(model)
     if isinstance(example_inputs, Tensor) or not all(isinstance(each, Tensor) for each in example_inputs):
         raise HeddleError("example inputs must be a sequence of tensors, one for each parameter of forward")
     for tensor in example_inputs:
@@ -74,10 +74,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def require_module(model: Any) -> None:
-    """Raise HeddleError for what is no model."""
-    if not isinstance(model, nn.Module):
-        raise HeddleError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
+def require_model(model: object) -> None:
+    """Raise HeddleError unless it is a module of PyTorch."""
+    require_type("the model", model, nn.Module, "a torch.nn.Module")
 
 
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:

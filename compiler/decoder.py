@@ -17,19 +17,20 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..arch.config import HardwareConfig
-from ..arch.errors import HeddleError, NoRoomError
+from ..arch.config import Config, get_config
+from ..arch.errors import HeddleError, NoRoomError, require_type
 from ..arch.program import Program
+from ..arch.ranges import require_range
 from .builder import Decoder, SharedDram, Tiling
-from .cache import CacheLayout, CachePlan
-from .capture import capture
+from .cache import MOST_TOKENS, CacheLayout, CachePlan
+from .capture import capture, require_model
 from .emit import Step, emit
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph
 from .macs import count_macs
 from .ops import DECODER, cached_attention
-from .pipeline import SURELY_CUT, Show, exceeds, lower
+from .pipeline import SURELY_CUT, Show, check_options, exceeds, lower
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import precisions, quantise
 from .rearrange import follow_views
@@ -44,7 +45,7 @@ _MOST_TOKENS = 1 << 16  # of a cache: the offset of onlinesoftmax has 17 bits
 @uncollected()
 def compile_decoder(
     model: nn.Module,
-    config: HardwareConfig,
+    config: Config,
     plan: CachePlan,
     *,
     tokens: int = 1,
@@ -60,6 +61,7 @@ def compile_decoder(
     """A program for `tokens` new tokens of each of `sequences` sequences (one of the two is 1), at position 0.
 
     model    forward takes ids (1, T) and gives logits (1, T, vocabulary); T up to `context`
+    config   a HardwareConfig, the name of a preset or the path of a .toml file
     plan     the cache; the same for all programs that share it
     context  longest sequence that the model's own tables allow (default: plan.tokens)
     precision  w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
@@ -71,6 +73,11 @@ def compile_decoder(
     from its start, where the vocabulary is too large to be searched at once. See Program.with_cache and Result.cache.
     Raises HeddleError for what cannot be lowered, or a cache or memory too small.
     """
+    config = get_config(config)
+    require_model(model)
+    require_type("plan", plan, CachePlan, "a CachePlan, such as CachePlan(tokens=256)")
+    require_type("name", name, str, "text")
+    check_options(tiling, show)
     shown, show = show is not None, show or (lambda name, result: None)
     context = plan.tokens if context is None else context
     _check(plan, tokens, sequences, context)
@@ -134,8 +141,7 @@ def decoder_graph(
 
 def _check(plan: CachePlan, tokens: int, sequences: int, context: int) -> None:
     for name, value in (("tokens", tokens), ("sequences", sequences), ("context", context)):
-        if value < 1:
-            raise HeddleError(f"{name} must be at least 1, not {value}")
+        require_range(name, value, 1, MOST_TOKENS)
     if tokens > 1 and sequences > 1:
         raise HeddleError(f"a program takes many tokens of one sequence or one token of many, not {tokens} of each of "
                           f"{sequences}: prefill the sequences one after the other")  # fmt: skip

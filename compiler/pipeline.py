@@ -29,12 +29,13 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from ..arch.config import HardwareConfig, Memory
-from ..arch.errors import HeddleError, NoRoomError
+from ..arch.config import Config, HardwareConfig, Memory, get_config
+from ..arch.errors import HeddleError, NoRoomError, require_type
+from ..arch.errors import shown as in_words
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
-from .capture import capture, require_module
+from .capture import capture, require_model
 from .emit import Step, emit, require_equal
 from .fold import fold_constants
 from .fuse import fuse
@@ -62,7 +63,7 @@ SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut int
 def compile(
     model: nn.Module,
     example_inputs: Sequence[Tensor],
-    config: HardwareConfig,
+    config: Config,
     *,
     name: str = "program",
     output: str = "output",
@@ -73,6 +74,7 @@ def compile(
     """A program that computes `model.forward` for one input on the accelerator of `config`.
 
     example_inputs  tensors of the shapes to compile for, batch dimension 1 in front
+    config          a HardwareConfig, the name of a preset or the path of a .toml file
     name, output    what the program and its result are called; inputs have the names of forward's parameters
     precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
     tiling          how to tile, instead of the quickest way found
@@ -80,7 +82,9 @@ def compile(
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
-    require_module(model)
+    config = get_config(config)
+    _check(model, example_inputs, name, output)
+    check_options(tiling, show)
     shown, show = show is not None, show or (lambda name, result: None)
     rule = PrecisionRule(precision, config)
     ways = [True, False] if exceeds(model, config, _LIKELY_STREAMED) else [False, True]
@@ -111,6 +115,23 @@ def compile(
             show("emit", program.listing())
         return program
     raise problems[ways[0]]  # what is wrong with the first way is what a user can mend
+
+
+def _check(model: object, example_inputs: object, name: object, output: object) -> None:
+    require_model(model)
+    require_type("example_inputs", example_inputs, (tuple, list), "a tuple of tensors, one for each input of forward, "
+                 "such as (x,)")  # fmt: skip
+    for each in example_inputs:  # type: ignore[attr-defined]
+        require_type("each of example_inputs", each, Tensor, "a tensor")
+    require_type("name", name, str, "text")
+    require_type("output", output, str, "text")
+
+
+def check_options(tiling: object, show: object) -> None:
+    """Raise HeddleError for a tiling, or a function to be shown passes, that is none."""
+    require_type("tiling", tiling, (Tiling, type(None)), "a Tiling, or None for the quickest found")
+    if show is not None and not callable(show):
+        raise HeddleError(f"show must be a function of (pass, result), not {in_words(show)}")
 
 
 def exceeds(model: nn.Module, config: HardwareConfig, times: int) -> bool:

@@ -6,13 +6,14 @@ take bf16 numbers as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cached_property
 
 from ..arch.config import HardwareConfig
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, require_type, unknown
 
 
 class Precision(Enum):
@@ -58,7 +59,11 @@ class PrecisionRule:
         bf16 = config is not None and config.pe == "bf16"
         self.default = Precision.BF16 if bf16 else Precision.W8A8
         choice = self.default.value if choice is None else choice
+        require_type("precision", choice, (str, Mapping), "one of " + ", ".join(each.value for each in Precision)
+                     + ", or names of layers with one for each")  # fmt: skip
         choices = {"*": choice} if isinstance(choice, str) else dict(choice)
+        for pattern in choices:
+            require_type("the name of a layer with a precision", pattern, str, "text, such as 'layers.*.mlp'")
         self.patterns = {pattern: _parse(name) for pattern, name in choices.items()}
         for precision in self.patterns.values():
             if config is not None and (precision is Precision.BF16) != bf16:
@@ -70,10 +75,16 @@ class PrecisionRule:
         found = (precision for pattern, precision in self.patterns.items() if fnmatchcase(layer, pattern))
         return next(found, self.default)
 
+    def require_layers(self, layers: Collection[str]) -> None:
+        """Raise HeddleError for a pattern that fits none of the layers, which would change nothing."""
+        for pattern in self.patterns:
+            if pattern != "*" and not any(fnmatchcase(layer, pattern) for layer in layers):
+                known = {re.sub(r"(?<![^.])\d+(?![^.])", "*", layer): None for layer in layers}
+                raise unknown("layer", pattern, known, "layers with a precision")
+
 
 def _parse(name: str) -> Precision:
     try:
         return Precision(name)
     except ValueError:
-        known = ", ".join(each.value for each in Precision)
-        raise HeddleError(f"unknown precision {name!r}; precisions are {known}") from None
+        raise unknown("precision", name, [each.value for each in Precision], "precisions") from None

@@ -17,6 +17,7 @@ from .precision import PrecisionRule
 def quantise(graph: Graph, rule: PrecisionRule) -> Graph:
     """Weights become matrices of codes, and what a matrix multiplies is quantised: by the linear layer it comes from,
     if nobody else reads that, else by an operator of its own."""
+    rule.require_layers([node.layer for node in graph if hasattr(OPS.get(node.op), "quantise")])
     coder = Coder(graph, rule)
     for node in graph:
         if hasattr(OPS.get(node.op), "quantise"):

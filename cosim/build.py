@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +18,12 @@ import amaranth
 import platformdirs
 
 from .. import arch, hw
+from ..arch import processes
 from ..arch.config import HardwareConfig
+from ..arch.errors import HeddleError
 
 _SOURCES = ("axi_rules", "bench", "dram", "dram_timing", "hostile_bench", "hostile_dram", "storage", "engines/hdl")
+_log = logging.getLogger(__name__)
 UNUSED_DAYS = 14  # entries not used for so long are removed
 
 
@@ -29,23 +32,30 @@ def cache_folder() -> Path:
     return Path(os.environ.get("HEDDLE_CACHE") or platformdirs.user_cache_dir("heddle")) / "rtl"
 
 
-def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The folder of the entry `name` for what `key` describes; `build(folder)` fills it if there is none."""
+def cached(name: str, key: str, build: Callable[[Path], None], what: str = "") -> Path:
+    """The folder of the entry `name` for what `key` describes; `build(folder)` fills it if there is none. The log says
+    so, with `what` it is. Raises HeddleError if the cache cannot be written to."""
+    what = what or name
     root = cache_folder()
-    root.mkdir(parents=True, exist_ok=True)
     entry = root / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    with open(root / f"{entry.name}.lock", "w") as lock:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = open(root / f"{entry.name}.lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise HeddleError(f"cannot write to the cache {root} ({error.strerror}): let HEDDLE_CACHE name a folder that "
+                          f"can be written to") from None  # fmt: skip
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if entry.is_dir():
             os.utime(entry)
             return entry
+        _log.info("building %s: this may take minutes, and is kept", what)
         _remove_unused(root)
-        aside = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
-        try:
+        begin = time.perf_counter()
+        with processes.temporary_folder(".building-", root) as aside:
             build(aside)
             aside.rename(entry)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        _log.info("built %s in %.0f s", what, time.perf_counter() - begin)
     return entry
 
 
@@ -71,7 +81,7 @@ def bench_verilog(config: HardwareConfig, dram_bytes: int, trace_depth: int, hos
         f"{config.fingerprint} {config.dram.structure} {dram_bytes} {trace_depth} {hostile} {source_hash()} "
         f"amaranth {amaranth.__version__}"
     )
-    return cached(f"verilog-{config.name}", key, build)
+    return cached(f"verilog-{config.name}", key, build, f"the Verilog of {config.name}")
 
 
 def source_hash() -> str:

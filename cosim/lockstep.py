@@ -15,9 +15,9 @@ import numpy as np
 
 from ..arch.config import Unit
 from ..arch.encoding import listing
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, require_type, unknown
 from ..arch.isa import Append, Store
-from ..arch.program import Program
+from ..arch.program import Program, require_program
 from ..arch.registers import Register, error_text
 from ..sim.machine import simulate
 from ..sim.result import Result
@@ -56,7 +56,7 @@ class Comparison:
     """What a lock-step run found. It agrees if all that is `different` is zero."""
 
     engine: str
-    config: str
+    machine: str  # its title; of several machines, all
     programs: int
     runs: int  # programs × sets of inputs
     instructions: int  # retired in the simulator
@@ -72,8 +72,10 @@ class Comparison:
         return self.first_difference is None
 
     def to_dict(self) -> dict:
-        """Plain values under stable names."""
-        return {**asdict(self), "first_difference": str(self.first_difference) if self.first_difference else None}
+        """Plain values under the names of docs/json.md. The machine is not among them: a report says more of it."""
+        content = {name: value for name, value in asdict(self).items() if name != "machine"}
+        return {**content, "agrees": self.agrees,
+                "first_difference": str(self.first_difference) if self.first_difference else None}  # fmt: skip
 
 
 def lockstep(
@@ -94,7 +96,10 @@ def lockstep(
     The DRAM is that of each program's configuration. Raises HeddleError for an unknown or missing engine, inputs that
     do not fit, and programs that the simulator finds illegal.
     """
+    require_type("programs", programs, (Program, list, tuple), "a Program, or a list of them")
     programs = [programs] if isinstance(programs, Program) else list(programs)
+    for each in programs:
+        require_program(each)
     runs = list(_runs(programs, inputs))
     if not runs:
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
@@ -109,16 +114,16 @@ def lockstep(
             chunk = members[start : start + RUNS_AT_ONCE]
             results = [simulate(program, given) for _, (program, given) in chunk]
             jobs = [
-                _job(program, given, result, dram_base)
+                make_job(program, given, result, dram_base)
                 for (_, (program, given)), result in zip(chunk, results, strict=True)
             ]
-            config, depth = chunk[0][1][0].config, _trace_depth(chunk[0][1][0])
+            config, depth = chunk[0][1][0].config, trace_depth(chunk[0][1][0])
             for (number, _), result, outcome in zip(chunk, results, run_engine(config, jobs, depth), strict=True):
                 tally.add(number, result, outcome)
             if progress:
                 progress(tally.runs, len(runs))
     return Comparison(
-        engine, ", ".join(dict.fromkeys(program.config.name for program in programs)), len(programs), tally.runs,
+        engine, ", ".join(dict.fromkeys(program.config.title for program in programs)), len(programs), tally.runs,
         tally.instructions, tally.cycles, tally.different_bytes, tally.different_cycles, tally.different_counters,
         tally.first,
     )  # fmt: skip
@@ -127,7 +132,7 @@ def lockstep(
 def engine_named(name: str):
     """The `run` of an engine. Raises HeddleError for an unknown one, or one that is not installed."""
     if name not in ENGINES:
-        raise HeddleError(f"unknown engine {name!r}; engines are {', '.join(ENGINES)}")
+        raise unknown("engine", name, ENGINES, "engines")
     from .engines import MODULES  # late: loading the RTL takes a second
 
     MODULES[name].require()
@@ -135,22 +140,25 @@ def engine_named(name: str):
 
 
 def _runs(programs: list[Program], inputs: Any) -> Iterator[tuple[Program, Mapping[str, Any]]]:
+    require_type("inputs", inputs, (Mapping, list, tuple, type(None)), "name → array, or a list of such")
     sets = [inputs or {}] if inputs is None or isinstance(inputs, Mapping) else list(inputs)
     if len(programs) > 1 and sets != [{}]:
         raise HeddleError("lockstep: inputs can be given for one program only")
     return ((program, given) for program in programs for given in sets)
 
 
-def _trace_depth(program: Program) -> int:
+def trace_depth(program: Program) -> int:
+    """Records that the bench has room for."""
     return 1 << max(10, (len(program.instructions) - 1).bit_length())
 
 
 def _build_key(program: Program) -> tuple:
     config = program.config
-    return config.fingerprint, config.dram.structure, program.dram_bytes, _trace_depth(program)
+    return config.fingerprint, config.dram.structure, program.dram_bytes, trace_depth(program)
 
 
-def _job(program: Program, given: Mapping[str, Any], result: Result, dram_base: int) -> Job:
+def make_job(program: Program, given: Mapping[str, Any], result: Result, dram_base: int = 0) -> Job:
+    """The run of `result` for an engine."""
     image = program.image.copy()
     for address, content in program.input_bytes(dict(given)):
         image[address : address + len(content)] = np.frombuffer(content, np.uint8)

@@ -12,11 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..arch import processes
 from ..arch.config import PRESETS, DramConfig, HardwareConfig
 from ..arch.errors import HeddleError
 from .build import cache_folder
@@ -36,7 +36,7 @@ MACHINES: dict[str, HardwareConfig] = {
 }
 PACKAGES = ("arch", "hw", "sim", "compiler", "cosim")
 PROGRAMS_AT_ONCE = 12
-TIME_LIMIT_SECONDS = 1800
+TIME_LIMIT_SECONDS = 6 * 3600  # a fault can make the simulator go round for ever, a busy machine be slow
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,16 @@ class Verdict:
 def check_fault(fault: Fault, programs: int = 120, engine: str = "verilator") -> Verdict:
     """Plant one fault and run random programs against it, until one shows it or there are no more. Raises RuntimeError
     if they do not run at all."""
-    with tempfile.TemporaryDirectory(prefix="heddle-fault-") as folder:
+    with processes.temporary_folder("heddle-fault-") as path:
+        folder = str(path)
         copy_package(Path(folder) / "heddle")
         plant(fault, Path(folder) / "heddle")
         environment = {**os.environ, "PYTHONPATH": folder, "HEDDLE_CACHE": os.environ.get("HEDDLE_CACHE", "")}
         if fault.in_rtl:
             environment["HEDDLE_CACHE"] = str(_cache_aside(Path(folder)))
         command = [sys.executable, "-m", f"{__package__}.mutations", fault.machine, engine, str(programs)]
-        result = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True,
-                                timeout=TIME_LIMIT_SECONDS)  # fmt: skip
+        result = processes.run(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, timeout=TIME_LIMIT_SECONDS)  # fmt: skip
     if result.returncode:
         raise RuntimeError(f"with the fault “{fault.what}” the programs do not run:\n{result.stderr[-2000:]}")
     answer = json.loads(result.stdout.splitlines()[-1])

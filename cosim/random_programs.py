@@ -13,17 +13,21 @@ from random import Random
 
 import numpy as np
 
-from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, HardwareConfig, Memory
+from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, Config, HardwareConfig, Memory, get_config
 from ..arch.isa import Combine, Guard, Halt, Instruction, Load, Map, Matmul, Quantise, Softmax, Source, Store
 from ..arch.program import Program
+from ..arch.ranges import require_range
 from ..compiler.synchronise import synchronise
 from . import random_data
 from .random_instructions import TABLE_ROWS, RandomInstructions
 from .random_places import LOADABLE, STORABLE, Places
 
 
-def random_program(config: HardwareConfig, seed: int, instructions: int = 40) -> Program:
+def random_program(config: Config, seed: int, instructions: int = 40) -> Program:
     """A legal program of about `instructions` instructions, and what stores its results; with a random DRAM timing."""
+    config = get_config(config)
+    require_range("seed", seed, 0, 1 << 62)
+    require_range("instructions", instructions, 1, 1 << 16)
     random = Random(f"{config.fingerprint} {seed}")
     latency, cycles_per_beat = random.choice([1, 2, random.randint(1, 200)]), random.choice([1, 1, 2, 3, 4])
     config = config.with_dram(latency_cycles=latency, cycles_per_beat=cycles_per_beat)

@@ -7,15 +7,12 @@ memory is its own, and one that fails or hangs leaves a row that says so. A case
 from __future__ import annotations
 
 import json
-import os
+import logging
 import resource
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -25,9 +22,12 @@ from typing import Any
 
 import heddle
 import numpy as np
+from heddle.layers import processes, unknown
 from numpy.typing import NDArray
 
+_log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 900
+SIDE_BY_SIDE = ("gemm-512", "bert-layer")  # cases that scalesim runs too
 REPETITIONS = 9  # of what is quick; the median counts
 SCALESIM_RECORDED = {
     "cpu_seconds": 366.0,
@@ -97,10 +97,10 @@ def timed(build: Callable[[], list[Part]]) -> dict[str, Any]:
     macs = sum(part.sign * each.program.total_macs for part, each in runs)
     least = sum(part.sign * _least_cycles(each) for part, each in runs)
     return {
-        "config": first.config.name, "instructions": len(first.instructions), "cycles": cycles, "useful_macs": macs,
+        **first.config.identity(), "instructions": len(first.instructions), "cycles": cycles, "useful_macs": macs,
         "mac_utilisation": macs / (first.config.rows * first.config.columns * cycles),
         "bandwidth_fraction": least / cycles,
-        "compile_seconds": compiled - begin, "simulate_seconds": done - compiled, "total_seconds": done - begin,
+        "compile_seconds": compiled - begin, "simulate_seconds": done - compiled, "seconds": done - begin,
         "cpu_seconds": cpu_done - used,
         "cycles_per_second": simulated / seconds,
     }  # fmt: skip
@@ -244,7 +244,7 @@ def digits_vit() -> dict[str, Any]:
         seconds = _seconds(lambda: model(*samples.tensors()), lambda: heddle.simulate(program, samples.inputs))
     pytorch, both = np.median(seconds, axis=0).tolist()
     return {
-        "config": config.name, "images": workload.count, "cycles": heddle.simulate(program, values=False).cycles,
+        **config.identity(), "inputs": workload.count, "cycles": heddle.simulate(program, values=False).cycles,
         "compile_seconds": float(np.median(_seconds(lambda: heddle.compile(model, workload.example_inputs(), config)))),
         "pytorch_seconds": pytorch, "simulate_seconds": both,
         "times_pytorch": float(np.median(seconds[:, 1] / seconds[:, 0])),
@@ -260,7 +260,7 @@ def lock_step() -> dict[str, Any]:
     begin = time.perf_counter()
     heddle.lockstep(program, one, "verilator")
     return {
-        "config": config.name, "cycles": comparison.cycles,
+        **config.identity(), "cycles": comparison.cycles,
         "rtl_cycles_per_second": comparison.cycles / (time.perf_counter() - begin),
         "differences": comparison.different_bytes + comparison.different_cycles,
     }  # fmt: skip
@@ -277,7 +277,7 @@ CASES: list[Case] = [
     Case("llama-prefill", "Llama-2-7B, prompt of 2048, server with HBM2", (
         Goal("Llama-2-7B prefill, L = 2048", "mac_utilisation", 0.85),
         Goal("timing of Llama-2-7B prefill", "cycles_per_second", 1e9),
-        Goal("capture, compile, simulate it", "total_seconds", 60, at_least=False),
+        Goal("capture, compile, simulate it", "seconds", 60, at_least=False),
         Goal("memory for that", "peak_bytes", 2e9, at_least=False),
     ), llama_prefill),
     Case("bert-layer", "a layer of BERT-base at L = 128 against scalesim", (
@@ -319,7 +319,7 @@ def _prefill(name: str, config: Any, tokens: int, chunk: int) -> dict[str, Any]:
         ]  # fmt: skip
 
     return timed(build) | {
-        "tokens": tokens, "chunk": chunk,
+        "tokens": tokens, "chunk_tokens": chunk,
         "note": f"in chunks of {chunk} tokens; the head for the last token, by two decode steps, in all seconds too",
     }  # fmt: skip
 
@@ -388,9 +388,10 @@ def scalesim(rows: int, columns: int, gemms: Sequence[Sequence[Any]], python: st
     of its own; cycles and CPU seconds of each of `gemms`. Raises HeddleError if it is not installed, or fails."""
     child = Path(__file__).with_name("scalesim_child.py")
     request = json.dumps({"rows": rows, "columns": columns, "gemms": gemms})
-    with tempfile.TemporaryDirectory() as directory:
-        command = [python, "-W", "ignore", str(child), directory]
-        found = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
+    with processes.temporary_folder("heddle-scalesim-") as directory:
+        command = [python, "-W", "ignore", str(child), str(directory)]
+        pipe = subprocess.PIPE
+        found = processes.run(command, input=request, stdout=pipe, stderr=pipe, text=True)
     if found.returncode:
         problem = found.stderr.strip().splitlines()[-1:] or ["no message"]
         raise heddle.HeddleError(f"scalesim did not run ({problem[0]}): install heddle[scalesim]")
@@ -407,10 +408,17 @@ def rows(names: Sequence[str] = (), options: Sequence[str] = (), timeout: float 
     known = {each.name: each for each in CASES}
     for name in names:
         if name not in known:
-            raise heddle.HeddleError(f"unknown benchmark {name!r}; benchmarks are {', '.join(known)}")
+            raise unknown("benchmark", name, known, "benchmarks")
+    for name in names:
+        if names.count(name) > 1:
+            raise heddle.HeddleError(f"the benchmark {name} is named twice")
+    if "--scalesim" in options and names and not set(names) & set(SIDE_BY_SIDE):
+        raise heddle.HeddleError(f"--scalesim is for {' and '.join(SIDE_BY_SIDE)}, of which none is named")
     if "--scalesim" in options and find_spec("scalesim") is None:
         raise heddle.HeddleError("scalesim is not installed: install heddle[scalesim]")
-    for case in [known[name] for name in names] or CASES:
+    chosen = [known[name] for name in names] or CASES
+    for number, case in enumerate(chosen, 1):
+        _log.info("benchmark %d of %d: %s", number, len(chosen), case.name)
         figures = _run(case, options, timeout)
         notes = {name: figures.pop(name) for name in ("error", "note") if name in figures}
         for goal in case.goals:
@@ -435,7 +443,7 @@ def cycles_per_second(rows: Sequence[dict[str, Any]]) -> float | None:
 @cache
 def _build() -> None:
     """What numba builds the first time on a machine, in a process of its own: no case's memory counts it."""
-    subprocess.run([sys.executable, "-m", "heddle.benchmarks"], capture_output=True, check=False)
+    processes.run([sys.executable, "-m", "heddle.benchmarks"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _run(case: Case, options: Sequence[str], timeout: float) -> dict[str, Any]:
@@ -454,14 +462,8 @@ def _output(command: Sequence[str], timeout: float) -> tuple[int, str, str]:
     """(exit code, standard output, standard error). Whatever ends the wait, time or a signal, ends the command and all
     that it has started: scalesim, a Verilator build. Raises TimeoutExpired."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
-        try:
-            output, errors = process.communicate(timeout=timeout)
-        except BaseException:
-            with suppress(ProcessLookupError):  # of a command that has just ended
-                os.killpg(process.pid, signal.SIGKILL)  # its group's number is its own: it leads a session
-            raise
-    return process.returncode, output, errors
+    found = processes.run(command, stdout=pipe, stderr=pipe, text=True, timeout=timeout)
+    return found.returncode, found.stdout, found.stderr
 
 
 def main() -> None:

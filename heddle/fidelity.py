@@ -32,17 +32,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A promise: whether `value` keeps on its side of `bound`."""
+    """A promise: `value` is at least `goal`, or else at most."""
 
     name: str
     value: float
-    bound: float
-    at_most: bool = False
+    goal: float
+    at_least: bool = True
 
     @property
-    def passed(self) -> bool:
+    def reached(self) -> bool:
         """Whether it holds."""
-        return self.value <= self.bound if self.at_most else self.value >= self.bound
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
 
 
 @dataclass(frozen=True)

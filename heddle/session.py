@@ -13,6 +13,7 @@ from typing import Any
 
 import heddle
 import numpy as np
+from heddle.layers import MOST_TOKENS, require_range, require_type, unknown
 from numpy.typing import NDArray
 
 
@@ -47,7 +48,7 @@ class Session:
     """
 
     model: Any
-    config: heddle.HardwareConfig
+    config: heddle.HardwareConfig  # or the name of a preset, or the path of a .toml file
     plan: heddle.CachePlan
     sequences: int = 1
     chunk: int = 32
@@ -58,12 +59,27 @@ class Session:
     runs: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        config, plan = self.config, self.plan
+        self.config = config = heddle.get_config(self.config)
+        self._check()
+        plan = self.plan
         page_tokens = config.columns << plan.page_blocks(config)
         self.page_tokens, self.entries = page_tokens, -(-plan.tokens // page_tokens)
         self.pages = plan.pages or self.sequences * self._pages_of_a_sequence()
         self.plan = heddle.CachePlan(plan.tokens, page_tokens, self.pages)
         self.restart()
+
+    def _check(self) -> None:
+        """Raise HeddleError for an argument that is none, before anything is compiled."""
+        if not hasattr(self.model, "forward"):  # the compiler looks closer, and loads PyTorch
+            raise heddle.HeddleError(f"the model must be a torch.nn.Module, not {type(self.model).__name__}")
+        require_type("plan", self.plan, heddle.CachePlan, "a CachePlan, such as CachePlan(tokens=256)")
+        require_type("options", self.options, dict, "more arguments of compile_decoder, by name")
+        for name, least in (("sequences", 1), ("chunk", 1), ("window", 0)):
+            require_range(name, getattr(self, name), least, MOST_TOKENS)
+        if self.context is not None:
+            require_range("context", self.context, 1, MOST_TOKENS)
+        if self.engine is not None and self.engine not in heddle.ENGINES:
+            raise unknown("engine", self.engine, heddle.ENGINES, "engines", ", or None for the simulator alone")
 
     def restart(self) -> None:
         """Forget all sequences. The programs and the list of runs stay."""

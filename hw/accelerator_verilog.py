@@ -2,14 +2,16 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import platformdirs
 
-from ..arch.config import HardwareConfig
+from ..arch.config import Config, get_config
+from ..arch.errors import HeddleError
+from ..arch.files import write_whole
 from .accelerator import Accelerator
 from .verilog import to_verilog
 
@@ -17,41 +19,29 @@ TOP = "heddle"  # name of the top module
 _PACKAGES = [Path(__file__).parent, Path(__file__).parent.parent / "arch"]
 
 
-def accelerator_verilog(config: HardwareConfig) -> str:
+def accelerator_verilog(config: Config) -> str:
     """Verilog of `Accelerator(config)` as module `heddle`, clock `clk`, reset `rst`; ports as in hw/accelerator.py with
     `__` between the parts of a name (`axi__awvalid`, `control__awvalid`).
 
     A text once made is kept in the user's cache (or $HEDDLE_CACHE) while neither configuration nor RTL changes.
     Several processes may ask at a time; without a writable cache it is made each time.
     """
+    config = get_config(config)
     path = cache_folder() / f"{TOP}-{config.fingerprint}-{_source_hash()}.v"
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:
         pass
     text = to_verilog(Accelerator(config), name=TOP)
-    _keep(path, text)
+    with suppress(OSError, HeddleError):  # a cache that cannot be written is done without
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
     return text
 
 
 def cache_folder() -> Path:
     """Where texts are kept."""
     return Path(os.environ.get("HEDDLE_CACHE") or platformdirs.user_cache_dir("heddle")) / "verilog"
-
-
-def _keep(path: Path, text: str) -> None:
-    """Writes the file whole or not at all, whoever else writes it; a cache that cannot be written is done without."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-            os.replace(partial, path)
-        except OSError:
-            os.unlink(partial)
-    except OSError:
-        pass
 
 
 def _source_hash() -> str:

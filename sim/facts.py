@@ -13,8 +13,9 @@ from functools import cache
 import numpy as np
 
 from ..arch.config import Memory, Unit
+from ..arch.errors import require_type
 from ..arch.isa import Load, Matmul
-from ..arch.program import Program
+from ..arch.program import Program, require_program
 from .footprints import Blocks, Footprints
 from .profile import in_any_layer, layer_of, operator_of
 from .result import Result
@@ -29,9 +30,9 @@ class Part:
     """A layer, or an operator of all layers: how many instructions of which kind, and what they move and multiply."""
 
     name: str
-    instructions: Counter[str] = field(default_factory=Counter)  # by mnemonic
-    read_bytes: int = 0  # of DRAM
-    written_bytes: int = 0
+    instruction_counts: Counter[str] = field(default_factory=Counter)  # by mnemonic
+    dram_read_bytes: int = 0
+    dram_written_bytes: int = 0
     tile_macs: int = 0  # padding included
     panels: Counter[str] = field(default_factory=Counter)  # of Matmul: "rows × K × N", in rows and columns
     chunks: Counter[str] = field(default_factory=Counter)  # of LOAD: "memory: bytes"
@@ -48,8 +49,8 @@ class Occupancy:
 
     memory: str
     words: int  # that there are
-    touched: int  # by any instruction
-    live: int  # most at one time, in the order of the program
+    touched_words: int  # by any instruction
+    live_words: int  # most at one time, in the order of the program
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Ahead:
 
     memory: str
     loads: int
-    cycles: int  # from the end of the load to the start of the reader
-    instructions: int  # of the reader's unit, started between the start of the load and the reader's
+    cycles_ahead: int  # from the end of the load to the start of the reader
+    instructions_ahead: int  # of the reader's unit, started between the start of the load and the reader's
     in_time: float  # share of loads that ended before the reader's unit had finished what it did before
 
 
@@ -71,7 +72,7 @@ class Facts:
     operators: list[Part]
     occupancy: list[Occupancy]
     ahead: list[Ahead]
-    followed: int  # instructions, the first, in which live words and loads were looked at
+    followed_instructions: int  # instructions, the first, in which live words and loads were looked at
 
     def to_dict(self) -> dict:
         """Plain values."""
@@ -80,12 +81,14 @@ class Facts:
             "operators": [each.to_dict() for each in self.operators],
             "occupancy": [asdict(each) for each in self.occupancy],
             "ahead": [asdict(each) for each in self.ahead],
-            "followed": self.followed,
+            "followed_instructions": self.followed_instructions,
         }
 
 
 def facts(program: Program, result: Result | None = None) -> Facts:
     """Of a program; with a run of it, also how far loads run ahead."""
+    require_program(program)
+    require_type("the result", result, (Result, type(None)), "what heddle.simulate gives, or None")
     labels = program.labels or tuple(each.name for each in program.instructions)
     operators = [operator_of(label) for label in labels]
     layers = _parts(program, [_layer(each) for each in operators])
@@ -101,10 +104,10 @@ def _parts(program: Program, names: list[str]) -> list[Part]:
     config, parts, before = program.config, {}, {}
     for each, name in zip(program.instructions, names, strict=True):
         part = parts.setdefault(name, Part(name))
-        part.instructions[each.name] += 1
+        part.instruction_counts[each.name] += 1
         read, written = dram_bytes(each, config)
-        part.read_bytes += read
-        part.written_bytes += written
+        part.dram_read_bytes += read
+        part.dram_written_bytes += written
         if isinstance(each, Load):
             part.chunks[f"{each.memory.name.lower()}: {read:,} bytes"] += 1
         if isinstance(each, Matmul):

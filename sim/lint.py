@@ -22,7 +22,7 @@ from ..arch.config import SEMAPHORE_LIMIT, Unit
 from ..arch.encoding import listing
 from ..arch.errors import HeddleError
 from ..arch.isa import Store, units_in
-from ..arch.program import Program, Tensor
+from ..arch.program import Program, Tensor, require_program
 from .footprints import Blocks, dram_blocks
 from .races import Race, find_races
 
@@ -35,7 +35,7 @@ class Finding:
 
     kind: str
     message: str
-    instructions: tuple[int, ...] = ()
+    indices: tuple[int, ...] = ()  # of the instructions at fault
     memory: str = ""
     first: int = 0
     last: int = 0
@@ -48,6 +48,7 @@ class Finding:
 
 def lint(program: Program) -> list[Finding]:
     """All findings, in the order of `KINDS`. An empty list: no timing can change what the program computes."""
+    require_program(program)
     try:
         program.check()
     except HeddleError as error:
@@ -59,6 +60,7 @@ def lint(program: Program) -> list[Finding]:
 
 def require_ordered(program: Program) -> None:
     """Raise HeddleError, naming two instructions and what both touch, if the result could depend on timing."""
+    require_program(program)
     program.check()
     race = next((each for each in find_races(program) if each.write is None), None)
     if race is not None:

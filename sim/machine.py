@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import FETCH_GROUP, SCALAR_COUNT, DramConfig, HardwareConfig, Unit
-from ..arch.errors import HeddleError
+from ..arch.dram import Dram
+from ..arch.errors import HeddleError, require_type
 from ..arch.isa import Append, Halt, Instruction, Load, Store, Stream, units_in
-from ..arch.program import Program
+from ..arch.program import Program, require_program
 from . import addresses, check
 from .dispatch import dispatched
 from .dram import BankedDram, Port, make_dram
@@ -42,7 +43,7 @@ def simulate(
     *,
     timing: bool = True,
     values: bool = True,
-    dram: DramConfig | None = None,
+    dram: Dram | None = None,
     cache: Any = None,
     progress: Callable[[int, int], None] | None = None,
     engine: str = "auto",
@@ -52,7 +53,8 @@ def simulate(
 
     inputs   name → array (batch, *shape) for each input tensor; one set without the batch dimension is a batch of 1.
              Or a list of such sets.
-    dram     the memory behind the port, if not that of the program's configuration; changes cycles only.
+    dram     the memory behind the port, if not that of the program's configuration: a DramConfig, a part, or the name
+             of a preset, such as "HBM2", at the clock of the configuration. Changes cycles only.
     cache    what the KV cache holds at the start, if not what the program says: bytes (batch, cache_bytes) or
              (cache_bytes,), such as `Result.cache` of the run before.
     progress is called with (done, total) as instructions are executed.
@@ -67,6 +69,9 @@ def simulate(
     counts, a deadlock, an access beyond the KV cache; and for the values of one that was compiled without weights.
     """
     require_engine(engine)
+    require_program(program)
+    memory = program.config.with_dram(dram).dram
+    free = _units(free)
     program.check()
     if values:
         program.require_weights()
@@ -74,7 +79,7 @@ def simulate(
         program.check_inputs(input_sets(program, inputs))  # before anything runs
     result = Result(program)
     found: addresses.Addresses = {}
-    banked = timing and (dram or program.config.dram).banked  # then cycles may hang on data
+    banked = timing and memory.banked  # then cycles may hang on data
     if timing:
         check.check_places(program.config, result.work)
     if values and banked:
@@ -82,7 +87,7 @@ def simulate(
     elif banked:
         found = addresses.loaded_addresses(program, inputs)
     if timing:
-        result.timing = _timing(result, dram, found, engine, free)
+        result.timing = _timing(result, memory, found, engine, free)
         if not free:
             check.check_ports(program.config, result.work, result.timing)
             check.check_semaphores(result.work, result.timing)
@@ -105,6 +110,13 @@ def _timing(
         return timing_of(program.config, result.work, program.groups, dram, found, free)
     instructions, scalars = program.instructions, program.scalar_values
     return Machine(program.config, instructions, program.groups, dram, scalars, found, free).run()
+
+
+def _units(free: Collection[Unit]) -> tuple[Unit, ...]:
+    require_type("free", free, (tuple, list, set, frozenset), "a tuple of units, such as (Unit.LOAD,)")
+    for each in free:
+        require_type("each of free", each, Unit, f"a Unit: {', '.join(unit.name for unit in Unit)}")
+    return tuple(free)
 
 
 def loop_is_loaded() -> bool:

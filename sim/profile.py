@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..arch.config import INSTRUCTION_BYTES, Memory, Unit
 from ..arch.encoding import listing
+from ..arch.errors import HeddleError, require_type
 from ..arch.isa import INSTRUCTIONS, Instruction
 from .critical import Link, critical_path
 from .result import Result
@@ -39,7 +40,7 @@ class Share:
     tile_macs: int  # multiply-accumulates of whole tiles, padding included
     read_bytes: dict[str, int] = field(default_factory=dict)  # by level
     written_bytes: dict[str, int] = field(default_factory=dict)
-    busy: dict[str, int] = field(default_factory=dict)  # cycles by unit
+    busy_cycles: dict[str, int] = field(default_factory=dict)  # by unit
 
     @property
     def dram_bytes(self) -> int:
@@ -72,7 +73,9 @@ class Profile:
     """Of a run with timing. Shares are in the order in which they first appear in the program."""
 
     def __init__(self, result: Result) -> None:
-        assert result.timing is not None
+        require_type("the result", result, Result, "what heddle.simulate gives")
+        if result.timing is None:
+            raise HeddleError("a profile needs a run with timing: simulate(..., timing=True)")
         self.result = result
         self.count = len(result.timing.dispatched)
         program = result.program

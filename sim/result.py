@@ -148,19 +148,18 @@ class Result:
 
     def to_dict(self) -> dict:
         """What `heddle simulate --json` prints: plain values under stable names."""
-        content: dict = {"program": self.program.name, "config": self.program.config.name}
-        content["instructions"] = len(self.program.instructions)
-        content["bytes"] = self.bytes
+        content: dict = {"program": self.program.name, "instructions": len(self.program.instructions)}
+        content["moved_bytes"] = self.bytes
         if self.timing is not None:
             content |= {
                 "cycles": self.cycles,
                 "useful_macs": self.program.total_macs,
                 "mac_utilisation": self.mac_utilisation,
-                "busy": self.busy,
-                "stalls": self.stalls,
+                "busy_cycles": self.busy,
+                "stall_cycles": self.stalls,
             }
             if self.dram is not None:
-                content["dram"] = self.dram
+                content["dram_events"] = self.dram
         if self.final is not None:
             content["batch"] = self.batch
         return content

@@ -10,28 +10,30 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ..arch.config import DramConfig
-from ..arch.errors import HeddleError
+from ..arch.dram import Dram
+from ..arch.errors import require_type
+from .picture import COLOURS, write_picture
 from .profile import Profile
 
-LABELLED = 10  # operators with the most work have their names in the picture
-COLOURS = ["#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#86bcb6"]
+MARKERS = "os"  # with each of the colours
+NAMED = len(MARKERS) * len(COLOURS)  # operators with the most work have their names in the picture
 
 
 @dataclass(frozen=True)
 class Point:
-    """`intensity` in multiply-accumulates per byte of DRAM, `speed` and `roof` in multiply-accumulates per cycle."""
+    """An operator or the run: what it multiplied for each byte of DRAM and in each cycle, and at most could."""
 
     name: str
     macs: int
-    dram_bytes: int
+    traffic_bytes: int  # of DRAM, read and written
     cycles: int
-    intensity: float
-    speed: float
-    roof: float
+    macs_per_byte: float
+    macs_per_cycle: float
+    roof_macs_per_cycle: float
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Roofline:
     """Two roofs and the points under them; `run` is the whole run, None if nothing was multiplied."""
 
     title: str
-    macs_per_cycle: int
-    bytes_per_cycle: float
+    peak_macs_per_cycle: int
+    peak_bytes_per_cycle: float
     run: Point | None
     operators: list[Point]
 
@@ -49,11 +51,12 @@ class Roofline:
         return asdict(self)
 
 
-def roofline(profile: Profile, dram: DramConfig | None = None) -> Roofline:
+def roofline(profile: Profile, dram: Dram | None = None) -> Roofline:
     """Of a profile; `dram` as `simulate` was told."""
+    require_type("the profile", profile, Profile, "a Profile, as heddle.Profile(result) makes")
     program = profile.result.program
     config = program.config
-    peak, bandwidth = config.rows * config.columns, (dram or config.dram).bytes_per_cycle(config.axi_bytes)
+    peak, bandwidth = config.rows * config.columns, config.with_dram(dram).dram.bytes_per_cycle(config.axi_bytes)
 
     def point(name: str, macs: int, dram_bytes: int, cycles: int) -> Point:
         intensity = macs / dram_bytes
@@ -66,50 +69,66 @@ def roofline(profile: Profile, dram: DramConfig | None = None) -> Roofline:
     ]
     macs, whole = program.total_macs, profile.whole
     run = point("whole run", macs, whole.dram_bytes, profile.result.cycles) if macs else None
-    return Roofline(f"{program.name} on {config.name}", peak, bandwidth, run, operators)
+    return Roofline(f"{program.name} on {config.title}", peak, bandwidth, run, operators)
 
 
 def roofline_figure(content: Roofline) -> Figure:
-    """The picture, both axes logarithmic."""
-    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    """The picture, both axes logarithmic. A point has the number of its name in the legend, by its work."""
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.subplots()
+    _draw_roofs(axes, content)
+    operators = sorted(content.operators, key=lambda each: -each.macs)
+    for number, each in enumerate(operators[:NAMED]):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS)]
+        axes.scatter(*_place(each), s=50, color=colour, marker=marker, label=f"{number + 1}  {_share(each)}", zorder=3)
+        right, up = number % 2, number // 2 % 2  # numbers of points that lie together stand around them
+        axes.annotate(
+            str(number + 1), _place(each), (6 if right else -6, 6 if up else -6), textcoords="offset points",
+            ha="left" if right else "right", va="bottom" if up else "top", fontsize=8, zorder=5,
+        )  # fmt: skip
+    if others := operators[NAMED:]:
+        places = zip(*map(_place, others), strict=True)
+        axes.scatter(*places, s=30, color="#bbbbbb", label=f"{len(others)} others, each with less work", zorder=2)
+    if content.run:
+        axes.scatter(*_place(content.run), s=170, marker="*", color="black", label=_share(content.run), zorder=4)
+    axes.set_xlabel("work on each byte (multiply-accumulates per byte of DRAM)")
+    axes.set_ylabel("speed (multiply-accumulates per cycle)")
+    axes.set_title(content.title)
+    axes.grid(which="major", color="#e5e5e5")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def _draw_roofs(axes: Axes, content: Roofline) -> None:
+    """The two roofs, and the limits of both axes."""
     points = [*content.operators, *([content.run] if content.run else [])]
-    ridge = content.macs_per_cycle / content.bytes_per_cycle
-    low = min([ridge, *(each.intensity for each in points)]) / 4
-    high = max([ridge, *(each.intensity for each in points)]) * 4
-    floor = min([low * content.bytes_per_cycle, *(each.speed for each in points)]) / 2
+    peak, bandwidth = content.peak_macs_per_cycle, content.peak_bytes_per_cycle
+    ridge = peak / bandwidth
+    low = min([ridge, *(each.macs_per_byte for each in points)]) / 4
+    high = max([ridge, *(each.macs_per_byte for each in points)]) * 4
+    floor = min([low * bandwidth, *(each.macs_per_cycle for each in points)]) / 2
     for start, stop, style, label in (
-        (low, ridge, "--", f"DRAM: {content.bytes_per_cycle:g} bytes per cycle"),
-        (ridge, high, "-", f"array: {content.macs_per_cycle:,} MACs per cycle"),
+        (low, ridge, "--", f"DRAM: {bandwidth:g} bytes per cycle"),
+        (ridge, high, "-", f"array: {peak:,} multiply-accumulates per cycle"),
     ):
-        roof = [min(content.macs_per_cycle, each * content.bytes_per_cycle) for each in (start, stop)]
+        roof = [min(peak, each * bandwidth) for each in (start, stop)]
         axes.plot([start, stop], roof, style, color="#444", linewidth=1.5, label=label)
-    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(floor, content.macs_per_cycle * 2))
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(floor, peak * 2))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axis.set_minor_formatter(NullFormatter())
-    named = sorted(content.operators, key=lambda each: -each.macs)[:LABELLED]
-    for each in content.operators:
-        colour = COLOURS[named.index(each)] if each in named else "#bbbbbb"
-        label = f"{each.name}: {each.speed / each.roof:.0%} of its roof" if each in named else None
-        axes.scatter(each.intensity, each.speed, s=50, color=colour, label=label, zorder=3)
-    if content.run:
-        label = f"whole run: {content.run.speed / content.run.roof:.0%} of its roof"
-        axes.scatter(content.run.intensity, content.run.speed, s=170, marker="*", color="black", label=label, zorder=4)
-    axes.set_xlabel("multiply-accumulates per byte of DRAM")
-    axes.set_ylabel("multiply-accumulates per cycle")
-    axes.set_title(content.title)
-    axes.grid(which="major", color="#e5e5e5")
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    return figure
+
+
+def _place(point: Point) -> tuple[float, float]:
+    return point.macs_per_byte, point.macs_per_cycle
+
+
+def _share(point: Point) -> str:
+    return f"{point.name}: {point.macs_per_cycle / point.roof_macs_per_cycle:.0%} of its roof"
 
 
 def write_roofline(path: str | os.PathLike[str], content: Roofline) -> None:
     """Draw the picture into a PNG, SVG or PDF file, by its suffix. Raises HeddleError if that cannot be done."""
-    try:
-        roofline_figure(content).savefig(path, dpi=150)
-    except OSError as error:
-        raise HeddleError(f"cannot write {path}: {error.strerror}") from None
-    except ValueError:
-        raise HeddleError(f"cannot write {path}: the name must end in .png, .svg or .pdf") from None
+    require_type("the content", content, Roofline, "a Roofline, as heddle.roofline makes")
+    write_picture(path, lambda: roofline_figure(content))

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Unit
 from ..arch.encoding import listing
-from ..arch.errors import HeddleError
+from ..arch.errors import require_type
+from ..arch.files import write_whole
 from ..arch.isa import Instruction
 
 UNITS = tuple(Unit)
@@ -92,13 +92,11 @@ def chrome_trace(
         {"name": "thread_name", "ph": "M", "pid": 0, "tid": thread, "args": {"name": name}}
         for thread, name in sorted(tracks.items())
     ]
-    process = {"name": "process_name", "ph": "M", "pid": 0, "args": {"name": f"heddle {config.name}"}}
+    process = {"name": "process_name", "ph": "M", "pid": 0, "args": {"name": f"heddle {config.title}"}}
     return {"traceEvents": [process, *names, *events], "otherData": {"unit of time": "1 us is one cycle"}}
 
 
 def write_chrome_trace(path: str | os.PathLike[str], trace: dict) -> None:
     """Write what `chrome_trace` returned. Raises HeddleError if the file cannot be written."""
-    try:
-        Path(path).write_text(json.dumps(trace))
-    except OSError as error:
-        raise HeddleError(f"cannot write {path}: {error.strerror}") from None
+    require_type("the trace", trace, dict, "what Result.chrome_trace() gives")
+    write_whole(path, json.dumps(trace))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from ..arch.config import HardwareConfig, Memory, Unit
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, require_type
 from ..arch.isa import Halt, Instruction, Store
 from ..arch.program import Program
 from . import units
@@ -143,7 +143,10 @@ def input_sets(program: Program, inputs: Any) -> list[dict[str, NDArray]]:
     if isinstance(inputs, (list, tuple)):
         if not inputs:
             raise HeddleError("inputs must be (batch, *shape) with one batch of at least 1, not an empty list")
+        for each in inputs:
+            require_type("each set of inputs", each, Mapping, "name → array")
         return list(inputs)
+    require_type("inputs", inputs, (Mapping, type(None)), "name → array, or a list of such")
     shapes = {tensor.name: tensor.shape for tensor in program.inputs()}
     arrays = {name: np.asarray(array) for name, array in (inputs or {}).items()}
     for name, array in arrays.items():

@@ -1,11 +1,15 @@
 """The bench on Amaranth's own simulator: slow (a hundred cycles a second), but in this process, without tools."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 from amaranth.sim import Simulator
 from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig, Unit
 from ..bench import Bench
+from ..waves import Window
 from .body import run_job
 from .job import Job, Outcome, records_of_words
 
@@ -67,6 +71,20 @@ def require() -> None:
 
 def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
     """Run every job from reset. All images must have the same size."""
+    return _run(config, jobs, trace_depth, None)
+
+
+def require_waves(suffix: str) -> None:
+    """Nothing more is needed."""
+
+
+def record(config: HardwareConfig, job: Job, trace_depth: int, window: Window, folder: Path, suffix: str) -> Path:
+    """Run the job and write a waveform of the whole run into `folder`; returns the file."""
+    _run(config, [job], trace_depth, folder / "waves.vcd")
+    return folder / "waves.vcd"
+
+
+def _run(config: HardwareConfig, jobs: list[Job], trace_depth: int, waves: Path | None) -> list[Outcome]:
     bench = Bench(config, len(jobs[0].image), trace_depth)
     outcomes: list[Outcome] = []
 
@@ -76,8 +94,9 @@ def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outco
     simulator = Simulator(bench)
     simulator.add_clock(1e-6)
     simulator.add_testbench(testbench)
-    for job in range(len(jobs)):
-        if job:
-            simulator.reset()
-        simulator.run()
+    with simulator.write_vcd(str(waves)) if waves else nullcontext():
+        for job in range(len(jobs)):
+            if job:
+                simulator.reset()
+            simulator.run()
     return outcomes

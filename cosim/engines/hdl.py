@@ -9,21 +9,24 @@ from __future__ import annotations
 import contextlib
 import pickle
 import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arch import processes
 from ...arch.config import HardwareConfig
-from ...arch.errors import HeddleError
+from ...arch.errors import HeddleError, ToolError
 from ..build import bench_verilog
+from ..waves import Window
 from .body import UNITS
 from .job import HostileJob, Job
 
 TOP = "heddle_bench_top"
 PERIOD_NS = 4  # the clock falls in the middle; the test body settles a quarter later
+LOG = "simulator.log"
 JOBS_PER_PROCESS = 100  # so that a thousand programs do not stand in memory at once
 LEAST_DRAM_BYTES, LEAST_TRACE_DEPTH = 1 << 20, 1 << 12  # so that most programs share one build
 
@@ -55,7 +58,27 @@ def top_module(inputs: dict[str, int], outputs: dict[str, int]) -> str:
         for unit in UNITS
         if f"records_{unit}" in outputs
     ]
-    return "\n".join([*lines, "  end", "endmodule", ""])
+    return "\n".join([*lines, "  end", _WAVES, "endmodule", ""])
+
+
+# What a simulator that is built to record has besides: it writes all signals of the accelerator from one cycle of the
+# run on, and stops after another.
+_WAVES = """`ifdef HEDDLE_WAVES
+  reg [63:0] waves_first = 0, waves_last = 0;
+  reg recording = 0;
+  initial begin
+    if (!$value$plusargs("waves_first=%d", waves_first)) waves_first = 0;
+    if (!$value$plusargs("waves_last=%d", waves_last)) waves_last = ~0;
+  end
+  always @(negedge clk) begin
+    if (!recording && bench.accelerator.cycle >= waves_first) begin
+      $dumpfile("waves.dump");
+      $dumpvars(0, bench.accelerator);
+      recording = 1;
+    end
+    if (recording && bench.accelerator.cycle > waves_last) $finish;
+  end
+`endif"""
 
 
 def bench_sources(config: HardwareConfig, jobs: Sequence[Job | HostileJob], trace_depth: int) -> Path:
@@ -77,33 +100,70 @@ def read_words(path: Path, word_bytes: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8).reshape(-1, word_bytes)[:, ::-1].reshape(-1)
 
 
+def record_cocotb(
+    simulator: str, build: Path, config: HardwareConfig, job: Job, window: Window, folder: Path, options: list[str]
+) -> Path:
+    """Run one job with a bench that was built with HEDDLE_WAVES, in `folder`. Returns the file that was written."""
+    last = [] if window.last is None else [f"+waves_last={window.last}"]
+    _run_simulator(simulator, build, config, [job], folder, [f"+waves_first={window.first}", *last, *options])
+    written = folder / "waves.dump"
+    if not written.is_file():
+        raise ToolError("\n".join([f"the {simulator} process wrote no waveform:", *_end_of_log(folder)]))
+    return written
+
+
 def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: Sequence[Job | HostileJob]) -> list:
     """Run the jobs, in processes of `JOBS_PER_PROCESS`, with the built bench in `build`; what became of each."""
     outcomes: list = []
     for start in range(0, len(jobs), JOBS_PER_PROCESS):
-        with tempfile.TemporaryDirectory(prefix="heddle-cosim-") as folder:
-            outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], Path(folder))
+        with processes.temporary_folder("heddle-cosim-") as folder:
+            outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], folder)
     return outcomes
 
 
 def _run_process(
     simulator: str, build: Path, config: HardwareConfig, jobs: Sequence[Job | HostileJob], folder: Path
 ) -> list:
-    from cocotb_tools.runner import get_runner  # slow to import, and only needed here
-
-    (folder / "jobs.pickle").write_bytes(pickle.dumps((config.axi_bytes, jobs)))
-    log = folder / "simulator.log"
-    with contextlib.suppress(RuntimeError, SystemExit):  # the log says more than the exit code does
-        get_runner(simulator).test(
-            test_module=f"{__package__}.cocotb_entry", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
-            build_dir=build, test_dir=folder, results_xml=str(folder / "results.xml"), log_file=str(log),
-            extra_env={"HEDDLE_JOBS": str(folder / "jobs.pickle"), "COCOTB_ANSI_OUTPUT": "0"},
-        )  # fmt: skip
+    _run_simulator(simulator, build, config, jobs, folder, [])
     try:
         return pickle.loads((folder / "outcomes.pickle").read_bytes())
     except OSError:
-        tail = log.read_text(errors="replace").strip().splitlines()[-30:] if log.exists() else ["no log"]
-        raise RuntimeError("\n".join([f"the {simulator} process left no outcome:", *tail])) from None
+        message = [f"the {simulator} process left no outcome:", *_end_of_log(folder)]
+        raise ToolError("\n".join(message)) from None
+
+
+def _run_simulator(
+    simulator: str, build: Path, config: HardwareConfig, jobs: Sequence[Job | HostileJob], folder: Path,
+    options: Sequence[str],
+) -> None:  # fmt: skip
+    """Start the simulator in `folder`, with options on its command line, and wait for its end."""
+    from cocotb_tools.runner import get_runner  # slow to import, and only needed here
+
+    (folder / "jobs.pickle").write_bytes(pickle.dumps((config.axi_bytes, jobs)))
+    with contextlib.suppress(RuntimeError, SystemExit):  # the log says more than the exit code does
+        _ending_with_us(get_runner(simulator), options).test(
+            test_module=f"{__package__}.cocotb_entry", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
+            build_dir=build, test_dir=folder, results_xml=str(folder / "results.xml"), log_file=str(folder / LOG),
+            extra_env={"HEDDLE_JOBS": str(folder / "jobs.pickle"), "COCOTB_ANSI_OUTPUT": "0"},
+        )  # fmt: skip
+
+
+def _end_of_log(folder: Path) -> list[str]:
+    log = folder / LOG
+    return log.read_text(errors="replace").strip().splitlines()[-30:] if log.exists() else ["no log"]
+
+
+def _ending_with_us(runner: Any, options: Sequence[str]) -> Any:
+    """A runner of cocotb whose commands end when this process does. They get our options after cocotb's own, which
+    tell Icarus to write no waveform: the last one counts."""
+
+    def execute(commands: list[list[str]], folder: Path, log: Any = None) -> None:
+        for command in commands:
+            processes.run([*command, *options], cwd=folder, env=runner.env, stdout=log, stderr=subprocess.STDOUT)
+
+    assert hasattr(runner, "_execute_cmds"), "cocotb runs its commands in another way"
+    runner._execute_cmds = execute
+    return runner
 
 
 def require(found: str | None, message: str) -> str:
@@ -123,10 +183,13 @@ def build_key(folder: Path, tool: str) -> str:
     return "\n".join([tool, *(Path(path).read_text() for path in sources(folder))])
 
 
-def execute(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
-    """Run a build command in `folder`. Raises RuntimeError with the end of its output if it fails."""
-    result = subprocess.run(command, cwd=folder, env=environment, text=True, errors="replace",
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+def execute(
+    command: list[str], folder: Path, environment: dict[str, str] | None = None,
+    run: Callable[..., subprocess.CompletedProcess] = processes.run,
+) -> None:  # fmt: skip
+    """Run a build command in `folder`, by `run`. Raises ToolError with the end of its output if it fails."""
+    result = run(command, cwd=folder, env=environment, text=True, errors="replace", stdout=subprocess.PIPE,
+                 stderr=subprocess.STDOUT)  # fmt: skip
     if result.returncode:
         tail = result.stdout.strip().splitlines()[-30:]
-        raise RuntimeError("\n".join([f"{Path(command[0]).name} failed in {folder}:", *tail]))
+        raise ToolError("\n".join([f"{Path(command[0]).name} failed in {folder}:", *tail]))

@@ -9,12 +9,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from ...arch.config import HardwareConfig
+from ...arch.errors import HeddleError
+from ...arch.processes import Commands
 from ..build import cached
+from ..waves import Window
 from . import hdl
 from .job import AttemptOutcome, HostileJob, Job, Outcome
 
@@ -26,10 +31,32 @@ _VERILATOR = [
 ]  # fmt: skip
 _COMPILE = [
     "-std=c++20", "-fcoroutines", "-w", "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=1",
-    "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0",
 ]  # fmt: skip
 _FAST, _SLOW = "-O1", "-O0"  # -O3 builds for longer and runs no faster; the slow files run once
 _LIBRARY = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads", "verilated_timing")
+
+
+class Recording(NamedTuple):
+    """What a build needs to write waveforms of one format."""
+
+    verilator: tuple[str, ...] = ()  # options
+    compile: tuple[str, ...] = ("-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0")
+    library: tuple[str, ...] = ()  # of Verilator's sources
+    link: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()  # of the system
+
+
+NO_WAVES = Recording()
+WAVES = {
+    ".vcd": Recording(
+        ("--trace-vcd", "-DHEDDLE_WAVES"), ("-DVM_TRACE=1", "-DVM_TRACE_VCD=1", "-DVM_TRACE_FST=0",
+        "-DVM_TRACE_SAIF=0"), ("verilated_vcd_c",),
+    ),
+    ".fst": Recording(
+        ("--trace-fst", "-DHEDDLE_WAVES"), ("-DVM_TRACE=1", "-DVM_TRACE_VCD=0", "-DVM_TRACE_FST=1",
+        "-DVM_TRACE_SAIF=0"), ("verilated_fst_c",), ("-llz4", "-lz"), ("lz4.h", "zlib.h"),
+    ),
+}  # fmt: skip
 
 
 def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
@@ -43,11 +70,34 @@ def run_hostile(config: HardwareConfig, jobs: list[HostileJob]) -> list[list[Att
 
 
 def _run(config: HardwareConfig, jobs: Sequence[Job | HostileJob], trace_depth: int) -> list:
+    return hdl.run_cocotb("verilator", _built(config, jobs, trace_depth, NO_WAVES), config, jobs)
+
+
+def record(config: HardwareConfig, job: Job, trace_depth: int, window: Window, folder: Path, suffix: str) -> Path:
+    """Run the job and write a waveform of the window into `folder`; returns the file."""
+    build = _built(config, [job], trace_depth, WAVES[suffix])
+    return hdl.record_cocotb("verilator", build, config, job, window, folder, [])
+
+
+def require_waves(suffix: str) -> None:
+    """Raise HeddleError if headers that the compiler needs to write such files are not installed."""
+    require()
+    for header in WAVES[suffix].headers:
+        found = subprocess.run(["c++", "-E", "-include", header, "-x", "c++", "/dev/null"], capture_output=True)
+        if found.returncode:
+            raise HeddleError(f"verilator needs {header} to write {suffix}: install it (on Debian: apt-get install "
+                              f"liblz4-dev zlib1g-dev), or write .vcd, or use --engine icarus")  # fmt: skip
+
+
+def _built(
+    config: HardwareConfig, jobs: Sequence[Job | HostileJob], trace_depth: int, recording: Recording
+) -> Path:
+    """The folder of the bench's executable."""
     root = require()
     sources = hdl.bench_sources(config, jobs, trace_depth)
-    key = hdl.build_key(sources, f"{root} {_VERILATOR} {_COMPILE}")
-    build = cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources))
-    return hdl.run_cocotb("verilator", build, config, jobs)
+    key = hdl.build_key(sources, f"{root} {_VERILATOR} {_COMPILE} {recording}")
+    what = f"the RTL of {config.name} (Verilator)"
+    return cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources, recording), what)
 
 
 def require() -> Path:
@@ -64,41 +114,49 @@ def require() -> Path:
     return Path(spec.origin).parent
 
 
-def _build(folder: Path, root: Path, sources: Path) -> None:
+def _build(folder: Path, root: Path, sources: Path, recording: Recording) -> None:
     """The executable `heddle_bench_top` in `folder`, from the Verilog in `sources`."""
     import cocotb_tools.config as cocotb
 
-    library = cached("verilator-library", f"{root} {_COMPILE}", lambda aside: _build_library(aside, root))
+    library = cached(
+        "verilator-library", f"{root} {_COMPILE} {recording}", lambda aside: _build_library(aside, root, recording),
+        "Verilator's library",
+    )  # fmt: skip
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     main = str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp")
-    hdl.execute([str(root / "bin" / "verilator_bin"), *_VERILATOR, *hdl.sources(sources), main], folder, environment)
+    verilator = [str(root / "bin" / "verilator_bin"), *_VERILATOR, *recording.verilator]
+    hdl.execute([*verilator, *hdl.sources(sources), main], folder, environment)
     # Files that take no time to run take their time to compile together: each alone would read the same headers.
     models = sorted(path.name for path in folder.glob("Vtop*.cpp"))
     slow = [name for name in models if "___024root__" not in name or name.endswith("Slow.cpp")]
     (folder / "slow.cpp").write_text("".join(f'#include "{name}"\n' for name in slow))
     fast = [name for name in models if name not in slow]
     compilations = [(_FAST, Path(main)), (_SLOW, folder / "slow.cpp"), *((_FAST, folder / name) for name in fast)]
-    _compile(folder, root, compilations)
+    _compile(folder, root, compilations, recording)
     objects = [str(path) for where in (folder, library) for path in sorted(where.glob("*.o"))]
-    linkage = [f"-Wl,-rpath,{cocotb.libs_dir}", f"-L{cocotb.libs_dir}", "-lcocotbvpi_verilator", "-lpthread"]
+    linkage = [f"-Wl,-rpath,{cocotb.libs_dir}", f"-L{cocotb.libs_dir}", "-lcocotbvpi_verilator", "-lpthread",
+               *recording.link]  # fmt: skip
     hdl.execute(["c++", *objects, *linkage, "-o", hdl.TOP], folder)
     for path in folder.iterdir():
         if path.name != hdl.TOP:
             path.unlink()
 
 
-def _build_library(folder: Path, root: Path) -> None:
-    _compile(folder, root, [(_FAST, root / "include" / f"{name}.cpp") for name in _LIBRARY])
+def _build_library(folder: Path, root: Path, recording: Recording) -> None:
+    names = (*_LIBRARY, *recording.library)
+    _compile(folder, root, [(_FAST, root / "include" / f"{name}.cpp") for name in names], recording)
 
 
-def _compile(folder: Path, root: Path, compilations: list[tuple[str, Path]]) -> None:
-    """Compile (optimisation, source) pairs to objects in `folder`, as many at once as there are processors."""
+def _compile(folder: Path, root: Path, compilations: list[tuple[str, Path]], recording: Recording) -> None:
+    """Compile (optimisation, source) pairs to objects in `folder`, as many at once as there are processors. When one
+    fails, or we are stopped, none goes on."""
     include = ["-I.", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
 
     def one(compilation: tuple[str, Path]) -> None:
         optimisation, source = compilation
-        hdl.execute(["c++", *_COMPILE, optimisation, *include, "-c", str(source), "-o", f"{source.stem}.o"], folder)
+        options = [*_COMPILE, *recording.compile, optimisation, *include]
+        hdl.execute(["c++", *options, "-c", str(source), "-o", f"{source.stem}.o"], folder, run=commands.run)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, Commands() as commands:
         for _ in pool.map(one, compilations):
             pass

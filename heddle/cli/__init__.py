@@ -1,11 +1,12 @@
 """The `heddle` command: one file per subcommand."""
 
-import sys
 from importlib import import_module
+from typing import Any
 
 import click
+from heddle.layers import nearest
 
-from .. import HeddleError
+from .ends import ends, output_written
 
 COMMANDS = [
     "run", "generate", "check", "kv-report", "compile", "list", "lint", "explain", "simulate", "report", "cosim",
@@ -25,6 +26,20 @@ class Commands(click.Group):
         name = cmd_name.replace("-", "_")
         return getattr(import_module(f"{__name__}.{name}"), name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = nearest(name, COMMANDS)
+            hint = f" (did you mean {near}?)" if near else ""
+            ctx.fail(f"No such command {name!r}{hint}; commands are {', '.join(COMMANDS)}.")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with output_written():
+            return super().invoke(ctx)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="heddle")
@@ -34,20 +49,5 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point. A mistake in the input is one line on stderr and exit code 2."""
-    try:
+    with ends():
         cli(standalone_mode=False)
-    except HeddleError as error:
-        click.echo(f"heddle: {error}", err=True)
-        sys.exit(2)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("heddle: stopped", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        sys.stderr.close()
-        sys.exit(0)

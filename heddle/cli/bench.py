@@ -1,21 +1,18 @@
 """heddle bench: the benchmark table."""
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import click
 import heddle
 
-from .shared import console, json_option, print_json, print_table, progress
+from .shared import command, console, json_option, print_json, print_table, progress
 
 MOST_SECONDS = 1e6  # that a process can be waited for in one go
 
 
-@click.command(
+@command(
     short_help="Utilisation and simulator speed, against their goals.",
     epilog="Example: heddle bench gemm-512 gpt2-decode --json",
 )
@@ -44,34 +41,15 @@ def bench(cases: tuple[str, ...], scalesim: bool, timeout: float, as_json: bool)
     if not 0 < timeout <= MOST_SECONDS:
         raise heddle.HeddleError(f"--timeout must be above 0 and at most {MOST_SECONDS:g} seconds, not {timeout:g}")
     benchmarks = import_module("heddle.benchmarks")
-    count, rows = len(cases) or len(benchmarks.CASES), []
-    with _signals_as_exits(), progress(f"{count} benchmarks", count) as advance:
-        for row in benchmarks.rows(cases, ["--scalesim"] if scalesim else [], timeout):
-            if not rows or row["case"] != rows[-1]["case"]:
-                advance()
-            rows.append(row)
+    count = len(cases) or len(benchmarks.CASES)
+    with progress(f"Benchmarks, {count}", None):
+        rows = [*benchmarks.rows(cases, ["--scalesim"] if scalesim else [], timeout)]
     speed = benchmarks.cycles_per_second(rows)
     if as_json:
-        print_json({"rows": rows, "cycles_per_second": speed})
+        print_json({"benchmarks": rows, "cycles_per_second": speed})
     else:
         _print(rows, speed)
     sys.exit(0 if all(row["reached"] for row in rows) else 1)
-
-
-@contextmanager
-def _signals_as_exits() -> Iterator[None]:
-    """A case runs in a session of its own, which does not hear of these signals: let us end it on our way out."""
-
-    def stop(number: int, frame: object) -> None:
-        sys.exit(128 + number)
-
-    heard = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]  # nohup
-    before = [(number, signal.signal(number, stop)) for number in heard]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 def _print(rows: list[dict[str, Any]], speed: float | None) -> None:

@@ -6,11 +6,14 @@ from typing import Any
 
 import click
 import heddle
+from heddle.layers import unknown
 
 from .shared import (
+    command,
     compile_workload,
     config_option,
     console,
+    file_to_write,
     is_shape,
     json_option,
     load_config,
@@ -23,13 +26,13 @@ from .shared import (
 CONTEXT = 4096  # tokens of a cache that nothing was said of, at most
 
 
-@click.command(
+@command(
     short_help="Compile a model into a program file.",
     epilog="Example: heddle compile digits-vit --config small -o digits-vit.heddle",
 )
 @click.argument("model")
 @config_option
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@click.option("-o", "--output", required=True, **file_to_write, help="File to write.")
 @click.option("--tokens", type=int, metavar="N",
               help="Length of the sequence [default: the longest]; of a decoder, the tokens that one run takes: 1 to "
                    "decode, more for a chunk of a prompt. [default: 1]")  # fmt: skip
@@ -51,20 +54,18 @@ def compile(
     compiled without the head, which only a prompt's last token needs.
     """
     config = load_config(config_name)
-    if not output.parent.is_dir():
-        raise heddle.HeddleError(f"cannot write {output}: its directory does not exist")
     program = _program(model, config, tokens, context, layers, _show if passes else None)
     program.save(output)
     figures = {
-        "model": model, "config": config.name, "file": str(output), "instructions": len(program.instructions),
+        "model": model, "program": program.name, "file": str(output), "instructions": len(program.instructions),
         "dram_bytes": program.dram_bytes, "useful_macs": program.total_macs, "timing_only": program.timing_only,
         "part": program.part or None,
     }  # fmt: skip
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
         return
     console.print(f"{output}: {figures['instructions']} instructions, {program.total_macs:,} useful MACs, "
-                  f"{program.dram_bytes:,} bytes of DRAM, for {config.name} ({config.fingerprint})")  # fmt: skip
+                  f"{program.dram_bytes:,} bytes of DRAM, for {config.title} ({config.fingerprint})")  # fmt: skip
     print_part(program)
     if program.timing_only:
         console.print("It has no weights: it can be simulated, reported, explained and linted, and computes no values.")
@@ -86,8 +87,8 @@ def _program(
         trained = heddle.LANGUAGE_MODELS[model]
         return _decoder(model, load_model(trained), trained.context, config, tokens, context, show)
     if not is_shape(model):
-        known = ", ".join([*heddle.WORKLOADS, *heddle.LANGUAGE_MODELS, *heddle.SHAPES])
-        raise heddle.HeddleError(f"unknown model {model!r}; models are {known}, or the path of a config.json")
+        known = [*heddle.WORKLOADS, *heddle.LANGUAGE_MODELS, *heddle.SHAPES]
+        raise unknown("model", model, known, "models", ", or the path of a config.json")
     shape = heddle.get_shape(model)
     longest = shape.context
     shape = shape.cut(CONTEXT if context is None else context)
@@ -102,7 +103,7 @@ def _program(
         raise heddle.HeddleError(f"--context is for decoders, which have a cache; {shape.name} has none: --tokens is "
                                  f"the length of its sequence")  # fmt: skip
     else:
-        with progress(f"Compiling {shape.name} for {config.name}", None):
+        with progress(f"Compiling {shape.name} for {config.title}", None):
             program = heddle.compile(module, inputs, config, name=shape.name, show=show)
     return replace(program, part=shape.part(layers))
 
@@ -118,7 +119,7 @@ def _decoder(
         raise heddle.HeddleError(f"--context must be from 1 to {longest}, the context of {name}, not {context}")
     if not 1 <= tokens <= context:
         raise heddle.HeddleError(f"--tokens must be from 1 to {context}, the context, not {tokens}")
-    with progress(f"Compiling {name} for {config.name}", None):
+    with progress(f"Compiling {name} for {config.title}", None):
         return heddle.compile_decoder(
             module, config, heddle.CachePlan(context), tokens=tokens, context=context, head=tokens == 1,
             name=f"{name} {'decode' if tokens == 1 else 'prefill'}", show=show,

@@ -5,10 +5,10 @@ from dataclasses import asdict
 import click
 import heddle
 
-from .shared import json_option, print_json, print_table
+from .shared import command, json_option, print_json, print_table, refuse
 
 
-@click.command(
+@command(
     short_help="List the presets, or print one as TOML.",
     epilog="Example: heddle configs small > mine.toml",
 )
@@ -19,6 +19,7 @@ from .shared import json_option, print_json, print_table
 def configs(name: str | None, dram: str | None, drams: bool, as_json: bool) -> None:
     """List the presets; with NAME, print that configuration as TOML, to edit and pass as --config FILE.toml."""
     if drams:
+        refuse("means nothing beside --drams, which lists the memories alone", "name", "dram")
         _list_drams(as_json)
         return
     if dram is not None and name is None:
@@ -28,12 +29,14 @@ def configs(name: str | None, dram: str | None, drams: bool, as_json: bool) -> N
         if dram is not None:
             config = config.with_dram(dram)
         if as_json:
-            print_json({**config.to_dict(), "fingerprint": config.fingerprint})
+            print_json({"config": config.to_dict()}, config)
         else:
             click.echo(config.to_toml(), nl=False)
         return
     if as_json:
-        print_json([{**config.to_dict(), "fingerprint": config.fingerprint} for config in heddle.PRESETS.values()])
+        print_json({"configs": [
+            {**config.identity(), "config": config.to_dict()} for config in heddle.PRESETS.values()
+        ]})  # fmt: skip
         return
     memories = [heddle.Memory[name] for name in ("ACT", "WEIGHT", "ACC", "VALUE")]
     rows = [
@@ -54,7 +57,7 @@ def _list_drams(as_json: bool) -> None:
     parts = heddle.DRAM_PRESETS
     if as_json:
         rate = {name: {"gigabytes_per_second": part.gigabytes_per_second} for name, part in parts.items()}
-        print_json({name: asdict(part) | rate[name] for name, part in parts.items()})
+        print_json({"drams": {name: asdict(part) | rate[name] for name, part in parts.items()}})
         return
     rows = [
         (name, f"{part.gigabytes_per_second:.1f}", part.channels, part.banks, part.row_bytes, part.source)

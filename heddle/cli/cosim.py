@@ -1,6 +1,8 @@
 """heddle cosim: simulator and RTL in lock-step."""
 
 import sys
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +11,7 @@ import numpy as np
 
 from .shared import (
     check_images,
+    command,
     compile_workload,
     console,
     get_workload,
@@ -19,10 +22,15 @@ from .shared import (
     print_json,
     progress,
     races_option,
+    refuse,
+    require_engine,
+    waves_to_write,
 )  # fmt: skip
 
+MOST_RUNS = 100_000
 
-@click.command(
+
+@command(
     short_help="Compare simulator and RTL, cycle by cycle and byte by byte.",
     epilog="Example: heddle cosim random --config nano --engine icarus --programs 20 --seed 7",
 )
@@ -33,30 +41,103 @@ from .shared import (
 @click.option("--images", default=1, show_default=True, help="Inputs to run, for a MODEL or FILE.")
 @click.option("--programs", default=10, show_default=True, help="Programs to make, for random.")
 @click.option("--seed", default=0, show_default=True, help="Of random programs, and of inputs for a FILE.")
+@click.option("--waves", metavar="FILE.fst|FILE.vcd", **waves_to_write,
+              help="Record the first run or, of what differs, the cycles around it.")  # fmt: skip
+@click.option("--waves-from", type=int, metavar="CYCLE", help="First cycle of it. [default: 0]")
+@click.option("--waves-to", type=int, metavar="CYCLE", help="Last cycle of it. [default: the last of the run]")
 @races_option
 @json_option
 def cosim(
-    what: str, config_name: str | None, engine: str, images: int, programs: int, seed: int, races: bool, as_json: bool
-) -> None:
+    what: str, config_name: str | None, engine: str, images: int, programs: int, seed: int, waves: Path | None,
+    waves_from: int | None, waves_to: int | None, races: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Run programs on simulator and RTL and compare every retirement and every byte.
 
+    A waveform has every signal of the accelerator. It is made by a run of its own, on a simulator built to record.
     Exits with 0 if nothing differs, with 1 if something does.
     """
-    if images < 1 or programs < 1:
-        raise heddle.HeddleError(f"--images and --programs must be at least 1, not {min(images, programs)}")
+    _check(what, images, programs, seed)
+    require_engine(engine)
+    window = _window(waves, engine, waves_from, waves_to)
     chosen, inputs = _runs(what, config_name, images, programs, seed, races)
-    with progress(f"Lock-step on {engine}", None) as advance:
-        comparison = heddle.lockstep(chosen, inputs, engine, progress=lambda done, total: advance())
+    config = (chosen[0] if what == "random" else chosen).config
+    comparison = _compare(chosen, inputs, engine)
+    figures = comparison.to_dict()
+    if waves is not None:
+        figures |= _record(chosen, inputs, comparison, engine, waves, window)
     if as_json:
-        print_json(comparison.to_dict())
+        print_json(figures, config)
     else:
         print_comparison(comparison)
+        _print_waves(figures)
     sys.exit(0 if comparison.agrees else 1)
+
+
+def _window(waves: Path | None, engine: str, first: int | None, last: int | None) -> Any:
+    """The window that was asked for, checked before anything runs; None: none was."""
+    if waves is None:
+        if first is not None or last is not None:
+            raise heddle.HeddleError("--waves-from and --waves-to are of a waveform: name its file with --waves")
+        return None
+    window = None if first is None and last is None else heddle.Window(first or 0, last)
+    import_module("heddle.cosim.waves").check(waves, engine, window or heddle.Window())
+    return window
+
+
+def _record(chosen: Any, inputs: Any, comparison: Any, engine: str, waves: Path, window: Any) -> dict[str, Any]:
+    """Write the waveform of the first run, or of the first that differs; says which run and cycles it shows."""
+    difference = comparison.first_difference
+    run = difference.run if difference else 0
+    if difference and window is None and engine != "amaranth":
+        window = import_module("heddle.cosim.waves").around(difference.cycle)
+    window = window or heddle.Window()
+    program = chosen[run] if isinstance(chosen, list) else chosen
+    with progress(f"Recording run {run} on {engine}", None):
+        heddle.record(program, inputs[run] if inputs else None, engine, waves, window)
+    return {"file": str(waves), "run_recorded": run, "first_cycle": window.first, "last_cycle": window.last}
+
+
+def _print_waves(figures: dict[str, Any]) -> None:
+    if "run_recorded" not in figures:
+        return
+    last = "its end" if figures["last_cycle"] is None else f"cycle {figures['last_cycle']:,}"
+    viewers = import_module("heddle.cosim.waves").viewers(figures["file"])
+    shown = f"run {figures['run_recorded']} from cycle {figures['first_cycle']:,} to {last}"
+    console.print(f"wrote {figures['file']}: {shown}; look at it with {viewers}", markup=False, soft_wrap=True)
+
+
+def _check(what: str, images: int, programs: int, seed: int) -> None:
+    """Raise HeddleError for numbers out of range, and for options that mean nothing for what is to run."""
+    if what == "random":
+        refuse("is for a MODEL or FILE; --programs says how many are made", "images")
+        refuse("is for a FILE; programs that are made have no race", "races")
+    else:
+        refuse("is for random programs; --images says how many inputs to run", "programs")
+    if what != "random" and not is_file(what):
+        refuse("is for random programs and for a FILE; a MODEL has inputs of its own", "seed")
+        refuse("is for a FILE; what is compiled here has no race", "races")
+    for option, value in (("--images", images), ("--programs", programs)):
+        if not 1 <= value <= MOST_RUNS:
+            raise heddle.HeddleError(f"{option} must be at least 1 and at most {MOST_RUNS:,}, not {value}")
+    if seed < 0:
+        raise heddle.HeddleError(f"--seed must be at least 0, not {seed}")
+
+
+def _compare(chosen: Any, inputs: Any, engine: str) -> Any:
+    runs, finished = len(chosen if inputs is None else inputs), 0
+
+    def show(done: int, total: int) -> None:
+        nonlocal finished
+        advance(done - finished)
+        finished = done
+
+    with progress(f"Lock-step on {engine}, {runs} runs", runs, "run") as advance:
+        return heddle.lockstep(chosen, inputs, engine, progress=show)
 
 
 def print_comparison(comparison: Any) -> None:
     """One line for agreement; for anything else, also where it begins."""
-    console.print(f"{comparison.engine} on {comparison.config}: {comparison.runs} runs, {comparison.instructions:,} "
+    console.print(f"{comparison.engine} on {comparison.machine}: {comparison.runs} runs, {comparison.instructions:,} "
                   f"instructions, {comparison.cycles:,} cycles: {comparison.different_bytes} different bytes, "
                   f"{comparison.different_cycles} different cycles")  # fmt: skip
     if comparison.first_difference:
@@ -68,8 +149,12 @@ def _runs(
 ) -> tuple[Any, Any]:
     """(program or programs, sets of inputs)."""
     if what == "random":
-        config = load_config("small" if config_name is None else config_name)
-        return [heddle.random_program(config, number) for number in range(seed, seed + programs)], None
+        config, made = load_config("small" if config_name is None else config_name), []
+        with progress(f"Making {programs} random programs", programs, "program") as advance:
+            for number in range(seed, seed + programs):
+                made.append(heddle.random_program(config, number))
+                advance()
+        return made, None
     if is_file(what):
         program = load_program(what, config_name, races)
         random = np.random.default_rng(seed)

@@ -8,12 +8,12 @@ import click
 import heddle
 
 from .report import at_position, position_option
-from .shared import console, json_option, load_program, print_json, print_part, print_table
+from .shared import command, console, json_option, load_program, print_json, print_part, print_table
 
 SHOWN = 3  # of the shapes of one operator
 
 
-@click.command(
+@command(
     short_help="What the compiler decided for a program file.", epilog="Example: heddle explain digits-vit.heddle"
 )
 @click.argument("file")
@@ -28,8 +28,7 @@ def explain(file: str, config_name: str | None, position: int | None, as_json: b
     facts = heddle.facts(program, result)
     if as_json:
         print_json({
-            "program": program.name, "config": program.config.name, "part": program.part or None,
-            "instructions": len(program.instructions),
+            "program": program.name, "part": program.part or None, "instructions": len(program.instructions),
             "cycles": result.cycles, "useful_macs": program.total_macs,
             "choices": [
                 {"what": each.what, "chosen": each.chosen, "considered": each.considered} for each in program.choices
@@ -38,9 +37,9 @@ def explain(file: str, config_name: str | None, position: int | None, as_json: b
                 {"start": each.start, "length": each.length, "count": each.count} for each in program.periods
             ],
             **facts.to_dict(),
-        })  # fmt: skip
+        }, program.config)  # fmt: skip
         return
-    console.print(f"[bold]{program.name}[/] on {program.config.name}: {len(program.instructions):,} instructions, "
+    console.print(f"[bold]{program.name}[/] on {program.config.title}: {len(program.instructions):,} instructions, "
                   f"{program.total_macs:,} useful MACs, {result.cycles:,} cycles")  # fmt: skip
     print_part(program)
     _print_choices(program)
@@ -80,8 +79,9 @@ def _print_parts(title: str, what: str, parts: Any) -> None:
 
 
 def _figures(part: Any) -> tuple[str, ...]:
-    moved = f"{part.read_bytes:,}", f"{part.written_bytes:,}"
-    return f"{sum(part.instructions.values()):,}", f"{part.tile_macs:,}", *moved, _first(part.instructions, 4)
+    moved = f"{part.dram_read_bytes:,}", f"{part.dram_written_bytes:,}"
+    counts = part.instruction_counts
+    return f"{sum(counts.values()):,}", f"{part.tile_macs:,}", *moved, _first(counts, 4)
 
 
 def _print_shapes(operators: Any) -> None:
@@ -95,16 +95,17 @@ def _print_shapes(operators: Any) -> None:
 
 
 def _print_memories(facts: Any, instructions: int) -> None:
-    of_the_first = f" in the first {facts.followed:,} instructions" if facts.followed < instructions else ""
+    followed = facts.followed_instructions
+    of_the_first = f" in the first {followed:,} instructions" if followed < instructions else ""
     rows = [
-        (each.memory.upper(), f"{each.words:,}", f"{each.touched:,}", f"{each.touched / each.words:.0%}",
-         f"{each.live:,}", f"{each.live / each.words:.0%}")
+        (each.memory.upper(), f"{each.words:,}", f"{each.touched_words:,}", f"{each.touched_words / each.words:.0%}",
+         f"{each.live_words:,}", f"{each.live_words / each.words:.0%}")
         for each in facts.occupancy
     ]  # fmt: skip
     live = f"; live{of_the_first}" if of_the_first else ""
     print_table(f"Memories{live}", ["memory", "words", "used", "", "live at most", ""], rows)
     rows = [
-        (each.memory.upper(), each.loads, f"{each.cycles:,}", each.instructions, f"{each.in_time:.0%}")
+        (each.memory.upper(), each.loads, f"{each.cycles_ahead:,}", each.instructions_ahead, f"{each.in_time:.0%}")
         for each in facts.ahead
     ]
     columns = ["loads into", "loads", "cycles ahead (median)", "instructions ahead (median)", "in time"]

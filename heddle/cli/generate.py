@@ -14,7 +14,7 @@ from heddle import sampling
 from .cosim import print_comparison
 from .shared import (
     at_precision,
-    check_engine,
+    command,
     config_option,
     console,
     get_language_model,
@@ -25,6 +25,8 @@ from .shared import (
     print_json,
     print_table,
     progress,
+    refuse,
+    require_engine,
 )  # fmt: skip
 
 LONGEST_CHUNK = 32  # tokens of a prompt that are taken at once
@@ -57,7 +59,7 @@ class Progress:
     session: Any = None
 
 
-@click.command(
+@command(
     short_help="Text from a language model, token by token.",
     epilog='Example: heddle generate gpt2 --prompt "Return the " --tokens 40 --precision w16a16',
 )
@@ -88,24 +90,24 @@ def generate(
     language_model = get_language_model(model)
     request = _request(language_model, config, precision, engine, prompt, tokens, context, temperature, top_k, top_p,
                        seed)  # fmt: skip
-    so_far, stopped = Progress(), False
+    so_far, stopped = Progress(), None
     try:
         _run(request, so_far, as_json)
-    except KeyboardInterrupt:
-        stopped = True
+    except KeyboardInterrupt as stop:
+        stopped = stop
     except heddle.HeddleError:
         if not _differs(so_far):
             raise
-    figures = _figures(request, so_far, stopped)
+    figures = _figures(request, so_far, stopped is not None)
     figures["seconds"] = time.perf_counter() - begin
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
     else:
         click.echo("\n" if so_far.session else "", nl=False)
         if not stopped:
             _print(figures, so_far)
     if stopped:
-        raise KeyboardInterrupt
+        raise stopped
     if _differs(so_far):
         sys.exit(1)
 
@@ -115,8 +117,10 @@ def _request(
     temperature: float, top_k: int | None, top_p: float | None, seed: int,
 ) -> Request:  # fmt: skip
     """What was asked for, checked: a mistake should not cost the time of a compilation."""
-    check_engine(engine)
+    require_engine(engine, "sim")
     sampling.check(temperature, top_k, top_p)
+    if temperature == 0:
+        refuse("is for sampling: it needs a --temperature above 0", "top_k", "top_p", "seed")
     if tokens < 1:
         raise heddle.HeddleError(f"--tokens must be at least 1, not {tokens}")
     if seed < 0:
@@ -147,7 +151,7 @@ def _run(request: Request, so_far: Progress, quiet: bool) -> None:
         runs = session.feed(request.ids)
         so_far.prompt_runs = len(runs)
     if quiet:
-        with progress(f"Generating {request.tokens} tokens", request.tokens) as advance:
+        with progress(f"Generating {request.tokens} tokens", request.tokens, "token") as advance:
             for _ in _generate(request, so_far, runs[-1]):
                 advance()
         return
@@ -164,8 +168,9 @@ def _session(request: Request) -> Any:
         model, config, heddle.CachePlan(request.context), chunk=max(chunk, 1), context=request.language_model.context,
         options={"precision": request.precision}, engine=None if request.engine == "sim" else request.engine,
     )  # fmt: skip
-    with progress(f"Compiling {request.language_model.name} for {config.name}", 2 if chunk else 1) as advance:
-        for kind in ("decode", "prefill")[: 2 if chunk else 1]:
+    kinds = ("decode", "prefill")[: 2 if chunk else 1]
+    with progress(f"Compiling {request.language_model.name} for {config.title}", len(kinds), "program") as advance:
+        for kind in kinds:
             getattr(session, kind)
             advance()
     return session
@@ -203,7 +208,7 @@ def _figures(request: Request, so_far: Progress, stopped: bool) -> dict[str, Any
     prompt_runs, steps = (runs[: so_far.prompt_runs], runs[so_far.prompt_runs :]) if so_far.prompt_runs else (runs, [])
     cycles = sum(run.cycles for run in steps) / len(steps) if steps else None
     figures = {
-        "model": request.language_model.name, "config": request.config.name, "precision": request.precision,
+        "model": request.language_model.name, "precision": request.precision,
         "engine": request.engine, "prompt": request.prompt, "text": request.language_model.decode(so_far.ids),
         "tokens": len(so_far.ids), "matches_pytorch": None if stopped else _matches(request, so_far),
         "prefill_cycles": sum(run.cycles for run in prompt_runs), "cycles_per_token": cycles,
@@ -251,7 +256,8 @@ def _print(figures: dict[str, Any], so_far: Progress) -> None:
         (f"tokens per second at {clock} MHz", f"{speed:,.0f}" if speed else "·"),
         ("same text as PyTorch's greedy", same),
     ]
-    print_table(f"{figures['model']} on {figures['config']}, {figures['precision']}", ["figure", "value"], rows)
+    title = f"{figures['model']} on {so_far.session.config.title}, {figures['precision']}"
+    print_table(title, ["figure", "value"], rows)
     if "rtl" in figures:
         print_comparison(sum_comparisons([run.comparison for run in so_far.session.runs]))
     console.print(f"simulated in {figures['seconds']:.1f} s")

@@ -9,9 +9,21 @@ from typing import Any
 
 import click
 import heddle
+from heddle.layers import unknown, write_picture
 from heddle.token_costs import Cost, Costs, TokenCosts, scaled
 
-from .shared import console, is_shape, json_option, load_config, load_model, print_json, print_table, progress
+from .shared import (
+    command,
+    console,
+    is_shape,
+    json_option,
+    load_config,
+    load_model,
+    picture_to_write,
+    print_json,
+    print_table,
+    progress,
+)  # fmt: skip
 
 CHUNK = 32  # tokens of a prompt that are taken at once, at least the columns of the array
 
@@ -27,7 +39,7 @@ class Subject:
     options: dict[str, Any]  # of compile_decoder
 
 
-@click.command(
+@command(
     "kv-report",
     short_help="What the KV cache saves: cycles and bytes per token by context.",
     epilog="Example: heddle kv-report gpt2 --config base --contexts 64,128,256 --plot kv.png",
@@ -37,7 +49,7 @@ class Subject:
               help="The accelerator.")  # fmt: skip
 @click.option("--contexts", default="64,128,256", show_default=True, metavar="T,T,…", help="Lengths of the sequence.")
 @click.option("--layers", type=int, metavar="N", help="Layers to scale a shape to. [default: those of the model]")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw a picture (.png, .svg, .pdf).")
+@click.option("--plot", **picture_to_write, help="Draw a picture (.png, .svg, .pdf).")
 @json_option
 def kv_report(
     model: str, config_name: str, contexts: str, layers: int | None, plot: Path | None, as_json: bool
@@ -51,25 +63,24 @@ def kv_report(
     begin, config = time.perf_counter(), load_config(config_name)
     lengths = _contexts(contexts, _subject(model, layers).context, model)
     subject = _subject(model, layers, max(lengths))
-    _check_plot(plot)
     chunk = ceil(CHUNK / config.columns) * config.columns
     found = _measure(subject, config, lengths, chunk, model)
     measured, rows = found[subject.depths[-1]], found[subject.depths[0]]
     if len(subject.depths) > 1:
         rows = [scaled(one, two, subject.layers) for one, two in zip(rows, measured, strict=True)]
     figures = {
-        "model": model, "config": config.name, "chunk": chunk, "layers": subject.layers,
-        "measured_layers": list(subject.depths), "contexts": [_figures(each) for each in rows],
+        "model": model, "chunk_tokens": chunk, "layer_count": subject.layers,
+        "measured_layer_counts": list(subject.depths), "contexts": [_figures(each) for each in rows],
     }  # fmt: skip
     if len(subject.depths) > 1:
         figures["per_layer"] = [_figures(each) for each in _differences(found[1], found[2])]
     if plot is not None:
-        _draw(plot, rows, f"{model} on {config.name}, {subject.layers} layers")
+        _draw(plot, rows, f"{model} on {config.title}, {subject.layers} layers")
     figures["seconds"] = time.perf_counter() - begin
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
         return
-    _print(figures, rows)
+    _print(figures, rows, config)
     if len(subject.depths) > 1:
         _print_derivation(found[1], found[2], subject.layers)
     if plot is not None:
@@ -89,8 +100,8 @@ def _subject(name: str, layers: int | None, longest: int = 0) -> Subject:
 
 def _shape(name: str, layers: int | None, longest: int) -> Subject:
     if not is_shape(name):
-        known = ", ".join([*heddle.LANGUAGE_MODELS, *(each.name for each in heddle.SHAPES.values() if each.decoder)])
-        raise heddle.HeddleError(f"unknown model {name!r}; models are {known}, or the path of a config.json")
+        known = [*heddle.LANGUAGE_MODELS, *(each.name for each in heddle.SHAPES.values() if each.decoder)]
+        raise unknown("model", name, known, "models", ", or the path of a config.json")
     shape = heddle.get_shape(name).cut(longest)
     if not shape.decoder:
         raise heddle.HeddleError(f"{name} has no cache to report on: it is not a causal language model")
@@ -115,20 +126,12 @@ def _contexts(text: str, longest: int, model: str) -> list[int]:
     return sorted(set(lengths))
 
 
-def _check_plot(plot: Path | None) -> None:
-    if plot is None:
-        return
-    if plot.suffix not in (".png", ".svg", ".pdf"):
-        raise heddle.HeddleError(f"cannot write {plot}: the name must end in .png, .svg or .pdf")
-    if not plot.parent.is_dir():
-        raise heddle.HeddleError(f"cannot write {plot}: its directory does not exist")
-
-
 def _measure(subject: Subject, config: Any, lengths: list[int], chunk: int, name: str) -> dict[int, list[TokenCosts]]:
     """For each depth, the costs at each length."""
     longest, found = max(lengths), {}
     runs = longest // chunk + sum(length % chunk + 2 for length in lengths)  # at most
-    with progress(f"Compiling and timing {name} on {config.name}", len(subject.depths) * (3 + runs)) as advance:
+    steps = len(subject.depths) * (3 + runs)
+    with progress(f"Compiling and timing {name} on {config.title}", steps, "run") as advance:
         for depth in subject.depths:
             model = subject.build(depth)
             costs = Costs(model, config, longest, chunk, subject.context, subject.options, advance)
@@ -151,7 +154,7 @@ def _figures(costs: TokenCosts) -> dict[str, Any]:
         "prefill_cycles_per_token": costs.prompt.cycles, "prefill_bytes_per_token": costs.prompt.bytes,
         "cached_cycles_per_token": costs.cached.cycles, "cached_bytes_per_token": costs.cached.bytes,
         "recomputed_cycles_per_token": costs.recomputed.cycles, "recomputed_bytes_per_token": costs.recomputed.bytes,
-        "ratio": costs.ratio,
+        "cycles_ratio": costs.ratio,
     }  # fmt: skip
 
 
@@ -159,17 +162,18 @@ def _numbers(cost: Cost) -> tuple[str, str]:
     return f"{cost.cycles:,.0f}", f"{cost.bytes:,.0f}"
 
 
-def _print(figures: dict[str, Any], rows: list[TokenCosts]) -> None:
+def _print(figures: dict[str, Any], rows: list[TokenCosts], config: Any) -> None:
     columns = ["context", "prompt: cycles", "bytes", "next token: cycles", "bytes", "without the cache: cycles",
                "bytes", "ratio of cycles"]  # fmt: skip
     table = [
         (each.context, *_numbers(each.prompt), *_numbers(each.cached), *_numbers(each.recomputed), f"{each.ratio:.1f}")
         for each in rows
     ]
-    print_table(f"{figures['model']} on {figures['config']}, {figures['layers']} layers: per token", columns, table)
+    print_table(f"{figures['model']} on {config.title}, {figures['layer_count']} layers: per token", columns, table)
     console.print(
-        f"prompt: taken in chunks of {figures['chunk']} tokens, a rest one by one, the head for the last. next token: "
-        f"the last of the context, the others in the cache. without: the whole context as a prompt, for one token."
+        f"prompt: taken in chunks of {figures['chunk_tokens']} tokens, a rest one by one, the head for the last. "
+        f"next token: the last of the context, the others in the cache. "
+        f"without: the whole context as a prompt, for one token."
     )
 
 
@@ -204,10 +208,4 @@ def _draw(path: Path, rows: list[TokenCosts], title: str) -> None:
     labels = list(lines.values())
     figure.legend(panels[0].get_lines(), labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle(title)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
-        figure.savefig(partial, dpi=150)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise heddle.HeddleError(f"cannot write {path}: {error.strerror}") from None
+    write_picture(path, lambda: figure)

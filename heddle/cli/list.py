@@ -3,10 +3,10 @@
 import click
 import heddle
 
-from .shared import json_option, print_json, print_table
+from .shared import command, json_option, print_json, print_table
 
 
-@click.command(
+@command(
     short_help="List a program file.",
     epilog="Example: heddle list digits-vit.heddle | less",
 )
@@ -17,14 +17,15 @@ def list(file: str, as_json: bool) -> None:
     program = heddle.Program.load(file)
     if as_json:
         print_json({
-            "name": program.name, "config": program.config.name, "fingerprint": program.config.fingerprint,
+            "program": program.name, "instructions": len(program.instructions),
             "dram_bytes": program.dram_bytes, "useful_macs": program.total_macs,
-            "instructions": program.listing().splitlines(),
+            "listing": program.listing().splitlines(),
             "tensors": [
-                {"name": t.name, "kind": t.kind, "address": t.address, "shape": t.shape, "bytes": t.size_bytes}
+                {"name": t.name, "kind": t.kind, "address": t.address, "shape": t.shape,
+                 "memory": t.memory.name.lower(), "size_bytes": t.size_bytes}
                 for t in program.tensors.values()
             ],
-        })  # fmt: skip
+        }, program.config)  # fmt: skip
         return
     click.echo(program.listing())
     rows = [
@@ -32,6 +33,6 @@ def list(file: str, as_json: bool) -> None:
         for t in program.tensors.values()
     ]
     print_table(
-        f"{program.name} for {program.config.name} ({program.config.fingerprint}), {program.dram_bytes:,} bytes",
+        f"{program.name} for {program.config.title} ({program.config.fingerprint}), {program.dram_bytes:,} bytes",
         ["tensor", "kind", "address", "shape", "layout", "bytes"], rows,
     )  # fmt: skip

@@ -1,13 +1,26 @@
 """heddle report: why a run took as long as it did, by operator, layer, unit and level of memory."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 import heddle
 
-from .shared import console, json_option, load_program, print_json, print_part, print_table, progress, races_option
+from .shared import (
+    command,
+    console,
+    file_to_write,
+    json_option,
+    load_program,
+    picture_to_write,
+    print_json,
+    print_part,
+    print_table,
+    progress,
+    races_option,
+    refuse,
+    require_distinct,
+)  # fmt: skip
 from .tables import print_stalls, write_pictures
 
 SHOWN = 12  # rows of the critical path
@@ -16,7 +29,7 @@ position_option = click.option(
 )
 
 
-@click.command(
+@command(
     short_help="Why a run took so long: tables, roofline, critical path.",
     epilog="Example: heddle report digits-vit.heddle --roofline roofline.png --free",
 )
@@ -30,9 +43,9 @@ position_option = click.option(
 @click.option("--chain", type=click.IntRange(0), default=0, metavar="N",
               help="The N longest links of the critical path too.")  # fmt: skip
 @click.option("--free", is_flag=True, help="Simulate again for each unit, as if it took no time.")
-@click.option("--roofline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.png, .svg, .pdf).")
-@click.option("--timeline", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture, likewise.")
-@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a trace for ui.perfetto.dev.")
+@click.option("--roofline", **picture_to_write, help="Write a picture (.png, .svg, .pdf).")
+@click.option("--timeline", **picture_to_write, help="Write a picture, likewise.")
+@click.option("--trace", **file_to_write, help="Write a trace for ui.perfetto.dev.")
 @races_option
 @json_option
 def report(
@@ -45,11 +58,15 @@ def report(
     Every cycle of every unit has one cause; every cycle of the run has one place on the critical path. An operator's
     multiply-accumulates are those of whole tiles, padding included; the run's are the useful ones.
     """
+    require_distinct(roofline, timeline, trace)
+    if as_json:
+        refuse("is for the tables: --json has the layers", "layers")
     program = at_position(load_program(file, config_name, races), position)
     changes = {"latency_cycles": latency, "cycles_per_beat": cycles_per_beat}
-    dram = program.config.with_dram(
+    config = program.config.with_dram(
         dram_name, **{name: value for name, value in changes.items() if value is not None}
-    ).dram
+    )
+    dram = config.dram
     result = heddle.simulate(program, values=False, dram=dram)
     profile = heddle.Profile(result)
     points = heddle.roofline(profile, dram)
@@ -64,13 +81,14 @@ def report(
                 {"operator": operator, "unit": unit, "cycles": cycles}
                 for operator, unit, cycles in profile.path_by_operator()
             ], "longest": [
-                {**asdict(link), "instruction": listing, "label": label}
+                {"index": link.index, "unit": link.kind, "first_cycle": link.first, "cycles": link.cycles,
+                 "instruction": listing, "label": label}
                 for link, listing, label in profile.longest_links(chain or SHOWN)
             ]},
             "free": without,
-        })  # fmt: skip
+        }, config)  # fmt: skip
         return
-    console.print(f"[bold]{program.name}[/] on {program.config.name}: {len(program.instructions):,} instructions, "
+    console.print(f"[bold]{program.name}[/] on {program.config.title}: {len(program.instructions):,} instructions, "
                   f"{result.cycles:,} cycles, {result.mac_utilisation:.1%} MAC utilisation")  # fmt: skip
     print_part(program)
     print_stalls(result)
@@ -106,7 +124,7 @@ def _without(program: Any, dram: Any, cycles: int) -> dict[str, dict[str, float]
     """For each unit with instructions: the cycles of the run if it took no time, and how much shorter that is."""
     units = sorted({each.unit for each in program.instructions if each.unit is not None})
     found = {}
-    with progress(f"Simulating {program.name} with each unit free", len(units)) as advance:
+    with progress(f"Simulating {program.name} with each unit free", len(units), "unit") as advance:
         for unit in units:
             without = heddle.simulate(program, values=False, dram=dram, free=(unit,)).cycles
             found[unit.name.lower()] = {"cycles": without, "shorter": 1 - without / cycles}

@@ -1,16 +1,19 @@
 """heddle run: a model from PyTorch to the simulator to the RTL, with the figures that matter."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import heddle
 import numpy as np
+from heddle.layers import require_writable
 
 from .cosim import print_comparison
 from .shared import (
     check_images,
+    command,
     compile_workload,
     config_option,
     console,
@@ -20,13 +23,15 @@ from .shared import (
     print_json,
     print_table,
     progress,
+    refuse,
+    require_engine,
 )  # fmt: skip
 from .tables import print_bytes, print_dram, print_stalls, write_pictures
 
 BATCH = 60  # inputs simulated at a time
 
 
-@click.command(
+@command(
     short_help="Compile a model, simulate its test set, check it on the RTL.",
     epilog="Example: heddle run digits-vit --config small --images 100",
 )
@@ -36,7 +41,7 @@ BATCH = 60  # inputs simulated at a time
 @click.option("--images", type=int, metavar="N", help="Inputs to simulate. [default: all of the test set]")
 @click.option("--rtl-images", default=2, show_default=True, metavar="N", help="Inputs to run on the RTL too.")
 @click.option("--engine", default="verilator", show_default=True, help="What runs the RTL.")
-@click.option("--output-dir", default="build", show_default=True, type=click.Path(file_okay=False, path_type=Path),
+@click.option("--output-dir", default="build", show_default=True, type=click.Path(path_type=Path),
               help="Where the timeline and the trace go.")  # fmt: skip
 @json_option
 def run(
@@ -52,6 +57,11 @@ def run(
     if dram is not None:
         config = config.with_dram(dram)
     count = _count(workload, images, rtl_images)
+    if rtl_images:
+        require_engine(engine)
+    else:
+        refuse("means nothing with --rtl-images 0", "engine")
+    pictures = _pictures(output_dir, f"{model}-{config.file_name}")
     program = compile_workload(workload, config)
     samples = workload.load(count)
     golden = _golden(workload, samples)
@@ -60,26 +70,26 @@ def run(
     outputs = _simulate_all(program, samples, count, workload.output)
     seconds = time.perf_counter() - simulated
     figures = {
-        "model": model, "config": config.name, "images": count,
+        "model": model, "program": program.name, "inputs": count,
         **_accuracies(samples.labels, golden, outputs),
-        "logit_sqnr_db": _sqnr_db(golden, outputs),
-        "cycles_per_image": timed.cycles, "mac_utilisation": timed.mac_utilisation,
-        "images_per_second_at_clock": config.clock_mhz * 1e6 / timed.cycles,
-        "stalls": timed.stalls, "bytes": timed.bytes,
+        "output_sqnr_db": _sqnr_db(golden, outputs),
+        "cycles_per_input": timed.cycles, "mac_utilisation": timed.mac_utilisation,
+        "inputs_per_second": config.clock_mhz * 1e6 / timed.cycles,
+        "stall_cycles": timed.stalls, "moved_bytes": timed.bytes,
     }  # fmt: skip
-    pictures = _pictures(timed, output_dir, model)
+    write_pictures(timed, *pictures)
     if not as_json:
         _print(figures, timed, seconds, pictures)
     if rtl_images:
-        with progress(f"{rtl_images} inputs on the RTL ({engine})", None):
+        with progress(f"{rtl_images} inputs on the RTL ({engine})", None) as advance:
             inputs = [{name: array[i] for name, array in samples.inputs.items()} for i in range(rtl_images)]
-            comparison = heddle.lockstep(program, inputs, engine)
+            comparison = heddle.lockstep(program, inputs, engine, progress=lambda done, total: advance())
         figures["rtl"] = comparison.to_dict()
         if not as_json:
             print_comparison(comparison)
-    figures |= {"simulation_seconds": seconds, "seconds": time.perf_counter() - begin}
+    figures |= {"simulate_seconds": seconds, "seconds": time.perf_counter() - begin}
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
     if rtl_images and not comparison.agrees:
         raise SystemExit(1)
 
@@ -102,7 +112,7 @@ def _golden(workload: Any, samples: Any) -> np.ndarray:
 
 def _simulate_all(program: Any, samples: Any, count: int, output: str) -> np.ndarray:
     outputs = []
-    with progress(f"Simulating {count} inputs", count) as advance:
+    with progress(f"Simulating {count} inputs", count, "input") as advance:
         for start in range(0, count, BATCH):
             batch = {name: array[start : start + BATCH] for name, array in samples.inputs.items()}
             outputs.append(heddle.simulate(program, batch, timing=False).outputs[output])
@@ -124,29 +134,30 @@ def _sqnr_db(golden: np.ndarray, outputs: np.ndarray) -> float:
     return float(10 * np.log10((golden**2).sum() / ((golden - outputs) ** 2).sum()))
 
 
-def _pictures(timed: Any, output_dir: Path, model: str) -> list[Path]:
+def _pictures(folder: Path, stem: str) -> tuple[Path, Path]:
+    """Where the timeline and the trace go; the folder is there then. Raises HeddleError if they cannot be written."""
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise heddle.HeddleError(f"cannot make {output_dir}: {error.strerror}") from None
-    stem = f"{model}-{timed.program.config.name}"
-    timeline, trace = output_dir / f"{stem}-timeline.png", output_dir / f"{stem}-trace.json"
-    write_pictures(timed, timeline, trace)
-    return [timeline, trace]
+        raise heddle.HeddleError(f"cannot make {folder}: {error.strerror}") from None
+    pictures = folder / f"{stem}-timeline.png", folder / f"{stem}-trace.json"
+    for path in pictures:
+        require_writable(path)
+    return pictures
 
 
-def _print(figures: dict[str, Any], timed: Any, seconds: float, pictures: list[Path]) -> None:
+def _print(figures: dict[str, Any], timed: Any, seconds: float, pictures: Sequence[Path]) -> None:
     rows = [
-        ("inputs", f"{figures['images']}"),
+        ("inputs", f"{figures['inputs']}"),
         *((("accuracy, PyTorch fp32", f"{figures['accuracy_fp32']:.2f} %"),
            ("accuracy, accelerator", f"{figures['accuracy']:.2f} %")) if "accuracy" in figures else ()),
-        ("SQNR of the outputs", f"{figures['logit_sqnr_db']:.1f} dB"),
+        ("SQNR of the outputs", f"{figures['output_sqnr_db']:.1f} dB"),
         ("cycles per input", f"{timed.cycles:,}"),
-        (f"inputs per second at {timed.program.config.clock_mhz} MHz", f"{figures['images_per_second_at_clock']:,.0f}"),
+        (f"inputs per second at {timed.program.config.clock_mhz} MHz", f"{figures['inputs_per_second']:,.0f}"),
         ("MAC utilisation", f"{timed.mac_utilisation:.1%}"),
         ("values of all inputs simulated in", f"{seconds:.1f} s"),
     ]  # fmt: skip
-    print_table(f"{figures['model']} on {figures['config']}", ["figure", "value"], rows)
+    print_table(f"{figures['model']} on {timed.program.config.title}", ["figure", "value"], rows)
     print_stalls(timed)
     print_bytes(timed)
     print_dram(timed)

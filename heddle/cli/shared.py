@@ -3,23 +3,73 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 import heddle
+from click.core import ParameterSource
+from heddle.layers import SUFFIXES, require_writable, unknown
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-# Tables that are not on a terminal (a file, a log) get the width they need.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # as any other output does, not an exit with 1
+
+
+def make_console() -> Console:
+    """Where tables go. Off a terminal (a file, a log) they get a width that most need, unless COLUMNS says another."""
+    return _Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140)
+
+
+console = make_console()
+NARROWEST_TEXT = 16  # a column of text is folded to so many letters before columns are left out
+
+_log = logging.getLogger("heddle.cli")
+
+
+class _Command(click.Command):
+    """Refuses an option that is given twice: only the last would count."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        order = self.make_parser(ctx).parse_args(args=[*args])[2]
+        for parameter in order:
+            if isinstance(parameter, click.Option) and not parameter.is_flag and order.count(parameter) > 1:
+                raise click.UsageError(f"{parameter.opts[-1]} is given {order.count(parameter)} times", ctx)
+        return super().parse_args(ctx, args)
+
+
+command = partial(click.command, cls=_Command)
+
+
+def _checked(*suffixes: str) -> Callable[[click.Context, click.Parameter, Path | None], Path | None]:
+    def check(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+        if path is not None:
+            require_writable(path, suffixes)
+        return path
+
+    return check
+
+
+# Keyword arguments of an option for a file to write, which is looked at before any work.
+file_to_write: dict[str, Any] = {"type": click.Path(path_type=Path), "callback": _checked()}
+picture_to_write: dict[str, Any] = {**file_to_write, "callback": _checked(*SUFFIXES)}
+waves_to_write: dict[str, Any] = {**file_to_write, "callback": _checked(".fst", ".vcd")}
 
 config_option = click.option(
     "--config", "config_name", default="small", show_default=True, metavar="NAME|FILE.toml", help="The accelerator."
@@ -30,12 +80,35 @@ precision_option = click.option(
     help="Bits of weights and activations; bf16: the accelerator with bf16 PEs. [default: w8a8, or that of the PEs]",
 )  # fmt: skip
 races_option = click.option("--races", is_flag=True, help="Run a FILE whose result could depend on timing, too.")
-output_option = click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+output_option = click.option("-o", "--output", **file_to_write, help="File to write.")
 
 
-def print_json(figures: Any) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(figures, indent=2))
+def given(name: str) -> bool:
+    """Whether the parameter of the running command was given, rather than left at its default."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def refuse(reason: str, *names: str) -> None:
+    """Raise HeddleError for any of these parameters of the running command that was given: it would mean nothing."""
+    for parameter in click.get_current_context().command.params:
+        if parameter.name in names and given(parameter.name):
+            raise heddle.HeddleError(f"{parameter.opts[-1]} {reason}")
+
+
+def require_distinct(*paths: Path | None) -> None:
+    """Raise HeddleError for a file that would be written twice."""
+    named = [os.path.realpath(path) for path in paths if path is not None]
+    for path in named:
+        if named.count(path) > 1:
+            raise heddle.HeddleError(f"{path} would be written twice: give each output a name of its own")
+
+
+def print_json(figures: dict[str, Any], config: heddle.HardwareConfig | None = None) -> None:
+    """One JSON document on standard output, as docs/json.md says: Heddle's version, the command and, where there is
+    one, the machine; then the figures."""
+    command = click.get_current_context().info_name
+    identity = config.identity() if config is not None else {}
+    click.echo(json.dumps({"version": version("heddle"), "command": command, **identity, **figures}, indent=2))
 
 
 def print_part(program: Any) -> None:
@@ -47,24 +120,75 @@ def print_part(program: Any) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], text: Collection[int] = (0,)
 ) -> None:
-    """A table; the columns whose numbers are in `text` are aligned to the left, the others to the right."""
+    """A table; the columns whose numbers are in `text` are aligned to the left, the others to the right.
+
+    Nothing is cut. Where the width does not do, columns of text are folded into several lines; where it still does
+    not, columns are left out from the right, and a line says which.
+    """
+    cells = [list(map(str, row)) for row in rows]
+    shown, folded = _fit(columns, cells, text, console.width)
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number in text else "right")
-    for row in rows:
-        table.add_row(*map(str, row))
+    for number in range(shown):
+        table.add_column(
+            Text(columns[number]), justify="left" if number in text else "right", overflow="fold",
+            no_wrap=number not in text, width=folded.get(number),
+        )  # fmt: skip
+    for row in cells:
+        table.add_row(*map(Text, row[:shown]))
     console.print(table)
+    if shown < len(columns):
+        left_out = ", ".join(columns[shown:])
+        note = f"left out, for want of {console.width} columns of text: {left_out}"
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _fit(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], text: Collection[int], room: int
+) -> tuple[int, dict[int, int]]:
+    """How many columns can be shown in `room` letters, and the widths of those that are folded for it."""
+    widths = [max(map(cell_len, (name, *(row[number] for row in cells)))) for number, name in enumerate(columns)]
+    for shown in range(len(columns), 0, -1):
+        excess = sum(widths[:shown]) + 3 * shown - 1 - room  # three between two columns, one at either end
+        folded: dict[int, int] = {}
+        for number in sorted(set(text) & set(range(shown)), key=lambda each: -widths[each]):
+            least = min(widths[number], NARROWEST_TEXT)
+            if excess > 0 and widths[number] > least:
+                folded[number] = max(widths[number] - excess, least)
+                excess -= widths[number] - folded[number]
+        if excess <= 0:
+            return shown, folded
+    return 1, {0: max(room, 1)}
 
 
 @contextmanager
-def progress(description: str, total: int | None) -> Iterator[Any]:
-    """A progress bar on standard error; yields advance(count=1)."""
+def progress(description: str, total: int | None, what: str = "") -> Iterator[Any]:
+    """A progress bar on standard error, or lines where that is no terminal; yields advance(count=1).
+
+    what  is counted, such as "program"
+    """
+    if not sys.stderr.isatty():
+        _log.info("%s", description)
+        yield _lines(description, total, what)
+        return
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}")
     if total is None:
         columns = TextColumn("{task.description}"), BarColumn()
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda count=1: bar.advance(task, count)
+
+
+def _lines(description: str, total: int | None, what: str) -> Callable[..., None]:
+    """advance(count=1) for a log: a line for each tenth of the total."""
+    done = 0
+
+    def advance(count: int = 1) -> None:
+        nonlocal done
+        before, done = done, done + count
+        if total and done < total and before * 10 // total < done * 10 // total:
+            _log.info("%s: %s%s of %s", description, f"{what} " if what else "", f"{done:,}", f"{total:,}")
+
+    return advance
 
 
 def load_config(name: str) -> heddle.HardwareConfig:
@@ -79,12 +203,12 @@ def at_precision(config: heddle.HardwareConfig, precision: str | None) -> tuple[
     return config, heddle.PrecisionRule(precision, config).of("").value
 
 
-def check_engine(engine: str) -> None:
-    """Raise HeddleError unless the engine is sim, or runs the RTL and is installed."""
-    if engine == "sim":
+def require_engine(engine: str, *others: str) -> None:
+    """Raise HeddleError unless the engine is one of the `others`, or runs the RTL and is installed."""
+    if engine in others:
         return
     if engine not in heddle.ENGINES:
-        raise heddle.HeddleError(f"unknown engine {engine!r}; engines are sim, {', '.join(heddle.ENGINES)}")
+        raise unknown("engine", engine, [*others, *heddle.ENGINES], "engines")
     import_module("heddle.cosim.engines").MODULES[engine].require()  # loads the RTL, which takes a second
 
 
@@ -118,7 +242,7 @@ def get_workload(name: str) -> Any:
         file = f"{heddle.get_shape(name).name}.heddle"
         raise heddle.HeddleError(f"{name} is a shape without weights, with timing and no values: use heddle compile "
                                  f"{name} -o {file}, then heddle simulate {file}, or report or explain")  # fmt: skip
-    raise heddle.HeddleError(f"unknown model {name!r}; models are {', '.join(heddle.WORKLOADS)}")
+    raise unknown("model", name, heddle.WORKLOADS, "models")
 
 
 def is_shape(name: str) -> bool:
@@ -129,7 +253,7 @@ def is_shape(name: str) -> bool:
 def get_language_model(name: str) -> Any:
     """The language model of that name. Raises HeddleError if there is none."""
     if name not in heddle.LANGUAGE_MODELS:
-        raise heddle.HeddleError(f"unknown model {name!r}; language models are {', '.join(heddle.LANGUAGE_MODELS)}")
+        raise unknown("model", name, heddle.LANGUAGE_MODELS, "language models")
     return heddle.LANGUAGE_MODELS[name]
 
 
@@ -151,7 +275,7 @@ def check_images(workload: Any, count: int) -> None:
 def compile_workload(workload: Any, config: heddle.HardwareConfig, show: Any = None) -> heddle.Program:
     """The program of a workload for an accelerator; `show` is called with (pass, result) after each pass."""
     model = load_model(workload)
-    with progress(f"Compiling {workload.name} for {config.name}", None):
+    with progress(f"Compiling {workload.name} for {config.title}", None):
         return heddle.compile(
             model, workload.example_inputs(), config, name=workload.name, output=workload.output, show=show
         )

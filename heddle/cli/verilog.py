@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 import heddle
+from heddle.layers import require_writable, write_whole
 
-from .shared import config_option, json_option, load_config, output_option, print_json, progress
+from .shared import command, config_option, json_option, load_config, output_option, print_json, progress
 
 
-@click.command(
+@command(
     short_help="Write an accelerator as Verilog.",
     epilog="Example: heddle verilog --config small -o accelerator.v",
 )
@@ -18,20 +19,13 @@ from .shared import config_option, json_option, load_config, output_option, prin
 def verilog(config_name: str, output: Path | None, as_json: bool) -> None:
     """Write the accelerator of a configuration as Verilog with AXI4 and AXI4-Lite ports."""
     config = load_config(config_name)
-    path = output or Path(f"heddle_{config.name}.v")
-    if not path.parent.is_dir():
-        raise heddle.HeddleError(f"cannot write {path}: its directory does not exist")
-    with progress(f"Elaborating {config.name}", None):
+    path = output or Path(f"heddle_{config.file_name}.v")
+    require_writable(path)
+    with progress(f"Elaborating {config.title}", None):
         text = heddle.accelerator_verilog(config)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise heddle.HeddleError(f"cannot write {path}: {error.strerror}") from None
-    figures = {"config": config.name, "file": str(path), "bytes": len(text), "modules": text.count("\nendmodule")}
+    write_whole(path, text)
+    figures = {"file": str(path), "size_bytes": len(text), "modules": text.count("\nendmodule")}
     if as_json:
-        print_json(figures)
+        print_json(figures, config)
     else:
-        click.echo(f"{path}: {figures['modules']} modules, {figures['bytes']:,} bytes")
+        click.echo(f"{path}: {figures['modules']} modules, {figures['size_bytes']:,} bytes")

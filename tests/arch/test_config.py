@@ -58,7 +58,7 @@ def test_unknown_names_files_and_fields_are_refused(tmp_path):
         get_config(str(tmp_path / "none.toml"))
     path = tmp_path / "bad.toml"
     path.write_text(NANO.to_toml().replace("rows = 4", "rowz = 4", 1))
-    with pytest.raises(HeddleError, match="unknown configuration field rowz"):
+    with pytest.raises(HeddleError, match=r"unknown configuration field 'rowz' \(did you mean rows\?\)"):
         get_config(str(path))
     path.write_text(NANO.to_toml().replace("rows = 4\n", "", 1))
     with pytest.raises(HeddleError, match="configuration field rows is missing"):

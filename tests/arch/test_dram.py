@@ -59,7 +59,7 @@ def test_a_file_may_name_a_preset_and_what_differs():
     text = NANO.to_toml().split("[dram]")[0]
     named = HardwareConfig.from_toml(text + '[dram]\npreset = "HBM2"\nt_rcd = 30\n')
     assert named == NANO.with_dram("HBM2", t_rcd=30)
-    with pytest.raises(HeddleError, match="unknown configuration field dram.t_rdc"):
+    with pytest.raises(HeddleError, match=r"unknown configuration field 'dram.t_rdc' \(did you mean dram.t_rcd\?\)"):
         HardwareConfig.from_toml(text + '[dram]\npreset = "HBM2"\nt_rdc = 30\n')
 
 

@@ -31,7 +31,7 @@ def test_a_layer_agrees_for_every_input(layer, engine):
     assert comparison.agrees, comparison.first_difference
     assert (comparison.programs, comparison.runs, comparison.instructions) == (1, 2, 14)
     assert comparison.cycles == 2 * simulate(layer, inputs(1)).cycles
-    assert (comparison.engine, comparison.config) == (engine, "nano")
+    assert (comparison.engine, comparison.machine) == (engine, "nano")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -221,5 +221,5 @@ def test_programs_of_several_configurations_run_in_order(layer, monkeypatch):
     programs = {"nano": nano, "odd": odd}
     monkeypatch.setattr(module, "_engine", lambda name: engine)
     comparison = lockstep([nano, nano, odd])
-    assert comparison.agrees and comparison.config == "nano, odd"
+    assert comparison.agrees and comparison.machine == "nano, odd"
     assert seen == [("nano", 2), ("odd", 1)]

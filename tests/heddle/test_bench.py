@@ -40,12 +40,12 @@ def test_names_are_unique_and_goals_are_measured_once():
 def test_rows_have_their_measure_and_goal(heddle, run_here):
     fast = Case("fast", "", (Goal("speed", "cycles_per_second", 1e9), Goal("use", "mac_utilisation", 0.9)),
                 lambda: {"cycles_per_second": 2e9, "mac_utilisation": 0.85, "cycles": 1000})  # fmt: skip
-    slow = Case("slow", "", (Goal("time", "total_seconds", 60, at_least=False),), lambda: {"total_seconds": 10})
+    slow = Case("slow", "", (Goal("time", "seconds", 60, at_least=False),), lambda: {"seconds": 10})
     run_here(fast, slow)
     code, output, _ = heddle("bench", "--json")
     figures = json.loads(output)
     assert code == 1 and figures["cycles_per_second"] == 2e9
-    assert [(each["name"], each[each["measure"]], each["goal"], each["reached"]) for each in figures["rows"]] == [
+    assert [(each["name"], each[each["measure"]], each["goal"], each["reached"]) for each in figures["benchmarks"]] == [
         ("speed", 2e9, 1e9, True), ("use", 0.85, 0.9, False), ("time", 10, 60, True)
     ]  # fmt: skip
     code, output, _ = heddle("bench", "slow")
@@ -58,7 +58,7 @@ def test_a_share_of_the_peak_is_in_a_row_only_where_its_goal_is_for_it(heddle, r
     goals = Goal("decode", "bandwidth_fraction", 0.95), Goal("speed", "cycles_per_second", 1e9)
     run_here(Case("decode", "", goals, lambda: figures | {"note": "one token"}))
     code, output, _ = heddle("bench", "--json")
-    decode, speed = json.loads(output)["rows"]
+    decode, speed = json.loads(output)["benchmarks"]
     assert code == 0 and decode["bandwidth_fraction"] == 0.96 and "mac_utilisation" not in decode
     assert speed["cycles_per_second"] == 2e9 and not {"mac_utilisation", "bandwidth_fraction"} & set(speed)
     assert decode["figures"] == speed["figures"] == figures and decode["note"] == "one token"
@@ -83,13 +83,13 @@ def test_the_speed_is_that_of_its_goal_else_of_the_slowest(heddle, run_here):
 
 def test_a_case_that_fails_is_a_row_with_its_error(heddle, run_here):
     good = Case("good", "", (Goal("good", "mac_utilisation", 0.9),), lambda: {"mac_utilisation": 0.95})
-    bad = Case("bad", "", (Goal("use", "mac_utilisation", 0.9), Goal("time", "total_seconds", 60, at_least=False)),
+    bad = Case("bad", "", (Goal("use", "mac_utilisation", 0.9), Goal("time", "seconds", 60, at_least=False)),
                lambda: {"error": "ACC is too small"})  # fmt: skip
     run_here(bad, good)
     code, output, _ = heddle("bench")
     assert code == 1 and output.count("bad: ACC is too small") == 1 and "95.0%" in output
     code, output, _ = heddle("bench", "--json")
-    rows = json.loads(output)["rows"]
+    rows = json.loads(output)["benchmarks"]
     assert code == 1 and [each["reached"] for each in rows] == [False, False, True]
     assert rows[0]["mac_utilisation"] is None and rows[0]["error"] == "ACC is too small"
 

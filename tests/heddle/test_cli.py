@@ -25,9 +25,9 @@ def test_configs_round_trip_through_a_file(heddle, tmp_path):
     _, toml, _ = heddle("configs", "nano")
     (tmp_path / "mine.toml").write_text(toml)
     code, output, _ = heddle("configs", "mine.toml", "--json")
-    assert code == 0 and json.loads(output)["rows"] == 4
+    assert code == 0 and json.loads(output)["config"]["rows"] == 4
     _, output, _ = heddle("configs", "--json")
-    assert [each["name"] for each in json.loads(output)] == ["nano", "small", "base", "edge", "server"]
+    assert [each["machine"] for each in json.loads(output)["configs"]] == ["nano", "small", "base", "edge", "server"]
     assert "128×128" in heddle("configs")[1]
 
 
@@ -35,11 +35,11 @@ def test_a_program_file_can_be_listed_and_simulated(heddle, program_file, tmp_pa
     code, output, _ = heddle("list", program_file)
     assert code == 0 and "matmul" in output and "softmax" in output
     listed = json.loads(heddle("list", program_file, "--json")[1])
-    assert listed["config"] == "nano" and listed["instructions"]
+    assert listed["machine"] == "nano" and listed["listing"]
     code, output, _ = heddle("simulate", program_file, "--json", "--trace", "run.json", "--timeline", "run.svg")
     figures = json.loads(output)
-    assert code == 0 and {"cycles", "mac_utilisation", "stalls", "bytes"} <= set(figures)
-    assert all(sum(unit.values()) == figures["cycles"] for unit in figures["stalls"].values())
+    assert code == 0 and {"cycles", "mac_utilisation", "stall_cycles", "moved_bytes"} <= set(figures)
+    assert all(sum(unit.values()) == figures["cycles"] for unit in figures["stall_cycles"].values())
     assert json.loads((tmp_path / "run.json").read_text())["traceEvents"]
     assert (tmp_path / "run.svg").read_text().startswith("<?xml")
     slower = json.loads(heddle("simulate", program_file, "--json", "--latency", 200)[1])
@@ -48,13 +48,13 @@ def test_a_program_file_can_be_listed_and_simulated(heddle, program_file, tmp_pa
 
 
 def test_memories_are_listed_and_simulated(heddle, program_file):
-    listed = json.loads(heddle("configs", "--drams", "--json")[1])
+    listed = json.loads(heddle("configs", "--drams", "--json")[1])["drams"]
     assert listed["HBM2"]["channels"] == 8 and "JESD235A" in heddle("configs", "--drams")[1]
     behind = json.loads(heddle("configs", "nano", "--dram", "HBM2", "--json")[1])
     assert behind["dram"]["model"] == "banked"
     ideal = json.loads(heddle("simulate", program_file, "--json")[1])
     banked = json.loads(heddle("simulate", program_file, "--json", "--dram", "DDR4-2400")[1])
-    assert "dram" not in ideal and banked["dram"]["row_hits"] > 0 and banked["cycles"] != ideal["cycles"]
+    assert "dram_events" not in ideal and banked["dram_events"]["row_hits"] > 0 and banked["cycles"] != ideal["cycles"]
     assert "channels busy" in heddle("simulate", program_file, "--dram", "DDR4-2400")[1]
     for arguments in (["simulate", program_file, "--dram", "DDR9"], ["run", "encoder-layer", "--dram", "DDR9"]):
         code, output, error = heddle(*arguments)
@@ -66,9 +66,9 @@ def test_run_reports_accuracy_and_writes_pictures(heddle, tmp_path):
     code, output, error = heddle("run", "digits-vit", "--images", 20, "--rtl-images", 0, "--json")
     figures = json.loads(output)
     assert code == 0, error
-    assert {"accuracy_fp32", "accuracy", "logit_sqnr_db", "images", "cycles_per_image", "mac_utilisation",
+    assert {"accuracy_fp32", "accuracy", "output_sqnr_db", "inputs", "cycles_per_input", "mac_utilisation",
             "seconds"} <= set(figures)  # fmt: skip
-    assert figures["images"] == 20 and figures["accuracy"] >= 90
+    assert figures["inputs"] == 20 and figures["accuracy"] >= 90
     names = {each.name for each in (tmp_path / "build").iterdir()}
     assert names == {"digits-vit-small-timeline.png", "digits-vit-small-trace.json"}
 
@@ -85,9 +85,9 @@ def test_cosim_compares_a_file_and_random_programs(heddle, program_file):
         code, output, error = heddle("cosim", *what, "--json")
         figures = json.loads(output)
         assert code == 0, error
-        assert {"engine", "config", "programs", "instructions", "cycles"} <= set(figures)
+        assert {"engine", "machine", "programs", "instructions", "cycles"} <= set(figures)
         assert figures["different_bytes"] == figures["different_cycles"] == 0
-        assert figures["engine"] == "verilator" and figures["config"] == "nano" and figures["instructions"] > 0
+        assert figures["engine"] == "verilator" and figures["machine"] == "nano" and figures["instructions"] > 0
 
 
 def test_registers_are_written_in_every_format(heddle, tmp_path):

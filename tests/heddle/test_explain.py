@@ -19,10 +19,10 @@ def test_decisions_and_facts(heddle, tmp_path):
     rows, precision, choice, filled = figures["choices"]
     assert [each["what"] for each in (rows, precision, filled)] == ["rows", "precision", "memories filled ahead"]
     assert choice["considered"][choice["chosen"]] == min(choice["considered"].values())
-    assert sum(sum(each["instructions"].values()) for each in figures["layers"]) == figures["instructions"]
-    assert all(each["live"] <= each["touched"] <= each["words"] for each in figures["occupancy"])
+    assert sum(sum(each["instruction_counts"].values()) for each in figures["layers"]) == figures["instructions"]
+    assert all(each["live_words"] <= each["touched_words"] <= each["words"] for each in figures["occupancy"])
     assert {each["memory"] for each in figures["ahead"]} >= {"weight", "param"}
-    assert figures["followed"] == figures["instructions"]
+    assert figures["followed_instructions"] == figures["instructions"]
 
 
 def test_what_was_followed_for_a_part_only_is_said(heddle, tmp_path, monkeypatch):

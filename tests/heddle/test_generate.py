@@ -21,7 +21,7 @@ def test_greedy_text_is_that_of_pytorch_and_the_figures_are_those_of_the_runs(he
     model, ids = tiny.model(), tiny.encode(PROMPT)
     assert figures["text"] == tiny.decode(greedy(model, ids, 5)[0])
     assert figures["matches_pytorch"] is True and figures["tokens"] == 5 and figures["stopped"] is False
-    assert (figures["model"], figures["config"], figures["precision"], figures["engine"], figures["prompt"]) == (
+    assert (figures["model"], figures["machine"], figures["precision"], figures["engine"], figures["prompt"]) == (
         "tiny", "small", "w16a16", "sim", PROMPT
     )  # fmt: skip
     session = Session(model, PRESETS["small"], CachePlan(32), chunk=8, context=32, options={"precision": "w16a16"})
@@ -59,7 +59,7 @@ def test_bf16_means_bf16_pes(heddle, tiny):
     figures = json.loads(
         heddle("generate", "tiny", "--prompt", PROMPT, "--tokens", 2, "--precision", "bf16", "--json")[1]
     )
-    assert figures["config"] == "small-bf16" and figures["precision"] == "bf16" and figures["matches_pytorch"]
+    assert figures["machine"] == "small-bf16" and figures["precision"] == "bf16" and figures["matches_pytorch"]
 
 
 @pytest.mark.parametrize("as_json", [False, True])

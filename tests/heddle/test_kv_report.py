@@ -56,11 +56,11 @@ def test_the_report_as_table_json_and_picture(heddle, tiny, tmp_path):
     assert code == 0, error
     figures = json.loads(output)
     assert [each["context"] for each in figures["contexts"]] == [8, 32]
-    assert figures["layers"] == 1 and figures["measured_layers"] == [1] and figures["chunk"] == 32
+    assert figures["layer_count"] == 1 and figures["measured_layer_counts"] == [1] and figures["chunk_tokens"] == 32
     short, long = figures["contexts"]
     assert long["recomputed_cycles_per_token"] > long["cached_cycles_per_token"] > short["cached_cycles_per_token"]
     assert long["prefill_cycles_per_token"] * 32 == pytest.approx(long["recomputed_cycles_per_token"])
-    assert long["ratio"] > 1 and long["cached_bytes_per_token"] > short["cached_bytes_per_token"]
+    assert long["cycles_ratio"] > 1 and long["cached_bytes_per_token"] > short["cached_bytes_per_token"]
     assert (tmp_path / "kv.svg").read_text().startswith("<?xml")
     assert [each.name for each in tmp_path.iterdir()] == ["kv.svg"]
 
@@ -75,7 +75,7 @@ def test_a_shape_is_scaled_and_says_so(heddle, monkeypatch):
     figures = json.loads(
         heddle("kv-report", "gpt2-small", "--config", "small", "--contexts", "8", "--layers", "1", "--json")[1]
     )
-    assert figures["measured_layers"] == [1] and "per_layer" not in figures
+    assert figures["measured_layer_counts"] == [1] and "per_layer" not in figures
 
 
 MISTAKES = {

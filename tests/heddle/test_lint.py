@@ -36,7 +36,7 @@ def test_a_program_without_tokens_races(heddle, bare_file):
     code, output, _ = heddle("lint", bare_file, "--json")
     figures = json.loads(output)
     assert code == 1 and not figures["clean"] and figures["counts"]["race"] > 10
-    assert {"kind", "message", "instructions", "memory", "first", "last", "token"} == set(figures["findings"][0])
+    assert {"kind", "message", "indices", "memory", "first", "last", "token"} == set(figures["findings"][0])
     assert heddle("lint", bare_file, "--all")[1].count("race: ") == figures["counts"]["race"]
 
 

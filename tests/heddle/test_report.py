@@ -30,11 +30,13 @@ def test_a_report_as_json(heddle, program_file):
     assert sum(each["path_cycles"] for each in figures["operators"]) == cycles
     assert sum(each["path_cycles"] for each in figures["layers"]) == cycles
     assert sum(figures["critical_path"]["by_unit"].values()) == cycles
-    assert figures["roofline"]["macs_per_cycle"] == 16 and figures["roofline"]["run"]["macs"] == figures["useful_macs"]
+    assert figures["roofline"]["peak_macs_per_cycle"] == 16
+    assert figures["roofline"]["run"]["macs"] == figures["useful_macs"]
     assert figures["free"] == {}
     longest = figures["critical_path"]["longest"]
-    assert len(longest) == 12 and [each["first"] for each in longest] == sorted(each["first"] for each in longest)
-    assert {"index", "kind", "first", "last", "instruction", "label"} == set(longest[0])
+    begins = [each["first_cycle"] for each in longest]
+    assert len(longest) == 12 and begins == sorted(begins)
+    assert {"index", "unit", "first_cycle", "cycles", "instruction", "label"} == set(longest[0])
     assert "The longest links" in heddle("report", program_file, "--chain", "3")[1]
 
 

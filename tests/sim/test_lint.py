@@ -21,7 +21,7 @@ def only(*instructions, **options):
 def test_a_race_names_both_instructions_the_words_and_the_token():
     labels = "load x", "norm x", "end"
     race = only(Load(memory=Memory.VALUE, words=4), Norm(columns=8, address=1024), labels=labels)
-    assert (race.kind, race.instructions, race.memory, race.first, race.last) == ("race", (0, 1), "value", 0, 1)
+    assert (race.kind, race.indices, race.memory, race.first, race.last) == ("race", (0, 1), "value", 0, 1)
     assert race.token == "load to norm"
     assert race.message == (
         "instruction 0 (load memory=value words=4; load x) and instruction 1 (norm rows=1 columns=8 address=1024; "
@@ -43,7 +43,7 @@ def test_ports_are_a_kind_of_their_own():
 
 def test_tokens_that_nothing_takes():
     token = only(Load(signal=TO[Unit.MATRIX]), Load(signal=TO[Unit.MATRIX]))
-    assert (token.kind, token.instructions, token.token) == ("token", (1,), "load to matrix")
+    assert (token.kind, token.indices, token.token) == ("token", (1,), "load to matrix")
     assert token.message.startswith("2 of the tokens that LOAD sends MATRIX are never taken; the last is sent by "
                                     "instruction 1 (load memory=act signal:matrix)")  # fmt: skip
 
@@ -83,4 +83,4 @@ def test_kinds_are_in_order():
     found = lint(program(Load(memory=Memory.VALUE, signal=TO[Unit.MATRIX]), Norm(), store, data=((4096, b"x"),)))
     assert [each.kind for each in found] == sorted((each.kind for each in found), key=lints.KINDS.index)
     assert {each.kind for each in found} == {"race", "port", "token", "overwrite"}
-    assert found[0].to_dict()["instructions"] == (0, 1)
+    assert found[0].to_dict()["indices"] == (0, 1)

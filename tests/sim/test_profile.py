@@ -69,14 +69,14 @@ def test_shares_sum_to_the_run(seed):
     labels = tuple(f"layers.{index % 3}.{'ab'[index % 2]}: x" for index in range(len(program.instructions)))
     result = simulate(replace(program, labels=labels), values=False)
     profile = Profile(result)
-    assert profile.whole.busy == result.busy
+    assert profile.whole.busy_cycles == result.busy
     assert profile.whole.dram_bytes == sum(result.bytes.values())
     assert profile.whole.path_cycles == sum(profile.path_by_unit.values()) == result.cycles
     for shares in (profile.operators, profile.layers):
         assert sum(each.path_cycles for each in shares) == result.cycles
         assert sum(each.dram_bytes for each in shares) == profile.whole.dram_bytes
         assert sum(each.tile_macs for each in shares) == profile.whole.tile_macs
-        assert sum(each.busy["vector"] for each in shares) == result.busy["vector"]
+        assert sum(each.busy_cycles["vector"] for each in shares) == result.busy["vector"]
     assert sum(count for *_, count in profile.path_by_operator()) == result.cycles
 
 
@@ -87,15 +87,16 @@ def test_points_lie_under_their_roofs():
     result = small_run()
     content = roofline(Profile(result))
     (up,) = content.operators
-    assert (content.macs_per_cycle, content.bytes_per_cycle) == (16, 4)
-    assert up.intensity == 96 / (2 * 16 + 4 * 32) and up.roof == pytest.approx(4 * up.intensity)
-    assert up.speed < up.roof
-    assert content.run.macs == 80 and content.run.cycles == result.cycles and content.run.speed < content.run.roof
+    assert (content.peak_macs_per_cycle, content.peak_bytes_per_cycle) == (16, 4)
+    assert up.macs_per_byte == 96 / (2 * 16 + 4 * 32) and up.roof_macs_per_cycle == pytest.approx(4 * up.macs_per_byte)
+    assert up.macs_per_cycle < up.roof_macs_per_cycle
+    assert content.run.macs == 80 and content.run.cycles == result.cycles
+    assert content.run.macs_per_cycle < content.run.roof_macs_per_cycle
 
 
 def test_a_slower_dram_has_a_lower_roof():
     slow = PRESETS["nano"].with_dram(cycles_per_beat=4).dram
-    assert roofline(Profile(small_run()), slow).bytes_per_cycle == 1
+    assert roofline(Profile(small_run()), slow).peak_bytes_per_cycle == 1
 
 
 def test_the_picture_is_written(tmp_path):

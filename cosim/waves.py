@@ -1,0 +1,80 @@
+"""Waveforms of a run on the RTL: every signal of the accelerator between two cycles, in a file for a viewer.
+
+The run is made again for it, by a simulator that is built to record: the ones of lock-step stay fast.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..arch.errors import HeddleError
+from ..arch.files import require_writable, write_whole
+from ..arch.processes import temporary_folder
+from ..arch.program import Program
+from ..sim.machine import simulate
+
+SUFFIXES = (".fst", ".vcd")
+BEFORE, AFTER = 200, 50  # cycles around a difference
+
+
+@dataclass(frozen=True)
+class Window:
+    """Cycles to record, counted from the start pulse, both included. `last` None: to the end of the run."""
+
+    first: int = 0
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.first < 0:
+            raise HeddleError(f"the first cycle of a waveform must be at least 0, not {self.first}")
+        if self.last is not None and self.last < self.first:
+            raise HeddleError(f"the last cycle of a waveform must be at least its first, {self.first}, not {self.last}")
+
+
+def around(cycle: int) -> Window:
+    """What is worth seeing of a difference in that cycle."""
+    return Window(max(0, cycle - BEFORE), cycle + AFTER)
+
+
+def check(path: Path, engine: str, window: Window) -> None:
+    """Raise HeddleError, before anything runs, unless `engine` can write such a file at that place."""
+    require_writable(path, SUFFIXES)
+    if engine == "amaranth" and (path.suffix != ".vcd" or window != Window()):
+        raise HeddleError("amaranth writes whole runs, as .vcd: use --engine verilator or icarus for .fst or a window")
+    _module(engine).require_waves(path.suffix)
+
+
+def record(
+    program: Program, inputs: Mapping[str, Any] | None, engine: str, path: Path, window: Window | None = None
+) -> None:
+    """Run the program once on the RTL and write a waveform of the window, whole or not at all.
+
+    path     .fst or .vcd; amaranth: .vcd, and the whole run
+    Raises HeddleError if the engine cannot, or the run ends before the window begins.
+    """
+    from .lockstep import make_job, trace_depth
+
+    window = window or Window()
+    check(path, engine, window)
+    result = simulate(program, inputs or {})
+    if window.first > result.cycles:
+        raise HeddleError(f"the waveform would begin in cycle {window.first}, but the run ends in {result.cycles}")
+    job = make_job(program, inputs or {}, result)
+    with temporary_folder("heddle-waves-") as folder:
+        written = _module(engine).record(program.config, job, trace_depth(program), window, folder, path.suffix)
+        write_whole(path, lambda partial: shutil.copyfile(written, partial))
+
+
+def viewers(path: Path) -> str:
+    """Commands that show a waveform."""
+    return f"gtkwave {path}, or surfer {path}"
+
+
+def _module(engine: str) -> Any:
+    from .engines import MODULES  # late: loading the RTL takes a second
+
+    return MODULES[engine]

@@ -1,0 +1,109 @@
+"""The vocabulary of --json: every name that a command prints stands in docs/json.md, with one type in all commands."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from heddle.arch.config import PRESETS
+from heddle.cli import COMMANDS
+
+PAGE = Path(__file__).parents[2] / "docs" / "json.md"
+VOCABULARY = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", PAGE.read_text(), re.M))
+IDENTITY = {"machine", "changed_fields", "fingerprint", "clock_mhz", "dram"}
+TYPES = {
+    "text": str, "integer": int, "number": (int, float), "yes/no": bool, "list": list, "object": dict, "map": dict,
+    "null": type(None),
+}  # fmt: skip
+
+PROGRAM = ("compile", "encoder-layer", "--config", "nano", "-o", "layer.heddle")
+RUNS = {
+    "compile": PROGRAM,
+    "list": ("list", "layer.heddle"),
+    "lint": ("lint", "layer.heddle"),
+    "explain": ("explain", "layer.heddle"),
+    "simulate": ("simulate", "layer.heddle", "--dram", "HBM2"),
+    "report": ("report", "layer.heddle", "--free"),
+    "run": ("run", "encoder-layer", "--config", "nano", "--images", 1, "--rtl-images", 0),
+    "check an encoder": ("check", "encoder-layer", "--config", "nano"),
+    "check a decoder": ("check", "tiny", "--config", "nano", "--tokens", 8),
+    "generate": ("generate", "tiny", "--config", "nano", "--prompt", "ab", "--tokens", 2, "--context", 8),
+    "sample": ("generate", "tiny", "--config", "nano", "--prompt", "ab", "--tokens", 1, "--temperature", 1),
+    "kv-report": ("kv-report", "tiny", "--config", "nano", "--contexts", 8),
+    "cosim": ("cosim", "random", "--config", "nano", "--engine", "icarus", "--programs", 1),
+    "verilog": ("verilog", "--config", "nano"),
+    "configs": ("configs",),
+    "a config": ("configs", "small", "--dram", "DDR4-2400"),
+    "drams": ("configs", "--drams"),
+    "bench": ("bench", "gemm-512"),
+}  # fmt: skip
+
+
+def entries(content):
+    """(name, value) of all that is not within a map."""
+    if isinstance(content, list):
+        for each in content:
+            yield from entries(each)
+    elif isinstance(content, dict):
+        for name, value in content.items():
+            yield name, value
+            if VOCABULARY.get(name) != "map":
+                yield from entries(value)
+
+
+def test_a_name_stands_once_on_the_page():
+    names = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.M)
+    assert len(names) == len(VOCABULARY) == len(set(names))
+
+
+def test_every_command_is_run_here():
+    assert {arguments[0] for arguments in RUNS.values()} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", RUNS.values(), ids=RUNS)
+def test_what_is_printed_stands_on_the_page(heddle, tiny, arguments):
+    if "layer.heddle" in arguments:
+        heddle(*PROGRAM)
+    code, output, error = heddle(*arguments, "--json")
+    assert code == 0 or arguments[0] == "check", error  # random weights may miss a threshold
+    figures = json.loads(output)
+    assert figures["version"] and arguments[0] == figures["command"]
+    whose = {"configs": figures.get("configs"), "bench": [each["figures"] for each in figures.get("benchmarks", [])]}
+    for each in whose.get(arguments[0]) or [figures]:
+        assert set(each) >= IDENTITY or "--drams" in arguments
+    for name, value in entries(figures):
+        assert name in VOCABULARY, f"{name} is not in docs/json.md"
+        kinds = [TYPES[kind] for kind in VOCABULARY[name].split(" or ")]
+        right = any(isinstance(value, kind) and (kind is bool) == isinstance(value, bool) for kind in kinds)
+        assert right, f"{name} is {value!r}, not {VOCABULARY[name]}"
+
+
+def test_a_changed_machine_is_not_passed_off_as_its_preset(heddle, tmp_path):
+    (tmp_path / "mine.toml").write_text(heddle("configs", "nano")[1].replace("queue_depth = 4", "queue_depth = 8"))
+    heddle("compile", "encoder-layer", "--config", "mine.toml", "-o", "layer.heddle")
+    figures = json.loads(heddle("simulate", "layer.heddle", "--json")[1])
+    assert figures["machine"] == "nano" and figures["changed_fields"] == ["queue_depth"]
+    assert figures["fingerprint"] != PRESETS["nano"].fingerprint
+    for command in ("simulate", "report", "explain", "list"):
+        assert "nano (changed)" in heddle(command, "layer.heddle")[1]
+    code, output, _ = heddle("run", "encoder-layer", "--config", "mine.toml", "--images", 1, "--rtl-images", 0)
+    assert code == 0 and "encoder-layer on nano (changed)" in output
+    assert {each.name for each in (tmp_path / "build").iterdir()} == {
+        "encoder-layer-nano-changed-timeline.png", "encoder-layer-nano-changed-trace.json",
+    }  # fmt: skip
+
+
+def test_a_machine_of_another_name_or_clock_is_not_called_changed(heddle, tmp_path):
+    toml = heddle("configs", "nano")[1]
+    for old, new in (('name = "nano"', 'name = "mine"'), ("clock_mhz = 1000", "clock_mhz = 500")):
+        (tmp_path / "mine.toml").write_text(toml.replace(old, new))
+        figures = json.loads(heddle("configs", "mine.toml", "--json")[1])
+        assert figures["changed_fields"] == [] and figures["dram"]["name"] == "ideal"
+
+
+def test_the_memory_behind_the_port_is_named(heddle, tmp_path):
+    behind = json.loads(heddle("configs", "nano", "--dram", "HBM2", "--json")[1])["dram"]
+    assert behind["name"] == "HBM2" and behind["channels"] == 8
+    toml = heddle("configs", "nano", "--dram", "HBM2")[1]
+    (tmp_path / "mine.toml").write_text(re.sub(r"t_rcd = \d+", "t_rcd = 99", toml))
+    assert json.loads(heddle("configs", "mine.toml", "--json")[1])["dram"]["name"] == "banked"
