@@ -10,26 +10,25 @@ from pathlib import Path
 import platformdirs
 
 from ..arch.config import HardwareConfig
-from .accelerator import Accelerator
+from .top import Top
 from .verilog import to_verilog
 
 TOP = "heddle"  # name of the top module
 _PACKAGES = [Path(__file__).parent, Path(__file__).parent.parent / "arch"]
 
 
-def accelerator_verilog(config: HardwareConfig) -> str:
-    """Verilog of `Accelerator(config)` as module `heddle`, clock `clk`, reset `rst`; ports as in hw/accelerator.py with
-    `__` between the parts of a name (`axi__awvalid`, `control__awvalid`).
+def accelerator_verilog(config: HardwareConfig, debug: bool = False) -> str:
+    """Verilog of the accelerator as module `heddle`, with the ports of hw/top.py, those of `debug` if asked for.
 
     A text once made is kept in the user's cache (or $HEDDLE_CACHE) while neither configuration nor RTL changes.
     Several processes may ask at a time; without a writable cache it is made each time.
     """
-    path = cache_folder() / f"{TOP}-{config.fingerprint}-{_source_hash()}.v"
+    path = cache_folder() / f"{TOP}-{config.fingerprint}{'-debug' if debug else ''}-{_source_hash()}.v"
     try:
         return path.read_text()
     except OSError:
         pass
-    text = to_verilog(Accelerator(config), name=TOP)
+    text = to_verilog(Top(config, debug), name=TOP)
     _keep(path, text)
     return text
 

