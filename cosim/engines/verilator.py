@@ -13,14 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...arch.config import HardwareConfig
+from ...hw.accelerator_verilog import LINT_WAIVERS
 from ..build import cached
 from . import hdl
 from .job import Job, Outcome
 
-# Amaranth's output is not written for lint. BLKANDNBLK: the bench fills, in one go, arrays that the design writes.
 _VERILATOR = [
     "--cc", "--exe", "--vpi", "--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--prefix", "Vtop",
-    "-Wno-lint", "-Wno-style", "-Wno-fatal", "-Wno-BLKANDNBLK", "-Wno-TIMESCALEMOD", "-Wno-SYMRSVDWORD",
     "-DHEDDLE_CLEAR=heddle_bench_top.restart", "--top-module", hdl.TOP, "-Mdir", ".",
 ]  # fmt: skip
 _COMPILE = [
@@ -61,7 +60,8 @@ def _build(folder: Path, root: Path, sources: Path) -> None:
     library = cached("verilator-library", f"{root} {_COMPILE}", lambda aside: _build_library(aside, root))
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     main = str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp")
-    hdl.execute([str(root / "bin" / "verilator_bin"), *_VERILATOR, *hdl.sources(sources), main], folder, environment)
+    command = [str(root / "bin" / "verilator_bin"), *_VERILATOR, str(LINT_WAIVERS), *hdl.sources(sources), main]
+    hdl.execute(command, folder, environment)
     # Files that take no time to run take their time to compile together: each alone would read the same headers.
     models = sorted(path.name for path in folder.glob("Vtop*.cpp"))
     slow = [name for name in models if "___024root__" not in name or name.endswith("Slow.cpp")]

@@ -90,10 +90,12 @@ def test_cosim_compares_a_file_and_random_programs(heddle, program_file):
         assert figures["engine"] == "verilator" and figures["config"] == "nano" and figures["instructions"] > 0
 
 
-def test_verilog_is_written(heddle, tmp_path):
-    code, output, _ = heddle("verilog", "--config", "nano", "-o", "nano.v", "--json")
+@pytest.mark.parametrize("options", [[], ["--debug"]], ids=["", "debug"])
+def test_verilog_is_written(heddle, tmp_path, options):
+    code, output, _ = heddle("verilog", "--config", "nano", "-o", "nano.v", "--json", *options)
     assert code == 0 and json.loads(output)["modules"] > 10
-    assert "module heddle(" in (tmp_path / "nano.v").read_text()
+    text = (tmp_path / "nano.v").read_text()
+    assert "module heddle(" in text and ("output retire_load_valid;" in text) == bool(options)
 
 
 MISTAKES = {
