@@ -20,6 +20,7 @@ import platformdirs
 from .. import arch, hw
 from ..arch.config import HardwareConfig
 
+_SOURCES = ("bench", "dram", "dram_timing", "guest", "storage", "engines/hdl")
 UNUSED_DAYS = 14  # entries not used for so long are removed
 
 
@@ -77,7 +78,7 @@ def source_hash() -> str:
     here = Path(__file__).parent
     folders = [Path(package.__path__[0]) for package in (arch, hw)]
     paths = [*sorted(path for folder in folders for path in folder.rglob("*.py")),
-             *(here / f"{name}.py" for name in ("bench", "dram", "dram_timing", "guest", "storage", "engines/hdl"))]  # fmt: skip
+             *(here / f"{name}.py" for name in _SOURCES)]  # fmt: skip
     content = hashlib.sha256()
     for path in paths:
         content.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

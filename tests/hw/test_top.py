@@ -33,8 +33,8 @@ def system(tmp_path_factory):
     folder = tmp_path_factory.mktemp("integration")
     (folder / "heddle.v").write_text(accelerator_verilog(NANO))
     top = Path(__file__).with_name("integration_top.v")
-    command = ["iverilog", "-g2005", "-Wall", "-Wno-timescale", "-s", "integration_top", "-o", "system.vvp", str(top), "heddle.v"]
-    built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    options = ["-g2005", "-Wall", "-Wno-timescale", "-s", "integration_top", "-o", "system.vvp"]
+    built = subprocess.run(["iverilog", *options, str(top), "heddle.v"], cwd=folder, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-2000:]
     assert not [line for line in built.stderr.splitlines() if "integration_top.v" in line]  # no port left open
 
@@ -51,8 +51,9 @@ def system(tmp_path_factory):
         output = subprocess.run(["vvp", "system.vvp", *plusargs], cwd=folder, capture_output=True, text=True).stdout
         assert "FAIL" not in output and "STATUS" in output, output[-2000:]
         words = output.split("STATUS")[1].split()
-        after = [int(line, 16) for line in (folder / "dram_after.hex").read_text().split("\n") if line[:1] not in ("", "/")]
-        return int(words[0]), int(words[2]), np.array(after, "<u4").tobytes()
+        lines = (folder / "dram_after.hex").read_text().split("\n")
+        after = np.array([int(line, 16) for line in lines if line and line[0] not in "/@"], "<u4")
+        return int(words[0]), int(words[2]), after.tobytes()
 
     run.dram = bytes(dram)
     return run
