@@ -1,6 +1,6 @@
 """The RTL bench: accelerator, DRAM and trace recorders in one design, so that tests only load, start and wait.
 
-test body ── control (AXI4-Lite) ─► Accelerator ══ AXI4 ══ Dram
+test body ── control (AXI4-Lite) ─►    Guest    ══ AXI4 ══ Dram
           ◄── interrupt ──────────┘     │ retire ports
                                         └─► trace_<unit>: one record for each retired instruction
 """
@@ -10,9 +10,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..arch.config import HardwareConfig, Unit
-from ..hw.accelerator import Accelerator
 from ..hw.axi import ADDRESS_BITS, axi_lite_signature
 from .dram import BEAT_BITS, LATENCY_BITS, Dram
+from .guest import Guest
 from .storage import Storage
 
 RECORD_BYTES = 16  # index in 4 bytes, start and retire in 6 each, little-endian
@@ -45,7 +45,7 @@ class Bench(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.dram = dram = self.dram
-        m.submodules.accelerator = accelerator = Accelerator(self._config)
+        m.submodules.accelerator = accelerator = Guest(self._config)
         connect(m, accelerator.axi, dram.axi)
         connect(m, flipped(self.control), accelerator.control)
         m.d.comb += [

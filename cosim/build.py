@@ -22,7 +22,8 @@ from ..arch import processes
 from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError
 
-_SOURCES = ("axi_rules", "bench", "dram", "dram_timing", "hostile_bench", "hostile_dram", "storage", "engines/hdl")
+_SOURCES = ("axi_rules", "bench", "dram", "dram_timing", "guest", "hostile_bench", "hostile_dram", "storage",
+            "engines/hdl")  # fmt: skip
 _log = logging.getLogger(__name__)
 UNUSED_DAYS = 14  # entries not used for so long are removed
 

@@ -5,9 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..arch.config import HardwareConfig
-from ..hw.accelerator import Accelerator
 from ..hw.axi import ADDRESS_BITS, axi4_signature, axi_lite_signature
 from .axi_rules import AxiRules, Rule
+from .guest import Guest
 from .hostile_dram import HostileDram
 
 _OF_THE_BENCH = ("axi", "base", "reseed", "bursts")
@@ -38,7 +38,7 @@ class HostileBench(wiring.Component):
         m = Module()
         m.submodules.dram = dram = self.dram
         m.submodules.rules = rules = AxiRules(self._config)
-        m.submodules.accelerator = accelerator = Accelerator(self._config)
+        m.submodules.accelerator = accelerator = Guest(self._config)
         connect(m, accelerator.axi, dram.axi)
         connect(m, flipped(self.control), accelerator.control)
         for name in axi4_signature(self._config).members:

@@ -62,6 +62,23 @@ MEMORY_PORTS: Mapping[Memory, tuple[tuple[Unit, ...], tuple[Unit, ...]]] = {
 }
 
 
+def accelerator_signature(config: HardwareConfig) -> wiring.Signature:
+    """The ports of `Accelerator`."""
+    retirements = {}
+    for unit in UNITS:
+        name = f"retire_{unit_name(unit)}"
+        retirements |= {f"{name}_valid": Out(1), f"{name}_index": Out(INDEX_BITS), f"{name}_start": Out(CYCLE_BITS)}
+    return wiring.Signature({
+        "axi": Out(axi4_signature(config)),
+        "control": In(axi_lite_signature()),
+        "interrupt": Out(1),
+        "cycle": Out(CYCLE_BITS),
+        "done": Out(1),
+        "error": Out(1),
+        **retirements,
+    })  # fmt: skip
+
+
 class Accelerator(wiring.Component):
     """One machine of `config`. `units` may replace the component of a unit (each is called with `config`).
 
@@ -79,19 +96,7 @@ class Accelerator(wiring.Component):
     def __init__(self, config: HardwareConfig, units: Mapping[Unit, type] = UNIT_COMPONENTS):
         self._config = config
         self._units = units
-        ports = {}
-        for unit in UNITS:
-            name = f"retire_{unit_name(unit)}"
-            ports |= {f"{name}_valid": Out(1), f"{name}_index": Out(INDEX_BITS), f"{name}_start": Out(CYCLE_BITS)}
-        super().__init__({
-            "axi": Out(axi4_signature(config)),
-            "control": In(axi_lite_signature()),
-            "interrupt": Out(1),
-            "cycle": Out(CYCLE_BITS),
-            "done": Out(1),
-            "error": Out(1),
-            **ports,
-        })  # fmt: skip
+        super().__init__(accelerator_signature(config))
 
     def elaborate(self, platform) -> Module:
         m = Module()

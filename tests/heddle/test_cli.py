@@ -101,10 +101,12 @@ def test_registers_are_written_in_every_format(heddle, tmp_path):
     assert code == 2 and "cannot write none/registers.h" in error
 
 
-def test_verilog_is_written(heddle, tmp_path):
-    code, output, _ = heddle("verilog", "--config", "nano", "-o", "nano.v", "--json")
+@pytest.mark.parametrize("options", [[], ["--debug"]], ids=["", "debug"])
+def test_verilog_is_written(heddle, tmp_path, options):
+    code, output, _ = heddle("verilog", "--config", "nano", "-o", "nano.v", "--json", *options)
     assert code == 0 and json.loads(output)["modules"] > 10
-    assert "module heddle(" in (tmp_path / "nano.v").read_text()
+    top = (tmp_path / "nano.v").read_text().partition("endmodule")[0]
+    assert "module heddle(" in top and ("output retire_load_valid;" in top) == bool(options)
 
 
 MISTAKES = {

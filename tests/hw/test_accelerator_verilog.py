@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,6 +14,14 @@ from heddle.hw import accelerator_verilog as module
 from heddle.hw.accelerator_verilog import accelerator_verilog, cache_folder
 
 NANO = PRESETS["nano"]
+ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, value_format="float32")
+MACHINES = [
+    pytest.param(NANO, id="nano"),
+    pytest.param(ODD, id="3x5, float32 values"),
+    pytest.param(replace(NANO, name="bf16", pe="bf16"), id="bf16", marks=pytest.mark.long),
+    pytest.param(replace(NANO, name="5x12", rows=5, columns=12, vector_lanes=1), id="5x12", marks=pytest.mark.long),
+    *(pytest.param(PRESETS[name], id=name, marks=pytest.mark.long) for name in PRESETS if name != "nano"),
+]
 
 
 @pytest.fixture
@@ -31,20 +40,37 @@ def elaborations(monkeypatch):
         return f"module {name}; // {len(seen)}"
 
     monkeypatch.setattr(module, "to_verilog", convert)
-    monkeypatch.setattr(module, "Accelerator", lambda config: config)
+    monkeypatch.setattr(module, "Top", lambda config, debug: (config, "debug") if debug else config)
     return seen
 
 
-def test_the_accelerator_passes_lint(cache):
-    text = accelerator_verilog(NANO)
-    assert "module heddle(" in text and "axi__awvalid" in text and str(Path.cwd()) not in text
-    (cache / "heddle.v").write_text(text)
+def lint(text: str, folder: Path) -> str:
+    """What `verilator -Wall` says of the text, with the waivers of hw/lint.vlt. Nothing, if it is clean."""
+    (folder / "heddle.v").write_text(text)
     root = Path(verilator.__file__).parent
-    command = [root / "bin" / "verilator_bin", "--lint-only", "-Wno-lint", "-Wno-SYMRSVDWORD", "--top-module", "heddle"]
-    result = subprocess.run(
-        [*command, cache / "heddle.v"], env={**os.environ, "VERILATOR_ROOT": str(root)}, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
+    command = [root / "bin" / "verilator_bin", "--lint-only", "-Wall", "--quiet", "--top-module", "heddle"]
+    result = subprocess.run([*command, module.LINT_WAIVERS, folder / "heddle.v"], text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, env={**os.environ, "VERILATOR_ROOT": str(root)})  # fmt: skip
+    assert (result.returncode == 0) == (not result.stdout), result.stdout[-2000:]
+    return result.stdout
+
+
+@pytest.mark.parametrize("config", MACHINES)
+def test_the_verilog_is_clean_for_every_machine(tmp_path, config):
+    text = accelerator_verilog(config)
+    assert "module heddle(" in text and "[-1:0]" not in text and str(Path.cwd()) not in text
+    assert not lint(text, tmp_path)
+
+
+def test_the_verilog_with_debug_ports_is_clean(tmp_path):
+    text = accelerator_verilog(NANO, debug=True)
+    tops = {debug: accelerator_verilog(NANO, debug).partition("endmodule")[0] for debug in (False, True)}
+    assert "output retire_load_valid;" in tops[True] and "output retire" not in tops[False]
+    assert not lint(text, tmp_path)
+
+
+def test_lint_sees_what_is_not_waived(tmp_path):
+    assert "WIDTHTRUNC" in lint("module heddle(input [7:0] a, output [3:0] b); assign b = a; endmodule", tmp_path)
 
 
 def test_a_text_is_made_once_for_each_configuration(cache, elaborations):
@@ -52,6 +78,11 @@ def test_a_text_is_made_once_for_each_configuration(cache, elaborations):
     assert accelerator_verilog(NANO.with_dram(latency_cycles=99)) == first  # DRAM is no part of the accelerator
     assert accelerator_verilog(PRESETS["small"]) != first
     assert elaborations == [NANO, PRESETS["small"]]
+
+
+def test_a_text_with_debug_ports_is_another(cache, elaborations):
+    assert accelerator_verilog(NANO, debug=True) != accelerator_verilog(NANO)
+    assert elaborations == [(NANO, "debug"), NANO]
 
 
 def test_a_text_is_made_again_when_a_source_changes(cache, elaborations, monkeypatch, tmp_path):
