@@ -16,7 +16,9 @@ class Fetch(wiring.Component):
 
     `start` (a pulse, only while `idle`) begins with the first of `groups` groups at `program`; the request is up from
     the next cycle. An instruction whose last beat comes at t is at `o_instruction` (if it is the next) from t + 1.
-    While `run` is low no new request is made; `idle` tells that none is pending or in flight.
+    `o_bad` tells that a beat of it came with an error (`bad`): that counts if it comes to be dispatched, not before.
+    While `run` is low no new request is made; `idle` tells that none is pending or in flight. `exhausted`: all groups
+    have been read, and all their instructions taken.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -29,15 +31,18 @@ class Fetch(wiring.Component):
             "request": Out(request_signature()),
             "beat": In(1),  # a read beat for FETCH is on the bus, with
             "data": In(config.axi_bytes * 8),
+            "bad": In(1),
             "o_valid": Out(1),
             "o_instruction": Out(INSTRUCTION_BITS),
+            "o_bad": Out(1),
             "o_take": In(1),
             "idle": Out(1),
+            "exhausted": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.buffer = buffer = Queue(INSTRUCTION_BITS, FETCH_BUFFER)
+        m.submodules.buffer = buffer = Queue(INSTRUCTION_BITS + 1, FETCH_BUFFER)
         address = Signal(ADDRESS_BITS)
         groups_left = Signal(32)
         claimed = Signal(range(FETCH_BUFFER + 1))  # instructions requested and not yet dispatched
@@ -63,7 +68,8 @@ class Fetch(wiring.Component):
             buffer.take.eq(self.o_take),
             buffer.clear.eq(self.start),
             self.o_valid.eq(buffer.level != 0),
-            self.o_instruction.eq(buffer.o),
+            Cat(self.o_instruction, self.o_bad).eq(buffer.o),
+            self.exhausted.eq(~groups_left.any() & (claimed == 0)),
             self.idle.eq(~self.request.valid & (in_flight == 0)),
         ]
         with m.If(self.start):
@@ -78,16 +84,21 @@ class Fetch(wiring.Component):
         m.d.sync += number.eq(number + self.beat)
         parts = INSTRUCTION_BITS // len(self.data)
         if parts > 1:
-            earlier = Signal(INSTRUCTION_BITS - len(self.data))
+            earlier, bad_before = Signal(INSTRUCTION_BITS - len(self.data)), Signal()
             whole = Cat(earlier, self.data)
+            bad = bad_before | self.bad
+            m.d.comb += [
+                buffer.i.eq(Cat(whole, bad)),
+                buffer.put.eq(self.beat & number[: (parts - 1).bit_length()].all()),
+            ]
             with m.If(self.beat):
-                m.d.sync += earlier.eq(whole[len(self.data) :])
-            m.d.comb += [buffer.i.eq(whole), buffer.put.eq(self.beat & number[: (parts - 1).bit_length()].all())]
+                m.d.sync += [earlier.eq(whole[len(self.data) :]), bad_before.eq(bad & ~buffer.put)]
         else:
             # A narrow beat comes on the byte lanes of its address.
             lanes = len(self.data) // INSTRUCTION_BITS
             lane = number[: (lanes - 1).bit_length()]
-            m.d.comb += [buffer.i.eq(self.data.word_select(lane, INSTRUCTION_BITS)), buffer.put.eq(self.beat)]
+            word = self.data.word_select(lane, INSTRUCTION_BITS)
+            m.d.comb += [buffer.i.eq(Cat(word, self.bad)), buffer.put.eq(self.beat)]
         done = Signal()
         m.d.comb += done.eq(self.beat & number.all())
         return done
