@@ -192,7 +192,7 @@ class Accelerator(wiring.Component):
         count = Signal(CYCLE_BITS)
         run, ends = Signal(), Signal()
         m.d.comb += [
-            asked.eq(csr.start & ~csr.abort & (~running | stopping)),
+            asked.eq(csr.start & ~csr.abort & ~run),
             start.eq((asked | requested) & ~running & ~stopping & dispatch.quiet & fetch.idle),
             run.eq(running & ~errors.error & ~stopping),
             drained.eq(stopping & dispatch.quiet & fetch.idle),
