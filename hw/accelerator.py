@@ -226,7 +226,7 @@ class Accelerator(wiring.Component):
             dispatch.i_instruction.eq(fetch.o_instruction),
             dispatch.i_bad.eq(fetch.o_bad),
             fetch.o_take.eq(dispatch.i_take),
-            counters.clear.eq(start | csr.clear),
+            counters.clear.eq(forgets),
             counters.run.eq(running),
             errors.clear.eq(forgets),
             errors.watch.eq(running & ~requested & ~asked),

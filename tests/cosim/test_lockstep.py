@@ -1,6 +1,7 @@
 """Lock-step: agreement on three engines, what a difference looks like, and what a user can get wrong."""
 
 import importlib.util
+import random
 import shutil
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from heddle.arch.config import Memory, Unit
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Load, Store
+from heddle.arch.isa import Halt, Load, Matmul, Store
 from heddle.arch.registers import Register
 from heddle.cosim import lockstep as module
 from heddle.cosim.engines.job import RECORD, Outcome
@@ -188,6 +189,23 @@ def test_another_length_counters_errors_and_violations_differ(compare, outcome):
     outcome.registers[Register.ERROR] = 5 | 1 << Unit.KV << 8
     assert "beyond the KV cache" in str(compare(outcome).first_difference)
     assert compare(replace(outcome, finished=False, violation=True)).different_counters == 4
+
+
+@pytest.mark.parametrize("beats", [1, 3])
+def test_a_halt_long_before_the_end_agrees_in_all_counters(beats):
+    """What FETCH has read in vain by then is counted up to the last cycle."""
+    config = NANO.with_dram(cycles_per_beat=beats)
+    numbers, programs, late = random.Random(beats), [], 0
+    for _ in range(8):
+        work = [Matmul(rows=numbers.choice([1, 9, 90]), acc_stride=1) for i in range(39)]
+        work[numbers.randrange(39)] = Halt()
+        programs.append(replace(program_of(work), config=config))
+        read = simulate(programs[-1]).beats["read"]
+        assert read <= 64 * programs[-1].groups
+        late += read % 64 != 0
+    assert late > 2  # in most of them beats are under way when the run ends
+    comparison = lockstep(programs)
+    assert comparison.agrees, comparison.first_difference
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------
