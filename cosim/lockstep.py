@@ -82,17 +82,22 @@ def lockstep(
     engine: str = "verilator",
     *,
     progress: Callable[[int, int], None] | None = None,
+    dram_base: int = 0,
 ) -> Comparison:
     """Run programs on simulator and RTL, each from reset, and compare.
 
     inputs    name → array for one run, or a list of such for several runs of the one program
     engine    verilator, icarus or amaranth
     progress  called with (runs done, runs in all)
+    dram_base where the RTL's DRAM stands, a multiple of 4096, of which the simulator knows nothing. An ideal DRAM takes
+              the same cycles wherever it is; a banked one only if its banks and rows fall alike
 
     The DRAM is that of each program's configuration. Raises HeddleError for an unknown or missing engine, inputs that
     do not fit, and programs that the simulator finds illegal.
     """
     programs = [programs] if isinstance(programs, Program) else list(programs)
+    if dram_base % 4096 or not 0 <= dram_base < 1 << 40:
+        raise HeddleError(f"lockstep: dram_base must be a multiple of 4096 below 2^40, not {dram_base:#x}")
     runs = list(_runs(programs, inputs))
     if not runs:
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
@@ -103,7 +108,10 @@ def lockstep(
         for start in range(0, len(members), RUNS_AT_ONCE):
             chunk = members[start : start + RUNS_AT_ONCE]
             results = [simulate(program, given) for _, (program, given) in chunk]
-            jobs = [_job(program, given, result) for (_, (program, given)), result in zip(chunk, results, strict=True)]
+            jobs = [
+                _job(program, given, result, dram_base)
+                for (_, (program, given)), result in zip(chunk, results, strict=True)
+            ]
             config, depth = chunk[0][1][0].config, _trace_depth(chunk[0][1][0])
             for (number, _), result, outcome in zip(chunk, results, run_engine(config, jobs, depth), strict=True):
                 tally.add(number, result, outcome)
@@ -141,13 +149,16 @@ def _build_key(program: Program) -> tuple:
     return config.fingerprint, config.dram.structure, program.dram_bytes, _trace_depth(program)
 
 
-def _job(program: Program, given: Mapping[str, Any], result: Result) -> Job:
+def _job(program: Program, given: Mapping[str, Any], result: Result, dram_base: int) -> Job:
     image = program.image.copy()
     for address, content in program.input_bytes(dict(given)):
         image[address : address + len(content)] = np.frombuffer(content, np.uint8)
     dram = program.config.dram
-    return Job(image, program.groups, dram.latency_cycles, dram.cycles_per_beat, result.cycles + SLACK_CYCLES,
-               program.registers, program.cache_address, program.cache_bytes)  # fmt: skip
+    return Job(
+        image=image, groups=program.groups, limit=result.cycles + SLACK_CYCLES, scalars=program.registers,
+        cache_address=program.cache_address, cache_bytes=program.cache_bytes, dram_base=dram_base,
+        latency=dram.latency_cycles, cycles_per_beat=dram.cycles_per_beat,
+    )  # fmt: skip
 
 
 class _Tally:

@@ -115,11 +115,7 @@ class Accelerator(wiring.Component):
             ]
         self._wire_memories(m, units, errors)
         self._wire_dram_port(m, arbiter, fetch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
-        m.d.comb += [
-            units[Unit.KV].base.eq(csr.kv_base),
-            units[Unit.KV].size_bytes.eq(csr.kv_bytes),
-            errors.beyond.eq(units[Unit.KV].beyond),
-        ]
+        self._wire_regions(m, csr, fetch, dispatch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
         self._run(m, csr, fetch, dispatch, counters, errors)
         self._report(m, csr, dispatch, counters, errors)
         return m
@@ -181,6 +177,24 @@ class Accelerator(wiring.Component):
             errors.response_units[Unit.LOAD].eq(bad_read & (axi.rid == LOAD_ID)),
             errors.response_units[Unit.STORE].eq(bad_write & (axi.bid == STORE_ID)),
             errors.response_units[Unit.KV].eq((bad_read & (axi.rid == KV_ID)) | (bad_write & (axi.bid == KV_ID))),
+        ]
+
+    def _wire_regions(self, m: Module, csr, fetch, dispatch, load, store, kv, errors) -> None:
+        """Regions are those of the start: what the host writes during a run moves nothing that is under way."""
+        for base, size_bytes, guarded in (
+            (csr.dram_base, csr.dram_bytes, (fetch, load, store)),
+            (csr.kv_base, csr.kv_bytes, (kv,)),
+        ):
+            kept_base, kept_bytes = Signal.like(base), Signal.like(size_bytes)
+            with m.If(fetch.start):
+                m.d.sync += [kept_base.eq(base), kept_bytes.eq(size_bytes)]
+            for each in guarded:
+                m.d.comb += [each.base.eq(kept_base), each.size_bytes.eq(kept_bytes)]
+        m.d.comb += [
+            errors.beyond.eq(kv.beyond),
+            errors.beyond_dram.eq((fetch.beyond & ~dispatch.halted) | load.beyond | store.beyond),
+            errors.beyond_dram_units[Unit.LOAD].eq(load.beyond),
+            errors.beyond_dram_units[Unit.STORE].eq(store.beyond),
         ]
 
     def _run(self, m: Module, csr, fetch, dispatch, counters, errors) -> None:
@@ -250,7 +264,7 @@ class Accelerator(wiring.Component):
             m.d.comb += counters.retired[unit].eq(getattr(dispatch, f"retire_{unit_name(unit)}_valid"))
         for name in ("unread", "unknown", "illegal", "deadlock"):
             m.d.comb += getattr(errors, name).eq(getattr(dispatch, name))
-        for name in ("executing", "heads"):
+        for name in ("executing", "newest", "heads"):
             for inner, outer in zip(getattr(errors, name), getattr(dispatch, name), strict=True):
                 m.d.comb += inner.eq(outer)
         for name in ("instructions", "read_beats", "write_beats"):

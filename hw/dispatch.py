@@ -27,12 +27,12 @@ class Dispatch(wiring.Component):
     `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
 
     For each unit: `<unit>`, its control ports, and the retire port `retire_<unit>_valid`, `_index`, `_start`.
-    `executing[u]` is the index of the oldest instruction that runs in unit u. `busy`, `starved`: see Lane, bit u is
-    unit u. `finish` is up in the cycle in which the program is over: halt has come, and all has retired; `halted` from
-    the cycle after that of the halt. Of the next instruction, whose index is `next_index`: `unread`: it came with an
-    error (`i_bad`); `unknown`, `illegal`: see Legality. `overflow`: see Semaphores. `deadlock`: the machine would stay
-    as it is for ever, for nothing runs, what is queued lacks tokens, and dispatch is at its end or before a full queue;
-    `heads[u]` is the index of what waits in the queue of unit u.
+    `executing[u]` is the index of the oldest instruction that runs in unit u, `newest[u]` of the one it started last.
+    `busy`, `starved`: see Lane, bit u is unit u. `finish` is up in the cycle in which the program is over: halt has
+    come, and all has retired; `halted` from the cycle after that of the halt. Of the next instruction, whose index is
+    `next_index`: `unread`: it came with an error (`i_bad`); `unknown`, `illegal`: see Legality. `overflow`: see
+    Semaphores. `deadlock`: the machine would stay as it is for ever, for nothing runs, what is queued lacks tokens, and
+    dispatch is at its end or before a full queue; `heads[u]` is the index of what waits in the queue of unit u.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -57,6 +57,7 @@ class Dispatch(wiring.Component):
             "i_take": Out(1),
             **ports,
             "executing": Out(INDEX_BITS).array(UNIT_MASK_BITS),
+            "newest": Out(INDEX_BITS).array(UNIT_MASK_BITS),
             "heads": Out(INDEX_BITS).array(UNIT_MASK_BITS),
             "next_index": Out(INDEX_BITS),
             "busy": Out(UNIT_MASK_BITS),
@@ -143,6 +144,7 @@ class Dispatch(wiring.Component):
             semaphores.take[unit].eq(lane.starts),
             semaphores.signal[unit].eq(lane.signal),
             self.executing[unit].eq(lane.index),
+            self.newest[unit].eq(lane.newest),
             self.heads[unit].eq(lane.head_index),
             self.busy[unit].eq(lane.busy),
             self.starved[unit].eq(lane.starved),

@@ -20,11 +20,13 @@ class ErrorRegister(wiring.Component):
     overflow             a semaphore overflows, between overflow_units
     response             an AXI response in the cycle before was not OKAY, for response_units
     beyond               KV wants a burst beyond the cache region, or a page that is not one
+    beyond_dram          beyond_dram_units want a burst beyond the DRAM region, or (none) the next instruction is there
     unread               the next instruction, next_index, came with an AXI response that was not OKAY
     unknown, illegal     the next instruction is not one that the machine can execute
     no_program, no_halt  there are no groups; there is no instruction after the last one, and that was no halt
     deadlock             nothing goes on any more, because the units `waiting` lack tokens
-    executing[u]         index of the instruction that unit u executes, or executed last
+    executing[u]         index of the instruction that unit u executes (the oldest), or executed last
+    newest[u]            index of the one that it started last: only that goes beyond
     heads[u]             index of the one that it executes next
 
     `instructions` are those of the lowest and of the highest unit involved: the same if only one is. If none is, that
@@ -42,6 +44,8 @@ class ErrorRegister(wiring.Component):
             "response": In(1),
             "response_units": In(UNIT_MASK_BITS),
             "beyond": In(1),
+            "beyond_dram": In(1),
+            "beyond_dram_units": In(UNIT_MASK_BITS),
             "unread": In(1),
             "unknown": In(1),
             "illegal": In(1),
@@ -51,6 +55,7 @@ class ErrorRegister(wiring.Component):
             "waiting": In(UNIT_MASK_BITS),
             "next_index": In(INDEX_BITS),
             "executing": In(INDEX_BITS).array(UNIT_MASK_BITS),
+            "newest": In(INDEX_BITS).array(UNIT_MASK_BITS),
             "heads": In(INDEX_BITS).array(UNIT_MASK_BITS),
             "raised": Out(1),
             "error": Out(1),
@@ -66,6 +71,7 @@ class ErrorRegister(wiring.Component):
             (self.overflow, ErrorKind.SEMAPHORE_OVERFLOW, 0, self.overflow_units),
             (self.response, ErrorKind.AXI_RESPONSE, 0, self.response_units),
             (self.beyond, ErrorKind.BEYOND_CACHE, 0, 1 << Unit.KV),
+            (self.beyond_dram, ErrorKind.BEYOND_DRAM, 0, self.beyond_dram_units),
             (self.unread, ErrorKind.AXI_RESPONSE, 0, 0),
             (self.unknown, ErrorKind.UNKNOWN_OPCODE, 0, 0),
             (self.illegal, ErrorKind.ILLEGAL_INSTRUCTION, 0, 0),
@@ -78,7 +84,13 @@ class ErrorRegister(wiring.Component):
             with m.If(condition):
                 m.d.comb += [found.eq(1), kind.eq(its_kind), memory.eq(its_memory), units.eq(its_units)]
         m.d.comb += self.raised.eq(found & self.watch & (~self.error | self.clear))
-        numbers = [Mux(kind == ErrorKind.DEADLOCK, self.heads[u], self.executing[u]) for u in range(UNIT_MASK_BITS)]
+        numbers = [Signal(INDEX_BITS, name=f"guilty_{u}") for u in range(UNIT_MASK_BITS)]
+        for u, number in enumerate(numbers):
+            m.d.comb += number.eq(self.executing[u])
+            with m.If(kind == ErrorKind.BEYOND_DRAM):
+                m.d.comb += number.eq(self.newest[u])
+            with m.Elif(kind == ErrorKind.DEADLOCK):
+                m.d.comb += number.eq(self.heads[u])
         first, last = self._of(numbers, units, UNITS), self._of(numbers, units, reversed(UNITS))
         with m.If(self.raised):
             m.d.sync += [

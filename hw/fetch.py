@@ -1,12 +1,14 @@
 """FETCH: reads the program from DRAM in groups of 8 instructions and offers them, in order, to dispatch."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import FETCH_BUFFER, FETCH_GROUP, INSTRUCTION_BITS, INSTRUCTION_BYTES, HardwareConfig
 from .axi import ADDRESS_BITS, fetch_bytes, request_signature
+from .bursts import PLACE_BITS
 from .queue import Queue
+from .region import RegionGate, guard_request
 
 GROUP_BYTES = FETCH_GROUP * INSTRUCTION_BYTES
 
@@ -19,6 +21,9 @@ class Fetch(wiring.Component):
     `o_bad` tells that a beat of it came with an error (`bad`): that counts if it comes to be dispatched, not before.
     While `run` is low no new request is made; `idle` tells that none is pending or in flight. `exhausted`: all groups
     have been read, and all their instructions taken.
+
+    `program` counts from `base` on, in a region of `size_bytes`. A group that is not in it is not asked for, nor any
+    after it; `beyond`: that is so, and all instructions before it have been taken.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -28,6 +33,9 @@ class Fetch(wiring.Component):
             "run": In(1),
             "program": In(ADDRESS_BITS),  # a multiple of GROUP_BYTES; the bits below are ignored
             "groups": In(32),
+            "base": In(ADDRESS_BITS),
+            "size_bytes": In(ADDRESS_BITS),
+            "beyond": Out(1),
             "request": Out(request_signature()),
             "beat": In(1),  # a read beat for FETCH is on the bus, with
             "data": In(config.axi_bytes * 8),
@@ -43,23 +51,25 @@ class Fetch(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.buffer = buffer = Queue(INSTRUCTION_BITS + 1, FETCH_BUFFER)
-        address = Signal(ADDRESS_BITS)
+        address = Signal(PLACE_BITS)
         groups_left = Signal(32)
         claimed = Signal(range(FETCH_BUFFER + 1))  # instructions requested and not yet dispatched
         waiting = Signal()  # the request was up and was not granted: it may not be taken back
         wanted = self.run & groups_left.any() & (claimed <= FETCH_BUFFER - FETCH_GROUP)
         granted = self.request.granted
-        m.d.comb += [
-            self.request.valid.eq(wanted | waiting),
-            self.request.address.eq(address),
-            self.request.beats.eq(GROUP_BYTES // fetch_bytes(self._config)),
-        ]
+        beats = GROUP_BYTES // fetch_bytes(self._config)
+        m.submodules.gate = gate = RegionGate(fetch_bytes(self._config), beats)
+        guard_request(m, self, gate, address, Const(beats))
+        refused = Signal()  # a group was: there are no more
+        m.d.comb += [gate.wanted.eq(wanted | waiting), self.beyond.eq(refused & (claimed == 0))]
         m.d.sync += [
             waiting.eq(self.request.valid & ~granted),
             claimed.eq(claimed + Mux(granted, FETCH_GROUP, 0) - self.o_take),
         ]
         with m.If(granted):
             m.d.sync += [address.eq(address + GROUP_BYTES), groups_left.eq(groups_left - 1)]
+        with m.If(gate.refused):
+            m.d.sync += [refused.eq(1), groups_left.eq(0)]
 
         group_done = self._assemble(m, buffer)
         in_flight = Signal(range(FETCH_BUFFER // FETCH_GROUP + 1))
@@ -74,7 +84,12 @@ class Fetch(wiring.Component):
         ]
         with m.If(self.start):
             low = (GROUP_BYTES - 1).bit_length()
-            m.d.sync += [address.eq(self.program[low:] << low), groups_left.eq(self.groups), claimed.eq(0)]
+            m.d.sync += [
+                address.eq(self.program[low:] << low),
+                groups_left.eq(self.groups),
+                claimed.eq(0),
+                refused.eq(0),
+            ]
         return m
 
     def _assemble(self, m: Module, buffer: Queue) -> Signal:

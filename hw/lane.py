@@ -39,7 +39,8 @@ class Lane(wiring.Component):
     `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
     instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. While
     none runs, `index` stays that of the last one: an error of its last cycle is told a cycle later. `head_index` is
-    that of the head of the queue, if there is one.
+    that of the head of the queue, if there is one; `newest` that of the instruction that started last, from the cycle
+    after its start on.
     `busy`: one runs, from its start to its retirement. `starved`: none runs, and one could start but for its tokens.
     `idle`: none runs, none is queued.
     """
@@ -63,6 +64,7 @@ class Lane(wiring.Component):
             "starts": Out(1),
             "retires": Out(1),
             "index": Out(INDEX_BITS),
+            "newest": Out(INDEX_BITS),
             "head_index": Out(INDEX_BITS),
             "started_at": Out(CYCLE_BITS),
             "busy": Out(1),
@@ -100,6 +102,8 @@ class Lane(wiring.Component):
             running.take.eq(self.retires),
         ]
         m.d.sync += void_runs.eq(self.starts & void)
+        with m.If(self.starts):
+            m.d.sync += self.newest.eq(index)
         signal = running.o[:UNIT_MASK_BITS]
         with m.If(self.retires):
             m.d.comb += self.signal.eq(signal)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...arch.config import Unit
 from ...arch.registers import Register
-from .job import Job, Outcome
+from .job import Job, Outcome, Work
 
 UNITS = [unit.name.lower() for unit in Unit]
 
@@ -63,21 +63,29 @@ async def run_job(bench: Handle, job: Job) -> Outcome:
     await bench.restart(job.image)
     bench.set("latency", job.latency)
     bench.set("cycles_per_beat", job.cycles_per_beat)
-    await write_register(bench, Register.PROGRAM_LOW, 0)
-    await write_register(bench, Register.PROGRAM_HIGH, 0)
-    await write_register(bench, Register.GROUPS, job.groups)
-    for number, value in job.scalars:
-        await write_register(bench, Register.SCALAR + 4 * number, value)
-    for low, high, value in ((Register.KV_BASE_LOW, Register.KV_BASE_HIGH, job.cache_address),
-                             (Register.KV_BYTES_LOW, Register.KV_BYTES_HIGH, job.cache_bytes)):  # fmt: skip
-        await write_register(bench, low, value & 0xFFFFFFFF)
-        await write_register(bench, high, value >> 32)
-    await write_register(bench, Register.INTERRUPT, 1)
+    bench.set("dram_base", job.dram_base)
+    bench.set("used_bytes", len(job.image))
+    await prepare(bench, job)
     await write_register(bench, Register.CONTROL, Register.CONTROL.mask("start"))
     finished = await bench.until("interrupt", job.limit)
     registers = {offset: await read_register(bench, offset) for offset in READ_BACK}
     trace = {unit: await bench.read_trace(unit, bench.get(f"records_{unit}")) for unit in UNITS}
     return Outcome(finished, registers, trace, await bench.read_dram(), bool(bench.get("violation")))
+
+
+async def prepare(bench: Handle, job: Work) -> None:
+    """Write all registers that a run of `job` needs but CONTROL."""
+    await write_register(bench, Register.GROUPS, job.groups)
+    for number, value in job.scalars:
+        await write_register(bench, Register.SCALAR + 4 * number, value)
+    for low, high, value in ((Register.PROGRAM_LOW, Register.PROGRAM_HIGH, 0),
+                             (Register.DRAM_BASE_LOW, Register.DRAM_BASE_HIGH, job.dram_base),
+                             (Register.DRAM_BYTES_LOW, Register.DRAM_BYTES_HIGH, len(job.image)),
+                             (Register.KV_BASE_LOW, Register.KV_BASE_HIGH, job.dram_base + job.cache_address),
+                             (Register.KV_BYTES_LOW, Register.KV_BYTES_HIGH, job.cache_bytes)):  # fmt: skip
+        await write_register(bench, low, value & 0xFFFFFFFF)
+        await write_register(bench, high, value >> 32)
+    await write_register(bench, Register.INTERRUPT, 1)
 
 
 async def write_register(bench: Handle, offset: int, value: int) -> None:

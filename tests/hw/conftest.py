@@ -254,7 +254,7 @@ class Host:
 
     def __init__(self, ctx, machine: Accelerator, slave: AxiSlave):
         self.ctx, self.machine, self.slave = ctx, machine, slave
-        self.records, self.start = [], 0
+        self.records, self.start, self.base = [], 0, 0
 
     async def step(self) -> None:
         """One clock cycle."""
@@ -300,9 +300,12 @@ class Host:
         await self.step()
         return value
 
-    async def begin(self, groups: int, program: int = 0) -> None:
-        """Starts the program of `groups` groups at the DRAM address `program`; cycle 0 is remembered as `start`."""
+    async def begin(self, groups: int, program: int = 0, dram_bytes: int = 0) -> None:
+        """Starts the program of `groups` groups at the DRAM address `program`; cycle 0 is remembered as `start`.
+        `dram_bytes`: of DRAM that the run may touch from `base` on, if not all."""
         await self.write(Register.PROGRAM_LOW, program)
+        await self.write(Register.DRAM_BASE_LOW, self.base)
+        await self.write(Register.DRAM_BYTES_LOW, dram_bytes or len(self.slave.dram))
         await self.write(Register.GROUPS, groups)
         await self.write(Register.CONTROL, Register.CONTROL.mask("start"))
         self.start = self.slave.cycle - self.ctx.get(self.machine.cycle)

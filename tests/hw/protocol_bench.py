@@ -81,6 +81,7 @@ async def copy_through_every_memory_and_the_cache(dut, pause):
     ram.write(CODE, b"".join(encode(each) for each in program) + encode(Halt()) * 8)
     await host.write_dword(Register.INTERRUPT, 1)
     await host.write_dword(Register.PROGRAM_LOW, CODE)
+    await host.write_dword(Register.DRAM_BYTES_LOW, 1 << 16)
     await host.write_dword(Register.KV_BASE_LOW, CACHE)
     await host.write_dword(Register.KV_BYTES_LOW, 256)
     await host.write_dword(Register.GROUPS, -(-len(program) // 8))

@@ -316,6 +316,59 @@ def test_a_conflict_in_the_last_cycle_of_an_instruction_names_it(on_machine, axi
     on_machine(NANO, slave, body)
 
 
+BASE, SIZE = 0x2000, 0x1000
+GOOD = Load(memory=Memory.VALUE, words=9, dram_address=512)
+BEYOND = {  # program, units, instruction
+    "LOAD": ([Load(dram_address=SIZE - 64, words=17), Halt()], LOAD, 0),
+    "the last of three LOADs in flight": ([Matmul(), GOOD, GOOD, Load(dram_address=SIZE), Halt()], LOAD, 3),
+    "gather": ([Load(memory=Memory.INDEX), replace(GOOD, gather=1, dram_stride=1 << 20), Halt()], LOAD, 1),
+    "STORE": ([Store(words=2), Store(dram_address=SIZE - 4, words=2), Halt()], STORE, 1),
+    "FETCH": ([*[Matmul(rows=1)] * 20, Halt()], 0, 16),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+def test_what_is_beyond_dram_stops_the_machine(on_machine, axi_slave, case):
+    """Of the region from 0x2000 on, at whose end the program of FETCH has two groups of its three."""
+    program, units, at = BEYOND[case]
+    slave = axi_slave(bytearray(1 << 14), 4, latency=9)
+
+    async def body(host):
+        host.base = BASE
+        place = SIZE - 512 if case == "FETCH" else 0
+        code = b"".join(encode(each) for each in program) + encode(Halt()) * (-len(program) % 8)
+        slave.dram[BASE + place : BASE + place + len(code)] = code
+        slave.dram[0:4] = slave.dram[BASE : BASE + 4]  # only the base tells whether it is read
+        await host.begin(len(code) // 256, place, SIZE)
+        await host.until_done()
+        code = await host.read(Register.ERROR)
+        named = [await host.read(offset) for offset in Register.ERROR_INSTRUCTIONS.offsets]
+        assert (code & 15, code >> 8) == (ErrorKind.BEYOND_DRAM, units)
+        assert named == [at, at]
+        assert all(b.address >= BASE and b.address + b.beats * b.beat_bytes <= BASE + SIZE for b in slave.bursts)
+        host.base = 0
+        await assert_recovers(host, slave)
+
+    on_machine(NANO, slave, body)
+
+
+def test_a_region_that_is_written_during_a_run_is_that_of_the_next(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 14), 4, latency=9)
+
+    async def body(host):
+        groups = put_program(slave, [*[Load(words=20, dram_address=512)] * 14, Halt()])
+        await host.begin(groups)
+        await host.write(Register.DRAM_BYTES_LOW, 0)
+        await host.write(Register.DRAM_BASE_HIGH, 7)
+        await host.until_done()
+        assert await host.read(Register.STATUS) == Register.STATUS.mask("done")
+        await host.write(Register.CONTROL, Register.CONTROL.mask("start"))
+        await host.until_done()
+        assert await host.read(Register.ERROR) == ErrorKind.BEYOND_DRAM
+
+    on_machine(NANO, slave, body)
+
+
 def test_the_first_error_stays_and_the_first_of_many_wins():
     register = ErrorRegister()
 
