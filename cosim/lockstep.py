@@ -91,7 +91,8 @@ def lockstep(
     inputs    name → array for one run, or a list of such for several runs of the one program
     engine    verilator, icarus or amaranth
     progress  called with (runs done, runs in all)
-    dram_base where the RTL's DRAM stands, a multiple of 4096; the simulator knows nothing of it
+    dram_base where the RTL's DRAM stands, a multiple of 4096, of which the simulator knows nothing. An ideal DRAM takes
+              the same cycles wherever it is; a banked one only if its banks and rows fall alike
 
     The DRAM is that of each program's configuration. Raises HeddleError for an unknown or missing engine, inputs that
     do not fit, and programs that the simulator finds illegal.
@@ -100,6 +101,8 @@ def lockstep(
     programs = [programs] if isinstance(programs, Program) else list(programs)
     for each in programs:
         require_program(each)
+    if dram_base % 4096 or not 0 <= dram_base < 1 << 40:
+        raise HeddleError(f"lockstep: dram_base must be a multiple of 4096 below 2^40, not {dram_base:#x}")
     runs = list(_runs(programs, inputs))
     if not runs:
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")

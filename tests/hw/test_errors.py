@@ -6,13 +6,30 @@ from typing import ClassVar
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, Memory, Unit
-from heddle.arch.encoding import encode
-from heddle.arch.isa import Append, Halt, Instruction, Load, Map, Matmul, Part, Source, Store, Stream
+from heddle.arch.encoding import encode, listing
+from heddle.arch.isa import (
+    Append,
+    Argmax,
+    Guard,
+    Halt,
+    Instruction,
+    Load,
+    Map,
+    Matmul,
+    Norm,
+    OnlineSoftmax,
+    Part,
+    Quantise,
+    Softmax,
+    Source,
+    Store,
+    Stream,
+)
 from heddle.arch.registers import ErrorKind, Register
 from heddle.hw.errors import ErrorRegister
 
 NANO = PRESETS["nano"]
-LOAD, STORE, KV, VECTOR = (1 << unit for unit in (Unit.LOAD, Unit.STORE, Unit.KV, Unit.VECTOR))
+LOAD, STORE, KV, MATRIX, VECTOR = (1 << u for u in (Unit.LOAD, Unit.STORE, Unit.KV, Unit.MATRIX, Unit.VECTOR))
 
 
 @dataclass(frozen=True)
@@ -170,15 +187,143 @@ def test_what_is_beyond_the_cache_stops_the_machine(on_machine, axi_slave, work)
     on_machine(NANO, slave, body)
 
 
+ILLEGAL = [
+    Matmul(rows=0), Matmul(k_tiles=0), Matmul(n_tiles=0, n_register=3), Map(columns=0), Norm(rows=0), Load(words=0),
+    Load(segments=0), Load(memory=Memory.ACC), Store(memory=Memory.PAGE), Store(memory=Memory.ROW), Map(planes=3),
+    Quantise(codes=3), Quantise(digit=3), Map(activation=7), Append(part=Part.KEYS), Append(heads=0), Append(part=3),
+    Stream(blocks=0), Stream(token_words=0), Softmax(columns=0), OnlineSoftmax(rows=0), Argmax(columns=0),
+    Matmul(wait=1 << 7), Map(signal=1 << 7), Halt(wait=1), Halt(signal=1 << 7), Guard(signal=1), Guard(wait=1 << 7),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("instruction", ILLEGAL, ids=lambda each: listing(each).replace(" ", ""))
+def test_an_instruction_that_no_unit_can_execute_stops_the_machine(on_machine, axi_slave, instruction):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+
+    async def body(host):
+        await host.begin(put_program(slave, [Matmul(rows=20), instruction, Matmul(rows=1), Halt()]))
+        await host.until_done()
+        assert await host.read(Register.STATUS) & Register.STATUS.mask("done") == 0
+        assert await host.read(Register.ERROR) == ErrorKind.ILLEGAL_INSTRUCTION
+        assert [await host.read(each) for each in Register.ERROR_INSTRUCTIONS.offsets] == [1, 1]
+        # It is the next one in 18 + 8, and the error is up a cycle later: the last of the run.
+        assert await host.read(Register.CYCLES_LOW) == 27
+        for _ in range(120):
+            await host.step()
+        assert [record[:2] for record in host.records] == [(Unit.MATRIX, 0)]
+        assert await host.read(Register.STATUS) == Register.STATUS.mask("error")
+
+    on_machine(NANO, slave, body)
+
+
+@pytest.mark.parametrize("groups", [0, 1, 2])
+def test_a_program_without_halt_is_an_error(on_machine, axi_slave, groups):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+    put_program(slave, [Matmul(rows=30 if i == 0 else 1) for i in range(16)])
+
+    async def body(host):
+        await host.begin(groups)
+        await host.until_done()
+        kind = ErrorKind.NO_HALT if groups else ErrorKind.NO_PROGRAM
+        assert await host.read(Register.ERROR) == kind
+        assert [await host.read(each) for each in Register.ERROR_INSTRUCTIONS.offsets] == [8 * groups] * 2
+        assert len(slave.bursts) == groups
+        await assert_recovers(host, slave)
+
+    on_machine(NANO, slave, body)
+
+
+@pytest.mark.parametrize(
+    ("program", "units", "instructions"),
+    [
+        ([Map(wait=MATRIX), Halt()], VECTOR, (0, 0)),
+        ([Map(wait=LOAD, signal=LOAD), Load(wait=VECTOR), Matmul(rows=30), Halt()], VECTOR | LOAD, (1, 0)),
+        ([Matmul(rows=60), Map(wait=MATRIX), *[Map()] * 9, Halt()], VECTOR, (1, 1)),  # before a full queue
+        ([Matmul(rows=2, signal=VECTOR), Map(wait=MATRIX), Map(wait=MATRIX), Halt()], VECTOR, (2, 2)),
+        ([Guard(count=1), Map(wait=MATRIX), Halt()], VECTOR, (1, 1)),
+    ],
+    ids=["halted", "circle", "full", "one token short", "void"],
+)
+def test_a_deadlock_names_who_waits(on_machine, axi_slave, program, units, instructions):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+
+    async def body(host):
+        found = await run_to_error(host, slave, program)
+        assert found == (ErrorKind.DEADLOCK, 0, units, instructions)
+        runs = sum(isinstance(each, Matmul) for each in program)
+        assert [record[0] for record in host.records].count(Unit.MATRIX) == runs
+        await assert_recovers(host, slave)
+
+    on_machine(NANO, slave, body)
+
+
+def test_a_token_that_comes_late_is_no_deadlock(on_machine, axi_slave):
+    """Whatever is still under way may send it: a unit, a LOAD on a slow bus, an instruction that is not fetched yet."""
+    slave = axi_slave(bytearray(1 << 12), 4, latency=400)
+
+    async def body(host):
+        program = [
+            Map(wait=LOAD), Map(wait=STORE), *[Matmul(rows=1)] * 14, Load(signal=VECTOR, dram_address=2048),
+            Store(dram_address=3072, signal=VECTOR), Halt(),
+        ]  # fmt: skip
+        await host.begin(put_program(slave, program))
+        await host.until_done()
+        assert await host.read(Register.STATUS) & 0b110 == Register.STATUS.mask("done")
+
+    on_machine(NANO, slave, body)
+
+
+def test_a_bad_response_to_what_comes_after_halt_is_no_error(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+    slave.respond = lambda burst: 2 if burst.identifier == 0 and burst.address >= 256 else 0
+
+    async def body(host):
+        program = [Matmul(rows=300), Halt(), *[Matmul()] * 14]
+        await host.begin(put_program(slave, program))
+        await host.until_done()
+        for _ in range(100):
+            await host.step()
+        assert len(slave.bursts) == 2 and slave.idle()
+        assert await host.read(Register.STATUS) == Register.STATUS.mask("done")
+        assert await host.read(Register.ERROR) == 0
+        # The same before halt: the instruction that came with it is at fault, when its turn comes.
+        found = await run_to_error(host, slave, [Matmul(rows=1)] * 10)
+        assert found == (ErrorKind.AXI_RESPONSE, 0, 0, (8, 8))
+        assert [record[1] for record in host.records] == [0, *range(8)]
+        await assert_recovers(host, slave)
+
+    on_machine(NANO, slave, body)
+
+
+def test_a_conflict_in_the_last_cycle_of_an_instruction_names_it(on_machine, axi_slave):
+    slave = axi_slave(bytearray(1 << 14), 4, latency=9)
+
+    async def body(host):
+        # Map reads in each of the 40 cycles to its retirement; STORE is made to read in the last one only.
+        for shift in range(30, 60):
+            program = [Map(source=Source.VALUE, rows=40), *[Matmul()] * 2, Store(address=0, dram_address=4096), Halt()]
+            program[1] = Matmul(rows=shift, signal=STORE)
+            program[3] = Store(address=0, dram_address=4096, wait=MATRIX)
+            await host.begin(put_program(slave, program))
+            await host.until_done()
+            if await host.read(Register.STATUS) & Register.STATUS.mask("error"):
+                instructions = [await host.read(each) for each in Register.ERROR_INSTRUCTIONS.offsets]
+                assert await host.read(Register.ERROR) & 15 == ErrorKind.BANK_CONFLICT
+                assert instructions == [3, 0], shift
+            for _ in range(100):
+                await host.step()
+
+    on_machine(NANO, slave, body)
+
+
 BASE, SIZE = 0x2000, 0x1000
 GOOD = Load(memory=Memory.VALUE, words=9, dram_address=512)
 BEYOND = {  # program, units, instruction
     "LOAD": ([Load(dram_address=SIZE - 64, words=17), Halt()], LOAD, 0),
-    "LOAD of no words": ([Matmul(), GOOD, Load(dram_address=0xFFC, words=0), Halt()], LOAD, 2),
     "the last of three LOADs in flight": ([Matmul(), GOOD, GOOD, Load(dram_address=SIZE), Halt()], LOAD, 3),
     "gather": ([Load(memory=Memory.INDEX), replace(GOOD, gather=1, dram_stride=1 << 20), Halt()], LOAD, 1),
     "STORE": ([Store(words=2), Store(dram_address=SIZE - 4, words=2), Halt()], STORE, 1),
-    "FETCH": ([*[Matmul(rows=1)] * 20, Halt()], 0, None),
+    "FETCH": ([*[Matmul(rows=1)] * 20, Halt()], 0, 16),
 }
 
 
@@ -199,7 +344,7 @@ def test_what_is_beyond_dram_stops_the_machine(on_machine, axi_slave, case):
         code = await host.read(Register.ERROR)
         named = [await host.read(offset) for offset in Register.ERROR_INSTRUCTIONS.offsets]
         assert (code & 15, code >> 8) == (ErrorKind.BEYOND_DRAM, units)
-        assert named == ([at, at] if at is not None else [named[0]] * 2) and named[0] <= 16
+        assert named == [at, at]
         assert all(b.address >= BASE and b.address + b.beats * b.beat_bytes <= BASE + SIZE for b in slave.bursts)
         host.base = 0
         await assert_recovers(host, slave)
@@ -230,7 +375,13 @@ def test_the_first_error_stays_and_the_first_of_many_wins():
     async def bench(ctx):
         for unit in Unit:
             ctx.set(register.executing[unit], 100 + unit)
+            ctx.set(register.heads[unit], 200 + unit)
         ctx.set(register.next_index, 99)
+        ctx.set(register.illegal, 1)
+        await ctx.tick()
+        assert not ctx.get(register.error)  # no run is on
+        ctx.set(register.illegal, 0)
+        ctx.set(register.watch, 1)
         ctx.set(register.overflow_units, LOAD | VECTOR | STORE)
         ctx.set(register.overflow, 1)
         ctx.set(register.unknown, 1)
@@ -241,13 +392,27 @@ def test_the_first_error_stays_and_the_first_of_many_wins():
             assert ctx.get(register.error) and ctx.get(register.code) == expected
             assert [ctx.get(each) for each in register.instructions] == [100 + Unit.LOAD, 100 + Unit.VECTOR]
             await ctx.tick()
+        ctx.set(register.unknown, 0)
         ctx.set(register.clear, 1)
         await ctx.tick()
         ctx.set(register.clear, 0)
         assert not ctx.get(register.error)
+        ctx.set(register.unknown, 1)
         await ctx.tick()
         assert ctx.get(register.code) == ErrorKind.UNKNOWN_OPCODE
         assert [ctx.get(each) for each in register.instructions] == [99, 99]
+        # An error wins over clear in the same cycle, also over one that is there.
+        ctx.set(register.unknown, 0)
+        ctx.set(register.deadlock, 1)
+        ctx.set(register.waiting, LOAD | KV)
+        ctx.set(register.clear, 1)
+        assert ctx.get(register.raised)
+        await ctx.tick()
+        ctx.set(register.deadlock, 0)
+        assert ctx.get(register.error) and ctx.get(register.code) == ErrorKind.DEADLOCK | (LOAD | KV) << 8
+        assert [ctx.get(each) for each in register.instructions] == [200 + Unit.LOAD, 200 + Unit.KV]
+        await ctx.tick()
+        assert not ctx.get(register.error) and ctx.get(register.code) == 0
 
     simulator = Simulator(register)
     simulator.add_clock(1e-6)
