@@ -37,8 +37,8 @@ class Scalar:
 
     def __post_init__(self) -> None:
         require_range("the number of a scalar register", self.register, 1, SCALAR_COUNT - 1)
-        for name, low in (("sequence", 0), ("rows", 1), ("window", 0)):
-            require_range(f"{name} of a scalar", getattr(self, name), low, SCALAR_LIMIT)
+        for name in ("sequence", "rows", "window"):
+            require_range(f"{name} of a scalar", getattr(self, name), 0, SCALAR_LIMIT)
         if not isinstance(self.kind, ScalarKind):
             raise HeddleError(f"kind of a scalar must be a ScalarKind, not {self.kind!r}")
 

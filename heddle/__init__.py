@@ -44,6 +44,7 @@ _HOME = {
     "lockstep": "cosim.lockstep",
     "ENGINES": "cosim.lockstep",
     "random_program": "cosim.random_programs",
+    "illegal": "cosim.illegal_programs",
     "accelerator_verilog": "hw.accelerator_verilog",
     "REGISTER_FILES": "arch.register_files",
 }

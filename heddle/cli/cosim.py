@@ -17,6 +17,7 @@ from .shared import (
     load_config,
     load_program,
     print_json,
+    print_table,
     progress,
     races_option,
 )  # fmt: skip
@@ -26,13 +27,13 @@ from .shared import (
     short_help="Compare simulator and RTL, cycle by cycle and byte by byte.",
     epilog="Example: heddle cosim random --config nano --engine icarus --programs 20 --seed 7",
 )
-@click.argument("what", metavar="(MODEL|FILE|random)")
+@click.argument("what", metavar="(MODEL|FILE|random|illegal)")
 @click.option("--config", "config_name", metavar="NAME|FILE.toml", help="The accelerator. [default: small]")
 @click.option("--engine", default="verilator", show_default=True, metavar="verilator|icarus|amaranth",
               help="What runs the RTL.")  # fmt: skip
 @click.option("--images", default=1, show_default=True, help="Inputs to run, for a MODEL or FILE.")
-@click.option("--programs", default=10, show_default=True, help="Programs to make, for random.")
-@click.option("--seed", default=0, show_default=True, help="Of random programs, and of inputs for a FILE.")
+@click.option("--programs", default=10, show_default=True, help="Programs to make, for random and illegal.")
+@click.option("--seed", default=0, show_default=True, help="Of programs, and of inputs for a FILE.")
 @races_option
 @json_option
 def cosim(
@@ -40,10 +41,13 @@ def cosim(
 ) -> None:
     """Run programs on simulator and RTL and compare every retirement and every byte.
 
-    Exits with 0 if nothing differs, with 1 if something does.
+    With illegal, random programs with something wrong in them: each is refused, or agrees, or stops the RTL with the
+    error that stands for it. Exits with 0 if nothing differs, with 1 if something does.
     """
     if images < 1 or programs < 1:
         raise heddle.HeddleError(f"--images and --programs must be at least 1, not {min(images, programs)}")
+    if what == "illegal":
+        _illegal(config_name or "small", engine, programs, seed, as_json)
     chosen, inputs = _runs(what, config_name, images, programs, seed, races)
     with progress(f"Lock-step on {engine}", None) as advance:
         comparison = heddle.lockstep(chosen, inputs, engine, progress=lambda done, total: advance())
@@ -52,6 +56,32 @@ def cosim(
     else:
         print_comparison(comparison)
     sys.exit(0 if comparison.agrees else 1)
+
+
+def _illegal(config_name: str, engine: str, programs: int, seed: int, as_json: bool) -> None:
+    """The fuzzer of illegal programs; exits."""
+    config = load_config(config_name)
+    with progress(f"Illegal programs on {engine}", programs) as advance:
+        campaign = heddle.illegal(config, programs, seed, engine, progress=lambda done, total: advance())
+    if as_json:
+        print_json(campaign.to_dict())
+    else:
+        print_campaign(campaign)
+    sys.exit(0 if campaign.agrees else 1)
+
+
+def print_campaign(campaign: Any) -> None:
+    """What became of illegal programs, and each that is a fault."""
+    rows = [
+        ("refused", campaign.refused),
+        ("agree, simulator and RTL", campaign.agree),
+        *((f"RTL: {name.lower().replace('_', ' ')}", count) for name, count in sorted(campaign.stopped.items())),
+        ("third outcome", len(campaign.third)),
+    ]
+    print_table(f"{campaign.programs:,} illegal programs on {campaign.config}, {campaign.ran:,} of them on "
+                f"{campaign.engine}", ["outcome", "programs"], rows)  # fmt: skip
+    for each in campaign.third:
+        console.print(str(each), markup=False)
 
 
 def print_comparison(comparison: Any) -> None:
