@@ -119,7 +119,7 @@ class HostileDram(wiring.Component):
         beat, address = Signal(8), Signal(ADDRESS_BITS)
         free, moves, last = Signal(), Signal(), Signal()
         m.d.comb += [
-            axi.arready.eq(willing["ar"]),
+            axi.arready.eq(willing["ar"] & ~Cat(queue.level == IN_FLIGHT for queue in queues).any()),
             head.as_value().eq(Array(queue.o for queue in queues)[chosen]),
             beat.eq(beats[chosen]),
             address.eq(head.address + (beat << head.size)),
@@ -159,8 +159,9 @@ class HostileDram(wiring.Component):
         owed = Signal(range(IN_FLIGHT + 1))  # bursts whose address is taken and whose data are not
         m.d.sync += owed.eq(owed + addresses.put - (beats.put & axi.wlast))
         beat, moves, last = Signal(8), Signal(), Signal()
+        may_take = (addresses.level < IN_FLIGHT - 1) & ((self.order != 1) | axi.wvalid | (beats.level != 0))
         m.d.comb += [
-            axi.awready.eq(willing["aw"] & ((self.order != 1) | axi.wvalid | (beats.level != 0))),
+            axi.awready.eq(willing["aw"] & may_take),
             addresses.put.eq(axi.awvalid & axi.awready),
             addresses.i.eq(self._command(m, "aw", errs, draw[8:16])),
             axi.wready.eq(willing["w"] & ((self.order != 2) | (owed != 0)) & (beats.level != IN_FLIGHT)),

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 
-from amaranth import Const, Module, Mux, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -69,11 +69,12 @@ class Accelerator(wiring.Component):
     control    AXI4-Lite slave: the registers of hw/csr.py
     interrupt  enabled, and done or error
     cycle      0 in the cycle of the start pulse, then counting until the run ends
-    done       the last run has ended; `error`: it stopped with an error
+    done       the last run has come to its end; `error`: it was stopped by an error; `aborted`: by the host
     retire_<unit>_valid, _index, _start: one record in the cycle of each retirement
 
     A start that comes while the machine still drains (beats of instructions fetched in vain after halt, units that run
-    on after an error) takes effect when it has; one during a run is ignored. It clears done, error and the counters.
+    on after an error or an abort) takes effect when it has; one during a run is ignored. It clears done, error, aborted
+    and the counters.
     """
 
     def __init__(self, config: HardwareConfig, units: Mapping[Unit, type] = UNIT_COMPONENTS):
@@ -90,6 +91,7 @@ class Accelerator(wiring.Component):
             "cycle": Out(CYCLE_BITS),
             "done": Out(1),
             "error": Out(1),
+            "aborted": Out(1),
             **ports,
         })  # fmt: skip
 
@@ -113,7 +115,7 @@ class Accelerator(wiring.Component):
             ]
         self._wire_memories(m, units, errors)
         self._wire_dram_port(m, arbiter, fetch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
-        self._wire_regions(m, csr, fetch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
+        self._wire_regions(m, csr, fetch, dispatch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
         self._run(m, csr, fetch, dispatch, counters, errors)
         self._report(m, csr, dispatch, counters, errors)
         return m
@@ -149,6 +151,7 @@ class Accelerator(wiring.Component):
             axi.bready.eq(1),
             fetch.beat.eq(axi.rvalid & (axi.rid == FETCH_ID)),
             fetch.data.eq(axi.rdata),
+            fetch.bad.eq(axi.rresp != OKAY),
             load.beat.eq(axi.rvalid & (axi.rid == LOAD_ID)),
             load.data.eq(axi.rdata),
             load.last_beat.eq(axi.rlast),
@@ -167,7 +170,7 @@ class Accelerator(wiring.Component):
             store.response.eq(axi.bvalid & (axi.bid == STORE_ID)),
             kv.response.eq(axi.bvalid & (axi.bid == KV_ID)),
         ]
-        bad_read = axi.rvalid & (axi.rresp != OKAY)
+        bad_read = axi.rvalid & (axi.rresp != OKAY) & (axi.rid != FETCH_ID)  # FETCH keeps it for dispatch
         bad_write = axi.bvalid & (axi.bresp != OKAY)
         m.d.sync += [
             errors.response.eq(bad_read | bad_write),
@@ -176,7 +179,7 @@ class Accelerator(wiring.Component):
             errors.response_units[Unit.KV].eq((bad_read & (axi.rid == KV_ID)) | (bad_write & (axi.bid == KV_ID))),
         ]
 
-    def _wire_regions(self, m: Module, csr, fetch, load, store, kv, errors) -> None:
+    def _wire_regions(self, m: Module, csr, fetch, dispatch, load, store, kv, errors) -> None:
         """Regions are those of the start: what the host writes during a run moves nothing that is under way."""
         for base, size_bytes, guarded in (
             (csr.dram_base, csr.dram_bytes, (fetch, load, store)),
@@ -189,19 +192,27 @@ class Accelerator(wiring.Component):
                 m.d.comb += [each.base.eq(kept_base), each.size_bytes.eq(kept_bytes)]
         m.d.comb += [
             errors.beyond.eq(kv.beyond),
-            errors.beyond_dram.eq(fetch.beyond | load.beyond | store.beyond),
+            errors.beyond_dram.eq((fetch.beyond & ~dispatch.halted) | load.beyond | store.beyond),
             errors.beyond_dram_units[Unit.LOAD].eq(load.beyond),
             errors.beyond_dram_units[Unit.STORE].eq(store.beyond),
         ]
 
     def _run(self, m: Module, csr, fetch, dispatch, counters, errors) -> None:
-        """The life of a run: from the start pulse in cycle 0 to the cycle in which all has retired after halt."""
-        running, requested, start = Signal(), Signal(), Signal()
+        """The life of a run: from the start pulse in cycle 0 to the cycle in which all has retired after halt, or an
+        error is up, or all has run out after an abort."""
+        running, requested, stopping = Signal(), Signal(), Signal()  # stopping: aborted, and something is under way
+        asked, start, aborts, drained, no_program = Signal(), Signal(), Signal(), Signal(), Signal()
         forgets = Signal()  # from the write on, even if the start must wait: what is read next is of the new run
         count = Signal(CYCLE_BITS)
-        run = running & ~errors.error
+        run, ends = Signal(), Signal()
         m.d.comb += [
-            start.eq((csr.start | requested) & ~running & dispatch.quiet & fetch.idle),
+            asked.eq(csr.start & ~csr.abort & ~run),
+            start.eq((asked | requested) & ~running & ~stopping & dispatch.quiet & fetch.idle),
+            run.eq(running & ~errors.error & ~stopping),
+            drained.eq(stopping & dispatch.quiet & fetch.idle),
+            ends.eq(dispatch.finish | drained | errors.error),
+            aborts.eq(csr.abort & (requested | (running & ~ends & ~errors.raised))),
+            forgets.eq(csr.clear | asked | start),
             self.cycle.eq(Mux(start, 0, count)),
             fetch.start.eq(start),
             fetch.run.eq(run),
@@ -213,25 +224,34 @@ class Accelerator(wiring.Component):
             *(inner.eq(outer) for inner, outer in zip(dispatch.scalars, csr.scalars, strict=True)),
             dispatch.i_valid.eq(fetch.o_valid),
             dispatch.i_instruction.eq(fetch.o_instruction),
+            dispatch.i_bad.eq(fetch.o_bad),
             fetch.o_take.eq(dispatch.i_take),
             counters.clear.eq(start | csr.clear),
-            forgets.eq(csr.clear | (csr.start & ~run) | start),
+            counters.run.eq(running),
             errors.clear.eq(forgets),
+            errors.watch.eq(running & ~requested & ~asked),
+            errors.no_program.eq(run & no_program),
+            errors.no_halt.eq(run & fetch.exhausted & ~dispatch.halted),
         ]
-        m.d.sync += requested.eq((requested | csr.start) & ~run & ~start)
+        m.d.sync += [
+            requested.eq((requested | asked) & ~start & ~csr.abort),
+            stopping.eq((stopping | aborts) & ~drained & ~errors.error),
+        ]
         with m.If(start):
-            m.d.sync += [running.eq(1), count.eq(1)]
-        with m.Elif(dispatch.finish | errors.error):
+            m.d.sync += [running.eq(1), count.eq(1), no_program.eq(csr.groups == 0)]
+        with m.Elif(ends):
             m.d.sync += running.eq(0)
-        with m.Elif(run):
+        with m.Elif(running):
             m.d.sync += count.eq(count + 1)
-        with m.If(dispatch.finish):
+        with m.If(forgets):
+            m.d.sync += [self.done.eq(0), self.aborted.eq(0)]
+        with m.If(dispatch.finish & ~errors.raised):
             m.d.sync += self.done.eq(1)
-        with m.Elif(forgets):
-            m.d.sync += self.done.eq(0)
-        busy = running | requested | ~dispatch.quiet | ~fetch.idle
+        with m.If(drained & ~errors.raised & ~errors.error & ~requested & ~asked):
+            m.d.sync += self.aborted.eq(1)
+        busy = running | requested | stopping | ~dispatch.quiet | ~fetch.idle
         m.d.comb += csr.status.eq(
-            register_content(Register.STATUS, busy=busy, done=self.done, error=self.error, aborted=Const(0))
+            register_content(Register.STATUS, busy=busy, done=self.done, error=self.error, aborted=self.aborted)
         )
 
     def _report(self, m: Module, csr, dispatch, counters, errors) -> None:
@@ -242,7 +262,9 @@ class Accelerator(wiring.Component):
                 name = f"retire_{unit_name(unit)}_{part}"
                 m.d.comb += getattr(self, name).eq(getattr(dispatch, name))
             m.d.comb += counters.retired[unit].eq(getattr(dispatch, f"retire_{unit_name(unit)}_valid"))
-        for name in ("executing", "newest"):
+        for name in ("unread", "unknown", "illegal", "deadlock"):
+            m.d.comb += getattr(errors, name).eq(getattr(dispatch, name))
+        for name in ("executing", "newest", "heads"):
             for inner, outer in zip(getattr(errors, name), getattr(dispatch, name), strict=True):
                 m.d.comb += inner.eq(outer)
         for name in ("instructions", "read_beats", "write_beats"):
@@ -255,7 +277,7 @@ class Accelerator(wiring.Component):
             counters.starved.eq(dispatch.starved),
             counters.read_beat.eq(axi.rvalid & axi.rready),
             counters.write_beat.eq(axi.wvalid & axi.wready),
-            errors.unknown.eq(dispatch.unknown),
+            errors.waiting.eq(dispatch.starved),
             errors.next_index.eq(dispatch.next_index),
             errors.overflow.eq(dispatch.overflow),
             errors.overflow_units.eq(dispatch.overflow_units),
@@ -263,5 +285,5 @@ class Accelerator(wiring.Component):
             csr.error.eq(errors.code),
             *(shown.eq(index) for shown, index in zip(csr.error_instructions, errors.instructions, strict=True)),
             self.error.eq(errors.error),
-            self.interrupt.eq(csr.interrupt_enable & (self.done | self.error)),
+            self.interrupt.eq(csr.interrupt_enable & (self.done | self.error | self.aborted)),
         ]

@@ -60,8 +60,8 @@ class RegionGate(wiring.Component):
 def guard_request(
     m: Module, unit: wiring.Component, gate: RegionGate, offset: Value, beats: Value, room: ValueLike = 1
 ) -> None:
-    """Make what passes `gate` the request of `unit`, as soon as there is `room` for it. A burst that is refused is
-    `unit.beyond`, and never a request. The unit's `base` and `size_bytes` are the region."""
+    """Make what passes `gate`, and nothing else, the request of `unit`, as soon as there is `room` for it. The unit's
+    `base` and `size_bytes` are the region."""
     m.d.comb += [
         gate.offset.eq(offset),
         gate.beats.eq(beats),
@@ -70,5 +70,4 @@ def guard_request(
         unit.request.valid.eq(gate.valid & room),
         unit.request.address.eq(gate.address),
         unit.request.beats.eq(gate.beats),
-        unit.beyond.eq(gate.refused),
     ]

@@ -169,6 +169,7 @@ class Kv(wiring.Component):
             to_boundary.eq(config.burst_beats - offset[low : low + (config.burst_beats - 1).bit_length()]),
             piece_ends.eq(append | (beats_left <= to_boundary)),  # an item is one burst
             gate.found.eq(found),
+            self.beyond.eq(gate.refused),
             walk.take.eq(self.request.granted & piece_ends),
         ]
         guard_request(m, self, gate, offset, Mux(piece_ends, beats_left, to_boundary), may_ask)

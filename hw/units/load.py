@@ -77,6 +77,7 @@ class Load(wiring.Component):
         stopped, drained = Signal(), Signal()  # a burst was beyond; what came before it has retired
         m.d.comb += [
             gate.wanted.eq(walk.valid & addressed),
+            self.beyond.eq(gate.refused),
             self.ready.eq(~walk.valid & ~stopped & (~view.gather | quiet)),
             drained.eq(stopped & quiet),
         ]

@@ -103,6 +103,7 @@ class Store(wiring.Component):
         guard_request(m, self, gate, addresses[asking], beats[asking], unanswered != RESPONSE_LIMIT)
         m.d.comb += [
             gate.wanted.eq(pending.bit_select(asking, 1) & ~stopped),
+            self.beyond.eq(gate.refused),
             drained.eq(stopped & (unanswered == 0)),
         ]
         m.d.sync += [

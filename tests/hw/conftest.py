@@ -311,9 +311,10 @@ class Host:
         self.start = self.slave.cycle - self.ctx.get(self.machine.cycle)
 
     async def until_done(self, limit: int = 20_000) -> None:
-        """Waits for done or error."""
+        """Waits for done, error or aborted."""
+        ends = (self.machine.done, self.machine.error, self.machine.aborted)
         for _ in range(limit):
-            if self.ctx.get(self.machine.done) or self.ctx.get(self.machine.error):
+            if any(map(self.ctx.get, ends)):
                 return
             await self.step()
         raise AssertionError(f"not done after {limit} cycles")
