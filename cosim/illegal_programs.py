@@ -20,12 +20,14 @@ from itertools import islice
 
 import numpy as np
 
+from ..arch.check import first_missing_token
 from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError
 from ..arch.isa import Halt, Instruction
+from ..arch.program import Program
 from ..arch.registers import ErrorKind, Register
 from ..sim.lint import require_ordered
-from ..sim.machine import simulate
+from ..sim.machine import Machine, simulate
 from ..sim.result import Result
 from .engines.job import Job, Outcome
 from .lockstep import SLACK_CYCLES, Tally, engine_named
@@ -148,6 +150,8 @@ def expectation(mutant: Mutant) -> Expectation:
 
 
 def _expectation(mutant: Mutant) -> Expectation:
+    if mutant.refused:
+        return Expectation(mutant, "refused", mutant.refused)
     instructions = mutant.instructions()
     for place, each in enumerate(instructions):
         if isinstance(each, HeddleError) or stops_the_machine(each):
@@ -166,6 +170,10 @@ def _as_simulated(mutant: Mutant, instructions: Sequence[Instruction]) -> Expect
     program = mutant.of(instructions)
     try:
         program.check()
+    except HeddleError as error:
+        errors = (ErrorKind.DEADLOCK,) if _waits_for_ever(program) else ()
+        return Expectation(mutant, "refused", str(error), errors=errors)
+    try:
         require_ordered(program)
     except HeddleError as error:
         return Expectation(mutant, "refused", str(error))
@@ -176,6 +184,28 @@ def _as_simulated(mutant: Mutant, instructions: Sequence[Instruction]) -> Expect
             if words in str(error):
                 return Expectation(mutant, "stops", str(error), errors=(kind,))
         return Expectation(mutant, "third", f"no error of the RTL stands for what the simulator says: {error}")
+
+
+def _waits_for_ever(program: Program) -> bool:
+    """Whether all that is wrong with a program that `check` refuses is that an instruction waits for a token which
+    never comes. (One that a later instruction sends comes; then the order hangs on timing.)"""
+    ordered = program
+    while (missing := first_missing_token(ordered.kinds)) is not None:
+        index, source = missing
+        instructions = list(ordered.instructions)
+        instructions[index] = instructions[index].changed(wait=instructions[index].wait & ~(1 << source))
+        ordered = replace(program, instructions=tuple(instructions))
+    try:
+        ordered.check()
+        require_ordered(ordered)
+        simulate(ordered)
+    except HeddleError:
+        return False
+    try:
+        Machine(program.config, program.instructions, program.groups, scalars=program.scalar_values).run()
+    except HeddleError as error:
+        return "deadlock" in str(error)
+    return False
 
 
 def stops_the_machine(instruction: Instruction) -> bool:
