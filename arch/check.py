@@ -32,7 +32,7 @@ def check_instructions(
     stores = kinds.spread([isinstance(each, Store) for each in kinds.examples])
     over_code = np.flatnonzero(stores & (kinds.addresses < code_bytes))[:1].tolist()
     suspect = kinds.spread(may_be_wrong(kinds.examples, config))
-    missing = _first_missing_token(kinds)
+    missing = first_missing_token(kinds)
     waiting = [] if missing is None else [missing[0]]
     for index in sorted({*kinds.first_of_each(ALIGNMENT), *beyond, *over_code, *waiting}):
         instruction = instructions[index]
@@ -79,7 +79,7 @@ def _reach(instruction: Instruction, config: HardwareConfig) -> int:
     return length if gather else (instruction.segments - 1) * instruction.dram_stride + length
 
 
-def _first_missing_token(kinds: Kinds) -> tuple[int, Unit] | None:
+def first_missing_token(kinds: Kinds) -> tuple[int, Unit] | None:
     """The first instruction that waits for a token which no earlier one sends, and whose token that is."""
     units = kinds.spread([-1 if each.unit is None else each.unit for each in kinds.examples])
     wait = kinds.spread([each.wait for each in kinds.examples])

@@ -30,7 +30,7 @@ from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
 from .ranges import require_range
 from .scalars import Scalar
-from .soundness import check_content, check_dram, check_reach
+from .soundness import check_content, check_dram, check_numbers, check_reach
 
 FORMAT = "heddle-program-6"
 _LISTS = ("data", "tensors", "labels", "scalars", "registers", "cache", "attention_macs", "positions", "choices",
@@ -257,6 +257,9 @@ class Program:
     periods: tuple[Period, ...] = ()  # where equal layers repeat; they do not overlap
     timing_only: bool = False  # compiled without weights: there is no content for some constants
     part: str = ""  # what of the model this is, such as "3 of 61 layers"; empty for all of it
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     @property
     def groups(self) -> int:

@@ -29,14 +29,22 @@ MOST_MACS = 1 << 62
 # -- content -----------------------------------------------------------------------------------------------------------
 
 
-def check_content(program: Program) -> None:
-    """Raise HeddleError unless each field of a program holds what it should, of a size that there is."""
+def check_numbers(program: Program) -> None:
+    """Raise HeddleError unless the sizes and registers of a program are those of a machine: quick, whatever its
+    length."""
     _require(isinstance(program.name, str), "name must be a text", program.name)
     try:
         _require(isinstance(program.config, HardwareConfig), "config must be a HardwareConfig", program.config)
-        _check_numbers(program)
-        _check_instructions(program.instructions)
+        _check_sizes(program)
         _check_registers(program)
+    except HeddleError as error:
+        raise HeddleError(f"{program.name}: {error}") from None
+
+
+def check_content(program: Program) -> None:
+    """Raise HeddleError unless the other fields of a program hold what they should."""
+    try:
+        _check_instructions(program.instructions)
         _check_labels(program)
         _check_data(program)
         for key, tensor in program.tensors.items():
@@ -50,7 +58,7 @@ def _require(condition: bool, what: str, found: object) -> None:
         raise HeddleError(f"{what}, not {found!r}")
 
 
-def _check_numbers(program: Program) -> None:
+def _check_sizes(program: Program) -> None:
     config = program.config
     require_range("dram_bytes", program.dram_bytes, config.axi_bytes, DRAM_LIMIT)
     require_power_of_two("dram_bytes", program.dram_bytes)

@@ -20,12 +20,14 @@ from itertools import islice
 
 import numpy as np
 
+from ..arch.check import first_missing_token
 from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError
 from ..arch.isa import Halt, Instruction
+from ..arch.program import Program
 from ..arch.registers import ErrorKind, Register
 from ..sim.lint import require_ordered
-from ..sim.machine import simulate
+from ..sim.machine import Machine, simulate
 from ..sim.result import Result
 from .engines.job import Job, Outcome
 from .lockstep import SLACK_CYCLES, Tally, engine_named
@@ -81,7 +83,7 @@ class Campaign:
     """What became of some mutants."""
 
     engine: str
-    config: str
+    machine: str  # its title
     seed: int
     programs: int = 0
     refused: int = 0
@@ -96,11 +98,11 @@ class Campaign:
         return not self.third
 
     def to_dict(self) -> dict:
-        """Plain values under stable names."""
+        """Plain values under the names of docs/json.md."""
         return {
-            "engine": self.engine, "config": self.config, "seed": self.seed, "programs": self.programs,
-            "refused": self.refused, "agree": self.agree, "stopped": dict(self.stopped), "ran": self.ran,
-            "third_outcomes": [str(each) for each in self.third],
+            "engine": self.engine, "seed": self.seed, "programs": self.programs, "refused": self.refused,
+            "agreed": self.agree, "stopped_by": dict(self.stopped), "ran_on_rtl": self.ran,
+            "third_outcomes": [str(each) for each in self.third], "agrees": self.agrees,
         }  # fmt: skip
 
 
@@ -111,7 +113,7 @@ def illegal(
     """Judge so many mutants. `progress` is called with (mutants judged, all). Raises HeddleError for an unknown or
     missing engine."""
     run_engine = engine_named(engine)
-    campaign = Campaign(engine, config.name, seed)
+    campaign = Campaign(engine, config.title, seed)
     waiting: list[Expectation] = []
 
     def run_waiting() -> None:
@@ -148,6 +150,8 @@ def expectation(mutant: Mutant) -> Expectation:
 
 
 def _expectation(mutant: Mutant) -> Expectation:
+    if mutant.refused:
+        return Expectation(mutant, "refused", mutant.refused)
     instructions = mutant.instructions()
     for place, each in enumerate(instructions):
         if isinstance(each, HeddleError) or stops_the_machine(each):
@@ -166,6 +170,10 @@ def _as_simulated(mutant: Mutant, instructions: Sequence[Instruction]) -> Expect
     program = mutant.of(instructions)
     try:
         program.check()
+    except HeddleError as error:
+        errors = (ErrorKind.DEADLOCK,) if _waits_for_ever(program) else ()
+        return Expectation(mutant, "refused", str(error), errors=errors)
+    try:
         require_ordered(program)
     except HeddleError as error:
         return Expectation(mutant, "refused", str(error))
@@ -176,6 +184,28 @@ def _as_simulated(mutant: Mutant, instructions: Sequence[Instruction]) -> Expect
             if words in str(error):
                 return Expectation(mutant, "stops", str(error), errors=(kind,))
         return Expectation(mutant, "third", f"no error of the RTL stands for what the simulator says: {error}")
+
+
+def _waits_for_ever(program: Program) -> bool:
+    """Whether all that is wrong with a program that `check` refuses is that an instruction waits for a token which
+    never comes. (One that a later instruction sends comes; then the order hangs on timing.)"""
+    ordered = program
+    while (missing := first_missing_token(ordered.kinds)) is not None:
+        index, source = missing
+        instructions = list(ordered.instructions)
+        instructions[index] = instructions[index].changed(wait=instructions[index].wait & ~(1 << source))
+        ordered = replace(program, instructions=tuple(instructions))
+    try:
+        ordered.check()
+        require_ordered(ordered)
+        simulate(ordered)
+    except HeddleError:
+        return False
+    try:
+        Machine(program.config, program.instructions, program.groups, scalars=program.scalar_values).run()
+    except HeddleError as error:
+        return "deadlock" in str(error)
+    return False
 
 
 def stops_the_machine(instruction: Instruction) -> bool:

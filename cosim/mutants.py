@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ class Mutant:
     program: Program
     code: bytes
     groups: int
+    refused: str = ""  # why such a program cannot even be made
 
     def instructions(self) -> list[Instruction | HeddleError]:
         """What stands in its groups: instructions, and why others are none."""
@@ -76,6 +78,7 @@ class _Mutation:
         self.program, self.random = program, random
         self.words = [int.from_bytes(encode(each), "little") for each in program.instructions]
         self.groups: int | None = None
+        self.refused = ""
         self.changes: list[str] = []
 
     def mutant(self, number: int) -> Mutant:
@@ -93,7 +96,7 @@ class _Mutation:
             padding * INSTRUCTION_BYTES
         )  # a halt is zeros
         groups = len(code) // (FETCH_GROUP * INSTRUCTION_BYTES) if self.groups is None else self.groups
-        return Mutant(number, tuple(self.changes), self.program, code, groups)
+        return Mutant(number, tuple(self.changes), self.program, code, groups, self.refused)
 
     # -- instructions --------------------------------------------------------------------------------------------------
 
@@ -172,6 +175,13 @@ class _Mutation:
 
     # -- what the host hands over --------------------------------------------------------------------------------------
 
+    def _hand_over(self, **changes: Any) -> None:
+        """Change fields of the program, if there can be such a program."""
+        try:
+            self.program = replace(self.program, **changes)
+        except HeddleError as error:
+            self.refused = str(error)
+
     def _datum(self) -> str:
         pieces = list(self.program.data)
         number = self.random.randrange(len(pieces))
@@ -181,7 +191,7 @@ class _Mutation:
         count = self.random.choice([1, 1, 4, 64])  # as a whole word is wanted, or a page table
         changed = (value.to_bytes(4, "little") * count)[: len(content) - at]
         pieces[number] = address, content[:at] + changed + content[at + len(changed) :]
-        self.program = replace(self.program, data=tuple(pieces))
+        self._hand_over(data=tuple(pieces))
         return f"data {number}: {len(changed)} bytes at {at} are of {value:#x}"
 
     def _register(self) -> str:
@@ -192,7 +202,7 @@ class _Mutation:
             (number, self.random.choice(WILD)), (number, value ^ 1), (number, self.random.randrange(64)),
             (self.random.randrange(SCALAR_COUNT + 2), value), (number, 1 << 32),
         ])  # fmt: skip
-        self.program = replace(self.program, registers=tuple(registers))
+        self._hand_over(registers=tuple(registers))
         return f"register {number} of {value} to {registers[place]}"
 
     def _place(self) -> str:
@@ -204,12 +214,12 @@ class _Mutation:
             self.random.randrange(self.program.dram_bytes),
         ])  # fmt: skip
         pieces[number] = to, content
-        self.program = replace(self.program, data=tuple(pieces))
+        self._hand_over(data=tuple(pieces))
         return f"data {number} from {address} to {to}"
 
     def _sizes(self) -> str:
         name = self.random.choice(["dram_bytes", "cache_bytes", "cache_address"])
         before = getattr(self.program, name)
         after = self.random.choice([before * 2, before // 2, before + 4, before - 4, before + 4096, 0, -4096])
-        self.program = replace(self.program, **{name: after})
+        self._hand_over(**{name: after})
         return f"{name} {before} to {after}"

@@ -46,6 +46,7 @@ _HOME = {
     "record": "cosim.waves",
     "Window": "cosim.waves",
     "random_program": "cosim.random_programs",
+    "illegal": "cosim.illegal_programs",
     "accelerator_verilog": "hw.accelerator_verilog",
     "REGISTER_FILES": "arch.register_files",
 }

@@ -1,6 +1,7 @@
 """heddle cosim: simulator and RTL in lock-step."""
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .shared import (
     load_config,
     load_program,
     print_json,
+    print_table,
     progress,
     races_option,
     refuse,
@@ -28,19 +30,20 @@ from .shared import (
 )  # fmt: skip
 
 MOST_RUNS = 100_000
+MADE = ("random", "illegal")  # what is made here
 
 
 @command(
     short_help="Compare simulator and RTL, cycle by cycle and byte by byte.",
     epilog="Example: heddle cosim random --config nano --engine icarus --programs 20 --seed 7",
 )
-@click.argument("what", metavar="(MODEL|FILE|random)")
+@click.argument("what", metavar="(MODEL|FILE|random|illegal)")
 @click.option("--config", "config_name", metavar="NAME|FILE.toml", help="The accelerator. [default: small]")
 @click.option("--engine", default="verilator", show_default=True, metavar="verilator|icarus|amaranth",
               help="What runs the RTL.")  # fmt: skip
 @click.option("--images", default=1, show_default=True, help="Inputs to run, for a MODEL or FILE.")
-@click.option("--programs", default=10, show_default=True, help="Programs to make, for random.")
-@click.option("--seed", default=0, show_default=True, help="Of random programs, and of inputs for a FILE.")
+@click.option("--programs", default=10, show_default=True, help="Programs to make, for random and illegal.")
+@click.option("--seed", default=0, show_default=True, help="Of programs that are made, and of inputs for a FILE.")
 @click.option("--waves", metavar="FILE.fst|FILE.vcd", **waves_to_write,
               help="Record the first run or, of what differs, the cycles around it.")  # fmt: skip
 @click.option("--waves-from", type=int, metavar="CYCLE", help="First cycle of it. [default: 0]")
@@ -53,12 +56,15 @@ def cosim(
 ) -> None:  # fmt: skip
     """Run programs on simulator and RTL and compare every retirement and every byte.
 
-    A waveform has every signal of the accelerator. It is made by a run of its own, on a simulator built to record.
-    Exits with 0 if nothing differs, with 1 if something does.
+    With illegal, random programs with something wrong in them: each is refused, or agrees, or stops the RTL with the
+    error that stands for it. A waveform has every signal of the accelerator; it is made by a run of its own, on a
+    simulator built to record. Exits with 0 if nothing differs, with 1 if something does.
     """
     _check(what, images, programs, seed)
     require_engine(engine)
     window = _window(waves, engine, waves_from, waves_to)
+    if what == "illegal":
+        _illegal(config_name or "small", engine, programs, seed, as_json)
     chosen, inputs = _runs(what, config_name, images, programs, seed, races)
     config = (chosen[0] if what == "random" else chosen).config
     comparison = _compare(chosen, inputs, engine)
@@ -108,12 +114,14 @@ def _print_waves(figures: dict[str, Any]) -> None:
 
 def _check(what: str, images: int, programs: int, seed: int) -> None:
     """Raise HeddleError for numbers out of range, and for options that mean nothing for what is to run."""
-    if what == "random":
+    if what in MADE:
         refuse("is for a MODEL or FILE; --programs says how many are made", "images")
         refuse("is for a FILE; programs that are made have no race", "races")
     else:
         refuse("is for random programs; --images says how many inputs to run", "programs")
-    if what != "random" and not is_file(what):
+    if what == "illegal":
+        refuse("is for programs that run to their end", "waves")
+    if what not in MADE and not is_file(what):
         refuse("is for random programs and for a FILE; a MODEL has inputs of its own", "seed")
         refuse("is for a FILE; what is compiled here has no race", "races")
     for option, value in (("--images", images), ("--programs", programs)):
@@ -124,15 +132,48 @@ def _check(what: str, images: int, programs: int, seed: int) -> None:
 
 
 def _compare(chosen: Any, inputs: Any, engine: str) -> Any:
-    runs, finished = len(chosen if inputs is None else inputs), 0
+    runs = len(chosen if inputs is None else inputs)
+    with progress(f"Lock-step on {engine}, {runs} runs", runs, "run") as advance:
+        return heddle.lockstep(chosen, inputs, engine, progress=_in_steps(advance))
+
+
+def _in_steps(advance: Callable[[int], None]) -> Callable[[int, int], None]:
+    """A function of (done, all) that advances by what is newly done."""
+    finished = 0
 
     def show(done: int, total: int) -> None:
         nonlocal finished
         advance(done - finished)
         finished = done
 
-    with progress(f"Lock-step on {engine}, {runs} runs", runs, "run") as advance:
-        return heddle.lockstep(chosen, inputs, engine, progress=show)
+    return show
+
+
+def _illegal(config_name: str, engine: str, programs: int, seed: int, as_json: bool) -> None:
+    """The fuzzer of illegal programs; exits."""
+    config = load_config(config_name)
+    with progress(f"{programs} illegal programs on {engine}", programs, "program") as advance:
+        campaign = heddle.illegal(config, programs, seed, engine, progress=_in_steps(advance))
+    if as_json:
+        print_json(campaign.to_dict(), config)
+    else:
+        print_campaign(campaign)
+    sys.exit(0 if campaign.agrees else 1)
+
+
+def print_campaign(campaign: Any) -> None:
+    """What became of illegal programs, and each that is a fault."""
+    rows = [
+        ("refused", campaign.refused),
+        ("agree, simulator and RTL", campaign.agree),
+        *((f"RTL: {name.lower().replace('_', ' ')}", count) for name, count in sorted(campaign.stopped.items())),
+        ("third outcome", len(campaign.third)),
+    ]
+    print_table(f"Illegal on {campaign.config}", ["outcome", "programs"], rows)
+    console.print(f"{campaign.programs:,} illegal programs on {campaign.config}, {campaign.ran:,} of them on "
+                  f"{campaign.engine}")  # fmt: skip
+    for each in campaign.third:
+        console.print(str(each), markup=False)
 
 
 def print_comparison(comparison: Any) -> None:

@@ -41,7 +41,7 @@ SIZES = [
 @pytest.mark.parametrize(("instruction", "name"), SIZES, ids=lambda each: getattr(each, "__name__", each))
 def test_no_size_may_be_zero(instruction, name):
     with pytest.raises(HeddleError, match=f"{name} must be at least 1, not 0"):
-        instruction(**{name: 0}).check_fields(NANO)
+        instruction(**{name: 0}).check(NANO)
 
 
 def test_every_field_that_defaults_to_one_is_a_size():

@@ -1,0 +1,149 @@
+"""Nearly legal programs: each is refused, agrees with the RTL, or stops it with the error that stands for it."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from heddle.arch.config import Memory
+from heddle.arch.errors import HeddleError
+from heddle.arch.isa import Halt, Load, Store
+from heddle.arch.program import Program
+from heddle.arch.registers import ErrorKind, Register
+from heddle.cli.cosim import cosim
+from heddle.cosim import illegal_programs
+from heddle.cosim.engines.job import Outcome
+from heddle.cosim.illegal_programs import Campaign, expectation, illegal
+from heddle.cosim.mutants import Mutant, mutants
+from heddle.cosim.random_configs import random_config
+
+from .conftest import NANO, ODD
+
+MACHINES = {"nano": NANO, "3x5": ODD, "nano, bf16": replace(NANO, name="nano-bf16", pe="bf16")}
+
+
+def check(campaign, programs):
+    assert campaign.programs == programs
+    assert campaign.agrees, "\n".join(map(str, campaign.third[:20]))
+    assert campaign.refused > programs // 5 and campaign.agree > programs // 10, campaign.to_dict()
+
+
+def test_three_hundred_illegal_programs_have_no_third_outcome():
+    check(illegal(NANO, 300, seed=1), 300)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("config,count", [(NANO, 1400), (ODD, 300), (MACHINES["nano, bf16"], 300)], ids=MACHINES)
+def test_twenty_thousand_illegal_programs_have_no_third_outcome(config, count, part):
+    check(illegal(config, count, seed=100 + part), count)
+
+
+def test_mutants_are_the_same_for_a_seed_and_change_everything():
+    some = list(mutants(NANO, 200, seed=3))
+    assert [each.changes for each in some] == [each.changes for each in mutants(NANO, 200, seed=3)]
+    assert all((a.code == b.code) for a, b in zip(some[:20], mutants(NANO, 20, seed=3), strict=True))
+    words = Counter(change.split()[0] for each in some for change in each.changes)
+    assert set(words) >= {"instruction", "instructions", "without", "data", "register", "a"}
+    text = "\n".join(change for each in some for change in each.changes)
+    for part in ("opcode", "bits [", "mask at", "once more", "exchanged", "groups of", "halts more", "dram_bytes"):
+        assert part in text, part
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_every_machine_has_mutants_and_no_exception_that_is_not_ours(number):
+    for mutant in mutants(random_config(number, most=8), 16, seed=number):
+        found = expectation(mutant)
+        assert found.outcome != "third", (mutant.changes, found.why)
+
+
+# -- the judge, on outcomes made by hand -------------------------------------------------------------------------------
+
+LOAD = Load(memory=Memory.ACT, dram_address=0x1000, words=4)
+
+
+def mutant_of(*instructions, groups=1, code=None):
+    program = Program(NANO, (*instructions, Halt()), 1 << 14, registers=((1, 1),))
+    return Mutant(0, ("by hand",), program, program.code if code is None else code, groups)
+
+
+def outcome(kind=None, finished=True, place=0, image=None, violation=False):
+    registers = {each: 0 for each in range(0, 0x100, 4)}
+    registers[Register.STATUS] = Register.STATUS.mask("error") if kind else Register.STATUS.mask("done")
+    registers[Register.ERROR] = kind or 0
+    registers[Register.ERROR_INSTRUCTIONS] = place
+    image = np.zeros(1 << 14, np.uint8) if image is None else image
+    return Outcome(finished, registers, {}, image, violation)
+
+
+def judged(expected, found):
+    campaign = Campaign("none", "nano", 0)
+    illegal_programs._judge(campaign, expected, found)
+    return campaign
+
+
+def test_a_program_without_halt_must_stop_with_that_error():
+    code = mutant_of(*[LOAD] * 8).code[:256]
+    expected = expectation(mutant_of(*[LOAD] * 8, code=code))
+    assert expected.outcome == "refused" and expected.errors == (ErrorKind.NO_HALT,)
+    assert judged(expected, outcome(ErrorKind.NO_HALT)).agrees
+    others = outcome(), outcome(finished=False), outcome(ErrorKind.DEADLOCK), outcome(ErrorKind.NO_HALT, violation=True)
+    for other in others:
+        assert not judged(expected, other).agrees
+    assert "hangs, and should stop with NO_HALT" in str(judged(expected, outcome(None, finished=False)).third[0])
+    none = expectation(mutant_of(LOAD, groups=0))
+    assert none.errors == (ErrorKind.NO_PROGRAM,)
+
+
+def test_what_does_not_decode_must_stop_at_its_place():
+    code = bytearray(mutant_of(LOAD, LOAD).code)
+    code[32] |= 63  # the opcode of the second
+    expected = expectation(mutant_of(LOAD, LOAD, code=bytes(code)))
+    assert expected.outcome == "refused" and expected.place == 1 and "unknown opcode 63" in expected.why
+    assert judged(expected, outcome(ErrorKind.UNKNOWN_OPCODE, place=1)).stopped == {"UNKNOWN_OPCODE": 1}
+    assert "stops at instruction 0" in str(judged(expected, outcome(ErrorKind.UNKNOWN_OPCODE, place=0)).third[0])
+    assert "came to its end" in str(judged(expected, outcome()).third[0])
+
+
+def test_a_bank_conflict_may_pass_unseen_by_the_rtl_but_not_another_error():
+    clash = Store(memory=Memory.VALUE, dram_address=0x2000, words=4)
+    expected = expectation(mutant_of(clash, LOAD))
+    assert expected.outcome == "agrees"
+    expected = illegal_programs.Expectation(expected.mutant, "stops", "it", errors=(ErrorKind.BANK_CONFLICT,))
+    assert judged(expected, outcome()).agrees and judged(expected, outcome(ErrorKind.BANK_CONFLICT)).agrees
+    assert not judged(expected, outcome(ErrorKind.AXI_RESPONSE)).agrees
+    assert not judged(expected, outcome(finished=False)).agrees
+
+
+def test_a_byte_that_differs_is_a_third_outcome():
+    expected = expectation(mutant_of(LOAD))
+    assert expected.outcome == "agrees"
+    assert not judged(expected, outcome(image=np.ones(1 << 14, np.uint8))).agrees
+
+
+def test_what_the_simulator_says_without_an_error_for_it_is_a_third_outcome(monkeypatch):
+    def strange(program):
+        raise HeddleError("the moon is full")
+
+    monkeypatch.setattr(illegal_programs, "simulate", strange)
+    found = expectation(mutant_of(LOAD))
+    assert found.outcome == "third" and "the moon is full" in found.why
+    monkeypatch.setattr(illegal_programs, "simulate", lambda program: 1 // 0)
+    assert "ZeroDivisionError" in expectation(mutant_of(LOAD)).why
+
+
+def test_the_command(monkeypatch):
+    found = Campaign("verilator", "nano", 7, programs=5, refused=3, agree=1, ran=2)
+    found.stopped["NO_HALT"] += 1
+    asked = []
+    monkeypatch.setattr(illegal_programs, "illegal", lambda *given, progress: asked.append(given) or found)
+    command = ["illegal", "--config", "nano", "--programs", "5", "--seed", "7"]
+    result = CliRunner().invoke(cosim, command)
+    assert result.exit_code == 0 and "5 illegal programs on nano, 2 of them on verilator" in result.output
+    assert asked == [(NANO, 5, 7, "verilator")]
+    found.third.append(illegal_programs.ThirdOutcome(4, ("instruction 3: opcode 9",), "it hangs"))
+    result = CliRunner().invoke(cosim, [*command, "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.output)["third_outcomes"] == ["mutant 4 (instruction 3: opcode 9): it hangs"]
