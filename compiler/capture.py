@@ -34,9 +34,6 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     Raises HeddleError for a model that torch.export cannot trace, more than one output, a batch above 1 or a shape
     that depends on data.
     """
-    require_module(model)
-    if isinstance(example_inputs, Tensor) or not all(isinstance(each, Tensor) for each in example_inputs):
-        raise HeddleError("example inputs must be a sequence of tensors, one for each parameter of forward")
     for tensor in example_inputs:
         if tensor.ndim < 2 or tensor.shape[0] != 1:
             raise HeddleError(f"example inputs must have a batch dimension of 1 in front, not shape "
@@ -72,12 +69,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in training.items():
             module.training = mode
-
-
-def require_module(model: Any) -> None:
-    """Raise HeddleError for what is no model."""
-    if not isinstance(model, nn.Module):
-        raise HeddleError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
 
 
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:

@@ -29,7 +29,7 @@ from ..arch.errors import HeddleError
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
-from .capture import capture, require_module
+from .capture import capture
 from .emit import Step, emit, require_equal
 from .fold import fold_constants
 from .fuse import fuse
@@ -73,7 +73,6 @@ def compile(
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
-    require_module(model)
     shown, show = show is not None, show or (lambda name, result: None)
     rule = PrecisionRule(precision, config)
     ways = [True, False] if exceeds(model, config, _LIKELY_STREAMED) else [False, True]
