@@ -17,7 +17,7 @@ from .cache import CacheLayout, Registers
 from .graph import Node
 from .matrix import Matrix
 from .precision import MOST_PLANES, Precision
-from .tasks import Buffer, Buffers, Condition, Task
+from .tasks import Buffer, Buffers, Condition, Task, require_sizes
 from .weightless import has_bytes, to_numpy
 
 Content = Callable[[], bytes]  # bytes of a constant, made when they are needed
@@ -360,7 +360,12 @@ class Tiles:
         return (self.node.layer or self.node.name) if self.node else "program"
 
     def emit(self, instruction: Instruction, what: str, guard: Condition | None = None, cache: int = -1) -> None:
-        """Append an instruction; `what` is its part in the operator. See Task for the others."""
+        """Append an instruction; `what` is its part in the operator. See Task for the others. Raises HeddleError for a
+        size that it cannot have."""
+        try:
+            require_sizes(instruction)
+        except HeddleError as error:
+            raise HeddleError(f"{self.label}: {error}") from None
         self.tasks.append(Task(instruction, f"{self.label}: {what}", guard, cache))
 
     def load_rows(self, name: str, array: NDArray, panels: Sequence[tuple[int, int]]) -> Rows:

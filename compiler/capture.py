@@ -35,8 +35,6 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     that depends on data.
     """
     require_model(model)
-    if isinstance(example_inputs, Tensor) or not all(isinstance(each, Tensor) for each in example_inputs):
-        raise HeddleError("example inputs must be a sequence of tensors, one for each parameter of forward")
     for tensor in example_inputs:
         if tensor.ndim < 2 or tensor.shape[0] != 1:
             raise HeddleError(f"example inputs must have a batch dimension of 1 in front, not shape "

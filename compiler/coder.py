@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from ..arch.isa import COLUMNS
 from .graph import Graph, Node
 from .matrix import Matrix, quantise_matrix
 from .precision import PrecisionRule
 from .weightless import has_bytes
+
+MOST_COLUMNS = (1 << COLUMNS) - 1
 
 
 class Coder:
@@ -19,7 +22,11 @@ class Coder:
         self._coded: dict[tuple[Node, int], Node] = {}
 
     def codes(self, user: Node, source: Node) -> Node:
-        """The node of the codes of `source`, with as many digits as `user` wants."""
+        """The node of the codes of `source`, with as many digits as `user` wants. Raises HeddleError for longer rows
+        than an instruction takes."""
+        if source.columns > MOST_COLUMNS:
+            raise user.refuse(f"K = {source.columns} is too large: an instruction takes rows of at most {MOST_COLUMNS} "
+                              f"numbers")  # fmt: skip
         digits = self.rule.of(user.layer).activation_digits
         if (source, digits) not in self._coded:
             name = f"{source.name}_codes" + ("" if digits == 1 else f"_{digits}")

@@ -70,7 +70,7 @@ class Node:
         what = self.attributes.get("call", self.op) + (f" {self.name}" if self.op == "input" else "")
         results = self.attributes.get("results")
         given = f"shape {self.shape}" if results is None else f"{results} results"
-        place = f" at {self.source}" if self.source else ""
+        place = (f" in {self.layer}" if self.layer else "") + (f" at {self.source}" if self.source else "")
         return kind(f"{what} of {given}{place}: {reason}")
 
     def __str__(self) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from ..arch.accesses import alike, gathered
 from ..arch.config import HardwareConfig, Memory
-from ..arch.encoding import listing
+from ..arch.encoding import encoding, listing
+from ..arch.errors import HeddleError
 from ..arch.isa import (
     Append,
     Argmax,
@@ -114,6 +116,27 @@ def _elements(instruction: Instruction, name: str, config: HardwareConfig) -> in
     if isinstance(instruction, Append) and instruction.part is Part.PAIRS and name == "address":
         return config.columns
     return 1
+
+
+@cache
+def _sizes(instruction: type[Instruction]) -> list[tuple[str, int, int]]:
+    """(field, least, most) of the whole numbers in an instruction, but for addresses: they are virtual until
+    `allocate`."""
+    found = []
+    for name, (_, field) in encoding(instruction).items():
+        if field.kind is None and not name.endswith("address") and name != "table":
+            sign = field.bits - 1 if field.signed else field.bits
+            found.append((name, -(1 << sign) if field.signed else 0, (1 << sign) - 1))
+    return found
+
+
+def require_sizes(instruction: Instruction) -> None:
+    """Raise HeddleError for a size that an instruction cannot have."""
+    values = instruction.__dict__
+    for name, least, most in _sizes(type(instruction)):
+        if not least <= values[name] <= most:
+            raise HeddleError(f"{instruction.name} would need {name} = {values[name]}, but an instruction can have "
+                              f"from {least} to {most}")  # fmt: skip
 
 
 def address_fields(instruction: Instruction) -> list[tuple[str, Memory]]:
