@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..arch.config import SCALAR_COUNT, HardwareConfig, Memory
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, NoRoomError
 from ..arch.isa import Part
 from ..arch.ranges import require_range
 from ..arch.scalars import Scalar, ScalarKind
@@ -119,7 +119,7 @@ class Registers:
         return same
 
     def get(self, kind: ScalarKind, sequence: int, rows: int, window: int) -> int:
-        """The number of the register. Raises HeddleError if there are no more."""
+        """The number of the register. Raises NoRoomError if there are no more."""
         if kind in (ScalarKind.BLOCK, ScalarKind.SLOT):
             rows = window = 0
         elif kind in (ScalarKind.FIRST, ScalarKind.RELATIVE):
@@ -127,7 +127,7 @@ class Registers:
         key = kind, sequence, rows, window
         if key not in self._numbers:
             if len(self._numbers) + 1 >= SCALAR_COUNT:
-                raise HeddleError(f"the program needs more than {SCALAR_COUNT - 1} scalar registers: "
+                raise NoRoomError(f"the program needs more than {SCALAR_COUNT - 1} scalar registers: "
                                   f"compile for fewer sequences or tokens at a time")  # fmt: skip
             self._numbers[key] = len(self._numbers) + 1
         return self._numbers[key]

@@ -124,8 +124,9 @@ class CachedAttention:
 
     def append(self) -> None:
         """Keys and values of the present rows into the cache."""
-        every = range(self.kv_heads)
-        self._append(self._project(["key", "value"], every), every)
+        every = [range(self.kv_heads)]
+        for kv_heads in self._kv_groups() if self.tiles.tiling.thrifty else every:
+            self._append(self._project(["key", "value"], kv_heads), kv_heads)
 
     def attend(self) -> None:
         """The present rows attend to all that is in the cache."""

@@ -114,7 +114,17 @@ def compile(
         if shown:
             show("emit", program.listing())
         return program
-    raise problems[ways[0]]  # what is wrong with the first way is what a user can mend
+    raise _unmet([problems[streamed] for streamed in ways])
+
+
+def _unmet(problems: Sequence[HeddleError]) -> HeddleError:
+    """What to say of a model that can be lowered in no way. What is wrong with the first way is what a user can mend;
+    where one lacks room and the other an operator, either may be."""
+    room = [each for each in problems if isinstance(each, NoRoomError)]
+    others = [each for each in problems if not isinstance(each, NoRoomError)]
+    if room and others:
+        return NoRoomError(f"{room[0]}. In another way it might fit, but {others[0]}")
+    return problems[0]
 
 
 def _check(model: object, example_inputs: object, name: object, output: object) -> None:

@@ -81,7 +81,8 @@ class _Search:
 
     def __init__(self, lowering: Lowering, segment: Segment) -> None:
         self.lowering, self.segment, self.config = lowering, segment, lowering.config
-        self.products = count_macs(segment.graph, moving=bool(lowering.decoder and not lowering.decoder.fixed))[0]
+        self.moving = lowering.decoder is not None and not lowering.decoder.fixed
+        self.products = count_macs(segment.graph, self.moving)[0]
         self.best: Schedule | None = None
         self.problem: HeddleError | None = None
         self.chosen = ""
@@ -151,7 +152,9 @@ class _Search:
             tilings = [replace(tiling, group_rows=size) for size in sizes]
             how = f"even if no more than {least} row{'s' * (least > 1)} at a time are computed"
         else:
-            tilings, how = [tiling, replace(tiling, parts=-(-rows // config.columns))], "even in the smallest pieces"
+            tilings, how = [tiling], "even in the smallest pieces"
+            if not self.moving:  # each panel of a decoder takes registers
+                tilings.append(replace(tiling, parts=-(-rows // config.columns)))
         for each in tilings:
             for share in (WEIGHT_SHARES[0], WEIGHT_SHARES[-1]):
                 self.take(replace(each, weight_share=share))

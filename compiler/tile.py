@@ -34,7 +34,10 @@ def tile(
     if len(rows) > 1:
         raise HeddleError(f"a segment in groups of rows has nodes of {sorted(rows)} rows: they must be the same")
     attentions = [node for node in graph if node.op == "cached_attention"]
-    groups = groups_of(rows.pop(), tiling.group_rows, config, whole_blocks=bool(attentions))
+    if tiling.thrifty:  # whole blocks of a cache, if there is one
+        groups = split_rows(rows.pop(), 1, tiling.group_rows, config.columns if attentions else 1)
+    else:
+        groups = groups_of(rows.pop(), tiling.group_rows, config)
     for attention in attentions:
         for group in groups:
             tiles.open_group(*group, phase=f"to {attention.name}")
@@ -47,11 +50,8 @@ def tile(
     return tiles
 
 
-def groups_of(rows: int, about: int, config: HardwareConfig, whole_blocks: bool = True) -> list[tuple[int, int]]:
-    """(first, rows) of the groups that rows go in. A rest that would not fill the array joins the group before it.
-    Groups are smaller than `columns` rows only if asked for, and if they need not be whole blocks of a cache."""
-    if about < config.columns and not whole_blocks:
-        return split_rows(rows, 1, about, 1)
+def groups_of(rows: int, about: int, config: HardwareConfig) -> list[tuple[int, int]]:
+    """(first, rows) of the groups that rows go in. A rest that would not fill the array joins the group before it."""
     return split_rows(rows, 1, about + config.columns - 1, config.columns)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...arch.config import Memory
 from ...arch.isa import Codes, Map, Quantise, Scales, Softmax, Source
+from ...arch.program import Tensor as DramTensor
 from ..builder import Rows, Tiles, Weights, split_rows
 from ..coder import Coder
 from ..graph import Graph, Node
@@ -209,11 +210,13 @@ class _Group:
             pairs = self.pairs.at(head * words)
         else:
             pairs = self._load_pairs(self.all_pairs[head * words : (head + 1) * words]).at(0)
-        weights = self.weights.load(head * words, words)[0]
         buffer = tiles.buffer(Memory.ACC, self.rows * words, "projections")
-        for start, count in self.panels:
-            acc = buffer.at(start * words)
-            tiles.matmul(self.x, start, count, weights, self.x.columns, words, acc, words, f"project {head}")
+        step = 1 if tiles.tiling.thrifty else words
+        for first in range(0, words, step):
+            weights = self.weights.load(head * words + first, step)[0]
+            for start, count in self.panels:
+                acc = buffer.at(start * words + first)
+                tiles.matmul(self.x, start, count, weights, self.x.columns, step, acc, words, f"project {head}")
         sums, first = {}, 0
         for role in self.roles:
             columns = self.matrices[role][head].outputs
@@ -230,9 +233,11 @@ class _Attention:
         self.queries, self.keys = node.inputs[0].rows, node.inputs[1].rows
         self.depth = node.matrices["query"][0].outputs
         self.features = node.matrices["value"][0].outputs
-        self.masks: dict[int, Rows] = {}
+        self.masks: dict[int, Rows | DramTensor] = {}  # on chip; in small pieces: where panels are loaded from
         # Codes of a panel become columns of words: panels start at whole words.
         longest = self.config.panel_rows // self.config.columns * self.config.columns
+        if tiles.tiling.thrifty:
+            longest = min(longest, self.config.columns)
         if not longest:
             raise node.refuse(f"panel_rows of {self.config.name} must be at least its columns ({self.config.columns})")
         self.query_panels = split_rows(self.queries, 1, longest, self.config.columns)
@@ -325,7 +330,17 @@ class _Attention:
         additive = self.node.additive
         if additive is None:
             return 0, 0
-        each = head if len(additive) > 1 else 0
+        tiles, each = self.tiles, head if len(additive) > 1 else 0
         if each not in self.masks:
-            self.masks[each] = self.tiles.load_rows("mask", additive[each].numpy(), [(0, self.queries)])
-        return self.masks[each].place(start, count)
+            rows = additive[each].numpy()
+            in_pieces = tiles.tiling.thrifty
+            self.masks[each] = (
+                tiles.constant_rows("mask", rows) if in_pieces else tiles.load_rows("mask", rows, [(0, self.queries)])
+            )
+        mask = self.masks[each]
+        if isinstance(mask, Rows):
+            return mask.place(start, count)
+        words = -(-self.keys // self.config.columns)
+        buffer = tiles.buffer(Memory.VALUE, count * words, "mask")
+        tiles.load_tensor(mask, start, count, buffer.at(0), "load")
+        return buffer.at(0), words

@@ -3,7 +3,11 @@
 import json
 from dataclasses import replace
 
+from heddle.arch.config import PRESETS
 from heddle.arch.program import Choice, Period, Program
+from heddle.compiler.builder import Tiling
+from heddle.compiler.cache import CachePlan
+from heddle.compiler.decoder import compile_decoder
 
 
 def test_decisions_and_facts(heddle, tmp_path):
@@ -43,3 +47,15 @@ def test_choices_without_alternatives_and_periods(heddle, tmp_path):
     assert "instructions 2 to 16: 3 equal parts of 5, compiled once" in output
     replace(program, choices=()).save("layer.heddle")
     assert "does not say what the compiler considered" in heddle("explain", "layer.heddle")[1]
+
+
+def test_all_commands_count_the_same_useful_products(heddle, tiny, tmp_path):
+    """A layer of 16 features, 2 heads and 64 hidden features, at position 20, and its head: by hand."""
+    model = tiny.model()
+    program = compile_decoder(model, PRESETS["nano"], CachePlan(32), tiling=Tiling()).at(20)
+    program.save(tmp_path / "it.heddle")
+    by_hand = 4 * 16 * 16 + 2 * 16 * 64 + 21 * 2 * 16 + tiny.config.vocabulary * 16
+    for command in ("list", "explain", "report", "simulate"):
+        code, output, error = heddle(command, "it.heddle", "--json")
+        assert (code, json.loads(output)["useful_macs"]) == (0, by_hand), error
+    assert json.loads(heddle("report", "it.heddle", "--json")[1])["roofline"]["run"]["macs"] == by_hand
