@@ -87,8 +87,8 @@ def output_written() -> Iterator[None]:
 
 
 def _what_failed(error: OSError) -> str:
-    """Of an error of the system: on which file, if that is known. Files that we write say so themselves; what is left is
-    our output."""
+    """Of an error of the system: on which file, if that is known. Files that we write say so themselves; what is left
+    is our output."""
     _drop_output()
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else f"cannot write what is to be printed: {reason}"

@@ -32,6 +32,7 @@ class _Console(Console):
 # Tables that are not on a terminal (a file, a log) get the width they need.
 console = _Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
+MOST_IMAGES = 100_000  # of a model without a test set
 _log = logging.getLogger("heddle.cli")
 
 
@@ -198,7 +199,7 @@ def get_workload(name: str) -> Any:
 
 def is_shape(name: str) -> bool:
     """Whether a MODEL argument means a full-size model without weights."""
-    return name in heddle.SHAPES or name.endswith(".json") or Path(name).is_dir()
+    return name in heddle.SHAPES or name.endswith(".json") or (name != "" and Path(name).is_dir())
 
 
 def get_language_model(name: str) -> Any:
@@ -218,9 +219,9 @@ def load_model(workload: Any) -> Any:
 
 def check_images(workload: Any, count: int) -> None:
     """Raise HeddleError unless the workload has `count` inputs."""
-    most = workload.count
-    if count < 1 or (most is not None and count > most):
-        raise heddle.HeddleError(f"--images must be from 1 to {most or 'any number'}, not {count}")
+    most = workload.count or MOST_IMAGES
+    if not 1 <= count <= most:
+        raise heddle.HeddleError(f"--images must be from 1 to {most}, not {count}")
 
 
 def compile_workload(workload: Any, config: heddle.HardwareConfig, show: Any = None) -> heddle.Program:
