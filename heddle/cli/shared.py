@@ -84,7 +84,8 @@ def refuse(reason: str, *names: str) -> None:
     """Raise HeddleError for any of these parameters of the running command that was given: it would mean nothing."""
     for parameter in click.get_current_context().command.params:
         if parameter.name in names and given(parameter.name):
-            raise heddle.HeddleError(f"{parameter.opts[-1]} {reason}")
+            name = parameter.opts[-1]
+            raise heddle.HeddleError(f"{name if isinstance(parameter, click.Option) else name.upper()} {reason}")
 
 
 def require_distinct(*paths: Path | None) -> None:
