@@ -10,8 +10,6 @@ from threading import get_ident
 
 from .errors import HeddleError
 
-MOST_NAME_BYTES = 255  # of a file, on all systems
-
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes | Callable[[Path], object]) -> None:
     """Write a file, text as UTF-8; what was there is replaced only when all has been written.
@@ -40,22 +38,21 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes | Callable[[P
 def require_writable(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -> None:
     """Raise HeddleError unless a file can be written there, as far as can be told before. It must end in one of
     `suffixes`, if there are any."""
-    target = Path(os.path.realpath(path)) if "\0" not in str(path) else None
-    if not str(path) or target is None:
-        raise HeddleError(f"cannot write {str(path)!r}: no file can have that name")
-    if suffixes and target.suffix.lower() not in suffixes:
-        text = ", ".join(suffixes[:-1])
-        raise HeddleError(f"cannot write {path}: the name must end in {text} or {suffixes[-1]}")
-    folder = target.parent
-    if target.is_dir():
-        raise HeddleError(f"cannot write {path}: it is a directory")
-    if not folder.is_dir():
-        what = "is not one" if folder.exists() else "does not exist"
-        raise HeddleError(f"cannot write {path}: its directory {what}")
-    if len(os.fsencode(target.name)) > MOST_NAME_BYTES:
-        raise HeddleError(f"cannot write {path}: its name is longer than {MOST_NAME_BYTES} bytes")
-    if not os.access(target if _is_special(target) else folder, os.W_OK):
-        raise HeddleError(f"cannot write {path}: its directory cannot be written to")
+    try:
+        target = Path(os.path.realpath(path))
+        if suffixes and target.suffix.lower() not in suffixes:
+            raise HeddleError(f"cannot write {path}: the name must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}")
+        if target.is_dir():
+            raise HeddleError(f"cannot write {path}: it is a directory")
+        if not target.parent.is_dir():
+            what = "is not one" if target.parent.exists() else "does not exist"
+            raise HeddleError(f"cannot write {path}: its directory {what}")
+        if not os.access(target if _is_special(target) else target.parent, os.W_OK):
+            raise HeddleError(f"cannot write {path}: its directory cannot be written to")
+    except OSError as error:
+        raise HeddleError(f"cannot write {path}: {error.strerror or error}") from None
+    except ValueError:  # a NUL in the name
+        raise HeddleError(f"cannot write {str(path)!r}: no file can have that name") from None
 
 
 def _is_special(path: Path) -> bool:

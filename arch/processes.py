@@ -74,11 +74,12 @@ class Commands:
                 )  # fmt: skip
                 self._running.add(process)
             try:
-                output, errors = process.communicate(input, timeout)
-            except BaseException:
-                _kill(process)
-                process.wait()
-                raise
+                with process:  # waits for its end
+                    try:
+                        output, errors = process.communicate(input, timeout)
+                    except BaseException:
+                        _kill(process)
+                        raise
             finally:
                 with self._lock:
                     self._running.discard(process)

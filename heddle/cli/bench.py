@@ -7,7 +7,7 @@ from typing import Any
 import click
 import heddle
 
-from .shared import command, console, json_option, print_json, print_table, progress
+from .shared import command, console, json_option, print_json, print_table
 
 MOST_SECONDS = 1e6  # that a process can be waited for in one go
 
@@ -41,9 +41,7 @@ def bench(cases: tuple[str, ...], scalesim: bool, timeout: float, as_json: bool)
     if not 0 < timeout <= MOST_SECONDS:
         raise heddle.HeddleError(f"--timeout must be above 0 and at most {MOST_SECONDS:g} seconds, not {timeout:g}")
     benchmarks = import_module("heddle.benchmarks")
-    count = len(cases) or len(benchmarks.CASES)
-    with progress(f"Benchmarks, {count}", None):
-        rows = [*benchmarks.rows(cases, ["--scalesim"] if scalesim else [], timeout)]
+    rows = [*benchmarks.rows(cases, ["--scalesim"] if scalesim else [], timeout)]
     speed = benchmarks.cycles_per_second(rows)
     if as_json:
         print_json({"benchmarks": rows, "cycles_per_second": speed})

@@ -23,6 +23,7 @@ from .shared import (
     progress,
 )  # fmt: skip
 
+MOST_LAYERS = 1000
 CONTEXT = 4096  # tokens of a cache that nothing was said of, at most
 
 
@@ -54,6 +55,8 @@ def compile(
     compiled without the head, which only a prompt's last token needs.
     """
     config = load_config(config_name)
+    if layers is not None and not 1 <= layers <= MOST_LAYERS:
+        raise heddle.HeddleError(f"--layers must be from 1 to {MOST_LAYERS:,}, not {layers}")
     program = _program(model, config, tokens, context, layers, _show if passes else None)
     program.save(output)
     figures = {

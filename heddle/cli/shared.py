@@ -40,6 +40,7 @@ def make_console() -> Console:
 console = make_console()
 NARROWEST_TEXT = 16  # a column of text is folded to so many letters before columns are left out
 
+MOST_IMAGES = 100_000  # of a model without a test set
 _log = logging.getLogger("heddle.cli")
 
 
@@ -92,7 +93,8 @@ def refuse(reason: str, *names: str) -> None:
     """Raise HeddleError for any of these parameters of the running command that was given: it would mean nothing."""
     for parameter in click.get_current_context().command.params:
         if parameter.name in names and given(parameter.name):
-            raise heddle.HeddleError(f"{parameter.opts[-1]} {reason}")
+            name = parameter.opts[-1]
+            raise heddle.HeddleError(f"{name if isinstance(parameter, click.Option) else name.upper()} {reason}")
 
 
 def require_distinct(*paths: Path | None) -> None:
@@ -247,7 +249,7 @@ def get_workload(name: str) -> Any:
 
 def is_shape(name: str) -> bool:
     """Whether a MODEL argument means a full-size model without weights."""
-    return name in heddle.SHAPES or name.endswith(".json") or Path(name).is_dir()
+    return name in heddle.SHAPES or name.endswith(".json") or (name != "" and Path(name).is_dir())
 
 
 def get_language_model(name: str) -> Any:
@@ -267,9 +269,9 @@ def load_model(workload: Any) -> Any:
 
 def check_images(workload: Any, count: int) -> None:
     """Raise HeddleError unless the workload has `count` inputs."""
-    most = workload.count
-    if count < 1 or (most is not None and count > most):
-        raise heddle.HeddleError(f"--images must be from 1 to {most or 'any number'}, not {count}")
+    most = workload.count or MOST_IMAGES
+    if not 1 <= count <= most:
+        raise heddle.HeddleError(f"--images must be from 1 to {most}, not {count}")
 
 
 def compile_workload(workload: Any, config: heddle.HardwareConfig, show: Any = None) -> heddle.Program:

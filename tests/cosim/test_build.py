@@ -1,5 +1,6 @@
 """Builds of the bench: made once, whole or not at all; and the files through which memories pass."""
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -63,12 +64,13 @@ def test_words_pass_through_files(tmp_path):
 
 @pytest.mark.long
 def test_a_mebibyte_is_loaded_and_read_back_in_seconds():
+    """Of CPU time, here and in the simulator, whatever else the machine does."""
     content = np.random.default_rng(1).integers(0, 256, (1 << 20) - 4096, dtype=np.uint8).tobytes()
     program = program_of([
         Load(memory=Memory.VALUE, dram_address=(1 << 20) - 64, words=8),
         Store(memory=Memory.VALUE, dram_address=4096, words=8),
     ], data=[(4096, content)], dram_bytes=1 << 20)  # fmt: skip
     assert lockstep(program).agrees  # builds
-    start = time.monotonic()
+    before = os.times()
     assert lockstep([program] * 4).agrees
-    assert time.monotonic() - start < 20
+    assert sum(os.times()[:4]) - sum(before[:4]) < 20

@@ -123,16 +123,15 @@ def test_a_case_that_takes_too_long_is_stopped():
 
 
 def test_what_a_command_has_started_ends_with_it(tmp_path):
-    """A grandchild holds a pipe open for as long as it lives."""
+    """A grandchild holds a pipe open for as long as it lives, if it has come to that."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     with pytest.raises(subprocess.TimeoutExpired):
-        benchmarks._output(["sh", "-c", f"(echo here; sleep 600) > {pipe}; true"], timeout=2)
+        benchmarks._output(["sh", "-c", f"(echo here; sleep 100000) > {pipe}; true"], timeout=2)
+    os.set_blocking(reader, True)
     with open(reader, "rb") as file:
-        os.set_blocking(reader, True)
-        ready = [select.select([file], [], [], 30)[0] and os.read(reader, 100) for _ in range(2)]
-    assert ready == [b"here\n", b""]
+        assert file.read() in (b"here\n", b"")  # it has an end
 
 
 def test_a_signal_to_the_bench_ends_the_case(tmp_path):
@@ -144,20 +143,22 @@ def test_a_signal_to_the_bench_ends_the_case(tmp_path):
 import sys
 from heddle import benchmarks
 from heddle.cli import main
-benchmarks._run = lambda case, *_: benchmarks._output(["sh", "-c", "(echo here; sleep 600) > {pipe}; true"], 500)
+benchmarks._run = lambda case, *_: benchmarks._output(["sh", "-c", "(echo here; sleep 100000) > {pipe}; true"], None)
 sys.argv = ["heddle", "bench", "gemm-512"]
 main()
 """
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as process:
-        os.set_blocking(reader, True)
         try:
-            with open(reader, "rb") as file:
-                assert select.select([file], [], [], 60)[0] and os.read(reader, 100) == b"here\n"
-                process.terminate()
-                assert select.select([file], [], [], 30)[0] and os.read(reader, 100) == b""
+            select.select([reader], [], [])  # until it writes, however long that takes
+            os.set_blocking(reader, True)
+            assert os.read(reader, 100) == b"here\n"
+            process.terminate()
+            assert os.read(reader, 100) == b""
         except BaseException:
             process.terminate()  # else it is waited for
             raise
+        finally:
+            os.close(reader)
     assert process.returncode == 128 + signal.SIGTERM
 
 

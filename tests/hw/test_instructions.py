@@ -42,7 +42,7 @@ def test_signed_fields_keep_their_sign():
 
 
 @pytest.mark.parametrize("instruction", INSTRUCTIONS, ids=lambda i: i.__name__)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_every_field_survives_encoding(instruction, data):
     values = {}

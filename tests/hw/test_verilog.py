@@ -66,8 +66,8 @@ module bench;
 endmodule
 """
     (tmp_path / "bench.v").write_text(to_verilog(component) + bench)
-    subprocess.run(["iverilog", "-g2005", "-o", "bench", "bench.v"], cwd=tmp_path, check=True, timeout=60)
-    run = subprocess.run(["vvp", "bench"], cwd=tmp_path, check=True, timeout=60, capture_output=True, text=True)
+    subprocess.run(["iverilog", "-g2005", "-o", "bench", "bench.v"], cwd=tmp_path, check=True)
+    run = subprocess.run(["vvp", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True)
     return [int(line, 16) for line in run.stdout.split()]
 
 

@@ -225,7 +225,7 @@ def kv_instructions(draw):
 
 @given(kv_instructions(), st.lists(st.integers(0, 20) | st.integers(-(1 << 31), (1 << 31) - 1), min_size=30,
                                    max_size=30))  # fmt: skip
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_register_reaches_a_byte_outside_the_region(case, pages):
     instruction, scalars = case
     resolved = instruction.resolved(scalars, NANO)
@@ -247,7 +247,7 @@ def test_no_register_reaches_a_byte_outside_the_region(case, pages):
 
 
 @given(kv_instructions())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_registers_never_make_an_instruction_larger(case):
     instruction, scalars = case
     resolved = instruction.resolved(scalars, NANO)
