@@ -45,6 +45,6 @@ def test_a_transformer_layer_runs_after_200_aborts_as_after_a_reset():
     program = heddle.compile(
         workload.model(), workload.example_inputs(), NANO, name=workload.name, output=workload.output
     )
-    given = workload.inputs(1)[0]
+    given = {name: batch[0] for name, batch in workload.load(1).inputs.items()}
     cycles, numbers = simulate(program, given).cycles, random.Random(200)
     assert_clean_after_aborts(program, given, [(numbers.randrange(1, cycles + 50),) for _ in range(200)])
