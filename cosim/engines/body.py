@@ -49,6 +49,9 @@ class Handle(Protocol):
     async def restart(self, image: NDArray[np.uint8]) -> None:
         """Reset the design, clear the on-chip memories and fill DRAM with `image`."""
 
+    async def fill(self, image: NDArray[np.uint8]) -> None:
+        """Put `image` into DRAM; registers and on-chip memories stay as they are."""
+
     async def read_dram(self) -> NDArray[np.uint8]:
         """All of DRAM."""
         ...
@@ -59,18 +62,33 @@ class Handle(Protocol):
 
 
 async def run_job(bench: Handle, job: Job) -> Outcome:
-    """Run the accelerator once, from reset."""
+    """Run the accelerator once, from reset; before that, the runs that are to be aborted."""
     await bench.restart(job.image)
     bench.set("latency", job.latency)
     bench.set("cycles_per_beat", job.cycles_per_beat)
     bench.set("dram_base", job.dram_base)
     bench.set("used_bytes", len(job.image))
     await prepare(bench, job)
+    for cycle in job.aborts:
+        await _abort_run(bench, job, cycle)
+    before = {unit: bench.get(f"records_{unit}") for unit in UNITS}
     await write_register(bench, Register.CONTROL, Register.CONTROL.mask("start"))
     finished = await bench.until("interrupt", job.limit)
     registers = {offset: await read_register(bench, offset) for offset in READ_BACK}
-    trace = {unit: await bench.read_trace(unit, bench.get(f"records_{unit}")) for unit in UNITS}
+    trace = {unit: (await bench.read_trace(unit, bench.get(f"records_{unit}")))[before[unit] :] for unit in UNITS}
     return Outcome(finished, registers, trace, await bench.read_dram(), bool(bench.get("violation")))
+
+
+async def _abort_run(bench: Handle, job: Job, cycle: int) -> None:
+    """Start, abort in about that cycle, wait until nothing is under way, and put DRAM in order."""
+    await write_register(bench, Register.CONTROL, Register.CONTROL.mask("start"))
+    await bench.until("interrupt", cycle)
+    await write_register(bench, Register.CONTROL, Register.CONTROL.mask("abort"))
+    finished = await bench.until("interrupt", job.limit)
+    while finished and await read_register(bench, Register.STATUS) & Register.STATUS.mask("busy"):
+        await bench.step()
+    assert finished, f"a run that was aborted in cycle {cycle} did not end"
+    await bench.fill(job.image)
 
 
 async def prepare(bench: Handle, job: Work) -> None:

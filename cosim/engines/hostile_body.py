@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...arch.registers import Register
 from .body import Handle, prepare, read_register, write_register
 from .job import Attempt, AttemptOutcome, HostileJob, Mood
@@ -21,9 +18,6 @@ class HostileHandle(Handle, Protocol):
 
     async def wait(self, cycles: int) -> None:
         """Let so many cycles pass."""
-
-    async def fill(self, image: NDArray[np.uint8]) -> None:
-        """Put `image` into DRAM; registers and on-chip memories stay as they are."""
 
 
 async def run_hostile_job(bench: HostileHandle, job: HostileJob) -> list[AttemptOutcome]:

@@ -25,10 +25,11 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Work):
-    """One run from reset, and the timing of its DRAM."""
+    """One run, and the timing of its DRAM. From reset, but for runs that are aborted before."""
 
     latency: int  # cycles
     cycles_per_beat: int
+    aborts: tuple[int, ...] = ()  # cycles: for each, an earlier run of the same program is aborted in it
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from heddle.arch.config import Memory, Unit
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Halt, Load, Matmul, Store
+from heddle.arch.isa import Guard, Halt, Load, Matmul, Store
 from heddle.arch.registers import Register
 from heddle.cosim import lockstep as module
 from heddle.cosim.engines.job import RECORD, Outcome
@@ -197,13 +197,13 @@ def test_a_halt_long_before_the_end_agrees_in_all_counters(beats):
     config = NANO.with_dram(cycles_per_beat=beats)
     numbers, programs, late = random.Random(beats), [], 0
     for _ in range(8):
-        work = [Matmul(rows=numbers.choice([1, 9, 90]), acc_stride=1) for i in range(39)]
+        work = [Matmul(rows=9, acc_stride=1) if numbers.random() < 0.2 else Guard() for _ in range(39)]
         work[numbers.randrange(39)] = Halt()
         programs.append(replace(program_of(work), config=config))
         read = simulate(programs[-1]).beats["read"]
         assert read <= 64 * programs[-1].groups
         late += read % 64 != 0
-    assert late > 2  # in most of them beats are under way when the run ends
+    assert late > 2  # in many of them beats are under way when the run ends
     comparison = lockstep(programs)
     assert comparison.agrees, comparison.first_difference
 
