@@ -10,6 +10,7 @@ from .job import Attempt, AttemptOutcome, HostileJob, Mood
 
 IDLE_POLLS, POLL_CYCLES = 400, 50  # how long a machine may drain: the slave may stall for long
 NEEDLESS_STARTS = 3
+LEAD_CYCLES = 16  # what is to come within a run is written so long before its end: a write takes some cycles
 
 
 class HostileHandle(Handle, Protocol):
@@ -53,7 +54,7 @@ async def _set_mood(bench: HostileHandle, attempt: Attempt, bursts: int) -> None
 
 async def _attempt(bench: HostileHandle, job: HostileJob, attempt: Attempt, cycles: int) -> AttemptOutcome:
     await _command(bench, "start")
-    moment = 1 + int(attempt.when * cycles)
+    moment = 1 + int(attempt.when * max(0, cycles - LEAD_CYCLES))
     if attempt.disturbance == "starts":
         for _ in range(NEEDLESS_STARTS):
             await bench.wait(moment // NEEDLESS_STARTS)
