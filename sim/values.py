@@ -182,9 +182,11 @@ def _require_cache_in_dram(program: Program) -> None:
 
 def _cache_beats(program: Program, cache: Any, batch: int) -> NDArray[np.uint8]:
     """The cache region at the start for each input, (batch, beats, axi_bytes)."""
-    content = np.asarray(cache, np.uint8)
+    content = np.frombuffer(cache, np.uint8) if isinstance(cache, bytes) else np.asarray(cache)
     if content.shape not in ((program.cache_bytes,), (batch, program.cache_bytes)):
         raise HeddleError(f"cache must be bytes ({program.cache_bytes},) or ({batch}, {program.cache_bytes}), not "
                           f"{content.shape}")  # fmt: skip
+    if content.dtype != np.uint8:
+        raise HeddleError(f"cache must be bytes (uint8), not {content.dtype}")
     content = np.broadcast_to(content, (batch, program.cache_bytes))
     return content.reshape(batch, -1, program.config.axi_bytes)

@@ -127,7 +127,7 @@ MISTAKES = {
     "too large a model": (
         ["compile", "digits-vit", "--config", "tiny.toml", "-o", "x.heddle"], "words"
     ),
-    "field out of range": (["configs", "bad.toml"], "rows must be a whole number from 1 to 256, not 0"),
+    "field out of range": (["configs", "bad.toml"], "rows must be a whole number from 2 to 256, not 0"),
     "unknown command": (["sing"], "No such command 'sing'"),
     "unknown option": (["run", "digits-vit", "--colour"], "No such option"),
     "latency out of range": (["simulate", "x.heddle", "--latency", "0"], "cannot read x.heddle"),

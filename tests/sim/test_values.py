@@ -235,6 +235,10 @@ def test_a_cache_of_another_size_is_refused(nano):
     inputs = {"x": np.zeros((TOKENS, 4)), "pages": np.arange(3)}
     with pytest.raises(HeddleError, match=r"cache must be bytes \(1024,\) or \(1, 1024\), not \(7,\)"):
         simulate(caching(nano).at(0), inputs, cache=np.zeros(7))
+    for content in (np.zeros(1024), [300] * 1024):
+        with pytest.raises(HeddleError, match=r"cache must be bytes \(uint8\), not (float64|int64)"):
+            simulate(caching(nano).at(0), inputs, cache=content)
+    assert simulate(caching(nano).at(0), inputs, cache=bytes(1024)).cache.shape == (1, 1024)
     with pytest.raises(HeddleError, match="the cache region must start at a multiple of 4096"):
         simulate(replace(caching(nano), cache_address=32000).at(0), inputs)
 
