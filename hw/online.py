@@ -104,7 +104,7 @@ class Kept(wiring.Component):
         m.submodules.at_sum = at_sum = DelayLine(32, until_sum - MULTIPLY_CYCLES)
         m.submodules.plus = plus = Add()
         m.submodules.at_inverse = at_inverse = DelayLine(32, until_inverse)
-        m.submodules.by_inverse = by_inverse = Multiply()
+        m.submodules.normalised = normalised = Multiply()
         m.submodules.at_o = at_o = DelayLine(32, until_o)
         m.d.comb += [
             minus.a.eq(self.known),
@@ -117,9 +117,9 @@ class Kept(wiring.Component):
             plus.b.eq(at_sum.o),
             self.total.eq(plus.o),
             at_inverse.i.eq(at_sum.o),
-            by_inverse.a.eq(at_inverse.o),
-            by_inverse.b.eq(self.inverse),
-            self.rescale.eq(by_inverse.o),
+            normalised.a.eq(at_inverse.o),
+            normalised.b.eq(self.inverse),
+            self.rescale.eq(normalised.o),
             at_o.i.eq(self.greatest),
             self.o_greatest.eq(at_o.o),
         ]

@@ -84,20 +84,20 @@ module heddle_ram #(
   input [WIDTH-1:0] write_data
 );
   localparam PART = WIDTH / MASK_BITS;
-  (* no_rw_check *) reg [WIDTH-1:0] content [0:DEPTH-1];
+  (* no_rw_check *) reg [WIDTH-1:0] words [0:DEPTH-1];
   integer word, part;
   initial begin
     read_data = {WIDTH{1'b0}};
-    for (word = 0; word < DEPTH; word = word + 1) content[word] = {WIDTH{1'b0}};
+    for (word = 0; word < DEPTH; word = word + 1) words[word] = {WIDTH{1'b0}};
   end
-  always @(posedge clk) if (read_en) read_data <= content[read_address];
+  always @(posedge clk) if (read_en) read_data <= words[read_address];
   always @(posedge clk)
     for (part = 0; part < MASK_BITS; part = part + 1)
-      if (write_mask[part]) content[write_address][part*PART +: PART] <= write_data[part*PART +: PART];
+      if (write_mask[part]) words[write_address][part*PART +: PART] <= write_data[part*PART +: PART];
 `ifdef HEDDLE_CLEAR
   // A bench that runs several programs names the signal here that clears the memories between them.
   always @(posedge `HEDDLE_CLEAR)
-    for (word = 0; word < DEPTH; word = word + 1) content[word] = {WIDTH{1'b0}};
+    for (word = 0; word < DEPTH; word = word + 1) words[word] = {WIDTH{1'b0}};
 `endif
 endmodule
 """
