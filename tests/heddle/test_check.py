@@ -83,7 +83,7 @@ def test_an_encoder_layer_is_compared(heddle):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gpt5"], "unknown model 'gpt5'; models are gpt2, llama, deepseek"),
+        (["gpt5"], "unknown model 'gpt5' (did you mean gpt2?); models are gpt2, llama, deepseek"),
         (["tiny", "--tokens", "0"], "--tokens must be at least 1, not 0"),
         (["tiny", "--tokens", "100000000"], "--tokens must be below"),
         (["tiny", "--precision", "w4a4"], "unknown precision 'w4a4'"),

@@ -100,7 +100,7 @@ def test_runs_on_the_rtl_are_summed(heddle, tiny, monkeypatch, difference):
 
 
 MISTAKES = {
-    "unknown model": (["gpt5"], "unknown model 'gpt5'; language models are gpt2, llama, deepseek"),
+    "unknown model": (["gpt5"], "unknown model 'gpt5' (did you mean gpt2?); language models are gpt2, llama, deepseek"),
     "unknown characters": (["tiny", "--prompt", "naïve"], "character 2 of the text is 'ï'"),
     "no prompt": (["tiny", "--prompt", ""], "the prompt is empty"),
     "no tokens": (["tiny", "--tokens", "0"], "--tokens must be at least 1, not 0"),
@@ -114,7 +114,7 @@ MISTAKES = {
     "negative temperature": (["tiny", "--temperature", "-1"], "temperature must be a number of at least 0, not -1"),
     "top_k": (["tiny", "--top-k", "0"], "top_k must be at least 1, not 0"),
     "top_p": (["tiny", "--top-p", "1.01"], "top_p must be above 0 and at most 1, not 1.01"),
-    "negative seed": (["tiny", "--seed", "-1"], "--seed must be at least 0, not -1"),
+    "negative seed": (["tiny", "--temperature", "1", "--seed", "-1"], "--seed must be at least 0, not -1"),
     "unknown engine": (["tiny", "--engine", "modelsim"], "unknown engine 'modelsim'; engines are sim, verilator"),
     "unknown precision": (["tiny", "--precision", "w4a4"], "unknown precision 'w4a4'; precisions are w8a8"),
     "unknown config": (["tiny", "--config", "huge"], "unknown configuration 'huge'"),
