@@ -493,7 +493,7 @@ class Program:
             choices=tuple(Choice(**each) for each in header["choices"]),
             periods=tuple(Period(**each) for each in header["periods"]),
             timing_only=header["timing_only"],
-            part=header.get("part", ""),
+            part=header["part"],
         )  # fmt: skip
 
     def require_config(self, config: HardwareConfig) -> None:

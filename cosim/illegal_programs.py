@@ -21,10 +21,11 @@ from itertools import islice
 import numpy as np
 
 from ..arch.check import first_missing_token
-from ..arch.config import HardwareConfig
+from ..arch.config import Config, get_config
 from ..arch.errors import HeddleError
 from ..arch.isa import Halt, Instruction
 from ..arch.program import Program
+from ..arch.ranges import require_range
 from ..arch.registers import ErrorKind, Register
 from ..sim.lint import require_ordered
 from ..sim.machine import Machine, simulate
@@ -33,6 +34,7 @@ from .engines.job import Job, Outcome
 from .lockstep import SLACK_CYCLES, Tally, engine_named
 from .mutants import Mutant, mutants
 
+MOST = 1 << 32
 AT_ONCE = 100  # mutants on the RTL in one process
 LONGEST = 60_000  # cycles in which the RTL must have stopped, where the simulator knows no length of the run
 
@@ -107,11 +109,14 @@ class Campaign:
 
 
 def illegal(
-    config: HardwareConfig, programs: int, seed: int = 0, engine: str = "verilator",
+    config: Config, programs: int, seed: int = 0, engine: str = "verilator",
     progress: Callable[[int, int], None] | None = None,
 ) -> Campaign:  # fmt: skip
     """Judge so many mutants. `progress` is called with (mutants judged, all). Raises HeddleError for an unknown or
     missing engine."""
+    config = get_config(config)
+    require_range("programs", programs, 1, MOST)
+    require_range("seed", seed, 0, MOST)
     run_engine = engine_named(engine)
     campaign = Campaign(engine, config.title, seed)
     waiting: list[Expectation] = []

@@ -108,6 +108,7 @@ def lockstep(
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
     run_engine = engine_named(engine)
     for program, given in runs:  # before anything runs
+        program.require_weights()
         program.check()
         program.check_inputs([given])
     tally = Tally()

@@ -5,6 +5,7 @@ The run is made again for it, by a simulator that is built to record: the ones o
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from typing import Any
 from ..arch.errors import HeddleError
 from ..arch.files import require_writable, write_whole
 from ..arch.processes import temporary_folder
-from ..arch.program import Program
+from ..arch.program import Program, require_program
+from ..arch.ranges import require_range
 from ..sim.machine import simulate
+from .lockstep import engine_named, make_job, trace_depth
 
 SUFFIXES = (".fst", ".vcd")
+MOST_CYCLES = (1 << 40) - 1  # that the RTL counts
 BEFORE, AFTER = 200, 50  # cycles around a difference
 
 
@@ -29,10 +33,9 @@ class Window:
     last: int | None = None
 
     def __post_init__(self) -> None:
-        if self.first < 0:
-            raise HeddleError(f"the first cycle of a waveform must be at least 0, not {self.first}")
-        if self.last is not None and self.last < self.first:
-            raise HeddleError(f"the last cycle of a waveform must be at least its first, {self.first}, not {self.last}")
+        require_range("the first cycle of a waveform", self.first, 0, MOST_CYCLES)
+        if self.last is not None:
+            require_range("the last cycle of a waveform", self.last, self.first, MOST_CYCLES)
 
 
 def around(cycle: int) -> Window:
@@ -42,6 +45,7 @@ def around(cycle: int) -> Window:
 
 def check(path: Path, engine: str, window: Window) -> None:
     """Raise HeddleError, before anything runs, unless `engine` can write such a file at that place."""
+    engine_named(engine)
     require_writable(path, SUFFIXES)
     if engine == "amaranth" and (path.suffix != ".vcd" or window != Window()):
         raise HeddleError("amaranth writes whole runs, as .vcd: use --engine verilator or icarus for .fst or a window")
@@ -49,16 +53,16 @@ def check(path: Path, engine: str, window: Window) -> None:
 
 
 def record(
-    program: Program, inputs: Mapping[str, Any] | None, engine: str, path: Path, window: Window | None = None
-) -> None:
+    program: Program, inputs: Mapping[str, Any] | None, engine: str, path: str | os.PathLike[str],
+    window: Window | None = None,
+) -> None:  # fmt: skip
     """Run the program once on the RTL and write a waveform of the window, whole or not at all.
 
     path     .fst or .vcd; amaranth: .vcd, and the whole run
     Raises HeddleError if the engine cannot, or the run ends before the window begins.
     """
-    from .lockstep import make_job, trace_depth
-
-    window = window or Window()
+    require_program(program)
+    path, window = Path(path), window or Window()
     check(path, engine, window)
     result = simulate(program, inputs or {})
     if window.first > result.cycles:

@@ -47,7 +47,7 @@ def test_a_memory_may_be_a_preset_or_a_part(program, result):
     assert NANO.with_dram(part) == NANO.with_dram(banked) == NANO.with_dram("HBM2")
     assert NANO.with_dram() is NANO and NANO.with_dram(banked, t_rcd=30) == NANO.with_dram("HBM2", t_rcd=30)
     profile = heddle.Profile(result)
-    roofs = {heddle.roofline(profile, dram).bytes_per_cycle for dram in ("HBM2", part, banked)}
+    roofs = {heddle.roofline(profile, dram).peak_bytes_per_cycle for dram in ("HBM2", part, banked)}
     assert roofs == {banked.bytes_per_cycle(NANO.axi_bytes)}
 
 
@@ -176,6 +176,13 @@ MISTAKES = {
     "Program.load": (lambda p, r: heddle.Program.load("."), "cannot read .: Is a directory"),
     "random_program": (lambda p, r: heddle.random_program(3, 0), CONFIG),
     "random_program: seed": (lambda p, r: heddle.random_program("nano", "a"), "seed must be a whole number from 0"),
+    "illegal": (lambda p, r: heddle.illegal(3, 1), CONFIG),
+    "illegal: engine": (lambda p, r: heddle.illegal("nano", 1, engine="iccarus"), r"did you mean icarus\?"),
+    "illegal: programs": (lambda p, r: heddle.illegal("nano", 0), "programs must be a whole number from 1"),
+    "record": (lambda p, r: heddle.record("x.heddle", None, "icarus", "x.vcd"), PROGRAM),
+    "record: engine": (lambda p, r: heddle.record(p, None, "iccarus", "x.vcd"), r"did you mean icarus\?"),
+    "record: suffix": (lambda p, r: heddle.record(p, None, "icarus", "x.lxt"), r"must end in \.fst or \.vcd"),
+    "Window": (lambda p, r: heddle.Window("3"), "the first cycle of a waveform must be a whole number from 0"),
     "accelerator_verilog": (lambda p, r: heddle.accelerator_verilog(None), CONFIG),
     "get_shape": (lambda p, r: heddle.get_shape("bert-bse"), r"unknown model 'bert-bse' \(did you mean bert-base\?\)"),
     "get_shape: a number": (lambda p, r: heddle.get_shape(3), "the name of a shape must be one of bert-base"),
