@@ -19,7 +19,7 @@ run: $(READY)    ## Compile digits-vit for the small machine, simulate its test 
 test: lint       ## Lint, then the default tests (under 20 minutes on two cores).
 	$(BIN)/pytest -n $(JOBS) -m "not long"
 
-test-long: $(READY) ## The long tests: a thousand random programs, the mutation check, whole models on the RTL.
+test-long: $(READY) ## The long tests: random programs by the thousand, the AXI campaign, the mutation check, whole models.
 	$(BIN)/pytest -n $(JOBS) -m long
 
 lint: $(READY)   ## ruff and pyright.

@@ -87,7 +87,8 @@ def judge(
     tally, problems = Campaign(0, 0, 0, 0, 0, 0, ()), []
     for seed, job, image, results in zip(seeds, jobs, expected, outcomes, strict=True):
         for number, (attempt, outcome) in enumerate(zip(job.attempts, results, strict=True)):
-            clean = attempt.disturbance in ("none", "starts") or _holds("done", outcome)
+            # What was started again found in DRAM what the first run had left there.
+            clean = not attempt.hasty and (attempt.disturbance in ("none", "starts") or _holds("done", outcome))
             wrong = int(np.count_nonzero(outcome.image != image)) if clean else 0
             problems += [f"seed {seed}, attempt {number} ({attempt.disturbance}): {each}"
                          for each in _problems(attempt, outcome, wrong)]  # fmt: skip

@@ -66,7 +66,7 @@ async def _attempt(bench: HostileHandle, job: HostileJob, attempt: Attempt, cycl
     finished = await bench.until("interrupt", job.limit)
     if attempt.hasty:
         await _command(bench, "start")
-        await bench.wait(moment)
+        await bench.wait(moment // 2)  # the DRAM has other whims this time: that run must not end before
         await _command(bench, "abort")
     status = await read_register(bench, Register.STATUS)
     for _ in range(IDLE_POLLS):
