@@ -67,7 +67,7 @@ def test_a_refusal_names_operator_shape_and_line():
     _, _, a, _ = small_graph()
     error = a.refuse("because")
     assert isinstance(error, HeddleError)
-    assert str(error) == "norm of shape (1, 3, 4) at model.py:7: self.norm(x): because"
+    assert str(error) == "norm of shape (1, 3, 4) in layer.norm at model.py:7: self.norm(x): because"
 
 
 def test_nodes_in_nested_arguments_are_found_and_replaced():
