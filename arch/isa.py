@@ -556,9 +556,10 @@ class Softmax(Instruction):
     a = max(max_n q, 2⁻⁶⁰); codes = int8(q·((127/128)·rcp(a/128))) → act[address + m·stride + n // rows];
     row[scales_address + m] = (a·(1/127))·rcp(l).
     (ks, vs)[n] = param[param_address + word(n)], element n % columns: the scales of K and V per token.
-    Columns not seen, and those up to the end of the last word of ACT, get code 0. A row that sees nothing gives zeros.
-    With bf16 PEs: codes = bf16(q); row[scales_address + m] = rcp(l). Products and sums saturate: scores beyond the
-    largest float32 count as that, so two of them weigh the same, and nothing finite gives NaN.
+    Columns not seen, and those up to the end of the last word of ACT, get code 0. A row that sees nothing gives zeros,
+    and so does one to all of which −∞ is added. With bf16 PEs: codes = bf16(q); row[scales_address + m] = rcp(l).
+    Products and sums saturate: scores beyond the largest float32 count as that, so two of them weigh the same, and
+    nothing finite gives NaN.
     """
 
     opcode: ClassVar[int] = 6

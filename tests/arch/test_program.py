@@ -140,3 +140,31 @@ def test_a_failed_save_leaves_nothing(tmp_path):
     with pytest.raises(HeddleError, match="cannot write"):
         example().save(tmp_path / "none" / "example.heddle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_saves_are_the_same_bytes_whenever_they_are_made(tmp_path, monkeypatch):
+    example().save(tmp_path / "first.heddle")
+    monkeypatch.setattr("zipfile.time.time", lambda: 2_000_000_000.0)
+    example().save(tmp_path / "second.heddle")
+    assert (tmp_path / "first.heddle").read_bytes() == (tmp_path / "second.heddle").read_bytes()
+
+
+def test_a_constant_may_hide_by_minus_infinity_and_an_input_may_not():
+    array = np.zeros((3, 7), np.float32)
+    array[1, 2] = -np.inf
+    constant = tensor(NANO, kind="constant")
+    image = np.zeros(4096, np.uint8)
+    content = constant.pack(array, NANO)
+    image[1024 : 1024 + len(content)] = np.frombuffer(content, np.uint8)
+    assert np.array_equal(constant.unpack(image, NANO), array)
+    with pytest.raises(HeddleError, match="must be finite"):
+        tensor(NANO).pack(array, NANO)
+    with pytest.raises(HeddleError, match="must be finite"):
+        constant.pack(-array, NANO)
+
+
+def test_a_number_that_bf16_rounds_to_infinity_is_refused():
+    array = np.full((3, 7), np.finfo(np.float32).max)
+    with pytest.raises(HeddleError, match=r"it holds 3.40282e\+38, which bf16 does not hold"):
+        tensor(NANO).pack(array, NANO)
+    assert tensor(replace(NANO, value_format="float32")).pack(array, replace(NANO, value_format="float32"))

@@ -100,3 +100,44 @@ def test_a_plain_model_is_traced_once(monkeypatch):
         assert capture(model, [torch.zeros(1, 8, dtype=torch.int64)]).output.shape == (1, 8, 9)
     with pytest.raises(HeddleError, match="traced again"):
         capture(Written(), [torch.zeros(1, 3, 4)])
+
+
+def test_one_tensor_given_twice_is_two_inputs():
+    class Sum(nn.Module):
+        def forward(self, x, y):
+            return torch.sin(x) + torch.cos(y)
+
+    x = torch.zeros(1, 3, 4)
+    graph = capture(Sum(), [x, x])
+    sine, cosine = (next(node for node in graph if node.op == op) for op in ("aten.sin", "aten.cos"))
+    assert (sine.inputs[0].name, cosine.inputs[0].name) == ("x", "y") and graph.inputs == ["x", "y"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_each_module_keeps_its_own_mode(fails):
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.frozen, self.learning = nn.Dropout(0.5), nn.Dropout(0.5)
+
+        def forward(self, x):
+            if fails:
+                raise ValueError("no")
+            return self.learning(self.frozen(x))
+
+    model = Holder().train()
+    model.frozen.eval()
+    try:
+        capture(model, [torch.zeros(1, 3, 4)])
+    except HeddleError:
+        assert fails
+    assert (model.training, model.frozen.training, model.learning.training) == (True, False, True)
+
+
+def test_a_shape_that_depends_on_data_is_refused():
+    class Seen(nn.Module):
+        def forward(self, x):
+            return torch.where(x > 0)[0]
+
+    with pytest.raises(HeddleError, match="its shape depends on data"):
+        capture(Seen(), [torch.zeros(1, 3, 4)])

@@ -1,6 +1,8 @@
 """Constant folding."""
 
+import pytest
 import torch
+from heddle.arch.errors import HeddleError
 from heddle.compiler.capture import capture
 from heddle.compiler.fold import fold_constants
 from torch import nn
@@ -30,3 +32,27 @@ def test_what_depends_on_constants_alone_is_computed():
 def test_parts_of_a_split_constant_are_constants():
     graph = fold_constants(capture(Positions(), [torch.zeros(1, 3, 4)]))
     assert not [node for node in graph if "split" in node.op or node.op == "getitem"]
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "named"),
+    [
+        (lambda: nn.Linear(0, 8), (1, 3, 0), r"input input of shape \(1, 3, 0\)"),
+        (lambda: nn.Linear(8, 0), (1, 3, 8), r"aten.linear of shape \(1, 3, 0\)"),
+        (lambda: nn.Linear(8, 8), (1, 0, 8), r"input input of shape \(1, 0, 8\)"),
+        (lambda: nn.LayerNorm(0), (1, 3, 0), r"input input of shape \(1, 3, 0\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_a_size_of_0_is_refused(model, shape, named):
+    with pytest.raises(HeddleError, match=f"{named}: a dimension has size 0"):
+        fold_constants(capture(model(), [torch.zeros(shape)]))
+
+
+def test_random_numbers_are_refused():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x + torch.rand(4)
+
+    with pytest.raises(HeddleError, match=r"aten.rand of shape \(4,\) .*: it makes random numbers"):
+        fold_constants(capture(Noisy(), [torch.zeros(1, 3, 4)]))

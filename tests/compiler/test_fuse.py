@@ -1,5 +1,8 @@
 """What is fused, and what is refused with the line of the model."""
 
+import copy
+import re
+
 import pytest
 import torch
 from heddle.arch.errors import HeddleError
@@ -96,6 +99,19 @@ REFUSED = {
     "transposition": (lambda m, x: torch.relu(x.transpose(1, 2)), r"aten.transpose.int of shape \(1, 6, 3\)"),
     "broadcast": (lambda m, x: x + x[:, :1], "only constants can be"),
     "norm of rows": (lambda m, x: functional.layer_norm(x, (3, 6)), "only the last dimension can be normalised"),
+    "several results": (lambda m, x: m.a(x).topk(2, -1)[0], r"aten.topk of 2 results at test_fuse.py:\d+: .*: only"),
+    "maximum and its place": (lambda m, x: m.a(x).max(-1)[0], "aten.max.dim of 2 results at test_fuse.py"),
+    "deviation and mean": (lambda m, x: torch.std_mean(m.a(x), -1)[1], "aten.std_mean.dim of 2 results"),
+    "bits as other numbers": (lambda m, x: x.view(torch.int32), "aten.view.dtype of shape .* no rule"),
+    "scaled addmm": (
+        lambda m, x: torch.addmm(m.a.bias, x[0], m.a.weight.T, alpha=0.5), "its factors must be 1, not alpha = 0.5"),
+    "bias of many rows": (lambda m, x: torch.addmm(torch.ones(3, 4), x[0], m.a.weight.T), "and its bias a row"),
+    "infinite factor": (lambda m, x: x * float("inf"), "its operand must be a finite number of float32, not inf"),
+    "only some keys": (
+        lambda m, x: functional.scaled_dot_product_attention(
+            (q := m.a(x).view(1, 3, 2, 2).transpose(1, 2)), q[:, :, :2], q[:, :, :2]).transpose(1, 2).flatten(2),
+        "split into heads, for all rows, and nothing else",
+    ),
     "no head merge": (
         lambda m, x: functional.scaled_dot_product_attention(*[m.a(x).view(1, 3, 2, 2).transpose(1, 2)] * 3),
         "its heads must be merged",
@@ -121,6 +137,7 @@ def test_what_cannot_be_lowered_is_refused(name):
         (nn.Conv2d(1, 6, 2), r"kernel \(2, 2\) as its stride"),
         (nn.Conv2d(1, 6, 2, stride=2, padding=1), "no padding"),
         (nn.Conv2d(1, 6, 3, stride=3), "must fill the image of 4 × 4"),
+        (nn.Conv2d(1, 6, (2, 4), stride=(2, 4)), "its kernel is 2 × 4; only square patches"),
     ],
 )
 def test_other_convolutions_are_refused(convolution, message):
@@ -132,3 +149,30 @@ def test_other_convolutions_are_refused(convolution, message):
 def test_integers_can_only_choose_rows():
     with pytest.raises(HeddleError, match="aten.add.Tensor .* integer input inputs_0 can only choose rows"):
         fused(Function(lambda m, ids: ids + 1), torch.zeros(1, 3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "name", "place"),
+    [
+        (nn.Linear(6, 4), (1, 3, 6), "weight", [2, 1]),
+        (nn.Linear(6, 4), (1, 3, 6), "bias", [3]),
+        (nn.LayerNorm(6), (1, 3, 6), "weight", [5]),
+        (nn.LayerNorm(6), (1, 3, 6), "bias", [0]),
+        (nn.Embedding(5, 4), (1, 3), "weight", [4, 2]),
+    ],
+)
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_parameter_that_is_not_finite_is_named(model, shape, name, place, value):
+    model = nn.Sequential(copy.deepcopy(model)).requires_grad_(False)
+    getattr(model[0], name)[tuple(place)] = value
+    x = torch.zeros(shape, dtype=torch.int64 if isinstance(model[0], nn.Embedding) else torch.float32)
+    with pytest.raises(HeddleError, match=re.escape(f"0.{name} must be finite, but is {value} at {place}")):
+        fused(model, x)
+
+
+def test_what_an_infinite_constant_is_made_of_is_named():
+    def shifted(m, x):
+        return m.a(x) + m.b.bias * float("inf")
+
+    with pytest.raises(HeddleError, match=r"mul \(made of b.bias\) must be finite"):
+        fused(Function(shifted), X)

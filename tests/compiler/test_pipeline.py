@@ -1,5 +1,8 @@
 """The whole compiler: search, printing, layout of DRAM, files, whole models on odd machines."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -150,3 +153,58 @@ def test_the_search_is_written_into_the_program():
     assert choice.considered[choice.chosen] == min(estimates)
     *_, given, _ = compile(model, x, PRESETS["nano"], tiling=Tiling(2, 4)).choices
     assert (given.chosen, list(given.considered)) == (str(Tiling(2, 4)), [str(Tiling(2, 4))])
+
+
+class Named(nn.Module):
+    """Its input is called as the result is by default."""
+
+    def forward(self, output):
+        return torch.relu(output)
+
+
+def test_an_input_called_like_the_result_is_refused_and_another_name_helps(nano):
+    with pytest.raises(HeddleError, match="two inputs or results are called 'output': rename"):
+        compile(Named(), [torch.zeros(1, 3, 4)], nano)
+    program = compile(Named(), [torch.zeros(1, 3, 4)], nano, output="y")
+    x = np.array([[-1.0, 2, -3, 4]] * 3, np.float32)
+    assert simulate(program, {"output": x}).outputs["y"].tolist() == [[[0, 2, 0, 4]] * 3]
+
+
+def test_one_tensor_given_twice_is_two_inputs(nano):
+    class Sum(nn.Module):
+        def forward(self, x, y):
+            return torch.relu(x) + y
+
+    z = torch.zeros(1, 1, 4)
+    program = compile(Sum(), (z, z), nano)
+    x, y = np.array([[-1.0, 2, -3, 4]], np.float32), np.array([[1.0, 1, 2, 2]], np.float32)
+    assert simulate(program, {"x": x, "y": y}).outputs["output"].tolist() == [[[1, 3, 2, 6]]]
+
+
+@pytest.mark.parametrize(
+    ("model", "width", "message"),
+    [
+        (nn.Sequential(nn.Linear(70000, 8, device="meta")), 70000, r"in 0: K = 70000 is too large: .* at most 65535"),
+        (nn.Sequential(nn.ReLU()), 70000, r"map would need columns = 70000, but an instruction can have .* 65535"),
+    ],
+)
+def test_a_size_that_no_instruction_can_have_names_layer_and_limit(model, width, message):
+    with pytest.raises(HeddleError, match=message):
+        compile(model, [torch.zeros(1, 2, width)], PRESETS["server"])
+
+
+SAVE = """
+import sys, torch
+from heddle.arch.config import PRESETS
+from heddle.compiler.pipeline import compile
+from heddle.models import encoder
+model = encoder.seeded(encoder.PreNormLayer, encoder.EncoderConfig())
+compile(model, [torch.zeros(1, 10, 24)], PRESETS["nano"]).save(sys.argv[1])
+"""
+
+
+def test_another_process_writes_the_same_bytes(nano, tmp_path):
+    compile(layer(), [torch.zeros(1, 10, 24)], nano).save(tmp_path / "here.heddle")
+    environment = {**os.environ, "PYTHONHASHSEED": "77"}
+    subprocess.run([sys.executable, "-c", SAVE, str(tmp_path / "there.heddle")], env=environment, check=True)
+    assert (tmp_path / "here.heddle").read_bytes() == (tmp_path / "there.heddle").read_bytes()

@@ -1,9 +1,13 @@
 """Attention in its spellings and masks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Softmax
+from heddle.compiler.ops import STREAMED
+from heddle.compiler.pipeline import front_end
 from torch import nn
 from torch.nn import functional
 
@@ -122,3 +126,100 @@ def test_a_computed_mask_is_refused(run, nano):
 
     with pytest.raises(HeddleError, match="its mask mask is computed; masks must be constants"):
         run(Masked(), nano, torch.randn(1, 6, 12), torch.zeros(1, 1, 6, 6))
+
+
+@pytest.mark.parametrize("name", ["sdpa", "written out"])
+def test_a_scale_of_0_gives_the_mean_of_the_values(run, nano, name):
+    function = {
+        "sdpa": lambda q, k, v: sdpa(q, k, v, scale=0.0),
+        "written out": lambda q, k, v: torch.softmax(q @ k.mT * 0.0, -1) @ v,
+    }[name]
+    assert run(Attention(function), nano, torch.randn(2, 6, 12)).sqnr_db > 36
+
+
+def test_a_scale_of_0_leaves_the_mask(run, nano):
+    mask = torch.randn(6, 6)
+    assert run(Attention(lambda q, k, v: sdpa(q, k, v, mask, scale=0.0)), nano, torch.randn(2, 6, 12)).sqnr_db > 36
+
+
+@pytest.mark.parametrize("boolean", [True, False])
+@pytest.mark.parametrize("pe", ["int8", "bf16"])
+def test_a_row_that_sees_nothing_gives_0(run, nano, boolean, pe):
+    seen = torch.ones(6, 6, dtype=torch.bool)
+    seen[2] = seen[4, 1:] = False
+    mask = seen if boolean else torch.randn(6, 6).masked_fill(~seen, float("-inf"))
+    model = Attention(lambda q, k, v: sdpa(q, k, v, attn_mask=mask), project=False)
+    found = run(model, replace(nano, name="machine", pe=pe), torch.randn(3, 6, 12))
+    assert found.sqnr_db > 34 and not found.golden[:, 2].any() and not found.output[:, 2].any()
+
+
+def test_a_shifted_mask_is_the_same_program(run, nano):
+    mask, x = 3 * torch.randn(6, 6).round(decimals=2), torch.randn(2, 6, 12)
+    outputs = []
+    for shift in (0.0, 128.0, 1024.0):
+        torch.manual_seed(0)
+        found = run(Attention(lambda q, k, v, m=mask + shift: sdpa(q, k, v, attn_mask=m)), nano, x)
+        assert found.sqnr_db > 36
+        outputs.append(found.output)
+    assert abs(outputs[2] - outputs[0]).max() < 0.01
+
+
+def test_a_written_out_row_that_sees_nothing_is_refused(run, nano):
+    mask = torch.zeros(3, 6, 6)
+    mask[1, 4] = float("-inf")
+    with pytest.raises(HeddleError, match="row 4 of head 1 of its mask .* hides everything"):
+        run(Attention(lambda q, k, v: torch.softmax(q @ k.mT + mask, -1) @ v), nano, torch.randn(1, 6, 12))
+
+
+def test_a_written_out_boolean_mask_is_added_as_numbers(run, nano):
+    mask = torch.rand(6, 6) > 0.5
+    model = Attention(lambda q, k, v: torch.softmax(q @ k.mT + mask, -1) @ v)
+    assert run(model, nano, torch.randn(2, 6, 12)).sqnr_db > 36
+
+
+def test_scores_divided_by_0_are_refused(run, nano):
+    with pytest.raises(HeddleError, match="it divides by 0"):
+        run(Attention(lambda q, k, v: torch.softmax(q @ k.mT / 0.0, -1) @ v), nano, torch.randn(1, 6, 12))
+
+
+DISTANCE = torch.arange(6)[:, None] - torch.arange(6)
+BANDS = {
+    "causal": (DISTANCE >= 0, 0),
+    "window": ((DISTANCE >= 0) & (DISTANCE < 3), 3),
+    "itself": (DISTANCE == 0, 1),
+    "shifted": (torch.where(DISTANCE >= 0, 100.0, float("-inf")), 0),
+    "-10000": (torch.where(DISTANCE >= 0, 0.0, -1e4), 0),
+}
+NO_BANDS = {
+    "slopes": -DISTANCE.abs().float(),
+    "weak": torch.where(DISTANCE >= 0, 0.0, -5.0),
+    "nothing": torch.zeros(6, 6, dtype=torch.bool),
+}
+
+
+def cached(function):
+    model = Attention(function).eval()
+    graph = front_end(model, [torch.zeros(1, 6, 12)], lambda name, result: None, operators=STREAMED)
+    return next(node for node in graph if node.op == "cached_attention")
+
+
+@pytest.mark.parametrize("name", BANDS)
+def test_masks_that_a_cache_can_have(name):
+    mask, window = BANDS[name]
+    node = cached(lambda q, k, v: sdpa(q, k, v, attn_mask=mask))
+    assert (node.causal, node.window) == (True, window)
+
+
+@pytest.mark.parametrize("name", NO_BANDS)
+def test_masks_that_a_cache_cannot_have_are_refused(name):
+    with pytest.raises(HeddleError, match="must be causal, or a sliding window"):
+        cached(lambda q, k, v: sdpa(q, k, v, attn_mask=NO_BANDS[name]))
+
+
+def test_a_cache_takes_a_scale_of_0():
+    assert cached(lambda q, k, v: sdpa(q, k, v, scale=0.0)).scale == 0
+
+
+def test_heads_joined_along_tokens_are_refused():
+    with pytest.raises(HeddleError, match="must put parts of heads side by side"):
+        cached(lambda q, k, v: sdpa(q, torch.cat([k, k], 2), torch.cat([v, v], 2)))
