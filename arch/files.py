@@ -17,8 +17,9 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes | Callable[[P
     `content` may be a function, which is given a path with the same suffix to write to. A device or a pipe, which
     cannot be replaced, is written as it is. Raises HeddleError if that cannot be done.
     """
+    require_writable(path)
+    target = Path(os.path.realpath(path))  # of a link, what it points to
     try:
-        target = Path(os.path.realpath(path))  # of a link, what it points to
         if _is_special(target):
             _write(target, content)
             return
@@ -31,8 +32,6 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes | Callable[[P
             raise
     except OSError as error:
         raise HeddleError(f"cannot write {path}: {error.strerror or error}") from None
-    except ValueError:  # a NUL in the name
-        raise HeddleError(f"cannot write {str(path)!r}: no file can have that name") from None
 
 
 def require_writable(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -> None:

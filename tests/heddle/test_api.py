@@ -172,7 +172,7 @@ MISTAKES = {
         lambda p, r: heddle.write_chrome_trace("x", r), "the trace must be what Result.chrome_trace"
     ),
     "write_chrome_trace: path": (lambda p, r: heddle.write_chrome_trace("none/x", {}), "cannot write none/x"),
-    "Program.save": (lambda p, r: p.save("none/x.heddle"), "cannot write none/x.heddle: No such file or directory"),
+    "Program.save": (lambda p, r: p.save("none/x.heddle"), "cannot write none/x.heddle: its directory does not exist"),
     "Program.load": (lambda p, r: heddle.Program.load("."), "cannot read .: Is a directory"),
     "random_program": (lambda p, r: heddle.random_program(3, 0), CONFIG),
     "random_program: seed": (lambda p, r: heddle.random_program("nano", "a"), "seed must be a whole number from 0"),

@@ -79,9 +79,7 @@ def test_a_shape_is_scaled_and_says_so(heddle, monkeypatch):
 
 
 MISTAKES = {
-    "unknown model": (
-        ["gpt5"], "unknown model 'gpt5' (did you mean gpt2?); models are gpt2, llama, deepseek, tiny, gpt2-small, "
-    ),
+    "unknown model": (["gpt5"], "unknown model 'gpt5' (did you mean gpt2?); models are gpt2, llama, deepseek, tiny, "),
     "no decoder": (["bert-base"], "bert-base has no cache to report on: it is not a causal language model"),
     "no file": (["nowhere/config.json"], "cannot read nowhere/config.json: No such file or directory"),
     "no number": (["tiny", "--contexts", "8,many"], "--contexts must be whole numbers with commas between"),

@@ -66,9 +66,9 @@ def test_more_instructions_than_a_picture_can_show_are_drawn_as_parts_of_time(re
 
 def test_files_that_cannot_be_written_are_errors(result, tmp_path):
     missing = tmp_path / "none" / "x.png"
-    with pytest.raises(HeddleError, match="cannot write .*: No such file"):
+    with pytest.raises(HeddleError, match="cannot write .*: its directory does not exist"):
         write_chrome_trace(missing, {})
-    with pytest.raises(HeddleError, match="cannot write .*: No such file"):
+    with pytest.raises(HeddleError, match="cannot write .*: its directory does not exist"):
         write_timeline(missing, result.trace, result.program.instructions, "")
     with pytest.raises(HeddleError, match=r"must end in \.png, \.svg or \.pdf"):
         write_timeline(tmp_path / "x.docx", result.trace, result.program.instructions, "")
