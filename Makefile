@@ -19,7 +19,7 @@ run: $(READY)    ## Compile digits-vit for the small machine, simulate its test 
 test: lint       ## Lint, then the default tests (under 20 minutes on two cores).
 	$(BIN)/pytest -n $(JOBS) -m "not long"
 
-test-long: $(READY) ## The long tests: a thousand random programs, the mutation check, whole models on the RTL.
+test-long: $(READY) ## The long tests: random programs by the thousand, the AXI campaign, the mutation check, whole models.
 	$(BIN)/pytest -n $(JOBS) -m long
 
 lint: $(READY)   ## ruff and pyright.
@@ -29,8 +29,9 @@ lint: $(READY)   ## ruff and pyright.
 bench: $(READY)  ## Utilisation of full-size models and speed of the simulator; fails if a goal is missed.
 	$(BIN)/heddle bench
 
-docs: $(READY)   ## Regenerate docs/isa.md from the instruction definitions.
+docs: $(READY)   ## Regenerate docs/isa.md and docs/registers.md from their definitions.
 	$(BIN)/python -m heddle.arch.document > docs/isa.md
+	$(BIN)/heddle registers > docs/registers.md
 
 clean:           ## Remove the environment and what was built.
 	rm -rf $(VENV) build *.egg-info

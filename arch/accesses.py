@@ -80,7 +80,7 @@ def may_be_wrong(instructions: Sequence[Instruction], config: HardwareConfig) ->
     table = access_table(instructions, config)
     owner = owners(table)
     words = np.array([config.words(memory) for memory in Memory])[table.memory]
-    wrong = (table.length < 1) | (table.count < 1) | (table.stop > words)
+    wrong = table.stop > words
     in_place = np.array([each.in_place for each in instructions], bool)[owner] & (
         (table.count == 1) | (table.stride >= table.length)
     )

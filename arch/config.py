@@ -61,6 +61,7 @@ FETCH_GROUP = 8  # instructions in one fetch burst
 FETCH_BUFFER = 16  # instructions the fetch buffer holds
 SEMAPHORE_LIMIT = 65535  # largest count of one semaphore
 SCALAR_COUNT = 32  # scalar registers of 32 bits; number 0 always reads as 0
+PAGE_LIMIT = 1 << 16  # page numbers of the KV cache are below this
 APPEND_ITEMS = 8  # words or pairs that APPEND has read and not yet written
 PLANES_CYCLES = 2 * ADD_CYCLES  # (x·256 + plane)·256 + plane
 ROTATE_CYCLES = MULTIPLY_CYCLES + ADD_CYCLES  # x·cos + partner·sin

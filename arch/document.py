@@ -50,8 +50,11 @@ def _equations(instruction: type[isa.Instruction]) -> list[str]:
 def _meaning(field: isa.Field) -> str:
     if field.kind is float:
         return "IEEE single"
-    if field.kind is not None and issubclass(field.kind, IntEnum):
-        return ", ".join(f"{each.value} {each.name.lower()}" for each in field.kind)
+    if field.only:
+        return ", ".join(f"{each.value} {each.name.lower()}" if isinstance(each, IntEnum) else str(each)
+                         for each in field.only)  # fmt: skip
+    if field.least:
+        return f"unsigned, at least {field.least}"
     return "signed" if field.signed else "flag" if field.bits == 1 else "unsigned"
 
 

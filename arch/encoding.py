@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import fields
 from enum import IntEnum
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from .config import INSTRUCTION_BITS, INSTRUCTION_BYTES
 from .errors import HeddleError
@@ -26,6 +27,21 @@ def encoding(instruction: type[Instruction]) -> dict[str, tuple[int, Field]]:
     if position > INSTRUCTION_BITS:
         raise HeddleError(f"{instruction.__name__} takes {position} bits, more than {INSTRUCTION_BITS}")
     return layout
+
+
+@cache
+def instruction_set_fingerprint() -> int:
+    """32 bits that identify the encoding: opcodes, fields and what their bits stand for."""
+    content = [
+        (each.__name__, each.opcode, name, position, field.bits, field.signed,
+         [(value.name, value.value) for value in field.kind] if _is_enumeration(field.kind) else field.kind is float)
+        for each in INSTRUCTIONS for name, (position, field) in encoding(each).items()
+    ]  # fmt: skip
+    return int.from_bytes(hashlib.sha256(repr(content).encode()).digest()[:4], "big")
+
+
+def _is_enumeration(kind: type | None) -> TypeGuard[type[IntEnum]]:
+    return kind is not None and issubclass(kind, IntEnum)
 
 
 def encode(instruction: Instruction) -> bytes:

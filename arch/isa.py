@@ -7,12 +7,16 @@ sends one token to each unit in `signal` when it retires.
 
 `scalar[r]` are the scalar registers, which the host writes before a run. A field `…_register` that is not 0 lets one of
 them change a size or a place: `Instruction.resolved` says how. That happens at dispatch, so units see plain numbers.
+
+An instruction is illegal if a field as written holds what stands in no table here (a size of 0, a memory that the unit
+does not reach), if `wait` or `signal` names a unit that there is not, or any, where dispatch itself executes it (halt,
+guard): the machine stops with an error, and nothing of it is done. Other mistakes it does not see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self
@@ -91,16 +95,28 @@ class Part(IntEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the encoding: its width, and the enumeration or format that its bits stand for."""
+    """One field of the encoding: its width, the enumeration or format that its bits stand for, and which of its values
+    a unit can execute. With any other the instruction is illegal: `Instruction.check` refuses it, and the RTL stops."""
 
     bits: int
     kind: type | None = None  # an IntEnum, float (IEEE single) or None (unsigned)
     signed: bool = False
+    least: int = 0  # 1 for a size
+    only: tuple[int, ...] = ()  # the legal values, if they are few: of an enumeration all its members, if not said
 
 
-def bits(width: int, kind: type | None = None, *, signed: bool = False, default: Any = 0) -> Any:
+def bits(
+    width: int, kind: type | None = None, *, signed: bool = False, default: Any = 0, least: int = 0,
+    only: Sequence[int] = (),
+) -> Any:  # fmt: skip
     """Declare an instruction field of `width` bits."""
-    return field(default=default, metadata={"field": Field(width, kind, signed)})
+    members = tuple(kind) if kind is not None and issubclass(kind, IntEnum) else ()
+    return field(default=default, metadata={"field": Field(width, kind, signed, least, tuple(only) or members)})
+
+
+def size(width: int) -> Any:
+    """Declare a field that counts something: nothing of it would be no work, which no unit can end."""
+    return bits(width, default=1, least=1)
 
 
 class Access(NamedTuple):
@@ -138,6 +154,7 @@ class Access(NamedTuple):
 
 
 ADDRESS, STRIDE, ROWS, COLUMNS, TILES, FLAG, REGISTER = 20, 16, 13, 16, 12, 1, 5
+STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
 NOT_ON_CHIP = {"wait", "signal", "dram_address", "dram_stride"}  # fields that do not change what is touched on chip
 BLOCK = 20  # bits of a place in a sequence, in blocks of `config.columns` tokens
 
@@ -175,6 +192,13 @@ class Instruction:
 
     def check_fields(self, config: HardwareConfig) -> None:
         """The part of it that is no matter of single words."""
+        for name, legal in _limited_fields(type(self)):
+            value = getattr(self, name)
+            if value < legal.least:
+                raise HeddleError(f"{self.name}: {name} must be at least {legal.least}, not {value}")
+            if legal.only and value not in legal.only:
+                names = ", ".join(_name_of(each) for each in legal.only)
+                raise HeddleError(f"{self.name}: {name} must be one of {names}, not {_name_of(value)}")
         rows = getattr(self, "rows", 1)
         if self.unit in (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM) and rows > config.panel_rows:
             raise HeddleError(f"{self.name}: rows must be at most {config.panel_rows} on {config.name}, not {rows}")
@@ -183,8 +207,6 @@ class Instruction:
         """The other part: words that there are, and none that is written and read. See also accesses.may_be_wrong."""
         accesses = self.accesses(config)
         for access in accesses:
-            if access.length < 1 or access.count < 1:
-                raise HeddleError(f"{self.name}: every size must be at least 1")
             if access.stop > config.words(access.memory):
                 raise HeddleError(
                     f"{self.name}: {access.memory.name} words up to {access.stop - 1} are used, "
@@ -247,11 +269,11 @@ class Load(Instruction):
 
     opcode: ClassVar[int] = 1
     unit: ClassVar[Unit | None] = Unit.LOAD
-    memory: Memory = bits(3, Memory, default=Memory.ACT)
+    memory: Memory = bits(3, Memory, default=Memory.ACT, only=(*STORABLE, Memory.PAGE))
     dram_address: int = bits(40)
     dram_stride: int = bits(32)
-    segments: int = bits(16, default=1)
-    words: int = bits(20, default=1)
+    segments: int = size(16)
+    words: int = size(20)
     address: int = bits(ADDRESS)
     stride: int = bits(ADDRESS)
     gather: int = bits(FLAG)
@@ -265,7 +287,7 @@ class Load(Instruction):
 
     def check_fields(self, config: HardwareConfig) -> None:
         super().check_fields(config)
-        _check_dma(self, config, (*_STORABLE, Memory.PAGE))
+        _check_dma(self, config)
         if self.gather and (self.dram_address % config.burst_bytes or self.dram_stride % config.burst_bytes):
             # So that every row splits into the same bursts, and the timing does not depend on the indices.
             raise HeddleError(f"load: a gathered table must start at, and its rows be, multiples of "
@@ -281,11 +303,11 @@ class Store(Instruction):
 
     opcode: ClassVar[int] = 2
     unit: ClassVar[Unit | None] = Unit.STORE
-    memory: Memory = bits(3, Memory, default=Memory.VALUE)
+    memory: Memory = bits(3, Memory, default=Memory.VALUE, only=STORABLE)
     dram_address: int = bits(40)
     dram_stride: int = bits(32)
-    segments: int = bits(16, default=1)
-    words: int = bits(20, default=1)
+    segments: int = size(16)
+    words: int = size(20)
     address: int = bits(ADDRESS)
     stride: int = bits(ADDRESS)
 
@@ -294,7 +316,7 @@ class Store(Instruction):
 
     def check_fields(self, config: HardwareConfig) -> None:
         super().check_fields(config)
-        _check_dma(self, config, _STORABLE)
+        _check_dma(self, config)
 
 
 @dataclass(frozen=True)
@@ -311,9 +333,9 @@ class Matmul(Instruction):
     opcode: ClassVar[int] = 3
     in_place: ClassVar[bool] = True  # a sum is read, added to and written
     unit: ClassVar[Unit | None] = Unit.MATRIX
-    rows: int = bits(ROWS, default=1)
-    k_tiles: int = bits(TILES, default=1)
-    n_tiles: int = bits(TILES, default=1)
+    rows: int = size(ROWS)
+    k_tiles: int = size(TILES)
+    n_tiles: int = size(TILES)
     act_address: int = bits(ADDRESS)
     act_stride: int = bits(STRIDE)
     weight_address: int = bits(ADDRESS)
@@ -366,8 +388,8 @@ class VectorInstruction(Instruction):
     """
 
     unit: ClassVar[Unit | None] = Unit.VECTOR
-    rows: int = bits(ROWS, default=1)
-    columns: int = bits(COLUMNS, default=1)
+    rows: int = size(ROWS)
+    columns: int = size(COLUMNS)
     source: Source = bits(1, Source, default=Source.ACC)
     source_address: int = bits(ADDRESS)
     source_stride: int = bits(STRIDE)
@@ -379,7 +401,7 @@ class VectorInstruction(Instruction):
     combine: Combine = bits(2, Combine, default=Combine.NONE)
     operand_address: int = bits(ADDRESS)
     operand_stride: int = bits(STRIDE)
-    planes: int = bits(2)  # panels of sums besides the first: 0 to 2
+    planes: int = bits(2, only=(0, 1, 2))  # panels of sums besides the first
 
     def accesses(self, config: HardwareConfig) -> list[Access]:
         words = -(-self.columns // config.columns)
@@ -396,9 +418,9 @@ class VectorInstruction(Instruction):
 
     def check_fields(self, config: HardwareConfig) -> None:
         super().check_fields(config)
-        if self.planes and (self.planes > 2 or self.source is not Source.ACC or config.pe != "int8"):
-            raise HeddleError(f"{self.name}: planes must be 0 to 2, and 0 but for a source in ACC of a machine with "
-                              f"int8 PEs, not {self.planes}")  # fmt: skip
+        if self.planes and (self.source is not Source.ACC or config.pe != "int8"):
+            raise HeddleError(f"{self.name}: planes must be 0, but for a source in ACC of a machine with int8 PEs, "
+                              f"not {self.planes}")  # fmt: skip
         if self.combine is Combine.ROTATE:
             if self.source is not Source.VALUE or self.scaled or self.row_scaled or self.activation:
                 raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled and inactive")
@@ -510,8 +532,8 @@ class Softmax(Instruction):
 
     opcode: ClassVar[int] = 6
     unit: ClassVar[Unit | None] = Unit.SOFTMAX
-    rows: int = bits(ROWS, default=1)
-    columns: int = bits(COLUMNS, default=1)
+    rows: int = size(ROWS)
+    columns: int = size(COLUMNS)
     source_address: int = bits(ADDRESS)
     source_stride: int = bits(STRIDE)
     param_address: int = bits(ADDRESS)
@@ -577,8 +599,8 @@ class OnlineSoftmax(Instruction):
     opcode: ClassVar[int] = 11
     unit: ClassVar[Unit | None] = Unit.SOFTMAX
     in_place: ClassVar[bool] = True  # the state
-    rows: int = bits(ROWS, default=1)
-    columns: int = bits(COLUMNS, default=1)
+    rows: int = size(ROWS)
+    columns: int = size(COLUMNS)
     source_address: int = bits(ADDRESS)
     source_stride: int = bits(STRIDE)
     param_address: int = bits(ADDRESS)
@@ -633,13 +655,13 @@ class KvInstruction(Instruction):
 
     unit: ClassVar[Unit | None] = Unit.KV
     part: Part = bits(2, Part, default=Part.VALUES)
-    token_words: int = bits(8, default=1)
+    token_words: int = size(8)
     address: int = bits(ADDRESS)
     stride: int = bits(STRIDE)
     dram_address: int = bits(32)
     page_bytes: int = bits(24)
     table: int = bits(14)
-    pages: int = bits(12, default=1)
+    pages: int = size(12)
     page_blocks: int = bits(4)
 
     def block_bytes(self, config: HardwareConfig) -> int:
@@ -676,8 +698,9 @@ class Append(KvInstruction):
     """
 
     opcode: ClassVar[int] = 9
-    tokens: int = bits(ROWS, default=1)
-    heads: int = bits(8, default=1)
+    part: Part = bits(2, Part, default=Part.VALUES, only=(Part.VALUES, Part.PAIRS))  # keys are transposed later
+    tokens: int = size(ROWS)
+    heads: int = size(8)
     head_step: int = bits(STRIDE)
     head_bytes: int = bits(24)
     block: int = bits(BLOCK)
@@ -705,8 +728,6 @@ class Append(KvInstruction):
 
     def check_fields(self, config: HardwareConfig) -> None:
         super().check_fields(config)
-        if self.part is Part.KEYS:
-            raise HeddleError("append: part must be values or pairs: keys are cached as they come, transposed later")
         if self.slot >= config.columns:
             raise HeddleError(f"append: slot must be below {config.columns} on {config.name}, not {self.slot}")
         item = 8 if self.part is Part.PAIRS else config.dram_word_bytes(Memory.WEIGHT)
@@ -728,8 +749,8 @@ class Stream(KvInstruction):
     """
 
     opcode: ClassVar[int] = 10
-    blocks: int = bits(TILES, default=1)
-    words: int = bits(8, default=1)
+    blocks: int = size(TILES)
+    words: int = size(8)
     first: int = bits(BLOCK)
     first_register: int = bits(REGISTER)
     count_register: int = bits(REGISTER)
@@ -770,8 +791,8 @@ class Norm(Instruction):
     opcode: ClassVar[int] = 7
     in_place: ClassVar[bool] = True
     unit: ClassVar[Unit | None] = Unit.NORM
-    rows: int = bits(ROWS, default=1)
-    columns: int = bits(COLUMNS, default=1)
+    rows: int = size(ROWS)
+    columns: int = size(COLUMNS)
     kind: NormKind = bits(1, NormKind, default=NormKind.LAYER)
     source_address: int = bits(ADDRESS)
     source_stride: int = bits(STRIDE)
@@ -801,13 +822,18 @@ def units_in(mask: int) -> tuple[Unit, ...]:
     return tuple(unit for unit in Unit if mask >> unit & 1)
 
 
-_STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
+@cache
+def _limited_fields(instruction: type[Instruction]) -> list[tuple[str, Field]]:
+    """The fields of which not every value is legal, but for `wait` and `signal`."""
+    limits = [(each.name, each.metadata["field"]) for each in fields(instruction)]
+    return [(name, limit) for name, limit in limits if limit.least or limit.only]
 
 
-def _check_dma(instruction: Load | Store, config: HardwareConfig, memories: Sequence[Memory]) -> None:
-    if instruction.memory not in memories:
-        names = ", ".join(memory.name for memory in memories)
-        raise HeddleError(f"{instruction.name}: memory must be one of {names}, not {instruction.memory.name}")
+def _name_of(value: int) -> str:
+    return value.name if isinstance(value, IntEnum) else str(value)
+
+
+def _check_dma(instruction: Load | Store, config: HardwareConfig) -> None:
     for name in ("dram_address", "dram_stride"):
         if getattr(instruction, name) % config.axi_bytes:
             raise HeddleError(f"{instruction.name}: {name} must be a multiple of {config.axi_bytes} bytes "

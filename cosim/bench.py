@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..arch.config import HardwareConfig, Unit
-from ..hw.axi import axi_lite_signature
+from ..hw.axi import ADDRESS_BITS, axi_lite_signature
 from .dram import BEAT_BITS, LATENCY_BITS, Dram
 from .guest import Guest
 from .storage import Storage
@@ -21,9 +21,9 @@ RECORD_BYTES = 16  # index in 4 bytes, start and retire in 6 each, little-endian
 class Bench(wiring.Component):
     """Everything around one accelerator.
 
-    `latency` and `cycles_per_beat` set the timing of the DRAM, whose other parameters are built in; `records_<unit>`
-    counts the records in `trace_<unit>`, which holds the last `trace_depth`; `violation` tells that the AXI port broke
-    a rule.
+    `latency` and `cycles_per_beat` set the timing of the DRAM, whose other parameters are built in. It stands at
+    `dram_base`, and only its first `used_bytes` bytes may be touched. `records_<unit>` counts the records in
+    `trace_<unit>`, which holds the last `trace_depth`; `violation` tells that the AXI port broke a rule.
     """
 
     def __init__(self, config: HardwareConfig, dram_bytes: int, trace_depth: int):
@@ -36,6 +36,8 @@ class Bench(wiring.Component):
             "interrupt": Out(1),
             "latency": In(LATENCY_BITS),
             "cycles_per_beat": In(BEAT_BITS),
+            "dram_base": In(ADDRESS_BITS),
+            "used_bytes": In(ADDRESS_BITS),
             "violation": Out(1),
             **{f"records_{unit.name.lower()}": Out(32) for unit in Unit},
         })  # fmt: skip
@@ -50,6 +52,8 @@ class Bench(wiring.Component):
             self.interrupt.eq(accelerator.interrupt),
             dram.latency.eq(self.latency),
             dram.cycles_per_beat.eq(self.cycles_per_beat),
+            dram.base.eq(self.dram_base),
+            dram.used_bytes.eq(self.used_bytes),
             dram.waits.eq(accelerator.cycle == 0),  # refreshes count from the start pulse
             self.violation.eq(dram.violation),
         ]

@@ -20,7 +20,10 @@ import platformdirs
 from .. import arch, hw
 from ..arch.config import HardwareConfig
 
-_SOURCES = ("bench", "dram", "dram_timing", "guest", "storage", "engines/hdl")
+_SOURCES = (
+    "axi_rules", "bench", "dram", "dram_timing", "guest", "hostile_bench", "hostile_dram",
+    "storage", "engines/hdl",
+)  # fmt: skip
 UNUSED_DAYS = 14  # entries not used for so long are removed
 
 
@@ -49,8 +52,8 @@ def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
     return entry
 
 
-def bench_verilog(config: HardwareConfig, dram_bytes: int, trace_depth: int) -> Path:
-    """The folder with bench.v and top.v."""
+def bench_verilog(config: HardwareConfig, dram_bytes: int, trace_depth: int, hostile: bool = False) -> Path:
+    """The folder with bench.v and top.v: of the bench of lock-step, or of the `hostile` one."""
 
     def build(folder: Path) -> None:
         from amaranth.lib.wiring import In
@@ -58,8 +61,9 @@ def bench_verilog(config: HardwareConfig, dram_bytes: int, trace_depth: int) -> 
         from ..hw.verilog import to_verilog
         from .bench import Bench
         from .engines.hdl import top_module
+        from .hostile_bench import HostileBench
 
-        bench = Bench(config, dram_bytes, trace_depth)
+        bench = HostileBench(config, dram_bytes) if hostile else Bench(config, dram_bytes, trace_depth)
         ports: dict[bool, dict[str, int]] = {True: {}, False: {}}
         for path, member, port in bench.signature.flatten(bench):
             ports[member.flow == In]["__".join(map(str, path))] = len(port)
@@ -67,7 +71,7 @@ def bench_verilog(config: HardwareConfig, dram_bytes: int, trace_depth: int) -> 
         (folder / "top.v").write_text(top_module(ports[True], ports[False]))
 
     key = (
-        f"{config.fingerprint} {config.dram.structure} {dram_bytes} {trace_depth} {source_hash()} "
+        f"{config.fingerprint} {config.dram.structure} {dram_bytes} {trace_depth} {hostile} {source_hash()} "
         f"amaranth {amaranth.__version__}"
     )
     return cached(f"verilog-{config.name}", key, build)

@@ -22,7 +22,7 @@ QUEUE_DEPTH = 256  # more bursts than FETCH, STORE, KV and LOAD can have in flig
 
 
 class Dram(wiring.Component):
-    """AXI4 slave, `config.axi_bytes` wide, of `size_bytes` bytes, a power of two; addresses wrap there.
+    """AXI4 slave, `config.axi_bytes` wide, of `size_bytes` bytes, a power of two, from `base` on; addresses wrap there.
 
     A burst whose address handshake is in cycle t moves its first beat in max(t + `latency`, free), then one every
     `cycles_per_beat`; `free` becomes the first beat's cycle + beats × `cycles_per_beat`. Where `config.dram` is banked,
@@ -30,8 +30,8 @@ class Dram(wiring.Component):
     incrementing. A write response comes in the cycle after the last beat. `latency` (1 to 4095) and `cycles_per_beat`
     (1 to 255) must not change while bursts are in flight. Cycles count from reset, 0 being the first; after one with
     `waits`, from 1. `violation` rises, and stays, when the master breaks a rule of AXI or of the page: a burst that is
-    not INCR, crosses 4 KiB or is wider than the bus; a last write beat not marked so; write data or a readiness that
-    comes later than the beat's turn.
+    not INCR, crosses 4 KiB, is wider than the bus or beyond the first `used_bytes` bytes; a last write beat not marked
+    so; write data or a readiness that comes later than the beat's turn.
     """
 
     def __init__(self, config: HardwareConfig, size_bytes: int):
@@ -43,6 +43,8 @@ class Dram(wiring.Component):
             "latency": In(LATENCY_BITS),
             "cycles_per_beat": In(BEAT_BITS),
             "waits": In(1),
+            "base": In(ADDRESS_BITS),
+            "used_bytes": In(ADDRESS_BITS, init=(1 << ADDRESS_BITS) - 1),
             "violation": Out(1),
         })  # fmt: skip
 
@@ -105,10 +107,10 @@ class Dram(wiring.Component):
         with m.Elif(gap != 0):
             m.d.sync += gap.eq(gap - 1)
 
-        byte_address = Signal(ADDRESS_BITS)
+        byte_address = Signal(ADDRESS_BITS)  # from `base` on
         word_address = byte_address >> (self._axi_bytes - 1).bit_length()
         m.d.comb += [
-            byte_address.eq(command.address + (beat << command.size)),
+            byte_address.eq(command.address - self.base + (beat << command.size)),
             storage.read_address.eq(word_address),
             storage.write_address.eq(word_address),
             storage.write_data.eq(axi.wdata),
@@ -133,4 +135,7 @@ class Dram(wiring.Component):
         bus_size = (self._axi_bytes - 1).bit_length()
         burst = Mux(command.write, self.axi.awburst, self.axi.arburst)
         end = command.address[:12] + (command.last << command.size)
-        return (burst != INCR) | (command.size > bus_size) | (end >= 4096) | (self.axi.awvalid & self.axi.arvalid)
+        last_byte = command.address + ((command.last + 1) << command.size) - 1
+        beyond = (command.address < self.base) | (last_byte >= self.base + self.used_bytes)
+        two = self.axi.awvalid & self.axi.arvalid
+        return (burst != INCR) | (command.size > bus_size) | (end >= 4096) | beyond | two

@@ -18,27 +18,12 @@ from ..arch.encoding import listing
 from ..arch.errors import HeddleError
 from ..arch.isa import Append, Store
 from ..arch.program import Program
-from ..hw.csr import (
-    BUSY,
-    CYCLES_HIGH,
-    CYCLES_LOW,
-    DONE_BIT,
-    ERROR,
-    ERROR_BIT,
-    ERROR_INSTRUCTIONS,
-    INSTRUCTIONS,
-    READ_BEATS,
-    STATUS,
-    WAITING,
-    WRITE_BEATS,
-)
+from ..arch.registers import Register, error_text
 from ..sim.machine import simulate
 from ..sim.result import Result
 from .engines.job import Job, Outcome
 
 ENGINES = ("verilator", "icarus", "amaranth")
-ERROR_KINDS = ("none", "bank conflict", "semaphore overflow", "unknown opcode", "AXI response",
-               "beyond the KV cache")  # fmt: skip
 RUNS_AT_ONCE = 100
 SLACK_CYCLES = 2000  # that the RTL may take longer than the simulator before it is stopped
 
@@ -97,17 +82,22 @@ def lockstep(
     engine: str = "verilator",
     *,
     progress: Callable[[int, int], None] | None = None,
+    dram_base: int = 0,
 ) -> Comparison:
     """Run programs on simulator and RTL, each from reset, and compare.
 
     inputs    name → array for one run, or a list of such for several runs of the one program
     engine    verilator, icarus or amaranth
     progress  called with (runs done, runs in all)
+    dram_base where the RTL's DRAM stands, a multiple of 4096, of which the simulator knows nothing. An ideal DRAM takes
+              the same cycles wherever it is; a banked one only if its banks and rows fall alike
 
     The DRAM is that of each program's configuration. Raises HeddleError for an unknown or missing engine, inputs that
     do not fit, and programs that the simulator finds illegal.
     """
     programs = [programs] if isinstance(programs, Program) else list(programs)
+    if dram_base % 4096 or not 0 <= dram_base < 1 << 40:
+        raise HeddleError(f"lockstep: dram_base must be a multiple of 4096 below 2^40, not {dram_base:#x}")
     runs = list(_runs(programs, inputs))
     if not runs:
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
@@ -118,7 +108,10 @@ def lockstep(
         for start in range(0, len(members), RUNS_AT_ONCE):
             chunk = members[start : start + RUNS_AT_ONCE]
             results = [simulate(program, given) for _, (program, given) in chunk]
-            jobs = [_job(program, given, result) for (_, (program, given)), result in zip(chunk, results, strict=True)]
+            jobs = [
+                _job(program, given, result, dram_base)
+                for (_, (program, given)), result in zip(chunk, results, strict=True)
+            ]
             config, depth = chunk[0][1][0].config, _trace_depth(chunk[0][1][0])
             for (number, _), result, outcome in zip(chunk, results, run_engine(config, jobs, depth), strict=True):
                 tally.add(number, result, outcome)
@@ -156,13 +149,16 @@ def _build_key(program: Program) -> tuple:
     return config.fingerprint, config.dram.structure, program.dram_bytes, _trace_depth(program)
 
 
-def _job(program: Program, given: Mapping[str, Any], result: Result) -> Job:
+def _job(program: Program, given: Mapping[str, Any], result: Result, dram_base: int) -> Job:
     image = program.image.copy()
     for address, content in program.input_bytes(dict(given)):
         image[address : address + len(content)] = np.frombuffer(content, np.uint8)
     dram = program.config.dram
-    return Job(image, program.groups, dram.latency_cycles, dram.cycles_per_beat, result.cycles + SLACK_CYCLES,
-               program.registers, program.cache_address, program.cache_bytes)  # fmt: skip
+    return Job(
+        image=image, groups=program.groups, limit=result.cycles + SLACK_CYCLES, scalars=program.registers,
+        cache_address=program.cache_address, cache_bytes=program.cache_bytes, dram_base=dram_base,
+        latency=dram.latency_cycles, cycles_per_beat=dram.cycles_per_beat,
+    )  # fmt: skip
 
 
 class _Tally:
@@ -211,20 +207,19 @@ def _cycle_differences(run: int, result: Result, outcome: Outcome) -> Iterator[D
                 if ours != other:
                     cycle = min(mine.start, int(theirs["start"])) if field != "retire" else min(ours, other)
                     yield Difference(what=field, cycle=cycle, simulator=str(ours), rtl=str(other), **about)
-    cycles = outcome.registers[CYCLES_LOW] | outcome.registers[CYCLES_HIGH] << 32
+    cycles = outcome.registers[Register.CYCLES_LOW] | outcome.registers[Register.CYCLES_HIGH] << 32
     if cycles != result.cycles:
         yield Difference(run, "the length of the run", min(cycles, result.cycles), str(result.cycles), str(cycles))
 
 
 def _counter_differences(run: int, result: Result, outcome: Outcome) -> Iterator[Difference]:
     registers, cycles = outcome.registers, result.cycles
-    status = registers[STATUS]
-    if status >> ERROR_BIT & 1:
-        kind, memory, units = registers[ERROR] & 15, registers[ERROR] >> 4 & 7, registers[ERROR] >> 8
-        found = (f"{ERROR_KINDS[kind]} (memory {memory}, units {units:#x}, instructions "
-                 f"{', '.join(str(registers[offset]) for offset in ERROR_INSTRUCTIONS)})")  # fmt: skip
+    status = registers[Register.STATUS]
+    if status & Register.STATUS.mask("error"):
+        instructions = [registers[offset] for offset in Register.ERROR_INSTRUCTIONS.offsets]
+        found = error_text(registers[Register.ERROR], instructions)
         yield Difference(run, "the error register", cycles, "none", found)
-    if not (outcome.finished and status >> DONE_BIT & 1):
+    if not (outcome.finished and status & Register.STATUS.mask("done")):
         yield Difference(run, "the run", cycles, "done", f"not done after {cycles + SLACK_CYCLES} cycles")
     if outcome.violation:
         yield Difference(run, "the AXI port", cycles, "legal", "in violation of AXI or of its timing")
@@ -235,13 +230,13 @@ def _counter_differences(run: int, result: Result, outcome: Outcome) -> Iterator
 
 def expected_counters(result: Result) -> Iterator[tuple[str, int, int]]:
     """Name, CSR offset and expected value of each performance counter."""
-    yield "INSTRUCTIONS", INSTRUCTIONS, len(result.trace)
-    yield "READ_BEATS", READ_BEATS, result.beats["read"]
-    yield "WRITE_BEATS", WRITE_BEATS, result.beats["written"]
+    yield "INSTRUCTIONS", Register.INSTRUCTIONS, len(result.trace)
+    yield "READ_BEATS", Register.READ_BEATS, result.beats["read"]
+    yield "WRITE_BEATS", Register.WRITE_BEATS, result.beats["written"]
     for name, busy in result.busy.items():
-        yield f"BUSY of {name}", BUSY + 4 * Unit[name.upper()], busy
+        yield f"BUSY of {name}", Register.BUSY + 4 * Unit[name.upper()], busy
         waiting = sum(cycles for cause, cycles in result.stalls[name].items() if cause.startswith("wait_"))
-        yield f"WAITING of {name}", WAITING + 4 * Unit[name.upper()], waiting
+        yield f"WAITING of {name}", Register.WAITING + 4 * Unit[name.upper()], waiting
 
 
 def _byte_differences(run: int, result: Result, outcome: Outcome) -> tuple[Difference | None, int]:

@@ -45,6 +45,7 @@ _HOME = {
     "ENGINES": "cosim.lockstep",
     "random_program": "cosim.random_programs",
     "accelerator_verilog": "hw.accelerator_verilog",
+    "REGISTER_FILES": "arch.register_files",
 }
 __all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -5,11 +5,12 @@
 
 from collections.abc import Mapping
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory, Unit
+from ..arch.registers import Register
 from .axi import (
     FETCH_ID,
     KV_ID,
@@ -23,7 +24,7 @@ from .axi import (
     axi_lite_signature,
 )
 from .counters import Counters
-from .csr import Csr
+from .csr import Csr, register_content
 from .dispatch import Dispatch, unit_name
 from .errors import ErrorRegister
 from .fetch import Fetch
@@ -74,6 +75,7 @@ def accelerator_signature(config: HardwareConfig) -> wiring.Signature:
         "cycle": Out(CYCLE_BITS),
         "done": Out(1),
         "error": Out(1),
+        "aborted": Out(1),
         **retirements,
     })  # fmt: skip
 
@@ -85,11 +87,12 @@ class Accelerator(wiring.Component):
     control    AXI4-Lite slave: the registers of hw/csr.py
     interrupt  enabled, and done or error
     cycle      0 in the cycle of the start pulse, then counting until the run ends
-    done       the last run has ended; `error`: it stopped with an error
+    done       the last run has come to its end; `error`: it was stopped by an error; `aborted`: by the host
     retire_<unit>_valid, _index, _start: one record in the cycle of each retirement
 
     A start that comes while the machine still drains (beats of instructions fetched in vain after halt, units that run
-    on after an error) takes effect when it has; one during a run is ignored. It clears done, error and the counters.
+    on after an error or an abort) takes effect when it has; one during a run is ignored. It clears done, error, aborted
+    and the counters.
     """
 
     def __init__(self, config: HardwareConfig, units: Mapping[Unit, type] = UNIT_COMPONENTS):
@@ -117,11 +120,7 @@ class Accelerator(wiring.Component):
             ]
         self._wire_memories(m, units, errors)
         self._wire_dram_port(m, arbiter, fetch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
-        m.d.comb += [
-            units[Unit.KV].base.eq(csr.kv_base),
-            units[Unit.KV].size_bytes.eq(csr.kv_bytes),
-            errors.beyond.eq(units[Unit.KV].beyond),
-        ]
+        self._wire_regions(m, csr, fetch, dispatch, units[Unit.LOAD], units[Unit.STORE], units[Unit.KV], errors)
         self._run(m, csr, fetch, dispatch, counters, errors)
         self._report(m, csr, dispatch, counters, errors)
         return m
@@ -157,6 +156,7 @@ class Accelerator(wiring.Component):
             axi.bready.eq(1),
             fetch.beat.eq(axi.rvalid & (axi.rid == FETCH_ID)),
             fetch.data.eq(axi.rdata),
+            fetch.bad.eq(axi.rresp != OKAY),
             load.beat.eq(axi.rvalid & (axi.rid == LOAD_ID)),
             load.data.eq(axi.rdata),
             load.last_beat.eq(axi.rlast),
@@ -175,7 +175,7 @@ class Accelerator(wiring.Component):
             store.response.eq(axi.bvalid & (axi.bid == STORE_ID)),
             kv.response.eq(axi.bvalid & (axi.bid == KV_ID)),
         ]
-        bad_read = axi.rvalid & (axi.rresp != OKAY)
+        bad_read = axi.rvalid & (axi.rresp != OKAY) & (axi.rid != FETCH_ID)  # FETCH keeps it for dispatch
         bad_write = axi.bvalid & (axi.bresp != OKAY)
         m.d.sync += [
             errors.response.eq(bad_read | bad_write),
@@ -184,14 +184,40 @@ class Accelerator(wiring.Component):
             errors.response_units[Unit.KV].eq((bad_read & (axi.rid == KV_ID)) | (bad_write & (axi.bid == KV_ID))),
         ]
 
+    def _wire_regions(self, m: Module, csr, fetch, dispatch, load, store, kv, errors) -> None:
+        """Regions are those of the start: what the host writes during a run moves nothing that is under way."""
+        for base, size_bytes, guarded in (
+            (csr.dram_base, csr.dram_bytes, (fetch, load, store)),
+            (csr.kv_base, csr.kv_bytes, (kv,)),
+        ):
+            kept_base, kept_bytes = Signal.like(base), Signal.like(size_bytes)
+            with m.If(fetch.start):
+                m.d.sync += [kept_base.eq(base), kept_bytes.eq(size_bytes)]
+            for each in guarded:
+                m.d.comb += [each.base.eq(kept_base), each.size_bytes.eq(kept_bytes)]
+        m.d.comb += [
+            errors.beyond.eq(kv.beyond),
+            errors.beyond_dram.eq((fetch.beyond & ~dispatch.halted) | load.beyond | store.beyond),
+            errors.beyond_dram_units[Unit.LOAD].eq(load.beyond),
+            errors.beyond_dram_units[Unit.STORE].eq(store.beyond),
+        ]
+
     def _run(self, m: Module, csr, fetch, dispatch, counters, errors) -> None:
-        """The life of a run: from the start pulse in cycle 0 to the cycle in which all has retired after halt."""
-        running, requested, start = Signal(), Signal(), Signal()
+        """The life of a run: from the start pulse in cycle 0 to the cycle in which all has retired after halt, or an
+        error is up, or all has run out after an abort."""
+        running, requested, stopping = Signal(), Signal(), Signal()  # stopping: aborted, and something is under way
+        asked, start, aborts, drained, no_program = Signal(), Signal(), Signal(), Signal(), Signal()
         forgets = Signal()  # from the write on, even if the start must wait: what is read next is of the new run
         count = Signal(CYCLE_BITS)
-        run = running & ~errors.error
+        run, ends = Signal(), Signal()
         m.d.comb += [
-            start.eq((csr.start | requested) & ~running & dispatch.quiet & fetch.idle),
+            asked.eq(csr.start & ~csr.abort & ~run),
+            start.eq((asked | requested) & ~running & ~stopping & dispatch.quiet & fetch.idle),
+            run.eq(running & ~errors.error & ~stopping),
+            drained.eq(stopping & dispatch.quiet & fetch.idle),
+            ends.eq(dispatch.finish | drained | errors.error),
+            aborts.eq(csr.abort & (requested | (running & ~ends & ~errors.raised))),
+            forgets.eq(csr.clear | asked | start),
             self.cycle.eq(Mux(start, 0, count)),
             fetch.start.eq(start),
             fetch.run.eq(run),
@@ -203,23 +229,35 @@ class Accelerator(wiring.Component):
             *(inner.eq(outer) for inner, outer in zip(dispatch.scalars, csr.scalars, strict=True)),
             dispatch.i_valid.eq(fetch.o_valid),
             dispatch.i_instruction.eq(fetch.o_instruction),
+            dispatch.i_bad.eq(fetch.o_bad),
             fetch.o_take.eq(dispatch.i_take),
-            counters.clear.eq(start | csr.clear),
-            forgets.eq(csr.clear | (csr.start & ~running) | start),
+            counters.clear.eq(forgets),
+            counters.run.eq(running),
             errors.clear.eq(forgets),
+            errors.watch.eq(running & ~requested & ~asked),
+            errors.no_program.eq(run & no_program),
+            errors.no_halt.eq(run & fetch.exhausted & ~dispatch.halted),
         ]
-        m.d.sync += requested.eq((requested | csr.start) & ~running & ~start)
+        m.d.sync += [
+            requested.eq((requested | asked) & ~start & ~csr.abort),
+            stopping.eq((stopping | aborts) & ~drained & ~errors.error),
+        ]
         with m.If(start):
-            m.d.sync += [running.eq(1), count.eq(1)]
-        with m.Elif(dispatch.finish | errors.error):
+            m.d.sync += [running.eq(1), count.eq(1), no_program.eq(csr.groups == 0)]
+        with m.Elif(ends):
             m.d.sync += running.eq(0)
-        with m.Elif(run):
+        with m.Elif(running):
             m.d.sync += count.eq(count + 1)
-        with m.If(dispatch.finish):
+        with m.If(forgets):
+            m.d.sync += [self.done.eq(0), self.aborted.eq(0)]
+        with m.If(dispatch.finish & ~errors.raised):
             m.d.sync += self.done.eq(1)
-        with m.Elif(forgets):
-            m.d.sync += self.done.eq(0)
-        m.d.comb += csr.status.eq(Cat(running | requested | ~dispatch.quiet | ~fetch.idle, self.done, self.error))
+        with m.If(drained & ~errors.raised & ~errors.error & ~requested & ~asked):
+            m.d.sync += self.aborted.eq(1)
+        busy = running | requested | stopping | ~dispatch.quiet | ~fetch.idle
+        m.d.comb += csr.status.eq(
+            register_content(Register.STATUS, busy=busy, done=self.done, error=self.error, aborted=self.aborted)
+        )
 
     def _report(self, m: Module, csr, dispatch, counters, errors) -> None:
         wiring.connect(m, wiring.flipped(self.control), csr.control)
@@ -229,8 +267,11 @@ class Accelerator(wiring.Component):
                 name = f"retire_{unit_name(unit)}_{part}"
                 m.d.comb += getattr(self, name).eq(getattr(dispatch, name))
             m.d.comb += counters.retired[unit].eq(getattr(dispatch, f"retire_{unit_name(unit)}_valid"))
-        for executing, index in zip(errors.executing, dispatch.executing, strict=True):
-            m.d.comb += executing.eq(index)
+        for name in ("unread", "unknown", "illegal", "deadlock"):
+            m.d.comb += getattr(errors, name).eq(getattr(dispatch, name))
+        for name in ("executing", "newest", "heads"):
+            for inner, outer in zip(getattr(errors, name), getattr(dispatch, name), strict=True):
+                m.d.comb += inner.eq(outer)
         for name in ("instructions", "read_beats", "write_beats"):
             m.d.comb += getattr(csr, name).eq(getattr(counters, name))
         for name in ("busy_cycles", "waiting_cycles"):
@@ -241,7 +282,7 @@ class Accelerator(wiring.Component):
             counters.starved.eq(dispatch.starved),
             counters.read_beat.eq(axi.rvalid & axi.rready),
             counters.write_beat.eq(axi.wvalid & axi.wready),
-            errors.unknown.eq(dispatch.unknown),
+            errors.waiting.eq(dispatch.starved),
             errors.next_index.eq(dispatch.next_index),
             errors.overflow.eq(dispatch.overflow),
             errors.overflow_units.eq(dispatch.overflow_units),
@@ -249,5 +290,5 @@ class Accelerator(wiring.Component):
             csr.error.eq(errors.code),
             *(shown.eq(index) for shown, index in zip(csr.error_instructions, errors.instructions, strict=True)),
             self.error.eq(errors.error),
-            self.interrupt.eq(csr.interrupt_enable & (self.done | self.error)),
+            self.interrupt.eq(csr.interrupt_enable & (self.done | self.error | self.aborted)),
         ]

@@ -11,6 +11,8 @@ from ..arch.encoding import encoding
 from ..arch.isa import ADDRESS, Load
 from .axi import ADDRESS_BITS
 
+PLACE_BITS = ADDRESS_BITS + 1  # of an address before the region gate: what goes beyond the last one must not wrap
+
 
 def beats_per_word(config: HardwareConfig, memory: Memory) -> int:
     """Beats of the DRAM port that one word of `memory` takes: a power of two."""
@@ -25,9 +27,10 @@ def position_bits(config: HardwareConfig) -> int:
 class BurstWalk(wiring.Component):
     """Shows one burst after the other of a LOAD or STORE on any of `memories`; the first in the cycle after `start`.
 
-    With `take` the next one shows in the next cycle. A burst ends with its segment or at a multiple of
-    `config.burst_bytes`, so none crosses 4 KiB. `position` is the place of its first beat in the on-chip memory, in
-    beats. `base_en` makes `base` the DRAM address of the segment that begins (for a gather, before its first burst).
+    With `take` the next one shows in the next cycle, with `stop` none does. A burst ends with its segment or at a
+    multiple of `config.burst_bytes`, so none crosses 4 KiB; in a segment without words it has no beats. `position` is
+    the place of its first beat in the on-chip memory, in beats. `base_en` makes `base` the DRAM address of the segment
+    that begins (for a gather, before its first burst). An address of 2^40 or more must be stopped at.
     """
 
     def __init__(self, config: HardwareConfig, memories: Sequence[Memory]):
@@ -39,10 +42,11 @@ class BurstWalk(wiring.Component):
             "start": In(1),
             **{name: In(fields[name].bits) for name in names},  # of the instruction, used with `start`
             "take": In(1),
+            "stop": In(1),
             "base_en": In(1),
-            "base": In(ADDRESS_BITS),
+            "base": In(PLACE_BITS),
             "valid": Out(1),
-            "burst_address": Out(ADDRESS_BITS),
+            "burst_address": Out(PLACE_BITS),
             "beats": Out(range(config.burst_beats + 1)),
             "position": Out(position_bits(config)),
             "segment_ends": Out(1),  # the burst is the last of its segment
@@ -56,12 +60,12 @@ class BurstWalk(wiring.Component):
         memory, dram_stride, stride = Signal(3), Signal(len(self.dram_stride)), Signal(ADDRESS)
         words = Signal(len(self.words))
         segments_left = Signal(len(self.segments))
-        segment_address, segment_word = Signal(ADDRESS_BITS), Signal(ADDRESS)  # of the segment under way
-        address, position = Signal(ADDRESS_BITS), Signal(position_bits(self._config))
+        segment_address, segment_word = Signal(PLACE_BITS), Signal(ADDRESS)  # of the segment under way
+        address, position = Signal(PLACE_BITS), Signal(position_bits(self._config))
         beats_left = Signal(position_bits(self._config))
 
         to_boundary = Signal(range(burst_beats + 1))
-        next_address, next_word = Signal(ADDRESS_BITS), Signal(ADDRESS)
+        next_address, next_word = Signal(PLACE_BITS), Signal(ADDRESS)
         m.d.comb += [
             to_boundary.eq(burst_beats - address[low : low + (burst_beats - 1).bit_length()]),
             self.segment_ends.eq(beats_left <= to_boundary),
@@ -90,6 +94,8 @@ class BurstWalk(wiring.Component):
             ]
         with m.If(self.base_en):
             m.d.sync += address.eq(self.base)
+        with m.If(self.stop):
+            m.d.sync += self.valid.eq(0)
         with m.If(self.start):
             m.d.sync += [
                 self.valid.eq(1),

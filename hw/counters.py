@@ -8,7 +8,7 @@ from .instructions import UNIT_MASK_BITS
 
 
 class Counters(wiring.Component):
-    """Counts events since `clear`. Bit u of a mask is unit u.
+    """Counts events since `clear`, in the cycles in which `run` is up. Bit u of a mask is unit u.
 
     `instructions` counts the bits of `retired`; `busy_cycles[u]` the cycles of `busy` (from start to retire, both
     counted), `waiting_cycles[u]` those of `starved` (nothing runs, and the next could start but for its tokens).
@@ -17,6 +17,7 @@ class Counters(wiring.Component):
     def __init__(self):
         super().__init__({
             "clear": In(1),
+            "run": In(1),
             "retired": In(UNIT_MASK_BITS),
             "busy": In(UNIT_MASK_BITS),
             "starved": In(UNIT_MASK_BITS),
@@ -41,7 +42,8 @@ class Counters(wiring.Component):
             *zip(self.waiting_cycles, self.starved, strict=True),
         ]
         for counter, increment in counters:
-            m.d.sync += counter.eq(counter + increment)
             with m.If(self.clear):
                 m.d.sync += counter.eq(0)
+            with m.Elif(self.run):
+                m.d.sync += counter.eq(counter + increment)
         return m

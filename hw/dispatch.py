@@ -8,6 +8,7 @@ from ..arch.config import INSTRUCTION_BITS, SCALAR_COUNT, HardwareConfig, Unit
 from ..arch.isa import Guard, Halt
 from .instructions import UNIT_MASK_BITS, UNITS, fields_of, opcode_of, opcodes_of
 from .lane import CYCLE_BITS, INDEX_BITS, Lane, unit_signature
+from .legality import Legality
 from .scalars import SCALAR_BITS, Scalars
 from .semaphores import Semaphores
 
@@ -26,9 +27,12 @@ class Dispatch(wiring.Component):
     `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
 
     For each unit: `<unit>`, its control ports, and the retire port `retire_<unit>_valid`, `_index`, `_start`.
-    `executing[u]` is the index of the oldest instruction that runs in unit u. `busy`, `starved`: see Lane, bit u is
-    unit u. `finish` is up in the cycle in which the program is over: halt has come, and all has retired. `unknown`: the
-    next instruction, whose index is `next_index`, has no known opcode. `overflow`: see Semaphores.
+    `executing[u]` is the index of the oldest instruction that runs in unit u, `newest[u]` of the one it started last.
+    `busy`, `starved`: see Lane, bit u is unit u. `finish` is up in the cycle in which the program is over: halt has
+    come, and all has retired; `halted` from the cycle after that of the halt. Of the next instruction, whose index is
+    `next_index`: `unread`: it came with an error (`i_bad`); `unknown`, `illegal`: see Legality. `overflow`: see
+    Semaphores. `deadlock`: the machine would stay as it is for ever, for nothing runs, what is queued lacks tokens, and
+    dispatch is at its end or before a full queue; `heads[u]` is the index of what waits in the queue of unit u.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -49,15 +53,22 @@ class Dispatch(wiring.Component):
             "scalars": In(SCALAR_BITS).array(SCALAR_COUNT),
             "i_valid": In(1),
             "i_instruction": In(INSTRUCTION_BITS),
+            "i_bad": In(1),
             "i_take": Out(1),
             **ports,
             "executing": Out(INDEX_BITS).array(UNIT_MASK_BITS),
+            "newest": Out(INDEX_BITS).array(UNIT_MASK_BITS),
+            "heads": Out(INDEX_BITS).array(UNIT_MASK_BITS),
             "next_index": Out(INDEX_BITS),
             "busy": Out(UNIT_MASK_BITS),
             "starved": Out(UNIT_MASK_BITS),
             "quiet": Out(1),
             "finish": Out(1),
+            "halted": Out(1),
+            "unread": Out(1),
             "unknown": Out(1),
+            "illegal": Out(1),
+            "deadlock": Out(1),
             "overflow": Out(1),
             "overflow_units": Out(UNIT_MASK_BITS),
         })  # fmt: skip
@@ -66,15 +77,16 @@ class Dispatch(wiring.Component):
         m = Module()
         m.submodules.semaphores = semaphores = Semaphores()
         m.submodules.scalars = scalars = Scalars(self._config)
+        m.submodules.legality = legality = Legality()
         lanes = {unit: Lane(self._config, unit) for unit in UNITS}
         opcode = opcode_of(self.i_instruction)
-        offered, halted = Signal(), Signal()  # halted: halt was dispatched in an earlier cycle
-        halts, guards, void = Signal(), Signal(), Signal()
+        offered, halts, guards, void = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            offered.eq(self.i_valid & self.run & ~halted),
+            offered.eq(self.i_valid & self.run & ~self.halted),
             halts.eq(offered & (opcode == Halt.opcode)),
             guards.eq(offered & (opcode == Guard.opcode)),
             scalars.i.eq(self.i_instruction),
+            legality.i.eq(self.i_instruction),
             *(inner.eq(outer) for inner, outer in zip(scalars.registers, self.scalars, strict=True)),
         ]
         for unit, lane in lanes.items():
@@ -87,20 +99,24 @@ class Dispatch(wiring.Component):
                 lane.void.eq(void),
             ]
             self._connect(m, unit, lane, semaphores)
-        known = Cat(_is_one_of(opcode, opcodes_of(unit)) for unit in (None, *UNITS)).any()
+        held_up = offered & legality.known & ~self.i_take
+        at_rest = Cat(lane.idle | lane.starved for lane in lanes.values()).all()
         m.d.comb += [
             self.i_take.eq(halts | guards | Cat(lane.put for lane in lanes.values()).any()),
-            self.unknown.eq(offered & ~known),
-            self.finish.eq(self.run & (halted | halts) & Cat(lane.idle for lane in lanes.values()).all()),
+            self.unread.eq(offered & self.i_bad),
+            self.unknown.eq(offered & ~legality.known),
+            self.illegal.eq(offered & legality.illegal),
+            self.deadlock.eq((self.halted | held_up) & at_rest & self.starved.any()),
+            self.finish.eq(self.run & (self.halted | halts) & Cat(lane.idle for lane in lanes.values()).all()),
             self.quiet.eq(~self.busy.any()),
             self.overflow.eq(semaphores.overflow),
             self.overflow_units.eq(semaphores.overflow_units),
             semaphores.clear.eq(self.clear),
             void.eq(self._guarded(m, guards, scalars.holds)),
         ]
-        m.d.sync += [halted.eq(halted | halts), self.next_index.eq(self.next_index + self.i_take)]
+        m.d.sync += [self.halted.eq(self.halted | halts), self.next_index.eq(self.next_index + self.i_take)]
         with m.If(self.clear):
-            m.d.sync += [halted.eq(0), self.next_index.eq(0)]
+            m.d.sync += [self.halted.eq(0), self.next_index.eq(0)]
         return m
 
     def _guarded(self, m: Module, guards: Signal, holds: Signal) -> Value:
@@ -128,6 +144,8 @@ class Dispatch(wiring.Component):
             semaphores.take[unit].eq(lane.starts),
             semaphores.signal[unit].eq(lane.signal),
             self.executing[unit].eq(lane.index),
+            self.newest[unit].eq(lane.newest),
+            self.heads[unit].eq(lane.head_index),
             self.busy[unit].eq(lane.busy),
             self.starved[unit].eq(lane.starved),
             getattr(self, f"retire_{name}_valid").eq(lane.retires),

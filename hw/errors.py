@@ -1,85 +1,111 @@
 """The error register: what went wrong first, and which instructions were at fault."""
 
-from enum import IntEnum
-
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import Memory, Unit
+from ..arch.registers import ErrorKind, Register
+from .csr import register_content
 from .instructions import UNIT_MASK_BITS, UNITS
 from .lane import INDEX_BITS
 
 
-class ErrorKind(IntEnum):
-    """Codes in bits 0–3 of the ERROR register."""
-
-    NONE = 0
-    BANK_CONFLICT = 1
-    SEMAPHORE_OVERFLOW = 2
-    UNKNOWN_OPCODE = 3
-    AXI_RESPONSE = 4
-    BEYOND_CACHE = 5
-
-
 class ErrorRegister(wiring.Component):
-    """Keeps the first error until `clear`: from the cycle after it, `error` is up and `code` is the ERROR register.
+    """Keeps the first error of a run until `clear`: from the cycle after it, `error` is up and ERROR reads `code`.
+
+    Only what comes in a cycle with `watch` is an error; `raised` says that one does, and it wins over `clear`.
 
     conflict[k]          memory k had a bank conflict in the cycle before, by conflict_units[k]
     overflow             a semaphore overflows, between overflow_units
-    unknown              the next instruction, next_index, has no known opcode
-    response             an AXI response in the cycle before was not OKAY, for response_units (none: FETCH)
+    response             an AXI response in the cycle before was not OKAY, for response_units
     beyond               KV wants a burst beyond the cache region, or a page that is not one
-    executing[u]         index of the instruction that unit u executes
+    beyond_dram          beyond_dram_units want a burst beyond the DRAM region, or (none) the next instruction is there
+    unread               the next instruction, next_index, came with an AXI response that was not OKAY
+    unknown, illegal     the next instruction is not one that the machine can execute
+    no_program, no_halt  there are no groups; there is no instruction after the last one, and that was no halt
+    deadlock             nothing goes on any more, because the units `waiting` lack tokens
+    executing[u]         index of the instruction that unit u executes (the oldest), or executed last
+    newest[u]            index of the one that it started last: only that goes beyond
+    heads[u]             index of the one that it executes next
 
-    `instructions` are those of the lowest and of the highest unit involved: the same if only one is.
+    `instructions` are those of the lowest and of the highest unit involved: the same if only one is. If none is, that
+    is next_index.
     """
 
     def __init__(self):
         super().__init__({
             "clear": In(1),
+            "watch": In(1),
             "conflict": In(1).array(len(Memory)),
             "conflict_units": In(UNIT_MASK_BITS).array(len(Memory)),
             "overflow": In(1),
             "overflow_units": In(UNIT_MASK_BITS),
-            "unknown": In(1),
-            "next_index": In(INDEX_BITS),
             "response": In(1),
             "response_units": In(UNIT_MASK_BITS),
             "beyond": In(1),
+            "beyond_dram": In(1),
+            "beyond_dram_units": In(UNIT_MASK_BITS),
+            "unread": In(1),
+            "unknown": In(1),
+            "illegal": In(1),
+            "no_program": In(1),
+            "no_halt": In(1),
+            "deadlock": In(1),
+            "waiting": In(UNIT_MASK_BITS),
+            "next_index": In(INDEX_BITS),
             "executing": In(INDEX_BITS).array(UNIT_MASK_BITS),
+            "newest": In(INDEX_BITS).array(UNIT_MASK_BITS),
+            "heads": In(INDEX_BITS).array(UNIT_MASK_BITS),
+            "raised": Out(1),
             "error": Out(1),
-            "code": Out(16),
+            "code": Out(Register.ERROR.bits),
             "instructions": Out(INDEX_BITS).array(2),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        raised, kind, memory, units = Signal(), Signal(4), Signal(3), Signal(UNIT_MASK_BITS)
+        kind, memory, units = Signal(4), Signal(3), Signal(UNIT_MASK_BITS)
         sources = [
             *((self.conflict[each], ErrorKind.BANK_CONFLICT, each, self.conflict_units[each]) for each in Memory),
             (self.overflow, ErrorKind.SEMAPHORE_OVERFLOW, 0, self.overflow_units),
             (self.response, ErrorKind.AXI_RESPONSE, 0, self.response_units),
             (self.beyond, ErrorKind.BEYOND_CACHE, 0, 1 << Unit.KV),
+            (self.beyond_dram, ErrorKind.BEYOND_DRAM, 0, self.beyond_dram_units),
+            (self.unread, ErrorKind.AXI_RESPONSE, 0, 0),
             (self.unknown, ErrorKind.UNKNOWN_OPCODE, 0, 0),
+            (self.illegal, ErrorKind.ILLEGAL_INSTRUCTION, 0, 0),
+            (self.no_program, ErrorKind.NO_PROGRAM, 0, 0),
+            (self.no_halt, ErrorKind.NO_HALT, 0, 0),
+            (self.deadlock, ErrorKind.DEADLOCK, 0, self.waiting),
         ]
+        found = Signal()
         for condition, its_kind, its_memory, its_units in reversed(sources):  # the first in the list wins
             with m.If(condition):
-                m.d.comb += [raised.eq(1), kind.eq(its_kind), memory.eq(its_memory), units.eq(its_units)]
-        instructions = [self._executing(units, UNITS), self._executing(units, reversed(UNITS))]
-        with m.If(self.clear):
-            m.d.sync += [self.error.eq(0), self.code.eq(0), *(each.eq(0) for each in self.instructions)]
-        with m.Elif(raised & ~self.error):
+                m.d.comb += [found.eq(1), kind.eq(its_kind), memory.eq(its_memory), units.eq(its_units)]
+        m.d.comb += self.raised.eq(found & self.watch & (~self.error | self.clear))
+        numbers = [Signal(INDEX_BITS, name=f"guilty_{u}") for u in range(UNIT_MASK_BITS)]
+        for u, number in enumerate(numbers):
+            m.d.comb += number.eq(self.executing[u])
+            with m.If(kind == ErrorKind.BEYOND_DRAM):
+                m.d.comb += number.eq(self.newest[u])
+            with m.Elif(kind == ErrorKind.DEADLOCK):
+                m.d.comb += number.eq(self.heads[u])
+        first, last = self._of(numbers, units, UNITS), self._of(numbers, units, reversed(UNITS))
+        with m.If(self.raised):
             m.d.sync += [
                 self.error.eq(1),
-                self.code.eq(Cat(kind, memory, Signal(name="unused"), units)),
-                *(register.eq(value) for register, value in zip(self.instructions, instructions, strict=True)),
+                self.code.eq(register_content(Register.ERROR, kind=kind, memory=memory, units=units)),
+                self.instructions[0].eq(first),
+                self.instructions[1].eq(last),
             ]
+        with m.Elif(self.clear):
+            m.d.sync += [self.error.eq(0), self.code.eq(0), *(each.eq(0) for each in self.instructions)]
         return m
 
-    def _executing(self, units: Value, order) -> Value:
-        """What the first unit of `units` in `order` executes; without any, the next instruction."""
+    def _of(self, numbers: list, units: Value, order) -> Value:
+        """That of `numbers` which belongs to the first of `units` in `order`; without any, the next instruction."""
         index: Value = self.next_index
         for unit in reversed(list(order)):
-            index = Mux(units[unit], self.executing[unit], index)
+            index = Mux(units[unit], numbers[unit], index)
         return index

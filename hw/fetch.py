@@ -1,12 +1,14 @@
 """FETCH: reads the program from DRAM in groups of 8 instructions and offers them, in order, to dispatch."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import FETCH_BUFFER, FETCH_GROUP, INSTRUCTION_BITS, INSTRUCTION_BYTES, HardwareConfig
 from .axi import ADDRESS_BITS, fetch_bytes, request_signature
+from .bursts import PLACE_BITS
 from .queue import Queue
+from .region import RegionGate, guard_request
 
 GROUP_BYTES = FETCH_GROUP * INSTRUCTION_BYTES
 
@@ -16,7 +18,12 @@ class Fetch(wiring.Component):
 
     `start` (a pulse, only while `idle`) begins with the first of `groups` groups at `program`; the request is up from
     the next cycle. An instruction whose last beat comes at t is at `o_instruction` (if it is the next) from t + 1.
-    While `run` is low no new request is made; `idle` tells that none is pending or in flight.
+    `o_bad` tells that a beat of it came with an error (`bad`): that counts if it comes to be dispatched, not before.
+    While `run` is low no new request is made; `idle` tells that none is pending or in flight. `exhausted`: all groups
+    have been read, and all their instructions taken.
+
+    `program` counts from `base` on, in a region of `size_bytes`. A group that is not in it is not asked for, nor any
+    after it; `beyond`: that is so, and all instructions before it have been taken.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -26,35 +33,43 @@ class Fetch(wiring.Component):
             "run": In(1),
             "program": In(ADDRESS_BITS),  # a multiple of GROUP_BYTES; the bits below are ignored
             "groups": In(32),
+            "base": In(ADDRESS_BITS),
+            "size_bytes": In(ADDRESS_BITS),
+            "beyond": Out(1),
             "request": Out(request_signature()),
             "beat": In(1),  # a read beat for FETCH is on the bus, with
             "data": In(config.axi_bytes * 8),
+            "bad": In(1),
             "o_valid": Out(1),
             "o_instruction": Out(INSTRUCTION_BITS),
+            "o_bad": Out(1),
             "o_take": In(1),
             "idle": Out(1),
+            "exhausted": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.buffer = buffer = Queue(INSTRUCTION_BITS, FETCH_BUFFER)
-        address = Signal(ADDRESS_BITS)
+        m.submodules.buffer = buffer = Queue(INSTRUCTION_BITS + 1, FETCH_BUFFER)
+        address = Signal(PLACE_BITS)
         groups_left = Signal(32)
         claimed = Signal(range(FETCH_BUFFER + 1))  # instructions requested and not yet dispatched
         waiting = Signal()  # the request was up and was not granted: it may not be taken back
         wanted = self.run & groups_left.any() & (claimed <= FETCH_BUFFER - FETCH_GROUP)
         granted = self.request.granted
-        m.d.comb += [
-            self.request.valid.eq(wanted | waiting),
-            self.request.address.eq(address),
-            self.request.beats.eq(GROUP_BYTES // fetch_bytes(self._config)),
-        ]
+        beats = GROUP_BYTES // fetch_bytes(self._config)
+        m.submodules.gate = gate = RegionGate(fetch_bytes(self._config), beats)
+        guard_request(m, self, gate, address, Const(beats))
+        refused = Signal()  # a group was: there are no more
+        m.d.comb += [gate.wanted.eq(wanted | waiting), self.beyond.eq(refused & (claimed == 0))]
         m.d.sync += [
             waiting.eq(self.request.valid & ~granted),
             claimed.eq(claimed + Mux(granted, FETCH_GROUP, 0) - self.o_take),
         ]
         with m.If(granted):
             m.d.sync += [address.eq(address + GROUP_BYTES), groups_left.eq(groups_left - 1)]
+        with m.If(gate.refused):
+            m.d.sync += [refused.eq(1), groups_left.eq(0)]
 
         group_done = self._assemble(m, buffer)
         in_flight = Signal(range(FETCH_BUFFER // FETCH_GROUP + 1))
@@ -63,12 +78,18 @@ class Fetch(wiring.Component):
             buffer.take.eq(self.o_take),
             buffer.clear.eq(self.start),
             self.o_valid.eq(buffer.level != 0),
-            self.o_instruction.eq(buffer.o),
+            Cat(self.o_instruction, self.o_bad).eq(buffer.o),
+            self.exhausted.eq(~groups_left.any() & (claimed == 0)),
             self.idle.eq(~self.request.valid & (in_flight == 0)),
         ]
         with m.If(self.start):
             low = (GROUP_BYTES - 1).bit_length()
-            m.d.sync += [address.eq(self.program[low:] << low), groups_left.eq(self.groups), claimed.eq(0)]
+            m.d.sync += [
+                address.eq(self.program[low:] << low),
+                groups_left.eq(self.groups),
+                claimed.eq(0),
+                refused.eq(0),
+            ]
         return m
 
     def _assemble(self, m: Module, buffer: Queue) -> Signal:
@@ -78,16 +99,21 @@ class Fetch(wiring.Component):
         m.d.sync += number.eq(number + self.beat)
         parts = INSTRUCTION_BITS // len(self.data)
         if parts > 1:
-            earlier = Signal(INSTRUCTION_BITS - len(self.data))
+            earlier, bad_before = Signal(INSTRUCTION_BITS - len(self.data)), Signal()
             whole = Cat(earlier, self.data)
+            bad = bad_before | self.bad
+            m.d.comb += [
+                buffer.i.eq(Cat(whole, bad)),
+                buffer.put.eq(self.beat & number[: (parts - 1).bit_length()].all()),
+            ]
             with m.If(self.beat):
-                m.d.sync += earlier.eq(whole[len(self.data) :])
-            m.d.comb += [buffer.i.eq(whole), buffer.put.eq(self.beat & number[: (parts - 1).bit_length()].all())]
+                m.d.sync += [earlier.eq(whole[len(self.data) :]), bad_before.eq(bad & ~buffer.put)]
         else:
             # A narrow beat comes on the byte lanes of its address.
             lanes = len(self.data) // INSTRUCTION_BITS
             lane = number[: (lanes - 1).bit_length()]
-            m.d.comb += [buffer.i.eq(self.data.word_select(lane, INSTRUCTION_BITS)), buffer.put.eq(self.beat)]
+            word = self.data.word_select(lane, INSTRUCTION_BITS)
+            m.d.comb += [buffer.i.eq(Cat(word, self.bad)), buffer.put.eq(self.beat)]
         done = Signal()
         m.d.comb += done.eq(self.beat & number.all())
         return done

@@ -1,6 +1,6 @@
 """What stands before one unit: its instruction queue, the rule of when the head starts, and the record of what runs."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -37,7 +37,10 @@ class Lane(wiring.Component):
     `void` never reaches the unit: it starts when nothing runs, and retires in the next cycle.
 
     `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
-    instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle.
+    instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. While
+    none runs, `index` stays that of the last one: an error of its last cycle is told a cycle later. `head_index` is
+    that of the head of the queue, if there is one; `newest` that of the instruction that started last, from the cycle
+    after its start on.
     `busy`: one runs, from its start to its retirement. `starved`: none runs, and one could start but for its tokens.
     `idle`: none runs, none is queued.
     """
@@ -61,6 +64,8 @@ class Lane(wiring.Component):
             "starts": Out(1),
             "retires": Out(1),
             "index": Out(INDEX_BITS),
+            "newest": Out(INDEX_BITS),
+            "head_index": Out(INDEX_BITS),
             "started_at": Out(CYCLE_BITS),
             "busy": Out(1),
             "starved": Out(1),
@@ -97,11 +102,17 @@ class Lane(wiring.Component):
             running.take.eq(self.retires),
         ]
         m.d.sync += void_runs.eq(self.starts & void)
+        with m.If(self.starts):
+            m.d.sync += self.newest.eq(index)
         signal = running.o[:UNIT_MASK_BITS]
         with m.If(self.retires):
             m.d.comb += self.signal.eq(signal)
+        oldest, last = Signal(INDEX_BITS), Signal(INDEX_BITS)
+        m.d.sync += last.eq(Mux(self.clear, 0, self.index))
         m.d.comb += [
-            Cat(self.index, self.started_at).eq(running.o[UNIT_MASK_BITS:]),
+            Cat(oldest, self.started_at).eq(running.o[UNIT_MASK_BITS:]),
+            self.index.eq(Mux(running.level != 0, oldest, last)),
+            self.head_index.eq(index),
             self.full.eq(waiting.level == self._config.queue_depth),
             self.busy.eq((running.level != 0) | self.starts),
             self.starved.eq(startable & ~self.tokens & (running.level == 0)),

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
+from ..arch.errors import HeddleError
 from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Stream
 from ..arch.program import Program
 from .dispatch import dispatched_kinds
 from .dram import Burst
 from .state import State
+from .units import SEGMENTS
 from .values import input_sets
 
 Addresses = dict[int, NDArray[np.int64]]  # place in the program → address of each segment, in order
@@ -46,7 +48,8 @@ def watcher(program: Program, found: Addresses) -> Callable[[int, Instruction, S
 def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
     """Addresses without running the program: INDEX and PAGE hold what LOADs bring from DRAM as it is at the start.
 
-    Inputs that are not given are zeros, as are indices that the run would compute.
+    Inputs that are not given are zeros, as are indices that the run would compute. Raises HeddleError for a place
+    beyond DRAM or, of KV, beyond the cache.
     """
     config, found = program.config, {}
     work = dispatched_kinds(program.kinds, program.scalar_values, config)
@@ -71,6 +74,7 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
                 )
                 known[kind] = absolute - example.dram_address  # type: ignore[attr-defined]
             found[index] = known[kind] + work.addresses[index]
+            _require_inside(index, work.instruction(index), found[index], program)
         else:
             assert isinstance(example, Load)
             table = tables[example.memory]
@@ -79,6 +83,18 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
             if (table != before).any():
                 known.clear()
     return found
+
+
+def _require_inside(index: int, instruction: Instruction, addresses: NDArray[np.int64], program: Program) -> None:
+    region, first, size = "DRAM", 0, program.dram_bytes
+    if isinstance(instruction, (Append, Stream)):
+        region, first, size = "the KV cache", program.cache_address, program.cache_bytes
+    assert instruction.unit is not None
+    length = SEGMENTS[instruction.unit](instruction, program.config).length_bytes  # type: ignore[arg-type]
+    low, high = int(addresses.min()) - first, int(addresses.max()) - first + length
+    if low < 0 or high > size:
+        raise HeddleError(f"instruction {index}: {instruction.name}: beyond {region}: bytes {low} to {high - 1} of a "
+                          f"region of {size}: make the numbers in INDEX and PAGE smaller")  # fmt: skip
 
 
 def segment_addresses(

@@ -36,6 +36,7 @@ from .engine_arrays import (
     make_arrays,
 )  # fmt: skip
 from .engine_dram import serve, statistics
+from .fetch import beats_by
 from .jit import entry, inlined
 from .trace import UNITS, Timing
 
@@ -55,7 +56,8 @@ def timing_of(
     free: Collection[Unit] = (),
 ) -> Timing:
     """What `Machine(…).run()` returns for the same program. Raises HeddleError for a deadlock."""
-    arrays = make_arrays(config, work, groups, dram or config.dram, found or {}, free)
+    dram = dram or config.dram
+    arrays = make_arrays(config, work, groups, dram, found or {}, free)
     run(arrays)
     machine, units = arrays.machine[0], arrays.units
     if not machine["halted"] or (units["entered"] > units["started"]).any():
@@ -63,11 +65,13 @@ def timing_of(
     passages = arrays.passages[: machine["dispatched"]]
     cycles = {name: np.ascontiguousarray(passages[name]) for name in CYCLES}
     unit_of = (*UNITS, None)  # −1 is the last
+    end = int(max(cycles["dispatched"][-1], cycles["retire"].max() + 1))
+    arrived = np.ascontiguousarray(arrays.passages["arrived"][: machine["requested"] * FETCH_GROUP])
     return Timing(
         **{name: each.tolist() for name, each in cycles.items()},
         last_token=[unit_of[number] for number in passages["last_token"].tolist()],
-        cycles=int(max(cycles["dispatched"][-1], cycles["retire"].max() + 1)),
-        fetched_groups=int(machine["requested"]), dram=statistics(arrays.dram), arrays=cycles,
+        cycles=end, fetch_beats=beats_by(arrived, end, min(INSTRUCTION_BYTES, config.axi_bytes), dram.cycles_per_beat),
+        dram=statistics(arrays.dram), arrays=cycles,
     )  # fmt: skip
 
 

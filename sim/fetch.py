@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.config import FETCH_BUFFER, FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig
 from .dram import Burst
 
 
@@ -43,6 +46,10 @@ class Fetch:
         size = FETCH_GROUP * INSTRUCTION_BYTES
         return Burst(self.requested * size, size // self.beat_bytes, beat_bytes=self.beat_bytes)
 
+    def beats_by(self, cycle: int, pace: int) -> int:
+        """Beats that have come by the end of a cycle, one every `pace` cycles within a group."""
+        return beats_by(np.array(self.arrivals), cycle, self.beat_bytes, pace)
+
     def granted(self, grant: int, first: int, last: int) -> None:
         """Instructions arrive in the cycles of their last beats."""
         per_beat = (last - first) // (self.burst.beats - 1)
@@ -50,3 +57,11 @@ class Fetch:
         self.arrivals += [first + ((i + 1) * per_instruction - 1) * per_beat for i in range(FETCH_GROUP)]
         self.requested += 1
         self.after_grant = grant + 1
+
+
+def beats_by(arrivals: NDArray[np.int64], cycle: int, beat_bytes: int, pace: int) -> int:
+    """How many of the beats of instructions whose last ones come in `arrivals` come up to, and in, the last cycle of a
+    run. Those that may come later are of instructions that were not dispatched: no more than the buffer holds."""
+    beats = INSTRUCTION_BYTES // beat_bytes
+    late = arrivals[-FETCH_BUFFER:, None] - np.arange(beats) * pace
+    return (len(arrivals) - len(late)) * beats + int((late <= cycle).sum())

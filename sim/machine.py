@@ -166,10 +166,10 @@ class Machine:
             raise self._deadlock()
         timing = self.timing
         timing.arrived = self.fetch.arrivals[: len(timing.dispatched)]
-        timing.fetched_groups = self.fetch.requested
         if isinstance(self.port.dram, BankedDram):
             timing.dram = self.port.dram.statistics
         timing.cycles = max(timing.dispatched[-1], max(timing.retire) + 1)
+        timing.fetch_beats = self.fetch.beats_by(timing.cycles, self.port.dram.config.cycles_per_beat)
         return timing
 
     def _deadlock(self) -> HeddleError:

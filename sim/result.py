@@ -83,9 +83,10 @@ class Result:
 
     @cached_property
     def beats(self) -> dict[str, int]:
-        """Beats on the DRAM port: what was `read` and what was `written`. A beat may hold less than its width."""
+        """Beats on the DRAM port during the run: what was `read` and what was `written`. A beat may hold less than its
+        width."""
         config = self.program.config
-        moved = {"read": self.bytes["fetch"] // min(INSTRUCTION_BYTES, config.axi_bytes), "written": 0}
+        moved = {"read": self._timing.fetch_beats, "written": 0}
         for each, count in zip(self.work.examples, self.work.counts.tolist(), strict=True):
             if each.unit in SEGMENTS:
                 segments = SEGMENTS[each.unit](each, config)  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ class Timing:
     last_token: list[Unit | None] = field(default_factory=list)  # whose token was the last thing a start waited for
     beat_cycles: list[int] = field(default_factory=list)  # cycles with beats under way, for LOAD, STORE and KV
     cycles: int = 0  # h: the run took so many
-    fetched_groups: int = 0
+    fetch_beats: int = 0  # that FETCH has read by the end of the run
     dram: dict | None = None  # of a banked DRAM: what `BankedDram.statistics` says
     arrays: dict[str, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
 

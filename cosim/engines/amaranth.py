@@ -39,8 +39,14 @@ class _Handle:
 
     async def restart(self, image: NDArray[np.uint8]) -> None:
         # The simulator has just been reset, and with it every register and memory.
+        await self._write_words(image, only_set=True)
+
+    async def fill(self, image: NDArray[np.uint8]) -> None:
+        await self._write_words(image, only_set=False)
+
+    async def _write_words(self, image: NDArray[np.uint8], only_set: bool) -> None:
         words = image.reshape(-1, self._axi_bytes)
-        for index in np.flatnonzero(words.any(axis=1)):
+        for index in np.flatnonzero(words.any(axis=1)) if only_set else range(len(words)):
             value = int.from_bytes(words[index].tobytes(), "little")
             self._ctx.set(self._bench.dram.storage.words[int(index)], value)
         await self._ctx.tick()

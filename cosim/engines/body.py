@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.config import Unit
-from ...hw import csr
-from .job import Job, Outcome
+from ...arch.registers import Register
+from .job import Job, Outcome, Work
 
 UNITS = [unit.name.lower() for unit in Unit]
 
 READ_BACK = [
-    csr.STATUS, csr.ERROR, csr.CYCLES_LOW, csr.CYCLES_HIGH, csr.INSTRUCTIONS, csr.READ_BEATS, csr.WRITE_BEATS,
-    *csr.ERROR_INSTRUCTIONS, *[base + 4 * Unit[name.upper()] for base in (csr.BUSY, csr.WAITING) for name in UNITS],
+    Register.STATUS, Register.ERROR, Register.CYCLES_LOW, Register.CYCLES_HIGH, Register.INSTRUCTIONS,
+    Register.READ_BEATS, Register.WRITE_BEATS, *Register.ERROR_INSTRUCTIONS.offsets, *Register.BUSY.offsets,
+    *Register.WAITING.offsets,
 ]  # fmt: skip
 RESPONSE_LIMIT = 100  # cycles that an AXI4-Lite access may take
 
@@ -48,6 +49,9 @@ class Handle(Protocol):
     async def restart(self, image: NDArray[np.uint8]) -> None:
         """Reset the design, clear the on-chip memories and fill DRAM with `image`."""
 
+    async def fill(self, image: NDArray[np.uint8]) -> None:
+        """Put `image` into DRAM; registers and on-chip memories stay as they are."""
+
     async def read_dram(self) -> NDArray[np.uint8]:
         """All of DRAM."""
         ...
@@ -58,25 +62,48 @@ class Handle(Protocol):
 
 
 async def run_job(bench: Handle, job: Job) -> Outcome:
-    """Run the accelerator once, from reset."""
+    """Run the accelerator once, from reset; before that, the runs that are to be aborted."""
     await bench.restart(job.image)
     bench.set("latency", job.latency)
     bench.set("cycles_per_beat", job.cycles_per_beat)
-    await write_register(bench, csr.PROGRAM_LOW, 0)
-    await write_register(bench, csr.PROGRAM_HIGH, 0)
-    await write_register(bench, csr.GROUPS, job.groups)
-    for number, value in job.scalars:
-        await write_register(bench, csr.SCALAR + 4 * number, value)
-    for low, high, value in ((csr.KV_BASE_LOW, csr.KV_BASE_HIGH, job.cache_address),
-                             (csr.KV_BYTES_LOW, csr.KV_BYTES_HIGH, job.cache_bytes)):  # fmt: skip
-        await write_register(bench, low, value & 0xFFFFFFFF)
-        await write_register(bench, high, value >> 32)
-    await write_register(bench, csr.INTERRUPT, 1)
-    await write_register(bench, csr.CONTROL, 1 << csr.START_BIT)
+    bench.set("dram_base", job.dram_base)
+    bench.set("used_bytes", len(job.image))
+    await prepare(bench, job)
+    for cycle in job.aborts:
+        await _abort_run(bench, job, cycle)
+    before = {unit: bench.get(f"records_{unit}") for unit in UNITS}
+    await write_register(bench, Register.CONTROL, Register.CONTROL.mask("start"))
     finished = await bench.until("interrupt", job.limit)
     registers = {offset: await read_register(bench, offset) for offset in READ_BACK}
-    trace = {unit: await bench.read_trace(unit, bench.get(f"records_{unit}")) for unit in UNITS}
+    trace = {unit: (await bench.read_trace(unit, bench.get(f"records_{unit}")))[before[unit] :] for unit in UNITS}
     return Outcome(finished, registers, trace, await bench.read_dram(), bool(bench.get("violation")))
+
+
+async def _abort_run(bench: Handle, job: Job, cycle: int) -> None:
+    """Start, abort in about that cycle, wait until nothing is under way, and put DRAM in order."""
+    await write_register(bench, Register.CONTROL, Register.CONTROL.mask("start"))
+    await bench.until("interrupt", cycle)
+    await write_register(bench, Register.CONTROL, Register.CONTROL.mask("abort"))
+    finished = await bench.until("interrupt", job.limit)
+    while finished and await read_register(bench, Register.STATUS) & Register.STATUS.mask("busy"):
+        await bench.step()
+    assert finished, f"a run that was aborted in cycle {cycle} did not end"
+    await bench.fill(job.image)
+
+
+async def prepare(bench: Handle, job: Work) -> None:
+    """Write all registers that a run of `job` needs but CONTROL."""
+    await write_register(bench, Register.GROUPS, job.groups)
+    for number, value in job.scalars:
+        await write_register(bench, Register.SCALAR + 4 * number, value)
+    for low, high, value in ((Register.PROGRAM_LOW, Register.PROGRAM_HIGH, 0),
+                             (Register.DRAM_BASE_LOW, Register.DRAM_BASE_HIGH, job.dram_base),
+                             (Register.DRAM_BYTES_LOW, Register.DRAM_BYTES_HIGH, len(job.image)),
+                             (Register.KV_BASE_LOW, Register.KV_BASE_HIGH, job.dram_base + job.cache_address),
+                             (Register.KV_BYTES_LOW, Register.KV_BYTES_HIGH, job.cache_bytes)):  # fmt: skip
+        await write_register(bench, low, value & 0xFFFFFFFF)
+        await write_register(bench, high, value >> 32)
+    await write_register(bench, Register.INTERRUPT, 1)
 
 
 async def write_register(bench: Handle, offset: int, value: int) -> None:

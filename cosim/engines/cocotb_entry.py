@@ -1,4 +1,4 @@
-"""What cocotb imports inside the simulator process: runs body.run_job for each job of the job file, over VPI.
+"""What cocotb imports inside the simulator process: runs the body of each job of the job file, over VPI.
 
 Nothing here runs once per clock cycle: the clock is made in Verilog (see hdl.py), waiting is one trigger on the
 interrupt, and memories pass through files that Verilog reads and writes.
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from . import hdl
 from .body import UNITS, run_job
-from .job import records_of_words
+from .hostile_body import run_hostile_job
+from .job import HostileJob, records_of_words
 
 
 class _Handle:
@@ -46,6 +47,9 @@ class _Handle:
             await self.step()
         return bool(int(signal.value))
 
+    async def wait(self, cycles: int) -> None:
+        await Timer(cycles * hdl.PERIOD_NS, "ns")
+
     async def restart(self, image: NDArray[np.uint8]) -> None:
         hdl.write_words(Path("image.hex"), image, self._axi_bytes)
         self._top.rst.value = 1
@@ -54,6 +58,10 @@ class _Handle:
         await self._pulse("restart")
         self._top.rst.value = 0
         await self.step()
+
+    async def fill(self, image: NDArray[np.uint8]) -> None:
+        hdl.write_words(Path("image.hex"), image, self._axi_bytes)
+        await self._pulse("fill")
 
     async def read_dram(self) -> NDArray[np.uint8]:
         await self._pulse("dump")
@@ -81,5 +89,7 @@ async def run_jobs(top) -> None:
     axi_bytes, jobs = pickle.loads(Path(os.environ["HEDDLE_JOBS"]).read_bytes())
     handle = _Handle(top, axi_bytes)
     await handle.step()
-    outcomes = [await run_job(handle, job) for job in jobs]
+    outcomes = [
+        await (run_hostile_job(handle, job) if isinstance(job, HostileJob) else run_job(handle, job)) for job in jobs
+    ]
     Path("outcomes.pickle").write_bytes(pickle.dumps(outcomes))

@@ -10,6 +10,7 @@ import contextlib
 import pickle
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from ...arch.config import HardwareConfig
 from ...arch.errors import HeddleError
 from ..build import bench_verilog
 from .body import UNITS
-from .job import Job, Outcome
+from .job import HostileJob, Job
 
 TOP = "heddle_bench_top"
 PERIOD_NS = 4  # the clock falls in the middle; the test body settles a quarter later
@@ -30,13 +31,13 @@ LEAST_DRAM_BYTES, LEAST_TRACE_DEPTH = 1 << 20, 1 << 12  # so that most programs 
 def top_module(inputs: dict[str, int], outputs: dict[str, int]) -> str:
     """Verilog of the top module around the module `bench`, whose ports are given as name → width.
 
-    `restart` fills the first `image_words` words of DRAM from image.hex and clears the on-chip memories, `dump` writes
-    these words to image_after.hex, `dump_traces` writes trace_<unit>.hex. Only what the test body touches is public:
-    anything more would slow Verilator down.
+    `restart` fills the first `image_words` words of DRAM from image.hex and clears the on-chip memories, `fill` does
+    only the first; `dump` writes these words to image_after.hex, `dump_traces` writes trace_<unit>.hex. Only what the
+    test body touches is public: anything more would slow Verilator down.
     """
     public = "/* verilator public_flat_rw */"
     lines = ["`timescale 1ns/1ns", f"module {TOP};", f"  reg clk {public} = 0;", f"  reg rst {public} = 1;"]
-    lines += [f"  reg {name} {public} = 0;" for name in ("restart", "dump", "dump_traces")]
+    lines += [f"  reg {name} {public} = 0;" for name in ("restart", "fill", "dump", "dump_traces")]
     lines += [f"  reg [31:0] image_words {public} = 1;"]
     lines += [f"  reg [{width - 1}:0] {name} {public} = 0;" for name, width in inputs.items()]
     lines += [f"  wire [{width - 1}:0] {name} {public};" for name, width in outputs.items()]
@@ -44,21 +45,23 @@ def top_module(inputs: dict[str, int], outputs: dict[str, int]) -> str:
     lines += [
         f"  bench bench({connections});",
         f"  always #{PERIOD_NS // 2} clk = ~clk;",
-        '  always @(posedge restart) $readmemh("image.hex", bench.dram.storage.words, 0, image_words - 1);',
+        "  always @(posedge restart or posedge fill)",
+        '    $readmemh("image.hex", bench.dram.storage.words, 0, image_words - 1);',
         '  always @(posedge dump) $writememh("image_after.hex", bench.dram.storage.words, 0, image_words - 1);',
         "  always @(posedge dump_traces) begin",
     ]
     lines += [
         f'    if (records_{unit} != 0) $writememh("trace_{unit}.hex", bench.trace_{unit}.words, 0, records_{unit} - 1);'
         for unit in UNITS
+        if f"records_{unit}" in outputs
     ]
     return "\n".join([*lines, "  end", "endmodule", ""])
 
 
-def bench_sources(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> Path:
-    """The folder with the Verilog of a bench that is large enough."""
+def bench_sources(config: HardwareConfig, jobs: Sequence[Job | HostileJob], trace_depth: int) -> Path:
+    """The folder with the Verilog of a bench that is large enough for jobs of one kind."""
     size = max(LEAST_DRAM_BYTES, *(len(job.image) for job in jobs))
-    return bench_verilog(config, size, max(LEAST_TRACE_DEPTH, trace_depth))
+    return bench_verilog(config, size, max(LEAST_TRACE_DEPTH, trace_depth), isinstance(jobs[0], HostileJob))
 
 
 def write_words(path: Path, image: NDArray[np.uint8], word_bytes: int) -> None:
@@ -74,16 +77,18 @@ def read_words(path: Path, word_bytes: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8).reshape(-1, word_bytes)[:, ::-1].reshape(-1)
 
 
-def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: list[Job]) -> list[Outcome]:
-    """Run the jobs, in processes of `JOBS_PER_PROCESS`, with the built bench in `build`."""
-    outcomes: list[Outcome] = []
+def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: Sequence[Job | HostileJob]) -> list:
+    """Run the jobs, in processes of `JOBS_PER_PROCESS`, with the built bench in `build`; what became of each."""
+    outcomes: list = []
     for start in range(0, len(jobs), JOBS_PER_PROCESS):
         with tempfile.TemporaryDirectory(prefix="heddle-cosim-") as folder:
             outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], Path(folder))
     return outcomes
 
 
-def _run_process(simulator: str, build: Path, config: HardwareConfig, jobs: list[Job], folder: Path) -> list[Outcome]:
+def _run_process(
+    simulator: str, build: Path, config: HardwareConfig, jobs: Sequence[Job | HostileJob], folder: Path
+) -> list:
     from cocotb_tools.runner import get_runner  # slow to import, and only needed here
 
     (folder / "jobs.pickle").write_bytes(pickle.dumps((config.axi_bytes, jobs)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ...arch.config import HardwareConfig
 from ...hw.accelerator_verilog import LINT_WAIVERS
 from ..build import cached
 from . import hdl
-from .job import Job, Outcome
+from .job import AttemptOutcome, HostileJob, Job, Outcome
 
 _VERILATOR = [
     "--cc", "--exe", "--vpi", "--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--prefix", "Vtop",
@@ -32,6 +33,15 @@ _LIBRARY = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads", 
 
 def run(config: HardwareConfig, jobs: list[Job], trace_depth: int) -> list[Outcome]:
     """Run every job from reset."""
+    return _run(config, jobs, trace_depth)
+
+
+def run_hostile(config: HardwareConfig, jobs: list[HostileJob]) -> list[list[AttemptOutcome]]:
+    """Run the attempts of every job, each job from reset."""
+    return _run(config, jobs, 0)
+
+
+def _run(config: HardwareConfig, jobs: Sequence[Job | HostileJob], trace_depth: int) -> list:
     root = require()
     sources = hdl.bench_sources(config, jobs, trace_depth)
     key = hdl.build_key(sources, f"{root} {_VERILATOR} {_COMPILE}")

@@ -9,7 +9,7 @@ from .. import HeddleError
 
 COMMANDS = [
     "run", "generate", "check", "kv-report", "compile", "list", "lint", "explain", "simulate", "report", "cosim",
-    "bench", "verilog", "configs",
+    "bench", "verilog", "registers", "configs",
 ]  # fmt: skip
 
 

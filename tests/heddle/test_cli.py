@@ -90,6 +90,17 @@ def test_cosim_compares_a_file_and_random_programs(heddle, program_file):
         assert figures["engine"] == "verilator" and figures["config"] == "nano" and figures["instructions"] > 0
 
 
+def test_registers_are_written_in_every_format(heddle, tmp_path):
+    assert heddle("registers")[1].startswith("# Registers")
+    code, output, _ = heddle("registers", "--format", "c", "--config", "nano", "-o", "registers.h")
+    assert code == 0 and "registers.h" in output
+    assert "#define HEDDLE_ROWS_VALUE 0x4u" in (tmp_path / "registers.h").read_text()
+    code, _, error = heddle("registers", "--format", "ipxact")
+    assert code == 2 and "unknown format 'ipxact'; formats are markdown, c, rdl, json" in error
+    code, _, error = heddle("registers", "-o", "none/registers.h")
+    assert code == 2 and "cannot write none/registers.h" in error
+
+
 @pytest.mark.parametrize("options", [[], ["--debug"]], ids=["", "debug"])
 def test_verilog_is_written(heddle, tmp_path, options):
     code, output, _ = heddle("verilog", "--config", "nano", "-o", "nano.v", "--json", *options)

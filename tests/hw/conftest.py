@@ -14,7 +14,7 @@ from amaranth.sim import Simulator
 from heddle.arch.config import FETCH_GROUP, PRESETS, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Halt, Map
-from heddle.hw import csr
+from heddle.arch.registers import Register
 from heddle.hw.accelerator import MEMORY_PORTS, Accelerator
 from heddle.hw.instructions import UNITS, fields_of
 from heddle.hw.memories import read_signature, write_signature
@@ -254,7 +254,7 @@ class Host:
 
     def __init__(self, ctx, machine: Accelerator, slave: AxiSlave):
         self.ctx, self.machine, self.slave = ctx, machine, slave
-        self.records, self.start = [], 0
+        self.records, self.start, self.base = [], 0, 0
 
     async def step(self) -> None:
         """One clock cycle."""
@@ -300,17 +300,21 @@ class Host:
         await self.step()
         return value
 
-    async def begin(self, groups: int, program: int = 0) -> None:
-        """Starts the program of `groups` groups at the DRAM address `program`; cycle 0 is remembered as `start`."""
-        await self.write(csr.PROGRAM_LOW, program)
-        await self.write(csr.GROUPS, groups)
-        await self.write(csr.CONTROL, 1 << csr.START_BIT)
+    async def begin(self, groups: int, program: int = 0, dram_bytes: int = 0) -> None:
+        """Starts the program of `groups` groups at the DRAM address `program`; cycle 0 is remembered as `start`.
+        `dram_bytes`: of DRAM that the run may touch from `base` on, if not all."""
+        await self.write(Register.PROGRAM_LOW, program)
+        await self.write(Register.DRAM_BASE_LOW, self.base)
+        await self.write(Register.DRAM_BYTES_LOW, dram_bytes or len(self.slave.dram))
+        await self.write(Register.GROUPS, groups)
+        await self.write(Register.CONTROL, Register.CONTROL.mask("start"))
         self.start = self.slave.cycle - self.ctx.get(self.machine.cycle)
 
     async def until_done(self, limit: int = 20_000) -> None:
-        """Waits for done or error."""
+        """Waits for done, error or aborted."""
+        ends = (self.machine.done, self.machine.error, self.machine.aborted)
         for _ in range(limit):
-            if self.ctx.get(self.machine.done) or self.ctx.get(self.machine.error):
+            if any(map(self.ctx.get, ends)):
                 return
             await self.step()
         raise AssertionError(f"not done after {limit} cycles")
@@ -376,14 +380,14 @@ def run_program(on_machine):
         async def body(host):
             hosts.append(host)
             for number, value in (scalars or {}).items():
-                await host.write(csr.SCALAR + 4 * number, value)
+                await host.write(Register.SCALAR + 4 * number, value)
             await host.begin(len(code) // (FETCH_GROUP * 32))
             await host.until_done(limit)
-            host.cycles = await host.read(csr.CYCLES_LOW)
-            host.status = await host.read(csr.STATUS)
-            host.instructions = await host.read(csr.INSTRUCTIONS)
-            host.busy = {unit: await host.read(csr.BUSY + 4 * unit) for unit in UNITS}
-            host.waiting = {unit: await host.read(csr.WAITING + 4 * unit) for unit in UNITS}
+            host.cycles = await host.read(Register.CYCLES_LOW)
+            host.status = await host.read(Register.STATUS)
+            host.instructions = await host.read(Register.INSTRUCTIONS)
+            host.busy = {unit: await host.read(Register.BUSY + 4 * unit) for unit in UNITS}
+            host.waiting = {unit: await host.read(Register.WAITING + 4 * unit) for unit in UNITS}
 
         on_machine(config, slave, body)
         return hosts[0]

@@ -9,7 +9,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Append, Halt, Load, Part, Store, Stream
-from heddle.hw import csr
+from heddle.arch.registers import Register
 
 NANO = PRESETS["nano"]
 SOURCE, TARGET, CODE = 0x2000, 0x8000, 0x1000
@@ -79,17 +79,18 @@ async def copy_through_every_memory_and_the_cache(dut, pause):
     ram.write(CACHE_SOURCE, cached)
     ram.write(SOURCE, content)
     ram.write(CODE, b"".join(encode(each) for each in program) + encode(Halt()) * 8)
-    await host.write_dword(csr.INTERRUPT, 1)
-    await host.write_dword(csr.PROGRAM_LOW, CODE)
-    await host.write_dword(csr.KV_BASE_LOW, CACHE)
-    await host.write_dword(csr.KV_BYTES_LOW, 256)
-    await host.write_dword(csr.GROUPS, -(-len(program) // 8))
-    await host.write_dword(csr.CONTROL, 1 << csr.START_BIT)
+    await host.write_dword(Register.INTERRUPT, 1)
+    await host.write_dword(Register.PROGRAM_LOW, CODE)
+    await host.write_dword(Register.DRAM_BYTES_LOW, 1 << 16)
+    await host.write_dword(Register.KV_BASE_LOW, CACHE)
+    await host.write_dword(Register.KV_BYTES_LOW, 256)
+    await host.write_dword(Register.GROUPS, -(-len(program) // 8))
+    await host.write_dword(Register.CONTROL, Register.CONTROL.mask("start"))
     while not dut.interrupt.value:
         await RisingEdge(dut.clk)
-    assert await host.read_dword(csr.STATUS) & 1 << csr.DONE_BIT
-    assert await host.read_dword(csr.INSTRUCTIONS) == len(program) - 1
-    assert await host.read_dword(csr.WRITE_BEATS) == (
+    assert await host.read_dword(Register.STATUS) & Register.STATUS.mask("done")
+    assert await host.read_dword(Register.INSTRUCTIONS) == len(program) - 1
+    assert await host.read_dword(Register.WRITE_BEATS) == (
         sum(count for _, _, count in moves) // NANO.axi_bytes + 2 * (8 + 16) + 9 * 18
     )
     expected = bytearray(0x4000)

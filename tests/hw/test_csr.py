@@ -2,11 +2,12 @@
 
 import random
 
+import pytest
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, SCALAR_COUNT, Memory, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Halt, Load, Map, Matmul, Store
-from heddle.hw import csr
+from heddle.arch.registers import Register
 from heddle.hw.csr import Csr
 
 NANO = PRESETS["nano"]
@@ -22,37 +23,56 @@ def put_program(slave, instructions, address=0):
 
 def test_registers_read_back_and_unused_ones_are_zero(on_machine, axi_slave):
     async def body(host):
-        assert await host.read(csr.VERSION) == int(NANO.fingerprint[:8], 16)
-        await host.write(csr.PROGRAM_LOW, 0x1234_5600)
-        await host.write(csr.PROGRAM_HIGH, 0xFFFF_FF78)  # of which the machine has 8 bits
-        await host.write(csr.GROUPS, 0xDEAD_BEEF)
-        await host.write(csr.GROUPS, 0x0000_4200, strobe=0b0010)
-        await host.write(csr.INTERRUPT, 1)
-        await host.write(0x110, 0xFFFF_FFFF)
-        registers = [csr.PROGRAM_LOW, csr.PROGRAM_HIGH, csr.GROUPS, csr.INTERRUPT, csr.CONTROL, csr.STATUS, 0x110]
+        await host.write(Register.PROGRAM_LOW, 0x1234_5600)
+        await host.write(Register.PROGRAM_HIGH, 0xFFFF_FF78)  # of which the machine has 8 bits
+        await host.write(Register.GROUPS, 0xDEAD_BEEF)
+        await host.write(Register.GROUPS, 0x0000_4200, strobe=0b0010)
+        await host.write(Register.INTERRUPT, 1)
+        await host.write(0x120, 0xFFFF_FFFF)
+        names = ["PROGRAM_LOW", "PROGRAM_HIGH", "GROUPS", "INTERRUPT", "CONTROL", "STATUS"]
+        registers = [*(Register[name] for name in names), 0x120]
         assert [await host.read(each) for each in registers] == [0x1234_5600, 0x78, 0xDEAD_42EF, 1, 0, 0, 0]
 
     on_machine(NANO, axi_slave(bytearray(4096), 4), body)
+
+
+@pytest.mark.parametrize("name", ["nano", "3x5"])
+def test_what_the_machine_is_can_be_read(on_machine, axi_slave, machines, name):
+    config = machines[name]
+
+    async def body(host):
+        for register in (each for each in Register if each.value_of):
+            found = [await host.read(offset) for offset in register.offsets]
+            assert found == [register.value_of(config, number) for number in range(register.count)], register.name
+        await host.write(Register.ROWS, 77)
+        assert await host.read(Register.ROWS) == config.rows
+        assert await host.read(Register.MEMORY_BANKS + 4 * Memory.ACT) == config.act_banks
+        assert await host.read(Register.VERSION) == 0x48444C01
+
+    on_machine(config, axi_slave(bytearray(4096), 4), body)
 
 
 def test_scalar_registers_and_the_cache_region_keep_what_is_written(on_machine, axi_slave):
     numbers = random.Random(7)
 
     async def body(host):
-        values = {csr.SCALAR + 4 * number: numbers.getrandbits(32) for number in range(SCALAR_COUNT)}
-        values |= {csr.KV_BASE_LOW: 0xFEDC_B000, csr.KV_BASE_HIGH: 0xA5, csr.KV_BYTES_LOW: 1, csr.KV_BYTES_HIGH: 0x5A}
+        values = {Register.SCALAR + 4 * number: numbers.getrandbits(32) for number in range(SCALAR_COUNT)}
+        regions = {"KV_BASE_LOW": 0xFEDC_B000, "KV_BASE_HIGH": 0xA5, "KV_BYTES_LOW": 1, "KV_BYTES_HIGH": 0x5A,
+                   "DRAM_BASE_LOW": 0x1234_5000, "DRAM_BASE_HIGH": 0x9B, "DRAM_BYTES_LOW": 2, "DRAM_BYTES_HIGH": 0x3C}
+        values |= {Register[name].value: value for name, value in regions.items()}  # fmt: skip
         for offset, value in values.items():
             await host.write(offset, value)
-        values[csr.SCALAR] = 0  # number 0
+        values[Register.SCALAR] = 0  # number 0
         for offset, value in values.items():
             assert await host.read(offset) == value, hex(offset)
-        await host.write(csr.SCALAR + 4 * 31, 0xAABB_CCDD, strobe=0b1010)
-        kept = values[csr.SCALAR + 4 * 31] & 0x00FF_00FF
-        assert await host.read(csr.SCALAR + 4 * 31) == 0xAA00_CC00 | kept
+        await host.write(Register.SCALAR + 4 * 31, 0xAABB_CCDD, strobe=0b1010)
+        kept = values[Register.SCALAR + 4 * 31] & 0x00FF_00FF
+        assert await host.read(Register.SCALAR + 4 * 31) == 0xAA00_CC00 | kept
         # CONTROL.clear leaves them.
-        await host.write(csr.CONTROL, 1 << csr.CLEAR_BIT)
-        assert await host.read(csr.KV_BASE_LOW) == 0xFEDC_B000
-        assert await host.read(csr.BUSY) == await host.read(csr.WAITING) == 0  # no address is taken for another
+        await host.write(Register.CONTROL, Register.CONTROL.mask("clear"))
+        assert await host.read(Register.KV_BASE_LOW) == 0xFEDC_B000
+        # No address is taken for another.
+        assert [await host.read(each) for each in (Register.BUSY, Register.WAITING)] == [0, 0]
 
     on_machine(NANO, axi_slave(bytearray(4096), 4), body)
 
@@ -64,27 +84,46 @@ def test_a_run_from_a_high_address_with_counters_and_interrupt(on_machine, axi_s
 
     async def body(host):
         await host.begin(groups, 0x2000)
-        assert await host.read(csr.STATUS) == 1 << csr.BUSY_BIT
+        assert await host.read(Register.STATUS) == Register.STATUS.mask("busy")
         await host.until_done()
         assert not host.ctx.get(host.machine.interrupt)
-        await host.write(csr.INTERRUPT, 1)
+        await host.write(Register.INTERRUPT, 1)
         assert host.ctx.get(host.machine.interrupt)
-        assert await host.read(csr.STATUS) == 1 << csr.DONE_BIT
+        assert await host.read(Register.STATUS) == Register.STATUS.mask("done")
         # By hand: Map waits for its token in 19 … 37, then starts; halt is the last to come, or STORE to retire.
         spans = {unit: (start, retire) for unit, _, start, retire in host.records}
-        assert await host.read(csr.WAITING + 4 * Unit.VECTOR) == 38 - 19
+        assert await host.read(Register.WAITING + 4 * Unit.VECTOR) == 38 - 19
         for unit in (Unit.MATRIX, Unit.VECTOR, Unit.LOAD, Unit.STORE):
-            assert await host.read(csr.BUSY + 4 * unit) == spans[unit][1] - spans[unit][0] + 1
-        assert await host.read(csr.WAITING + 4 * Unit.MATRIX) == await host.read(csr.BUSY + 4 * Unit.NORM) == 0
-        assert await host.read(csr.INSTRUCTIONS) == 4
-        assert await host.read(csr.READ_BEATS) == 64 + 7
-        assert await host.read(csr.WRITE_BEATS) == 3 * 2
+            assert await host.read(Register.BUSY + 4 * unit) == spans[unit][1] - spans[unit][0] + 1
+        assert await host.read(Register.WAITING + 4 * Unit.MATRIX) == 0
+        assert await host.read(Register.BUSY + 4 * Unit.NORM) == 0
+        assert await host.read(Register.INSTRUCTIONS) == 4
+        assert await host.read(Register.READ_BEATS) == 64 + 7
+        assert await host.read(Register.WRITE_BEATS) == 3 * 2
         last = max(retire for _, retire in spans.values())
-        assert await host.read(csr.CYCLES_LOW) == max(last + 1, 50)
-        assert await host.read(csr.CYCLES_HIGH) == 0
-        await host.write(csr.CONTROL, 1 << csr.CLEAR_BIT)
+        assert await host.read(Register.CYCLES_LOW) == max(last + 1, 50)
+        assert await host.read(Register.CYCLES_HIGH) == 0
+        await host.write(Register.CONTROL, Register.CONTROL.mask("clear"))
         assert not host.ctx.get(host.machine.interrupt)
-        assert [await host.read(each) for each in (csr.STATUS, csr.INSTRUCTIONS, csr.READ_BEATS)] == [0, 0, 0]
+        for register in (Register.STATUS, Register.INSTRUCTIONS, Register.READ_BEATS):
+            assert await host.read(register) == 0
+
+    on_machine(NANO, slave, body)
+
+
+def test_counters_count_up_to_the_last_cycle_of_the_run(on_machine, axi_slave):
+    """Halt comes with the beats 10 … 17 and is the end in 18; the other beats of two groups come for nothing."""
+    slave = axi_slave(bytearray(1 << 12), 4, latency=9)
+    groups = put_program(slave, [Halt(), *[Matmul()] * 23])
+
+    async def body(host):
+        await host.begin(groups)
+        await host.until_done()
+        while await host.read(Register.STATUS) & Register.STATUS.mask("busy"):
+            pass
+        assert len(slave.beats) == 2 * 64
+        assert await host.read(Register.CYCLES_LOW) == 18
+        assert await host.read(Register.READ_BEATS) == 18 - 10 + 1
 
     on_machine(NANO, slave, body)
 
@@ -97,13 +136,13 @@ def test_a_start_during_a_run_is_ignored(on_machine, axi_slave):
         await host.begin(groups)
         for _ in range(30):
             await host.step()
-        await host.write(csr.CONTROL, 1 << csr.START_BIT)
+        await host.write(Register.CONTROL, Register.CONTROL.mask("start"))
         await host.until_done()
         assert host.records == [(Unit.MATRIX, 0, 19, 109)]
-        assert await host.read(csr.CYCLES_LOW) == 110
+        assert await host.read(Register.CYCLES_LOW) == 110
         for _ in range(50):
             await host.step()
-        assert await host.read(csr.STATUS) == 1 << csr.DONE_BIT
+        assert await host.read(Register.STATUS) == Register.STATUS.mask("done")
 
     on_machine(NANO, slave, body)
 
@@ -115,11 +154,11 @@ def test_a_start_forgets_the_last_run_even_while_it_must_wait(on_machine, axi_sl
     async def body(host):
         await host.begin(2)
         await host.until_done()
-        await host.write(csr.CONTROL, 1 << csr.START_BIT)
+        await host.write(Register.CONTROL, Register.CONTROL.mask("start"))
         assert not slave.idle() and not host.ctx.get(host.machine.done)
-        assert await host.read(csr.STATUS) == 1 << csr.BUSY_BIT
+        assert await host.read(Register.STATUS) == Register.STATUS.mask("busy")
         await host.until_done()
-        assert await host.read(csr.CYCLES_LOW) == 18
+        assert await host.read(Register.CYCLES_LOW) == 18
         assert len(slave.bursts) == 4
 
     on_machine(NANO, slave, body)
@@ -154,9 +193,9 @@ def test_the_high_half_of_cycles_belongs_to_the_low_half_read_before():
             await ctx.tick()
 
         ctx.set(registers.cycles, 0x12_FFFF_FFFF)
-        await read(csr.CYCLES_LOW)
+        await read(Register.CYCLES_LOW)
         ctx.set(registers.cycles, 0x13_0000_0000)
-        await read(csr.CYCLES_HIGH)
+        await read(Register.CYCLES_HIGH)
 
     simulator = Simulator(registers)
     simulator.add_clock(1e-6)
@@ -171,7 +210,7 @@ def test_address_and_data_may_come_apart_and_answers_wait_for_the_host():
 
     async def bench(ctx):
         ctx.set(bus.awvalid, 1)
-        ctx.set(bus.awaddr, csr.GROUPS)
+        ctx.set(bus.awaddr, Register.GROUPS)
         for _ in range(3):
             assert not ctx.get(bus.awready)
             await ctx.tick()
@@ -189,7 +228,7 @@ def test_address_and_data_may_come_apart_and_answers_wait_for_the_host():
         await ctx.tick()
         await ctx.tick()
         assert ctx.get(registers.groups) == 78
-        ctx.set(bus.araddr, csr.GROUPS)
+        ctx.set(bus.araddr, Register.GROUPS)
         ctx.set(bus.arvalid, 1)
         await ctx.tick()
         for _ in range(3):

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, SCALAR_COUNT, Memory, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Append, Guard, Halt, Load, Map, Matmul, OnlineSoftmax, Store, Stream
-from heddle.hw import csr
+from heddle.arch.registers import Register
 from heddle.hw.dispatch import Dispatch, unit_name
 from heddle.hw.lane import used_bits
 
@@ -125,7 +125,7 @@ def test_records_and_bits_are_the_same_in_a_second_run(on_machine, axi_slave):
             await host.begin(2)
             await host.until_done()
             # The next start comes while the beats behind the first halt still flow: it must wait for them.
-            seen.append((host.records, await host.read(csr.CYCLES_LOW)))
+            seen.append((host.records, await host.read(Register.CYCLES_LOW)))
             assert not slave.idle()
 
     on_machine(NANO, slave, body)

@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS
-from heddle.hw.axi import BurstArbiter, address_members, axi4_signature
+from heddle.hw.axi import ADDRESS_BITS, BurstArbiter, address_members, axi4_signature
 from heddle.hw.fetch import Fetch
 
 NANO, SERVER = PRESETS["nano"], PRESETS["server"]
@@ -22,7 +22,10 @@ class FetchOnPort(wiring.Component):
     def __init__(self, config):
         self.fetch = Fetch(config)
         self._config = config
-        super().__init__({"axi": Out(axi4_signature(config)), "start": In(1), "run": In(1), "o_take": In(1)})
+        super().__init__({
+            "axi": Out(axi4_signature(config)), "start": In(1), "run": In(1), "o_take": In(1),
+            "base": In(ADDRESS_BITS), "size_bytes": In(ADDRESS_BITS, init=1 << 13),
+        })  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
@@ -37,6 +40,8 @@ class FetchOnPort(wiring.Component):
             fetch.run.eq(self.run),
             fetch.program.eq(0x1234),  # bits below a group are ignored
             fetch.groups.eq(5),
+            fetch.base.eq(self.base),
+            fetch.size_bytes.eq(self.size_bytes),
             fetch.beat.eq(self.axi.rvalid),
             fetch.data.eq(self.axi.rdata),
             fetch.o_take.eq(self.o_take),
@@ -46,10 +51,13 @@ class FetchOnPort(wiring.Component):
         return m
 
 
-def run(config, slave, script):
+def run(config, slave, script, base=0, size_bytes=1 << 13):
     dut = FetchOnPort(config)
 
     async def bench(ctx):
+        ctx.set(dut.base, base)
+        ctx.set(dut.size_bytes, size_bytes)
+
         async def step():
             slave.sample(ctx, dut.axi)
             await ctx.tick()
@@ -136,3 +144,24 @@ def test_a_request_once_up_is_not_taken_back_when_the_run_ends(axi_slave):
         assert ctx.get(dut.fetch.idle) and len(slave.bursts) == 1
 
     run(NANO, slave, script)
+
+
+@pytest.mark.parametrize("config", [NANO, SERVER], ids=lambda config: config.name)
+def test_groups_beyond_the_region_are_not_asked_for(config, axi_slave):
+    """The program is at 0x1200 of the region: two groups are in it, and one but for its last beat."""
+    slave = axi_slave(bytearray(1 << 15), config.axi_bytes, latency=2)
+    beyond = []
+
+    async def script(ctx, dut, step):
+        taken = 0
+        for _ in range(400):
+            take = ctx.get(dut.fetch.o_valid) and slave.cycle > 200
+            ctx.set(dut.o_take, take)
+            taken += take
+            beyond.append((taken - take, ctx.get(dut.fetch.beyond)))
+            await step()
+        assert ctx.get(dut.fetch.idle)
+
+    run(config, slave, script, base=0x3000, size_bytes=0x1500 - 1)
+    assert [burst.address for burst in slave.bursts] == [0x4200, 0x4300]
+    assert beyond[-1][0] == 16 and all(told == (taken == 16) for taken, told in beyond)  # told when they are missed

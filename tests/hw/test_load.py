@@ -1,6 +1,7 @@
 """hw/units/load.py: what LOAD writes, on a polite and on an erratic slave, and in which cycles."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from amaranth import Module
@@ -48,8 +49,8 @@ class LoadOnPort(wiring.Component):
 class Run:
     """Executes LOADs back to back, each as soon as LOAD is ready; keeps what was written, when, and the records."""
 
-    def __init__(self, config, slave, instructions, index=None):
-        self.config, self.slave = config, slave
+    def __init__(self, config, slave, instructions, index=None, base=0, size_bytes=DRAM_BYTES):
+        self.config, self.slave, self.beyond = config, slave, []
         self.words = {memory: {} for memory in MEMORIES}  # address → int
         self.words[Memory.INDEX].update(index or {})
         self.writes, self.starts, self.retires = [], [], []  # cycles
@@ -59,6 +60,8 @@ class Run:
 
         async def bench(ctx):
             queue, index_data = list(instructions), 0
+            ctx.set(dut.unit.base, base)
+            ctx.set(dut.unit.size_bytes, size_bytes)
             slave.cycle = 0
             while queue or len(self.retires) < len(self.starts) or not slave.idle():
                 assert slave.cycle < 20_000, "LOAD hangs"
@@ -69,6 +72,8 @@ class Run:
                 if starts:
                     self.starts.append(slave.cycle)
                     queue.pop(0)
+                if ctx.get(dut.unit.beyond):
+                    self.beyond.append(slave.cycle)
                 if ctx.get(dut.unit.retire):
                     self.retires.append(slave.cycle)
                 self._write(ctx, dut.unit)
@@ -200,3 +205,53 @@ def test_an_index_may_be_negative(axi_slave):
     load = LoadInstruction(memory=Memory.ACT, gather=1, dram_address=1024, dram_stride=64)
     Run(NANO, slave, [load], {0: 0xFFFF_FFFE})
     assert slave.bursts[0].address == 1024 - 128
+
+
+# -- the region --------------------------------------------------------------------------------------------------------
+
+BASE, SIZE = 0x3000, 0x2000
+GATHER = LoadInstruction(memory=Memory.ACT, gather=1, dram_address=1024, dram_stride=1 << 10, words=2)
+BEYOND = {  # instruction, numbers in INDEX, bursts that are made before
+    "a word behind": (LoadInstruction(memory=Memory.ACT, dram_address=SIZE), [], 0),
+    "the last word astride": (LoadInstruction(memory=Memory.VALUE, dram_address=SIZE - 4), [], 1),
+    "the second burst": (LoadInstruction(memory=Memory.ACT, dram_address=SIZE - 64, words=17), [], 1),
+    "the third segment": (LoadInstruction(memory=Memory.ACT, segments=3, dram_stride=SIZE // 2, stride=1), [], 2),
+    "strides to 2^40": (LoadInstruction(segments=9, dram_address=(1 << 40) - 64, dram_stride=(1 << 32) - 64), [], 0),
+    "no words": (LoadInstruction(memory=Memory.ACT, dram_address=0xFFC, words=0), [], 0),
+    "no words of a gather": (replace(GATHER, words=0), [1], 0),
+    "a row behind": (GATHER, [7], 0),
+    "the second row": (replace(GATHER, segments=3, stride=2), [6, 7, 0], 1),
+    "a row in front": (GATHER, [-2], 0),
+    "a row of which 40 bits look right": (GATHER, [1 << 30], 0),
+    "and of a row in front": (GATHER, [-(1 << 30)], 0),
+    "the farthest": (replace(GATHER, dram_stride=(1 << 32) - 64), [(1 << 31) - 1], 0),
+}
+
+
+@pytest.mark.parametrize("name", ["nano", "3x5"])
+def test_a_region_moves_every_address(machines, name, axi_slave):
+    config, chooser = machines[name], random.Random(name)
+    loads = [random_load(config, chooser, Memory.VALUE, gather) for gather in (0, 1, 0)]
+    dram = random_dram(5)
+    slaves = [axi_slave(dram, config.axi_bytes, latency=7), axi_slave(bytes(BASE) + dram, config.axi_bytes, latency=7)]
+    runs = [Run(config, slave, loads, {0: 3}, base) for slave, base in zip(slaves, (0, BASE + 0xABC), strict=True)]
+    assert runs[0].words == runs[1].words and runs[0].retires == runs[1].retires and not runs[1].beyond
+    there, moved = ([(b.cycle, b.address, b.beats) for b in slave.bursts] for slave in slaves)
+    assert moved == [(cycle, address + BASE, beats) for cycle, address, beats in there]
+
+
+@pytest.mark.parametrize("seed", [None, 2])
+@pytest.mark.parametrize("case", BEYOND)
+def test_what_is_beyond_the_region_is_not_asked_for(case, seed, axi_slave):
+    """A LOAD is stopped at its first burst beyond; those before it retire first, and LOAD takes the next."""
+    work, numbers, made = BEYOND[case]
+    good = LoadInstruction(memory=Memory.VALUE, dram_address=SIZE - 80, words=10)
+    slave = axi_slave(random_dram(1), 4, latency=9, seed=seed)
+    index = {place: number & 0xFFFF_FFFF for place, number in enumerate(numbers)}
+    run = Run(NANO, slave, [good, work, good], index, BASE, SIZE)
+    assert len(run.beyond) == 1 and len(run.retires) == 3
+    assert run.starts[1] < run.beyond[0] < run.retires[1] <= run.starts[2]
+    assert len(slave.bursts) == 2 + made + 2
+    assert all(b.address >= BASE and b.address + b.beats * b.beat_bytes <= BASE + SIZE for b in slave.bursts)
+    expected = expected_words(NANO, slave.dram[BASE:], good)
+    assert {address: run.words[Memory.VALUE][address] for address in expected} == expected

@@ -8,8 +8,8 @@ from heddle.arch.config import PRESETS
 from heddle.hw.region import OFFSET_BITS, RegionGate
 
 
-def drive(config, script):
-    gate = RegionGate(config)
+def drive(config, script, most_beats=256):
+    gate = RegionGate(config.axi_bytes, most_beats)
 
     async def bench(ctx):
         def passes(offset, beats, size_bytes, base=0x5000, found=1):
@@ -53,6 +53,16 @@ def test_no_burst_crosses_4_kib_or_the_end_of_addresses():
         assert passes((1 << 40) + 4, 1, (1 << 40) - 1, base=0) is None  # 40 bits would see 4
 
     drive(PRESETS["nano"], script)
+
+
+def test_a_burst_has_at_least_one_beat_and_no_more_than_it_may():
+    def script(passes):
+        assert passes(0, 0, 1 << 20) is None
+        assert passes(64, 1, 1 << 20) == passes(64, 16, 1 << 20) == 0x5000 + 64
+        assert passes(64, 17, 1 << 20) is None
+        assert passes(64, 257, 1 << 20) is None
+
+    drive(PRESETS["nano"], script, most_beats=16)
 
 
 @pytest.mark.parametrize("name", ["nano", "base", "server"])

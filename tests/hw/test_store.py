@@ -51,12 +51,16 @@ class StoreOnPort(wiring.Component):
 class Run:
     """Executes STOREs, each as soon as STORE is ready; `words` gives the word of a memory at an address."""
 
-    def __init__(self, config, slave, instructions, words=lambda memory, address: 0):
-        self.reads, self.starts, self.retires = [], [], []  # cycles
+    def __init__(
+        self, config, slave, instructions, words=lambda memory, address: 0, base=0, size_bytes=DRAM_BYTES
+    ):  # fmt: skip
+        self.reads, self.starts, self.retires, self.beyond = [], [], [], []  # cycles
         dut = StoreOnPort(config)
 
         async def bench(ctx):
             queue = list(instructions)
+            ctx.set(dut.unit.base, base)
+            ctx.set(dut.unit.size_bytes, size_bytes)
             while queue or len(self.retires) < len(self.starts) or not slave.idle():
                 assert slave.cycle < 20_000, "STORE hangs"
                 if queue:
@@ -66,6 +70,8 @@ class Run:
                 if starts:
                     self.starts.append(slave.cycle)
                     queue.pop(0)
+                if ctx.get(dut.unit.beyond):
+                    self.beyond.append(slave.cycle)
                 if ctx.get(dut.unit.retire):
                     self.retires.append(slave.cycle)
                 read = {}
@@ -174,3 +180,46 @@ def test_a_slow_responder_never_sees_too_many_bursts(axi_slave):
         outstanding.append(len([b for b in slave.bursts if b.cycle <= burst.cycle]) - answered)
     assert len(slave.bursts) == 24 and max(outstanding) == RESPONSE_LIMIT
     assert len(run.retires) == 1
+
+
+# -- the region --------------------------------------------------------------------------------------------------------
+
+BASE, SIZE = 0x3000, 0x2000
+BEYOND = {  # instruction, bursts that are made before
+    "a word behind": (StoreInstruction(memory=Memory.ACT, dram_address=SIZE), 0),
+    "the last word astride": (StoreInstruction(memory=Memory.VALUE, dram_address=SIZE - 4), 1),
+    "the second burst": (StoreInstruction(memory=Memory.ACT, dram_address=SIZE - 64, words=17), 1),
+    "the second of many": (StoreInstruction(memory=Memory.ACT, dram_address=SIZE - 64, words=170), 1),
+    "the third segment": (StoreInstruction(memory=Memory.ACT, segments=3, dram_stride=SIZE // 2), 2),
+    "the third segment of many": (StoreInstruction(memory=Memory.ACT, segments=30, dram_stride=SIZE // 2), 2),
+    "strides to 2^40": (StoreInstruction(segments=9, dram_address=(1 << 40) - 64, dram_stride=(1 << 32) - 64), 0),
+    "no words": (StoreInstruction(memory=Memory.ACT, dram_address=0xFFC, words=0), 0),
+    "no words, often": (StoreInstruction(memory=Memory.ACT, words=0, segments=9, dram_stride=64), 0),
+}
+
+
+def test_a_region_moves_every_address(axi_slave):
+    store = StoreInstruction(memory=Memory.VALUE, dram_address=40, words=7, segments=3, stride=9, dram_stride=68)
+    slaves = [axi_slave(bytearray(size), 4, latency=7) for size in (0x1000, BASE + 0x1000)]
+    word = random_word(NANO, 9)
+    runs = [Run(NANO, slave, [store], word, base) for slave, base in zip(slaves, (0, BASE + 0xABC), strict=True)]
+    assert slaves[1].dram == bytes(BASE) + slaves[0].dram and any(slaves[0].dram)
+    assert runs[0].retires == runs[1].retires and not runs[1].beyond
+
+
+@pytest.mark.parametrize("seed", [None, 2])
+@pytest.mark.parametrize("case", BEYOND)
+def test_what_is_beyond_the_region_is_not_asked_for(case, seed, axi_slave):
+    """A STORE is stopped at its first burst beyond; what came before is written, and STORE takes the next."""
+    work, made = BEYOND[case]
+    good = StoreInstruction(memory=Memory.VALUE, dram_address=SIZE - 80, words=10, address=100)
+    slave = axi_slave(bytearray(DRAM_BYTES), 4, latency=9, seed=seed)
+    word = random_word(NANO, case)
+    run = Run(NANO, slave, [good, work, good, good], word, BASE, SIZE)
+    assert len(run.beyond) == 1 and len(run.retires) == 4
+    assert run.starts[1] < run.beyond[0] < run.retires[1] < run.starts[2]
+    assert len(slave.bursts) == 2 + made + 4
+    assert all(b.address >= BASE and b.address + b.beats * b.beat_bytes <= BASE + SIZE for b in slave.bursts)
+    assert not any(slave.dram[:BASE]) and not any(slave.dram[BASE + SIZE :])
+    written = b"".join(word(Memory.VALUE, 100 + w).to_bytes(8, "little") for w in range(10))
+    assert slave.dram[BASE + SIZE - 80 : BASE + SIZE] == written

@@ -44,7 +44,7 @@ def system(tmp_path_factory):
     dram[: groups * 256] = code + encode(Halt()) * (groups * 8 - len(PROGRAM))
     dram[TABLE : TABLE + 8] = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
     (folder / "dram.hex").write_text("".join(f"{word:08x}\n" for word in np.frombuffer(dram, "<u4")))
-    registers = [(csr.GROUPS, groups), (csr.KV_BASE_LOW, CACHE), (csr.KV_BYTES_LOW, 128)]
+    registers = [(csr.GROUPS, groups), (csr.DRAM_BYTES_LOW, 1 << 16), (csr.KV_BASE_LOW, CACHE), (csr.KV_BYTES_LOW, 128)]
     (folder / "registers.hex").write_text("".join(f"{address:08x}{value:08x}\n" for address, value in registers))
 
     def run(*plusargs):

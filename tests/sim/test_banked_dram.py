@@ -231,6 +231,24 @@ def test_a_gather_is_timed_with_its_indices():
     assert [simulate(gathering(each), values=False).cycles for each in (near, far)] == cycles
 
 
+@pytest.mark.parametrize("values", [True, False])
+@pytest.mark.parametrize("row", [-2049, 1 << 20])
+def test_a_row_beyond_dram_is_refused_with_and_without_values(row, values):
+    with pytest.raises(HeddleError, match="instruction 1: load: beyond DRAM: "):
+        simulate(gathering(np.array([0, 1, 2, 3, 4, 5, 6, row])), values=values)
+
+
+@pytest.mark.parametrize("values", [True, False])
+@pytest.mark.parametrize("work", [Append(part=Part.VALUES, pages=2, page_bytes=256, block=1),
+                                  Stream(part=Part.VALUES, pages=2, page_bytes=256, blocks=2)])  # fmt: skip
+def test_a_page_beyond_the_cache_is_refused_with_and_without_values(work, values):
+    program = program_of(NANO.with_dram("HBM2"), [Load(memory=Memory.PAGE, dram_address=0x8000, words=2), work],
+                         data=((0x8000, np.array([3, 16], "<i4").tobytes()),), cache_address=0x10000,
+                         cache_bytes=0x1000)  # fmt: skip
+    with pytest.raises(HeddleError, match=f"instruction 1: {work.name}: beyond the KV cache: "):
+        simulate(program, values=values)
+
+
 def test_indices_may_be_inputs():
     x = Tensor("x", "input", Memory.INDEX, 0x8000, rows=8, columns=1, row_bytes=4, shape=(8, 1))
     program = replace(gathering(np.zeros(8)), data=(), tensors={"x": x})
