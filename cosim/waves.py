@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,12 @@ from ..arch.errors import HeddleError
 from ..arch.files import require_writable, write_whole
 from ..arch.processes import temporary_folder
 from ..arch.program import Program, require_program
-from ..arch.ranges import require_range
 from ..sim.machine import simulate
+from .engines.job import Window
 from .lockstep import engine_named, make_job, trace_depth
 
 SUFFIXES = (".fst", ".vcd")
-MOST_CYCLES = (1 << 40) - 1  # that the RTL counts
 BEFORE, AFTER = 200, 50  # cycles around a difference
-
-
-@dataclass(frozen=True)
-class Window:
-    """Cycles to record, counted from the start pulse, both included. `last` None: to the end of the run."""
-
-    first: int = 0
-    last: int | None = None
-
-    def __post_init__(self) -> None:
-        require_range("the first cycle of a waveform", self.first, 0, MOST_CYCLES)
-        if self.last is not None:
-            require_range("the last cycle of a waveform", self.last, self.first, MOST_CYCLES)
 
 
 def around(cycle: int) -> Window:

@@ -44,7 +44,7 @@ _HOME = {
     "lockstep": "cosim.lockstep",
     "ENGINES": "cosim.lockstep",
     "record": "cosim.waves",
-    "Window": "cosim.waves",
+    "Window": "cosim.engines.job",
     "random_program": "cosim.random_programs",
     "illegal": "cosim.illegal_programs",
     "accelerator_verilog": "hw.accelerator_verilog",

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig, Unit
 from ..bench import Bench
-from ..waves import Window
 from .body import run_job
-from .job import Job, Outcome, records_of_words
+from .job import Job, Outcome, Window, records_of_words
 
 
 class _Handle:

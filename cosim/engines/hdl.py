@@ -20,9 +20,8 @@ from ...arch import processes
 from ...arch.config import HardwareConfig
 from ...arch.errors import HeddleError, ToolError
 from ..build import bench_verilog
-from ..waves import Window
 from .body import UNITS
-from .job import HostileJob, Job
+from .job import HostileJob, Job, Window
 
 TOP = "heddle_bench_top"
 PERIOD_NS = 4  # the clock falls in the middle; the test body settles a quarter later

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from ...arch.config import HardwareConfig
 from ..build import cached
-from ..waves import Window
 from . import hdl
-from .job import Job, Outcome
+from .job import Job, Outcome, Window
 
 
 def require() -> str:

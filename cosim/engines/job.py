@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arch.ranges import require_range
+
+MOST_CYCLES = (1 << 40) - 1  # that the RTL counts
 RECORD = np.dtype([("index", np.int64), ("start", np.int64), ("retire", np.int64)])
 
 
@@ -41,6 +44,19 @@ class Outcome:
     trace: dict[str, NDArray]  # unit name → RECORD array in order of retirement
     image: NDArray[np.uint8]  # DRAM after the run
     violation: bool  # the AXI port broke a rule
+
+
+@dataclass(frozen=True)
+class Window:
+    """Cycles to record, counted from the start pulse, both included. `last` None: to the end of the run."""
+
+    first: int = 0
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        require_range("the first cycle of a waveform", self.first, 0, MOST_CYCLES)
+        if self.last is not None:
+            require_range("the last cycle of a waveform", self.last, self.first, MOST_CYCLES)
 
 
 def records_of_words(words: list[int]) -> NDArray:

@@ -20,9 +20,8 @@ from ...arch.errors import HeddleError
 from ...arch.processes import Commands
 from ...hw.accelerator_verilog import LINT_WAIVERS
 from ..build import cached
-from ..waves import Window
 from . import hdl
-from .job import AttemptOutcome, HostileJob, Job, Outcome
+from .job import AttemptOutcome, HostileJob, Job, Outcome, Window
 
 _VERILATOR = [
     "--cc", "--exe", "--vpi", "--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--prefix", "Vtop",

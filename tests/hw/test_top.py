@@ -8,7 +8,7 @@ import pytest
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Append, Halt, Load, Part, Store
-from heddle.hw import csr
+from heddle.arch.registers import Register
 from heddle.hw.accelerator_verilog import accelerator_verilog
 from heddle.hw.top import top_signature
 
@@ -44,8 +44,10 @@ def system(tmp_path_factory):
     dram[: groups * 256] = code + encode(Halt()) * (groups * 8 - len(PROGRAM))
     dram[TABLE : TABLE + 8] = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
     (folder / "dram.hex").write_text("".join(f"{word:08x}\n" for word in np.frombuffer(dram, "<u4")))
-    registers = [(csr.GROUPS, groups), (csr.KV_BASE_LOW, CACHE), (csr.KV_BYTES_LOW, 128)]
-    (folder / "registers.hex").write_text("".join(f"{address:08x}{value:08x}\n" for address, value in registers))
+    registers = {Register.GROUPS: groups, Register.DRAM_BYTES_LOW: 1 << 16, Register.KV_BASE_LOW: CACHE,
+                 Register.KV_BYTES_LOW: 128}  # fmt: skip
+    lines = "".join(f"{address:08x}{value:08x}\n" for address, value in registers.items())
+    (folder / "registers.hex").write_text(lines)
 
     def run(*plusargs):
         output = subprocess.run(["vvp", "system.vvp", *plusargs], cwd=folder, capture_output=True, text=True).stdout
@@ -74,7 +76,7 @@ def test_a_program_is_started_and_ends_by_the_names_of_the_ports(system, first_r
     expected[TARGET + 0x1000 : TARGET + 0x1000 + act_size] = expected[SOURCE : SOURCE + act_size]
     expected[CACHE + 64 : CACHE + 80] = expected[SOURCE : SOURCE + 16]  # page 1 comes first
     expected[CACHE : CACHE + 16] = expected[SOURCE + 16 : SOURCE + 32]
-    assert status == 1 << csr.DONE_BIT and cycles > 4 * WORDS
+    assert status == 2 and cycles > 4 * WORDS
     assert after == bytes(expected)
 
 
