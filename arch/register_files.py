@@ -89,7 +89,7 @@ def as_json(config: HardwareConfig | None = None) -> str:
             for field in each.fields
         ]  # fmt: skip
         if config and each.value_of:
-            described["values"] = [each.value_of(config, i) for i in range(each.count)]
+            described["reads"] = [each.value_of(config, i) for i in range(each.count)]
         content.append(described)
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

@@ -55,7 +55,7 @@ def compile(
     compiled without the head, which only a prompt's last token needs.
     """
     config = load_config(config_name)
-    if layers is not None and not 1 <= layers <= MOST_LAYERS:
+    if layers is not None and layers > MOST_LAYERS:
         raise heddle.HeddleError(f"--layers must be from 1 to {MOST_LAYERS:,}, not {layers}")
     program = _program(model, config, tokens, context, layers, _show if passes else None)
     program.save(output)

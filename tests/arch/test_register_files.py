@@ -79,7 +79,7 @@ def test_systemrdl_is_read_as_the_same_registers(tmp_path, config):
 def test_json_states_every_register_with_its_values():
     content = {each["name"]: each for each in json.loads(as_json(NANO))}
     assert set(content) == set(Register.__members__)
-    assert content["MEMORY_WORDS"]["values"] == [NANO.words(memory) for memory in Memory]
+    assert content["MEMORY_WORDS"]["reads"] == [NANO.words(memory) for memory in Memory]
     assert content["STATUS"]["fields"][3] == {"name": "aborted", "low": 3, "bits": 1, "values": {},
                                               "meaning": Register.STATUS.field("aborted").meaning}  # fmt: skip
-    assert "values" not in json.loads(as_json())[-1]
+    assert "reads" not in json.loads(as_json())[-1]

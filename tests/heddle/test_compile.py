@@ -224,7 +224,7 @@ def test_shapes_are_public(tmp_path):
     assert get_shape("bert-base") is SHAPES["bert-base"]
     (tmp_path / "config.json").write_text(json.dumps(BERT))
     assert get_shape(str(tmp_path)).layers == 3
-    with pytest.raises(HeddleError, match="unknown model 'bert'; models are bert-base"):
+    with pytest.raises(HeddleError, match=r"unknown model 'bert' \(did you mean bert-base\?\); models are bert-base"):
         get_shape("bert")
     with pytest.raises(HeddleError, match="cannot read .*none.json: No such file"):
         get_shape(str(tmp_path / "none.json"))

@@ -187,7 +187,7 @@ def test_errors_of_the_system_and_of_tools_are_a_line(heddle, monkeypatch):
         def fail(*arguments, error=error, **options):
             raise error
 
-        monkeypatch.setattr(lockstep, "_engine", lambda name, fail=fail: fail)
+        monkeypatch.setattr(lockstep, "engine_named", lambda name, fail=fail: fail)
         code, output, text = heddle("cosim", "random", "--config", "nano", "--programs", "1", "--engine", "amaranth")
         assert code == 2 and not output and text.endswith(message + "\n")
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 from heddle.arch.config import PRESETS
+from heddle.arch.isa import Halt, Load
 from heddle.arch.program import Choice, Period, Program
 from heddle.compiler.builder import Tiling
 from heddle.compiler.cache import CachePlan
@@ -41,10 +42,11 @@ def test_choices_without_alternatives_and_periods(heddle, tmp_path):
     heddle("compile", "encoder-layer", "--config", "nano", "-o", "layer.heddle")
     program = Program.load("layer.heddle")
     choices = Choice("rows at a time", "128"), Choice("heads", "2", {"2": 10, "4": "ACC is too small"})
-    replace(program, choices=choices, periods=(Period(2, 5, 3),)).save("layer.heddle")
-    _, output, _ = heddle("explain", "layer.heddle")
+    equal = (Load(words=4, dram_address=4096), Load(words=4, dram_address=4096, address=8)) * 3
+    Program(PRESETS["nano"], (*equal, Halt()), 8192, choices=choices, periods=(Period(0, 2, 3),)).save("equal.heddle")
+    _, output, _ = heddle("explain", "equal.heddle")
     assert "rows at a time: 128" in output and "ACC is too small" in output
-    assert "instructions 2 to 16: 3 equal parts of 5, compiled once" in output
+    assert "instructions 0 to 5: 3 equal parts of 2, compiled once" in output
     replace(program, choices=()).save("layer.heddle")
     assert "does not say what the compiler considered" in heddle("explain", "layer.heddle")[1]
 

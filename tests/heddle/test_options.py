@@ -57,12 +57,16 @@ MEANS_NOTHING = {
         "--programs": ("layer.heddle --programs 3", "--programs is for random programs; --images says how many"),
         "--seed": ("digits-vit --seed 3", "--seed is for random programs and for a FILE; a MODEL has inputs"),
         "--races": ("random --races", "--races is for a FILE; programs that are made have no race"),
+        "--waves": ("illegal --waves x.vcd", "--waves is for programs that run to their end"),
+        "--waves-from": ("random --waves-from 3", "--waves-from and --waves-to are of a waveform: name its file"),
+        "--waves-to": ("random --waves-to 3", "--waves-from and --waves-to are of a waveform: name its file"),
     },
     "bench": {
         "--timeout": ALWAYS,
         "--scalesim": ("gpt2-decode --scalesim", "--scalesim is for gemm-512 and bert-layer, of which none is named"),
     },
-    "verilog": {"--config": ALWAYS, "--output": ALWAYS},
+    "verilog": {"--config": ALWAYS, "--output": ALWAYS, "--debug": ALWAYS},
+    "registers": {"--format": ALWAYS, "--config": ALWAYS, "--output": ALWAYS},
     "configs": {
         "--dram": ("--dram HBM2", "--dram needs a configuration to be behind"),
         "--drams": ("small --drams", "NAME means nothing beside --drams"),
@@ -112,7 +116,7 @@ WRONG_VALUE = {
     "kv-report": {
         "--config": ("gpt2 --config smal", CONFIG), "--plot": ("gpt2 --plot x.bmp", PICTURE),
         "--contexts": (["gpt2", "--contexts", ""], "--contexts must be whole numbers with commas between"),
-        "--layers": ("gpt2-xl --layers 0", "--layers must be at least 1, not 0"),
+        "--layers": ("gpt2-xl --layers 0", "gpt2-xl must have at least 1 layer, not 0"),
     },
     "compile": {
         "--config": ("digits-vit -o x --config smal", CONFIG), "--output": ("digits-vit -o none/x", FILE),
@@ -130,9 +134,16 @@ WRONG_VALUE = {
         "--images": ("layer.heddle --images 0", "--images must be at least 1 and at most 100,000, not 0"),
         "--programs": ("random --programs 99999999999", "--programs must be at least 1 and at most 100,000, not 999"),
         "--seed": ("random --seed -1", "--seed must be at least 0, not -1"),
+        "--waves": ("random --waves x.lxt", "cannot write x.lxt: the name must end in .fst or .vcd"),
+        "--waves-from": ("random --waves x.vcd --waves-from -1", "the first cycle of a waveform must be a whole"),
+        "--waves-to": ("random --waves x.vcd --waves-from 9 --waves-to 8", "must be a whole number from 9 to"),
     },
     "bench": {"--timeout": ("gemm-512 --timeout nan", "--timeout must be above 0 and at most 1e+06 seconds, not nan")},
     "verilog": {"--config": ("--config smal", CONFIG), "--output": ("-o none/x", FILE)},
+    "registers": {
+        "--format": ("--format rld", "unknown format 'rld' (did you mean rdl?); formats are markdown, c, rdl, json"),
+        "--config": ("--config smal", CONFIG), "--output": ("-o none/x", FILE),
+    },
     "configs": {"--dram": ("small --dram DDR4-240", DRAM)},
 }  # fmt: skip
 
