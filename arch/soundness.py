@@ -46,6 +46,7 @@ def check_content(program: Program) -> None:
     try:
         _check_instructions(program.instructions)
         _check_labels(program)
+        _require(isinstance(program.part, str), "part must be a text", program.part)
         _check_data(program)
         for key, tensor in program.tensors.items():
             _check_tensor(key, tensor, program.config)

@@ -30,7 +30,7 @@ def require_waves(suffix: str) -> None:
 def record(config: HardwareConfig, job: Job, trace_depth: int, window: Window, folder: Path, suffix: str) -> Path:
     """Run the job and write a waveform of the window into `folder`; returns the file."""
     build = _build(config, [job], trace_depth, ["-DHEDDLE_WAVES"])
-    return hdl.record_cocotb("icarus", build, config, job, window, folder, ["-fst"] if suffix == ".fst" else [])
+    return hdl.record_cocotb("icarus", build, config, job, window, folder, ["-fst" if suffix == ".fst" else "-vcd"])
 
 
 def _build(config: HardwareConfig, jobs: list[Job], trace_depth: int, options: Sequence[str] = ()) -> Path:

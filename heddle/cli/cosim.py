@@ -169,8 +169,8 @@ def print_campaign(campaign: Any) -> None:
         *((f"RTL: {name.lower().replace('_', ' ')}", count) for name, count in sorted(campaign.stopped.items())),
         ("third outcome", len(campaign.third)),
     ]
-    print_table(f"Illegal on {campaign.config}", ["outcome", "programs"], rows)
-    console.print(f"{campaign.programs:,} illegal programs on {campaign.config}, {campaign.ran:,} of them on "
+    print_table(f"Illegal on {campaign.machine}", ["outcome", "programs"], rows)
+    console.print(f"{campaign.programs:,} illegal programs on {campaign.machine}, {campaign.ran:,} of them on "
                   f"{campaign.engine}")  # fmt: skip
     for each in campaign.third:
         console.print(str(each), markup=False)

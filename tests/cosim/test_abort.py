@@ -16,10 +16,10 @@ from .conftest import NANO
 def assert_clean_after_aborts(program, given, aborts, engine=verilator):
     """`aborts` are those of each job: cycles in which runs are aborted, one after the other, before a whole one."""
     result = simulate(program, given)
-    job = module._job(program, given, result, 0)
+    job = module.make_job(program, given, result)
     jobs = [replace(job, aborts=cycles) for cycles in aborts]
-    tally = module._Tally()
-    for number, outcome in enumerate(engine.run(program.config, jobs, module._trace_depth(program))):
+    tally = module.Tally()
+    for number, outcome in enumerate(engine.run(program.config, jobs, module.trace_depth(program))):
         tally.add(number, result, outcome)
     assert tally.first is None, tally.first
     assert tally.runs == len(aborts)

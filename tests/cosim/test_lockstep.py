@@ -112,7 +112,7 @@ def compare(layer, monkeypatch):
     """Run lock-step against a fake engine that gives the outcome."""
 
     def run(outcome: Outcome):
-        monkeypatch.setattr(module, "_engine", lambda name: lambda config, jobs, depth: [outcome] * len(jobs))
+        monkeypatch.setattr(module, "engine_named", lambda name: lambda config, jobs, depth: [outcome] * len(jobs))
         return lockstep(layer, inputs(3))
 
     return run
@@ -161,7 +161,7 @@ def test_a_wrong_byte_names_its_address_and_the_store_that_wrote_it(compare, out
 def test_a_wrong_byte_of_the_cache_names_the_last_append(cached, monkeypatch):
     outcome = outcome_of(cached, {})
     outcome.image[0x4321] ^= 1
-    monkeypatch.setattr(module, "_engine", lambda name: lambda config, jobs, depth: [outcome])
+    monkeypatch.setattr(module, "engine_named", lambda name: lambda config, jobs, depth: [outcome])
     first = lockstep(cached).first_difference
     assert (first.address, first.instruction, first.unit) == (0x4321, 4, "KV")
     assert "append" in str(first)
@@ -171,7 +171,7 @@ def test_a_void_store_is_not_blamed(guarded, monkeypatch):
     outcome = outcome_of(guarded, {})
     outcome.image[0x3001] ^= 1
     outcome.image[0x3801] ^= 1
-    monkeypatch.setattr(module, "_engine", lambda name: lambda config, jobs, depth: [outcome])
+    monkeypatch.setattr(module, "engine_named", lambda name: lambda config, jobs, depth: [outcome])
     first = lockstep(guarded).first_difference
     assert (first.address, first.instruction) == (0x3001, None)
 
@@ -252,7 +252,7 @@ def test_programs_of_several_configurations_run_in_order(layer, monkeypatch):
     nano = program_of([Load(memory=Memory.ACT, dram_address=0x1000)])
     odd = program_of([Load(memory=Memory.ACT, dram_address=0x1000)], ODD)
     programs = {"nano": nano, "odd": odd}
-    monkeypatch.setattr(module, "_engine", lambda name: engine)
+    monkeypatch.setattr(module, "engine_named", lambda name: engine)
     comparison = lockstep([nano, nano, odd])
     assert comparison.agrees and comparison.machine == "nano, odd"
     assert seen == [("nano", 2), ("odd", 1)]

@@ -1,17 +1,16 @@
 """Waveforms: the window that was asked for, names that a reader knows, and refusals before anything runs."""
 
-import json
 import re
-from pathlib import Path
 
 import pytest
 from heddle.arch.config import Unit, get_config
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Halt, Load, Matmul
 from heddle.arch.program import Program
-from heddle.cosim import engines, lockstep, waves
+from heddle.cosim import engines
 from heddle.cosim.engines import verilator
-from heddle.cosim.waves import Window, around, check, record
+from heddle.cosim.engines.job import Window
+from heddle.cosim.waves import around, check, record
 
 
 @pytest.fixture(scope="module")
@@ -79,43 +78,6 @@ def test_what_cannot_be_recorded_is_said_before_anything_runs(program, tmp_path,
 
 def test_a_difference_is_recorded_with_what_led_to_it():
     assert around(1000) == Window(800, 1050) and around(10) == Window(0, 60)
-
-
-@pytest.fixture
-def differing(monkeypatch):
-    """A lock-step that finds a difference in its second run, and a recorder that only takes notes."""
-    difference = lockstep.Difference(1, "start", 1000, "3", "4")
-    comparison = lockstep.Comparison("icarus", "nano", 2, 2, 1, 1, 0, 1, 0, difference)
-    monkeypatch.setattr(lockstep, "lockstep", lambda *arguments, **options: comparison)
-    noted = []
-
-    def note(program, inputs, engine, path, window):
-        noted.append((program.name, engine, window))
-        Path(path).write_text("")
-
-    monkeypatch.setattr(waves, "record", note)
-    return noted
-
-
-@pytest.mark.parametrize(
-    "options, window", [((), Window(800, 1050)), (("--waves-from", 5), Window(5)), (("--waves-to", 9), Window(0, 9))]
-)
-def test_the_command_records_the_run_that_differs(heddle, differing, options, window):
-    arguments = "cosim", "random", "--config", "nano", "--engine", "icarus", "--programs", 2, "--waves", "run.fst"
-    code, output, error = heddle(*arguments, *options, "--json")
-    assert code == 1, error
-    figures = json.loads(output)
-    assert (figures["file"], figures["run_recorded"]) == ("run.fst", 1)
-    assert (figures["first_cycle"], figures["last_cycle"]) == (window.first, window.last)
-    ((name, engine, recorded),) = differing
-    assert engine == "icarus" and recorded == window and name.endswith("1")
-    assert "look at it with gtkwave run.fst, or surfer run.fst" in heddle(*arguments, *options)[1]
-
-
-def test_options_of_a_waveform_need_its_file(heddle):
-    for option in ("--waves-from", "--waves-to"):
-        code, output, error = heddle("cosim", "random", option, 3)
-        assert code == 2 and "name its file with --waves" in error and not output
 
 
 def test_every_engine_can_record():
