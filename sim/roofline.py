@@ -78,19 +78,17 @@ def roofline_figure(content: Roofline) -> Figure:
     axes = figure.subplots()
     _draw_roofs(axes, content)
     operators = sorted(content.operators, key=lambda each: -each.macs)
-    for number, each in enumerate(operators[:NAMED]):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS)]
-        axes.scatter(*_place(each), s=50, color=colour, marker=marker, label=f"{number + 1}  {_share(each)}", zorder=3)
-        right, up = number % 2, number // 2 % 2  # numbers of points that lie together stand around them
-        axes.annotate(
-            str(number + 1), _place(each), (6 if right else -6, 6 if up else -6), textcoords="offset points",
-            ha="left" if right else "right", va="bottom" if up else "top", fontsize=8, zorder=5,
-        )  # fmt: skip
+    for number, each in enumerate(operators[:NAMED]):  # the most work on top
+        colour, marker, above = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS)], 3 + NAMED - number
+        axes.scatter(*_place(each), s=150, color=colour, marker=marker, edgecolor="white", zorder=above)
+        axes.scatter([], [], s=50, color=colour, marker=marker, label=f"{number + 1}  {_share(each)}")
+        axes.annotate(str(number + 1), _place(each), ha="center", va="center", color="white", fontsize=7, zorder=above)
     if others := operators[NAMED:]:
         places = zip(*map(_place, others), strict=True)
         axes.scatter(*places, s=30, color="#bbbbbb", label=f"{len(others)} others, each with less work", zorder=2)
     if content.run:
-        axes.scatter(*_place(content.run), s=170, marker="*", color="black", label=_share(content.run), zorder=4)
+        axes.scatter(*_place(content.run), s=330, marker="*", color="black", edgecolor="white", zorder=3)
+        axes.scatter([], [], s=170, marker="*", color="black", label=_share(content.run))
     axes.set_xlabel("work on each byte (multiply-accumulates per byte of DRAM)")
     axes.set_ylabel("speed (multiply-accumulates per cycle)")
     axes.set_title(content.title)
