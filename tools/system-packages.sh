@@ -1,11 +1,15 @@
 #!/bin/sh
 # Says which system tools are missing and installs them where that is allowed (Debian or Ubuntu, as root or with sudo).
-# Verilator compiles C++ with g++ and make; Icarus is the second Verilog simulator; Verilator's front end is Perl.
+# Verilator compiles C++ with g++ and make, and its FST waveforms with lz4 and zlib; Icarus is the second Verilog
+# simulator; Verilator's front end is Perl.
 set -eu
 
 missing=""
 for pair in g++:g++ make:make perl:perl iverilog:iverilog; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+done
+for pair in lz4.h:liblz4-dev zlib.h:zlib1g-dev; do
+    echo "#include <${pair%%:*}>" | c++ -E -x c++ - >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 "${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
 [ -n "$missing" ] || exit 0
