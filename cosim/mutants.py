@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -62,10 +63,10 @@ class Mutant:
         return image
 
 
-def mutants(config: HardwareConfig, count: int, seed: int = 0) -> Iterator[Mutant]:
-    """`count` mutants, always the same for a seed. Few of them are legal."""
+def mutants(config: HardwareConfig, seed: int = 0) -> Iterator[Mutant]:
+    """Mutants without end, always the same for a seed. Few of them are legal."""
     program: Program | None = None
-    for number in range(count):
+    for number in count():
         if number % MUTANTS_OF_ONE == 0 or program is None:
             program = random_program(config, seed * 1_000_003 + number // MUTANTS_OF_ONE, INSTRUCTIONS)
         yield _Mutation(program, Random(f"{config.fingerprint} {seed} {number}")).mutant(number)

@@ -171,7 +171,7 @@ def print_campaign(campaign: Any) -> None:
     ]
     print_table(f"Illegal on {campaign.machine}", ["outcome", "programs"], rows)
     console.print(f"{campaign.programs:,} illegal programs on {campaign.machine}, {campaign.ran:,} of them on "
-                  f"{campaign.engine}")  # fmt: skip
+                  f"{campaign.engine}; {campaign.too_long:,} more would run for too long")  # fmt: skip
     for each in campaign.third:
         console.print(str(each), markup=False)
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -42,9 +43,9 @@ def test_twenty_thousand_illegal_programs_have_no_third_outcome(config, count, p
 
 
 def test_mutants_are_the_same_for_a_seed_and_change_everything():
-    some = list(mutants(NANO, 200, seed=3))
-    assert [each.changes for each in some] == [each.changes for each in mutants(NANO, 200, seed=3)]
-    assert all((a.code == b.code) for a, b in zip(some[:20], mutants(NANO, 20, seed=3), strict=True))
+    some, again = (list(islice(mutants(NANO, seed=3), 200)) for _ in range(2))
+    assert [each.changes for each in some] == [each.changes for each in again]
+    assert all(a.code == b.code for a, b in zip(some[:20], again, strict=False))
     words = Counter(change.split()[0] for each in some for change in each.changes)
     assert set(words) >= {"instruction", "instructions", "without", "data", "register", "a"}
     text = "\n".join(change for each in some for change in each.changes)
@@ -54,7 +55,7 @@ def test_mutants_are_the_same_for_a_seed_and_change_everything():
 
 @pytest.mark.parametrize("number", range(12))
 def test_every_machine_has_mutants_and_no_exception_that_is_not_ours(number):
-    for mutant in mutants(random_config(number, most=8), 16, seed=number):
+    for mutant in islice(mutants(random_config(number, most=8), seed=number), 16):
         found = expectation(mutant)
         assert found.outcome != "third", (mutant.changes, found.why)
 
