@@ -10,7 +10,11 @@ them change a size or a place: `Instruction.resolved` says how. That happens at 
 
 An instruction is illegal if a field as written holds what stands in no table here (a size of 0, a memory that the unit
 does not reach), if `wait` or `signal` names a unit that there is not, or any, where dispatch itself executes it (halt,
-guard): the machine stops with an error, and nothing of it is done. Other mistakes it does not see.
+guard): the machine stops with ILLEGAL_INSTRUCTION (UNKNOWN_OPCODE where there is no such opcode), and nothing of it is
+done. What else it stops at, docs/architecture.md says ("The life of a run"); mistakes beyond those it does not see.
+
+DRAM addresses of `load` and `store` are offsets into the region that the host gives (DRAM_BASE), places of the cache
+into that of KV_BASE.
 """
 
 from __future__ import annotations

@@ -50,9 +50,9 @@ def record(
     path, window = Path(path), window or Window()
     check(path, engine, window)
     result = simulate(program, inputs or {})
-    if window.first > result.cycles:
-        raise HeddleError(f"the waveform would begin in cycle {window.first}, but the run ends in {result.cycles}")
     job = make_job(program, inputs or {}, result)
+    if window.first > job.limit:  # the RTL may take longer than the simulator
+        raise HeddleError(f"the waveform would begin in cycle {window.first}, but the run ends in {result.cycles}")
     with temporary_folder("heddle-waves-") as folder:
         written = _module(engine).record(program.config, job, trace_depth(program), window, folder, path.suffix)
         write_whole(path, lambda partial: shutil.copyfile(written, partial))

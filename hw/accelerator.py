@@ -85,7 +85,7 @@ class Accelerator(wiring.Component):
 
     axi        AXI4 master: the DRAM port
     control    AXI4-Lite slave: the registers of hw/csr.py
-    interrupt  enabled, and done or error
+    interrupt  enabled, and done, error or aborted
     cycle      0 in the cycle of the start pulse, then counting until the run ends
     done       the last run has come to its end; `error`: it was stopped by an error; `aborted`: by the host
     retire_<unit>_valid, _index, _start: one record in the cycle of each retirement

@@ -59,9 +59,10 @@ class Top(wiring.Component):
 
     m_axi_*    AXI4 master: the DRAM port
     s_axil_*   AXI4-Lite slave: the registers; s_axil_awprot and s_axil_arprot are accepted and ignored
-    interrupt  level, high while enabled and done or error
+    interrupt  level, high while enabled and done, error or aborted
 
-    With `debug` also `cycle`, `done`, `error` and `retire_<unit>_valid`, `_index`, `_start`, as those of `Accelerator`.
+    With `debug` also `cycle`, `done`, `error`, `aborted` and `retire_<unit>_valid`, `_index`, `_start`, as those of
+    `Accelerator`.
 
     In Verilog the clock is `aclk`, and `aresetn` resets, active low, at its rising edges (section "Clock and reset" of
     docs/architecture.md). In Amaranth both are those of the domain `sync`.

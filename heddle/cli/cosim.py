@@ -69,12 +69,13 @@ def cosim(
     config = (chosen[0] if what == "random" else chosen).config
     comparison = _compare(chosen, inputs, engine)
     figures = comparison.to_dict()
+    if not as_json:
+        print_comparison(comparison)
     if waves is not None:
         figures |= _record(chosen, inputs, comparison, engine, waves, window)
     if as_json:
         print_json(figures, config)
     else:
-        print_comparison(comparison)
         _print_waves(figures)
     sys.exit(0 if comparison.agrees else 1)
 
@@ -91,7 +92,8 @@ def _window(waves: Path | None, engine: str, first: int | None, last: int | None
 
 
 def _record(chosen: Any, inputs: Any, comparison: Any, engine: str, waves: Path, window: Any) -> dict[str, Any]:
-    """Write the waveform of the first run, or of the first that differs; says which run and cycles it shows."""
+    """Write the waveform of the first run, or of the first that differs; says which run and cycles it shows. That it
+    could not be written does not hide a difference: then there is only a line on standard error."""
     difference = comparison.first_difference
     run = difference.run if difference else 0
     if difference and window is None and engine != "amaranth":
@@ -99,7 +101,13 @@ def _record(chosen: Any, inputs: Any, comparison: Any, engine: str, waves: Path,
     window = window or heddle.Window()
     program = chosen[run] if isinstance(chosen, list) else chosen
     with progress(f"Recording run {run} on {engine}", None):
-        heddle.record(program, inputs[run] if inputs else None, engine, waves, window)
+        try:
+            heddle.record(program, inputs[run] if inputs else None, engine, waves, window)
+        except (heddle.HeddleError, RuntimeError) as error:
+            if comparison.agrees:
+                raise
+            click.echo(f"heddle: there is no waveform: {error}", err=True)
+            return {}
     return {"file": str(waves), "run_recorded": run, "first_cycle": window.first, "last_cycle": window.last}
 
 

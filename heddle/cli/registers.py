@@ -7,7 +7,7 @@ import click
 import heddle
 from heddle.layers import unknown, write_whole
 
-from .shared import command, json_option, load_config, output_option, print_json
+from .shared import command, json_option, load_config, output_option, print_json, refuse
 
 
 @command(
@@ -28,6 +28,8 @@ def registers(kind: str, config_name: str | None, output: Path | None, as_json: 
     if output is not None:
         write_whole(output, text)
     if as_json:
+        if output is None:
+            refuse("is of the text: --json has the registers under its own names", "kind")
         content = {"registers": json.loads(heddle.REGISTER_FILES["json"](config))}
         print_json(content if output is None else {"file": str(output), **content}, config)
     elif output is None:

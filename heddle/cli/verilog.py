@@ -15,7 +15,7 @@ from .shared import command, config_option, json_option, load_config, output_opt
 )
 @config_option
 @output_option
-@click.option("--debug", is_flag=True, help="With ports that show cycle, done, error and each retirement.")
+@click.option("--debug", is_flag=True, help="With ports that show cycle, done, error, aborted and each retirement.")
 @json_option
 def verilog(config_name: str, output: Path | None, debug: bool, as_json: bool) -> None:
     """Write the accelerator of a configuration as Verilog with AXI4 and AXI4-Lite ports.

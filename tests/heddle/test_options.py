@@ -66,7 +66,10 @@ MEANS_NOTHING = {
         "--scalesim": ("gpt2-decode --scalesim", "--scalesim is for gemm-512 and bert-layer, of which none is named"),
     },
     "verilog": {"--config": ALWAYS, "--output": ALWAYS, "--debug": ALWAYS},
-    "registers": {"--format": ALWAYS, "--config": ALWAYS, "--output": ALWAYS},
+    "registers": {
+        "--format": ("--json --format c", "--format is of the text: --json has the registers under its own names"),
+        "--config": ALWAYS, "--output": ALWAYS,
+    },
     "configs": {
         "--dram": ("--dram HBM2", "--dram needs a configuration to be behind"),
         "--drams": ("small --drams", "NAME means nothing beside --drams"),

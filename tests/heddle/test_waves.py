@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from heddle.arch.errors import HeddleError
 from heddle.cosim import lockstep, waves
 from heddle.cosim.engines.job import Window
 
@@ -43,3 +44,15 @@ def test_options_of_a_waveform_need_its_file(heddle):
     for option in ("--waves-from", "--waves-to"):
         code, output, error = heddle("cosim", "random", option, 3)
         assert code == 2 and "name its file with --waves" in error and not output
+
+
+def test_a_waveform_that_fails_does_not_hide_a_difference(heddle, differing, monkeypatch):
+    def fail(*given):
+        raise HeddleError("no room")
+
+    monkeypatch.setattr(waves, "record", fail)
+    arguments = "cosim", "random", "--config", "nano", "--engine", "icarus", "--programs", 2, "--waves", "run.fst"
+    code, output, error = heddle(*arguments, "--json")
+    assert code == 1 and json.loads(output)["different_cycles"] == 1 and "there is no waveform: no room" in error
+    code, output, _ = heddle(*arguments)
+    assert code == 1 and "1 different cycles" in output
