@@ -134,7 +134,7 @@ def illegal(
         if campaign.programs == programs:
             break
         expected = expectation(mutant)
-        if expected.result is not None and expected.result.cycles > LONGEST:
+        if expected.result is not None and not _is_short(expected.result):
             campaign.too_long += 1
             continue
         campaign.programs += 1
@@ -201,7 +201,8 @@ def _as_simulated(mutant: Mutant, instructions: Sequence[Instruction]) -> Expect
 
 def _waits_for_ever(program: Program) -> bool:
     """Whether all that is wrong with a program that `check` refuses is that an instruction waits for a token which
-    never comes. (One that a later instruction sends comes; then the order hangs on timing.)"""
+    never comes. (One that a later instruction sends comes; then the order hangs on timing.) Without the wait it must be
+    short, for the RTL comes to the deadlock when all before it is done."""
     ordered = program
     while (missing := first_missing_token(ordered.kinds)) is not None:
         index, source = missing
@@ -211,7 +212,8 @@ def _waits_for_ever(program: Program) -> bool:
     try:
         ordered.check()
         require_ordered(ordered)
-        simulate(ordered)
+        if not _is_short(simulate(ordered)):
+            return False
     except HeddleError:
         return False
     try:
@@ -219,6 +221,11 @@ def _waits_for_ever(program: Program) -> bool:
     except HeddleError as error:
         return "deadlock" in str(error)
     return False
+
+
+def _is_short(result: Result | None) -> bool:
+    """Whether there is a run, which takes so few cycles that the RTL can be waited for."""
+    return result is not None and result.cycles <= LONGEST - SLACK_CYCLES
 
 
 def stops_the_machine(instruction: Instruction) -> bool:
@@ -236,7 +243,7 @@ def _illegal_instruction(
     """Refused. If nothing is wrong with what comes before, the RTL must come to that place, and stop there."""
     why = f"instruction {place} is illegal: {instructions[place]}"
     before = [each for each in instructions[:place] if isinstance(each, Instruction)]
-    if _as_simulated(mutant, [*before, Halt()]).result is None:
+    if not _is_short(_as_simulated(mutant, [*before, Halt()]).result):
         return Expectation(mutant, "refused", why)
     errors = ErrorKind.UNKNOWN_OPCODE, ErrorKind.ILLEGAL_INSTRUCTION
     return Expectation(mutant, "refused", why, errors=errors, place=place)
@@ -245,7 +252,7 @@ def _illegal_instruction(
 def _without_halt(mutant: Mutant, instructions: Sequence[Instruction | HeddleError]) -> Expectation:
     """Refused. If nothing else is wrong, the RTL must say so."""
     whole = [each for each in instructions if isinstance(each, Instruction)]
-    if _as_simulated(mutant, [*whole, Halt()]).result is None:
+    if not _is_short(_as_simulated(mutant, [*whole, Halt()]).result):
         return Expectation(mutant, "refused", "the last instruction must be halt")
     kind = ErrorKind.NO_HALT if mutant.groups else ErrorKind.NO_PROGRAM
     return Expectation(mutant, "refused", "the last instruction must be halt", errors=(kind,))
