@@ -42,6 +42,13 @@ def test_twenty_thousand_illegal_programs_have_no_third_outcome(config, count, p
     check(illegal(config, count, seed=100 + part), count)
 
 
+def test_what_would_take_the_rtl_long_is_not_run_on_it():
+    """A STORE of 65,535 pieces stands before an instruction that waits for ever."""
+    mutant = next(islice(mutants(NANO, seed=100), 626, None))
+    found = expectation(mutant)
+    assert "0xffff" in mutant.changes[0] and found.outcome == "refused" and not found.runs
+
+
 def test_mutants_are_the_same_for_a_seed_and_change_everything():
     some, again = (list(islice(mutants(NANO, seed=3), 200)) for _ in range(2))
     assert [each.changes for each in some] == [each.changes for each in again]
