@@ -35,7 +35,7 @@ MADE = ("random", "illegal")  # what is made here
 
 @command(
     short_help="Compare simulator and RTL, cycle by cycle and byte by byte.",
-    epilog="Example: heddle cosim random --config nano --engine icarus --programs 20 --seed 7",
+    epilog="Example: heddle cosim random --config nano --engine icarus --programs 2 --seed 7",
 )
 @click.argument("what", metavar="(MODEL|FILE|random|illegal)")
 @click.option("--config", "config_name", metavar="NAME|FILE.toml", help="The accelerator. [default: small]")
