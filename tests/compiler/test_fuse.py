@@ -146,6 +146,12 @@ def test_other_convolutions_are_refused(convolution, message):
         fused(model, torch.zeros(1, 1, 4, 4))
 
 
+def test_an_input_that_nothing_reads_is_refused():
+    for function in (lambda m, x, mask: m.a(x), lambda m, x, mask: (m.b(mask), m.a(x))[1]):
+        with pytest.raises(HeddleError, match="input inputs_1 of shape .* must depend on each .* not on inputs_1: l"):
+            fused(Function(function), X, X)
+
+
 def test_integers_can_only_choose_rows():
     with pytest.raises(HeddleError, match="aten.add.Tensor .* integer input inputs_0 can only choose rows"):
         fused(Function(lambda m, ids: ids + 1), torch.zeros(1, 3, dtype=torch.int64))
