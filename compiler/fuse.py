@@ -16,10 +16,12 @@ def fuse(graph: Graph, ops: Sequence[str] = ENCODER) -> Graph:
         for node in graph:
             if node in graph.nodes and module.match(graph, node):
                 graph = graph.without_dead()
+    left = [node for node in graph if node.op not in OPS and node.op not in ("input", "constant")]
+    if left:  # a view is left where what reads it is
+        first = next((node for node in left if node.op != "rearrange"), left[0])
+        raise first.refuse("the compiler has no rule for it here; use the operators of an encoder (linear, "
+                           "scaled_dot_product_attention, layer_norm, gelu, …) in a form it knows")  # fmt: skip
     for node in graph:
-        if node.op not in OPS and node.op not in ("input", "constant"):
-            raise node.refuse("the compiler has no rule for it here; use the operators of an encoder (linear, "
-                              "scaled_dot_product_attention, layer_norm, gelu, …) in a form it knows")  # fmt: skip
         for each in node.inputs:
             if each.op == "constant":
                 require_finite(node, each)

@@ -178,6 +178,11 @@ def test_a_written_out_boolean_mask_is_added_as_numbers(run, nano):
     assert run(model, nano, torch.randn(2, 6, 12)).sqnr_db > 36
 
 
+def test_scaled_probabilities_are_refused_where_they_are_scaled(run, nano):
+    with pytest.raises(HeddleError, match=r"aten.mul.Tensor of shape \(1, 3, 6, 6\) .* scale the heads once they are me"):
+        run(Attention(lambda q, k, v: torch.softmax(q @ k.mT, -1) * 0.5 @ v), nano, torch.randn(1, 6, 12))
+
+
 def test_scores_divided_by_0_are_refused(run, nano):
     with pytest.raises(HeddleError, match="it divides by 0"):
         run(Attention(lambda q, k, v: torch.softmax(q @ k.mT / 0.0, -1) @ v), nano, torch.randn(1, 6, 12))
