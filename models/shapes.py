@@ -93,7 +93,7 @@ class Shape:
         config = replace(self.config, depth=self.layers if layers is None else layers)
         with _ParametersOnMeta():
             module = architecture_of(config)(config).eval()
-        module.built_part = self.part(layers)
+        module.built_part = self.part(layers)  # type: ignore[arg-type]
         return module
 
     def example_inputs(self, tokens: int | None = None) -> tuple[Tensor, ...]:

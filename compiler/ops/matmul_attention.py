@@ -19,8 +19,8 @@ def match(graph: Graph, node: Node) -> bool:
         return False
     if node.args[0].op not in SOFTMAXES:
         if _without_scale(node.args[0])[0].op in SOFTMAXES:
-            raise node.args[0].refuse("attention multiplies values by what softmax gives as it is: scale the heads once "
-                                      "they are merged")  # fmt: skip
+            raise node.args[0].refuse("attention multiplies values by what softmax gives as it is: scale the heads "
+                                      "once they are merged")  # fmt: skip
         return False
     softmax, value = node.args[:2]
     scores, dim = softmax.args[:2]
