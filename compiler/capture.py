@@ -77,6 +77,12 @@ def require_model(model: object) -> None:
     require_type("the model", model, nn.Module, "a torch.nn.Module")
 
 
+def built_part(model: nn.Module) -> str:
+    """What of a larger model this is, such as "3 of 61 layers", where whoever built it says so; else empty."""
+    found = getattr(model, "built_part", "")
+    return found if isinstance(found, str) else ""
+
+
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
     try:
         with warnings.catch_warnings(), torch.no_grad(), evaluating(model), _stand_ins(model):

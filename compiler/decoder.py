@@ -23,7 +23,7 @@ from ..arch.program import Program
 from ..arch.ranges import require_range
 from .builder import Decoder, SharedDram, Tiling
 from .cache import MOST_TOKENS, CacheLayout, CachePlan
-from .capture import capture, require_model
+from .capture import built_part, capture, require_model
 from .emit import Step, emit
 from .fold import fold_constants
 from .fuse import fuse
@@ -104,7 +104,8 @@ def compile_decoder(
         graph, decoder, lowering, steps = lowered(thrifty=True)
     choices = [precisions(graph), *lowering.choices]
     macs = count_macs(graph, moving=True)
-    program = emit(steps, config, name, lowering.shared, decoder, choices, macs).at(*[0] * sequences)
+    program = emit(steps, config, name, lowering.shared, decoder, choices, macs, built_part(model))
+    program = program.at(*[0] * sequences)
     program.check()
     if shown:
         show("emit", program.listing())

@@ -53,9 +53,10 @@ class _Body:
 def emit(
     steps: Sequence[Step], config: HardwareConfig, name: str, shared: SharedDram, decoder: Decoder | None = None,
     choices: Sequence[Choice] = (), macs: tuple[int, Mapping[int, int]] = (0, {}),
+    part: str = "",
 ) -> Program:  # fmt: skip
     """One program. `decoder` has the registers and the layout of the cache, if there is one; `macs` are those of
-    `count_macs`."""
+    `count_macs`; `part` says what of the model it is."""
     schedules = {id(step.schedule): step.schedule for step in steps}
     bodies = {key: _body(each, config) for key, each in schedules.items()}
     count = sum(len(bodies[id(step.schedule)].instructions) for step in steps) + 1
@@ -101,6 +102,7 @@ def emit(
         choices=tuple(choices),
         periods=tuple(periods),
         timing_only=any(step.tiles.timing_only for step in steps),
+        part=part,
     )
 
 

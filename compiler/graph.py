@@ -63,7 +63,8 @@ class Node:
     def turned_into(self, op: str, inputs: list[Node], shape: tuple[int, ...] | None = None, **attributes: Any) -> Node:
         """A node that does the work of this one in another way. It remembers the PyTorch operator for messages."""
         attributes = {"call": self.attributes.get("call", self.op), **attributes}
-        return Node(self.name, op, inputs, shape or self.shape, self.source, self.layer, attributes)
+        shape = self.shape if shape is None else shape
+        return Node(self.name, op, inputs, shape, self.source, self.layer, attributes)
 
     def refuse(self, reason: str, kind: type[HeddleError] = HeddleError) -> HeddleError:
         """The error for a node that cannot be lowered."""

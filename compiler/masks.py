@@ -57,6 +57,11 @@ def _numbers(node: Node, mask: Node) -> Tensor:
     return value
 
 
+def hidden(added: Tensor) -> Tensor:
+    """Which pairs such a mask hides, whatever their scores are: only these may be left out, and are no useful work."""
+    return added.isneginf()
+
+
 def rows_that_see_nothing(added: Tensor) -> list[list[int]]:
     """[head, query] of the rows of such a mask of which all is hidden."""
-    return added.isneginf().all(-1).nonzero().tolist()
+    return hidden(added).all(-1).nonzero().tolist()

@@ -14,7 +14,7 @@ from ..arch.numerics import CODE_LIMIT, WIDE_CODE_LIMIT, digits, to_bf16
 from .precision import Precision
 from .weightless import concatenated, has_bytes, padded, shape_only
 
-_SMALLEST = np.float32(2.0**-60)  # largest magnitude assumed for a channel of zeros
+_OF_ZEROS = 2.0**-60  # largest magnitude assumed for a channel of zeros
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def quantise_matrix(
     if precision is Precision.BF16:
         return Matrix(to_bf16(w.astype(np.float32)), np.full(len(w), factor, np.float32), offset)
     limit = float(WIDE_CODE_LIMIT if precision.weight_digits == 2 else CODE_LIMIT)
-    greatest = np.maximum(np.abs(w).max(axis=1), _SMALLEST)
+    greatest = np.abs(w).max(axis=1)
+    greatest[greatest == 0] = _OF_ZEROS
     codes = np.rint(w * (limit / greatest)[:, None]).astype(np.int64)
     scale = (greatest / limit * factor).astype(np.float32)
     if precision.weight_digits == 2:

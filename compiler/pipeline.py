@@ -35,7 +35,7 @@ from ..arch.errors import shown as in_words
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
-from .capture import capture, require_model
+from .capture import built_part, capture, require_model
 from .emit import Step, emit, require_equal
 from .fold import fold_constants
 from .fuse import fuse
@@ -109,7 +109,8 @@ def compile(
             continue
         considered = refused | {way: sum(step.schedule.cycles for step in steps)} if refused else {}
         choices = [Choice("rows", way, considered), precisions(graph), *lowering.choices]
-        program = emit(steps, config, name, lowering.shared, lowering.decoder, choices, count_macs(graph))
+        program = emit(steps, config, name, lowering.shared, lowering.decoder, choices, count_macs(graph),
+                       built_part(model))  # fmt: skip
         program.check()
         if shown:
             show("emit", program.listing())

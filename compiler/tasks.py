@@ -126,7 +126,7 @@ def _sizes(instruction: type[Instruction]) -> list[tuple[str, int, int]]:
     for name, (_, field) in encoding(instruction).items():
         if field.kind is None and not name.endswith("address") and name != "table":
             sign = field.bits - 1 if field.signed else field.bits
-            found.append((name, -(1 << sign) if field.signed else 0, (1 << sign) - 1))
+            found.append((name, -(1 << sign) if field.signed else field.least, (1 << sign) - 1))
     return found
 
 

@@ -135,6 +135,15 @@ def _llama(fields: Fields, ours: Fields, groups: int = 0) -> dict[str, Any]:
     return {"kv_heads": found, "head": 0 if usual else head, **biases, **rotary}
 
 
+def _require_attentions(fields: Fields, layers: int, kinds: tuple[str, ...] = ("full_attention",)) -> None:
+    """Newer files say of each layer what it attends to: all must be as they are built, which is one of `kinds`."""
+    found = fields.get("layer_types")
+    _require(found is None or isinstance(found, list), "layer_types", found, "a list or null")
+    for layer, kind in enumerate(found or ()):
+        _require(kind in kinds, f"layer_types[{layer}]", kind, " or ".join(map(json.dumps, kinds)))
+    _require(found is None or len(found) == layers, "layer_types", found, f"null, or a list of {layers} layers")
+
+
 def _windowed(groups: int, window: int | None) -> Callable[[Fields, Fields], dict[str, Any]]:
     """As `_llama`, with a sliding window, `window` where the file does not say. One that sees the longest sequence
     whole is none."""
@@ -143,13 +152,17 @@ def _windowed(groups: int, window: int | None) -> Callable[[Fields, Fields], dic
         found = fields.get("sliding_window", window)
         if found is not None:
             found = _whole(fields, "sliding_window", window)
-        return {"window": found if found and found < ours["context"] else 0, **_llama(fields, ours, groups)}
+        built = found if found and found < ours["context"] else 0
+        sliding = ("sliding_attention",) if found else ()
+        _require_attentions(fields, ours["depth"], sliding if built else ("full_attention", *sliding))
+        return {"window": built, **_llama(fields, ours, groups)}
 
     return derived
 
 
 def _qwen2(fields: Fields, ours: Fields) -> dict[str, Any]:
     """Queries, keys and values have biases, whatever the file says."""
+    _require_attentions(fields, ours["depth"])
     return {**_llama(fields, ours), "qkv_bias": True, "output_bias": False, "mlp_bias": False}
 
 
@@ -245,7 +258,7 @@ _LLAMA = Family(
 )  # fmt: skip
 _DEEPSEEK = Family(
     Deepseek, DeepseekConfig, {**_decoder_sizes(129280, 4096, 7168, 61, 128, 18432), **_LATENT_SIZES},
-    fixed={"hidden_act": ("silu", *_ACTIVATIONS), "attention_bias": (False,), **_TIED},
+    fixed={"hidden_act": ("silu", *_ACTIVATIONS), "attention_bias": (False,), "moe_layer_freq": (1,), **_TIED},
     derived=_deepseek(3, 256), prefix="DeepseekV3",
 )  # fmt: skip
 
@@ -311,7 +324,7 @@ def read_config(path: str | Path) -> Config:
     """The configuration that a config.json describes. Raises ValueError that names the field or family which is not
     what it must be, or asks for what our models do not have; OSError for a file that cannot be read."""
     try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        fields = json.loads(Path(path).read_text(encoding="utf-8-sig"))  # some editors write a mark in front
     except (ValueError, RecursionError):  # RecursionError: a thousand brackets in each other
         raise ValueError(f"{path} is not a JSON file") from None
     if not isinstance(fields, dict):
@@ -336,6 +349,8 @@ def from_fields(fields: Fields) -> Config:
                  ("one of " if len(different) > 1 else "") + ", ".join(map(json.dumps, different)))  # fmt: skip
     for name in _IGNORED:
         _object(fields, name)
+    pruned = _object(fields, "pruned_heads")
+    _require(not pruned, "pruned_heads", pruned, "empty: all heads are built")
     ours: dict[str, Any] = {}
     for name, (our, default) in family.sizes.items():
         ours[our] = (_whole if isinstance(default, int) else _number)(fields, name, default)

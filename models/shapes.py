@@ -84,15 +84,17 @@ class Shape:
         return replace(self, config=replace(config, context=context, window=config.window * (config.window < context)))
 
     def build(self, layers: int | None = None) -> nn.Module:
-        """The module, in evaluation mode, with as many layers as asked for. Raises ValueError for less than one layer,
-        for layers that cannot be built and for a mask that is too large."""
+        """The module, in evaluation mode, with as many layers as asked for; its `built_part` says what `part` does.
+        Raises ValueError for less than one layer, for layers that cannot be built and for a mask that is too large."""
         self.check_layers(layers)
         if isinstance(self.config, LlamaConfig) and self.config.window and self.context > LONGEST_MASK:
             raise ValueError(f"{self.name} has a sliding window: its context must be at most {LONGEST_MASK}, not "
                              f"{self.context}")  # fmt: skip
         config = replace(self.config, depth=self.layers if layers is None else layers)
         with _ParametersOnMeta():
-            return architecture_of(config)(config).eval()
+            module = architecture_of(config)(config).eval()
+        module.built_part = self.part(layers)  # type: ignore[arg-type]
+        return module
 
     def example_inputs(self, tokens: int | None = None) -> tuple[Tensor, ...]:
         """The arguments of forward for one sequence (default: the longest), zeros. Raises ValueError for a length that

@@ -149,7 +149,9 @@ class Result:
 
     def to_dict(self) -> dict:
         """What `heddle simulate --json` prints: plain values under stable names."""
-        content: dict = {"program": self.program.name, "instructions": len(self.program.instructions)}
+        program = self.program
+        content: dict = {"program": program.name, "part": program.part or None}
+        content["instructions"] = len(program.instructions)
         content["moved_bytes"] = self.bytes
         if self.timing is not None:
             content |= {

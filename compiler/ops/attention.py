@@ -23,7 +23,7 @@ from ..builder import Rows, Tiles, Weights, split_rows
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..layout import Layout
-from ..masks import added_to_scores
+from ..masks import added_to_scores, hidden
 from ..matrix import joined
 from ..operands import require_number
 from ..rearrange import origin, split_heads
@@ -136,7 +136,7 @@ def seen_pairs(shape: tuple[int, int, int], causal: bool, window: int = 0, addit
     window (0: none) of so many tokens up to the query's, or by −∞ that is added to the score."""
     heads, queries, keys = shape
     if additive is not None:
-        return int((~additive.isneginf()).expand(shape).sum())
+        return int((~hidden(additive)).expand(shape).sum())
     if not causal:
         return heads * queries * keys
     return heads * sum(min(query + 1, keys, window or keys) for query in range(queries))

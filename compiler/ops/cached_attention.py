@@ -27,13 +27,11 @@ from ..coder import Coder
 from ..flash import CachedAttention, Heads, Part
 from ..graph import Graph, Node
 from ..layout import Layout
-from ..masks import added_to_scores
+from ..masks import added_to_scores, hidden
 from ..rearrange import origin
 from ..weightless import same_values
 from .attention import ROLES, Arguments, arguments, head_columns, merges_heads, seen_pairs
 from .linear import parameters, projection_macs
-
-_HIDES = -1e4  # what is added to a score so that it does not count, or less: −10,000 is a common way to write −∞
 
 # -- match -------------------------------------------------------------------------------------------------------------
 
@@ -79,12 +77,16 @@ def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
     added = added_to_scores(node, call.mask, call.keys, call.causal)
     if not added.any():
         return False, 0
-    seen, hidden = added == 0, added <= _HIDES
-    tokens = call.keys
+    seen, tokens = added == 0, call.keys
+    weak = ~(seen | hidden(added))
+    if weak.any():
+        value = added[tuple(weak.nonzero()[0].tolist())].item()
+        raise node.refuse(f"its mask must be causal, or a sliding window, and hide by False, minus infinity or a "
+                          f"number as low as -1e9, not by {value:g}, which large scores outweigh")  # fmt: skip
     distance = torch.arange(node.shape[-2])[:, None] - torch.arange(tokens)
     window = int(seen[0, -1].sum())
     band = (distance >= 0) & (distance < window)
-    if not window or not (seen | hidden).all() or not all(torch.equal(each, band) for each in seen):
+    if not window or not all(torch.equal(each, band) for each in seen):
         raise node.refuse("its mask must be causal, or a sliding window: each token sees itself and those just before")
     return True, 0 if window == tokens else window
 

@@ -9,13 +9,18 @@ from ..operands import name_of, require_number
 from ..rearrange import origin
 from ..weightless import has_bytes
 
-MATMULS = ("aten.matmul", "aten.bmm")
+MATMULS, SOFTMAXES = ("aten.matmul", "aten.bmm"), ("aten.softmax.int", "aten._softmax")
 MULTIPLY, DIVIDE = ("aten.mul.Tensor", "aten.mul.Scalar"), ("aten.div.Tensor", "aten.div.Scalar")
 
 
 def match(graph: Graph, node: Node) -> bool:
     """softmax(q·kᵀ·scale + mask)·v, with the scale on the scores or on the queries, and a constant mask or none."""
-    if node.op not in MATMULS or node.args[0].op not in ("aten.softmax.int", "aten._softmax"):
+    if node.op not in MATMULS:
+        return False
+    if node.args[0].op not in SOFTMAXES:
+        if _without_scale(node.args[0])[0].op in SOFTMAXES:
+            raise node.args[0].refuse("attention multiplies values by what softmax gives as it is: scale the heads "
+                                      "once they are merged")  # fmt: skip
         return False
     softmax, value = node.args[:2]
     scores, dim = softmax.args[:2]

@@ -1,6 +1,5 @@
 """heddle compile: a model to a program file."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +100,12 @@ def _program(
     except ValueError as error:  # models stand alone, and do not know our errors
         raise heddle.HeddleError(str(error)) from None
     if shape.decoder:
-        program = _decoder(shape.name, module, longest, config, tokens, context, show)
-    elif context is not None:
+        return _decoder(shape.name, module, longest, config, tokens, context, show)
+    if context is not None:
         raise heddle.HeddleError(f"--context is for decoders, which have a cache; {shape.name} has none: --tokens is "
                                  f"the length of its sequence")  # fmt: skip
-    else:
-        with progress(f"Compiling {shape.name} for {config.title}", None):
-            program = heddle.compile(module, inputs, config, name=shape.name, show=show)
-    return replace(program, part=shape.part(layers))
+    with progress(f"Compiling {shape.name} for {config.title}", None):
+        return heddle.compile(module, inputs, config, name=shape.name, show=show)
 
 
 def _decoder(

@@ -37,6 +37,12 @@ class Subject:
     layers: int
     depths: tuple[int, ...]  # those that are compiled: all layers, or one and two, from which the others follow
     options: dict[str, Any]  # of compile_decoder
+    part: str  # what of the model that is; empty for all of it
+
+    @property
+    def title(self) -> str:
+        """How many layers it has, of how many."""
+        return self.part or f"{self.layers} layers"
 
 
 @command(
@@ -69,18 +75,18 @@ def kv_report(
     if len(subject.depths) > 1:
         rows = [scaled(one, two, subject.layers) for one, two in zip(rows, measured, strict=True)]
     figures = {
-        "model": model, "chunk_tokens": chunk, "layer_count": subject.layers,
+        "model": model, "chunk_tokens": chunk, "layer_count": subject.layers, "part": subject.part or None,
         "measured_layer_counts": list(subject.depths), "contexts": [_figures(each) for each in rows],
     }  # fmt: skip
     if len(subject.depths) > 1:
         figures["per_layer"] = [_figures(each) for each in _differences(found[1], found[2])]
     if plot is not None:
-        _draw(plot, rows, f"{model} on {config.title}, {subject.layers} layers")
+        _draw(plot, rows, f"{model} on {config.title}, {subject.title}")
     figures["seconds"] = time.perf_counter() - begin
     if as_json:
         print_json(figures, config)
         return
-    _print(figures, rows, config)
+    _print(figures, rows, f"{model} on {config.title}, {subject.title}: per token")
     if len(subject.depths) > 1:
         _print_derivation(found[1], found[2], subject.layers)
     if plot is not None:
@@ -95,7 +101,7 @@ def _subject(name: str, layers: int | None, longest: int = 0) -> Subject:
         raise heddle.HeddleError(f"--layers is for shapes, such as gpt2-xl; {name} is timed whole")
     language_model = heddle.LANGUAGE_MODELS[name]
     depth = language_model.config.depth
-    return Subject(lambda depth: load_model(language_model), language_model.context, depth, (depth,), {})
+    return Subject(lambda depth: load_model(language_model), language_model.context, depth, (depth,), {}, "")
 
 
 def _shape(name: str, layers: int | None, longest: int) -> Subject:
@@ -111,7 +117,8 @@ def _shape(name: str, layers: int | None, longest: int) -> Subject:
         raise heddle.HeddleError(str(error)) from None
     depth = shape.layers if layers is None else layers
     # One tiling for both depths: a difference between two searches would not be that of a layer.
-    return Subject(shape.build, shape.context, depth, (1, 2) if depth > 1 else (1,), {"tiling": heddle.Tiling()})
+    depths, options = (1, 2) if depth > 1 else (1,), {"tiling": heddle.Tiling()}
+    return Subject(shape.build, shape.context, depth, depths, options, shape.part(depth))
 
 
 def _contexts(text: str, longest: int, model: str) -> list[int]:
@@ -162,14 +169,14 @@ def _numbers(cost: Cost) -> tuple[str, str]:
     return f"{cost.cycles:,.0f}", f"{cost.bytes:,.0f}"
 
 
-def _print(figures: dict[str, Any], rows: list[TokenCosts], config: Any) -> None:
+def _print(figures: dict[str, Any], rows: list[TokenCosts], title: str) -> None:
     columns = ["context", "prompt: cycles", "bytes", "next token: cycles", "bytes", "without the cache: cycles",
                "bytes", "ratio of cycles"]  # fmt: skip
     table = [
         (each.context, *_numbers(each.prompt), *_numbers(each.cached), *_numbers(each.recomputed), f"{each.ratio:.1f}")
         for each in rows
     ]
-    print_table(f"{figures['model']} on {config.title}, {figures['layer_count']} layers: per token", columns, table)
+    print_table(title, columns, table)
     console.print(
         f"prompt: taken in chunks of {figures['chunk_tokens']} tokens, a rest one by one, the head for the last. "
         f"next token: the last of the context, the others in the cache. "

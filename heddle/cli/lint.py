@@ -6,7 +6,7 @@ from collections import Counter
 import click
 import heddle
 
-from .shared import command, console, json_option, load_program, print_json, refuse
+from .shared import command, console, json_option, load_program, print_json, print_part, refuse
 
 SHOWN = 20
 
@@ -29,7 +29,8 @@ def lint(file: str, config_name: str | None, show_all: bool, as_json: bool) -> N
     counts = Counter(each.kind for each in findings)
     if as_json:
         print_json({
-            "program": program.name, "instructions": len(program.instructions),
+            "program": program.name, "part": program.part or None,
+            "instructions": len(program.instructions),
             "clean": not findings, "counts": counts, "findings": [each.to_dict() for each in findings],
         }, program.config)  # fmt: skip
         sys.exit(1 if findings else 0)
@@ -41,4 +42,5 @@ def lint(file: str, config_name: str | None, show_all: bool, as_json: bool) -> N
     found = ", ".join(f"{count} of kind {kind}" for kind, count in counts.items())
     console.print(f"{program.name} on {program.config.title}: {len(program.instructions):,} instructions: "
                   + (found or "nothing depends on timing"))  # fmt: skip
+    print_part(program)
     sys.exit(1 if findings else 0)

@@ -3,7 +3,7 @@
 import click
 import heddle
 
-from .shared import command, json_option, print_json, print_table
+from .shared import command, json_option, print_json, print_part, print_table
 
 
 @command(
@@ -17,7 +17,7 @@ def list(file: str, as_json: bool) -> None:
     program = heddle.Program.load(file)
     if as_json:
         print_json({
-            "program": program.name, "instructions": len(program.instructions),
+            "program": program.name, "part": program.part or None, "instructions": len(program.instructions),
             "dram_bytes": program.dram_bytes, "useful_macs": program.total_macs,
             "listing": program.listing().splitlines(),
             "tensors": [
@@ -28,6 +28,7 @@ def list(file: str, as_json: bool) -> None:
         }, program.config)  # fmt: skip
         return
     click.echo(program.listing())
+    print_part(program)
     rows = [
         (t.name, t.kind, f"{t.address:#x}", "×".join(map(str, t.shape)), t.memory.name.lower(), t.size_bytes)
         for t in program.tensors.values()

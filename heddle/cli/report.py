@@ -76,7 +76,7 @@ def report(
         heddle.write_roofline(roofline, points)
     if as_json:
         print_json({
-            **result.to_dict(), "part": program.part or None, **profile.to_dict(), "roofline": points.to_dict(),
+            **result.to_dict(), **profile.to_dict(), "roofline": points.to_dict(),
             "critical_path": {"by_unit": profile.path_by_unit, "by_operator": [
                 {"operator": operator, "unit": unit, "cycles": cycles}
                 for operator, unit, cycles in profile.path_by_operator()

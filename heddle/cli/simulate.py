@@ -14,6 +14,7 @@ from .shared import (
     load_program,
     picture_to_write,
     print_json,
+    print_part,
     races_option,
     require_distinct,
 )  # fmt: skip
@@ -52,6 +53,7 @@ def simulate(
         f"[bold]{program.name}[/] on {program.config.title}: {len(program.instructions)} instructions, "
         f"{result.cycles:,} cycles, {result.mac_utilisation:.1%} MAC utilisation"
     )
+    print_part(program)
     print_stalls(result)
     print_bytes(result)
     print_dram(result)

@@ -39,7 +39,8 @@ def write_pictures(result: Any, timeline: Path | None, trace: Path | None) -> No
     """The timeline picture and the Perfetto trace, where asked for."""
     if timeline is not None:
         program = result.program
-        title = f"{program.name} on {program.config.title}: {result.cycles:,} cycles"
+        of = f" ({program.part})" if program.part else ""
+        title = f"{program.name}{of} on {program.config.title}: {result.cycles:,} cycles"
         heddle.write_timeline(timeline, result.trace, program.instructions, title, program.labels)
     if trace is not None:
         heddle.write_chrome_trace(trace, result.chrome_trace())

@@ -2,10 +2,18 @@
 
 import pytest
 import torch
+from heddle.arch.config import PRESETS
 from heddle.arch.errors import HeddleError
+from heddle.compiler.builder import Tiling
+from heddle.compiler.cache import CachePlan
 from heddle.compiler.capture import capture
+from heddle.compiler.decoder import compile_decoder
+from heddle.compiler.pipeline import compile
 from heddle.models import llama
+from heddle.models.bert import BertConfig
+from heddle.models.deepseek import DeepseekConfig
 from heddle.models.gpt2 import Gpt2, Gpt2Config
+from heddle.models.shapes import Shape
 from torch import nn
 
 
@@ -141,3 +149,20 @@ def test_a_shape_that_depends_on_data_is_refused():
 
     with pytest.raises(HeddleError, match="its shape depends on data"):
         capture(Seen(), [torch.zeros(1, 3, 4)])
+
+
+def test_a_program_of_a_part_of_a_model_says_so():
+    config = PRESETS["nano"]
+    decoder = Shape("latent", DeepseekConfig(vocabulary=61, context=16, depth=2, expert_layers=7))
+    encoder = Shape("encoder", BertConfig(vocabulary=61, positions=16, depth=3))
+    for layers, said in ((None, "2 of 9 layers (the dense ones)"), (1, "1 of 9 layers")):
+        assert compile_decoder(decoder.build(layers), config, CachePlan(16), tiling=Tiling()).part == said
+    for layers, said in ((None, ""), (1, "1 of 3 layers"), (4, "4 layers instead of 3")):
+        found = compile(encoder.build(layers), encoder.example_inputs(4), config, tiling=Tiling())
+        assert found.part == said
+
+
+def test_what_a_model_calls_its_part_otherwise_is_its_own():
+    model = nn.Linear(8, 8)
+    model.built_part = nn.Linear(8, 8)
+    assert compile(model.eval(), (torch.zeros(1, 2, 8),), PRESETS["nano"]).part == ""

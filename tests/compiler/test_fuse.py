@@ -98,6 +98,7 @@ REFUSED = {
     "permutation": (lambda m, x: m.a(x.flip(-1)), "aten.flip of shape"),
     "transposition": (lambda m, x: torch.relu(x.transpose(1, 2)), r"aten.transpose.int of shape \(1, 6, 3\)"),
     "broadcast": (lambda m, x: x + x[:, :1], "only constants can be"),
+    "product of views": (lambda m, x: m.a(x).transpose(1, 2) @ m.b(x), r"aten.matmul of shape \(1, 4, 4\) .*no rule"),
     "norm of rows": (lambda m, x: functional.layer_norm(x, (3, 6)), "only the last dimension can be normalised"),
     "several results": (lambda m, x: m.a(x).topk(2, -1)[0], r"aten.topk of 2 results at test_fuse.py:\d+: .*: only"),
     "maximum and its place": (lambda m, x: m.a(x).max(-1)[0], "aten.max.dim of 2 results at test_fuse.py"),
@@ -144,6 +145,12 @@ def test_other_convolutions_are_refused(convolution, message):
     model = nn.Sequential(convolution, nn.Flatten(2))
     with pytest.raises(HeddleError, match=message):
         fused(model, torch.zeros(1, 1, 4, 4))
+
+
+def test_an_input_that_nothing_reads_is_refused():
+    for function in (lambda m, x, mask: m.a(x), lambda m, x, mask: (m.b(mask), m.a(x))[1]):
+        with pytest.raises(HeddleError, match="input inputs_1 of shape .* must depend on each .* not on inputs_1: l"):
+            fused(Function(function), X, X)
 
 
 def test_integers_can_only_choose_rows():

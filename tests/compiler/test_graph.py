@@ -74,3 +74,8 @@ def test_nodes_in_nested_arguments_are_found_and_replaced():
     x, y = constant("x", torch.zeros(1)), constant("y", torch.ones(1))
     assert call_inputs([[x, [y, 3]], {"k": x}]) == [x, y]
     assert map_nodes([x, {"k": (y, 2)}], lambda node: node.name) == ["x", {"k": ("y", 2)}]
+
+
+def test_what_a_node_is_turned_into_may_have_no_dimension():
+    assert Node("a", "aten.sum", [], (1, 3)).turned_into("sum", [], ()).shape == ()
+    assert Node("a", "aten.relu", [], (1, 3)).turned_into("relu", []).shape == (1, 3)

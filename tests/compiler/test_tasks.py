@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 from heddle.arch.config import Memory
+from heddle.arch.errors import HeddleError
 from heddle.arch.isa import (
     Append,
     Argmax,
@@ -22,7 +23,7 @@ from heddle.arch.isa import (
     Store,
     Stream,
 )
-from heddle.compiler.tasks import Buffers, address_fields
+from heddle.compiler.tasks import Buffers, address_fields, require_sizes
 
 EVERYTHING = [
     Load(memory=Memory.PARAM, gather=1),
@@ -71,3 +72,10 @@ def test_an_instruction_is_moved_to_where_its_buffers_are(odd):
     assert moved.changed(address=59) == other
     assert [buffer.name for buffer in buffers] == ["first", "rows", "ids"]
     assert "VALUE      40 to     59  rows" in str(buffers)
+
+
+@pytest.mark.parametrize("columns", [0, 65536, 70000])
+def test_a_size_that_an_instruction_cannot_have_is_refused(columns):
+    with pytest.raises(HeddleError, match=f"columns = {columns}, but an instruction can have from 1 to 65535"):
+        require_sizes(Norm(columns=columns))
+    require_sizes(Norm(columns=65535))

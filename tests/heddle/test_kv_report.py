@@ -7,6 +7,7 @@ import pytest
 from heddle.arch.config import PRESETS
 from heddle.compiler.builder import Tiling
 from heddle.compiler.cache import CachePlan
+from heddle.models.deepseek import DeepseekConfig
 from heddle.models.gpt2 import Gpt2, Gpt2Config
 from heddle.models.shapes import SHAPES, Shape
 from heddle.session import Session
@@ -76,6 +77,19 @@ def test_a_shape_is_scaled_and_says_so(heddle, monkeypatch):
         heddle("kv-report", "gpt2-small", "--config", "small", "--contexts", "8", "--layers", "1", "--json")[1]
     )
     assert figures["measured_layer_counts"] == [1] and "per_layer" not in figures
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"), [((), "2 of 9 layers (the dense ones)"), (("--layers", "1"), "1 of 9 layers")]
+)
+def test_a_part_of_a_model_says_so(heddle, monkeypatch, layers, said):
+    sizes = dict(vocabulary=61, context=32, width=32, heads=2, hidden=48, query_rank=16, kv_rank=16, plain_width=8,
+                 rotary_width=8, value_width=8)  # fmt: skip
+    shape = Shape("deepseek-v3", DeepseekConfig(depth=2, expert_layers=7, **sizes))
+    monkeypatch.setitem(SHAPES, "deepseek-v3", shape)
+    arguments = "kv-report", "deepseek-v3", "--config", "small", "--contexts", "8", *layers
+    assert f"deepseek-v3 on small, {said}: per token" in heddle(*arguments)[1]
+    assert json.loads(heddle(*arguments, "--json")[1])["part"] == said
 
 
 MISTAKES = {

@@ -156,6 +156,9 @@ def test_what_changes_numbers_and_no_cycles_is_ignored(fields, config):
         (LLAMA2 | {"head_dim": 63}, "head_dim must be such that the 63 rotated features of a head are .*, not 63"),
         (DEEPSEEK | {"q_lora_rank": None}, "q_lora_rank must be a whole number above 0, not null"),
         (DEEPSEEK | {"first_k_dense_replace": 0}, "first_k_dense_replace must be above 0"),
+        (DEEPSEEK | {"moe_layer_freq": 2}, "moe_layer_freq must be 1, not 2"),
+        (BERT | {"pruned_heads": {"0": [1, 2]}}, r'pruned_heads must be empty: .*, not {"0": \[1, 2\]}'),
+        (GPT2 | {"pruned_heads": {"3": [0]}}, "pruned_heads must be empty"),
         (DEEPSEEK | {"num_key_value_heads": 8}, r"num_key_value_heads must be num_attention_heads \(128\), not 8"),
     ],
 )
@@ -240,6 +243,12 @@ def test_errors_name_the_file(tmp_path):
         read_config(path)
     with pytest.raises(FileNotFoundError):
         read_config(tmp_path / "other.json")
+
+
+def test_a_mark_of_the_order_of_bytes_is_no_mistake(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(BERT), encoding="utf-8-sig")
+    assert (tmp_path / "config.json").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert read_config(tmp_path / "config.json") == BERT_BASE
 
 
 # -- other families ----------------------------------------------------------------------------------------------------
@@ -355,9 +364,32 @@ def test_a_family_that_is_not_read_has_a_reason(model_type):
         (OPT | {"do_layer_norm_before": False}, "do_layer_norm_before must be true, not false"),
         (QWEN2 | {"use_sliding_window": True}, "use_sliding_window must be false, not true"),
         (MISTRAL | {"sliding_window": 0}, "sliding_window must be a whole number above 0, not 0"),
+        (MISTRAL | {"layer_types": [*["sliding_attention"] * 31, "full_attention"]},
+         r'layer_types\[31\] must be "sliding_attention", not "full_attention"'),
+        (NEMO | {"layer_types": ["sliding_attention"] * 40},
+         r'layer_types\[0\] must be "full_attention", not "sliding_attention"'),
+        (QWEN2 | {"layer_types": ["full_attention"] * 21 + ["sliding_attention"] * 7},
+         r'layer_types\[21\] must be "full_attention", not "sliding_attention"'),
+        (QWEN2 | {"layer_types": ["full_attention"] * 3}, "layer_types must be null, or a list of 28 layers"),
+        (QWEN2 | {"layer_types": "full_attention"}, "layer_types must be a list or null"),
         (ROBERTA | {"max_position_embeddings": 2}, r"max_position_embeddings must be above pad_token_id \+ 1 \(2\)"),
     ],
 )
 def test_what_other_families_have_beyond_ours_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         from_fields(fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        (MISTRAL, "sliding_attention"), (NEMO, "full_attention"), (QWEN2, "full_attention"),
+        (MISTRAL | {"sliding_window": 32768}, "sliding_attention"),  # it sees all
+        (MISTRAL | {"sliding_window": 32768}, "full_attention"),
+    ],
+)  # fmt: skip
+def test_attentions_that_are_as_they_are_built_may_be_listed(fields, kind):
+    listed = {"layer_types": [kind] * fields["num_hidden_layers"]}
+    assert from_fields(fields | listed) == from_fields(fields | {"layer_types": None}) == from_fields(fields)
+    nothing = {"pruned_heads": {}}
+    assert from_fields(fields | nothing) == from_fields(fields | {"pruned_heads": None}) == from_fields(fields)

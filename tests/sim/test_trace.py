@@ -77,8 +77,8 @@ def test_files_that_cannot_be_written_are_errors(result, tmp_path):
 def test_the_report_is_plain_data(result):
     report = json.loads(json.dumps(result.to_dict()))
     assert list(report) == [
-        "program", "instructions", "moved_bytes", "cycles", "useful_macs", "mac_utilisation", "busy_cycles",
-        "stall_cycles", "batch",
+        "program", "part", "instructions", "moved_bytes", "cycles", "useful_macs", "mac_utilisation",
+        "busy_cycles", "stall_cycles", "batch",
     ]  # fmt: skip
     assert report["moved_bytes"] == {"fetch": 256, "load": 44 * 4, "store": 0, "append": 0, "stream": 0}
     assert report["cycles"] == result.cycles and report["instructions"] == 4

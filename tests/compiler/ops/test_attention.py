@@ -6,6 +6,7 @@ import pytest
 import torch
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Softmax
+from heddle.compiler.builder import Tiling
 from heddle.compiler.ops import STREAMED
 from heddle.compiler.pipeline import front_end
 from torch import nn
@@ -177,6 +178,11 @@ def test_a_written_out_boolean_mask_is_added_as_numbers(run, nano):
     assert run(model, nano, torch.randn(2, 6, 12)).sqnr_db > 36
 
 
+def test_scaled_probabilities_are_refused_where_they_are_scaled(run, nano):
+    with pytest.raises(HeddleError, match=r"aten.mul.Tensor of shape \(1, 3, 6, 6\) .* scale the heads once they are "):
+        run(Attention(lambda q, k, v: torch.softmax(q @ k.mT, -1) * 0.5 @ v), nano, torch.randn(1, 6, 12))
+
+
 def test_scores_divided_by_0_are_refused(run, nano):
     with pytest.raises(HeddleError, match="it divides by 0"):
         run(Attention(lambda q, k, v: torch.softmax(q @ k.mT / 0.0, -1) @ v), nano, torch.randn(1, 6, 12))
@@ -188,7 +194,8 @@ BANDS = {
     "window": ((DISTANCE >= 0) & (DISTANCE < 3), 3),
     "itself": (DISTANCE == 0, 1),
     "shifted": (torch.where(DISTANCE >= 0, 100.0, float("-inf")), 0),
-    "-10000": (torch.where(DISTANCE >= 0, 0.0, -1e4), 0),
+    "-1e9": (torch.where(DISTANCE >= 0, 0.0, -1e9), 0),
+    "least": (torch.where(DISTANCE >= 0, 0.0, torch.finfo(torch.float32).min), 0),
 }
 NO_BANDS = {
     "slopes": -DISTANCE.abs().float(),
@@ -214,6 +221,27 @@ def test_masks_that_a_cache_can_have(name):
 def test_masks_that_a_cache_cannot_have_are_refused(name):
     with pytest.raises(HeddleError, match="must be causal, or a sliding window"):
         cached(lambda q, k, v: sdpa(q, k, v, attn_mask=NO_BANDS[name]))
+
+
+def test_a_mask_that_large_scores_outweigh_is_no_mask_for_a_cache():
+    mask = torch.full((6, 6), -1e4).triu(1)
+    with pytest.raises(HeddleError, match="hide by False, minus infinity or a number as low as -1e9, not by -10000"):
+        cached(lambda q, k, v: sdpa(q, k, v, attn_mask=mask))
+
+
+def test_scores_that_outweigh_a_mask_are_seen_in_spite_of_it(run, nano):
+    """A key's score is 60,000 times its place, so all tokens attend to the last, though −10,000 is added."""
+    model = Attention(lambda q, k, v: sdpa(q, k, v, attn_mask=torch.full((8, 8), -1e4).triu(1)), project=False)
+    for layer in (model.q, model.k):
+        layer.weight.data.zero_()
+        layer.bias.data.fill_(1000.0 if layer is model.q else 0.0)
+    model.k.weight.data[:, 0] = 30
+    x = torch.randn(2, 8, 12)
+    x[:, :, 0] = torch.arange(8.0)
+    found = run(model, nano, x)
+    assert found.sqnr_db > 30 and torch.equal(model(x)[:, 0], model(x)[:, 7])
+    with pytest.raises(HeddleError, match="not by -10000"):
+        run(model, nano, x, tiling=Tiling(group_rows=16))
 
 
 def test_a_cache_takes_a_scale_of_0():
