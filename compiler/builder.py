@@ -12,7 +12,7 @@ from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError, NoRoomError, require_type
 from ..arch.isa import Digit, Instruction, Load, Matmul
 from ..arch.program import Tensor
-from ..arch.ranges import require_range
+from ..arch.ranges import make_plain, require_range
 from .cache import CacheLayout, Registers
 from .graph import Node
 from .matrix import Matrix
@@ -37,6 +37,7 @@ class Tiling:
         require_range("parts", self.parts, 1, 1 << 16)
         require_range("weight_share", self.weight_share, 1, 1 << 16)
         require_range("group_rows", self.group_rows, 0, 1 << 16)
+        make_plain(self, "parts", "weight_share", "group_rows")
         for name in ("through_value", "thrifty"):
             require_type(name, getattr(self, name), bool, "True or False")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..arch.config import SCALAR_COUNT, HardwareConfig, Memory
 from ..arch.errors import HeddleError, NoRoomError
 from ..arch.isa import Part
-from ..arch.ranges import require_range
+from ..arch.ranges import make_plain, require_range
 from ..arch.scalars import Scalar, ScalarKind
 
 MOST_TOKENS = 1 << 24  # that can be asked for, of anything
@@ -38,6 +38,7 @@ class CachePlan:
         require_range("tokens", self.tokens, 1, MOST_TOKENS)
         require_range("page_tokens", self.page_tokens, 0, MOST_TOKENS)
         require_range("pages", self.pages, 0, MOST_TOKENS)
+        make_plain(self, "tokens", "page_tokens", "pages")
 
     def page_blocks(self, config: HardwareConfig) -> int:
         """log2 of the blocks of C tokens on a page. Raises HeddleError for another size."""

@@ -214,3 +214,13 @@ def test_free_units_may_be_any_collection(program, result):
     collections = [Unit.LOAD], {Unit.LOAD}, (Unit.LOAD,)
     cycles = {heddle.simulate(program, values=False, free=free).cycles for free in collections}
     assert len(cycles) == 1 and cycles.pop() < result.cycles
+
+
+def test_numbers_of_numpy_are_plain_ones():
+    three = np.int64(3)
+    for given, plain in (
+        (heddle.CachePlan(three, three, three), heddle.CachePlan(3, 3, 3)),
+        (heddle.Tiling(three, three, three), heddle.Tiling(3, 3, 3)),
+        (heddle.Window(three, three), heddle.Window(3, 3)),
+    ):
+        assert repr(given) == repr(plain)
