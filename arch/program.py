@@ -321,7 +321,10 @@ class Program:
 
     def at(self, *positions: int) -> Program:
         """The same program with its registers set for sequences of which so many tokens are cached already. Raises
-        HeddleError unless there is one for each sequence, and room in the cache for the tokens that follow."""
+        HeddleError unless there is one for each sequence, and room in the cache for the tokens that follow; and for a
+        program that is no decoder."""
+        if positions and not (self.scalars or self.tokens):
+            raise HeddleError(f"positions are for decoders; {self.name} has none")
         sequences = 1 + max((each.sequence for each in self.scalars), default=-1)
         if self.scalars and len(positions) != sequences:
             raise HeddleError(f"{self.name} has {sequences} sequences: give a position for each, not {len(positions)}")
@@ -415,7 +418,9 @@ class Program:
         return "\n".join(lines)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file whole or not at all."""
+        """Write the file whole or not at all. Raises HeddleError for a path that is none, and for fields that do not
+        hold what they should."""
+        check_content(self)
         header = {
             "format": FORMAT,
             "name": self.name,

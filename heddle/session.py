@@ -14,6 +14,7 @@ from typing import Any
 import heddle
 import numpy as np
 from heddle.layers import MOST_TOKENS, require_range, require_type, unknown
+from heddle.text import token_ids
 from numpy.typing import NDArray
 
 
@@ -139,7 +140,7 @@ class Session:
 
     def feed(self, ids: Sequence[int], sequence: int = 0) -> list[Run]:
         """Take the tokens of a prompt: whole chunks, then one by one (with one sequence only). Returns the runs."""
-        ids, runs = list(ids), []
+        ids, runs = token_ids(ids), []
         if sequence not in range(self.sequences):
             raise heddle.HeddleError(f"sequence must be from 0 to {self.sequences - 1}, not {sequence}")
         start = self.lengths[sequence]
@@ -155,11 +156,12 @@ class Session:
 
     def step(self, ids: Sequence[int]) -> Run:
         """One token of each sequence."""
+        ids = token_ids(ids)
         if len(ids) != self.sequences:
             raise heddle.HeddleError(f"a step takes one token of each of {self.sequences} sequences, not {len(ids)}")
         for sequence in range(self.sequences):
             self._reserve(sequence, self.lengths[sequence] + 1)
-        return self._run(self.decode, "decode", list(ids), list(range(self.sequences)))
+        return self._run(self.decode, "decode", ids, list(range(self.sequences)))
 
     def _run(self, program: heddle.Program, kind: str, ids: list[int], sequences: list[int]) -> Run:
         starts = tuple(self.lengths[each] for each in sequences)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from heddle.arch.config import PRESETS, Memory
-from heddle.arch.register_files import as_json, c_header, markdown, systemrdl
+from heddle.arch.register_files import REGISTER_FILES, as_json, c_header, markdown, systemrdl
 from heddle.arch.registers import Register
 from systemrdl import RDLCompiler
 
@@ -22,6 +22,7 @@ def test_the_page_of_registers_is_current():
 def test_with_a_configuration_the_page_says_what_its_constants_read():
     assert "| 0x190 | ROWS | constant | rows of PEs: 4 |" in markdown(NANO)
     assert "| 0x190 | ROWS | constant | rows of PEs |" in markdown()
+    assert all(write("nano") == write(NANO) for write in REGISTER_FILES.values())
 
 
 CHECKS = """
