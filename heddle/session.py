@@ -168,9 +168,9 @@ class Session:
         tokens = len(ids) // len(sequences)
         positions = np.concatenate([start + np.arange(tokens) for start in starts])
         moved = (program if self.cache is None else program.with_cache(self.cache)).at(*starts)
-        inputs = {"positions": positions, "pages": self.tables[sequences]}
-        (name,) = (tensor.name for tensor in program.inputs() if tensor.name not in inputs)  # as forward calls its ids
-        inputs[name] = np.array(ids)
+        known = {"positions": positions, "pages": self.tables[sequences]}
+        # What is neither is the ids, by the name of forward's parameter. A model may do without positions.
+        inputs = {tensor.name: known.get(tensor.name, np.array(ids)) for tensor in program.inputs()}
         result = heddle.simulate(moved, inputs)
         comparison = heddle.lockstep(moved, inputs, self.engine) if self.engine else None
         self.cache = result.cache[0]
