@@ -513,8 +513,8 @@ class Program:
     def require_config(self, config: HardwareConfig) -> None:
         """Raise HeddleError unless the program was compiled for this accelerator."""
         if config.fingerprint != self.config.fingerprint:
-            raise HeddleError(f"{self.name} was compiled for {self.config.name} ({self.config.fingerprint}), not for "
-                              f"{config.name} ({config.fingerprint}): compile it again")  # fmt: skip
+            raise HeddleError(f"{self.name} was compiled for {self.config.title} ({self.config.fingerprint}), not for "
+                              f"{config.title} ({config.fingerprint}): compile it again")  # fmt: skip
 
 
 def require_program(program: object) -> None:

@@ -4,6 +4,7 @@ header, SystemRDL, JSON."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -18,7 +19,7 @@ def markdown(config: Config | None = None) -> str:
     config = _machine(config)
     lines = [
         "# Registers (AXI4-Lite, 32 bit)\n",
-        f"{NOTICE} When each thing happens stands in [architecture.md](architecture.md).\n",
+        f"{_notice(config)} When each thing happens stands in [architecture.md](architecture.md).\n",
         "All registers are 0 after reset, but those that tell what the machine is (*constant*). Those of 40 or 64 bits"
         " are two: the lower 32 bits, then the others. Bits and addresses that are not listed read as 0; writes to them"
         " are ignored. Every access is answered with OKAY.\n",
@@ -42,7 +43,7 @@ def markdown(config: Config | None = None) -> str:
 def c_header(config: Config | None = None) -> str:
     """Offsets, masks and shifts as C macros; with a configuration, what its constant registers must read."""
     config = _machine(config)
-    lines = [f"/* {NOTICE} */", "#ifndef HEDDLE_REGISTERS_H", "#define HEDDLE_REGISTERS_H", ""]
+    lines = [f"/* {_notice(config)} */", "#ifndef HEDDLE_REGISTERS_H", "#define HEDDLE_REGISTERS_H", ""]
     for kind in dict.fromkeys(each.each for each in Register if each.each):
         lines += [f"#define HEDDLE_{kind.__name__.upper()}_{value.name} {value.value}u" for value in kind] + [""]
     for each in Register:
@@ -61,8 +62,8 @@ def c_header(config: Config | None = None) -> str:
 def systemrdl(config: Config | None = None) -> str:
     """An address map of SystemRDL 2.0; with a configuration, what its constant registers read is their reset value."""
     config = _machine(config)
-    name = "heddle" if config is None else "heddle_" + "".join(c if c.isalnum() else "_" for c in config.name)
-    lines = [f"// {NOTICE}", *_rdl_enumerations(), f"addrmap {name} {{", '    name = "Heddle";',
+    name = "heddle" if config is None else "heddle_" + re.sub("[^A-Za-z0-9]", "_", config.file_name)
+    lines = [f"// {_notice(config)}", *_rdl_enumerations(), f"addrmap {name} {{", '    name = "Heddle";',
              "    default regwidth = 32;", ""]  # fmt: skip
     for each in Register:
         values = _numbered_values(each, config)
@@ -105,6 +106,11 @@ REGISTER_FILES: dict[str, Callable[[Config | None], str]] = {
 
 def _machine(config: Config | None) -> HardwareConfig | None:
     return None if config is None else get_config(config)
+
+
+def _notice(config: HardwareConfig | None) -> str:
+    of = "" if config is None else f" Of {config.title}, fingerprint {config.fingerprint}."
+    return NOTICE + of
 
 
 def _access(register: Register) -> str:

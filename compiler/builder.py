@@ -224,7 +224,7 @@ class Tiles:
         rows = self.values(node)
         if rows.columns != node.columns:
             raise node.refuse(f"its heads of {rows.segment} features are padded to words of {self.config.columns} on "
-                              f"{self.config.name}; a linear layer must come next")  # fmt: skip
+                              f"{self.config.title}; a linear layer must come next")  # fmt: skip
         return rows
 
     def codes(self, node: Node) -> Rows:
@@ -278,7 +278,7 @@ class Tiles:
         """Words of a memory. Raises NoRoomError if the memory is smaller."""
         if words > self.config.words(memory):
             raise NoRoomError(
-                f"{self.label}: {name} needs {words} words of {memory.name}, but {self.config.name} has "
+                f"{self.label}: {name} needs {words} words of {memory.name}, but {self.config.title} has "
                 f"{self.config.words(memory)}: choose a larger configuration or a smaller input"
             )
         return self.buffers.add(name, memory, words)

@@ -45,7 +45,7 @@ class CachePlan:
         page_tokens = self.page_tokens or 4 * config.columns
         blocks, rest = divmod(page_tokens, config.columns)
         if rest or blocks < 1 or blocks & (blocks - 1):
-            raise HeddleError(f"page_tokens must be {config.columns} times a power of two on {config.name}, "
+            raise HeddleError(f"page_tokens must be {config.columns} times a power of two on {config.title}, "
                               f"not {page_tokens}")  # fmt: skip
         return blocks.bit_length() - 1
 
@@ -78,7 +78,7 @@ class CacheLayout:
         if sequences * self.sequence_pages > entries:
             raise HeddleError(
                 f"the page tables of {sequences} sequences of {plan.tokens} tokens take "
-                f"{sequences * self.sequence_pages} entries, but {config.name} has {entries}: choose larger pages or "
+                f"{sequences * self.sequence_pages} entries, but {config.title} has {entries}: choose larger pages or "
                 f"more page_words"
             )
 

@@ -191,3 +191,13 @@ def test_a_number_that_bf16_rounds_to_infinity_is_refused():
     with pytest.raises(HeddleError, match=r"it holds 3.40282e\+38, which bf16 does not hold"):
         tensor(NANO).pack(array, NANO)
     assert tensor(replace(NANO, value_format="float32")).pack(array, replace(NANO, value_format="float32"))
+
+
+def test_refusals_say_that_a_machine_is_not_the_preset_of_its_name():
+    small = PRESETS["small"]
+    changed = replace(small, queue_depth=4, panel_rows=8)
+    program = Program(changed, (Halt(),), 4096, name="p")
+    with pytest.raises(HeddleError, match=r"p was compiled for small \(changed\) \(.*\), not for small \("):
+        program.require_config(small)
+    with pytest.raises(HeddleError, match=r"map: rows must be at most 8 on small \(changed\), not 9"):
+        Map(rows=9, columns=8).check(changed)
