@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .dram import DRAM_PRESETS, Dram, DramConfig, as_dram
 from .errors import HeddleError, require_type, shown, unknown
-from .ranges import require_power_of_two, require_range
+from .ranges import make_plain, require_power_of_two, require_range
 
 
 class Memory(IntEnum):
@@ -112,6 +112,7 @@ class HardwareConfig:
         require_type("dram", self.dram, DramConfig, "a DramConfig (with_dram takes a preset's name too)")
         for name, low, high in _RANGES:
             require_range(name, getattr(self, name), low, high)
+        make_plain(self, *(each.name for each in fields(self)))
         for name in ("vector_lanes", "panel_rows", "axi_bytes", "burst_beats", "queue_depth", "load_outstanding"):
             require_power_of_two(name, getattr(self, name))
         for memory in Memory:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 
 from .errors import HeddleError, require_type, unknown
-from .ranges import require_power_of_two, require_range
+from .ranges import is_whole, make_plain, require_power_of_two, require_range
 
 TICKS = 256  # of a channel's data bus, in a cycle
 FETCH_BYTES = 256  # the longest burst of FETCH, whatever `burst_bytes` is
@@ -53,8 +53,9 @@ class DramConfig:
                               f"presets of banked memories are {', '.join(DRAM_PRESETS)}")  # fmt: skip
         require_range("dram.latency_cycles", self.latency_cycles, 1, 4095)
         require_range("dram.cycles_per_beat", self.cycles_per_beat, 1, 255)
+        make_plain(self, *(field.name for field in fields(self)))
         if self.model == "ideal":
-            stated = [field.name for field in _BANKED if getattr(self, field.name)]
+            stated = [field.name for field in _BANKED if not is_whole(value := getattr(self, field.name)) or value]
             if stated:
                 raise HeddleError(f"dram.{stated[0]} is of banked memories: set dram.model to 'banked', or omit it")
             return

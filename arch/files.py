@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import get_ident
 
-from .errors import HeddleError
+from .errors import HeddleError, require_type
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes | Callable[[Path], object]) -> None:
@@ -34,9 +34,15 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes | Callable[[P
         raise HeddleError(f"cannot write {path}: {error.strerror or error}") from None
 
 
+def require_path(path: object) -> None:
+    """Raise HeddleError for what cannot be the path of a file."""
+    require_type("the path of a file", path, (str, os.PathLike), "text or a pathlib.Path")
+
+
 def require_writable(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -> None:
     """Raise HeddleError unless a file can be written there, as far as can be told before. It must end in one of
     `suffixes`, if there are any."""
+    require_path(path)
     try:
         target = Path(os.path.realpath(path))
         if suffixes and target.suffix.lower() not in suffixes:

@@ -233,7 +233,7 @@ class Instruction:
         """The part of it that is no matter of single words."""
         rows = getattr(self, "rows", 1)
         if self.unit in (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM) and rows > config.panel_rows:
-            raise HeddleError(f"{self.name}: rows must be at most {config.panel_rows} on {config.name}, not {rows}")
+            raise HeddleError(f"{self.name}: rows must be at most {config.panel_rows} on {config.title}, not {rows}")
 
     def check_accesses(self, config: HardwareConfig) -> None:
         """The other part: words that there are, and none that is written and read. See also accesses.may_be_wrong."""
@@ -242,7 +242,7 @@ class Instruction:
             if access.stop > config.words(access.memory):
                 raise HeddleError(
                     f"{self.name}: {access.memory.name} words up to {access.stop - 1} are used, "
-                    f"but {config.name} has {config.words(access.memory)}"
+                    f"but {config.title} has {config.words(access.memory)}"
                 )
         self._check_overlap(accesses)
 
@@ -323,7 +323,7 @@ class Load(Instruction):
         if self.gather and (self.dram_address % config.burst_bytes or self.dram_stride % config.burst_bytes):
             # So that every row splits into the same bursts, and the timing does not depend on the indices.
             raise HeddleError(f"load: a gathered table must start at, and its rows be, multiples of "
-                              f"{config.burst_bytes} bytes on {config.name}")  # fmt: skip
+                              f"{config.burst_bytes} bytes on {config.title}")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -721,7 +721,7 @@ class KvInstruction(Instruction):
         # So that the bursts of a page do not depend on which page it is, and no word is astride two.
         aligned = max(config.burst_bytes, config.dram_word_bytes(Memory.WEIGHT))
         if self.page_bytes % aligned:
-            raise HeddleError(f"{self.name}: page_bytes must be a multiple of {aligned} on {config.name}, "
+            raise HeddleError(f"{self.name}: page_bytes must be a multiple of {aligned} on {config.title}, "
                               f"not {self.page_bytes}")  # fmt: skip
 
 
@@ -767,12 +767,12 @@ class Append(KvInstruction):
     def check_fields(self, config: HardwareConfig) -> None:
         super().check_fields(config)
         if self.slot >= config.columns:
-            raise HeddleError(f"append: slot must be below {config.columns} on {config.name}, not {self.slot}")
+            raise HeddleError(f"append: slot must be below {config.columns} on {config.title}, not {self.slot}")
         item = 8 if self.part is Part.PAIRS else config.dram_word_bytes(Memory.WEIGHT)
         unit = max(config.axi_bytes, item)  # so that no item crosses a burst boundary
         for name in ("dram_address", "head_bytes"):
             if getattr(self, name) % unit:
-                raise HeddleError(f"append: {name} must be a multiple of {unit} bytes on {config.name}, "
+                raise HeddleError(f"append: {name} must be a multiple of {unit} bytes on {config.title}, "
                                   f"not {getattr(self, name)}")  # fmt: skip
 
 
@@ -923,7 +923,7 @@ def _check_dma(instruction: Load | Store, config: HardwareConfig) -> None:
     for name in ("dram_address", "dram_stride"):
         if getattr(instruction, name) % config.axi_bytes:
             raise HeddleError(f"{instruction.name}: {name} must be a multiple of {config.axi_bytes} bytes "
-                              f"on {config.name}, not {getattr(instruction, name)}")  # fmt: skip
+                              f"on {config.title}, not {getattr(instruction, name)}")  # fmt: skip
 
 
 def _clamp(value: int, low: int, high: int) -> int:

@@ -12,7 +12,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from operator import index
 from typing import Any
@@ -28,13 +28,15 @@ from .errors import HeddleError, nearest, require_type
 from .files import write_whole
 from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
-from .ranges import require_range
+from .ranges import make_plain, require_range
 from .scalars import Scalar
 from .soundness import check_content, check_dram, check_numbers, check_reach
 
 FORMAT = "heddle-program-6"
 _LISTS = ("data", "tensors", "labels", "scalars", "registers", "cache", "attention_macs", "positions", "choices",
           "periods")  # fmt: skip
+_PLAIN = ("dram_bytes", "useful_macs", "registers", "cache_address", "cache_bytes", "tokens", "cache_tokens",
+          "attention_macs", "positions")  # fmt: skip
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can tell: that of every entry
 _UNIX = 3  # the system that every entry claims to come from
 # What reading a file raises that is none of ours: of another kind, cut off, or with another content.
@@ -66,6 +68,9 @@ class Tensor:
     segment: int = 0
     patch: int = 0
     limit: int = 0
+
+    def __post_init__(self) -> None:
+        make_plain(self, *(each.name for each in fields(self) if each.name != "memory"))
 
     @property
     def size_bytes(self) -> int:
@@ -230,6 +235,9 @@ class Period:
     length: int
     count: int
 
+    def __post_init__(self) -> None:
+        make_plain(self, "start", "length", "count")
+
 
 @dataclass(frozen=True)
 class Program:
@@ -260,6 +268,7 @@ class Program:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        make_plain(self, *_PLAIN)
 
     @property
     def groups(self) -> int:
@@ -312,7 +321,10 @@ class Program:
 
     def at(self, *positions: int) -> Program:
         """The same program with its registers set for sequences of which so many tokens are cached already. Raises
-        HeddleError unless there is one for each sequence, and room in the cache for the tokens that follow."""
+        HeddleError unless there is one for each sequence, and room in the cache for the tokens that follow; and for a
+        program that is no decoder."""
+        if positions and not (self.scalars or self.tokens):
+            raise HeddleError(f"positions are for decoders; {self.name} has none")
         sequences = 1 + max((each.sequence for each in self.scalars), default=-1)
         if self.scalars and len(positions) != sequences:
             raise HeddleError(f"{self.name} has {sequences} sequences: give a position for each, not {len(positions)}")
@@ -406,7 +418,9 @@ class Program:
         return "\n".join(lines)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file whole or not at all."""
+        """Write the file whole or not at all. Raises HeddleError for a path that is none, and for fields that do not
+        hold what they should."""
+        check_content(self)
         header = {
             "format": FORMAT,
             "name": self.name,
@@ -499,8 +513,8 @@ class Program:
     def require_config(self, config: HardwareConfig) -> None:
         """Raise HeddleError unless the program was compiled for this accelerator."""
         if config.fingerprint != self.config.fingerprint:
-            raise HeddleError(f"{self.name} was compiled for {self.config.name} ({self.config.fingerprint}), not for "
-                              f"{config.name} ({config.fingerprint}): compile it again")  # fmt: skip
+            raise HeddleError(f"{self.name} was compiled for {self.config.title} ({self.config.fingerprint}), not for "
+                              f"{config.title} ({config.fingerprint}): compile it again")  # fmt: skip
 
 
 def require_program(program: object) -> None:

@@ -11,7 +11,7 @@ from enum import Enum
 
 from .config import SCALAR_COUNT, SCALAR_LIMIT, HardwareConfig
 from .errors import HeddleError
-from .ranges import require_range
+from .ranges import make_plain, require_range
 
 
 class ScalarKind(Enum):
@@ -39,6 +39,7 @@ class Scalar:
         require_range("the number of a scalar register", self.register, 1, SCALAR_COUNT - 1)
         for name in ("sequence", "rows", "window"):
             require_range(f"{name} of a scalar", getattr(self, name), 0, SCALAR_LIMIT)
+        make_plain(self, "register", "sequence", "rows", "window")
         if not isinstance(self.kind, ScalarKind):
             raise HeddleError(f"kind of a scalar must be a ScalarKind, not {self.kind!r}")
 

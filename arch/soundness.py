@@ -15,7 +15,7 @@ from .config import DRAM_LIMIT, INDEX_BITS, SCALAR_COUNT, SCALAR_LIMIT, Hardware
 from .encoding import OPCODES
 from .errors import HeddleError
 from .isa import Guard, Halt
-from .ranges import require_power_of_two, require_range
+from .ranges import is_whole, require_power_of_two, require_range
 from .scalars import Scalar
 
 if TYPE_CHECKING:
@@ -42,13 +42,18 @@ def check_numbers(program: Program) -> None:
 
 
 def check_content(program: Program) -> None:
-    """Raise HeddleError unless the other fields of a program hold what they should."""
+    """Raise HeddleError unless the other fields of a program hold what they should, except periods."""
+    from .program import Tensor  # late: it is made of what is here
+
     try:
         _check_instructions(program.instructions)
         _check_labels(program)
         _require(isinstance(program.part, str), "part must be a text", program.part)
         _check_data(program)
+        _check_choices(program)
+        _require(isinstance(program.tensors, dict), "tensors must be name → Tensor", program.tensors)
         for key, tensor in program.tensors.items():
+            _require(isinstance(tensor, Tensor), f"tensor {key!r} must be a Tensor", tensor)
             _check_tensor(key, tensor, program.config)
     except HeddleError as error:
         raise HeddleError(f"{program.name}: {error}") from None
@@ -132,6 +137,21 @@ def _check_data(program: Program) -> None:
         _require(isinstance(content, bytes), "data must be (address, bytes) each", type(content).__name__)
 
 
+def _check_choices(program: Program) -> None:
+    from .program import Choice
+
+    for each in _list("choices", program.choices):
+        _require(isinstance(each, Choice), "choices must be Choice each", each)
+        for name in ("what", "chosen"):
+            _require(isinstance(getattr(each, name), str), f"{name} of a choice must be a text", getattr(each, name))
+        considered = each.considered
+        _require(isinstance(considered, dict), "considered of a choice must be alternative → cycles", considered)
+        for what, cycles in considered.items():
+            _require(isinstance(what, str), "an alternative of a choice must be a text", what)
+            right = isinstance(cycles, str) or is_whole(cycles)
+            _require(right, f"what is said of {what!r} must be cycles, a whole number, or a text", cycles)
+
+
 def _check_tensor(key: Any, tensor: Tensor, config: HardwareConfig) -> None:
     name = f"tensor {key!r}"
     _require(tensor.name == key and isinstance(key, str), f"{name} must have that name", tensor.name)
@@ -166,6 +186,8 @@ def _check_tensor(key: Any, tensor: Tensor, config: HardwareConfig) -> None:
 def check_reach(program: Program) -> None:
     """Raise HeddleError for a guard that reaches past the end, and for periods that are none. What instructions hold
     must have been checked."""
+    from .program import Period
+
     count, kinds = len(program.instructions), program.kinds
     for kind, each in enumerate(kinds.examples):
         if isinstance(each, Guard) and each.count:
@@ -176,8 +198,7 @@ def check_reach(program: Program) -> None:
     reached = 0
     for period in _list(f"{program.name}: periods", program.periods):
         name = f"{program.name}: a period"
-        known = all(hasattr(period, each) for each in ("start", "length", "count"))
-        _require(known, f"{name} must be a Period", period)
+        _require(isinstance(period, Period), f"{name} must be a Period", period)
         require_range(f"{name}'s start", period.start, 0, count)
         require_range(f"{name}'s length", period.length, 1, count)
         require_range(f"{name}'s count", period.count, 1, count)

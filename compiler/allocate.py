@@ -112,7 +112,7 @@ def _placed(schedule: Schedule, config: HardwareConfig, address: Numbers, stuck:
         raise FragmentedError(
             [memory for memory in Memory if stuck[memory] != _NONE],
             f"{buffer.name}: {buffer.words} words of {buffer.memory.name} are needed in one piece, and of the "
-            f"{config.words(buffer.memory)} that {config.name} has, no such piece is free: "
+            f"{config.words(buffer.memory)} that {config.title} has, no such piece is free: "
             f"choose a larger configuration or a smaller model",
         )
     for buffer, place in zip(buffers, address.tolist(), strict=True):

@@ -12,7 +12,7 @@ from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError, NoRoomError, require_type
 from ..arch.isa import Digit, Instruction, Load, Matmul
 from ..arch.program import Tensor
-from ..arch.ranges import require_range
+from ..arch.ranges import make_plain, require_range
 from .cache import CacheLayout, Registers
 from .graph import Node
 from .matrix import Matrix
@@ -37,6 +37,7 @@ class Tiling:
         require_range("parts", self.parts, 1, 1 << 16)
         require_range("weight_share", self.weight_share, 1, 1 << 16)
         require_range("group_rows", self.group_rows, 0, 1 << 16)
+        make_plain(self, "parts", "weight_share", "group_rows")
         for name in ("through_value", "thrifty"):
             require_type(name, getattr(self, name), bool, "True or False")
 
@@ -223,7 +224,7 @@ class Tiles:
         rows = self.values(node)
         if rows.columns != node.columns:
             raise node.refuse(f"its heads of {rows.segment} features are padded to words of {self.config.columns} on "
-                              f"{self.config.name}; a linear layer must come next")  # fmt: skip
+                              f"{self.config.title}; a linear layer must come next")  # fmt: skip
         return rows
 
     def codes(self, node: Node) -> Rows:
@@ -277,7 +278,7 @@ class Tiles:
         """Words of a memory. Raises NoRoomError if the memory is smaller."""
         if words > self.config.words(memory):
             raise NoRoomError(
-                f"{self.label}: {name} needs {words} words of {memory.name}, but {self.config.name} has "
+                f"{self.label}: {name} needs {words} words of {memory.name}, but {self.config.title} has "
                 f"{self.config.words(memory)}: choose a larger configuration or a smaller input"
             )
         return self.buffers.add(name, memory, words)

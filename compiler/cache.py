@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..arch.config import SCALAR_COUNT, HardwareConfig, Memory
 from ..arch.errors import HeddleError, NoRoomError
 from ..arch.isa import Part
-from ..arch.ranges import require_range
+from ..arch.ranges import make_plain, require_range
 from ..arch.scalars import Scalar, ScalarKind
 
 MOST_TOKENS = 1 << 24  # that can be asked for, of anything
@@ -38,13 +38,14 @@ class CachePlan:
         require_range("tokens", self.tokens, 1, MOST_TOKENS)
         require_range("page_tokens", self.page_tokens, 0, MOST_TOKENS)
         require_range("pages", self.pages, 0, MOST_TOKENS)
+        make_plain(self, "tokens", "page_tokens", "pages")
 
     def page_blocks(self, config: HardwareConfig) -> int:
         """log2 of the blocks of C tokens on a page. Raises HeddleError for another size."""
         page_tokens = self.page_tokens or 4 * config.columns
         blocks, rest = divmod(page_tokens, config.columns)
         if rest or blocks < 1 or blocks & (blocks - 1):
-            raise HeddleError(f"page_tokens must be {config.columns} times a power of two on {config.name}, "
+            raise HeddleError(f"page_tokens must be {config.columns} times a power of two on {config.title}, "
                               f"not {page_tokens}")  # fmt: skip
         return blocks.bit_length() - 1
 
@@ -77,7 +78,7 @@ class CacheLayout:
         if sequences * self.sequence_pages > entries:
             raise HeddleError(
                 f"the page tables of {sequences} sequences of {plan.tokens} tokens take "
-                f"{sequences * self.sequence_pages} entries, but {config.name} has {entries}: choose larger pages or "
+                f"{sequences * self.sequence_pages} entries, but {config.title} has {entries}: choose larger pages or "
                 f"more page_words"
             )
 

@@ -329,7 +329,7 @@ class CachedAttention:
         if first % self.config.columns:
             raise self.node.refuse(
                 f"its tokens are computed in panels that are no multiple of {self.config.columns} on "
-                f"{self.config.name}: compile for fewer tokens at a time", NoRoomError
+                f"{self.config.title}: compile for fewer tokens at a time", NoRoomError
             )  # fmt: skip
         self.tiles.emit(
             Append(
@@ -359,7 +359,7 @@ class CachedAttention:
         shares = _SHARES if self.tiles.tiling.thrifty else _SHARES[:1]
         most = next((most for most in (self._most_tokens(rows, share) for share in shares) if most >= unit), 0)
         if not most:
-            raise self.node.refuse(f"a block of {unit} tokens of its cache does not fit {self.config.name}: choose a "
+            raise self.node.refuse(f"a block of {unit} tokens of its cache does not fit {self.config.title}: choose a "
                                    f"larger configuration or fewer tokens at a time", NoRoomError)  # fmt: skip
         needed = self.tokens if not self.shape.window else self._window_tokens()
         return min(most // unit, -(-needed // unit)) * unit

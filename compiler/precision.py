@@ -68,7 +68,7 @@ class PrecisionRule:
         for precision in self.patterns.values():
             if config is not None and (precision is Precision.BF16) != bf16:
                 fitting = "bf16" if bf16 else "w8a8, w8a16 or w16a16"
-                raise HeddleError(f"the {config.pe} PEs of {config.name} compute in {fitting}, not {precision.value}")
+                raise HeddleError(f"the {config.pe} PEs of {config.title} compute in {fitting}, not {precision.value}")
 
     def of(self, layer: str) -> Precision:
         """The precision of the layer of that name."""

@@ -314,7 +314,7 @@ def _too_small(tiles: Tiles, config: HardwareConfig, work: Work, state: _State) 
         needed, words = int(state.used[memory]) + needed, config.words(memory)
         if needed > words:
             return NoRoomError(
-                f"{label}: {needed} words of {memory.name} are needed at once, but {config.name} has {words}: "
+                f"{label}: {needed} words of {memory.name} are needed at once, but {config.title} has {words}: "
                 f"choose a larger configuration or a smaller model"
             )
-    return HeddleError(f"{label}: cannot be scheduled on {config.name}")
+    return HeddleError(f"{label}: cannot be scheduled on {config.title}")

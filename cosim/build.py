@@ -82,7 +82,7 @@ def bench_verilog(config: HardwareConfig, dram_bytes: int, trace_depth: int, hos
         f"{config.fingerprint} {config.dram.structure} {dram_bytes} {trace_depth} {hostile} {source_hash()} "
         f"amaranth {amaranth.__version__}"
     )
-    return cached(f"verilog-{config.name}", key, build, f"the Verilog of {config.name}")
+    return cached(f"verilog-{config.name}", key, build, f"the Verilog of {config.title}")
 
 
 def source_hash() -> str:

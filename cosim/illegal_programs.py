@@ -3,9 +3,10 @@
 One of three things happens to a mutant (mutants.py) of a random program:
 
 refused   decoding, `Program.check` or `require_ordered` says that it is no program, or that its result hangs on timing.
-          Where the manual says that the RTL sees it too, it is run all the same, and must stop with that error
+          Where the manual says that the RTL sees it too, it is run all the same, and must stop with that error. Or the
+          simulator refuses what could collide at a bank, and the RTL, in which nothing did, came through
 agrees    simulator and RTL run it to the same bytes, in the same cycles
-stops     the RTL stops with the error that stands for what the simulator refuses
+stops     the RTL stops with the error that stands for what the simulator refuses as it runs it
 
 Anything else is a third outcome, and a fault: a difference, a hang, another error, an exception that is no HeddleError.
 """
@@ -84,15 +85,17 @@ class ThirdOutcome:
 
 @dataclass
 class Campaign:
-    """What became of some mutants."""
+    """What became of some mutants: of all `programs`, each is refused, agrees, is stopped or is a third outcome."""
 
     engine: str
     machine: str  # its title
     seed: int
     programs: int = 0
     refused: int = 0
+    came_through: int = 0  # of those refused: the simulator sees a bank conflict, and the RTL came to its end
     agree: int = 0
-    stopped: Counter[str] = field(default_factory=Counter)  # on the RTL, by the name of the error
+    stopped: int = 0
+    stopped_by: Counter[str] = field(default_factory=Counter)  # by the RTL's error; those refused that were run, too
     ran: int = 0  # on the RTL
     too_long: int = 0  # besides: left out, as they would run for more than LONGEST cycles
     third: list[ThirdOutcome] = field(default_factory=list)
@@ -106,7 +109,8 @@ class Campaign:
         """Plain values under the names of docs/json.md."""
         return {
             "engine": self.engine, "seed": self.seed, "programs": self.programs, "refused": self.refused,
-            "agreed": self.agree, "stopped_by": dict(self.stopped), "ran_on_rtl": self.ran, "left_out": self.too_long,
+            "came_through": self.came_through, "agreed": self.agree, "stopped": self.stopped,
+            "stopped_by": dict(self.stopped_by), "ran_on_rtl": self.ran, "left_out": self.too_long,
             "third_outcomes": [str(each) for each in self.third], "agrees": self.agrees,
         }  # fmt: skip
 
@@ -138,7 +142,7 @@ def illegal(
             campaign.too_long += 1
             continue
         campaign.programs += 1
-        campaign.refused += expected.outcome == "refused"
+        campaign.refused += expected.outcome == "refused" and not expected.runs
         if expected.outcome == "third":
             campaign.third.append(ThirdOutcome(mutant.number, mutant.changes, expected.why))
         if expected.runs:
@@ -279,9 +283,17 @@ def _judge(campaign: Campaign, expected: Expectation, outcome: Outcome) -> None:
         campaign.third.append(ThirdOutcome(expected.mutant.number, expected.mutant.changes, found[0]))
         return
     kind = _error_of(outcome)
-    campaign.agree += expected.result is not None
-    if expected.result is None:
-        campaign.stopped[kind.name if kind else "came through"] += 1
+    if expected.result is not None:
+        campaign.agree += 1
+        return
+    if kind is None:
+        campaign.came_through += 1
+    else:
+        campaign.stopped_by[kind.name] += 1
+    if kind is None or expected.outcome == "refused":
+        campaign.refused += 1
+    else:
+        campaign.stopped += 1
 
 
 def _faults(expected: Expectation, outcome: Outcome) -> Iterator[str]:

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arch.config import Unit
+from ..arch.config import DRAM_LIMIT, Unit
 from ..arch.encoding import listing
 from ..arch.errors import HeddleError, require_type, unknown
 from ..arch.isa import Append, Store
 from ..arch.program import Program, require_program
+from ..arch.ranges import require_range
 from ..arch.registers import Register, error_text
 from ..sim.machine import simulate
 from ..sim.result import Result
@@ -94,15 +95,14 @@ def lockstep(
     dram_base where the RTL's DRAM stands, a multiple of 4096, of which the simulator knows nothing. An ideal DRAM takes
               the same cycles wherever it is; a banked one only if its banks and rows fall alike
 
-    The DRAM is that of each program's configuration. Raises HeddleError for an unknown or missing engine, inputs that
-    do not fit, and programs that the simulator finds illegal.
+    The DRAM is that of each program's configuration; all of it must lie below 2^40. Raises HeddleError for an unknown
+    or missing engine, inputs that do not fit, and programs that the simulator finds illegal.
     """
     require_type("programs", programs, (Program, list, tuple), "a Program, or a list of them")
     programs = [programs] if isinstance(programs, Program) else list(programs)
     for each in programs:
         require_program(each)
-    if dram_base % 4096 or not 0 <= dram_base < 1 << 40:
-        raise HeddleError(f"lockstep: dram_base must be a multiple of 4096 below 2^40, not {dram_base:#x}")
+    dram_base = _base_address(dram_base, programs)
     runs = list(_runs(programs, inputs))
     if not runs:
         raise HeddleError("lockstep: there is nothing to run: give at least one program and one set of inputs")
@@ -131,6 +131,15 @@ def lockstep(
         tally.instructions, tally.cycles, tally.different_bytes, tally.different_cycles, tally.different_counters,
         tally.first,
     )  # fmt: skip
+
+
+def _base_address(dram_base: int, programs: Sequence[Program]) -> int:
+    """`dram_base` as a plain number. Raises HeddleError unless the DRAM of all programs can stand there."""
+    last = DRAM_LIMIT - max((program.dram_bytes for program in programs), default=4096)
+    require_range("dram_base", dram_base, 0, last)
+    if dram_base % 4096:
+        raise HeddleError(f"dram_base must be a multiple of 4096, not {dram_base:#x}")
+    return int(dram_base)
 
 
 def engine_named(name: str):

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..arch.errors import HeddleError
-from ..arch.files import require_writable, write_whole
+from ..arch.errors import HeddleError, require_type
+from ..arch.files import require_path, require_writable, write_whole
 from ..arch.processes import temporary_folder
 from ..arch.program import Program, require_program
 from ..sim.machine import simulate
@@ -47,6 +47,8 @@ def record(
     Raises HeddleError if the engine cannot, or the run ends before the window begins.
     """
     require_program(program)
+    require_path(path)
+    require_type("window", window, (Window, type(None)), "a Window of cycles, such as Window(0, 500), or None")
     path, window = Path(path), window or Window()
     check(path, engine, window)
     result = simulate(program, inputs or {})

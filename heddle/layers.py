@@ -11,7 +11,7 @@ _picture = import_module("heddle.sim.picture")
 
 processes = import_module("heddle.arch.processes")
 HeddleError, ToolError = _errors.HeddleError, _errors.ToolError
-nearest, require_type, unknown = _errors.nearest, _errors.require_type, _errors.unknown
+nearest, require_type, shown, unknown = _errors.nearest, _errors.require_type, _errors.shown, _errors.unknown
 require_writable, write_whole = _files.require_writable, _files.write_whole
 require_range = _ranges.require_range
 SUFFIXES, write_picture = _picture.SUFFIXES, _picture.write_picture

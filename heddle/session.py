@@ -14,6 +14,7 @@ from typing import Any
 import heddle
 import numpy as np
 from heddle.layers import MOST_TOKENS, require_range, require_type, unknown
+from heddle.text import token_ids
 from numpy.typing import NDArray
 
 
@@ -139,7 +140,7 @@ class Session:
 
     def feed(self, ids: Sequence[int], sequence: int = 0) -> list[Run]:
         """Take the tokens of a prompt: whole chunks, then one by one (with one sequence only). Returns the runs."""
-        ids, runs = list(ids), []
+        ids, runs = token_ids(ids), []
         if sequence not in range(self.sequences):
             raise heddle.HeddleError(f"sequence must be from 0 to {self.sequences - 1}, not {sequence}")
         start = self.lengths[sequence]
@@ -155,20 +156,21 @@ class Session:
 
     def step(self, ids: Sequence[int]) -> Run:
         """One token of each sequence."""
+        ids = token_ids(ids)
         if len(ids) != self.sequences:
             raise heddle.HeddleError(f"a step takes one token of each of {self.sequences} sequences, not {len(ids)}")
         for sequence in range(self.sequences):
             self._reserve(sequence, self.lengths[sequence] + 1)
-        return self._run(self.decode, "decode", list(ids), list(range(self.sequences)))
+        return self._run(self.decode, "decode", ids, list(range(self.sequences)))
 
     def _run(self, program: heddle.Program, kind: str, ids: list[int], sequences: list[int]) -> Run:
         starts = tuple(self.lengths[each] for each in sequences)
         tokens = len(ids) // len(sequences)
         positions = np.concatenate([start + np.arange(tokens) for start in starts])
         moved = (program if self.cache is None else program.with_cache(self.cache)).at(*starts)
-        inputs = {"positions": positions, "pages": self.tables[sequences]}
-        (name,) = (tensor.name for tensor in program.inputs() if tensor.name not in inputs)  # as forward calls its ids
-        inputs[name] = np.array(ids)
+        known = {"positions": positions, "pages": self.tables[sequences]}
+        # What is neither is the ids, by the name of forward's parameter. A model may do without positions.
+        inputs = {tensor.name: known.get(tensor.name, np.array(ids)) for tensor in program.inputs()}
         result = heddle.simulate(moved, inputs)
         comparison = heddle.lockstep(moved, inputs, self.engine) if self.engine else None
         self.cache = result.cache[0]

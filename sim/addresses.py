@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Stream
+from ..arch.isa import Append, Argmax, Instruction, KvInstruction, Load, Part, Store, Stream
 from ..arch.program import Program
-from .dispatch import dispatched_kinds
+from .dispatch import DispatchedKinds, dispatched_kinds
 from .dram import Burst
+from .segments import require_inside, require_pages
 from .state import State
-from .units import SEGMENTS
+from .units.kv import piece_bytes
 from .values import input_sets
 
 Addresses = dict[int, NDArray[np.int64]]  # place in the program → address of each segment, in order
@@ -37,19 +38,31 @@ def watcher(program: Program, found: Addresses) -> Callable[[int, Instruction, S
 
     def watch(index: int, instruction: Instruction, state: State) -> None:
         if is_indexed(instruction):
-            index_table, page_table = _elements(state, Memory.INDEX), _elements(state, Memory.PAGE)
-            found[index] = segment_addresses(
-                instruction, index_table, page_table, program.cache_address, program.config
-            )
+            tables = {memory: _elements(state, memory) for memory in (Memory.INDEX, Memory.PAGE)}
+            found[index] = _addresses(index, instruction, tables, program)
 
     return watch
+
+
+def check_addresses(program: Program, inputs: Any = None) -> None:
+    """Raise HeddleError for a place beyond DRAM or the cache as `loaded_addresses` does, where that can be: it looks at
+    nothing if all indices are those of inputs that are not given."""
+    work = dispatched_kinds(program.kinds, program.scalar_values, program.config)
+    fills = [place for place, each in enumerate(work.examples) if _fills(each)]
+    given = bool(inputs) or any(
+        address < stop and start < address + len(content)
+        for start, stop in (_source(work, place, program.config) for place in fills)
+        for address, content in program.data
+    )
+    if given:
+        loaded_addresses(program, inputs)
 
 
 def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
     """Addresses without running the program: INDEX and PAGE hold what LOADs bring from DRAM as it is at the start.
 
-    Inputs that are not given are zeros, as are indices that the run would compute. Raises HeddleError for a place
-    beyond DRAM or, of KV, beyond the cache.
+    Inputs that are not given are zeros, as are indices that the run computes, or stores before it loads them. Raises
+    HeddleError for a place beyond DRAM or, of KV, beyond the cache.
     """
     config, found = program.config, {}
     work = dispatched_kinds(program.kinds, program.scalar_values, config)
@@ -62,39 +75,89 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
         memory: np.zeros(config.words(memory) * config.word_elements(memory), np.int32)
         for memory in (Memory.INDEX, Memory.PAGE)
     }
-    fills = np.array([isinstance(each, Load) and each.memory in tables for each in work.examples])
+    changes = np.array([_fills(each) or isinstance(each, Argmax) for each in work.examples])
+    stored = _stored(work, config)
     known: dict[int, NDArray[np.int64]] = {}  # by kind, from its dram_address on, while the tables stay as they are
-    for index in np.flatnonzero(work.spread(indexed | fills) & ~work.void).tolist():
-        kind = int(work.of[index])
+    for index in np.flatnonzero(work.spread(indexed | changes) & ~work.void).tolist():
+        kind, address = int(work.of[index]), int(work.addresses[index])
         example = work.examples[kind]
         if indexed[kind]:
             if kind not in known:
-                absolute = segment_addresses(
-                    example, tables[Memory.INDEX], tables[Memory.PAGE], program.cache_address, config
-                )
+                absolute = _addresses(index, example, tables, program)
                 known[kind] = absolute - example.dram_address  # type: ignore[attr-defined]
-            found[index] = known[kind] + work.addresses[index]
-            _require_inside(index, work.instruction(index), found[index], program)
+            found[index] = known[kind] + address
+            _require_inside(index, example, found[index], program)
+            continue
+        table = tables[example.memory if isinstance(example, Load) else Memory.INDEX]
+        before = table.copy()
+        if isinstance(example, Load):
+            there = replace(example, dram_address=address)
+            before_it = stored[: np.searchsorted(stored[:, 0], index)]
+            start, stop = _span(there, config)
+            computed = ((before_it[:, 1] < stop) & (start < before_it[:, 2])).any()
+            _load(there, table, [] if computed else contents, config)
         else:
-            assert isinstance(example, Load)
-            table = tables[example.memory]
-            before = table.copy()
-            _load(replace(example, dram_address=int(work.addresses[index])), table, contents, config)
-            if (table != before).any():
-                known.clear()
+            assert isinstance(example, Argmax)
+            table[example.address : example.address + example.rows] = 0
+        if (table != before).any():
+            known.clear()
     return found
 
 
+def _fills(instruction: Instruction) -> bool:
+    """Whether it brings indices or a page table from DRAM."""
+    return isinstance(instruction, Load) and instruction.memory in (Memory.INDEX, Memory.PAGE)
+
+
+def _span(instruction: Load | Store, config: HardwareConfig) -> tuple[int, int]:
+    """The first byte of DRAM, and one past the last, that it moves if it gathers nothing."""
+    i = instruction
+    length = (i.segments - 1) * i.dram_stride + i.words * config.dram_word_bytes(i.memory)
+    return i.dram_address, i.dram_address + length
+
+
+def _source(work: DispatchedKinds, kind: int, config: HardwareConfig) -> tuple[int, int]:
+    """The first byte of DRAM, and one past the last, that the LOADs of a kind move together."""
+    example = work.examples[kind]
+    assert isinstance(example, Load)
+    addresses = work.addresses[work.of == kind]
+    start, stop = _span(example, config)
+    if not len(addresses):  # behind the halt
+        return 0, 0
+    return int(addresses.min()), int(addresses.max()) + stop - start
+
+
+def _stored(work: DispatchedKinds, config: HardwareConfig) -> NDArray[np.int64]:
+    """(place in the program, first byte, one past the last) of each STORE, (stores, 3), in order."""
+    lengths = [stop - start for start, stop in
+               (_span(each, config) if isinstance(each, Store) else (0, 0) for each in work.examples)]  # fmt: skip
+    length = work.spread(np.array(lengths, np.int64))
+    places = np.flatnonzero((length > 0) & ~work.void)
+    return np.stack([places, work.addresses[places], work.addresses[places] + length[places]], 1)
+
+
+def _addresses(
+    index: int, instruction: Instruction, tables: dict[Memory, NDArray[np.int32]], program: Program
+) -> NDArray[np.int64]:  # fmt: skip
+    """The address of each of its segments. Raises HeddleError for what is no page number."""
+    try:
+        return segment_addresses(
+            instruction, tables[Memory.INDEX], tables[Memory.PAGE], program.cache_address, program.config
+        )
+    except HeddleError as error:
+        raise HeddleError(f"instruction {index}: {error}") from None
+
+
 def _require_inside(index: int, instruction: Instruction, addresses: NDArray[np.int64], program: Program) -> None:
-    region, first, size = "DRAM", 0, program.dram_bytes
+    name, config = f"instruction {index}: {instruction.name}", program.config
+    low, high = int(addresses.min()), int(addresses.max())
     if isinstance(instruction, (Append, Stream)):
-        region, first, size = "the KV cache", program.cache_address, program.cache_bytes
-    assert instruction.unit is not None
-    length = SEGMENTS[instruction.unit](instruction, program.config).length_bytes  # type: ignore[arg-type]
-    low, high = int(addresses.min()) - first, int(addresses.max()) - first + length
-    if low < 0 or high > size:
-        raise HeddleError(f"instruction {index}: {instruction.name}: beyond {region}: bytes {low} to {high - 1} of a "
-                          f"region of {size}: make the numbers in INDEX and PAGE smaller")  # fmt: skip
+        low, high = low - program.cache_address, high - program.cache_address
+        require_inside(name, "the KV cache", low, high + piece_bytes(instruction, config), program.cache_bytes)
+    else:
+        assert isinstance(instruction, Load)
+        length = instruction.words * config.dram_word_bytes(instruction.memory)
+        require_inside(name, "DRAM", low, high + length, program.dram_bytes)
 
 
 def segment_addresses(
@@ -138,6 +201,7 @@ def _block_offsets(
 ) -> NDArray[np.int64]:
     """Bytes from the start of the cache region to each block. Places beyond the page table have been refused."""
     number = page[i.table + (blocks >> i.page_blocks)].astype(np.int64)
+    require_pages(i.name, number)
     within = blocks & ((1 << i.page_blocks) - 1)
     return i.dram_address + number * i.page_bytes + within * i.block_bytes(config)
 

@@ -86,6 +86,8 @@ def simulate(
         result.final = run_values(program, inputs, progress, cache, addresses.watcher(program, found), engine)
     elif banked:
         found = addresses.loaded_addresses(program, inputs)
+    elif timing and not values:
+        addresses.check_addresses(program, inputs)
     if timing:
         result.timing = _timing(result, memory, found, engine, free)
         if not free:

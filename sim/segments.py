@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..arch.config import HardwareConfig
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.config import PAGE_LIMIT, HardwareConfig
+from ..arch.errors import HeddleError
 from .dram import Burst, segment_bursts
 
 ALL = -1  # a mask of all bits
@@ -34,3 +38,22 @@ class Segments(NamedTuple):
                 config, self.address + (place & self.mask) * self.stride_bytes, self.length_bytes, self.setup_cycles
             )
         ]
+
+
+# -- places that data choose -------------------------------------------------------------------------------------------
+
+
+def require_inside(name: str, region: str, low: int, stop: int, size: int) -> None:
+    """Raise HeddleError if an instruction would touch bytes [low, stop) of a region of `size` bytes that end before:
+    DRAM, by the row numbers of a gather, or the KV cache, by its page numbers."""
+    if low < 0 or stop > size:
+        numbers = "row numbers in INDEX" if region == "DRAM" else "page numbers in PAGE"
+        raise HeddleError(f"{name}: beyond {region}: bytes {low} to {stop - 1} of a region of {size}: make the "
+                          f"{numbers} smaller")  # fmt: skip
+
+
+def require_pages(name: str, pages: NDArray[np.integer]) -> None:
+    """Raise HeddleError unless all are page numbers."""
+    if pages.min() < 0 or pages.max() >= PAGE_LIMIT:
+        wrong = pages[(pages < 0) | (pages >= PAGE_LIMIT)][0]
+        raise HeddleError(f"{name}: beyond the KV cache: page number {wrong} is not from 0 to {PAGE_LIMIT - 1}")

@@ -239,7 +239,7 @@ class _Attention:
         if tiles.tiling.thrifty:
             longest = min(longest, self.config.columns)
         if not longest:
-            raise node.refuse(f"panel_rows of {self.config.name} must be at least its columns ({self.config.columns})")
+            raise node.refuse(f"panel_rows of {self.config.title} must be at least its columns ({self.config.columns})")
         self.query_panels = split_rows(self.queries, 1, longest, self.config.columns)
         self.key_panels = split_rows(self.keys, 1, longest, self.config.columns)
         self.out = tiles.new_values(node, [(0, self.queries)], segment=self.features)

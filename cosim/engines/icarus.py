@@ -44,4 +44,4 @@ def _build(config: HardwareConfig, jobs: list[Job], trace_depth: int, options: S
         hdl.execute([*command, *options, *hdl.sources(sources)], folder)
 
     key = hdl.build_key(sources, " ".join([compiler, *options]))
-    return cached(f"icarus-{config.name}", key, build, f"the RTL of {config.name} (Icarus)")
+    return cached(f"icarus-{config.name}", key, build, f"the RTL of {config.title} (Icarus)")

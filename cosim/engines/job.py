@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.ranges import require_range
+from ...arch.ranges import make_plain, require_range
 
 MOST_CYCLES = (1 << 40) - 1  # that the RTL counts
 RECORD = np.dtype([("index", np.int64), ("start", np.int64), ("retire", np.int64)])
@@ -57,6 +57,7 @@ class Window:
         require_range("the first cycle of a waveform", self.first, 0, MOST_CYCLES)
         if self.last is not None:
             require_range("the last cycle of a waveform", self.last, self.first, MOST_CYCLES)
+        make_plain(self, "first", "last")
 
 
 def records_of_words(words: list[int]) -> NDArray:

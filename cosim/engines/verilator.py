@@ -94,7 +94,7 @@ def _built(
     root = require()
     sources = hdl.bench_sources(config, jobs, trace_depth)
     key = hdl.build_key(sources, f"{root} {_VERILATOR} {_COMPILE} {recording}")
-    what = f"the RTL of {config.name} (Verilator)"
+    what = f"the RTL of {config.title} (Verilator)"
     return cached(f"verilator-{config.name}", key, lambda folder: _build(folder, root, sources, recording), what)
 
 

@@ -174,10 +174,13 @@ def print_campaign(campaign: Any) -> None:
     rows = [
         ("refused", campaign.refused),
         ("agree, simulator and RTL", campaign.agree),
-        *((f"RTL: {name.lower().replace('_', ' ')}", count) for name, count in sorted(campaign.stopped.items())),
+        ("stopped by the RTL, as the simulator says", campaign.stopped),
         ("third outcome", len(campaign.third)),
     ]
+    errors = [(name.lower().replace("_", " "), count) for name, count in sorted(campaign.stopped_by.items())]
+    errors.append(("none, but the simulator sees a bank conflict: refused", campaign.came_through))
     print_table(f"Illegal on {campaign.machine}", ["outcome", "programs"], rows)
+    print_table("Those of them that must stop the RTL", ["error of the RTL", "programs"], errors)
     console.print(f"{campaign.programs:,} illegal programs on {campaign.machine}, {campaign.ran:,} of them on "
                   f"{campaign.engine}; {campaign.too_long:,} more would run for too long")  # fmt: skip
     for each in campaign.third:

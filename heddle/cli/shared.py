@@ -201,7 +201,7 @@ def load_config(name: str) -> heddle.HardwareConfig:
 def at_precision(config: heddle.HardwareConfig, precision: str | None) -> tuple[heddle.HardwareConfig, str]:
     """The accelerator and the precision that `--precision` means: for bf16, the same one with bf16 PEs."""
     if precision == "bf16" and config.pe != "bf16":
-        config = replace(config, name=f"{config.name}-bf16", pe="bf16")
+        config = replace(config, name=f"{config.file_name}-bf16", pe="bf16")
     return config, heddle.PrecisionRule(precision, config).of("").value
 
 

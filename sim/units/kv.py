@@ -11,11 +11,11 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import APPEND_ITEMS, PAGE_LIMIT, HardwareConfig, Memory
+from ...arch.config import APPEND_ITEMS, HardwareConfig, Memory
 from ...arch.errors import HeddleError
 from ...arch.isa import Append, KvInstruction, Part, Stream
 from ..dram import Burst
-from ..segments import Segments
+from ..segments import Segments, require_inside, require_pages
 from ..state import State
 from .load import GATHER_SETUP_CYCLES, LoadRequests, words_of_beats
 from .store import bytes_of_words
@@ -42,7 +42,7 @@ def _append(i: Append, state: State, config: HardwareConfig) -> None:
     offsets = _block_offsets(i, i.block + place // config.columns, state)  # (batch, tokens)
     offsets = offsets[:, None, :, None] + np.arange(i.heads)[:, None, None] * i.head_bytes
     offsets = offsets + (np.arange(_token_items(i)) * config.columns + (place % config.columns)[:, None]) * size
-    _require_inside(i, offsets, size, state)
+    require_inside(i.name, "the KV cache", int(offsets.min()), int(offsets.max()) + size, state.cache_bytes)
     items = _items(i, state, config)  # (batch, heads, tokens, words, bytes)
     piece = min(size, config.axi_bytes)
     start = (state.cache_address + offsets.reshape(offsets.shape[0], -1, 1)) // piece + np.arange(size // piece)
@@ -69,7 +69,7 @@ def _items(i: Append, state: State, config: HardwareConfig) -> NDArray[np.uint8]
 def _stream(i: Stream, state: State, config: HardwareConfig) -> None:
     length, columns = _segment_bytes(i, config), config.columns
     offsets = _block_offsets(i, i.first + np.arange(i.blocks), state)  # (batch, blocks)
-    _require_inside(i, offsets, length, state)
+    require_inside(i.name, "the KV cache", int(offsets.min()), int(offsets.max()) + length, state.cache_bytes)
     start = (state.cache_address + offsets) // config.axi_bytes
     beats = state.dram.gather(start[..., None] + np.arange(length // config.axi_bytes))
     if i.part is Part.PAIRS:
@@ -95,9 +95,7 @@ def _block_offsets(i: KvInstruction, blocks: NDArray[np.int64], state: State) ->
     element = i.table + (blocks >> i.page_blocks)
     words = table.gather((element // per_word)[None])  # (batch or 1, n, elements)
     page = np.take_along_axis(words, (element % per_word)[None, :, None], 2)[..., 0].astype(np.int64)
-    if page.min() < 0 or page.max() >= PAGE_LIMIT:
-        wrong = page[(page < 0) | (page >= PAGE_LIMIT)][0]
-        raise HeddleError(f"{i.name}: beyond the KV cache: page number {wrong} is not from 0 to {PAGE_LIMIT - 1}")
+    require_pages(i.name, page)
     within = blocks & ((1 << i.page_blocks) - 1)
     return i.dram_address + page * i.page_bytes + within * i.block_bytes(state.config)
 
@@ -110,12 +108,6 @@ def require_places(instruction: Append | Stream, config: HardwareConfig) -> None
     if place >= i.pages:
         raise HeddleError(f"{i.name}: beyond the KV cache: block {last} is in place {place} of a page table of "
                           f"{i.pages}")  # fmt: skip
-
-
-def _require_inside(i: KvInstruction, offsets: NDArray[np.int64], length: int, state: State) -> None:
-    stop = int(offsets.max()) + length
-    if stop > state.cache_bytes:
-        raise HeddleError(f"{i.name}: beyond the KV cache: byte {stop - 1} of a region of {state.cache_bytes}")
 
 
 # -- their bursts ------------------------------------------------------------------------------------------------------
@@ -135,6 +127,11 @@ def segments(instruction: Append | Stream, config: HardwareConfig) -> Segments:
 def bursts(instruction: Append | Stream, config: HardwareConfig) -> list[Burst]:
     """All bursts in order."""
     return segments(instruction, config).bursts(config)
+
+
+def piece_bytes(i: Append | Stream, config: HardwareConfig) -> int:
+    """Bytes of each piece that moves: an item of an Append, a block of a Stream."""
+    return _item_bytes(i, config) if isinstance(i, Append) else _segment_bytes(i, config)
 
 
 def _item_bytes(i: Append, config: HardwareConfig) -> int:

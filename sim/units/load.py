@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig, Memory
-from ...arch.errors import HeddleError
 from ...arch.isa import Load
 from ..dram import Burst
-from ..segments import Segments
+from ..segments import Segments, require_inside
 from ..state import State
 
 GATHER_SETUP_CYCLES = 2  # read the index, multiply by the stride
@@ -26,9 +25,9 @@ def execute(instruction: Load, state: State, config: HardwareConfig) -> None:
     if i.gather:
         indices = _indices(i, state).astype(np.int64)
         first = start + indices * stride
-        if first.min() < 0 or first.max() + length > state.dram.count:
-            raise HeddleError(f"load: beyond DRAM: gathered indices {indices.min()} to {indices.max()} reach beyond "
-                              f"its {state.dram.count * config.axi_bytes} bytes: make them smaller")  # fmt: skip
+        low, stop, size = (beats * config.axi_bytes for beats in
+                           (int(first.min()), int(first.max()) + length, state.dram.count))  # fmt: skip
+        require_inside(i.name, "DRAM", low, stop, size)
         beats = state.dram.gather(first[..., None] + np.arange(length))
     else:
         beats = state.dram.read(start, stride, i.segments, length)

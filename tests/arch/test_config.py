@@ -1,9 +1,12 @@
 """HardwareConfig: presets, validation, TOML, identity."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 from heddle.arch.config import PRESETS, HardwareConfig, Memory, get_config
+from heddle.arch.dram import DramConfig
 from heddle.arch.errors import HeddleError
 
 NANO = PRESETS["nano"]
@@ -44,6 +47,26 @@ def test_a_bad_field_is_named_with_what_would_be_right(changes, message):
     with pytest.raises(HeddleError) as error:
         replace(NANO, **changes)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("field", [each.name for each in fields(HardwareConfig) if each.name != "dram"])
+def test_numbers_of_numpy_make_the_same_configuration(field):
+    nano = PRESETS["nano"]
+    value = getattr(nano, field)
+    same = replace(nano, **{field: np.str_(value) if isinstance(value, str) else np.int64(value)})
+    assert same == nano and same.fingerprint == nano.fingerprint and same.changed_fields == []
+    assert type(getattr(same, field)) is type(value) and same.array_cycles == nano.array_cycles
+    assert HardwareConfig.from_toml(same.to_toml()) == nano and json.dumps(same.to_dict()) == json.dumps(nano.to_dict())
+
+
+def test_numbers_of_numpy_make_the_same_memory():
+    banked = PRESETS["nano"].with_dram("HBM2").dram
+    numbers = {name: value for name, value in asdict(banked).items() if name != "model"}
+    same = DramConfig(np.str_("banked"), **{name: np.int32(value) for name, value in numbers.items()})
+    assert same == banked and json.dumps(same.to_dict()) == json.dumps(banked.to_dict())
+    assert {type(getattr(same, name)) for name in numbers} == {int}
+    with pytest.raises(HeddleError, match="dram.cl is of banked memories"):
+        DramConfig(cl=None)  # type: ignore[arg-type]
 
 
 def test_bursts_never_exceed_4_kib():

@@ -9,7 +9,8 @@ import pytest
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Halt, Load, Map, Source, Store
-from heddle.arch.program import Program, Tensor
+from heddle.arch.program import Period, Program, Tensor
+from heddle.arch.scalars import Scalar, ScalarKind
 
 NANO = PRESETS["nano"]
 ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1)
@@ -78,6 +79,28 @@ def test_save_and_load_keep_everything(tmp_path):
     program.save(path)
     assert Program.load(path) == program
     assert [each.name for each in tmp_path.iterdir()] == ["example.heddle"]
+
+
+def test_numbers_of_numpy_make_the_same_program(tmp_path):
+    i = np.int64
+    config = replace(NANO, queue_depth=i(4), clock_mhz=i(1000))
+    numbers = {"rows": i(3), "columns": i(7), "row_bytes": i(16), "address": i(1024), "shape": (i(3), i(7))}
+    given = example(config)
+    given = replace(
+        given, dram_bytes=i(4096), useful_macs=i(7), registers=((i(1), i(5)),), positions=(i(2),), tokens=i(1),
+        attention_macs=((i(0), i(9)),), periods=(Period(i(0), i(1), i(1)),), scalars=(Scalar(i(1), ScalarKind.SLOT),),
+        tensors={"x": replace(given.tensors["x"], **numbers)},
+    )  # fmt: skip
+    plain = replace(
+        example(), registers=((1, 5),), positions=(2,), tokens=1, attention_macs=((0, 9),), periods=(Period(0, 1, 1),),
+        scalars=(Scalar(1, ScalarKind.SLOT),),
+    )  # fmt: skip
+    assert repr(given) == repr(plain)
+    given.save(tmp_path / "given.heddle")
+    plain.save(tmp_path / "plain.heddle")
+    assert (tmp_path / "given.heddle").read_bytes() == (tmp_path / "plain.heddle").read_bytes()
+    assert Program.load(tmp_path / "given.heddle") == plain
+    plain.require_config(config)
 
 
 def test_the_image_holds_code_then_constants():
@@ -168,3 +191,13 @@ def test_a_number_that_bf16_rounds_to_infinity_is_refused():
     with pytest.raises(HeddleError, match=r"it holds 3.40282e\+38, which bf16 does not hold"):
         tensor(NANO).pack(array, NANO)
     assert tensor(replace(NANO, value_format="float32")).pack(array, replace(NANO, value_format="float32"))
+
+
+def test_refusals_say_that_a_machine_is_not_the_preset_of_its_name():
+    small = PRESETS["small"]
+    changed = replace(small, queue_depth=4, panel_rows=8)
+    program = Program(changed, (Halt(),), 4096, name="p")
+    with pytest.raises(HeddleError, match=r"p was compiled for small \(changed\) \(.*\), not for small \("):
+        program.require_config(small)
+    with pytest.raises(HeddleError, match=r"map: rows must be at most 8 on small \(changed\), not 9"):
+        Map(rows=9, columns=8).check(changed)

@@ -25,7 +25,7 @@ from heddle.arch.isa import (
     Store,
     Stream,
 )
-from heddle.arch.program import Period, Program, Tensor
+from heddle.arch.program import Choice, Period, Program, Tensor
 from heddle.arch.soundness import check_content
 
 NANO = PRESETS["nano"]
@@ -218,6 +218,16 @@ def test_numbers_that_do_not_fit_their_bits(instruction, message):
         ({"periods": (Period(0, 1, 2),)}, "a period must be equal instructions but for DRAM addresses"),
         ({"periods": (Period(0, 0, 2),)}, "a period's length must be a whole number from 1"),
         ({"periods": ((0, 1, 2),)}, "a period must be a Period, not (0, 1, 2)"),
+        ({"tensors": None}, "tensors must be name → Tensor, not None"),
+        ({"tensors": [1]}, "tensors must be name → Tensor, not [1]"),
+        ({"tensors": {"a": 1}}, "tensor 'a' must be a Tensor, not 1"),
+        ({"choices": None}, "choices must be a tuple, not None"),
+        ({"choices": (3,)}, "choices must be Choice each, not 3"),
+        ({"choices": (Choice("a", 4),)}, "chosen of a choice must be a text, not 4"),
+        ({"choices": (Choice(None, "b"),)}, "what of a choice must be a text, not None"),
+        ({"choices": (Choice("a", "b", [1]),)}, "considered of a choice must be alternative → cycles, not [1]"),
+        ({"choices": (Choice("a", "b", {1: 2}),)}, "an alternative of a choice must be a text, not 1"),
+        ({"choices": (Choice("a", "b", {"b": 1.5}),)}, "'b' must be cycles, a whole number, or a text, not 1.5"),
         ({"tensors": {"y": tensor()}}, "tensor 'y' must have that name, not 'x'"),
         ({"tensors": held(tensor(kind="x"))}, "tensor 'x' must be one of input, output, constant, scratch, not 'x'"),
         ({"tensors": held(tensor(memory=Memory.PARAM))}, "tensor 'x' must be of ACT, WEIGHT, VALUE, INDEX, PAGE"),
@@ -270,7 +280,7 @@ def whole():
         labels=("a", "b", "end"), registers=((1, 2),), cache_address=0x3000, cache_bytes=16, cache=bytes(16),
         attention_macs=((0, 3),), positions=(4,), periods=(Period(0, 1, 2),),
         scalars=(heddle.arch.scalars.Scalar(1, heddle.arch.scalars.ScalarKind.BLOCK),),
-        choices=(heddle.arch.program.Choice("a", "b"),),
+        choices=(Choice("a", "b", {"b": 7, "c": "too large"}),),
     )  # fmt: skip
 
 
@@ -324,5 +334,8 @@ def test_every_key_that_is_missing_or_of_another_type_is_told(saved):
                 found = Program.load(path)
             except HeddleError:
                 continue
-            # What has a default may be missing, and what is not looked at may be anything.
-            assert where[0] in ("choices", "config") or (wrong is KeyError and len(where) > 1), (where, wrong, found)
+            # What has a default may be missing, what is not looked at may be anything, and of an
+            # alternative there may be cycles or a text.
+            assert where[0] == "config" or where[-1] in ("b", "c") or (wrong is KeyError and len(where) > 1), (
+                where, wrong, found
+            )

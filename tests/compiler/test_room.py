@@ -63,7 +63,7 @@ def check_product(config, m, k, n):
         return
     with pytest.raises(HeddleError, match="even i[fn]") as refusal:
         compiled(nn.Linear(k, n, device="meta"), m, k, config)
-    assert any(f"words of {memory.name}, but {config.name} has {config.words(memory)}" in str(refusal.value)
+    assert any(f"words of {memory.name}, but {config.title} has {config.words(memory)}" in str(refusal.value)
                for memory in missing)  # fmt: skip
 
 

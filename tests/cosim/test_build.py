@@ -3,10 +3,11 @@
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from heddle.arch.config import Memory
+from heddle.arch.config import PRESETS, Memory
 from heddle.arch.isa import Load, Store
 from heddle.cosim import build
 from heddle.cosim.engines import hdl
@@ -74,3 +75,13 @@ def test_a_mebibyte_is_loaded_and_read_back_in_seconds():
     before = os.times()
     assert lockstep([program] * 4).agrees
     assert sum(os.times()[:4]) - sum(before[:4]) < 20
+
+
+def test_what_is_built_is_named_as_readers_know_it(monkeypatch):
+    """The message says that it is not the preset; the folder of the cache keeps its short name."""
+    said = []
+    monkeypatch.setattr(build, "cached", lambda name, key, make, what: said.append((name, what)))
+    changed = replace(PRESETS["nano"], queue_depth=8)
+    for config in (PRESETS["nano"], changed):
+        build.bench_verilog(config, 4096, 1024)
+    assert said == [("verilog-nano", "the Verilog of nano"), ("verilog-nano", "the Verilog of nano (changed)")]

@@ -28,6 +28,9 @@ MACHINES = {"nano": NANO, "3x5": ODD, "nano, bf16": replace(NANO, name="nano-bf1
 def check(campaign, programs):
     assert campaign.programs == programs
     assert campaign.agrees, "\n".join(map(str, campaign.third[:20]))
+    assert campaign.refused + campaign.agree + campaign.stopped == programs
+    assert campaign.came_through <= campaign.refused and set(campaign.stopped_by) <= set(ErrorKind.__members__)
+    assert campaign.came_through + sum(campaign.stopped_by.values()) + campaign.agree == campaign.ran
     assert campaign.refused > programs // 5 and campaign.agree > programs // 10, campaign.to_dict()
 
 
@@ -86,6 +89,10 @@ def outcome(kind=None, finished=True, place=0, image=None, violation=False):
     return Outcome(finished, registers, {}, image, violation)
 
 
+def counts(campaign):
+    return campaign.refused, campaign.came_through, campaign.agree, campaign.stopped, len(campaign.third)
+
+
 def judged(expected, found):
     campaign = Campaign("none", "nano", 0)
     illegal_programs._judge(campaign, expected, found)
@@ -110,7 +117,9 @@ def test_what_does_not_decode_must_stop_at_its_place():
     code[32] |= 63  # the opcode of the second
     expected = expectation(mutant_of(LOAD, LOAD, code=bytes(code)))
     assert expected.outcome == "refused" and expected.place == 1 and "unknown opcode 63" in expected.why
-    assert judged(expected, outcome(ErrorKind.UNKNOWN_OPCODE, place=1)).stopped == {"UNKNOWN_OPCODE": 1}
+    assert judged(expected, outcome(ErrorKind.UNKNOWN_OPCODE, place=1)).stopped_by == {"UNKNOWN_OPCODE": 1}
+    assert counts(judged(expected, outcome(ErrorKind.UNKNOWN_OPCODE, place=1))) == (1, 0, 0, 0, 0)
+    assert counts(judged(expected, outcome(ErrorKind.UNKNOWN_OPCODE, place=0))) == (0, 0, 0, 0, 1)
     assert "stops at instruction 0" in str(judged(expected, outcome(ErrorKind.UNKNOWN_OPCODE, place=0)).third[0])
     assert "came to its end" in str(judged(expected, outcome()).third[0])
 
@@ -121,6 +130,9 @@ def test_a_bank_conflict_may_pass_unseen_by_the_rtl_but_not_another_error():
     assert expected.outcome == "agrees"
     expected = illegal_programs.Expectation(expected.mutant, "stops", "it", errors=(ErrorKind.BANK_CONFLICT,))
     assert judged(expected, outcome()).agrees and judged(expected, outcome(ErrorKind.BANK_CONFLICT)).agrees
+    # What the simulator refuses and the RTL does not stop is refused, and no error of the RTL.
+    assert counts(judged(expected, outcome())) == (1, 1, 0, 0, 0) and not judged(expected, outcome()).stopped_by
+    assert counts(judged(expected, outcome(ErrorKind.BANK_CONFLICT))) == (0, 0, 0, 1, 0)
     assert not judged(expected, outcome(ErrorKind.AXI_RESPONSE)).agrees
     assert not judged(expected, outcome(finished=False)).agrees
 
@@ -143,15 +155,18 @@ def test_what_the_simulator_says_without_an_error_for_it_is_a_third_outcome(monk
 
 
 def test_the_command(monkeypatch):
-    found = Campaign("verilator", "nano", 7, programs=5, refused=3, agree=1, ran=2)
-    found.stopped["NO_HALT"] += 1
+    found = Campaign("verilator", "nano", 7, programs=5, refused=3, came_through=1, agree=1, stopped=1, ran=2)
+    found.stopped_by["NO_HALT"] += 1
     asked = []
     monkeypatch.setattr(illegal_programs, "illegal", lambda *given, progress: asked.append(given) or found)
     command = ["illegal", "--config", "nano", "--programs", "5", "--seed", "7"]
     result = CliRunner().invoke(cosim, command)
     assert result.exit_code == 0 and "5 illegal programs on nano, 2 of them on verilator" in result.output
+    assert "no halt" in result.output and "bank conflict: refused" in result.output
     assert asked == [(NANO, 5, 7, "verilator")]
     found.third.append(illegal_programs.ThirdOutcome(4, ("instruction 3: opcode 9",), "it hangs"))
     result = CliRunner().invoke(cosim, [*command, "--json"])
     assert result.exit_code == 1
-    assert json.loads(result.output)["third_outcomes"] == ["mutant 4 (instruction 3: opcode 9): it hangs"]
+    told = json.loads(result.output)
+    assert (told["refused"], told["came_through"], told["stopped"], told["stopped_by"]) == (3, 1, 1, {"NO_HALT": 1})
+    assert told["third_outcomes"] == ["mutant 4 (instruction 3: opcode 9): it hangs"]

@@ -227,10 +227,26 @@ def test_a_missing_simulator_names_the_remedy(layer, monkeypatch):
         lockstep(layer, inputs(0), "verilator")
 
 
-@pytest.mark.parametrize("dram_base", [-4096, 0x1800, 1 << 40])
+@pytest.mark.parametrize("dram_base", [-4096, 1 << 40, 4096.0, "x", None, True], ids=repr)
 def test_dram_stands_at_a_block_that_there_is(layer, dram_base):
-    with pytest.raises(HeddleError, match="dram_base must be a multiple of 4096 below 2"):
+    with pytest.raises(HeddleError, match="dram_base must be a whole number from 0 to .*, not "):
         lockstep(layer, inputs(0), "amaranth", dram_base=dram_base)
+    with pytest.raises(HeddleError, match="dram_base must be a multiple of 4096, not 0x1800"):
+        lockstep(layer, inputs(0), "amaranth", dram_base=0x1800)
+
+
+def test_all_of_dram_is_below_the_last_address(layer, monkeypatch):
+    """The largest of the programs must fit."""
+    larger = replace(layer, dram_bytes=2 * layer.dram_bytes)
+    last = (1 << 40) - larger.dram_bytes
+    with pytest.raises(HeddleError, match=f"dram_base must be a whole number from 0 to {last}, not {last + 4096}"):
+        lockstep([random_program(NANO, 1, 20), larger], engine="amaranth", dram_base=last + 4096)
+    found = []
+    monkeypatch.setattr("heddle.cosim.lockstep.make_job", lambda *arguments: found.append(arguments[3]))
+    monkeypatch.setattr("heddle.cosim.lockstep.engine_named", lambda name: lambda *arguments: iter([]))
+    with pytest.raises(ValueError):  # there is no outcome
+        lockstep(larger, inputs(0), "amaranth", dram_base=np.int64(last))
+    assert found == [last] and type(found[0]) is int
 
 
 def test_inputs_must_fit(layer):

@@ -14,6 +14,16 @@ X = torch.zeros(1, 4, 8)
 MODEL = nn.Linear(8, 8).eval()
 
 
+def gpt2():
+    from heddle.models.gpt2 import Gpt2, Gpt2Config
+
+    return Gpt2(Gpt2Config(context=32, width=16, depth=1, heads=2)).eval()
+
+
+def session():
+    return heddle.Session(MODEL, "nano", heddle.CachePlan(8))  # its program is never made
+
+
 @pytest.fixture(scope="module")
 def program():
     return heddle.compile(MODEL, (X,), "nano")
@@ -30,11 +40,9 @@ def test_a_configuration_may_be_a_name_or_a_file(program, tmp_path):
     for config in (NANO, "nano", tmp_path / "mine.toml", str(tmp_path / "mine.toml")):
         assert heddle.compile(MODEL, (X,), config).instructions == program.instructions
         assert heddle.random_program(config, 3).instructions == heddle.random_program(NANO, 3).instructions
-    gpt2 = heddle.LANGUAGE_MODELS["gpt2"].model()
-    assert heddle.Session(gpt2, "small", heddle.CachePlan(32)).config is heddle.PRESETS["small"]
-    from heddle.models.gpt2 import Gpt2, Gpt2Config
-
-    tiny, plan = Gpt2(Gpt2Config(context=32, width=16, depth=1, heads=2)).eval(), heddle.CachePlan(32)
+    large = heddle.LANGUAGE_MODELS["gpt2"].model()
+    assert heddle.Session(large, "small", heddle.CachePlan(32)).config is heddle.PRESETS["small"]
+    tiny, plan = gpt2(), heddle.CachePlan(32)
     assert heddle.compile_decoder(tiny, "nano", plan).code == heddle.compile_decoder(tiny, NANO, plan).code
 
 
@@ -60,6 +68,7 @@ def test_a_memory_that_cannot_serve_the_port_is_refused(program):
 
 CONFIG = r"a configuration must be a HardwareConfig, the name of a preset \(nano, .*\) or the path of a .toml file"
 PROGRAM = "the program must be a Program, as heddle.compile makes and Program.load reads, not "
+IDS = "ids must be whole numbers, one for each token, not "
 MISTAKES = {
     "get_config: a number": (lambda p, r: heddle.get_config(3), CONFIG + r", not 3 \(a int\)"),
     "get_config: a near miss": (
@@ -128,6 +137,13 @@ MISTAKES = {
     "Session: chunk": (
         lambda p, r: heddle.Session(MODEL, "nano", heddle.CachePlan(8), chunk=0), "chunk must be a whole"
     ),
+    "Session.step: None": (lambda p, r: session().step(None), IDS + "None"),
+    "Session.step: 5": (lambda p, r: session().step(5), IDS + r"5 \(a int"),
+    "Session.step: text": (lambda p, r: session().step("a"), IDS + "'a'"),
+    "Session.step: 1.5": (lambda p, r: session().step([1.5]), IDS),
+    "Session.step: -1": (lambda p, r: session().step([-1]), "each of ids must be a whole number from 0"),
+    "Session.feed: None": (lambda p, r: session().feed(None), IDS + "None"),
+    "Session.feed: 5": (lambda p, r: session().feed(5), IDS + "5"),
     "simulate: program": (lambda p, r: heddle.simulate("x.heddle"), PROGRAM + "'x.heddle'"),
     "simulate: dram": (lambda p, r: heddle.simulate(p, values=False, dram="HBM"), r"did you mean HBM2\?"),
     "simulate: a number": (
@@ -173,6 +189,11 @@ MISTAKES = {
     ),
     "write_chrome_trace: path": (lambda p, r: heddle.write_chrome_trace("none/x", {}), "cannot write none/x"),
     "Program.save": (lambda p, r: p.save("none/x.heddle"), "cannot write none/x.heddle: its directory does not exist"),
+    "Program.save: None": (lambda p, r: p.save(None), "the path of a file must be text or a pathlib.Path, not None"),
+    "Program.save: choices": (
+        lambda p, r: replace(p, choices=(3,)).save("x.heddle"), "choices must be Choice each, not 3"
+    ),
+    "Program.at": (lambda p, r: p.at(3), "positions are for decoders; program has none"),
     "Program.load": (lambda p, r: heddle.Program.load("."), "cannot read .: Is a directory"),
     "random_program": (lambda p, r: heddle.random_program(3, 0), CONFIG),
     "random_program: seed": (lambda p, r: heddle.random_program("nano", "a"), "seed must be a whole number from 0"),
@@ -182,12 +203,33 @@ MISTAKES = {
     "record": (lambda p, r: heddle.record("x.heddle", None, "icarus", "x.vcd"), PROGRAM),
     "record: engine": (lambda p, r: heddle.record(p, None, "iccarus", "x.vcd"), r"did you mean icarus\?"),
     "record: suffix": (lambda p, r: heddle.record(p, None, "icarus", "x.lxt"), r"must end in \.fst or \.vcd"),
+    "record: path": (
+        lambda p, r: heddle.record(p, None, "icarus", None), "the path of a file must be text or a pathlib.Path"
+    ),
+    "record: window": (
+        lambda p, r: heddle.record(p, None, "icarus", "x.vcd", 5), r"window must be a Window .*, not 5 \(a int\)"
+    ),
+    "write_timeline: path": (
+        lambda p, r: heddle.write_timeline(None, r.trace, p.instructions, ""), "the path of a file must be text"
+    ),
+    "write_roofline: path": (
+        lambda p, r: heddle.write_roofline(3, heddle.roofline(heddle.Profile(r))), "the path of a file must be text"
+    ),
+    "REGISTER_FILES: a number": (lambda p, r: heddle.REGISTER_FILES["c"](3), CONFIG),
+    "REGISTER_FILES: a near miss": (lambda p, r: heddle.REGISTER_FILES["rdl"]("smal"), r"did you mean small\?"),
     "Window": (lambda p, r: heddle.Window("3"), "the first cycle of a waveform must be a whole number from 0"),
     "accelerator_verilog": (lambda p, r: heddle.accelerator_verilog(None), CONFIG),
     "get_shape": (lambda p, r: heddle.get_shape("bert-bse"), r"unknown model 'bert-bse' \(did you mean bert-base\?\)"),
     "get_shape: a number": (lambda p, r: heddle.get_shape(3), "the name of a shape must be one of bert-base"),
     "get_shape: a file": (lambda p, r: heddle.get_shape("none.json"), "cannot read none.json: No such file"),
     "greedy": (lambda p, r: heddle.greedy("gpt2", [1], 1), "the model must be a torch.nn.Module"),
+    "greedy: no ids": (lambda p, r: heddle.greedy(MODEL, None, 1), IDS),
+    "greedy: texts": (lambda p, r: heddle.greedy(MODEL, ["a"], 1), IDS),
+    "greedy: context": (
+        lambda p, r: heddle.greedy(gpt2(), [1] * 30, 4),
+        r"the model must take ids \(1, up to 33\) .*; ids must be of its vocabulary, and fit its context: ",
+    ),
+    "greedy: vocabulary": (lambda p, r: heddle.greedy(gpt2(), [1 << 30], 1), "ids must be of its vocabulary"),
     "greedy: ids": (lambda p, r: heddle.greedy(MODEL, [], 1), "ids must be at least one token"),
     "load_text": (
         lambda p, r: heddle.load_text("tests"), r"unknown split 'tests' \(did you mean test\?\); splits are train"
@@ -214,3 +256,13 @@ def test_free_units_may_be_any_collection(program, result):
     collections = [Unit.LOAD], {Unit.LOAD}, (Unit.LOAD,)
     cycles = {heddle.simulate(program, values=False, free=free).cycles for free in collections}
     assert len(cycles) == 1 and cycles.pop() < result.cycles
+
+
+def test_numbers_of_numpy_are_plain_ones():
+    three = np.int64(3)
+    for given, plain in (
+        (heddle.CachePlan(three, three, three), heddle.CachePlan(3, 3, 3)),
+        (heddle.Tiling(three, three, three), heddle.Tiling(3, 3, 3)),
+        (heddle.Window(three, three), heddle.Window(3, 3)),
+    ):
+        assert repr(given) == repr(plain)

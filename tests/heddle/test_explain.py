@@ -1,6 +1,7 @@
 """heddle explain: the compiler's decisions, and the facts that can be seen."""
 
 import json
+import zipfile
 from dataclasses import replace
 
 from heddle.arch.config import PRESETS
@@ -61,3 +62,18 @@ def test_all_commands_count_the_same_useful_products(heddle, tiny, tmp_path):
         code, output, error = heddle(command, "it.heddle", "--json")
         assert (code, json.loads(output)["useful_macs"]) == (0, by_hand), error
     assert json.loads(heddle("report", "it.heddle", "--json")[1])["roofline"]["run"]["macs"] == by_hand
+
+
+def test_choices_that_are_none_are_refused(heddle, tmp_path):
+    path = tmp_path / "c.heddle"
+    Program(PRESETS["nano"], (Halt(),), 4096, choices=(Choice("a", "b", {"b": 7}),)).save(path)
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    header = json.loads(content["program.json"])
+    header["choices"][0]["considered"] = [1]
+    content["program.json"] = json.dumps(header).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    code, output, error = heddle("explain", path)
+    assert (code, output) == (2, "") and "considered of a choice must be alternative → cycles, not [1]" in error

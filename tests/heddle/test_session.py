@@ -1,6 +1,7 @@
 """Sessions: what a plain forward over the whole sequence gives, on pages that are handed out and used again."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from heddle.arch.errors import HeddleError
 from heddle.compiler.builder import Tiling
 from heddle.compiler.cache import CachePlan
 from heddle.session import Session
+from heddle.text import greedy
+from torch import nn
 
 SMALL = PRESETS["small"]
 
@@ -42,6 +45,44 @@ def test_a_prompt_goes_in_by_chunks_and_its_rest_one_by_one(tiny):
     for before, after in zip(runs, again, strict=True):
         np.testing.assert_array_equal(before.logits, after.logits)
         assert before.cycles == after.cycles
+
+
+class WithoutPositions(nn.Module):
+    """Tells places apart by its causal mask alone (Haviv et al., 2022)."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = SimpleNamespace(context=32)
+        self.embedding, self.head = nn.Embedding(96, 16), nn.Linear(16, 96)
+        self.q, self.k, self.v, self.out = (nn.Linear(16, 16) for _ in range(4))
+
+    def forward(self, ids):
+        x = self.embedding(ids)  # (1, T, 16)
+        q, k, v = (each(x).unflatten(-1, (2, 8)).transpose(1, 2) for each in (self.q, self.k, self.v))
+        seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.head(x + self.out(seen.transpose(1, 2).flatten(2)))
+
+
+def test_a_model_without_positions():
+    torch.manual_seed(6)
+    model = WithoutPositions().eval()
+    session = session_of(model, 32, chunk=8)
+    ids = torch.randint(0, 96, (11,), generator=torch.Generator().manual_seed(4)).tolist()
+    runs = session.feed(ids)
+    assert [run.kind for run in runs] == ["prefill", "decode", "decode", "decode"]
+    assert near(model, ids, runs)
+    assert "positions" not in {tensor.name for tensor in session.decode.inputs()}
+
+
+def test_a_model_without_positions_says_what_pytorch_does():
+    torch.manual_seed(6)
+    model = WithoutPositions().eval()
+    session = Session(model, SMALL, CachePlan(32), chunk=1, options={"precision": "w16a16", "tiling": Tiling()})
+    expected, _ = greedy(model, [3, 1, 4], 5)
+    found = [int(session.feed([3, 1, 4])[-1].next[0])]
+    while len(found) < 5:
+        found.append(int(session.step([found[-1]]).next[0]))
+    assert found == expected
 
 
 def test_pages_that_left_the_window_are_used_again(windowed):

@@ -292,3 +292,57 @@ def test_the_cache_is_timed_with_its_page_table():
     ]
     assert streamed.tolist() == [first, second]
     assert simulate(program).cycles == simulate(program, values=False).cycles
+
+
+@pytest.mark.parametrize("dram", ["ideal", "HBM2"])
+def test_what_lies_beyond_is_the_same_error_with_and_without_values(dram):
+    gather = gathering(np.array([0, 1, 2, 3, 4, 5, 6, 1 << 20]))
+    load = Load(memory=Memory.PAGE, dram_address=0x8000, words=2)
+    codes = dict(part=Part.VALUES, pages=2, page_bytes=256)
+    works = [Append(block=1, **codes), Stream(blocks=2, **codes), Stream(part=Part.PAIRS, pages=2, page_bytes=256)]
+    paged = [
+        program_of(NANO, [load, work], data=((0x8000, np.array([page] * 2, "<i4").tobytes()),), cache_address=0x10000,
+                   cache_bytes=0x1000)
+        for work in works for page in (16, 1 << 16, -1)
+    ]  # fmt: skip
+    for program in (gather, *paged):
+        found = []
+        for values in (True, False):
+            with pytest.raises(HeddleError, match="instruction 1: .*: beyond (DRAM|the KV cache): ") as error:
+                simulate(program, values=values, dram=dram)
+            found.append(str(error.value))
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("dram", ["ideal", "HBM2"])
+def test_indices_that_are_given_are_looked_at_without_values_too(dram):
+    index = Tensor("x", "input", Memory.INDEX, 0x8000, 8, 1, 4, (8, 1), limit=1 << 30)
+    program = replace(gathering(np.arange(8)), data=(), tensors={"x": index})
+    simulate(program, values=False, dram=dram)
+    with pytest.raises(HeddleError, match="instruction 1: load: beyond DRAM: bytes 65536 to 67174463 of a region of"):
+        simulate(program, {"x": np.full((8, 1), 1 << 20) * (np.arange(8) == 3)[:, None]}, values=False, dram=dram)
+
+
+@pytest.mark.parametrize("dram", ["ideal", "HBM2"])
+def test_the_last_pair_of_a_cache_lies_within_it(dram):
+    """A pair has 8 bytes, a beat 16."""
+    append = Append(part=Part.PAIRS, dram_address=0xF80, slot=15, page_bytes=0x1000)
+    program = program_of(BASE, [Load(memory=Memory.PAGE, dram_address=0x8000, words=1), append],
+                         data=((0x8000, bytes(16)),), cache_address=0x10000, cache_bytes=0x1000)  # fmt: skip
+    assert simulate(program, dram=dram).cycles == simulate(program, values=False, dram=dram).cycles
+
+
+@pytest.mark.parametrize("dram", ["ideal", "HBM2"])
+def test_indices_that_the_run_replaces_are_not_held_against_it(dram):
+    """By a STORE to where they are loaded from, and by Argmax where they are."""
+    wrong = np.array([1 << 20, 1, 2, 3], "<i4").tobytes()
+    gather = Load(memory=Memory.ACT, gather=1, segments=4, words=16, stride=16, dram_address=0x10000, dram_stride=64)
+    load = Load(memory=Memory.INDEX, dram_address=0x8000, words=4)
+    zeros = [Load(memory=Memory.VALUE, dram_address=0x9000, words=2), Store(address=0, words=2, dram_address=0x8000)]
+    least = [load, zeros[0], Argmax(rows=1, columns=8, source=Source.VALUE, address=0)]
+    for instructions in ([*zeros, load, gather], [*least, gather]):
+        program = program_of(NANO, instructions, data=((0x8000, wrong),))
+        simulate(program, dram=dram)
+        simulate(program, dram=dram, values=False)
+    with pytest.raises(HeddleError, match="beyond DRAM"):
+        simulate(program_of(NANO, [load, *zeros, gather], data=((0x8000, wrong),)), dram=dram, values=False)

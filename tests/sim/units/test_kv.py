@@ -188,9 +188,9 @@ def test_a_batch_with_its_own_page_tables_is_its_inputs_one_by_one(nano):
         (Append(tokens=5, table=1), [0], "append: beyond the KV cache: block 1 is in place 1 of a page table of 1"),
         (Stream(table=1), [1 << 16], "stream: beyond the KV cache: page number 65536 is not from 0 to 65535"),
         (Stream(table=1), [-1], "stream: beyond the KV cache: page number -1 is not"),
-        (Stream(table=1, page_bytes=REGION), [1], "byte 16399 of a region of 16384"),
-        (Append(table=1, page_bytes=REGION - 64, dram_address=64), [1], "byte 16387 of a region of 16384"),
-        (Append(part=Part.PAIRS, heads=2, head_bytes=REGION, table=1), [0], "byte 16391 of a region of 16384"),
+        (Stream(table=1, page_bytes=REGION), [1], "to 16399 of a region of 16384"),
+        (Append(table=1, page_bytes=REGION - 64, dram_address=64), [1], "to 16387 of a region of 16384"),
+        (Append(part=Part.PAIRS, heads=2, head_bytes=REGION, table=1), [0], "to 16391 of a region of 16384"),
     ],
 )
 def test_what_lies_beyond_the_cache_is_an_error(nano, instruction, pages, message):

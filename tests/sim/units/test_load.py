@@ -77,7 +77,7 @@ def test_a_gather_reads_the_rows_of_its_indices(preset, make_state, put):
 def test_a_gather_beyond_dram_is_an_error(nano, make_state, put, index):
     state = make_state(nano)
     put(state, Memory.INDEX, 0, [[index]])
-    with pytest.raises(HeddleError, match=f"gathered indices {index} to {index} reach beyond its 65536 bytes"):
+    with pytest.raises(HeddleError, match=f"beyond DRAM: bytes {64 * index} to {64 * index + 3} of a region of 65536"):
         load.execute(Load(dram_stride=64, gather=1), state, nano)
 
 
