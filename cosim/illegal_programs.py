@@ -109,7 +109,7 @@ class Campaign:
         """Plain values under the names of docs/json.md."""
         return {
             "engine": self.engine, "seed": self.seed, "programs": self.programs, "refused": self.refused,
-            "came_through": self.came_through, "agreed": self.agree, "stopped": self.stopped,
+            "came_through": self.came_through, "agreed": self.agree, "stopped_alike": self.stopped,
             "stopped_by": dict(self.stopped_by), "ran_on_rtl": self.ran, "left_out": self.too_long,
             "third_outcomes": [str(each) for each in self.third], "agrees": self.agrees,
         }  # fmt: skip
