@@ -33,6 +33,9 @@ def compiled(model, rows, features, config):
     return compile(model.to("meta"), [torch.zeros(1, rows, features)], config)
 
 
+MOST_FEATURES = 65_535  # of a row, that the field of an instruction can count
+
+
 def lacking(config, k, n):
     """The memories that are too small for a row of K and of N features or a word of N of the weights."""
     words = {
@@ -57,6 +60,10 @@ def random_products(seed, count, names, most_rows):
 
 def check_product(config, m, k, n):
     """It compiles, or a memory is refused for which it is too large."""
+    if max(k, n) > MOST_FEATURES:
+        with pytest.raises(HeddleError, match=f"at most {MOST_FEATURES}|even i[fn]"):
+            compiled(nn.Linear(k, n, device="meta"), m, k, config)
+        return
     missing = lacking(config, k, n)
     if not missing:
         compiled(nn.Linear(k, n, device="meta"), m, k, config)
