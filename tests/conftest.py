@@ -1,6 +1,7 @@
-"""For all tests: none depends on how busy the machine is, or on the terminal."""
+"""For all tests: none depends on how busy the machine is, on the terminal, or on who started it."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -9,3 +10,8 @@ settings.register_profile("heddle", deadline=None, suppress_health_check=[Health
 settings.load_profile("heddle")
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it: tables would be as narrow as that
+
+# In the background of a shell, or under nohup, these are ignored, and what a test starts would inherit it.
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
