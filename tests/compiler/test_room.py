@@ -33,7 +33,7 @@ def compiled(model, rows, features, config):
     return compile(model.to("meta"), [torch.zeros(1, rows, features)], config)
 
 
-MOST_FEATURES = 65_535  # of a row, that the field of an instruction can count
+MOST_FEATURES = 65_535  # of a row of codes, that the field of an instruction can count
 
 
 def lacking(config, k, n):
@@ -59,8 +59,9 @@ def random_products(seed, count, names, most_rows):
 
 
 def check_product(config, m, k, n):
-    """It compiles, or a memory is refused for which it is too large."""
-    if max(k, n) > MOST_FEATURES:
+    """It compiles, or what is refused is a memory for which it is too large, or a row of K that no instruction can
+    count. Of a row of N each can do a part."""
+    if k > MOST_FEATURES:
         with pytest.raises(HeddleError, match=f"at most {MOST_FEATURES}|even i[fn]"):
             compiled(nn.Linear(k, n, device="meta"), m, k, config)
         return
@@ -104,10 +105,12 @@ def test_the_last_features_that_fit_and_one_more(edge):
 
 @pytest.mark.parametrize(
     ("name", "m", "sizes"),
-    [("nano", 13, (16, 820)), ("nano", 5, (8, 2300)), ("odd", 7, (13, 4000, 11)), ("nano-bf16", 6, (9, 2600, 30))],
-)
+    [("nano", 13, (16, 820)), ("nano", 5, (8, 2300)), ("odd", 7, (13, 4000, 11)), ("nano-bf16", 6, (9, 2600, 30)),
+     ("base", 2, (16, 65_540))],
+)  # fmt: skip
 def test_values_of_what_goes_in_small_pieces(run, name, m, sizes):
-    """The second has more parameters than PARAM holds at once, the others more rows than VALUE or ACT."""
+    """The second has more parameters than PARAM holds at once, the last more outputs than an instruction can count,
+    the others more rows than VALUE or ACT."""
     layers = [nn.Linear(k, n) for k, n in zip(sizes, sizes[1:], strict=False)]
     model = nn.Sequential(*[each for layer in layers for each in (layer, nn.GELU())][:-1])
     found = run(model, MACHINES[name], torch.randn(1, m, sizes[0]), tiling=None)
