@@ -7,7 +7,7 @@ timing parameters of the memory are built in; `latency` and `cycles_per_beat` ar
 from functools import reduce
 from operator import xor
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -98,13 +98,13 @@ class DramTiming(wiring.Component):
         block = start[_log2(config.interleave_bytes) :]
         channel_bits = _log2(config.channels)
         digits = [block[place * channel_bits : (place + 1) * channel_bits] for place in range(8)]
-        channel = reduce(xor, digits)
+        channel = reduce(xor, digits) if channel_bits else Const(0, 1)
         line = block[channel_bits + _log2(config.row_bytes) - _log2(config.interleave_bytes) :]
         bank_bits = _log2(config.banks)
         row = line[bank_bits:]
-        bank = line[:bank_bits] ^ row[:bank_bits]
+        bank = line[:bank_bits] ^ row[:bank_bits] if bank_bits else Cat()
         place = Signal(max(1, channel_bits + bank_bits))
-        m.d.comb += place.eq(Cat(bank[:bank_bits], channel[:channel_bits]))
+        m.d.comb += place.eq(Cat(bank, channel[:channel_bits]))
         return channel, place, row
 
     def _state(self, m: Module, channel, bank: Signal) -> None:

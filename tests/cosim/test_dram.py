@@ -9,7 +9,9 @@ from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, HardwareConfig
 from heddle.arch.dram import DRAM_PRESETS, DramConfig
 from heddle.cosim.dram import Dram
+from heddle.cosim.dram_timing import DramTiming
 from heddle.hw.axi import INCR
+from heddle.hw.verilog import to_verilog
 from heddle.sim import dram as simulated
 
 SIZE_BYTES = 4096
@@ -197,6 +199,13 @@ def test_random_bursts_move_in_the_cycles_of_a_preset(name, axi_bytes):
 @pytest.mark.parametrize("seed", range(5))
 def test_random_bursts_move_in_the_cycles_of_the_banked_model(seed):
     check_banked(crowded(seed), 40)
+
+
+@pytest.mark.parametrize("channels,banks", [(1, 8), (4, 1), (1, 1)])
+def test_one_channel_and_one_bank_need_no_bits(channels, banks):
+    """Verilog has no signals of no bits: one that something reads would be one of two."""
+    timing = DramTiming(NANO.with_dram("HBM2", channels=channels, banks=banks).dram)
+    assert "[-1:0]" not in to_verilog(timing, name="timing")
 
 
 @pytest.mark.long
