@@ -13,6 +13,7 @@ Anything else is a third outcome, and a fault: a difference, a hang, another err
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -55,8 +56,9 @@ MAY_COME_THROUGH = ErrorKind.BANK_CONFLICT
 
 @dataclass(frozen=True)
 class Expectation:
-    """What is to become of a mutant: `outcome` is refused, agrees, stops or third. If it `runs`, the RTL must agree
-    with `result` or, without one, stop with an error of `errors`, at the instruction `place` if that is known."""
+    """What is to become of a mutant: `outcome` is refused, agrees, stops, long or third. If it `runs`, the RTL must
+    agree with `result` or, without one, stop with an error of `errors`, at the instruction `place` if that is known.
+    """
 
     mutant: Mutant
     outcome: str
@@ -138,7 +140,7 @@ def illegal(
         if campaign.programs == programs:
             break
         expected = expectation(mutant)
-        if expected.result is not None and not _is_short(expected.result):
+        if expected.outcome == "long":
             campaign.too_long += 1
             continue
         campaign.programs += 1
@@ -195,10 +197,13 @@ def _as_simulated(mutant: Mutant, instructions: Sequence[Instruction]) -> Expect
     except HeddleError as error:
         return Expectation(mutant, "refused", str(error))
     try:
-        return Expectation(mutant, "agrees", result=simulate(program))
+        result = simulate(program)
+        return Expectation(mutant, "agrees" if _is_short(result) else "long", result=result)
     except HeddleError as error:
         for words, kind in ERRORS.items():
             if words in str(error):
+                if not _comes_soon(program, str(error)):
+                    return Expectation(mutant, "long", str(error))
                 return Expectation(mutant, "stops", str(error), errors=(kind,))
         return Expectation(mutant, "third", f"no error of the RTL stands for what the simulator says: {error}")
 
@@ -230,6 +235,16 @@ def _waits_for_ever(program: Program) -> bool:
 def _is_short(result: Result | None) -> bool:
     """Whether there is a run, which takes so few cycles that the RTL can be waited for."""
     return result is not None and result.cycles <= LONGEST - SLACK_CYCLES
+
+
+def _comes_soon(program: Program, error: str) -> bool:
+    """Whether what comes before the last instruction that an error of the simulator names is short."""
+    named = [int(number) for number in re.findall(r"instruction (\d+)", error)]
+    before = replace(program, instructions=(*program.instructions[: max(named, default=0)], Halt()))
+    try:
+        return _is_short(simulate(before, values=False))
+    except HeddleError:  # what comes before ends in an error too, so it is not known when
+        return True
 
 
 def stops_the_machine(instruction: Instruction) -> bool:

@@ -52,6 +52,13 @@ def test_what_would_take_the_rtl_long_is_not_run_on_it():
     assert "0xffff" in mutant.changes[0] and found.outcome == "refused" and not found.runs
 
 
+def test_what_the_rtl_would_be_long_in_stopping_at_is_not_run_on_it():
+    """A LOAD of 65,535 pieces stands before a stream beyond the cache."""
+    mutant = next(islice(mutants(ODD, seed=104), 62, None))
+    found = expectation(mutant)
+    assert "0xffff" in mutant.changes[0] and found.outcome == "long" and "beyond the KV cache" in found.why
+
+
 def test_mutants_are_the_same_for_a_seed_and_change_everything():
     some, again = (list(islice(mutants(NANO, seed=3), 200)) for _ in range(2))
     assert [each.changes for each in some] == [each.changes for each in again]
