@@ -7,14 +7,13 @@ values come about (`watcher`), or, for timing alone, as far as the program loads
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.config import HardwareConfig, Memory
+from ..arch.config import PAGE_LIMIT, HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.isa import Append, Argmax, Instruction, KvInstruction, Load, Part, Store, Stream
 from ..arch.program import Program
@@ -26,6 +25,7 @@ from .units.kv import piece_bytes
 from .values import input_sets
 
 Addresses = dict[int, NDArray[np.int64]]  # place in the program → address of each segment, in order
+Limits = dict[int, tuple[int, int]]  # by kind of instruction: the least and greatest dram_address
 
 
 def is_indexed(instruction: Instruction) -> bool:
@@ -55,7 +55,12 @@ def check_addresses(program: Program, inputs: Any = None) -> None:
         for address, content in program.data
     )
     if given:
-        loaded_addresses(program, inputs)
+        limits: Limits = {}
+        for stretch, tables, changed in _stretches(work, program, inputs):
+            if changed:
+                limits.clear()
+            for place in _may_be_beyond(work, stretch, tables, limits, program).tolist():
+                _inside(place, work.instruction(place), tables, program)
 
 
 def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
@@ -64,44 +69,113 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
     Inputs that are not given are zeros, as are indices that the run computes, or stores before it loads them. Raises
     HeddleError for a place beyond DRAM or, of KV, beyond the cache.
     """
-    config, found = program.config, {}
-    work = dispatched_kinds(program.kinds, program.scalar_values, config)
-    indexed = np.array([is_indexed(each) for each in work.examples])
-    if not indexed.any():
-        return found
+    work = dispatched_kinds(program.kinds, program.scalar_values, program.config)
+    found: Addresses = {}
+    known: dict[int, NDArray[np.int64]] = {}  # by kind, from its dram_address on, while the tables stay as they are
+    limits: Limits = {}
+    for stretch, tables, changed in _stretches(work, program, inputs):
+        if changed:
+            known.clear()
+            limits.clear()
+        for place in stretch.tolist():
+            kind, address = int(work.of[place]), int(work.addresses[place])
+            if kind not in known:
+                known[kind] = _inside(place, work.instruction(place), tables, program) - address
+            found[place] = known[kind] + address
+        for place in _may_be_beyond(work, stretch, tables, limits, program).tolist():
+            _inside(place, work.instruction(place), tables, program)
+    return found
+
+
+def _stretches(
+    work: DispatchedKinds, program: Program, inputs: Any
+) -> Iterator[tuple[NDArray[np.int64], dict[Memory, NDArray[np.int32]], bool]]:  # fmt: skip
+    """(places of indexed instructions, what INDEX and PAGE hold for them, whether they held something else before)."""
+    config = program.config
+    where = np.flatnonzero(work.spread([is_indexed(each) for each in work.examples]) & ~work.void)
+    if not len(where):
+        return
     contents = program.input_bytes(input_sets(program, inputs)[0]) if inputs else []
     contents = [*program.data, *contents]
     tables = {
         memory: np.zeros(config.words(memory) * config.word_elements(memory), np.int32)
         for memory in (Memory.INDEX, Memory.PAGE)
     }
-    changes = np.array([_fills(each) or isinstance(each, Argmax) for each in work.examples])
+    changes = [_fills(each) or isinstance(each, Argmax) for each in work.examples]
     stored = _stored(work, config)
-    known: dict[int, NDArray[np.int64]] = {}  # by kind, from its dram_address on, while the tables stay as they are
-    for index in np.flatnonzero(work.spread(indexed | changes) & ~work.void).tolist():
-        kind, address = int(work.of[index]), int(work.addresses[index])
-        example = work.examples[kind]
-        if indexed[kind]:
-            if kind not in known:
-                absolute = _addresses(index, example, tables, program)
-                known[kind] = absolute - example.dram_address  # type: ignore[attr-defined]
-            found[index] = known[kind] + address
-            _require_inside(index, example, found[index], program)
-            continue
-        table = tables[example.memory if isinstance(example, Load) else Memory.INDEX]
-        before = table.copy()
-        if isinstance(example, Load):
-            there = replace(example, dram_address=address)
-            before_it = stored[: np.searchsorted(stored[:, 0], index)]
-            start, stop = _span(there, config)
-            computed = ((before_it[:, 1] < stop) & (start < before_it[:, 2])).any()
-            _load(there, table, [] if computed else contents, config)
-        else:
-            assert isinstance(example, Argmax)
-            table[example.address : example.address + example.rows] = 0
-        if (table != before).any():
-            known.clear()
-    return found
+    done, changed = 0, False
+    for place in [*np.flatnonzero(work.spread(changes) & ~work.void).tolist(), len(work.of)]:
+        stop = int(np.searchsorted(where, place, "right"))  # a gather may be both
+        if stop > done:
+            yield where[done:stop], tables, changed
+            done, changed = stop, False
+        if place < len(work.of):
+            changed |= _change_table(work, place, tables, stored, contents, program)
+
+
+def _may_be_beyond(
+    work: DispatchedKinds, stretch: NDArray[np.int64], tables: dict[Memory, NDArray[np.int32]], limits: Limits,
+    program: Program,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Those of some indexed instructions whose segments are to be looked at: the others lie inside for certain.
+    `limits` keeps what is found, for as long as the tables stay as they are."""
+    kinds, addresses = work.of[stretch], work.addresses[stretch]
+    low, high = np.zeros(len(work.examples), np.int64), np.zeros(len(work.examples), np.int64)
+    for kind in np.unique(kinds).tolist():
+        if kind not in limits:
+            limits[kind] = _limits(work.examples[kind], tables, program)
+        low[kind], high[kind] = limits[kind]
+    return stretch[(addresses < low[kinds]) | (addresses > high[kinds])]
+
+
+def _limits(
+    instruction: Instruction, tables: dict[Memory, NDArray[np.int32]], program: Program
+) -> tuple[int, int]:  # fmt: skip
+    """The least and the greatest `dram_address` for which all that it could reach is inside."""
+    first, stop = _span_of_table(instruction, tables, program.config)
+    size = program.dram_bytes if isinstance(instruction, Load) else program.cache_bytes
+    return -first, size - stop
+
+
+def _span_of_table(
+    instruction: Instruction, tables: dict[Memory, NDArray[np.int32]], config: HardwareConfig
+) -> tuple[int, int]:  # fmt: skip
+    """From its `dram_address` on, the first byte and one past the last of all that it could reach by its rows of INDEX,
+    or by all pages of its table."""
+    i = instruction
+    if isinstance(i, Load):
+        rows = tables[Memory.INDEX][i.index_address : i.index_address + i.segments]
+        ends = int(rows.min()) * i.dram_stride, int(rows.max()) * i.dram_stride
+        return min(ends), max(ends) + _segment_bytes(i, config)
+    assert isinstance(i, (Append, Stream))
+    pages = tables[Memory.PAGE][i.table : i.table + i.pages]
+    first, last = int(pages.min()), int(pages.max())
+    if first < 0 or last >= PAGE_LIMIT:
+        return -(1 << 62), 1 << 62  # anything may be
+    heads = (i.heads - 1) * i.head_bytes if isinstance(i, Append) else 0
+    return first * i.page_bytes, last * i.page_bytes + heads + (i.block_bytes(config) << i.page_blocks)
+
+
+def _change_table(
+    work: DispatchedKinds, index: int, tables: dict[Memory, NDArray[np.int32]], stored: NDArray[np.int64],
+    contents: Sequence[tuple[int, bytes]], program: Program,
+) -> bool:  # fmt: skip
+    """Carry out, on INDEX or PAGE, an instruction that may change it. Returns whether it did."""
+    example = work.instruction(index)
+    table = tables[example.memory if isinstance(example, Load) else Memory.INDEX]
+    before = table.copy()
+    if isinstance(example, Load):
+        starts = np.arange(example.segments) * example.dram_stride + example.dram_address
+        if example.gather:
+            starts = _addresses(index, example, tables, program)
+        stop = int(starts.max()) + _segment_bytes(example, program.config)
+        before_it = stored[: np.searchsorted(stored[:, 0], index)]
+        computed = ((before_it[:, 1] < stop) & (starts.min() < before_it[:, 2])).any()
+        _load(example, starts, table, [] if computed else contents, program.config)
+    else:
+        assert isinstance(example, Argmax)
+        table[example.address : example.address + example.rows] = 0
+    return bool((table != before).any())
 
 
 def _fills(instruction: Instruction) -> bool:
@@ -136,6 +210,18 @@ def _stored(work: DispatchedKinds, config: HardwareConfig) -> NDArray[np.int64]:
     return np.stack([places, work.addresses[places], work.addresses[places] + length[places]], 1)
 
 
+def _inside(
+    index: int, instruction: Instruction, tables: dict[Memory, NDArray[np.int32]], program: Program
+) -> NDArray[np.int64]:  # fmt: skip
+    """The address of each of its segments. Raises HeddleError unless all are in its region."""
+    addresses = _addresses(index, instruction, tables, program)
+    begin, end = _region(instruction, program)
+    low, high = int(addresses.min()) - begin, int(addresses.max()) - begin + _segment_bytes(instruction, program.config)
+    region = "DRAM" if isinstance(instruction, Load) else "the KV cache"
+    require_inside(f"instruction {index}: {instruction.name}", region, low, high, end - begin)
+    return addresses
+
+
 def _addresses(
     index: int, instruction: Instruction, tables: dict[Memory, NDArray[np.int32]], program: Program
 ) -> NDArray[np.int64]:  # fmt: skip
@@ -148,16 +234,19 @@ def _addresses(
         raise HeddleError(f"instruction {index}: {error}") from None
 
 
-def _require_inside(index: int, instruction: Instruction, addresses: NDArray[np.int64], program: Program) -> None:
-    name, config = f"instruction {index}: {instruction.name}", program.config
-    low, high = int(addresses.min()), int(addresses.max())
+def _segment_bytes(instruction: Instruction, config: HardwareConfig) -> int:
+    """Bytes of each of its segments."""
     if isinstance(instruction, (Append, Stream)):
-        low, high = low - program.cache_address, high - program.cache_address
-        require_inside(name, "the KV cache", low, high + piece_bytes(instruction, config), program.cache_bytes)
-    else:
-        assert isinstance(instruction, Load)
-        length = instruction.words * config.dram_word_bytes(instruction.memory)
-        require_inside(name, "DRAM", low, high + length, program.dram_bytes)
+        return piece_bytes(instruction, config)
+    assert isinstance(instruction, Load)
+    return instruction.words * config.dram_word_bytes(instruction.memory)
+
+
+def _region(instruction: Instruction, program: Program) -> tuple[int, int]:
+    """The first byte, and one past the last, of where its segments must be: the cache, or DRAM."""
+    if isinstance(instruction, (Append, Stream)):
+        return program.cache_address, program.cache_address + program.cache_bytes
+    return 0, program.dram_bytes
 
 
 def segment_addresses(
@@ -211,13 +300,15 @@ def _elements(state: State, memory: Memory) -> NDArray[np.int32]:
     return state[memory].read(0, 0, 1, state[memory].count)[0].reshape(-1)
 
 
-def _load(i: Load, table: NDArray[np.int32], contents: Iterable[tuple[int, bytes]], config: HardwareConfig) -> None:
-    """Execute a LOAD of INDEX or PAGE."""
+def _load(
+    i: Load, starts: NDArray[np.int64], table: NDArray[np.int32], contents: Iterable[tuple[int, bytes]],
+    config: HardwareConfig,
+) -> None:  # fmt: skip
+    """Execute a LOAD of INDEX or PAGE whose segments start at these places of DRAM."""
     per_word = config.word_elements(i.memory)
     length = 4 * per_word * i.words
-    for segment in range(i.segments):
+    for segment, begin in enumerate(starts.tolist()):
         raw = np.zeros(length, np.uint8)
-        begin = i.dram_address + segment * i.dram_stride
         for address, content in contents:
             low, high = max(begin, address), min(begin + length, address + len(content))
             if low < high:

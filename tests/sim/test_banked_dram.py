@@ -275,6 +275,24 @@ def test_indices_that_are_computed_are_known_with_values_only():
     assert [addresses.tolist() for addresses in loaded_addresses(program).values()] == [[0x10000]]
 
 
+@pytest.mark.parametrize("values", [True, False])
+def test_indices_may_be_gathered(values):
+    """By hand: row 3 of a table of rows of INDEX holds 5; a second gather takes row 5."""
+    per_word = NANO.word_elements(Memory.INDEX)
+    words = 16 // per_word
+    rows = np.zeros((4, 16), "<i4")
+    rows[3, 0] = 5
+    program = program_of(NANO.with_dram("DDR4-2400"), [
+        Load(memory=Memory.INDEX, dram_address=0x8000, words=1),
+        Load(memory=Memory.INDEX, gather=1, words=words, address=8, dram_address=0x9000, dram_stride=64),
+        Load(memory=Memory.ACT, gather=1, words=16, index_address=8 * per_word, dram_address=0xA000, dram_stride=64),
+    ], data=((0x8000, np.array([3], "<i4").tobytes()), (0x9000, rows.tobytes())))  # fmt: skip
+    assert [each.tolist() for each in loaded_addresses(program).values()] == [[0x9000 + 3 * 64], [0xA000 + 5 * 64]]
+    far = replace(program, data=(program.data[0], (0x9000, np.full((4, 16), 1 << 20, "<i4").tobytes())))
+    with pytest.raises(HeddleError, match="instruction 2: load: beyond DRAM: .* row numbers in INDEX"):
+        simulate(far, values=values)
+
+
 def test_the_cache_is_timed_with_its_page_table():
     """By hand: pages 3 and 1 of 256 bytes, two blocks of 64 to a page; two heads of 128 bytes; an item is 4 bytes."""
     codes = dict(token_words=2, page_bytes=256, page_blocks=1, pages=2)
