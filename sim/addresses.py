@@ -16,28 +16,28 @@ from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Argmax, Instruction, KvInstruction, Load, Part, Store, Stream
+from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Stream
+from ..arch.operands import element_ranges
 from ..arch.program import Program
 from .dispatch import DispatchedKinds, dispatched_kinds
 from .dram import Burst
 from .segments import require_inside, require_pages
 from .state import State
-from .units.kv import piece_bytes
 from .values import input_sets
 
 Addresses = dict[int, NDArray[np.int64]]  # place in the program → address of each segment, in order
 
 
-def is_indexed(instruction: Instruction) -> bool:
+def is_indexed(instruction: Instruction, config: HardwareConfig) -> bool:
     """Whether its addresses hang on data."""
-    return isinstance(instruction, (Append, Stream)) or (isinstance(instruction, Load) and bool(instruction.gather))
+    return instruction.dram is not None and instruction.transfer(config).chosen
 
 
 def watcher(program: Program, found: Addresses) -> Callable[[int, Instruction, State], None]:
     """What `run_values` should call before it executes an instruction, to fill `found`."""
 
     def watch(index: int, instruction: Instruction, state: State) -> None:
-        if is_indexed(instruction):
+        if is_indexed(instruction, program.config):
             tables = {memory: _elements(state, memory) for memory in (Memory.INDEX, Memory.PAGE)}
             found[index] = _addresses(index, instruction, tables, program)
 
@@ -66,7 +66,7 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
     """
     config, found = program.config, {}
     work = dispatched_kinds(program.kinds, program.scalar_values, config)
-    indexed = np.array([is_indexed(each) for each in work.examples])
+    indexed = np.array([is_indexed(each, config) for each in work.examples])
     if not indexed.any():
         return found
     contents = program.input_bytes(input_sets(program, inputs)[0]) if inputs else []
@@ -75,7 +75,8 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
         memory: np.zeros(config.words(memory) * config.word_elements(memory), np.int32)
         for memory in (Memory.INDEX, Memory.PAGE)
     }
-    changes = np.array([_fills(each) or isinstance(each, Argmax) for each in work.examples])
+    computed = [list(element_ranges(each, config, Memory.INDEX, True)) for each in work.examples]  # of LOAD: loaded
+    changes = np.array([_fills(each) or bool(ranges) for each, ranges in zip(work.examples, computed, strict=True)])
     stored = _stored(work, config)
     known: dict[int, NDArray[np.int64]] = {}  # by kind, from its dram_address on, while the tables stay as they are
     for index in np.flatnonzero(work.spread(indexed | changes) & ~work.void).tolist():
@@ -93,12 +94,12 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
         if isinstance(example, Load):
             there = replace(example, dram_address=address)
             before_it = stored[: np.searchsorted(stored[:, 0], index)]
-            start, stop = _span(there, config)
-            computed = ((before_it[:, 1] < stop) & (start < before_it[:, 2])).any()
-            _load(there, table, [] if computed else contents, config)
+            start, stop = address, there.transfer(config).stop
+            replaced = ((before_it[:, 1] < stop) & (start < before_it[:, 2])).any()
+            _load(there, table, [] if replaced else contents, config)
         else:
-            assert isinstance(example, Argmax)
-            table[example.address : example.address + example.rows] = 0
+            for first, count in computed[kind]:
+                table[first : first + count] = 0
         if (table != before).any():
             known.clear()
     return found
@@ -109,28 +110,21 @@ def _fills(instruction: Instruction) -> bool:
     return isinstance(instruction, Load) and instruction.memory in (Memory.INDEX, Memory.PAGE)
 
 
-def _span(instruction: Load | Store, config: HardwareConfig) -> tuple[int, int]:
-    """The first byte of DRAM, and one past the last, that it moves if it gathers nothing."""
-    i = instruction
-    length = (i.segments - 1) * i.dram_stride + i.words * config.dram_word_bytes(i.memory)
-    return i.dram_address, i.dram_address + length
-
-
 def _source(work: DispatchedKinds, kind: int, config: HardwareConfig) -> tuple[int, int]:
     """The first byte of DRAM, and one past the last, that the LOADs of a kind move together."""
     example = work.examples[kind]
     assert isinstance(example, Load)
     addresses = work.addresses[work.of == kind]
-    start, stop = _span(example, config)
     if not len(addresses):  # behind the halt
         return 0, 0
-    return int(addresses.min()), int(addresses.max()) + stop - start
+    return int(addresses.min()), int(addresses.max()) + example.transfer(config).span_bytes
 
 
 def _stored(work: DispatchedKinds, config: HardwareConfig) -> NDArray[np.int64]:
     """(place in the program, first byte, one past the last) of each STORE, (stores, 3), in order."""
-    lengths = [stop - start for start, stop in
-               (_span(each, config) if isinstance(each, Store) else (0, 0) for each in work.examples)]  # fmt: skip
+    stores = [each.dram is not None and each.dram.write and not each.dram.cache for each in work.examples]
+    lengths = [each.transfer(config).span_bytes if store else 0
+               for each, store in zip(work.examples, stores, strict=True)]  # fmt: skip
     length = work.spread(np.array(lengths, np.int64))
     places = np.flatnonzero((length > 0) & ~work.void)
     return np.stack([places, work.addresses[places], work.addresses[places] + length[places]], 1)
@@ -150,14 +144,13 @@ def _addresses(
 
 def _require_inside(index: int, instruction: Instruction, addresses: NDArray[np.int64], program: Program) -> None:
     name, config = f"instruction {index}: {instruction.name}", program.config
-    low, high = int(addresses.min()), int(addresses.max())
-    if isinstance(instruction, (Append, Stream)):
-        low, high = low - program.cache_address, high - program.cache_address
-        require_inside(name, "the KV cache", low, high + piece_bytes(instruction, config), program.cache_bytes)
+    moved = instruction.transfer(config)
+    low, stop = int(addresses.min()), int(addresses.max()) + moved.piece_bytes
+    if moved.cache:
+        low, stop = low - program.cache_address, stop - program.cache_address
+        require_inside(name, "the KV cache", low, stop, program.cache_bytes)
     else:
-        assert isinstance(instruction, Load)
-        length = instruction.words * config.dram_word_bytes(instruction.memory)
-        require_inside(name, "DRAM", low, high + length, program.dram_bytes)
+        require_inside(name, "DRAM", low, stop, program.dram_bytes)
 
 
 def segment_addresses(
@@ -175,12 +168,11 @@ def segment_addresses(
     if isinstance(i, Stream):
         return cache_address + _block_offsets(i, i.first + np.arange(i.blocks), page, config)
     assert isinstance(i, Append)
-    pairs = i.part is Part.PAIRS
-    size = 8 if pairs else config.dram_word_bytes(Memory.WEIGHT)
+    size = i.transfer(config).piece_bytes
     place = i.slot + np.arange(i.tokens)
     of_token = _block_offsets(i, i.block + place // config.columns, page, config) + place % config.columns * size
     of_head = np.arange(i.heads) * i.head_bytes
-    of_word = np.arange(1 if pairs else i.token_words) * (config.columns * size)
+    of_word = np.arange(1 if i.part is Part.PAIRS else i.token_words) * (config.columns * size)
     return cache_address + (of_head[:, None, None] + of_token[:, None] + of_word).reshape(-1)
 
 
