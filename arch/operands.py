@@ -122,7 +122,11 @@ class Write(Operand):
 
 def repeated(operands: tuple[Operand, ...], times: int) -> tuple[Operand, ...]:
     """Operands for work that is done so many times over."""
-    return tuple(replace(each, passes=f"{times} * ({each.passes})") for each in operands)
+    return tuple(replace(each, passes=_times(times, each.passes)) for each in operands)
+
+
+def _times(times: int, passes: str) -> str:
+    return str(times) if passes == "1" else f"{times} * ({passes})"
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class Dram:
     pieces: str
     piece_bytes: str
     stride: str = "0"
-    chosen: str = "1"
+    chosen: str = "1"  # a condition
     cache: bool = False
 
 
@@ -183,6 +187,25 @@ def accesses(instruction: Any, config: HardwareConfig, columns: Mapping[str, Any
     return [Access(*where, *each) for where, each in zip(plan.memories, numbers, strict=True)]
 
 
+class Block(NamedTuple):
+    """An operand in numbers: `count` blocks of `length` words of a memory, or elements if it counts those."""
+
+    operand: Operand
+    memory: Memory
+    length: int
+    count: int
+
+
+def blocks(instruction: Any, config: HardwareConfig) -> list[Block]:
+    """The operands that an instruction has."""
+    plan = plan_of(instruction)
+    sizes = eval(plan.sizes, _names(plan, config), instruction.__dict__)
+    return [
+        Block(operand, memory, *size)
+        for operand, (memory, _), size in zip(plan.operands, plan.memories, sizes, strict=True)
+    ]
+
+
 def port_words(instruction: Any, config: HardwareConfig) -> list[tuple[Memory, bool, int]]:
     """(memory, written?, words through its port) of each operand."""
     plan = plan_of(instruction)
@@ -194,14 +217,16 @@ def element_ranges(
     instruction: Any, config: HardwareConfig, memory: Memory, write: bool
 ) -> Iterator[tuple[int, int]]:  # fmt: skip
     """(first, count) of the elements of a memory that it reads, or writes: exact where an operand counts elements."""
-    plan, per_word = plan_of(instruction), config.word_elements(memory)
-    for operand, access in zip(plan.operands, accesses(instruction, config), strict=True):
+    if (memory, write) not in reach_of(type(instruction)):
+        return
+    per_word = config.word_elements(memory)
+    for block, access in zip(blocks(instruction, config), accesses(instruction, config), strict=True):
         if (access.memory, access.write) != (memory, write):
             continue
-        if operand.elements:
-            yield eval(f"({operand.at}, {operand.elements})", _names(plan, config), instruction.__dict__)
+        if block.operand.elements:
+            yield getattr(instruction, block.operand.at), block.length
         else:
-            starts = (access.start + block * access.stride for block in range(access.count))
+            starts = (access.start + number * access.stride for number in range(access.count))
             yield from ((start * per_word, access.length * per_word) for start in starts)
 
 
@@ -210,9 +235,13 @@ def transfer(instruction: Any, config: HardwareConfig) -> Transfer:
     plan, dram = plan_of(instruction), instruction.dram
     if plan.dram is None:
         raise HeddleError(f"{instruction.name} moves nothing to or from DRAM")
-    chosen, pieces, piece_bytes, stride = eval(plan.dram, _names(plan, config), instruction.__dict__)
-    stride = 0 if chosen else stride
-    return Transfer(dram.write, dram.cache, bool(chosen), instruction.dram_address, pieces, piece_bytes, stride)
+    numbers = eval(plan.dram, _names(plan, config), instruction.__dict__)
+    return Transfer(dram.write, dram.cache, plan.chosen, instruction.dram_address, *numbers)
+
+
+def is_chosen(instruction: Any) -> bool:
+    """Whether data choose where in DRAM it moves something."""
+    return instruction.dram is not None and plan_of(instruction).chosen
 
 
 def address_fields(instruction: Any) -> dict[str, tuple[Memory, bool]]:
@@ -227,14 +256,27 @@ def address_names(kind: Any) -> set[str]:
     return {each.at for each in kind.operands} | ({"dram_address"} if kind.dram else set())
 
 
+@cache
+def reach_of(kind: Any) -> set[tuple[Memory, bool]]:
+    """(memory, written?) of all that instructions of a class may touch."""
+    named = {each.name: each.metadata["field"].only for each in fields(kind)}
+    return {
+        (memory, each.write)
+        for each in kind.operands
+        for memory in ([each.memory] if isinstance(each.memory, Memory) else named[each.memory])
+    }
+
+
 class Plan(NamedTuple):
     """The operands of instructions of a class that agree in flags and enumerations."""
 
     operands: tuple[Operand, ...]
     memories: tuple[tuple[Memory, bool], ...]  # and whether they are written
     numbers: CodeType  # (first word, words, stride, count) of each
+    sizes: CodeType  # (words of a block or elements, count) of each
     traffic: CodeType  # words through the port, of each
-    dram: CodeType | None  # (chosen, pieces, piece_bytes, stride)
+    dram: CodeType | None  # (pieces, piece_bytes, stride)
+    chosen: bool  # whether data choose the places of these
     names: dict[str, Any]  # what all machines share of what expressions may name
 
 
@@ -245,10 +287,10 @@ def plan_of(instruction: Any) -> Plan:
 
 
 @cache
-def choices_of(kind: type) -> Callable[[Any], tuple]:
-    """The flags and enumerations that decide which operands there are and how large: of an instruction, as a tuple."""
-    names = choice_names(kind)
-    return attrgetter(*names) if len(names) > 1 else lambda each: tuple(getattr(each, name) for name in names)
+def choices_of(kind: type) -> Callable[[Any], Any]:
+    """The flags and enumerations that decide which operands an instruction has and how large they are; its opcode, if
+    none does."""
+    return attrgetter(*choice_names(kind) or ("opcode",))
 
 
 def choice_names(kind: type) -> tuple[str, ...]:
@@ -262,21 +304,30 @@ def size_names(kind: type) -> tuple[str, ...]:
 
 
 @cache
-def _plan(kind: Any, choices: tuple) -> Plan:
-    given = dict(zip(choice_names(kind), choices, strict=True))
+def _plan(kind: Any, choices: Any) -> Plan:
+    names = choice_names(kind)
+    given = dict(zip(names, choices if len(names) > 1 else (choices,), strict=False))
     shared = {"__builtins__": {}, **_enumerations(kind)}
     used = tuple(each for each in kind.operands if not each.when or eval(each.when, shared, given))
     memories = tuple((given.get(each.memory, each.memory), each.write) for each in used)
-    numbers = [f"({each.start}, {each.length}, {each.stride}, {each.count})" for each in used]
-    traffic, dram = [each.traffic for each in used], kind.dram
-    moved = dram and _tuple_of([dram.chosen, dram.pieces, dram.piece_bytes, dram.stride], kind)
-    return Plan(used, memories, _tuple_of(numbers, kind), _tuple_of(traffic, kind), moved, shared)
+    numbers = _tuple_of([f"({each.start}, {each.length}, {each.stride}, {each.count})" for each in used], kind)
+    sizes = _tuple_of([f"({each.elements or each.words}, {each.count})" for each in used], kind)
+    traffic, dram = _tuple_of([each.traffic for each in used], kind), kind.dram
+    chosen = dram is not None and bool(eval(dram.chosen, shared, given))
+    moved = dram and _tuple_of([dram.pieces, dram.piece_bytes, "0" if chosen else dram.stride], kind)
+    return Plan(used, memories, numbers, sizes, traffic, moved, chosen, shared)
 
 
 def _names(plan: Plan, config: HardwareConfig) -> dict[str, Any]:
     """What expressions may name besides fields."""
-    given = config, lambda n: -(-n // config.columns), lambda n: -(-n // config.rows), config.dram_word_bytes
-    return {**plan.names, **dict(zip(GIVEN, given, strict=True))}
+    rows, columns = config.rows, config.columns
+    return {
+        **plan.names,
+        "config": config,
+        "in_words": lambda n: -(-n // columns),
+        "in_act_words": lambda n: -(-n // rows),
+        "word_bytes": config.dram_word_bytes,
+    }
 
 
 def _tuple_of(expressions: list[str], kind: type) -> CodeType:
@@ -288,18 +339,17 @@ def _named(kind: Any, choices: bool) -> tuple[str, ...]:
     """The fields that the operands on chip name: flags and enumerations, or all others. Raises HeddleError for a name
     that stands for nothing, and for a condition on what is no flag or enumeration."""
     fields_of = {each.name: _is_choice(each.metadata["field"]) for each in fields(kind)}
-    found = set()
+    used, conditions = set(), _names_in(kind.dram.chosen) if kind.dram else set()
     for each in kind.operands:
-        memory = [] if isinstance(each.memory, Memory) else [each.memory]
-        used = _names_in(each.at, each.length, each.stride, each.count, each.traffic)
-        conditions = _names_in(*[each.when] * bool(each.when), *memory)
-        wrong = {name for name in conditions if not fields_of.get(name, True)}
-        wrong |= (used | conditions) - {*fields_of, *GIVEN, *_enumerations(kind)}
-        if wrong:
-            names = ", ".join(sorted(wrong))
-            raise HeddleError(f"{kind.__name__}: its operand at {each.at} names {names}: expressions may name fields, "
-                              f"{', '.join(GIVEN)} and enumerations, conditions flags and enumerations")  # fmt: skip
-        found |= used | conditions
+        used |= _names_in(each.at, each.length, each.stride, each.count, each.traffic)
+        conditions |= _names_in(each.when or "1", each.memory if isinstance(each.memory, str) else "1")
+    wrong = (used | conditions) - {*fields_of, *GIVEN, *_enumerations(kind)}
+    wrong |= {name for name in conditions if not fields_of.get(name, True)}
+    if wrong:
+        names = ", ".join(sorted(wrong))
+        raise HeddleError(f"{kind.__name__}: its operands name {names}: expressions may name fields, enumerations and "
+                          f"{', '.join(GIVEN)}, conditions only flags and enumerations")  # fmt: skip
+    found = used | conditions
     return tuple(name for name, is_choice in fields_of.items() if name in found and is_choice == choices)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
 from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Stream
-from ..arch.operands import element_ranges
+from ..arch.operands import element_ranges, is_chosen
 from ..arch.program import Program
 from .dispatch import DispatchedKinds, dispatched_kinds
 from .dram import Burst
@@ -28,16 +28,11 @@ from .values import input_sets
 Addresses = dict[int, NDArray[np.int64]]  # place in the program → address of each segment, in order
 
 
-def is_indexed(instruction: Instruction, config: HardwareConfig) -> bool:
-    """Whether its addresses hang on data."""
-    return instruction.dram is not None and instruction.transfer(config).chosen
-
-
 def watcher(program: Program, found: Addresses) -> Callable[[int, Instruction, State], None]:
     """What `run_values` should call before it executes an instruction, to fill `found`."""
 
     def watch(index: int, instruction: Instruction, state: State) -> None:
-        if is_indexed(instruction, program.config):
+        if is_chosen(instruction):
             tables = {memory: _elements(state, memory) for memory in (Memory.INDEX, Memory.PAGE)}
             found[index] = _addresses(index, instruction, tables, program)
 
@@ -66,7 +61,7 @@ def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
     """
     config, found = program.config, {}
     work = dispatched_kinds(program.kinds, program.scalar_values, config)
-    indexed = np.array([is_indexed(each, config) for each in work.examples])
+    indexed = np.array([is_chosen(each) for each in work.examples])
     if not indexed.any():
         return found
     contents = program.input_bytes(input_sets(program, inputs)[0]) if inputs else []

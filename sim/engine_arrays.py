@@ -142,11 +142,12 @@ def _kind(instruction: Instruction, cycles: int, config: HardwareConfig, free: C
     if type(i) in CYCLES or unit in free:
         moving = int(i.dram is not None)  # a free instruction executes in the one cycle that it takes
         return (FIXED, *header, 0 if unit in free else cycles, moving, *[0] * (len(KIND.names or ()) - 6))
-    found, moved = SEGMENTS[type(i)](i, config), i.transfer(config)
+    assert i.dram is not None
+    found = SEGMENTS[type(i)](i, config)
     cut = NEVER - 1 if found.whole else config.burst_bytes - 1
     transposer = config.columns + 1 if isinstance(i, Stream) and i.part is Part.KEYS else 0
-    role = GATHER if isinstance(i, Load) and moved.chosen else ROLES[type(i)]
-    tail = (2 if moved.write else 1) + transposer
+    role = GATHER if isinstance(i, Load) and i.gather else ROLES[type(i)]
+    tail = (2 if i.dram.write else 1) + transposer
     return (role, *header, 0, 0, *found[1:7], cut, tail)
 
 

@@ -28,6 +28,7 @@ from .instruction import (
     ADDRESS,
     BLOCK,
     COLUMNS,
+    PANEL_UNITS,
     REGISTER,
     ROWS,
     STRIDE,

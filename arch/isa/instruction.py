@@ -19,6 +19,7 @@ from ..operands import FLAG, Access, Dram, Operand, Transfer
 from ..ranges import is_whole
 
 ADDRESS, STRIDE, ROWS, COLUMNS, TILES, REGISTER = 20, 16, 13, 16, 12, 5  # bits of fields
+PANEL_UNITS = (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM)  # whose instructions have at most `panel_rows` rows
 BLOCK = 20  # bits of a place in a sequence, in blocks of `config.columns` tokens
 
 
@@ -117,7 +118,7 @@ class Instruction:
     def check_fields(self, config: HardwareConfig) -> None:
         """The part of it that is no matter of single words."""
         rows = getattr(self, "rows", 1)
-        if self.unit in (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM) and rows > config.panel_rows:
+        if self.unit in PANEL_UNITS and rows > config.panel_rows:
             raise HeddleError(f"{self.name}: rows must be at most {config.panel_rows} on {config.title}, not {rows}")
 
     def check_accesses(self, config: HardwareConfig) -> None:
