@@ -244,8 +244,8 @@ class RandomInstructions:
         """Of rows of any size, by the number of their columns."""
         columns = self.places.columns()
         epsilon = self.random.choice([0.0, float(np.float32(1e-5)), 1.0])
-        kind, reciprocal = self.random.choice(list(NormKind)), float(np.float32(1 / columns))
-        return self.places.placed(Norm, {"columns": columns, "kind": kind, "reciprocal": reciprocal, "epsilon": epsilon})
+        given = {"columns": columns, "reciprocal": float(np.float32(1 / columns)), "epsilon": epsilon}
+        return self.places.placed(Norm, given | {"kind": self.random.choice(list(NormKind))})
 
 
 class Maker(NamedTuple):

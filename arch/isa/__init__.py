@@ -22,38 +22,14 @@ from __future__ import annotations
 
 from ..operands import FLAG, Access
 from . import control, dma, kv, matrix, norm, softmax, vector
-from .control import Guard, Halt
-from .dma import STORABLE, Load, Store
-from .instruction import (
-    ADDRESS,
-    BLOCK,
-    COLUMNS,
-    PANEL_UNITS,
-    REGISTER,
-    ROWS,
-    STRIDE,
-    TILES,
-    Field,
-    Instruction,
-    check_bits,
-    units_in,
-)
-from .kv import Append, KvInstruction, Part, Stream
-from .matrix import Matmul
-from .norm import Norm, NormKind
-from .softmax import OnlineSoftmax, Softmax
-from .vector import (
-    Activation,
-    Argmax,
-    Codes,
-    Combine,
-    Digit,
-    Map,
-    Quantise,
-    Scales,
-    Source,
-    VectorInstruction,
-)
+from .control import *
+from .dma import *
+from .instruction import *
+from .kv import *
+from .matrix import *
+from .norm import *
+from .softmax import *
+from .vector import *
 
 INSTRUCTIONS: list[type[Instruction]] = [
     each for unit in (control, dma, kv, matrix, vector, softmax, norm) for each in unit.INSTRUCTIONS
