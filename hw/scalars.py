@@ -21,7 +21,7 @@ LOOKUPS: dict[type[Instruction], tuple[str, ...]] = {
 
 
 class Scalars(wiring.Component):
-    """`o` is the instruction word `i` as `Instruction.resolved` of arch/isa.py gives it, for the values in `registers`.
+    """`o` is the instruction word `i` as `Instruction.resolved` of arch/isa gives it, for the values in `registers`.
 
     `holds` is for a guard: its register is above the threshold. Combinational. Register 0 stands for no register, and
     for the value 0 in a guard.
