@@ -339,11 +339,13 @@ def _named(kind: Any, choices: bool) -> tuple[str, ...]:
     """The fields that the operands on chip name: flags and enumerations, or all others. Raises HeddleError for a name
     that stands for nothing, and for a condition on what is no flag or enumeration."""
     fields_of = {each.name: _is_choice(each.metadata["field"]) for each in fields(kind)}
-    used, conditions = set(), _names_in(kind.dram.chosen) if kind.dram else set()
+    dram = kind.dram
+    used, conditions = set(), _names_in(dram.chosen) if dram else set()
+    moved = _names_in(dram.pieces, dram.piece_bytes, dram.stride) if dram else set()
     for each in kind.operands:
         used |= _names_in(each.at, each.length, each.stride, each.count, each.traffic)
         conditions |= _names_in(each.when or "1", each.memory if isinstance(each.memory, str) else "1")
-    wrong = (used | conditions) - {*fields_of, *GIVEN, *_enumerations(kind)}
+    wrong = (used | conditions | moved) - {*fields_of, *GIVEN, *_enumerations(kind)}
     wrong |= {name for name in conditions if not fields_of.get(name, True)}
     if wrong:
         names = ", ".join(sorted(wrong))

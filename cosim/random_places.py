@@ -82,11 +82,8 @@ class Places:
         """Rows of ACC or ROW that can be shown in VALUE at once, beside a word of ones and one of minus ones."""
         return min(self.config.panel_rows, self.of[Memory.VALUE].size - 2)
 
-    def block(self, memory: Memory, length: int, count: int = 1, *, apart: bool = False) -> tuple[int, int]:
-        """(address, stride) for `count` blocks of `length` words in the arena, at least `length` apart if `apart`."""
-        return self._block(self.of[memory], length, count, apart)
-
     def _block(self, area: Area, length: int, count: int, apart: bool) -> tuple[int, int]:
+        """(address, stride) for `count` blocks of `length` places in an area, at least `length` apart if `apart`."""
         most = (area.size - length) // (count - 1) if count > 1 else area.size
         least = length if apart else 0
         stride = self.random.choice([min(length, most), self.random.randint(least, max(least, most))])
