@@ -1,14 +1,12 @@
 """What instructions touch, as arrays: for loops and checks that look at many instructions.
 
-Instructions of a class that agree in all flags and enumerations have the same operands. So of such instructions the
-other fields are gathered in arrays, and one instruction that has arrays for fields says what each of them touches.
+Instructions of a class that agree in flags and enumerations have the same operands. So of such instructions the other
+fields are gathered in arrays, and the expressions of the operands, worked out on these, say what each of them touches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from functools import cache
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -16,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import HardwareConfig, Memory
-from .isa import FLAG, NOT_ON_CHIP, Access, Field, Instruction
-
-_MOST = 8  # accesses of an instruction
+from .isa import Instruction
+from .operands import Access, accesses, choices_of, size_names
 
 
 class AccessTable(NamedTuple):
@@ -37,18 +34,17 @@ class AccessTable(NamedTuple):
 
 def access_table(instructions: Sequence[Instruction], config: HardwareConfig) -> AccessTable:
     """The accesses of each instruction, in the order in which it names them."""
-    blocks = [np.empty((0, 1 + len(Access._fields)), np.int64)]
+    blocks = [np.empty((1 + len(Access._fields), 0), np.int64)]
     for places in alike(instructions):
-        owner = np.array(places)
-        for number, access in enumerate(_together([instructions[place] for place in places]).accesses(config)):
-            block = np.empty((len(places), 1 + len(Access._fields)), np.int64)
-            block[:, 0] = owner * _MOST + number
-            for column, content in enumerate(access, 1):
-                block[:, column] = content
+        for access in _together([instructions[place] for place in places], config):
+            block = np.empty((1 + len(Access._fields), len(places)), np.int64)
+            for row, content in zip(block, (places, *access), strict=True):
+                row[...] = content
             blocks.append(block)
-    rows = np.concatenate(blocks)
-    order, memory, write, start, length, stride, count = rows[np.argsort(rows[:, 0])].T.copy()
-    first = np.searchsorted(order, np.arange(len(instructions) + 1) * _MOST)
+    rows = np.concatenate(blocks, 1)
+    order = np.argsort(rows[0], kind="stable")  # those of one instruction stay as they are named
+    owner, memory, write, start, length, stride, count = rows[:, order]
+    first = np.searchsorted(owner, np.arange(len(instructions) + 1))
     return AccessTable(first, memory, write, start, length, stride, count, start + (count - 1) * stride + length)
 
 
@@ -84,7 +80,7 @@ def may_be_wrong(instructions: Sequence[Instruction], config: HardwareConfig) ->
     in_place = np.array([each.in_place for each in instructions], bool)[owner] & (
         (table.count == 1) | (table.stride >= table.length)
     )
-    for ahead in range(1, min(_MOST, len(owner))):  # each pair of accesses of one instruction
+    for ahead in range(1, int(np.diff(table.first).max(initial=0))):  # each pair of accesses of one instruction
         a, b = slice(len(owner) - ahead), slice(ahead, None)
         both = (owner[a] == owner[b]) & (table.memory[a] == table.memory[b]) & (table.write[a] != table.write[b])
         both &= (table.start[a] < table.stop[b]) & (table.start[b] < table.stop[a])
@@ -96,10 +92,12 @@ def may_be_wrong(instructions: Sequence[Instruction], config: HardwareConfig) ->
 
 
 def alike(instructions: Sequence[Instruction]) -> list[list[int]]:
-    """The places of instructions of a class that agree in all flags and enumerations, for each such class."""
+    """The places of instructions of a class that agree in all that decides which operands they have, for each such
+    class."""
     found: dict[object, list[int]] = {}
     for place, each in enumerate(instructions):
-        found.setdefault(_choices(type(each))(each), []).append(place)
+        kind = type(each)
+        found.setdefault((kind, choices_of(kind)(each)), []).append(place)
     return list(found.values())
 
 
@@ -110,29 +108,8 @@ def gathered(instructions: Sequence[Instruction], names: Sequence[str]) -> NDArr
     return np.array([attrgetter(*names)(each) for each in instructions], np.int64).T
 
 
-def _together(instructions: Sequence[Instruction]) -> Instruction:
-    """One instruction with arrays for the fields in which these, which are alike, may differ."""
-    names = _sizes(type(instructions[0]))
-    if not names:
-        return instructions[0]
-    return instructions[0].changed(**dict(zip(names, gathered(instructions, names), strict=True)))
-
-
-@cache
-def _choices(kind: type[Instruction]) -> Callable[[Instruction], object]:
-    """The opcode and all flags and enumerations."""
-    return attrgetter("opcode", *(name for name, each in _fields(kind) if each.bits == FLAG or _is_choice(each)))
-
-
-@cache
-def _sizes(kind: type[Instruction]) -> list[str]:
-    """The fields that are sizes or places on the chip."""
-    return [name for name, each in _fields(kind) if each.kind is None and each.bits != FLAG and name not in NOT_ON_CHIP]
-
-
-def _is_choice(field: Field) -> bool:
-    return field.kind not in (None, float)
-
-
-def _fields(kind: type[Instruction]) -> list[tuple[str, Field]]:
-    return [(each.name, each.metadata["field"]) for each in fields(kind)]
+def _together(instructions: Sequence[Instruction], config: HardwareConfig) -> list[Access]:
+    """The accesses of instructions that are alike: each has arrays for what they may differ in."""
+    names = size_names(type(instructions[0]))
+    columns = dict(zip(names, gathered(instructions, names), strict=True)) if names else None
+    return accesses(instructions[0], config, columns)

@@ -14,7 +14,7 @@ from .accesses import may_be_wrong
 from .config import FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig, Unit
 from .encoding import encoding, listing
 from .errors import HeddleError
-from .isa import Instruction, Load, Store
+from .isa import Instruction
 from .kinds import Kinds
 
 ALIGNMENT = 4096  # a multiple of all that addresses must be multiples of
@@ -29,7 +29,7 @@ def check_instructions(
     reach = kinds.spread([_reach(each, config) for each in kinds.examples])
     beyond = np.flatnonzero((reach > 0) & (kinds.addresses + reach > dram_bytes))[:1].tolist()
     code_bytes = -(-len(instructions) // FETCH_GROUP) * FETCH_GROUP * INSTRUCTION_BYTES
-    stores = kinds.spread([isinstance(each, Store) for each in kinds.examples])
+    stores = kinds.spread([_writes_dram(each) for each in kinds.examples])
     over_code = np.flatnonzero(stores & (kinds.addresses < code_bytes))[:1].tolist()
     suspect = kinds.spread(may_be_wrong(kinds.examples, config))
     missing = first_missing_token(kinds)
@@ -72,11 +72,13 @@ def _check_encoding(instructions: Sequence[Instruction], kinds: Kinds) -> None:
 
 def _reach(instruction: Instruction, config: HardwareConfig) -> int:
     """Bytes of DRAM from its address to its end; 0 if that is not known (a gather tells that of its first row)."""
-    if not isinstance(instruction, (Load, Store)):
-        return 0
-    length = instruction.words * config.dram_word_bytes(instruction.memory)
-    gather = isinstance(instruction, Load) and instruction.gather
-    return length if gather else (instruction.segments - 1) * instruction.dram_stride + length
+    return instruction.transfer(config).span_bytes if instruction.dram and not instruction.dram.cache else 0
+
+
+def _writes_dram(instruction: Instruction) -> bool:
+    """Whether it writes DRAM outside the KV cache."""
+    dram = instruction.dram
+    return dram is not None and dram.write and not dram.cache
 
 
 def first_missing_token(kinds: Kinds) -> tuple[int, Unit] | None:

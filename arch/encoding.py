@@ -1,4 +1,4 @@
-"""Instructions as bits and as text, both derived from the fields of isa.py."""
+"""Instructions as bits and as text, both derived from the fields of isa."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A program: instructions, what DRAM holds at the start, where its tensors are, and the machine it was made for.
 
-One file: a zip archive of program.json (configuration, tensors, labels), instructions.bin (the encoding of arch/isa.py)
+One file: a zip archive of program.json (configuration, tensors, labels), instructions.bin (the encoding of arch/isa)
 and one blob per constant. Equal programs are equal bytes: no entry tells when or by whom it was written.
 """
 

@@ -11,7 +11,7 @@ from itertools import groupby, takewhile
 
 from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig
 from ..arch.errors import HeddleError
-from ..arch.isa import Guard, Halt, Instruction, KvInstruction, Load, Store
+from ..arch.isa import Guard, Halt, Instruction, KvInstruction
 from ..arch.program import Choice, Period, Program, Tensor
 from .builder import SHARED, Decoder, SharedDram, Tiles
 from .schedule import Schedule
@@ -126,12 +126,12 @@ def _copy(body: _Body, constants: int, shared: int, cache_shift: int) -> list[In
     """The instructions with DRAM addresses, of a segment whose constants are at `constants`."""
     found: list[Instruction] = []
     for each in body.instructions:
-        if isinstance(each, (Load, Store)):
-            address = each.dram_address
+        if each.dram and not each.dram.cache:
+            address = each.dram_address  # type: ignore[attr-defined]
             address += shared - SHARED if address >= SHARED else constants
             each = each.changed(dram_address=address)
-        elif isinstance(each, KvInstruction) and cache_shift:
-            each = each.changed(dram_address=each.dram_address + cache_shift)
+        elif each.dram and cache_shift:
+            each = each.changed(dram_address=each.dram_address + cache_shift)  # type: ignore[attr-defined]
         found.append(each)
     return found
 

@@ -2,7 +2,7 @@
 
 Softmax does not change when all scores of a row are shifted alike, so the greatest number of each row becomes 0:
 numbers near 0 are what bf16 holds best. What a row does not see is minus infinity. Of a row that sees nothing all is,
-and Softmax (arch/isa.py) makes zeros of it, as PyTorch's scaled_dot_product_attention does.
+and Softmax (arch/isa) makes zeros of it, as PyTorch's scaled_dot_product_attention does.
 """
 
 from __future__ import annotations

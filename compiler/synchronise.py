@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..arch.accesses import AccessTable, access_table, port_masks
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Instruction, Load, Store
+from ..arch.isa import Instruction
 from ..arch.program import Period
 from ..sim.jit import entry, inlined
 from .overlaps import overlaps
@@ -98,10 +98,8 @@ class _Synchroniser:
 
     def step(self, start: int, stop: int) -> None:
         """The instructions from `start` up to `stop`, in order."""
-        moving = np.isin(self.prints.unit[start:stop], (Unit.LOAD, Unit.STORE))
-        for index in (np.flatnonzero(moving) + start).tolist():
-            found = _dram_range(self.config, self.instructions[index])
-            if found:
+        for index in range(start, stop):
+            if found := _dram_range(self.config, self.instructions[index]):
                 self.prints.dram_start[index], self.prints.dram_stop[index], self.prints.dram_write[index] = found
         _step(start, stop, self.prints)
 
@@ -204,11 +202,7 @@ def _require_no_extra_waits(masks: list[tuple[int, int]], instructions: Sequence
 def _dram_range(config: HardwareConfig, instruction: Instruction) -> tuple[int, int, bool] | None:
     """(first byte, one past the last, written?). A gather may read anything from its table on. KV has the cache for
     itself, and is in order: LOAD and STORE do not go there."""
-    if not isinstance(instruction, (Load, Store)):
+    if not instruction.dram or instruction.dram.cache:
         return None
-    start = instruction.dram_address
-    if isinstance(instruction, Load) and instruction.gather:
-        return start, 1 << 62, False
-    length = instruction.words * config.dram_word_bytes(instruction.memory)
-    stop = start + (instruction.segments - 1) * instruction.dram_stride + length
-    return start, stop, isinstance(instruction, Store)
+    moved = instruction.transfer(config)
+    return moved.address, 1 << 62 if moved.chosen else moved.stop, moved.write

@@ -16,25 +16,8 @@ from ..arch.accesses import alike, gathered
 from ..arch.config import HardwareConfig, Memory
 from ..arch.encoding import encoding, listing
 from ..arch.errors import HeddleError
-from ..arch.isa import (
-    Append,
-    Argmax,
-    Codes,
-    Combine,
-    Instruction,
-    Load,
-    Map,
-    Matmul,
-    Norm,
-    OnlineSoftmax,
-    Part,
-    Quantise,
-    Scales,
-    Softmax,
-    Source,
-    Store,
-    Stream,
-)
+from ..arch.isa import Instruction
+from ..arch.operands import address_fields, address_names
 
 
 @dataclass(eq=False)
@@ -93,10 +76,10 @@ class Buffers:
         placed = list(instructions)
         for places in alike(instructions):
             fields = address_fields(instructions[places[0]])
-            names = [name for name, _ in fields]
+            names = list(fields)
             addresses = gathered([instructions[place] for place in places], names)
-            for row, (name, memory) in zip(addresses, fields, strict=True):
-                elements = _elements(instructions[places[0]], name, config)
+            for row, (memory, counts_elements) in zip(addresses, fields.values(), strict=True):
+                elements = config.word_elements(memory) if counts_elements else 1
                 row += moves[memory][np.searchsorted(starts[memory], row // elements, "right") - 1] * elements
             for place, numbers in zip(places, addresses.T.tolist(), strict=True):
                 placed[place] = instructions[place].changed(**dict(zip(names, numbers, strict=True)))
@@ -109,22 +92,13 @@ class Buffers:
         return (buffer for buffers in self.of.values() for buffer in buffers)
 
 
-def _elements(instruction: Instruction, name: str, config: HardwareConfig) -> int:
-    """What an address field counts in a word of its memory: words, or their elements."""
-    if name in ("index_address", "table") or (isinstance(instruction, Argmax) and name == "address"):
-        return config.word_elements(Memory.INDEX)
-    if isinstance(instruction, Append) and instruction.part is Part.PAIRS and name == "address":
-        return config.columns
-    return 1
-
-
 @cache
 def _sizes(instruction: type[Instruction]) -> list[tuple[str, int, int]]:
     """(field, least, most) of the whole numbers in an instruction, but for addresses: they are virtual until
     `allocate`."""
-    found = []
+    found, addresses = [], address_names(instruction)
     for name, (_, field) in encoding(instruction).items():
-        if field.kind is None and not name.endswith("address") and name != "table":
+        if field.kind is None and name not in addresses:
             sign = field.bits - 1 if field.signed else field.bits
             found.append((name, -(1 << sign) if field.signed else field.least, (1 << sign) - 1))
     return found
@@ -137,51 +111,3 @@ def require_sizes(instruction: Instruction) -> None:
         if not least <= values[name] <= most:
             raise HeddleError(f"{instruction.name} would need {name} = {values[name]}, but an instruction can have "
                               f"from {least} to {most}")  # fmt: skip
-
-
-def address_fields(instruction: Instruction) -> list[tuple[str, Memory]]:
-    """The fields that hold on-chip addresses in use, and the memory each means."""
-    match instruction:
-        case OnlineSoftmax():
-            return [
-                ("source_address", Memory.ACC), ("param_address", Memory.PARAM), ("row_address", Memory.ROW),
-                ("state_address", Memory.ROW), ("address", Memory.ACT), ("scales_address", Memory.ROW),
-            ]  # fmt: skip
-        case Append() | Stream():
-            memory = Memory.PARAM if instruction.part is Part.PAIRS else Memory.WEIGHT
-            return [("address", memory), ("table", Memory.PAGE)]
-        case Argmax():
-            return [*_front_fields(instruction), ("address", Memory.INDEX)]
-        case Load():
-            return [("address", instruction.memory)] + [("index_address", Memory.INDEX)] * instruction.gather
-        case Store():
-            return [("address", instruction.memory)]
-        case Matmul():
-            return [("act_address", Memory.ACT), ("weight_address", Memory.WEIGHT), ("acc_address", Memory.ACC)]
-        case Softmax():
-            return [
-                ("source_address", Memory.ACC), ("param_address", Memory.PARAM), ("row_address", Memory.ROW),
-                ("address", Memory.ACT), ("scales_address", Memory.ROW),
-            ] + [("operand_address", Memory.VALUE)] * instruction.additive  # fmt: skip
-        case Norm():
-            return [("source_address", Memory.VALUE), ("param_address", Memory.PARAM), ("address", Memory.VALUE)]
-        case Map():
-            factors = [("operand_row_address", Memory.ROW)] * instruction.operand_scaled
-            return [*_front_fields(instruction), ("address", Memory.VALUE), *factors]
-        case Quantise():
-            codes = Memory.ACT if instruction.codes is Codes.ACT else Memory.WEIGHT
-            scales = Memory.ROW if instruction.scales is Scales.ROW else Memory.PARAM
-            return [*_front_fields(instruction), ("address", codes), ("scales_address", scales)]
-    return []
-
-
-def _front_fields(instruction: Map | Quantise | Argmax) -> list[tuple[str, Memory]]:
-    source = Memory.ACC if instruction.source is Source.ACC else Memory.VALUE
-    fields = [("source_address", source)]
-    if instruction.scaled:
-        fields.append(("param_address", Memory.PARAM))
-    if instruction.row_scaled:
-        fields.append(("row_address", Memory.ROW))
-    if instruction.combine is not Combine.NONE:
-        fields.append(("operand_address", Memory.VALUE))
-    return fields

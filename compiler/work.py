@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from ..arch.accesses import AccessTable, access_table, owners
 from ..arch.config import APPEND_ITEMS, HardwareConfig, Memory, Unit
-from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Store, Stream
+from ..arch.isa import Append, Instruction, Stream
 from ..arch.kinds import of_each_size
 from ..sim.jit import entry
-from ..sim.units import CYCLES
+from ..sim.units import cycles
 from .builder import Tiles
 from .overlaps import overlaps
 
@@ -178,35 +178,20 @@ def lists(keys: Numbers, values: Numbers, count: int) -> Lists:
 
 def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, int]:
     """(cycles until the unit can start another, cycles until the effect can be used)."""
-    unit = instruction.unit
-    assert unit is not None
-    if isinstance(instruction, (Load, Store)):
-        size = instruction.segments * instruction.words * config.dram_word_bytes(instruction.memory)
-        moving = _cycles_to_move(size, config)
-        total = moving + config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES
-        overlaps = isinstance(instruction, Load) and not instruction.gather
-        return (moving + 1 if overlaps else total), total
-    if isinstance(instruction, KvInstruction):
-        cycles = _kv_cycles(instruction, config)
-        return cycles, cycles
-    cycles = CYCLES[unit](instruction, config) + 1  # type: ignore[arg-type]
-    return cycles, cycles
-
-
-def _kv_cycles(instruction: KvInstruction, config: HardwareConfig) -> int:
-    """From start to retire, with nobody else at the DRAM port."""
-    overhead = config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES
-    word_bytes = config.dram_word_bytes(Memory.WEIGHT)
-    if isinstance(instruction, Append):
-        pairs = instruction.part is Part.PAIRS
-        items = instruction.heads * instruction.tokens * (1 if pairs else instruction.token_words)
-        beats = -(-(8 if pairs else word_bytes) // config.axi_bytes)
-        return items * max(3, beats, overhead // APPEND_ITEMS) + overhead
-    assert isinstance(instruction, Stream)
-    size = instruction.words * config.columns * word_bytes
-    if instruction.part is Part.PAIRS:
-        size = config.dram_word_bytes(Memory.PARAM)
-    return instruction.blocks * (_cycles_to_move(size, config) + 2) + overhead
+    if not instruction.dram:
+        busy = cycles(instruction, config) + 1
+        return busy, busy
+    moved = instruction.transfer(config)
+    overhead = config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES  # with nobody else at the DRAM port
+    if not moved.cache:
+        moving = _cycles_to_move(moved.moved_bytes, config)
+        return (moving + overhead if moved.write or moved.chosen else moving + 1), moving + overhead
+    if moved.write:
+        beats = -(-moved.piece_bytes // config.axi_bytes)
+        busy = moved.pieces * max(3, beats, overhead // APPEND_ITEMS) + overhead
+    else:
+        busy = moved.pieces * (_cycles_to_move(moved.piece_bytes, config) + 2) + overhead
+    return busy, busy
 
 
 def _cycles_to_move(size_bytes: int, config: HardwareConfig) -> int:

@@ -78,7 +78,7 @@ SIMULATOR = [
           "config.vector_lanes, i.kind is NormKind.LAYER)", "config.vector_lanes, i.kind is NormKind.RMS)"),
     Fault("scales go to the offsets", "sim/units/vector.py",
           "{Scales.PARAM_SCALE: [0], Scales.PARAM_OFFSET: [1]", "{Scales.PARAM_SCALE: [1], Scales.PARAM_OFFSET: [0]"),
-    Fault("two operands from VALUE come in one cycle", "arch/isa.py",
+    Fault("two operands from VALUE come in one cycle", "arch/isa/vector.py",
           "2 if self.source is Source.VALUE and self.combine is not Combine.NONE else 1)", "1)"),
     Fault("values are cut off to bf16, not rounded", "sim/state.py",
           "values = to_bf16(values)", "values = values.astype(np.float32)"),

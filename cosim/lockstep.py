@@ -16,7 +16,6 @@ import numpy as np
 from ..arch.config import DRAM_LIMIT, Unit
 from ..arch.encoding import listing
 from ..arch.errors import HeddleError, require_type, unknown
-from ..arch.isa import Append, Store
 from ..arch.program import Program, require_program
 from ..arch.ranges import require_range
 from ..arch.registers import Register, error_text
@@ -272,8 +271,8 @@ def _byte_differences(run: int, result: Result, outcome: Outcome) -> tuple[Diffe
     cycle = result.cycles
     if index is not None:
         writer = result.program.instructions[index]
-        unit = "KV" if isinstance(writer, Append) else "STORE"
-        about = {"unit": unit, "instruction": index, "listing": listing(writer)}
+        assert writer.unit is not None
+        about = {"unit": writer.unit.name, "instruction": index, "listing": listing(writer)}
         cycle = next(record.retire for record in result.trace if record.index == index)
     ours, theirs = (f"{int(image[address]):#04x}" for image in (expected, outcome.image))
     return Difference(run, "the byte", cycle, ours, theirs, address=address, **about), len(places)
@@ -283,11 +282,12 @@ def _last_writer(result: Result, address: int) -> int | None:
     """The last STORE that writes a DRAM byte; within the KV cache, the last APPEND, whatever it writes."""
     program = result.program
     for index, (each, void) in reversed(list(enumerate(result.dispatched))):
-        if isinstance(each, Store) and not void:
-            length = each.words * program.config.dram_word_bytes(each.memory)
-            for segment in range(each.segments):
-                if 0 <= address - each.dram_address - segment * each.dram_stride < length:
-                    return index
-        elif isinstance(each, Append) and not void and 0 <= address - program.cache_address < program.cache_bytes:
+        if void or not each.dram or not each.dram.write:
+            continue
+        moved = each.transfer(program.config)
+        if moved.cache:
+            if 0 <= address - program.cache_address < program.cache_bytes:
+                return index
+        elif any(0 <= address - start < moved.piece_bytes for start in moved.starts):
             return index
     return None

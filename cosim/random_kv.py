@@ -3,13 +3,14 @@ own; always within the region, whatever pages the table names and whatever the r
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.isa import Append, Instruction, KvInstruction, Part, Stream
-from .random_places import Area, Places
+from .random_places import Area, DoesNotFitError, Places
 
 PAGE_COUNT_AT_MOST = 6
 PLACES_AT_MOST = 12  # entries of a page table
@@ -48,39 +49,35 @@ class RandomKv:
         self.entries = Area(table.start * elements, table.stop * elements)
         self.table, self.places_of_table = self._table()
 
-    def instruction(self) -> Instruction:
+    def append(self) -> Instruction:
         """One on the common layout, or with a geometry of its own. It may reach beyond the cache: see `legal`."""
-        part = self.random.choice([Part.VALUES, Part.PAIRS])
-        if self.random.random() < 0.5:
-            geometry = self._geometry(part, self.random.randrange(self.layout.heads))
-            if self.random.random() < 0.2:
-                geometry = self._wild_geometry(part)
-            return self._append(geometry)
-        if part is Part.VALUES:
-            part = self.random.choice([Part.KEYS, Part.VALUES])
-        geometry = self._geometry(part, self.random.randrange(self.layout.heads))
+        return self._append(self._some_geometry(self.random.choice([Part.VALUES, Part.PAIRS])))
+
+    def stream(self) -> Instruction:
+        """The same back."""
+        return self._stream(self._some_geometry(self.random.choice([Part.KEYS, Part.VALUES, Part.PAIRS, Part.PAIRS])))
+
+    def _some_geometry(self, part: Part) -> dict[str, Any]:
         if self.random.random() < 0.2:
-            geometry = self._wild_geometry(part)
-        return self._stream(geometry)
+            return self._wild_geometry(part)
+        return self._geometry(part, self.random.randrange(self.layout.heads))
 
     def step(self) -> list[Instruction]:
         """What a decoder does: codes and pairs to the cache, then all of one head back. May reach beyond the cache."""
         head = self.random.randrange(self.layout.heads)
-        appended = [self._append(self._geometry(part, 0)) for part in (Part.VALUES, Part.PAIRS)]
-        streamed = [self._stream(self._geometry(part, head)) for part in Part]
-        self.random.shuffle(streamed)
-        return [*appended, *streamed]
+        found = []
+        with suppress(DoesNotFitError):  # the rest, where memories are too small
+            found += [self._append(self._geometry(part, 0)) for part in (Part.VALUES, Part.PAIRS)]
+            for part in self.random.sample(list(Part), len(Part)):
+                found.append(self._stream(self._geometry(part, head)))
+        return found
 
     def legal(self, instruction: Instruction) -> bool:
         """Whether it stays within the page table and, on any page, within the region."""
         if not isinstance(instruction, KvInstruction):
             return True
         i = instruction.resolved(self.scalars, self.config)
-        if isinstance(i, Append):
-            last, heads = i.block + (i.slot + i.tokens - 1) // self.config.columns, (i.heads - 1) * i.head_bytes
-        else:
-            assert isinstance(i, Stream)
-            last, heads = i.first + i.blocks - 1, 0
+        last, heads = i.last_block(self.config), (i.heads - 1) * i.head_bytes if isinstance(i, Append) else 0
         block = i.block_bytes(self.config)
         deepest = min(last, (1 << i.page_blocks) - 1)
         stop = i.dram_address + (self.page_count - 1) * i.page_bytes + deepest * block + heads + block
@@ -130,45 +127,29 @@ class RandomKv:
         blocks = geometry["pages"] << geometry["page_blocks"]
         return self.random.choice([0, self.random.randrange(blocks), blocks - 1])
 
-    def _append(self, geometry: dict[str, Any]) -> Append:
+    def _append(self, geometry: dict[str, Any]) -> Instruction:
         columns, unit = self.config.columns, max(self.config.axi_bytes, 8, self.word)
-        heads = self.random.randint(1, self.layout.heads)
-        pairs = geometry["part"] is Part.PAIRS
-        area = self.places.of[Memory.PARAM if pairs else Memory.WEIGHT]
-        rows = area.size * columns if pairs else area.size // geometry["token_words"]
-        tokens = min(self.random.choice([1, 1, self.random.randint(1, columns), 2 * columns + 1]), rows // heads)
-        tokens = max(tokens, 1)
-        step = self.random.choice([tokens, self.random.randint(0, tokens)])
-        span = (heads - 1) * step + tokens
-        head_bytes = self.layout.pair_head_bytes if pairs else self.layout.head_bytes
+        given = geometry | {"heads": self.random.randint(1, self.layout.heads)}
+        wanted = self.random.choice([1, 1, self.random.randint(1, columns), 2 * columns + 1])
+        room = self.places.most(Append, "tokens", given["heads"] * wanted, given | {"heads": 1})
+        tokens = max(1, room // given["heads"])
+        given["head_step"] = self.random.choice([tokens, self.random.randint(0, tokens)])
+        head_bytes = self.layout.pair_head_bytes if geometry["part"] is Part.PAIRS else self.layout.head_bytes
         if self.random.random() < 0.1:
             head_bytes = unit * self.random.randint(0, head_bytes // unit)
-        if pairs:
-            stride = 0
-            address = self.random.randint(area.start * columns, max(area.start * columns, area.stop * columns - span))
-        else:
-            span = min(span, area.size // geometry["token_words"])
-            address, stride = self.places.block(Memory.WEIGHT, span, geometry["token_words"])
-        return Append(
-            **geometry, tokens=tokens, heads=heads, head_step=step, head_bytes=head_bytes, address=address,
-            stride=stride, block=self._first(geometry), block_register=self._register(),
-            slot=self.random.randrange(columns), slot_register=self._register(),
-        )  # fmt: skip
+        return self.places.placed(Append, given | {
+            "tokens": tokens, "head_bytes": head_bytes, "block": self._first(geometry),
+            "block_register": self._register(), "slot": self.random.randrange(columns),
+            "slot_register": self._register(),
+        })  # fmt: skip
 
-    def _stream(self, geometry: dict[str, Any]) -> Stream:
-        columns, weight = self.config.columns, self.places.of[Memory.WEIGHT]
-        words = self.random.randint(1, min(geometry["token_words"], weight.size // columns))
-        pairs = geometry["part"] is Part.PAIRS
-        most = self.places.of[Memory.PARAM].size if pairs else weight.size // columns // words
-        most = min(most, geometry["pages"] << geometry["page_blocks"])
-        blocks = self.random.choice([1, most, self.random.randint(1, most)])
-        if pairs:
-            address, stride = self.places.block(Memory.PARAM, blocks)
-        elif geometry["part"] is Part.KEYS:
-            address, stride = self.places.block(Memory.WEIGHT, words * columns, blocks, apart=True)
-        else:
-            address, stride = self.places.block(Memory.WEIGHT, blocks * columns, words, apart=True)
-        return Stream(
-            **geometry, blocks=blocks, words=words, address=address, stride=stride, first=self._first(geometry),
-            first_register=self._register(0.3), count_register=self._register(), count_offset=self.random.randrange(4),
-        )  # fmt: skip
+    def _stream(self, geometry: dict[str, Any]) -> Instruction:
+        most = geometry["pages"] << geometry["page_blocks"]
+        given = geometry | {"blocks": 1}
+        words = self.random.randint(1, self.places.most(Stream, "words", geometry["token_words"], given))
+        most = self.places.most(Stream, "blocks", most, given | {"words": words})
+        return self.places.placed(Stream, given | {
+            "words": words, "blocks": self.random.choice([1, most, self.random.randint(1, most)]),
+            "first": self._first(geometry), "first_register": self._register(0.3), "count_register": self._register(),
+            "count_offset": self.random.randrange(4),
+        })  # fmt: skip

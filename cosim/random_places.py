@@ -1,14 +1,22 @@
-"""Where random programs work: an arena in each memory, areas of DRAM, and blocks placed within them."""
+"""Where random programs work: an arena in each memory, areas of DRAM, and instructions placed within them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
+from types import MappingProxyType
+from typing import Any
 
 from ..arch.config import HardwareConfig, Memory
+from ..arch.encoding import encoding
+from ..arch.errors import HeddleError
+from ..arch.isa import PANEL_UNITS, Instruction
+from ..arch.operands import Block, blocks
 
 STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
 LOADABLE = (*STORABLE, Memory.PAGE)
+IN_PLACE = 0.2  # of the instructions that may work in place do so
 PANELS_AT_MOST = 8  # that ACC and ROW are drained in
 NUMBERS = (Memory.INDEX, Memory.PAGE)  # hold places, so only content of their own kind may go there
 
@@ -24,6 +32,13 @@ class Area:
     def size(self) -> int:
         """Words or bytes."""
         return self.stop - self.start
+
+
+NOWHERE: Mapping[Memory, Area] = MappingProxyType({})
+
+
+class DoesNotFitError(HeddleError):
+    """The arenas are too small for an instruction."""
 
 
 class Places:
@@ -67,9 +82,8 @@ class Places:
         """Rows of ACC or ROW that can be shown in VALUE at once, beside a word of ones and one of minus ones."""
         return min(self.config.panel_rows, self.of[Memory.VALUE].size - 2)
 
-    def block(self, memory: Memory, length: int, count: int = 1, *, apart: bool = False) -> tuple[int, int]:
-        """(address, stride) for `count` blocks of `length` words in the arena, at least `length` apart if `apart`."""
-        area = self.of[memory]
+    def _block(self, area: Area, length: int, count: int, apart: bool) -> tuple[int, int]:
+        """(address, stride) for `count` blocks of `length` places in an area, at least `length` apart if `apart`."""
         most = (area.size - length) // (count - 1) if count > 1 else area.size
         least = length if apart else 0
         stride = self.random.choice([min(length, most), self.random.randint(least, max(least, most))])
@@ -77,10 +91,85 @@ class Places:
         assert span <= area.size
         return self.random.randint(area.start, area.stop - span), stride
 
-    def rows(self, *widths: tuple[Memory, int]) -> int:
-        """Rows of a panel, few or many, so that blocks of each width (in words) fit the arena of its memory."""
-        most = min([self.config.panel_rows] + [self.of[memory].size // max(1, width) for memory, width in widths])
-        return self.size(most)
+    def placed(
+        self, kind: type[Instruction], given: Mapping[str, Any], elements: Mapping[Memory, Area] = NOWHERE
+    ) -> Instruction:  # fmt: skip
+        """An instruction of a class with the fields `given`. Where its operands are, and how many rows there are if it
+        has any, is drawn so that each fits the arena of its memory. It may still be illegal: what it writes may be what
+        it reads. Raises DoesNotFitError.
+
+        elements  where what counts elements must be, in some memories
+        """
+        given = dict(given)
+        if "rows" in encoding(kind) and "rows" not in given:
+            limit = self.config.panel_rows if kind.unit in PANEL_UNITS else (1 << encoding(kind)["rows"][1].bits) - 1
+            given["rows"] = self.size(self.most(kind, "rows", limit, given, elements))
+        instruction = kind(**given)
+        operands = blocks(instruction, self.config)
+        if not self._fits(operands, elements):
+            raise DoesNotFitError(f"no arena holds {instruction}")
+        areas = {each.at: self.of[each.memory] for each in kind.operands if isinstance(each.memory, Memory)}
+        unused = {name: self.random.randint(area.start, area.stop - 1) for name, area in areas.items()}
+        return replace(instruction, **{**unused, **self._drawn(instruction, operands, elements), **given})
+
+    def most(
+        self, kind: type[Instruction], name: str, limit: int, given: Mapping[str, Any],
+        elements: Mapping[Memory, Area] = NOWHERE,
+    ) -> int:  # fmt: skip
+        """The largest number for a field, up to `limit`, with which all operands fit. Raises DoesNotFitError."""
+        low, high = 0, limit
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = self._fits(blocks(kind(**{**given, name: middle}), self.config), elements)
+            low, high = (middle, high) if fits else (low, middle - 1)
+        if not low:
+            raise DoesNotFitError(f"no arena holds the least {kind.__name__}")
+        return low
+
+    def _area(self, block: Block, elements: Mapping[Memory, Area]) -> Area:
+        """Where an operand may be, in words, or elements if it counts these."""
+        arena, per_word = self.of[block.memory], self.config.word_elements(block.memory)
+        if not block.operand.elements:
+            return arena
+        return elements.get(block.memory, Area(arena.start * per_word, arena.stop * per_word))
+
+    def _fits(self, operands: Sequence[Block], elements: Mapping[Memory, Area]) -> bool:
+        together = sum(_in_a_row(operands).values())
+        return together <= self.of[Memory.ROW].size and all(
+            each.length * each.count <= self._area(each, elements).size for each in operands
+        )
+
+    def _drawn(
+        self, instruction: Instruction, operands: Sequence[Block], elements: Mapping[Memory, Area]
+    ) -> dict[str, int]:  # fmt: skip
+        """Address and stride of each operand. What is in ROW is apart, in any order, if some of it is written."""
+        written = {each.operand.at for each in operands if each.operand.write}
+        found, apart = {}, _in_a_row(operands)
+        at = self.of[Memory.ROW].start + self.random.randint(0, self.of[Memory.ROW].size - sum(apart.values()))
+        for name in self.random.sample(list(apart), len(apart)):
+            found[name], at = at, at + apart[name]
+        for each in operands:
+            if each.operand.at not in found:
+                area, is_written = self._area(each, elements), each.operand.at in written
+                found[each.operand.at], stride = self._block(area, each.length, each.count, is_written)
+                if each.operand.stride != "0":
+                    found[each.operand.stride] = stride
+        if instruction.in_place and self.random.random() < IN_PLACE:
+            found |= self._in_place(operands, found)
+        return found
+
+    def _in_place(self, operands: Sequence[Block], found: Mapping[str, int]) -> dict[str, int]:
+        """Where a result replaces an operand of its shape, if one has it."""
+        pairs = [
+            (read, write) for read in operands for write in operands
+            if write.operand.write and not read.operand.write and write[1:] == read[1:]
+            and (read.count == 1 or found.get(read.operand.stride, 0) >= read.length)
+            and {read.operand.stride, write.operand.stride} <= {*found}
+        ]  # fmt: skip
+        if not pairs:
+            return {}
+        read, write = (each.operand for each in self.random.choice(pairs))
+        return {write.at: found[read.at], write.stride: found[read.stride]}
 
     def size(self, most: int) -> int:
         """From 1 to `most`, often either."""
@@ -92,6 +181,12 @@ class Places:
         most = min(most, self.of[Memory.ACT].size * self.config.rows, self.of[Memory.WEIGHT].size)
         words, tail = self.random.choice([1, 1, 2, 3, 4, 6, 9, 14]), self.random.randrange(self.config.columns)
         return min(most, words * self.config.columns - self.random.choice([0, tail]))
+
+
+def _in_a_row(operands: Sequence[Block]) -> dict[str, int]:
+    """The operands in ROW, if it is written, and how many words they take."""
+    found = {each.operand.at: each.length for each in operands if each.memory is Memory.ROW}
+    return found if any(each.operand.write for each in operands if each.memory is Memory.ROW) else {}
 
 
 def dram_bytes(config: HardwareConfig) -> int:

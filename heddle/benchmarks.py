@@ -116,19 +116,17 @@ def _load_engine() -> None:
 def _least_cycles(result: Any) -> float:
     """Cycles that DRAM needs for the bytes that must move: what is loaded once, each byte once however often it is
     loaded; what is gathered, stored and moved for the cache; not the instructions."""
-    config, isa = result.program.config, import_module("heddle.arch.isa")
+    config = result.program.config
     least = sum(result.bytes[client] for client in ("store", "append", "stream"))
     pieces = []
     for each, void in result.dispatched:
-        if void or not isinstance(each, isa.Load):
+        if void or not each.dram or each.dram.write or each.dram.cache:
             continue
-        length = each.words * config.dram_word_bytes(each.memory)
-        if each.gather:
-            least += each.segments * length
+        moved = each.transfer(config)
+        if moved.chosen:
+            least += moved.moved_bytes
         else:
-            starts = range(each.dram_address, each.dram_address + each.segments * max(each.dram_stride, 1),
-                           max(each.dram_stride, 1))  # fmt: skip
-            pieces += [(start, start + length) for start in starts]
+            pieces += [(start, start + moved.piece_bytes) for start in moved.starts]
     reached = 0
     for start, stop in sorted(pieces):
         least += max(0, stop - max(start, reached))

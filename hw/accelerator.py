@@ -10,6 +10,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory, Unit
+from ..arch.errors import HeddleError
+from ..arch.isa import INSTRUCTIONS
 from ..arch.registers import Register
 from .axi import (
     FETCH_ID,
@@ -62,6 +64,18 @@ MEMORY_PORTS: Mapping[Memory, tuple[tuple[Unit, ...], tuple[Unit, ...]]] = {
 }
 
 
+def require_all_executed(units: Mapping[Unit, type]) -> None:
+    """Raise HeddleError unless the component of each unit executes what the instruction set gives to it, by the
+    `executes` of its class; a component without that may be any."""
+    for unit, component in units.items():
+        expected = {each for each in INSTRUCTIONS if each.unit is unit}
+        executed = set(getattr(component, "executes", expected))
+        wrong = ", ".join(sorted(each.__name__ for each in expected ^ executed))
+        if wrong:
+            raise HeddleError(f"hw/units/{unit_name(unit)}.py and arch/isa do not agree on {wrong}: what the unit "
+                              f"executes must stand in `executes` of {component.__name__}")  # fmt: skip
+
+
 def accelerator_signature(config: HardwareConfig) -> wiring.Signature:
     """The ports of `Accelerator`."""
     retirements = {}
@@ -109,6 +123,7 @@ class Accelerator(wiring.Component):
         m.submodules.dispatch = dispatch = Dispatch(self._config)
         m.submodules.arbiter = arbiter = BurstArbiter(self._config)
         units = {unit: self._units[unit](self._config) for unit in UNITS}
+        require_all_executed(self._units)
         for unit, component in units.items():
             m.submodules[unit_name(unit)] = component
             control = getattr(dispatch, unit_name(unit))

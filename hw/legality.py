@@ -1,4 +1,4 @@
-"""Whether the machine can execute an instruction word, by what arch/isa.py says of its opcode and its fields.
+"""Whether the machine can execute an instruction word, by what arch/isa says of its opcode and its fields.
 
 What this does not let through would never end, or be done by each unit in its own way. It looks at one field at a time.
 """

@@ -21,7 +21,7 @@ LOOKUPS: dict[type[Instruction], tuple[str, ...]] = {
 
 
 class Scalars(wiring.Component):
-    """`o` is the instruction word `i` as `Instruction.resolved` of arch/isa.py gives it, for the values in `registers`.
+    """`o` is the instruction word `i` as `Instruction.resolved` of arch/isa gives it, for the values in `registers`.
 
     `holds` is for a guard: its register is above the threshold. Combinational. Register 0 stands for no register, and
     for the value 0 in a guard.
@@ -72,6 +72,7 @@ class Scalars(wiring.Component):
                 "block": _advanced(view.block, view.block_register, first, (1 << len(view.block)) - 1),
                 "slot": _advanced(view.slot, view.slot_register, second, self._config.columns - 1),
             }
+        assert instruction is OnlineSoftmax
         limit = 1 << len(view.offset) - 1
         offset = Signal.like(view.offset, name="offset")
         m.d.comb += offset.eq(_clamp(view.offset + first, -limit, limit - 1))

@@ -15,29 +15,24 @@ from numpy.typing import NDArray
 
 from ..arch.config import PAGE_LIMIT, HardwareConfig, Memory
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Argmax, Instruction, KvInstruction, Load, Part, Store, Stream
+from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Stream
+from ..arch.operands import element_ranges, is_chosen
 from ..arch.program import Program
 from .dispatch import DispatchedKinds, dispatched_kinds
 from .dram import Burst
 from .segments import require_inside, require_pages
 from .state import State
-from .units.kv import piece_bytes
 from .values import input_sets
 
 Addresses = dict[int, NDArray[np.int64]]  # place in the program → address of each segment, in order
 Limits = dict[int, tuple[int, int]]  # by kind of instruction: the least and greatest dram_address
 
 
-def is_indexed(instruction: Instruction) -> bool:
-    """Whether its addresses hang on data."""
-    return isinstance(instruction, (Append, Stream)) or (isinstance(instruction, Load) and bool(instruction.gather))
-
-
 def watcher(program: Program, found: Addresses) -> Callable[[int, Instruction, State], None]:
     """What `run_values` should call before it executes an instruction, to fill `found`."""
 
     def watch(index: int, instruction: Instruction, state: State) -> None:
-        if is_indexed(instruction):
+        if is_chosen(instruction):
             tables = {memory: _elements(state, memory) for memory in (Memory.INDEX, Memory.PAGE)}
             found[index] = _addresses(index, instruction, tables, program)
 
@@ -92,7 +87,7 @@ def _stretches(
 ) -> Iterator[tuple[NDArray[np.int64], dict[Memory, NDArray[np.int32]], bool]]:  # fmt: skip
     """(places of indexed instructions, what INDEX and PAGE hold for them, whether they held something else before)."""
     config = program.config
-    where = np.flatnonzero(work.spread([is_indexed(each) for each in work.examples]) & ~work.void)
+    where = np.flatnonzero(work.spread([is_chosen(each) for each in work.examples]) & ~work.void)
     if not len(where):
         return
     contents = program.input_bytes(input_sets(program, inputs)[0]) if inputs else []
@@ -101,7 +96,7 @@ def _stretches(
         memory: np.zeros(config.words(memory) * config.word_elements(memory), np.int32)
         for memory in (Memory.INDEX, Memory.PAGE)
     }
-    changes = [_fills(each) or isinstance(each, Argmax) for each in work.examples]
+    changes = [_fills(each) or any(element_ranges(each, config, Memory.INDEX, True)) for each in work.examples]
     stored = _stored(work, config)
     done, changed = 0, False
     for place in [*np.flatnonzero(work.spread(changes) & ~work.void).tolist(), len(work.of)]:
@@ -146,7 +141,7 @@ def _span_of_table(
     if isinstance(i, Load):
         rows = tables[Memory.INDEX][i.index_address : i.index_address + i.segments]
         ends = int(rows.min()) * i.dram_stride, int(rows.max()) * i.dram_stride
-        return min(ends), max(ends) + _segment_bytes(i, config)
+        return min(ends), max(ends) + i.transfer(config).piece_bytes
     assert isinstance(i, (Append, Stream))
     pages = tables[Memory.PAGE][i.table : i.table + i.pages]
     first, last = int(pages.min()), int(pages.max())
@@ -168,13 +163,13 @@ def _change_table(
         starts = np.arange(example.segments) * example.dram_stride + example.dram_address
         if example.gather:
             starts = _addresses(index, example, tables, program)
-        stop = int(starts.max()) + _segment_bytes(example, program.config)
+        stop = int(starts.max()) + example.transfer(program.config).piece_bytes
         before_it = stored[: np.searchsorted(stored[:, 0], index)]
         computed = ((before_it[:, 1] < stop) & (starts.min() < before_it[:, 2])).any()
         _load(example, starts, table, [] if computed else contents, program.config)
     else:
-        assert isinstance(example, Argmax)
-        table[example.address : example.address + example.rows] = 0
+        for first, count in element_ranges(example, program.config, Memory.INDEX, True):
+            table[first : first + count] = 0
     return bool((table != before).any())
 
 
@@ -183,28 +178,21 @@ def _fills(instruction: Instruction) -> bool:
     return isinstance(instruction, Load) and instruction.memory in (Memory.INDEX, Memory.PAGE)
 
 
-def _span(instruction: Load | Store, config: HardwareConfig) -> tuple[int, int]:
-    """The first byte of DRAM, and one past the last, that it moves if it gathers nothing."""
-    i = instruction
-    length = (i.segments - 1) * i.dram_stride + i.words * config.dram_word_bytes(i.memory)
-    return i.dram_address, i.dram_address + length
-
-
 def _source(work: DispatchedKinds, kind: int, config: HardwareConfig) -> tuple[int, int]:
     """The first byte of DRAM, and one past the last, that the LOADs of a kind move together."""
     example = work.examples[kind]
     assert isinstance(example, Load)
     addresses = work.addresses[work.of == kind]
-    start, stop = _span(example, config)
     if not len(addresses):  # behind the halt
         return 0, 0
-    return int(addresses.min()), int(addresses.max()) + stop - start
+    return int(addresses.min()), int(addresses.max()) + example.transfer(config).span_bytes
 
 
 def _stored(work: DispatchedKinds, config: HardwareConfig) -> NDArray[np.int64]:
     """(place in the program, first byte, one past the last) of each STORE, (stores, 3), in order."""
-    lengths = [stop - start for start, stop in
-               (_span(each, config) if isinstance(each, Store) else (0, 0) for each in work.examples)]  # fmt: skip
+    stores = [each.dram is not None and each.dram.write and not each.dram.cache for each in work.examples]
+    lengths = [each.transfer(config).span_bytes if store else 0
+               for each, store in zip(work.examples, stores, strict=True)]  # fmt: skip
     length = work.spread(np.array(lengths, np.int64))
     places = np.flatnonzero((length > 0) & ~work.void)
     return np.stack([places, work.addresses[places], work.addresses[places] + length[places]], 1)
@@ -216,7 +204,8 @@ def _inside(
     """The address of each of its segments. Raises HeddleError unless all are in its region."""
     addresses = _addresses(index, instruction, tables, program)
     begin, end = _region(instruction, program)
-    low, high = int(addresses.min()) - begin, int(addresses.max()) - begin + _segment_bytes(instruction, program.config)
+    size = instruction.transfer(program.config).piece_bytes
+    low, high = int(addresses.min()) - begin, int(addresses.max()) - begin + size
     region = "DRAM" if isinstance(instruction, Load) else "the KV cache"
     require_inside(f"instruction {index}: {instruction.name}", region, low, high, end - begin)
     return addresses
@@ -234,17 +223,9 @@ def _addresses(
         raise HeddleError(f"instruction {index}: {error}") from None
 
 
-def _segment_bytes(instruction: Instruction, config: HardwareConfig) -> int:
-    """Bytes of each of its segments."""
-    if isinstance(instruction, (Append, Stream)):
-        return piece_bytes(instruction, config)
-    assert isinstance(instruction, Load)
-    return instruction.words * config.dram_word_bytes(instruction.memory)
-
-
 def _region(instruction: Instruction, program: Program) -> tuple[int, int]:
     """The first byte, and one past the last, of where its segments must be: the cache, or DRAM."""
-    if isinstance(instruction, (Append, Stream)):
+    if instruction.transfer(program.config).cache:
         return program.cache_address, program.cache_address + program.cache_bytes
     return 0, program.dram_bytes
 
@@ -264,12 +245,11 @@ def segment_addresses(
     if isinstance(i, Stream):
         return cache_address + _block_offsets(i, i.first + np.arange(i.blocks), page, config)
     assert isinstance(i, Append)
-    pairs = i.part is Part.PAIRS
-    size = 8 if pairs else config.dram_word_bytes(Memory.WEIGHT)
+    size = i.transfer(config).piece_bytes
     place = i.slot + np.arange(i.tokens)
     of_token = _block_offsets(i, i.block + place // config.columns, page, config) + place % config.columns * size
     of_head = np.arange(i.heads) * i.head_bytes
-    of_word = np.arange(1 if pairs else i.token_words) * (config.columns * size)
+    of_word = np.arange(1 if i.part is Part.PAIRS else i.token_words) * (config.columns * size)
     return cache_address + (of_head[:, None, None] + of_token[:, None] + of_word).reshape(-1)
 
 

@@ -12,7 +12,7 @@ from ..arch.accesses import access_table, port_masks
 from ..arch.config import SEMAPHORE_LIMIT, HardwareConfig, Memory, Unit
 from ..arch.encoding import listing
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Instruction, Stream
+from ..arch.isa import Instruction, KvInstruction
 from .dispatch import DispatchedKinds
 from .trace import UNITS, Timing
 from .units.kv import require_places
@@ -95,7 +95,7 @@ def check_places(config: HardwareConfig, work: DispatchedKinds) -> None:
     """Raise HeddleError if a KV instruction needs a place beyond its page table. What pages there are is data."""
     problems: dict[int, HeddleError] = {}
     for kind, each in enumerate(work.examples):
-        if isinstance(each, (Append, Stream)):
+        if isinstance(each, KvInstruction):
             try:
                 require_places(each, config)
             except HeddleError as error:

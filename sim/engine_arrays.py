@@ -16,6 +16,7 @@ from ..arch.config import APPEND_ITEMS, FETCH_GROUP, INSTRUCTION_BYTES, Hardware
 from ..arch.dram import DramConfig
 from ..arch.isa import Append, Guard, Halt, Instruction, Load, Part, Store, Stream
 from ..arch.kinds import of_each_size
+from . import units
 from .dispatch import DispatchedKinds
 from .engine_dram import Dram, make_dram, record
 from .trace import UNITS
@@ -26,6 +27,7 @@ UNIT_COUNT = len(UNITS)
 NO_UNIT = UNIT_COUNT
 # Roles: what is done with an instruction. It goes to no queue; it retires a fixed time after its start; a client asks.
 HALT, GUARD, FIXED, LOAD, GATHER, STORE, APPEND, STREAM = range(8)
+ROLES = {Halt: HALT, Guard: GUARD, Load: LOAD, Store: STORE, Append: APPEND, Stream: STREAM}  # all others: FIXED
 # Clients of the DRAM port, by priority.
 FETCH_PORT, STORE_PORT, KV_PORT, LOAD_PORT = range(4)
 CLIENT_COUNT = 4
@@ -129,25 +131,23 @@ def _machine(config: HardwareConfig, groups: int) -> NDArray:
 
 
 def _fixed_cycles(instruction: Instruction, config: HardwareConfig) -> int:
-    unit = instruction.unit
-    return CYCLES[unit](instruction, config) if unit in CYCLES else 0  # type: ignore[arg-type]
+    return units.cycles(instruction, config) if type(instruction) in CYCLES else 0
 
 
 def _kind(instruction: Instruction, cycles: int, config: HardwareConfig, free: Collection[Unit]) -> tuple[int, ...]:
     i, unit = instruction, instruction.unit
     if unit is None:
-        return (GUARD if isinstance(i, Guard) else HALT, NO_UNIT, *[0] * (len(KIND.names or ()) - 2))
+        return (ROLES[type(i)], NO_UNIT, *[0] * (len(KIND.names or ()) - 2))
     header = unit, i.wait, i.signal
-    if unit in CYCLES or unit in free:
-        moving = int(unit in SEGMENTS)  # a free instruction executes in the one cycle that it takes
+    if type(i) in CYCLES or unit in free:
+        moving = int(i.dram is not None)  # a free instruction executes in the one cycle that it takes
         return (FIXED, *header, 0 if unit in free else cycles, moving, *[0] * (len(KIND.names or ()) - 6))
-    found = SEGMENTS[unit](i, config)  # type: ignore[arg-type]
+    assert i.dram is not None
+    found = SEGMENTS[type(i)](i, config)
     cut = NEVER - 1 if found.whole else config.burst_bytes - 1
     transposer = config.columns + 1 if isinstance(i, Stream) and i.part is Part.KEYS else 0
-    role = {Load: LOAD, Store: STORE, Append: APPEND, Stream: STREAM}[type(i)]
-    if isinstance(i, Load) and i.gather:
-        role = GATHER
-    tail = (2 if isinstance(i, (Store, Append)) else 1) + transposer
+    role = GATHER if isinstance(i, Load) and i.gather else ROLES[type(i)]
+    tail = (2 if i.dram.write else 1) + transposer
     return (role, *header, 0, 0, *found[1:7], cut, tail)
 
 

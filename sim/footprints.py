@@ -5,8 +5,9 @@ Instructions that use the same places on chip share one footprint: a program of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory, Unit
-from ..arch.isa import INSTRUCTIONS, NOT_ON_CHIP, Append, Instruction, Load, Store, Stream
+from ..arch.isa import Instruction
+from ..arch.operands import choice_names, size_names
 from ..arch.program import Program
 
 GRANULES = 64  # parts of a memory, a bit each: footprints without a granule in common cannot meet
@@ -116,7 +118,7 @@ class Footprints:
             if each.unit is None:
                 self.number.append(-1)
                 continue
-            key = type(each), _PLACES[type(each)](each)
+            key = _places_of(type(each))(each)
             number = known.get(key)
             if number is None:
                 number = known[key] = len(self.all)
@@ -125,11 +127,10 @@ class Footprints:
             self.number.append(number)
 
 
-_PLACES = {
-    each: attrgetter(*(field.name for field in fields(each) if field.name not in NOT_ON_CHIP))
-    for each in INSTRUCTIONS
-    if each.unit is not None
-}
+@cache
+def _places_of(kind: type[Instruction]) -> Callable[[Instruction], Any]:
+    """All fields that the operands of a class hang on."""
+    return attrgetter("opcode", *choice_names(kind), *size_names(kind))
 
 
 class Meetings:
@@ -165,13 +166,14 @@ def dram_blocks(program: Program) -> Iterator[tuple[int, Blocks]]:
     anything from its table on but for that region, in front of which and behind which it reads."""
     config, cache = program.config, range(program.cache_address, program.cache_address + program.cache_bytes)
     for index, each in enumerate(program.instructions):
-        if isinstance(each, Load) and each.gather:
-            first, stop = each.dram_address, program.dram_bytes
+        if not each.dram:
+            continue
+        moved = each.transfer(config)
+        if moved.cache:
+            yield index, Blocks(cache.start, len(cache), 0, 1, moved.write)
+        elif moved.chosen:
+            first, stop = moved.address, program.dram_bytes
             pieces = [(first, stop)] if not cache else [(first, cache.start), (max(first, cache.stop), stop)]
-            yield from ((index, Blocks(low, high - low, 0, 1, False)) for low, high in pieces if low < high)
-        elif isinstance(each, (Load, Store)):
-            length = each.words * config.dram_word_bytes(each.memory)
-            write = isinstance(each, Store)
-            yield index, Blocks(each.dram_address, length, each.dram_stride, each.segments, write)
-        elif isinstance(each, (Append, Stream)):
-            yield index, Blocks(cache.start, len(cache), 0, 1, isinstance(each, Append))
+            yield from ((index, Blocks(low, high - low, 0, 1, moved.write)) for low, high in pieces if low < high)
+        else:
+            yield index, Blocks(moved.address, moved.piece_bytes, moved.stride, moved.pieces, moved.write)

@@ -31,7 +31,7 @@ def cache_folder(package: Path) -> Path:
 @cache
 def _state_of(package: Path) -> str:
     sources = hashlib.sha256(numba.__version__.encode())
-    for path in sorted([Path(__file__), *_ARCH.glob("*.py"), *package.glob("*.py")]):
+    for path in sorted([Path(__file__), *_ARCH.rglob("*.py"), *package.glob("*.py")]):
         sources.update(path.name.encode() + b"\0" + path.read_bytes())
     return sources.hexdigest()[:16]
 

@@ -21,7 +21,7 @@ import numpy as np
 from ..arch.config import SEMAPHORE_LIMIT, Unit
 from ..arch.encoding import listing
 from ..arch.errors import HeddleError
-from ..arch.isa import Store, units_in
+from ..arch.isa import units_in
 from ..arch.program import Program, Tensor, require_program
 from .footprints import Blocks, dram_blocks
 from .races import Race, find_races
@@ -137,7 +137,8 @@ def _dram(program: Program) -> Iterator[Finding]:
     for place in kept:
         for number in np.flatnonzero((starts < place.stop) & (stops > place.start)):
             index, each = written[number]
-            if not isinstance(program.instructions[index], Store):
+            dram = program.instructions[index].dram
+            if dram is None or dram.cache:
                 continue  # the cache is there to be filled
             if met := each.meeting(place):
                 message = (f"{described(program, index)} may write the bytes {met[0]} to {met[1]} of DRAM, of an input "

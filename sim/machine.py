@@ -26,7 +26,7 @@ from .dram import BankedDram, Port, make_dram
 from .fetch import Fetch
 from .result import Result
 from .trace import UNITS, Timing
-from .units import BURSTS, CYCLES
+from .units import CYCLES, cycles
 from .units.kv import AppendRequests, StreamRequests
 from .units.load import LoadRequests
 from .units.store import StoreRequests
@@ -253,13 +253,13 @@ class Machine:
         unit.next_start = None
         self.timing.start[index] = cycle
         if kind in self.free:
-            self.timing.beat_cycles[index] = int(kind in BURSTS)  # it executes in the one cycle that it takes
+            self.timing.beat_cycles[index] = int(instruction.dram is not None)  # of the one cycle that it takes
             self._retire(index, cycle)
         elif void:
             self.timing.beat_cycles[index] = 1 + VOID_CYCLES  # it does not wait for DRAM
             self._retire(index, cycle + VOID_CYCLES)
-        elif kind in CYCLES:
-            self._retire(index, cycle + CYCLES[kind](instruction, self.config))  # type: ignore[arg-type]
+        elif type(instruction) in CYCLES:
+            self._retire(index, cycle + cycles(instruction, self.config))
         else:
             client = self.requests[type(instruction)]
             self.active[client] = index

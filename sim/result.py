@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, Unit
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Load, Store, Stream
+from ..arch.isa import INSTRUCTIONS
 from ..arch.program import Program
 from .dispatch import Dispatched, DispatchedKinds, dispatched_kinds
 from .stalls import stall_breakdown
 from .state import Words
 from .trace import UNITS, Record, Timing, busy_cycles, chrome_trace, utilisation
-from .units import SEGMENTS
-from .units.kv import moved_bytes
 
 
 @dataclass
@@ -72,13 +70,11 @@ class Result:
     def bytes(self) -> dict[str, int]:
         """DRAM bytes moved by `fetch` and by the instructions that move any."""
         config = self.program.config
-        moved: dict[str, int] = dict.fromkeys(("fetch", "load", "store", "append", "stream"), 0)
+        moved = dict.fromkeys(("fetch", *(each.__name__.lower() for each in INSTRUCTIONS if each.dram)), 0)
         moved["fetch"] = self.program.groups * FETCH_GROUP * INSTRUCTION_BYTES
         for each, count in zip(self.work.examples, self.work.counts.tolist(), strict=True):
-            if isinstance(each, (Load, Store)):
-                moved[each.name] += count * each.segments * each.words * config.dram_word_bytes(each.memory)
-            elif isinstance(each, (Append, Stream)):
-                moved[each.name] += count * moved_bytes(each, config)
+            if each.dram:
+                moved[each.name] += count * each.transfer(config).moved_bytes
         return moved
 
     @cached_property
@@ -88,10 +84,10 @@ class Result:
         config = self.program.config
         moved = {"read": self._timing.fetch_beats, "written": 0}
         for each, count in zip(self.work.examples, self.work.counts.tolist(), strict=True):
-            if each.unit in SEGMENTS:
-                segments = SEGMENTS[each.unit](each, config)  # type: ignore[arg-type]
-                beats = count * segments.count * (segments.length_bytes // config.axi_bytes)
-                moved["written" if isinstance(each, (Store, Append)) else "read"] += beats
+            if each.dram:
+                one = each.transfer(config)
+                beats = count * one.pieces * -(-one.piece_bytes // config.axi_bytes)
+                moved["written" if one.write else "read"] += beats
         return moved
 
     @property

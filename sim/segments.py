@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..arch.config import PAGE_LIMIT, HardwareConfig
 from ..arch.errors import HeddleError
+from ..arch.isa import Instruction
 from .dram import Burst, segment_bursts
 
 ALL = -1  # a mask of all bits
@@ -38,6 +39,14 @@ class Segments(NamedTuple):
                 config, self.address + (place & self.mask) * self.stride_bytes, self.length_bytes, self.setup_cycles
             )
         ]
+
+
+def segments_of(instruction: Instruction, config: HardwareConfig) -> Segments:
+    """The pieces of DRAM that an instruction moves, in whole beats. Where data choose their places, all at that which
+    does not hang on them."""
+    moved = instruction.transfer(config)
+    beats = -(-moved.piece_bytes // config.axi_bytes)
+    return Segments(moved.address, moved.pieces, beats * config.axi_bytes, moved.stride)
 
 
 # -- places that data choose -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError, require_type
-from ..arch.isa import Halt, Instruction, Store
+from ..arch.isa import Halt, Instruction
 from ..arch.program import Program
 from . import units
 from .dispatch import Dispatched, dispatched, dispatched_kinds
@@ -166,9 +166,9 @@ def _window(program: Program) -> tuple[int, int]:
     if program.cache_bytes:
         ranges.append((program.cache_address, program.cache_address + program.cache_bytes))
     for each in program.instructions:
-        if isinstance(each, Store):
-            length = each.words * config.dram_word_bytes(each.memory)
-            ranges.append((each.dram_address, each.dram_address + (each.segments - 1) * each.dram_stride + length))
+        if each.dram and each.dram.write and not each.dram.cache:
+            moved = each.transfer(config)
+            ranges.append((moved.address, moved.stop))
     low, high = min((r[0] for r in ranges), default=0), max((r[1] for r in ranges), default=0)
     return low // config.axi_bytes, -(-high // config.axi_bytes)
 

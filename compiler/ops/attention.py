@@ -1,7 +1,7 @@
 """Multi-head attention with the projections of its queries, keys and values.
 
 Queries become the moving operand, keys and values the stationary one, straight from the accumulators. Probabilities
-stay un-normalised until after P·V (Softmax in arch/isa.py); log2(e)/√d is folded into the scale and bias of the
+stay un-normalised until after P·V (Softmax in arch/isa); log2(e)/√d is folded into the scale and bias of the
 queries. The result has one head after the other, each on words of its own, for the output projection.
 """
 

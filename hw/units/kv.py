@@ -40,6 +40,8 @@ class Kv(wiring.Component):
     not asked for, nor any after it, and the instruction retires once nothing is in flight.
     """
 
+    executes = (Append, Stream)
+
     def __init__(self, config: HardwareConfig):
         self._config = config
         super().__init__({

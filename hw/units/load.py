@@ -33,6 +33,8 @@ class Load(wiring.Component):
     is not asked for, nor any after it, and the instruction retires once nothing is in flight.
     """
 
+    executes = (LoadInstruction,)
+
     def __init__(self, config: HardwareConfig):
         self._config = config
         super().__init__({

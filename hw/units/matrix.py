@@ -28,6 +28,8 @@ class Matrix(wiring.Component):
     """Executes a Matmul in the duration that docs/architecture.md gives: `start` at s, last write and `retire` at
     s + D. `instruction` is taken with `start`; `ready` tells that `start` may be given."""
 
+    executes = (Matmul,)
+
     def __init__(self, config: HardwareConfig):
         self._config = config
         super().__init__({

@@ -54,6 +54,8 @@ class Norm(wiring.Component):
     is up in s + D, D as docs/architecture.md gives it, in the cycle of the last write.
     """
 
+    executes = (isa.Norm,)
+
     def __init__(self, config: HardwareConfig):
         self._config = config
         super().__init__({

@@ -21,6 +21,7 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...arch import isa
 from ...arch.config import (
     ADD_CYCLES,
     INSTRUCTION_BITS,
@@ -73,6 +74,8 @@ class Softmax(wiring.Component):
     `start` comes with `instruction` in a cycle s in which `ready` is up; the first read is issued in s + 1 and `retire`
     is up in s + D, D as docs/architecture.md gives it, in the cycle of the last write.
     """
+
+    executes = (isa.Softmax, isa.OnlineSoftmax)
 
     def __init__(self, config: HardwareConfig):
         self._config = config

@@ -35,6 +35,8 @@ class Store(wiring.Component):
     is not asked for, nor any after it, and the instruction retires once all before it are answered.
     """
 
+    executes = (StoreInstruction,)
+
     def __init__(self, config: HardwareConfig):
         self._config = config
         super().__init__({

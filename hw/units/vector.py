@@ -23,6 +23,9 @@ from ..pipeline import delay, register
 from ..rotate import Rotate, partner_of, row_words
 from .vector_writer import Phase, VectorWriter
 
+# The instructions that it executes, and what their first walk is for.
+FIRST_WALK = {Map: Phase.MAP, Quantise: Phase.MAXIMA, Argmax: Phase.PLACES}
+
 
 class Vector(wiring.Component):
     """Executes one Map, Quantise or Argmax at a time.
@@ -33,6 +36,8 @@ class Vector(wiring.Component):
     A group is read in as many cycles as the port that is read most is read for it. What is read once is read in the
     last of them, so that all operands are there in the cycle after.
     """
+
+    executes = tuple(FIRST_WALK)
 
     def __init__(self, config: HardwareConfig):
         self._config = config
@@ -68,12 +73,9 @@ class Vector(wiring.Component):
         with m.If(self.start):
             m.d.sync += [busy.eq(1), instruction.eq(self.instruction)]
             with m.Switch(opcode_of(self.instruction)):
-                with m.Case(Quantise.opcode):
-                    m.d.sync += phase.eq(Phase.MAXIMA)
-                with m.Case(Argmax.opcode):
-                    m.d.sync += phase.eq(Phase.PLACES)
-                with m.Default():
-                    m.d.sync += phase.eq(Phase.MAP)
+                for kind, first in FIRST_WALK.items():
+                    with m.Case(kind.opcode):
+                        m.d.sync += phase.eq(first)
         with m.Elif(writer.retire):
             m.d.sync += busy.eq(0)
         with m.Elif(writer.maxima_done):

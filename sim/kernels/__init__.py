@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from ...arch.config import HardwareConfig, Unit
-from ...arch.isa import Argmax, Instruction, Map, Norm
+from ...arch.config import HardwareConfig
+from ...arch.isa import Instruction
 from .. import units
 from ..state import State
 from . import matrix, norm, softmax, vector
 
-EXECUTE = {
-    Unit.MATRIX: matrix.execute,
-    Unit.VECTOR: vector.execute,
-    Unit.SOFTMAX: softmax.execute,
-    Unit.NORM: norm.execute,
-}
+EXECUTE = {kind: kernel for unit in (matrix, vector, softmax, norm) for kind, kernel in unit.EXECUTE.items()}
 
 
 def execute(instruction: Instruction, state: State, config: HardwareConfig) -> None:
-    """Like `units.execute`."""
-    plain = config.pe != "int8" and not isinstance(instruction, (Argmax, Map, Norm))
-    if plain or instruction.unit not in EXECUTE:
+    """Like `units.execute`: what has no kernel, or none for such PEs, as that does it."""
+    kernel = EXECUTE.get(type(instruction))
+    if kernel is None or (config.pe != "int8" and not kernel.bf16):
         units.execute(instruction, state, config)
     else:
-        EXECUTE[instruction.unit](instruction, state, config)  # type: ignore[arg-type]
+        kernel.execute(instruction, state, config)

@@ -14,6 +14,7 @@ from ...arch.isa import Matmul
 from ..jit import entry, inlined_late
 from ..state import State
 from .float32 import i4
+from .kernel import Kernel
 from .vector import place
 
 _intrinsic: Any = intrinsic  # pyright takes what it makes for what it is made of
@@ -38,6 +39,9 @@ def execute(i: Matmul, state: State, config: HardwareConfig) -> None:
                   before or into, into, state.scratch("left", np.int16, ROWS, LEFT_COLUMNS),
                   state.scratch("right", np.int32, pairs, columns),
                   state.scratch("sums", np.int32, ROWS, columns))  # fmt: skip
+
+
+EXECUTE = {Matmul: Kernel(execute, bf16=False)}
 
 
 @_intrinsic

@@ -25,6 +25,7 @@ from .float32 import (
     row_sum_saturated,
     rsqrt,
 )
+from .kernel import Kernel
 from .vector import place, store_values, unpack_pairs
 
 
@@ -39,6 +40,9 @@ def execute(i: Norm, state: State, config: HardwareConfig) -> None:
     partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
     norm_rows(batch, i.rows, i.columns, source, pairs, i.reciprocal, i.epsilon, i.kind is NormKind.LAYER, buffers,
               partial, into, config.value_format == "bf16")  # fmt: skip
+
+
+EXECUTE = {Norm: Kernel(execute, bf16=True)}
 
 
 def _norm(wrap: Any, times: Any, plus: Any, total: Any) -> Any:

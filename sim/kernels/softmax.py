@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
 from ...arch.isa import OnlineSoftmax, Softmax
@@ -34,6 +35,7 @@ from .float32 import (
     rcp,
     row_sum,
 )
+from .kernel import Kernel
 from .vector import ONES, place, unpack_pairs
 
 _FLOOR = int(MAXIMUM_FLOOR.view(np.int32))
@@ -43,30 +45,50 @@ _ONE = int(np.float32(1).view(np.int32))
 # -- from Python -------------------------------------------------------------------------------------------------------
 
 
-def execute(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) -> None:
-    """Like `units.softmax.execute`."""
+def softmax(i: Softmax, state: State, config: HardwareConfig) -> None:
+    """Like `units.softmax.softmax`."""
     words, row = -(-i.columns // config.columns), state[Memory.ROW]
-    pairs = state[Memory.PARAM].rows(i.param_address, 0, 1, words)
+    operands, additive = _operands(i, state, config), ONES
+    if i.additive:
+        additive = state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, words)
+    batch = state.batch if additive[1] or any(each[1] for each in operands) else 1
+    codes, scratch = _codes_into(i, state, config, batch), _scratch(i, config)
+    scales = row.rows_for(i.scales_address, 1, i.rows, 1, batch)
+    softmax_rows(batch, i.rows, i.columns, *operands, bool(i.additive), additive, i.causal, i.window, i.offset, 0,
+                 False, 1, ONES, *scratch, codes, config.rows, scales, scales)  # fmt: skip
+
+
+def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> None:
+    """Like `units.softmax.online_softmax`."""
+    row, operands = state[Memory.ROW], _operands(i, state, config)
+    before = ONES if i.first else row.rows(i.state_address, 1, 2 * i.rows, 1)
+    batch = state.batch if before[1] or any(each[1] for each in operands) else 1
+    codes, scratch = _codes_into(i, state, config, batch), _scratch(i, config)
+    scales = row.rows_for(i.scales_address, 1, 2 * i.rows, 1, batch)
+    after = row.rows_for(i.state_address, 1, 2 * i.rows, 1, batch)
+    softmax_rows(batch, i.rows, i.columns, *operands, False, ONES, i.causal, i.window, i.offset, i.together, True,
+                 i.first, before, *scratch, codes, config.rows, scales, after)  # fmt: skip
+
+
+EXECUTE = {Softmax: Kernel(softmax, bf16=False), OnlineSoftmax: Kernel(online_softmax, bf16=False)}
+
+
+def _operands(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) -> tuple[Rows, Rows, Rows]:
+    """Scores, pairs and the factors of rows."""
+    words = -(-i.columns // config.columns)
     scores = state[Memory.ACC].rows(i.source_address, i.source_stride, i.rows, words)
-    row_scale = row.rows(i.row_address, 1, i.rows, 1)
-    online, together, first, added = isinstance(i, OnlineSoftmax), 0, 1, False
-    additive = before = ONES
-    if isinstance(i, OnlineSoftmax):
-        together, first = i.together, i.first
-        if not first:
-            before = row.rows(i.state_address, 1, 2 * i.rows, 1)
-    elif i.additive:
-        added, additive = True, state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, words)
-    batch = state.batch if pairs[1] or scores[1] or row_scale[1] or additive[1] or before[1] else 1
-    codes = state[Memory.ACT].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.rows), batch)
-    scales = row.rows_for(i.scales_address, 1, (2 if online else 1) * i.rows, 1, batch)
-    after: Rows = scales
-    if isinstance(i, OnlineSoftmax):
-        after = row.rows_for(i.state_address, 1, 2 * i.rows, 1, batch)
-    buffers = np.empty((3, words * config.columns), np.float32)
-    partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
-    softmax_rows(batch, i.rows, i.columns, scores, pairs, row_scale, added, additive, i.causal, i.window, i.offset,
-                 together, online, first, before, buffers, partial, codes, config.rows, scales, after)  # fmt: skip
+    pairs = state[Memory.PARAM].rows(i.param_address, 0, 1, words)
+    return scores, pairs, state[Memory.ROW].rows(i.row_address, 1, i.rows, 1)
+
+
+def _codes_into(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig, batch: int) -> Rows:
+    return state[Memory.ACT].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.rows), batch)
+
+
+def _scratch(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> tuple[NDArray, NDArray]:
+    """Room for a row, and for its partial sums."""
+    width = -(-i.columns // config.columns) * config.columns
+    return np.empty((3, width), np.float32), np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
 
 
 # -- compiled ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig, Memory
-from ...arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source
+from ...arch.isa import (
+    Activation,
+    Argmax,
+    Codes,
+    Combine,
+    Digit,
+    Map,
+    Quantise,
+    Scales,
+    Source,
+    VectorInstruction,
+)
 from ...arch.numerics import (
     ACTIVATION_COEFFICIENTS,
     CODE_LIMIT,
@@ -44,6 +55,7 @@ from .float32 import (
     overflown,
     rcp,
 )
+from .kernel import Kernel
 
 ADD, MULTIPLY, ROTATE = int(Combine.ADD), int(Combine.MULTIPLY), int(Combine.ROTATE)
 NONE, RELU, GATED_BY_X, GATED = range(4)  # forms of an activation
@@ -70,48 +82,66 @@ FORMS = {kind: _form(kind) for kind in Activation}
 # -- from Python -------------------------------------------------------------------------------------------------------
 
 
-def execute(i: Map | Quantise | Argmax, state: State, config: HardwareConfig) -> None:
-    """Like `units.vector.execute`."""
-    if isinstance(i, Quantise) and i.codes is Codes.WEIGHT and i.stride < i.rows:  # blocks of words may overlap
-        return units.vector.execute(i, state, config)
+def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
+    """Like `units.vector.map_panel`."""
+    factors = state[Memory.ROW].rows(i.operand_row_address, 1, i.rows, 1) if i.operand_scaled else ONES
+    front = _operands(i, state, config, factors)
+    into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.columns), front[0])
+    map_rows(*front, into, config.value_format == "bf16")
+
+
+def argmax_panel(i: Argmax, state: State, config: HardwareConfig) -> None:
+    """Like `units.vector.argmax_panel`."""
+    front = _operands(i, state, config)
+    places = np.empty((front[0], i.rows), np.int32)
+    argmax_rows(*front, places)
+    write_indices(i, state, places)
+
+
+def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
+    """Like `units.vector.quantise_panel`."""
+    if i.codes is Codes.WEIGHT and i.stride < i.rows:  # blocks of words may overlap
+        return units.vector.quantise_panel(i, state, config)
+    front = _operands(i, state, config)
+    into, scales = _codes_into(i, state, config, front[0]), _scales_into(i, state, config, front[0])
+    if into[1] or scales[0][1]:  # parts of words that differ already
+        front = state.batch, *front[1:]
+    per_word = config.rows if i.codes is Codes.ACT else config.columns
+    row = np.empty(-(-i.columns // per_word) * per_word, np.int8)
+    quantise_rows(*front, row, into, int(i.codes), per_word, int(i.digit), *scales)
+
+
+EXECUTE = {
+    Map: Kernel(map_panel, bf16=True),
+    Quantise: Kernel(quantise_panel, bf16=False),
+    Argmax: Kernel(argmax_panel, bf16=True),
+}
+
+
+def _operands(i: VectorInstruction, state: State, config: HardwareConfig, operand_scale: Rows = ONES) -> tuple:
+    """What the kernels begin with: first the batch, 1 if all that is read is the same for all inputs."""
     memory = Memory.ACC if i.source is Source.ACC else Memory.VALUE
     words = -(-i.columns // config.columns)
     source = state[memory].rows(i.source_address, i.source_stride, i.rows * (1 + i.planes), words)
     pairs = state[Memory.PARAM].rows(i.param_address, 0, 1, words) if i.scaled else ONES
     row_scale = state[Memory.ROW].rows(i.row_address, 1, i.rows, 1) if i.row_scaled else ONES
-    operand = operand_scale = ONES
+    operand = ONES
     if i.combine is not Combine.NONE:
         length = 2 * words if i.combine is Combine.ROTATE else words
         operand = state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, length)
-    if isinstance(i, Map) and i.operand_scaled:
-        operand_scale = state[Memory.ROW].rows(i.operand_row_address, 1, i.rows, 1)
     batch = state.batch if source[1] or pairs[1] or row_scale[1] or operand[1] or operand_scale[1] else 1
     form, numbers = FORMS[i.activation]
     width = words * config.columns
     buffers = state.scratch("vector", np.float32, 9, max(1, min(i.rows, BLOCK // width)) * width)
-    front = (batch, i.rows, i.columns, width, source, i.planes, pairs, i.scaled, row_scale, form, numbers,
-             int(i.combine), operand, operand_scale, buffers)  # fmt: skip
-    if isinstance(i, Map):
-        into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, words, batch)
-        map_rows(*front, into, config.value_format == "bf16")
-    elif isinstance(i, Argmax):
-        places = np.empty((batch, i.rows), np.int32)
-        argmax_rows(*front, places)
-        write_indices(i, state, places)
-    else:
-        into, scales = _codes_into(i, state, config, words, batch), _scales_into(i, state, config, batch)
-        if into[1] or scales[0][1]:  # parts of words that differ already
-            front = state.batch, *front[1:]
-        per_word = config.rows if i.codes is Codes.ACT else config.columns
-        row = np.empty(-(-i.columns // per_word) * per_word, np.int8)
-        quantise_rows(*front, row, into, int(i.codes), per_word, int(i.digit), *scales)
+    return (batch, i.rows, i.columns, width, source, i.planes, pairs, i.scaled, row_scale, form, numbers,
+            int(i.combine), operand, operand_scale, buffers)  # fmt: skip
 
 
-def _codes_into(i: Quantise, state: State, config: HardwareConfig, words: int, batch: int) -> Rows:
+def _codes_into(i: Quantise, state: State, config: HardwareConfig, batch: int) -> Rows:
     if i.codes is Codes.ACT:
         return state[Memory.ACT].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.rows), batch)
     if i.codes is Codes.WEIGHT:
-        return state[Memory.WEIGHT].rows_for(i.address, i.stride, words, i.rows, batch)
+        return state[Memory.WEIGHT].rows_for(i.address, i.stride, -(-i.columns // config.columns), i.rows, batch)
     blocks = -(-i.rows // config.columns)
     return state[Memory.WEIGHT].rows_to_change(i.address, i.stride, blocks, i.columns, batch)
 

@@ -1,25 +1,32 @@
-"""For each unit: what an instruction changes (execute) and how long it takes (cycles, or bursts where DRAM is used)."""
+"""For each instruction: what it changes (execute) and how long it takes (cycles, or segments where DRAM is used)."""
 
-from ...arch.config import HardwareConfig, Unit
+from collections.abc import Mapping
+
+from ...arch.config import HardwareConfig
 from ...arch.isa import Instruction
+from ..dram import Burst
 from ..state import State
 from . import kv, load, matrix, norm, softmax, store, vector
+from .meaning import Meaning
 
-EXECUTE = {
-    Unit.LOAD: load.execute,
-    Unit.STORE: store.execute,
-    Unit.KV: kv.execute,
-    Unit.MATRIX: matrix.execute,
-    Unit.VECTOR: vector.execute,
-    Unit.SOFTMAX: softmax.execute,
-    Unit.NORM: norm.execute,
+MEANING: Mapping[type[Instruction], Meaning] = {
+    kind: meaning for unit in (load, store, kv, matrix, vector, softmax, norm) for kind, meaning in unit.MEANING.items()
 }
-CYCLES = {Unit.MATRIX: matrix.cycles, Unit.VECTOR: vector.cycles, Unit.SOFTMAX: softmax.cycles, Unit.NORM: norm.cycles}
-SEGMENTS = {Unit.LOAD: load.segments, Unit.STORE: store.segments, Unit.KV: kv.segments}
-BURSTS = {Unit.LOAD: load.bursts, Unit.STORE: store.bursts, Unit.KV: kv.bursts}
+CYCLES = {kind: meaning.cycles for kind, meaning in MEANING.items() if meaning.cycles}
+SEGMENTS = {kind: meaning.segments for kind, meaning in MEANING.items() if meaning.segments}
 
 
 def execute(instruction: Instruction, state: State, config: HardwareConfig) -> None:
-    """Change `state` as the instruction does."""
+    """Change `state` as the instruction does. What dispatch does itself changes nothing."""
     if instruction.unit is not None:
-        EXECUTE[instruction.unit](instruction, state, config)  # type: ignore[arg-type]
+        MEANING[type(instruction)].execute(instruction, state, config)
+
+
+def cycles(instruction: Instruction, config: HardwareConfig) -> int:
+    """D: from start to retire, of an instruction that does not use DRAM."""
+    return CYCLES[type(instruction)](instruction, config)
+
+
+def bursts(instruction: Instruction, config: HardwareConfig) -> list[Burst]:
+    """All bursts, in order, of one that does."""
+    return SEGMENTS[type(instruction)](instruction, config).bursts(config)

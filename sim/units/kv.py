@@ -15,30 +15,21 @@ from ...arch.config import APPEND_ITEMS, HardwareConfig, Memory
 from ...arch.errors import HeddleError
 from ...arch.isa import Append, KvInstruction, Part, Stream
 from ..dram import Burst
-from ..segments import Segments, require_inside, require_pages
+from ..segments import Segments, require_inside, require_pages, segments_of
 from ..state import State
 from .load import GATHER_SETUP_CYCLES, LoadRequests, words_of_beats
+from .meaning import Meaning
 from .store import bytes_of_words
-
-PAIR_BYTES = 8
-
 
 # -- what they change --------------------------------------------------------------------------------------------------
 
 
-def execute(instruction: Append | Stream, state: State, config: HardwareConfig) -> None:
-    """Copy tokens. Bits are preserved; the padding of a word is zero."""
-    require_places(instruction, config)
-    if isinstance(instruction, Append):
-        _append(instruction, state, config)
-    else:
-        _stream(instruction, state, config)
-
-
-def _append(i: Append, state: State, config: HardwareConfig) -> None:
-    """Later items replace earlier ones: heads are the outer loop, then tokens, then words."""
+def append(i: Append, state: State, config: HardwareConfig) -> None:
+    """Copy tokens to the cache. Bits are preserved; the padding of a word is zero. Later items replace earlier ones:
+    heads are the outer loop, then tokens, then words."""
+    require_places(i, config)
     place = i.slot + np.arange(i.tokens)
-    size = _item_bytes(i, config)
+    size = i.transfer(config).piece_bytes
     offsets = _block_offsets(i, i.block + place // config.columns, state)  # (batch, tokens)
     offsets = offsets[:, None, :, None] + np.arange(i.heads)[:, None, None] * i.head_bytes
     offsets = offsets + (np.arange(_token_items(i)) * config.columns + (place % config.columns)[:, None]) * size
@@ -66,8 +57,10 @@ def _items(i: Append, state: State, config: HardwareConfig) -> NDArray[np.uint8]
     return bytes_of_words(state[Memory.WEIGHT].gather(number[None]), Memory.WEIGHT, config)
 
 
-def _stream(i: Stream, state: State, config: HardwareConfig) -> None:
-    length, columns = _segment_bytes(i, config), config.columns
+def stream(i: Stream, state: State, config: HardwareConfig) -> None:
+    """Copy blocks of tokens from the cache. Bits are preserved."""
+    require_places(i, config)
+    length, columns = i.transfer(config).piece_bytes, config.columns
     offsets = _block_offsets(i, i.first + np.arange(i.blocks), state)  # (batch, blocks)
     require_inside(i.name, "the KV cache", int(offsets.min()), int(offsets.max()) + length, state.cache_bytes)
     start = (state.cache_address + offsets) // config.axi_bytes
@@ -100,10 +93,9 @@ def _block_offsets(i: KvInstruction, blocks: NDArray[np.int64], state: State) ->
     return i.dram_address + page * i.page_bytes + within * i.block_bytes(state.config)
 
 
-def require_places(instruction: Append | Stream, config: HardwareConfig) -> None:
+def require_places(i: KvInstruction, config: HardwareConfig) -> None:
     """Raise HeddleError unless every block is in the page table. That does not depend on data."""
-    i = instruction
-    last = i.block + (i.slot + i.tokens - 1) // config.columns if isinstance(i, Append) else i.first + i.blocks - 1
+    last = i.last_block(config)
     place = last >> i.page_blocks
     if place >= i.pages:
         raise HeddleError(f"{i.name}: beyond the KV cache: block {last} is in place {place} of a page table of "
@@ -113,43 +105,24 @@ def require_places(instruction: Append | Stream, config: HardwareConfig) -> None
 # -- their bursts ------------------------------------------------------------------------------------------------------
 
 
-def segments(instruction: Append | Stream, config: HardwareConfig) -> Segments:
-    """What is moved. Addresses are those of page 0: pages are aligned to bursts, so all are cut alike."""
+def append_segments(instruction: Append, config: HardwareConfig) -> Segments:
+    """The items, each by itself. Addresses are those of page 0: pages are aligned to bursts, so all are cut alike."""
+    return segments_of(instruction, config)._replace(whole=True)
+
+
+def stream_segments(instruction: Stream, config: HardwareConfig) -> Segments:
+    """The blocks, likewise."""
     i = instruction
-    if isinstance(i, Append):
-        beats = -(-_item_bytes(i, config) // config.axi_bytes)
-        return Segments(i.dram_address, i.heads * i.tokens * _token_items(i), beats * config.axi_bytes, whole=True)
     within = (1 << i.page_blocks) - 1
-    return Segments(i.dram_address, i.blocks, _segment_bytes(i, config), i.block_bytes(config), i.first, within,
-                    GATHER_SETUP_CYCLES)  # fmt: skip
+    return segments_of(i, config)._replace(
+        stride_bytes=i.block_bytes(config), first=i.first, mask=within, setup_cycles=GATHER_SETUP_CYCLES
+    )
 
 
-def bursts(instruction: Append | Stream, config: HardwareConfig) -> list[Burst]:
-    """All bursts in order."""
-    return segments(instruction, config).bursts(config)
-
-
-def piece_bytes(i: Append | Stream, config: HardwareConfig) -> int:
-    """Bytes of each piece that moves: an item of an Append, a block of a Stream."""
-    return _item_bytes(i, config) if isinstance(i, Append) else _segment_bytes(i, config)
-
-
-def _item_bytes(i: Append, config: HardwareConfig) -> int:
-    return PAIR_BYTES if i.part is Part.PAIRS else config.dram_word_bytes(Memory.WEIGHT)
-
-
-def _segment_bytes(i: Stream, config: HardwareConfig) -> int:
-    if i.part is Part.PAIRS:
-        return config.dram_word_bytes(Memory.PARAM)
-    return i.words * config.columns * config.dram_word_bytes(Memory.WEIGHT)
-
-
-def moved_bytes(instruction: Append | Stream, config: HardwareConfig) -> int:
-    """Bytes of DRAM that it reads or writes."""
-    i = instruction
-    if isinstance(i, Append):
-        return i.heads * i.tokens * _token_items(i) * _item_bytes(i, config)
-    return i.blocks * _segment_bytes(i, config)
+MEANING = {
+    Append: Meaning(append, kernel=False, segments=append_segments),
+    Stream: Meaning(stream, kernel=False, segments=stream_segments),
+}
 
 
 class StreamRequests(LoadRequests):
@@ -158,7 +131,7 @@ class StreamRequests(LoadRequests):
     def begin(self, start: int, instruction: Stream) -> None:
         """An instruction starts."""
         self.tail_cycles = self.config.columns + 1 if instruction.part is Part.KEYS else 0
-        self.ask_for(start, bursts(instruction, self.config))
+        self.ask_for(start, stream_segments(instruction, self.config).bursts(self.config))
 
     @property
     def retire(self) -> int:
@@ -182,7 +155,8 @@ class AppendRequests:
 
     def begin(self, start: int, instruction: Append) -> None:
         """An instruction starts; the items of earlier ones have been written."""
-        self.bursts, self.next, self.beats_cycles = bursts(instruction, self.config), 0, 0
+        self.bursts = append_segments(instruction, self.config).bursts(self.config)
+        self.next = self.beats_cycles = 0
         self.flight.clear()
         self.up = start + 1 + 2
 

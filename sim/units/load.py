@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Load
 from ..dram import Burst
-from ..segments import Segments, require_inside
+from ..segments import Segments, require_inside, segments_of
 from ..state import State
+from .meaning import Meaning
 
 GATHER_SETUP_CYCLES = 2  # read the index, multiply by the stride
 
@@ -61,14 +62,10 @@ def words_of_beats(beats: NDArray[np.uint8], memory: Memory, config: HardwareCon
 
 def segments(instruction: Load, config: HardwareConfig) -> Segments:
     """What is read. Rows of a gather are cut alike for any index, for the table is aligned to bursts: that of row 0."""
-    i = instruction
-    stride, setup = (0, GATHER_SETUP_CYCLES) if i.gather else (i.dram_stride, 0)
-    return Segments(i.dram_address, i.segments, i.words * config.dram_word_bytes(i.memory), stride, setup_cycles=setup)
+    return segments_of(instruction, config)._replace(setup_cycles=GATHER_SETUP_CYCLES if instruction.gather else 0)
 
 
-def bursts(instruction: Load, config: HardwareConfig) -> list[Burst]:
-    """All bursts in order."""
-    return segments(instruction, config).bursts(config)
+MEANING = {Load: Meaning(execute, kernel=False, segments=segments)}
 
 
 class LoadRequests:
@@ -87,7 +84,7 @@ class LoadRequests:
 
     def begin(self, start: int, instruction: Load) -> None:
         """An instruction starts."""
-        self.ask_for(start, bursts(instruction, self.config))
+        self.ask_for(start, segments(instruction, self.config).bursts(self.config))
 
     def ask_for(self, start: int, bursts: list[Burst]) -> None:
         """Request these bursts, the first from the cycle after `start` on."""

@@ -11,6 +11,7 @@ from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Matmul
 from ...arch.numerics import add, matmul_bf16, matmul_int8
 from ..state import State
+from .meaning import Meaning
 
 SUMS_AT_ONCE = 1 << 18  # float32 sums that are held while tiles are multiplied side by side
 
@@ -79,3 +80,6 @@ def cycles(instruction: Matmul, config: HardwareConfig) -> int:
     i = instruction
     period = max(i.rows, config.tile_turnaround_cycles)
     return config.rows + 1 + (i.k_tiles * i.n_tiles - 1) * period + i.rows + config.matrix_drain_cycles
+
+
+MEANING = {Matmul: Meaning(execute, kernel=True, cycles=cycles)}

@@ -6,6 +6,7 @@ from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYC
 from ...arch.isa import Norm, NormKind
 from ...arch.numerics import norm
 from ..state import State
+from .meaning import Meaning
 from .panel import read_groups, word_groups
 
 
@@ -27,3 +28,6 @@ def cycles(instruction: Norm, config: HardwareConfig) -> int:
     deviation += MULTIPLY_CYCLES + ADD_CYCLES + TABLE_CYCLES + 3 * MULTIPLY_CYCLES + ADD_CYCLES + 1
     output = i.rows * word_groups(i, config) + MEMORY_CYCLES + ADD_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + 1
     return (mean if i.kind is NormKind.LAYER else 0) + deviation + output
+
+
+MEANING = {Norm: Meaning(execute, kernel=True, cycles=cycles)}

@@ -6,34 +6,46 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arch import numerics
 from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig, Memory
 from ...arch.isa import OnlineSoftmax, Softmax
-from ...arch.numerics import code_format, online_softmax, softmax
+from ...arch.numerics import code_format
 from ..state import State, in_words
+from .meaning import Meaning
 from .panel import act_groups, read_groups
 
 
-def execute(instruction: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) -> None:
-    """Codes to ACT, scales to ROW; the state of an OnlineSoftmax to ROW too."""
-    i = instruction
-    key_scale, value_scale = state.pairs(i.param_address, i.columns)
+def softmax(i: Softmax, state: State, config: HardwareConfig) -> None:
+    """Codes to ACT, scales to ROW."""
+    additive = None
+    if i.additive:
+        additive = state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, i.columns)
+    codes, scales = numerics.softmax(*_operands(i, state), visible(i), config.vector_lanes, additive,
+                                     code_format(config))  # fmt: skip
+    _write(i, state, config, codes, scales)
+
+
+def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> None:
+    """Codes to ACT, scales and state to ROW."""
+    before = None
+    if not i.first:
+        before = state.row_numbers(i.state_address, i.rows), state.row_numbers(i.state_address + i.rows, i.rows)
+    found = numerics.online_softmax(*_operands(i, state), visible(i), config.vector_lanes, before, code_format(config))
+    state.write_row_numbers(i.scales_address + i.rows, found.rescale)
+    state.write_row_numbers(i.state_address, found.greatest)
+    state.write_row_numbers(i.state_address + i.rows, found.total)
+    _write(i, state, config, found.codes, found.scale)
+
+
+def _operands(i: Softmax | OnlineSoftmax, state: State) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Scores, the scales of keys, those of values, and the factors of rows."""
     scores = state.panel(Memory.ACC, i.source_address, i.source_stride, i.rows, i.columns)
-    row = state.row_numbers(i.row_address, i.rows)
-    common = scores, key_scale, value_scale, row, visible(i), config.vector_lanes
-    if isinstance(i, OnlineSoftmax):
-        before = None
-        if not i.first:
-            before = state.row_numbers(i.state_address, i.rows), state.row_numbers(i.state_address + i.rows, i.rows)
-        found = online_softmax(*common, before, code_format(config))
-        codes, scales = found.codes, found.scale
-        state.write_row_numbers(i.scales_address + i.rows, found.rescale)
-        state.write_row_numbers(i.state_address, found.greatest)
-        state.write_row_numbers(i.state_address + i.rows, found.total)
-    else:
-        additive = None
-        if i.additive:
-            additive = state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, i.columns)
-        codes, scales = softmax(*common, additive, code_format(config))
+    return scores, *state.pairs(i.param_address, i.columns), state.row_numbers(i.row_address, i.rows)
+
+
+def _write(
+    i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig, codes: NDArray, scales: NDArray[np.float32]
+) -> None:  # fmt: skip
     state[Memory.ACT].write(i.address, i.stride, in_words(codes, config.rows))
     state.write_row_numbers(i.scales_address, scales)
 
@@ -51,16 +63,32 @@ def visible(i: Softmax | OnlineSoftmax) -> NDArray[np.bool_]:
     return seen
 
 
-def cycles(instruction: Softmax | OnlineSoftmax, config: HardwareConfig) -> int:
-    """D: from start to retire; three passes over the panel, and one over the state of blocks before."""
-    i, groups = instruction, read_groups(instruction, config)
-    online = isinstance(i, OnlineSoftmax)
-    front = MEMORY_CYCLES + config.drain_front_cycles + (0 if online else ADD_CYCLES) + 1
-    state = 2 * i.rows + MEMORY_CYCLES + 1 if online and not i.first else 0
-    maximum = i.rows * groups + front + config.row_maximum_cycles + (2 if online else 1)
+def softmax_cycles(i: Softmax, config: HardwareConfig) -> int:
+    """D: from start to retire; three passes over the panel."""
+    front = MEMORY_CYCLES + config.drain_front_cycles + ADD_CYCLES + 1
+    return _passes(i, config, front, turn=1)
+
+
+def online_cycles(i: OnlineSoftmax, config: HardwareConfig) -> int:
+    """D: the same, and a pass over the state of blocks before."""
+    front = MEMORY_CYCLES + config.drain_front_cycles + 1
+    state = 0 if i.first else 2 * i.rows + MEMORY_CYCLES + 1
+    return state + _passes(i, config, front, turn=2) + ADD_CYCLES + 3
+
+
+def _passes(i: Softmax | OnlineSoftmax, config: HardwareConfig, front: int, turn: int) -> int:
+    """Maxima, sums and codes. A score takes `front` cycles, the turn from the maxima to the next pass `turn`."""
+    groups = read_groups(i, config)
+    maximum = i.rows * groups + front + config.row_maximum_cycles + turn
     row_period = max(groups, config.row_sum_tree_cycles)
     exponentials = front + ADD_CYCLES + TABLE_CYCLES
     sums = (i.rows - 1) * row_period + groups + exponentials + config.row_sum_cycles
-    sums += (ADD_CYCLES if online else 0) + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1)
+    sums += TABLE_CYCLES + MULTIPLY_CYCLES + 1
     codes = i.rows * act_groups(i, config) + exponentials + MULTIPLY_CYCLES + config.quantise_cycles
-    return state + maximum + sums + codes
+    return maximum + sums + codes
+
+
+MEANING = {
+    Softmax: Meaning(softmax, kernel=True, cycles=softmax_cycles),
+    OnlineSoftmax: Meaning(online_softmax, kernel=True, cycles=online_cycles),
+}

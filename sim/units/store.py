@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Store
 from ..dram import Burst
-from ..segments import Segments
+from ..segments import Segments, segments_of
 from ..state import State
+from .meaning import Meaning
 
 
 def execute(instruction: Store, state: State, config: HardwareConfig) -> None:
@@ -36,13 +37,10 @@ def bytes_of_words(words: NDArray, memory: Memory, config: HardwareConfig) -> ND
 
 def segments(instruction: Store, config: HardwareConfig) -> Segments:
     """What is written."""
-    i = instruction
-    return Segments(i.dram_address, i.segments, i.words * config.dram_word_bytes(i.memory), i.dram_stride)
+    return segments_of(instruction, config)
 
 
-def bursts(instruction: Store, config: HardwareConfig) -> list[Burst]:
-    """All bursts in order."""
-    return segments(instruction, config).bursts(config)
+MEANING = {Store: Meaning(execute, kernel=False, segments=segments)}
 
 
 class StoreRequests:
@@ -61,7 +59,8 @@ class StoreRequests:
 
     def begin(self, start: int, instruction: Store) -> None:
         """An instruction starts, and both buffers are free."""
-        self.bursts, self.next, self.beats_cycles = bursts(instruction, self.config), 0, 0
+        self.bursts = segments(instruction, self.config).bursts(self.config)
+        self.next = self.beats_cycles = 0
         self.read = start + 1
         self.up = self.read + self.burst.beats + 1
 

@@ -9,36 +9,41 @@ from ...arch.config import MEMORY_CYCLES, ROTATE_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Argmax, Codes, Combine, Map, Quantise, Scales, Source, VectorInstruction
 from ...arch.numerics import code_format, map_values, quantise, row_argmax
 from ..state import State, in_words
+from .meaning import Meaning
 from .panel import act_groups, read_groups, word_groups
 
 
-def execute(instruction: Map | Quantise | Argmax, state: State, config: HardwareConfig) -> None:
-    """Compute x(m, n); write it, or its codes and row scales, or the place of the greatest of each row."""
-    i = instruction
-    x = _values(i, state)
-    if isinstance(i, Map):
-        state.write_values(i.address, i.stride, x)
-    elif isinstance(i, Argmax):
-        write_indices(i, state, row_argmax(x))
-    else:
-        codes, scales = quantise(x, code_format(config, i.digit))
-        _write_codes(i, state, config, codes)
-        _write_scales(i, state, scales)
+def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
+    """Write x(m, n)."""
+    scale = state.row_numbers(i.operand_row_address, i.rows) if i.operand_scaled else None
+    state.write_values(i.address, i.stride, _values(i, state, scale))
 
 
-def _values(i: VectorInstruction, state: State) -> NDArray[np.float32]:
-    """x(m, n), (batch or 1, rows, columns)."""
+def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
+    """Write the codes of x(m, n) and the scales of rows."""
+    codes, scales = quantise(_values(i, state), code_format(config, i.digit))
+    _write_codes(i, state, config, codes)
+    _write_scales(i, state, scales)
+
+
+def argmax_panel(i: Argmax, state: State, config: HardwareConfig) -> None:
+    """Write the place of the greatest of each row."""
+    write_indices(i, state, row_argmax(_values(i, state)))
+
+
+def _values(
+    i: VectorInstruction, state: State, operand_scale: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:  # fmt: skip
+    """x(m, n), (batch or 1, rows, columns), an operand of rows being multiplied first by a number for each."""
     memory = Memory.ACC if i.source is Source.ACC else Memory.VALUE
     panels = state.panel(memory, i.source_address, i.source_stride, i.rows * (1 + i.planes), i.columns)
     source, *planes = (panels[:, start : start + i.rows] for start in range(0, panels.shape[1], i.rows))
-    scale = offset = operand = operand_scale = None
+    scale = offset = operand = None
     if i.scaled:
         scale, offset = (each[:, None] for each in state.pairs(i.param_address, i.columns))
     if i.combine is not Combine.NONE:
         columns = i.columns * (2 if i.combine is Combine.ROTATE else 1)  # cosines, then sines
         operand = state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, columns)
-    if isinstance(i, Map) and i.operand_scaled:
-        operand_scale = state.row_numbers(i.operand_row_address, i.rows)
     return map_values(
         source,
         scale=scale,
@@ -88,23 +93,42 @@ def _write_scales(i: Quantise, state: State, scales: NDArray[np.float32]) -> Non
         pairs[:, 0, : some.shape[-1], halves] = some
 
 
-def cycles(instruction: Map | Quantise | Argmax, config: HardwareConfig) -> int:
+def map_cycles(i: Map, config: HardwareConfig) -> int:
     """D: from start to retire."""
-    i = instruction
-    front = MEMORY_CYCLES + config.vector_map_cycles + (ROTATE_CYCLES if i.combine is Combine.ROTATE else 0)
-    if isinstance(i, Map):
-        return i.rows * word_groups(i, config) * i.interval + front
-    maximum = i.rows * read_groups(i, config) * i.interval + front + config.row_maximum_cycles
-    if isinstance(i, Argmax):
-        return maximum + 1
-    maximum += config.row_scale_cycles
-    match i.codes:
-        case Codes.ACT:
-            groups, spacing, tail = act_groups(i, config), i.interval, 0
-        case Codes.WEIGHT:
-            groups, spacing, tail = word_groups(i, config), i.interval, 0
-        case _:  # the lanes of a group are written one after the other
-            groups, spacing = read_groups(i, config), max(i.interval, config.vector_lanes)
-            tail = config.vector_lanes - 1
-    codes = (i.rows * groups - 1) * spacing + i.interval + front + config.quantise_cycles + tail
-    return maximum + codes
+    return i.rows * word_groups(i, config) * i.interval + _front_cycles(i, config)
+
+
+def argmax_cycles(i: Argmax, config: HardwareConfig) -> int:
+    """D."""
+    return _maximum_cycles(i, config) + 1
+
+
+def quantise_cycles(i: Quantise, config: HardwareConfig) -> int:
+    """D: a walk for the maxima, then one for the codes."""
+    groups, spacing, tail = {
+        Codes.ACT: (act_groups(i, config), i.interval, 0),
+        Codes.WEIGHT: (word_groups(i, config), i.interval, 0),
+        # The lanes of a group are written one after the other.
+        Codes.WEIGHT_TRANSPOSED: (
+            read_groups(i, config), max(i.interval, config.vector_lanes), config.vector_lanes - 1
+        ),
+    }[i.codes]  # fmt: skip
+    codes = (i.rows * groups - 1) * spacing + i.interval + _front_cycles(i, config) + config.quantise_cycles + tail
+    return _maximum_cycles(i, config) + config.row_scale_cycles + codes
+
+
+def _front_cycles(i: VectorInstruction, config: HardwareConfig) -> int:
+    """From the read of a group to its values."""
+    return MEMORY_CYCLES + config.vector_map_cycles + (ROTATE_CYCLES if i.combine is Combine.ROTATE else 0)
+
+
+def _maximum_cycles(i: VectorInstruction, config: HardwareConfig) -> int:
+    """From the start to the maximum of the last row."""
+    return i.rows * read_groups(i, config) * i.interval + _front_cycles(i, config) + config.row_maximum_cycles
+
+
+MEANING = {
+    Map: Meaning(map_panel, kernel=True, cycles=map_cycles),
+    Quantise: Meaning(quantise_panel, kernel=True, cycles=quantise_cycles),
+    Argmax: Meaning(argmax_panel, kernel=True, cycles=argmax_cycles),
+}

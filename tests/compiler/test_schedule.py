@@ -10,7 +10,7 @@ from heddle.compiler.pipeline import front_end
 from heddle.compiler.schedule import schedule
 from heddle.compiler.tile import tile
 from heddle.models import encoder
-from heddle.sim.units.vector import cycles
+from heddle.sim.units import cycles
 
 
 def chain(config, count, words):

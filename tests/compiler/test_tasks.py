@@ -23,7 +23,8 @@ from heddle.arch.isa import (
     Store,
     Stream,
 )
-from heddle.compiler.tasks import Buffers, address_fields, require_sizes
+from heddle.arch.operands import address_fields
+from heddle.compiler.tasks import Buffers, require_sizes
 
 EVERYTHING = [
     Load(memory=Memory.PARAM, gather=1),
@@ -43,7 +44,7 @@ EVERYTHING = [
 
 @pytest.mark.parametrize("instruction", EVERYTHING, ids=lambda each: each.name)
 def test_all_on_chip_addresses_are_named(instruction):
-    known = {name for name, _ in address_fields(instruction)}
+    known = set(address_fields(instruction))
     assert known == {
         each.name for each in fields(instruction) if each.name.endswith("address") or each.name == "table"
     } - {"dram_address"}
@@ -51,13 +52,13 @@ def test_all_on_chip_addresses_are_named(instruction):
 
 @pytest.mark.parametrize("instruction", EVERYTHING, ids=lambda each: each.name)
 def test_the_memories_are_those_it_accesses(instruction, nano):
-    assert {memory for _, memory in address_fields(instruction)} == {
+    assert {memory for memory, _ in address_fields(instruction).values()} == {
         access.memory for access in instruction.accesses(nano)
     }
 
 
 def test_addresses_that_are_not_in_use_stay(nano):
-    assert [name for name, _ in address_fields(Map())] == ["source_address", "address"]
+    assert list(address_fields(Map())) == ["source_address", "address"]
 
 
 def test_an_instruction_is_moved_to_where_its_buffers_are(odd):

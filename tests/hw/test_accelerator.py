@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from heddle.arch.config import Memory, Unit
-from heddle.arch.isa import Halt, Load, Matmul, Store
+from heddle.arch.isa import INSTRUCTIONS, Halt, Load, Matmul, Store
+from heddle.arch.operands import reach_of
 from heddle.hw.accelerator import MEMORY_PORTS, UNIT_COMPONENTS
 from heddle.hw.instructions import UNITS
 
@@ -26,6 +27,14 @@ def test_memory_ports_are_those_of_the_architecture_page():
             writers, readers = (tuple(Unit[name.strip()] for name in cell.split(",")) for cell in cells[2:4])
             seen[Memory[cells[0]]] = (writers, readers)
     assert seen == dict(MEMORY_PORTS)
+
+
+def test_memory_ports_are_those_that_operands_need():
+    needed = {(memory, write, each.unit) for each in INSTRUCTIONS for memory, write in reach_of(each)}
+    wired = set()
+    for memory, (writers, readers) in MEMORY_PORTS.items():
+        wired |= {(memory, True, unit) for unit in writers} | {(memory, False, unit) for unit in readers}
+    assert needed == wired, "MEMORY_PORTS in hw/accelerator.py must be the ports that operands in arch/isa need"
 
 
 def random_copies(config, chooser):

@@ -103,7 +103,7 @@ class State:
             array[address, place] = (old & ~chosen) | (new & chosen)
 
 
-# -- the equations of arch/isa.py --------------------------------------------------------------------------------------
+# -- the equations of arch/isa --------------------------------------------------------------------------------------
 
 
 def block_start(state: State, work, b) -> int:

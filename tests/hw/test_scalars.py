@@ -1,4 +1,4 @@
-"""hw/scalars.py against `Instruction.resolved` of arch/isa.py, bit for bit, whatever registers and fields hold."""
+"""hw/scalars.py against `Instruction.resolved` of arch/isa, bit for bit, whatever registers and fields hold."""
 
 import random
 from dataclasses import replace

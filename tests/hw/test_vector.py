@@ -1,4 +1,4 @@
-"""VECTOR against the equations of arch/isa.py in the oracle's arithmetic (every bit of every memory), against PyTorch,
+"""VECTOR against the equations of arch/isa in the oracle's arithmetic (every bit of every memory), against PyTorch,
 and in the cycles that docs/architecture.md gives."""
 
 import math
@@ -75,7 +75,7 @@ class Memories(UnitMemories):
 
 
 def x_of(memories: Memories, work: Work) -> np.ndarray:
-    """(rows, columns) float32: what the elementwise front makes, from the equations in arch/isa.py."""
+    """(rows, columns) float32: what the elementwise front makes, from the equations in arch/isa."""
     m, n = work.rows, work.columns
     planes = []
     if work.source is Source.ACC:
@@ -107,7 +107,7 @@ def _rows(memories: Memories, address: int, rows: int) -> np.ndarray:
 
 
 def execute(memories: Memories, work: Work) -> None:
-    """The effect of `work` on `memories`, from the equations in arch/isa.py."""
+    """The effect of `work` on `memories`, from the equations in arch/isa."""
     m, n, config = work.rows, work.columns, memories.config
     x = x_of(memories, work)
     if isinstance(work, Argmax):

@@ -29,10 +29,11 @@ from heddle.arch.isa import (
 )
 from heddle.arch.kinds import sort_into_kinds
 from heddle.compiler.synchronise import synchronise
+from heddle.sim import units
 from heddle.sim.dispatch import dispatched_kinds
 from heddle.sim.engine import timing_of
 from heddle.sim.machine import Machine
-from heddle.sim.units import BURSTS, CYCLES
+from heddle.sim.units import CYCLES
 
 NANO = PRESETS["nano"]
 ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, queue_depth=2)
@@ -132,8 +133,8 @@ class Stepped:
                 self.tokens[source, unit] -= 1
             if index in self.void:
                 return
-            if unit in BURSTS:
-                bursts = BURSTS[unit](instruction, self.config)
+            if instruction.dram:
+                bursts = units.bursts(instruction, self.config)
                 waiting = {Unit.LOAD: self.load_bursts, Unit.STORE: self.store_unread, Unit.KV: self.kv_bursts}[unit]
                 waiting.extend((burst, index, place == len(bursts)) for place, burst in enumerate(bursts, 1))
             if unit is Unit.LOAD:
@@ -147,8 +148,8 @@ class Stepped:
             self.at_end(cycle, lambda: setattr(self, "void_load", index in self.void))
         if index in self.void:
             self.retire(unit, index, cycle + 1)
-        elif unit in CYCLES:
-            self.retire(unit, index, cycle + CYCLES[unit](instruction, self.config))
+        elif type(instruction) in CYCLES:
+            self.retire(unit, index, cycle + units.cycles(instruction, self.config))
 
     def retire(self, unit, index, cycle):
         def end():

@@ -7,9 +7,9 @@ import pytest
 from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Append, Part, Stream
+from heddle.sim import units
 from heddle.sim.dram import Burst
 from heddle.sim.state import State, Words
-from heddle.sim.units import kv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +68,7 @@ def test_an_append_by_hand(nano):
     state[Memory.WEIGHT].write(0, 0, codes[None, None])
     instruction = Append(token_words=2, tokens=3, slot=3, address=1, stride=5, dram_address=8, page_bytes=128,
                          page_blocks=1, table=1)  # fmt: skip
-    kv.execute(instruction, state, nano)
+    units.execute(instruction, state, nano)
     expected = np.zeros(BASE + REGION + 4096, np.uint8)
     block = BASE + 8 + 2 * 128
     for byte, word in [
@@ -84,10 +84,10 @@ def test_a_stream_of_keys_by_hand(nano):
     image = np.zeros(BASE + REGION, np.uint8)
     image[BASE + 16 : BASE + 32] = (np.arange(4)[:, None] * 10 + np.arange(4)).reshape(-1)
     state = state_of(nano, image=image)
-    kv.execute(Stream(part=Part.KEYS, first=1, address=7, page_blocks=1, table=1), state, nano)
+    units.execute(Stream(part=Part.KEYS, first=1, address=7, page_blocks=1, table=1), state, nano)
     tile = state[Memory.WEIGHT].read(7, 0, 1, 4)[0, 0]
     assert tile.tolist() == [[0, 10, 20, 30], [1, 11, 21, 31], [2, 12, 22, 32], [3, 13, 23, 33]]
-    kv.execute(Stream(part=Part.VALUES, first=1, address=20, page_blocks=1, table=1), state, nano)
+    units.execute(Stream(part=Part.VALUES, first=1, address=20, page_blocks=1, table=1), state, nano)
     assert state[Memory.WEIGHT].read(20, 0, 1, 4)[0, 0].tolist() == tile.T.tolist()
 
 
@@ -102,7 +102,7 @@ def test_appended_codes_are_where_the_equation_says(machine, heads):
     state[Memory.WEIGHT].write(0, 0, codes[:, None])
     i = Append(token_words=words, tokens=tokens, heads=heads, head_step=columns + 3, head_bytes=head_bytes, block=1,
                slot=columns - 1, address=2, stride=100, page_bytes=8192, page_blocks=1, table=1, pages=2)  # fmt: skip
-    kv.execute(i, state, config)
+    units.execute(i, state, config)
     expected = np.full((2, (1 << 17) + 2 * BASE), 0xAA, np.uint8)
     for batch in range(2):
         for h in range(heads):
@@ -122,7 +122,7 @@ def test_appended_pairs_are_where_the_equation_says_and_can_be_streamed(machine)
     pairs = np.random.default_rng(2).normal(size=(2, 1, 9, columns, 2)).astype(np.float32)
     state[Memory.PARAM].write(5, 0, pairs)
     tokens, address, block_bytes = columns + 1, 5 * columns + 2, config.dram_word_bytes(Memory.PARAM)
-    kv.execute(Append(part=Part.PAIRS, tokens=tokens, slot=1, address=address, page_bytes=1024, pages=2, table=1),
+    units.execute(Append(part=Part.PAIRS, tokens=tokens, slot=1, address=address, page_bytes=1024, pages=2, table=1),
                state, config)  # fmt: skip
     expected = np.full((2, BASE * 2 + REGION), 0xAA, np.uint8)
     for batch in range(2):
@@ -131,7 +131,7 @@ def test_appended_pairs_are_where_the_equation_says_and_can_be_streamed(machine)
             at = BASE + (3, 1)[place] * 1024 + (1 + t) % columns * 8
             expected[batch, at : at + 8] = pairs[batch, 0, word, element].view(np.uint8)
     assert np.array_equal(dram_of(state), expected)
-    kv.execute(Stream(part=Part.PAIRS, blocks=2, address=40, page_bytes=1024, pages=2, table=1), state, config)
+    units.execute(Stream(part=Part.PAIRS, blocks=2, address=40, page_bytes=1024, pages=2, table=1), state, config)
     found = state[Memory.PARAM].read(40, 0, 1, 2)
     assert np.array_equal(found[:, 0, 0, 1:], pairs.reshape(2, -1, 2)[:, 2 : 1 + columns])
     assert np.array_equal(found[:, 0, 1, :2], pairs.reshape(2, -1, 2)[:, 1 + columns : 3 + columns])
@@ -147,8 +147,8 @@ def test_streams_are_what_the_equations_say(machine):
     state = state_of(config, 1, [2, 0, 1], region=1 << 17, image=image)
     common = dict(token_words=token_words, words=words, blocks=blocks, first=1, dram_address=64, page_bytes=16384,
                   page_blocks=1, pages=3, table=1)  # fmt: skip
-    kv.execute(Stream(part=Part.KEYS, address=3, stride=words * columns + 1, **common), state, config)
-    kv.execute(Stream(part=Part.VALUES, address=1003, stride=blocks * columns + 1, **common), state, config)
+    units.execute(Stream(part=Part.KEYS, address=3, stride=words * columns + 1, **common), state, config)
+    units.execute(Stream(part=Part.VALUES, address=1003, stride=blocks * columns + 1, **common), state, config)
     keys = state[Memory.WEIGHT].read(3, words * columns + 1, blocks, words * columns)[0]
     values = state[Memory.WEIGHT].read(1003, blocks * columns + 1, words, blocks * columns)[0]
     for j in range(blocks):
@@ -171,7 +171,7 @@ def test_a_batch_with_its_own_page_tables_is_its_inputs_one_by_one(nano):
     def run(state, codes):
         state[Memory.WEIGHT].write(0, 0, codes[:, None])
         for each in (append, stream):
-            kv.execute(each, state, nano)
+            units.execute(each, state, nano)
         return dram_of(state), state[Memory.WEIGHT].read(100, 0, 1, 8)[:, 0]
 
     together = run(state_of(nano, 3, pages), codes)
@@ -195,7 +195,7 @@ def test_a_batch_with_its_own_page_tables_is_its_inputs_one_by_one(nano):
 )
 def test_what_lies_beyond_the_cache_is_an_error(nano, instruction, pages, message):
     with pytest.raises(HeddleError, match=message):
-        kv.execute(instruction, state_of(nano, pages=pages), nano)
+        units.execute(instruction, state_of(nano, pages=pages), nano)
 
 
 @st.composite
@@ -235,7 +235,7 @@ def test_no_register_reaches_a_byte_outside_the_region(case, pages):
     state[Memory.WEIGHT].shared[:], state[Memory.PARAM].shared[:] = 7, 7
     try:
         instruction.check(NANO)
-        kv.execute(resolved, state, NANO)
+        units.execute(resolved, state, NANO)
     except HeddleError as error:
         assert "beyond the KV cache" in str(error) or "words" in str(error)
         assert not state.dram.differs.any(), "nothing is written"
@@ -263,17 +263,17 @@ def test_registers_never_make_an_instruction_larger(case):
 
 def test_items_are_bursts_of_their_own(nano):
     instruction = Append(token_words=2, tokens=3, heads=2)
-    assert kv.bursts(instruction, nano) == [Burst(0, 1)] * 12
-    assert kv.bursts(replace(instruction, part=Part.PAIRS), nano) == [Burst(0, 2)] * 6
+    assert units.bursts(instruction, nano) == [Burst(0, 1)] * 12
+    assert units.bursts(replace(instruction, part=Part.PAIRS), nano) == [Burst(0, 2)] * 6
     base = PRESETS["base"]
-    assert kv.bursts(replace(instruction, part=Part.PAIRS), base) == [Burst(0, 1)] * 6
-    assert kv.moved_bytes(replace(instruction, part=Part.PAIRS), base) == 6 * 8
+    assert units.bursts(replace(instruction, part=Part.PAIRS), base) == [Burst(0, 1)] * 6
+    assert replace(instruction, part=Part.PAIRS).transfer(base).moved_bytes == 6 * 8
 
 
 def test_segments_are_cut_as_on_page_zero_with_setup_cycles_for_each(nano):
     # A block is 2·4 words of 4 bytes; bursts end at multiples of 64. Block 1 of a page begins at byte 40 + 32.
     instruction = Stream(token_words=2, words=2, blocks=2, first=4, dram_address=40, page_blocks=1, pages=3)
-    assert kv.bursts(instruction, nano) == [Burst(40, 6, 2), Burst(64, 2), Burst(72, 8, 2)]
+    assert units.bursts(instruction, nano) == [Burst(40, 6, 2), Burst(64, 2), Burst(72, 8, 2)]
     pairs = replace(instruction, part=Part.PAIRS)
-    assert kv.bursts(pairs, nano) == [Burst(40, 6, 2), Burst(64, 2), Burst(72, 8, 2)]
-    assert kv.moved_bytes(instruction, nano) == kv.moved_bytes(pairs, nano) == 64
+    assert units.bursts(pairs, nano) == [Burst(40, 6, 2), Burst(64, 2), Burst(72, 8, 2)]
+    assert instruction.transfer(nano).moved_bytes == pairs.transfer(nano).moved_bytes == 64

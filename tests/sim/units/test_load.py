@@ -8,7 +8,7 @@ from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Load, Store
 from heddle.arch.numerics import to_bits
-from heddle.sim.units import load, store
+from heddle.sim import units
 
 
 def random_image(seed=1, size=1 << 16):
@@ -21,8 +21,8 @@ def test_load_then_store_preserves_every_bit(config, make_state, memory):
     state = make_state(config, image=image)
     size, used = config.dram_word_bytes(memory), config.word_bits(memory) // 8
     common = dict(memory=memory, segments=3, words=2, address=5, stride=9)
-    load.execute(Load(**common, dram_address=128, dram_stride=4 * size), state, config)
-    store.execute(Store(**common, dram_address=8192, dram_stride=3 * size), state, config)
+    units.execute(Load(**common, dram_address=128, dram_stride=4 * size), state, config)
+    units.execute(Store(**common, dram_address=8192, dram_stride=3 * size), state, config)
     found = state.dram.read(0, 0, 1, state.dram.count).reshape(-1)
     for segment in range(3):
         for word in range(2):
@@ -35,7 +35,7 @@ def test_subnormals_and_nan_payloads_are_kept(nano, make_state):
     image = np.zeros(1 << 12, np.uint8)
     image[:8] = np.array([0x0001, 0x7F81, 0xFFC1, 0x8000], "<u2").view(np.uint8)
     state = make_state(nano, image=image)
-    load.execute(Load(memory=Memory.VALUE), state, nano)
+    units.execute(Load(memory=Memory.VALUE), state, nano)
     bits = to_bits(state.panel(Memory.VALUE, 0, 1, 1, 4))[0, 0]
     assert [hex(each) for each in bits] == ["0x10000", "0x7f810000", "0xffc10000", "0x80000000"]
 
@@ -45,8 +45,8 @@ def test_elements_are_little_endian_from_element_zero(odd, make_state):
     image[:4] = [1, 255, 3, 99]  # ACT: three codes and a byte of padding
     image[64 : 64 + 40] = np.arange(10, dtype="<f4").view(np.uint8)  # PARAM: five pairs, 24 bytes of padding
     state = make_state(odd, image=image)
-    load.execute(Load(memory=Memory.ACT), state, odd)
-    load.execute(Load(memory=Memory.PARAM, dram_address=64), state, odd)
+    units.execute(Load(memory=Memory.ACT), state, odd)
+    units.execute(Load(memory=Memory.PARAM, dram_address=64), state, odd)
     assert state[Memory.ACT].read(0, 0, 1, 1).tolist() == [[[[1, -1, 3]]]]
     scale, offset = state.pairs(0, 5)
     assert (scale.tolist(), offset.tolist()) == ([[0, 2, 4, 6, 8]], [[1, 3, 5, 7, 9]])
@@ -64,7 +64,7 @@ def test_a_gather_reads_the_rows_of_its_indices(preset, make_state, put):
     words[:, 3 : 3 + 3] = indices
     put(state, Memory.INDEX, 0, words.reshape(2, -1, per_word))
     instruction = Load(dram_address=row, dram_stride=row, segments=3, words=2, stride=2, gather=1, index_address=3)
-    load.execute(instruction, state, config)
+    units.execute(instruction, state, config)
     found = state[Memory.ACT].read(0, 2, 3, 2)
     for batch in range(2):
         for segment in range(3):
@@ -78,15 +78,15 @@ def test_a_gather_beyond_dram_is_an_error(nano, make_state, put, index):
     state = make_state(nano)
     put(state, Memory.INDEX, 0, [[index]])
     with pytest.raises(HeddleError, match=f"beyond DRAM: bytes {64 * index} to {64 * index + 3} of a region of 65536"):
-        load.execute(Load(dram_stride=64, gather=1), state, nano)
+        units.execute(Load(dram_stride=64, gather=1), state, nano)
 
 
 def test_a_gather_is_cut_alike_for_any_index(nano):
     narrow = replace(nano, burst_beats=2)
-    bursts = load.bursts(Load(words=3, segments=2, dram_address=64, dram_stride=16, gather=1), narrow)
+    bursts = units.bursts(Load(words=3, segments=2, dram_address=64, dram_stride=16, gather=1), narrow)
     assert [(burst.beats, burst.setup_cycles) for burst in bursts] == [(2, 2), (1, 0), (2, 2), (1, 0)]
 
 
 def test_strided_segments_are_cut_where_they_lie(nano):
-    bursts = load.bursts(Load(words=8, segments=2, dram_address=48, dram_stride=20), nano)
+    bursts = units.bursts(Load(words=8, segments=2, dram_address=48, dram_stride=20), nano)
     assert [(burst.address, burst.beats) for burst in bursts] == [(48, 4), (64, 4), (68, 8)]

@@ -8,6 +8,7 @@ import torch
 from heddle.arch.config import Memory
 from heddle.arch.isa import Matmul
 from heddle.arch.numerics import matmul_bf16, to_bf16, to_bits
+from heddle.sim import units
 from heddle.sim.units import matrix
 
 
@@ -39,7 +40,7 @@ def test_matmul_sums_over_tiles_as_torch_does(config, make_state, put, fill_pane
     instruction = Matmul(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, act_address=11, act_stride=k_tiles,
                          weight_address=8, weight_stride=depth, acc_address=20, acc_stride=n_tiles,
                          accumulate=accumulate)  # fmt: skip
-    matrix.execute(instruction, state, config)
+    units.execute(instruction, state, config)
     product = torch.from_numpy(act).int() @ torch.from_numpy(weight).int()
     expected = product.numpy() + accumulate * before
     assert np.array_equal(np.broadcast_to(state.panel(Memory.ACC, 20, n_tiles, rows, width), expected.shape), expected)
@@ -51,7 +52,7 @@ def test_operands_that_differ_on_both_sides_are_multiplied_input_by_input(nano, 
     weight = np.stack([np.eye(4, dtype=np.int8), 2 * np.eye(4, dtype=np.int8)])
     put(state, Memory.ACT, 0, act)
     put(state, Memory.WEIGHT, 0, weight)
-    matrix.execute(Matmul(), state, nano)
+    units.execute(Matmul(), state, nano)
     assert state.panel(Memory.ACC, 0, 1, 1, 4).tolist() == [[[1, 2, 3, 4]], [[10, 12, 14, 16]]]
 
 
@@ -62,7 +63,7 @@ def test_sums_of_the_most_negative_codes_are_exact_beyond_the_precision_of_float
     act[0, -1] = -127
     put(state, Memory.ACT, 0, act.reshape(-1, 4))
     put(state, Memory.WEIGHT, 0, np.full((tiles * 4, 4), -128, np.int8))
-    matrix.execute(Matmul(k_tiles=tiles), state, nano)
+    units.execute(Matmul(k_tiles=tiles), state, nano)
     assert state.panel(Memory.ACC, 0, 1, 1, 4).tolist() == [[[2048 * 16384 - 128] * 4]]
 
 
@@ -71,20 +72,20 @@ def test_accumulators_wrap_around(nano, make_state, put):
     put(state, Memory.ACC, 0, np.array([[2**31 - 1, -(2**31), 0, 5]], np.int32))
     put(state, Memory.ACT, 0, np.array([[1, -1, 0, 0]], np.int8))
     put(state, Memory.WEIGHT, 0, np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0] * 4, [0] * 4], np.int8))
-    matrix.execute(Matmul(accumulate=1), state, nano)
+    units.execute(Matmul(accumulate=1), state, nano)
     assert state.panel(Memory.ACC, 0, 1, 1, 4).tolist() == [[[-(2**31), 2**31 - 1, 0, 5]]]
 
 
 def test_one_tile_takes_weights_rows_and_drain(nano, odd):
-    assert matrix.cycles(Matmul(), nano) == 4 + 1 + 1 + nano.matrix_drain_cycles
-    assert matrix.cycles(Matmul(rows=9), odd) == 3 + 1 + 9 + odd.matrix_drain_cycles
+    assert units.cycles(Matmul(), nano) == 4 + 1 + 1 + nano.matrix_drain_cycles
+    assert units.cycles(Matmul(rows=9), odd) == 3 + 1 + 9 + odd.matrix_drain_cycles
 
 
 def test_a_further_tile_costs_its_rows_but_no_less_than_the_turnaround(nano):
-    tall = [matrix.cycles(Matmul(rows=17, k_tiles=tiles), nano) for tiles in (1, 2, 6)]
+    tall = [units.cycles(Matmul(rows=17, k_tiles=tiles), nano) for tiles in (1, 2, 6)]
     assert [tall[1] - tall[0], tall[2] - tall[0]] == [17, 5 * 17]
     flat = replace(nano, rows=8)
-    short = [matrix.cycles(Matmul(rows=1, k_tiles=k, n_tiles=n), flat) for k, n in ((1, 1), (2, 3))]
+    short = [units.cycles(Matmul(rows=1, k_tiles=k, n_tiles=n), flat) for k, n in ((1, 1), (2, 3))]
     assert short[1] - short[0] == 5 * flat.tile_turnaround_cycles >= 5 * 8
 
 
@@ -111,7 +112,7 @@ def test_sums_of_bf16_products_are_those_of_the_oracle(
         fill_panel(state, Memory.ACT, 11, act)
         fill_weights(state, put, 8, weight)
         fill_panel(state, Memory.ACC, 20, before)
-        matrix.execute(
+        units.execute(
             Matmul(rows=rows, k_tiles=k_tiles, n_tiles=n_tiles, act_address=11, act_stride=k_tiles, weight_address=8,
                    weight_stride=depth, acc_address=20, acc_stride=n_tiles, accumulate=accumulate), state, config,
         )  # fmt: skip
@@ -133,4 +134,4 @@ def test_tiles_side_by_side_are_the_same_as_one_by_one(nano, monkeypatch):
 def test_with_bf16_a_tile_takes_the_latencies_of_floating_point(nano):
     config = replace(nano, pe="bf16")
     assert config.tile_turnaround_cycles == 7
-    assert matrix.cycles(Matmul(k_tiles=3), config) == 4 + 1 + 2 * 7 + 1 + (1 + (1 + 3 + 4 * 4 + 3) + 4)
+    assert units.cycles(Matmul(k_tiles=3), config) == 4 + 1 + 2 * 7 + 1 + (1 + (1 + 3 + 4 * 4 + 3) + 4)

@@ -6,7 +6,7 @@ import torch
 from heddle.arch.config import Memory
 from heddle.arch.isa import Norm, NormKind
 from heddle.arch.numerics import to_bf16
-from heddle.sim.units import norm
+from heddle.sim import units
 
 ROWS, COLUMNS = 5, 14
 
@@ -21,7 +21,7 @@ def test_norm_agrees_with_torch(config, make_state, fill_panel, fill_params, kin
     stride = fill_panel(state, Memory.VALUE, 8, x)
     fill_params(state, 2, gamma, beta)
     address = 8 if in_place else 90
-    norm.execute(Norm(rows=ROWS, columns=COLUMNS, kind=kind, source_address=8, source_stride=stride, param_address=2,
+    units.execute(Norm(rows=ROWS, columns=COLUMNS, kind=kind, source_address=8, source_stride=stride, param_address=2,
                       address=address, stride=stride, reciprocal=1 / COLUMNS, epsilon=1e-5), state, config)  # fmt: skip
     found = state.panel(Memory.VALUE, address, stride, ROWS, stride * config.columns)
     x, gamma, beta = (torch.from_numpy(each) for each in (x, gamma, beta))
@@ -42,6 +42,6 @@ def test_passes_take_the_time_the_manual_says(nano, odd):
         output = rows * word_groups + 1 + 4 + 6 + 4 + 1
         return mean * layer + deviation + output
 
-    assert norm.cycles(Norm(rows=3, columns=5), nano) == duration(nano, 3, 3, 4, layer=1)
-    assert norm.cycles(Norm(rows=3, columns=5, kind=NormKind.RMS), nano) == duration(nano, 3, 3, 4, layer=0)
-    assert norm.cycles(Norm(rows=4, columns=6), odd) == duration(odd, 4, 6, 10, layer=1)
+    assert units.cycles(Norm(rows=3, columns=5), nano) == duration(nano, 3, 3, 4, layer=1)
+    assert units.cycles(Norm(rows=3, columns=5, kind=NormKind.RMS), nano) == duration(nano, 3, 3, 4, layer=0)
+    assert units.cycles(Norm(rows=4, columns=6), odd) == duration(odd, 4, 6, 10, layer=1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from heddle.arch.config import Memory
 from heddle.arch.isa import OnlineSoftmax, Softmax
-from heddle.sim.units import softmax
+from heddle.sim import units
 
 ROWS, COLUMNS = 6, 9
 
@@ -28,7 +28,7 @@ def run(config, make_state, fill_panel, fill_params, scores, mask=None, **fields
     if mask is not None:
         fill_panel(state, Memory.VALUE, 100, mask)
     words = -(-COLUMNS // config.rows)
-    softmax.execute(
+    units.execute(
         Softmax(rows=ROWS, columns=COLUMNS, source_address=16, source_stride=stride, param_address=3, row_address=5,
                 additive=int(mask is not None), operand_address=100, operand_stride=stride, address=40, stride=words,
                 scales_address=60, **fields), state, config)  # fmt: skip
@@ -82,10 +82,10 @@ def test_three_passes_take_the_time_the_manual_says(nano, odd):
         codes = rows * act_groups + front + 4 + 3 + 3 + config.quantise_cycles
         return maximum + sums + codes
 
-    assert softmax.cycles(Softmax(rows=3, columns=5), nano) == passes(nano, 3, 3, 4)
-    assert softmax.cycles(Softmax(rows=3, columns=5), odd) == passes(odd, 3, 5, 6)
+    assert units.cycles(Softmax(rows=3, columns=5), nano) == passes(nano, 3, 3, 4)
+    assert units.cycles(Softmax(rows=3, columns=5), odd) == passes(odd, 3, 5, 6)
     long = 2 * nano.row_sum_tree_cycles + 40  # columns: more groups than the tree takes
-    assert softmax.cycles(Softmax(rows=3, columns=long), nano) == passes(nano, 3, long // 2, -(-long // 4) * 2)
+    assert units.cycles(Softmax(rows=3, columns=long), nano) == passes(nano, 3, long // 2, -(-long // 4) * 2)
 
 
 def online(config, make_state, fill_panel, fill_params, scores, widths, **fields):
@@ -108,7 +108,7 @@ def online(config, make_state, fill_panel, fill_params, scores, widths, **fields
             **{**fields, "offset": fields.get("offset", 0) - start},
         )  # fmt: skip
         instruction.check(config)
-        softmax.execute(instruction, state, config)
+        units.execute(instruction, state, config)
         codes = state[Memory.ACT].read(40, words, ROWS, words).reshape(2, ROWS, -1)[..., :width]
         some = values[start : start + width] / value_scale[start : start + width, None]
         scale, before = (state.row_numbers(at, ROWS)[..., None] for at in (60, 60 + ROWS))
@@ -144,7 +144,7 @@ def test_a_block_of_one_element_by_hand(nano, make_state, fill_panel, fill_param
     state.write_row_numbers(0, np.array([[1, 7, 3, 2]], np.float32))  # scale; maximum and sum before: 3 and 2
     state.write_row_numbers(2, np.array([[3, 2]], np.float32))
     fill_panel(state, Memory.ACC, 0, np.array([[5]], np.int32))
-    softmax.execute(OnlineSoftmax(columns=1, state_address=2, scales_address=8), state, nano)
+    units.execute(OnlineSoftmax(columns=1, state_address=2, scales_address=8), state, nano)
     # t = 5, G = 5; p = 1; kept = 2·2⁻² = 0.5; L = 1.5; q = 0.5; code 127.
     assert state.row_numbers(2, 2)[0].tolist() == [5, 1.5]
     np.testing.assert_allclose(state.row_numbers(8, 2)[0], [0.5 / 127 / 1.5, 0.5 / 1.5], rtol=1e-4)
@@ -157,7 +157,7 @@ def test_codes_of_bf16_probabilities_are_the_probabilities(nano, make_state, fil
     fill_params(state, 0, [1, 1, 1], [1, 1, 1])
     state.write_row_numbers(0, np.ones((1, 1), np.float32))
     fill_panel(state, Memory.ACC, 0, np.array([[0, -1, -2]], np.float32))
-    softmax.execute(Softmax(columns=3, scales_address=8), state, config)
+    units.execute(Softmax(columns=3, scales_address=8), state, config)
     assert state[Memory.ACT].read(0, 0, 1, 1).reshape(-1).tolist() == [1, 0.5, 0.25, 0]
     np.testing.assert_allclose(state.row_numbers(8, 1)[0], [1 / 1.75], rtol=1e-4)
 
@@ -171,14 +171,14 @@ def test_a_block_takes_the_time_the_manual_says(nano, odd):
         return state + maximum + sums + 4 + 3 + 3 + 4 + codes
 
     first = OnlineSoftmax(rows=3, columns=5, first=1)
-    assert softmax.cycles(first, nano) == passes(nano, 3, 3, 4, 0)
-    assert softmax.cycles(replace(first, first=0), odd) == passes(odd, 3, 5, 6, 2 * 3 + 1 + 1)
+    assert units.cycles(first, nano) == passes(nano, 3, 3, 4, 0)
+    assert units.cycles(replace(first, first=0), odd) == passes(odd, 3, 5, 6, 2 * 3 + 1 + 1)
 
 
 def test_a_row_is_scaled_by_its_greatest_probability_not_its_largest(nano, make_state, fill_panel, fill_params):
     state = make_state(nano)
     fill_params(state, 0, [1, 1], [-2, -1])
-    softmax.execute(Softmax(columns=2, scales_address=8), state, nano)
+    units.execute(Softmax(columns=2, scales_address=8), state, nano)
     # p = 1, 1; q = -2, -1; a = 2⁻⁶⁰: the codes saturate.
     assert state[Memory.ACT].read(0, 0, 1, 1).reshape(-1).tolist() == [-127, -127, 0, 0]
     np.testing.assert_allclose(state.row_numbers(8, 1)[0], [2**-60 / 127 / 2], rtol=1e-4)

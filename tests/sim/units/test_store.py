@@ -3,7 +3,7 @@
 import numpy as np
 from heddle.arch.config import Memory
 from heddle.arch.isa import Store
-from heddle.sim.units import store
+from heddle.sim import units
 
 
 def test_store_writes_its_segments_and_nothing_else(config, make_state, fill_panel):
@@ -11,7 +11,7 @@ def test_store_writes_its_segments_and_nothing_else(config, make_state, fill_pan
     state = make_state(config, image=image)
     fill_panel(state, Memory.ACT, 3, np.arange(1, 1 + 4 * config.rows, dtype=np.int8).reshape(4, config.rows))
     size = config.dram_word_bytes(Memory.ACT)
-    store.execute(Store(memory=Memory.ACT, address=3, words=2, stride=2, segments=2, dram_address=16 * size,
+    units.execute(Store(memory=Memory.ACT, address=3, words=2, stride=2, segments=2, dram_address=16 * size,
                         dram_stride=5 * size), state, config)  # fmt: skip
     found = state.dram.read(0, 0, 1, state.dram.count).reshape(-1, size)
     expected = np.full_like(found, 7)
@@ -27,12 +27,12 @@ def test_each_input_of_a_batch_has_its_own_dram(config, make_state, fill_panel):
     state = make_state(config, batch=3)
     codes = np.arange(3 * config.rows, dtype=np.int8).reshape(3, 1, config.rows)
     fill_panel(state, Memory.ACT, 0, codes)
-    store.execute(Store(memory=Memory.ACT, dram_address=64), state, config)
+    units.execute(Store(memory=Memory.ACT, dram_address=64), state, config)
     size = config.dram_word_bytes(Memory.ACT)
     found = state.dram.read(64 // config.axi_bytes, 0, 1, size // config.axi_bytes).reshape(3, size)
     assert np.array_equal(found[:, : config.rows], codes[:, 0])
 
 
 def test_bursts_cover_all_segments_in_order(nano):
-    bursts = store.bursts(Store(memory=Memory.VALUE, words=9, segments=2, dram_address=64, dram_stride=128), nano)
+    bursts = units.bursts(Store(memory=Memory.VALUE, words=9, segments=2, dram_address=64, dram_stride=128), nano)
     assert [(burst.address, burst.beats) for burst in bursts] == [(64, 16), (128, 2), (192, 16), (256, 2)]

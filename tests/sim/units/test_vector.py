@@ -9,7 +9,7 @@ from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source
 from heddle.arch.numerics import to_bf16
-from heddle.sim.units import vector
+from heddle.sim import units
 
 F = torch.nn.functional
 TORCH = {
@@ -45,7 +45,7 @@ def test_a_map_from_acc_drains_and_activates_as_torch_does(config, make_state, f
     state.write_row_numbers(12, row[None])
     instruction = Map(rows=rows, columns=columns, source_address=30, source_stride=stride, scaled=1, param_address=6,
                       row_scaled=1, row_address=12, activation=kind, address=50, stride=3)  # fmt: skip
-    vector.execute(instruction, state, config)
+    units.execute(instruction, state, config)
     x = torch.from_numpy(acc) * torch.from_numpy(scale) * torch.from_numpy(row)[:, None] + torch.from_numpy(offset)
     found = state.panel(Memory.VALUE, 50, 3, rows, stride * config.columns)
     np.testing.assert_allclose(found[..., :columns], TORCH[kind](x).numpy(), **tolerance(config))
@@ -61,7 +61,7 @@ def test_a_map_combines_with_a_second_operand_in_place(config, make_state, fill_
     fill_panel(state, Memory.VALUE, 40, b)
     instruction = Map(rows=3, columns=6, source=Source.VALUE, source_stride=stride, combine=combine,
                       operand_address=40, operand_stride=stride, stride=stride)  # fmt: skip
-    vector.execute(instruction, state, config)
+    units.execute(instruction, state, config)
     expected = a + b if combine is Combine.ADD else a * b
     np.testing.assert_allclose(state.panel(Memory.VALUE, 0, stride, 3, 6)[0], stored(config, expected), rtol=1e-7)
 
@@ -74,7 +74,7 @@ def quantised(config, make_state, fill_panel, x, **fields):
         state[memory].shared[:] = -1
     rows, columns = x.shape
     instruction = Quantise(rows=rows, columns=columns, source=Source.VALUE, source_stride=stride, **fields)
-    vector.execute(instruction, state, config)
+    units.execute(instruction, state, config)
     return state
 
 
@@ -127,10 +127,10 @@ def test_scales_can_become_one_half_of_the_pairs_of_columns(config, make_state, 
 
 
 def test_a_map_takes_its_words_and_the_pipeline(nano, odd):
-    assert vector.cycles(Map(rows=3, columns=5), nano) == 3 * 4 + 1 + nano.vector_map_cycles  # two words of two groups
-    assert vector.cycles(Map(rows=3, columns=6), odd) == 3 * 10 + 1 + odd.vector_map_cycles  # two words of five
+    assert units.cycles(Map(rows=3, columns=5), nano) == 3 * 4 + 1 + nano.vector_map_cycles  # two words of two groups
+    assert units.cycles(Map(rows=3, columns=6), odd) == 3 * 10 + 1 + odd.vector_map_cycles  # two words of five
     two_reads = Map(rows=3, columns=5, source=Source.VALUE, combine=Combine.ADD)
-    assert vector.cycles(two_reads, nano) == 3 * 4 * 2 + 1 + nano.vector_map_cycles
+    assert units.cycles(two_reads, nano) == 3 * 4 * 2 + 1 + nano.vector_map_cycles
 
 
 def test_a_quantise_walks_its_rows_twice(nano, odd):
@@ -142,16 +142,16 @@ def test_a_quantise_walks_its_rows_twice(nano, odd):
             + config.quantise_cycles
         )
 
-    assert vector.cycles(Quantise(rows=3, columns=5), nano) == 3 * 3 + 3 * 4 + both(nano)  # g = 3 groups, a = 4
-    assert vector.cycles(Quantise(rows=3, columns=5), odd) == 3 * 5 + 3 * 6 + both(odd)  # g = 5, a = two words of 3
+    assert units.cycles(Quantise(rows=3, columns=5), nano) == 3 * 3 + 3 * 4 + both(nano)  # g = 3 groups, a = 4
+    assert units.cycles(Quantise(rows=3, columns=5), odd) == 3 * 5 + 3 * 6 + both(odd)  # g = 5, a = two words of 3
     to_weight = Quantise(rows=3, columns=6, codes=Codes.WEIGHT)
-    assert vector.cycles(to_weight, odd) == 3 * 6 + 3 * 10 + both(odd)
+    assert units.cycles(to_weight, odd) == 3 * 6 + 3 * 10 + both(odd)
     # Transposed on nano: 9 groups, one each 2 cycles, the last one more for its second lane.
     across = Quantise(rows=3, columns=5, codes=Codes.WEIGHT_TRANSPOSED)
-    assert vector.cycles(across, nano) == 3 * 3 + 8 * 2 + 1 + 1 + both(nano)
+    assert units.cycles(across, nano) == 3 * 3 + 8 * 2 + 1 + 1 + both(nano)
     # With both operands from VALUE a group takes two cycles anyway, and the last group is read over two.
     slow = Quantise(rows=3, columns=5, codes=Codes.WEIGHT_TRANSPOSED, source=Source.VALUE, combine=Combine.ADD)
-    assert vector.cycles(slow, nano) == 3 * 3 * 2 + 8 * 2 + 2 + 1 + both(nano)
+    assert units.cycles(slow, nano) == 3 * 3 * 2 + 8 * 2 + 2 + 1 + both(nano)
 
 
 @pytest.mark.parametrize("words", [1, 2, 3, 4])
@@ -171,7 +171,7 @@ def test_rotation_turns_pairs_half_a_row_apart(config, make_state, fill_panel, w
     instruction = Map(rows=rows, columns=columns, source=Source.VALUE, source_stride=words, combine=Combine.ROTATE,
                       operand_address=40, operand_stride=2 * words, address=100, stride=words)  # fmt: skip
     instruction.check(config)
-    vector.execute(instruction, state, config)
+    units.execute(instruction, state, config)
     a, b = (torch.from_numpy(each) for each in np.split(x, 2, axis=1))
     c, s = (torch.from_numpy(each[:, : columns // 2]) for each in (table, -table[:, columns:]))
     expected = torch.cat([a * c - b * s, b * c + a * s], 1).numpy()
@@ -190,7 +190,7 @@ def test_an_operand_can_be_scaled_by_a_number_of_its_row(config, make_state, fil
     instruction = Map(rows=3, columns=6, source=Source.VALUE, source_stride=stride, combine=Combine.ADD,
                       operand_scaled=1, operand_address=40, operand_stride=stride, operand_row_address=9,
                       stride=stride)  # fmt: skip
-    vector.execute(instruction, state, config)
+    units.execute(instruction, state, config)
     expected = a + b * factor[:, None]
     np.testing.assert_allclose(state.panel(Memory.VALUE, 0, stride, 3, 6)[0], stored(config, expected), rtol=2**-7)
 
@@ -203,7 +203,7 @@ def test_planes_are_digits_of_one_number(nano, make_state, fill_panel, planes):
         fill_panel(state, Memory.ACC, 10 + 2 * plane, panel)  # a stride of 2 words
     instruction = Map(rows=1, columns=2, source_address=10, source_stride=2, planes=planes, address=9)
     instruction.check(nano)
-    vector.execute(instruction, state, nano)
+    units.execute(instruction, state, nano)
     expected = [[3 * 256 + 5, -2 * 256 - 128], [(3 * 256 + 5) * 256 + 7, (-2 * 256 - 128) * 256 + 1]][planes - 1]
     np.testing.assert_array_equal(state.panel(Memory.VALUE, 9, 1, 1, 2)[0, 0], to_bf16(np.float32(expected)))
 
@@ -237,7 +237,7 @@ def test_argmax_finds_the_first_of_the_greatest(config, make_state, fill_panel):
     state = make_state(config)
     stride = fill_panel(state, Memory.VALUE, 0, x)
     state[Memory.INDEX].shared[:] = -1
-    vector.execute(Argmax(rows=5, columns=7, source=Source.VALUE, source_stride=stride, address=3), state, config)
+    units.execute(Argmax(rows=5, columns=7, source=Source.VALUE, source_stride=stride, address=3), state, config)
     assert state[Memory.INDEX].read(0, 0, 1, 16).reshape(-1)[:10].tolist() == [-1] * 3 + [6, 2, 5, 3, 0, -1, -1]
 
 
@@ -249,7 +249,7 @@ def test_argmax_writes_parts_of_words_and_compares_before_rounding(make_state, f
     acc[1, np.arange(6), 15 - np.arange(6)] += 1
     fill_panel(state, Memory.ACC, 0, acc)
     state[Memory.INDEX].shared[:] = -1
-    vector.execute(Argmax(rows=6, columns=16, source_stride=1, address=7), state, config)
+    units.execute(Argmax(rows=6, columns=16, source_stride=1, address=7), state, config)
     found = state[Memory.INDEX].read(0, 0, 1, 4).reshape(2, 16)
     assert found[0].tolist() == [-1] * 7 + [0, 1, 2, 3, 4, 5] + [-1] * 3
     assert found[1].tolist() == [-1] * 7 + [15, 14, 13, 12, 11, 10] + [-1] * 3
@@ -260,7 +260,7 @@ def test_codes_of_bf16_are_the_values_themselves(make_state, fill_panel, nano):
     x = to_bf16(np.random.default_rng(12).normal(size=(3, 6)).astype(np.float32) * 1e20)
     state = make_state(config)
     fill_panel(state, Memory.VALUE, 0, x)
-    vector.execute(Quantise(rows=3, columns=6, source=Source.VALUE, source_stride=2, stride=2), state, config)
+    units.execute(Quantise(rows=3, columns=6, source=Source.VALUE, source_stride=2, stride=2), state, config)
     found = state[Memory.ACT].read(0, 2, 3, 2).reshape(3, 8)
     assert found.dtype == np.float32 and np.array_equal(found[:, :6], x) and not found[:, 6:].any()
     assert state.row_numbers(0, 3)[0].tolist() == [1, 1, 1]
@@ -269,13 +269,13 @@ def test_codes_of_bf16_are_the_values_themselves(make_state, fill_panel, nano):
 def test_new_instructions_take_the_time_the_manual_says(nano):
     front = 1 + nano.vector_map_cycles
     rotate = Map(rows=3, columns=8, source=Source.VALUE, combine=Combine.ROTATE)
-    assert vector.cycles(rotate, nano) == 3 * 4 * 4 + front + 7
-    assert vector.cycles(Map(rows=3, columns=5, planes=2), nano) == 3 * 4 * 3 + front
-    assert vector.cycles(Map(rows=3, columns=5, combine=Combine.ADD, operand_scaled=1), nano) == 3 * 4 * 2 + front
+    assert units.cycles(rotate, nano) == 3 * 4 * 4 + front + 7
+    assert units.cycles(Map(rows=3, columns=5, planes=2), nano) == 3 * 4 * 3 + front
+    assert units.cycles(Map(rows=3, columns=5, combine=Combine.ADD, operand_scaled=1), nano) == 3 * 4 * 2 + front
     argmax = Argmax(rows=3, columns=5, planes=1)  # three groups of two columns, two reads each
-    assert vector.cycles(argmax, nano) == 3 * 3 * 2 + front + nano.row_maximum_cycles + 1
+    assert units.cycles(argmax, nano) == 3 * 3 * 2 + front + nano.row_maximum_cycles + 1
     turned = Quantise(rows=3, columns=8, source=Source.VALUE, combine=Combine.ROTATE)
     maximum = 3 * 4 * 4 + front + 7 + nano.row_maximum_cycles + nano.row_scale_cycles
-    assert vector.cycles(turned, nano) == maximum + 11 * 4 + 4 + front + 7 + nano.quantise_cycles
+    assert units.cycles(turned, nano) == maximum + 11 * 4 + 4 + front + 7 + nano.quantise_cycles
     across = replace(turned, codes=Codes.WEIGHT_TRANSPOSED)
-    assert vector.cycles(across, nano) == maximum + 11 * 4 + 4 + front + 7 + nano.quantise_cycles + 1
+    assert units.cycles(across, nano) == maximum + 11 * 4 + 4 + front + 7 + nano.quantise_cycles + 1

@@ -1,0 +1,217 @@
+"""VECTOR: elementwise work on a panel, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+from ..config import HardwareConfig, Memory, Unit
+from ..errors import HeddleError
+from ..operands import FLAG, Read, Write, repeated
+from .instruction import ADDRESS, COLUMNS, ROWS, STRIDE, Instruction, bits, size
+
+
+class Source(IntEnum):
+    """Where a VECTOR instruction reads its first operand."""
+
+    ACC = 0
+    VALUE = 1
+
+
+class Activation(IntEnum):
+    """Functions of one value; `numerics.ACTIVATIONS` defines each."""
+
+    NONE = 0
+    RELU = 1
+    GELU = 2
+    GELU_TANH = 3
+    SILU = 4
+    SIGMOID = 5
+    TANH = 6
+
+
+class Combine(IntEnum):
+    """How the second operand of a VECTOR instruction, read from VALUE, enters."""
+
+    NONE = 0
+    ADD = 1
+    MULTIPLY = 2
+    ROTATE = 3  # rotary position embedding of the first operand, by cosines and sines
+
+
+class Codes(IntEnum):
+    """Where a QUANTISE instruction writes its codes."""
+
+    ACT = 0  # row m, column n → act[address + m·stride + n // rows], byte n % rows: the moving operand
+    WEIGHT = 1  # → weight[address + (n // columns)·stride + m], byte n % columns: stationary, k = m (V)
+    WEIGHT_TRANSPOSED = 2  # → weight[address + (m // columns)·stride + n], byte m % columns: stationary, k = n (K)
+
+
+class Digit(IntEnum):
+    """What of its codes a QUANTISE instruction writes. High and low digits make codes of 16 bits: 256·high + low."""
+
+    WHOLE = 0  # codes of one digit, ±127; the only choice where a code is a bf16
+    HIGH = 1
+    LOW = 2
+
+
+class Scales(IntEnum):
+    """Where a QUANTISE instruction writes its row scales."""
+
+    ROW = 0  # row[address + m]
+    PARAM_SCALE = 1  # the scale half of pair m: param[address + m // columns], element m % columns
+    PARAM_OFFSET = 2  # the offset half of pair m
+    PARAM_PAIR = 3  # both halves of pair m: keys that are values too
+
+
+@dataclass(frozen=True)
+class VectorInstruction(Instruction):
+    """The elementwise front that Map and Quantise share; each step is one float32 operation.
+
+    x = float32(acc or value); for p = 1 … planes: x = x·256 + float32(acc_p), acc_p being another panel of sums,
+    p·rows·source_stride words on (products of digits, the highest first);
+    if scaled: x = x·scale[n]; if row_scaled: x = x·row[row_address + m]; if scaled: x = x + offset[n];
+    x = activation(x); x = x (+ or ·) value[operand_address + m·operand_stride + word(n)].
+    ROTATE: x(m, n) = value(m, n)·cos(m, n) + value(m, n')·sin(m, n), the partner n' is columns / 2 on from n (or
+    back), whole groups of `vector_lanes`; cos = value[operand_address + m·operand_stride + word(n)], sin as many words
+    on as a row has.
+    (scale, offset)[n] = param[param_address + word(n)], element n % columns. A value read is cleaned (subnormals become
+    zeros, NaN the quiet NaN). Columns at or beyond `columns`, up to the end of the word, are +0. Each step saturates:
+    of finite numbers it makes finite ones, at most the largest float32, 2¹²⁸·(1 − 2⁻²⁴).
+    """
+
+    unit: ClassVar[Unit | None] = Unit.VECTOR
+    rows: int = size(ROWS)
+    columns: int = size(COLUMNS)
+    source: Source = bits(1, Source, default=Source.ACC)
+    source_address: int = bits(ADDRESS)
+    source_stride: int = bits(STRIDE)
+    scaled: int = bits(FLAG)
+    param_address: int = bits(ADDRESS)
+    row_scaled: int = bits(FLAG)
+    row_address: int = bits(ADDRESS)
+    activation: Activation = bits(3, Activation, default=Activation.NONE)
+    combine: Combine = bits(2, Combine, default=Combine.NONE)
+    operand_address: int = bits(ADDRESS)
+    operand_stride: int = bits(STRIDE)
+    planes: int = bits(2, only=(0, 1, 2))  # panels of sums besides the first
+
+    operands = (
+        Read(Memory.ACC, at="source_address", words="in_words(columns)", stride="source_stride",
+             count="rows * (1 + planes)", when="source == Source.ACC"),
+        Read(Memory.VALUE, at="source_address", words="in_words(columns)", stride="source_stride",
+             count="rows * (1 + planes)", when="source == Source.VALUE",
+             passes="2 if combine == Combine.ROTATE else 1"),
+        Read(Memory.PARAM, at="param_address", words="in_words(columns)", passes="rows", when="scaled"),
+        Read(Memory.ROW, at="row_address", words="rows", when="row_scaled"),
+        Read(Memory.VALUE, at="operand_address", words="in_words(columns) * (2 if combine == Combine.ROTATE else 1)",
+             stride="operand_stride", count="rows", when="combine != Combine.NONE"),
+    )  # fmt: skip
+
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
+        if self.planes and (self.source is not Source.ACC or config.pe != "int8"):
+            raise HeddleError(f"{self.name}: planes must be 0, but for a source in ACC of a machine with int8 PEs, "
+                              f"not {self.planes}")  # fmt: skip
+        if self.combine is Combine.ROTATE:
+            if self.source is not Source.VALUE or self.scaled or self.row_scaled or self.activation:
+                raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled and inactive")
+            if self.columns % config.columns or self.columns % (2 * config.vector_lanes):
+                raise HeddleError(f"{self.name}: with combine=rotate columns must be whole words of {config.columns}, "
+                                  f"and half of them groups of {config.vector_lanes}, not {self.columns}")  # fmt: skip
+
+    @property
+    def interval(self) -> int:
+        """Cycles per group: one for each read at the port of VALUE or ACC that is read most, as each has one."""
+        if self.combine is Combine.ROTATE:
+            return 4
+        return max(1 + self.planes, 2 if self.source is Source.VALUE and self.combine is not Combine.NONE else 1)
+
+
+@dataclass(frozen=True)
+class Map(VectorInstruction):
+    """value[address + m·stride + word(n)] = x(m, n), rounded to the format of VALUE, finite numbers to finite ones.
+
+    If operand_scaled, the operand of ADD or MULTIPLY is first multiplied by row[operand_row_address + m].
+    """
+
+    opcode: ClassVar[int] = 4
+    in_place: ClassVar[bool] = True
+    address: int = bits(ADDRESS)
+    stride: int = bits(STRIDE)
+    operand_scaled: int = bits(FLAG)
+    operand_row_address: int = bits(ADDRESS)
+
+    operands = (
+        *VectorInstruction.operands,
+        Read(Memory.ROW, at="operand_row_address", words="rows", when="operand_scaled"),
+        Write(Memory.VALUE, at="address", words="in_words(columns)", stride="stride", count="rows"),
+    )
+
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
+        if self.combine is Combine.ROTATE:
+            source, *_, written = self.accesses(config)
+            if source.overlaps(written):
+                raise HeddleError("map: with combine=rotate the result must not replace its source: it is read twice")
+        if self.operand_scaled and self.combine not in (Combine.ADD, Combine.MULTIPLY):
+            raise HeddleError(f"map: operand_scaled needs combine=add or multiply, not {self.combine.name.lower()}")
+
+    @property
+    def interval(self) -> int:
+        """Two also where ROW, which has one port, is read twice for a group."""
+        return max(super().interval, 1 + self.operand_scaled)
+
+
+@dataclass(frozen=True)
+class Quantise(VectorInstruction):
+    """codes(m, n) = int8(x(m, n)·((127/128)·rcp(a/128))), scales(m) = a·(1/127), a = max(max_n |x(m, n)|, 2⁻⁶⁰).
+
+    x is computed twice: for the maximum, then for the codes. `codes` and `scales` say where they go. A row of ACT is
+    filled with zero codes up to the end of its last word. With digit high or low: code = x·((32639/128)·rcp(a/128))
+    rounded to ±32639, low = the int8 that is congruent to it modulo 256, high = (code - low) / 256; one of them is
+    written, and scales(m) = a·(1/32639). With bf16 PEs: codes = bf16(x), finite numbers as finite ones, scales = 1.
+    The division by 128 changes no bit; with it rows up to the largest float32 have exact scales and codes.
+    """
+
+    opcode: ClassVar[int] = 5
+    codes: Codes = bits(2, Codes, default=Codes.ACT)
+    address: int = bits(ADDRESS)
+    stride: int = bits(STRIDE)
+    scales: Scales = bits(2, Scales, default=Scales.ROW)
+    scales_address: int = bits(ADDRESS)
+    digit: Digit = bits(2, Digit, default=Digit.WHOLE)
+
+    operands = (
+        *repeated(VectorInstruction.operands, 2),
+        Write(Memory.ACT, at="address", words="in_act_words(columns)", stride="stride", count="rows",
+              when="codes == Codes.ACT"),
+        Write(Memory.WEIGHT, at="address", words="rows", stride="stride", count="in_words(columns)",
+              when="codes == Codes.WEIGHT"),
+        Write(Memory.WEIGHT, at="address", words="columns", stride="stride", count="in_words(rows)",
+              moved="rows * columns", when="codes == Codes.WEIGHT_TRANSPOSED"),  # a byte of a word at a time
+        Write(Memory.ROW, at="scales_address", words="rows", when="scales == Scales.ROW"),
+        Write(Memory.PARAM, at="scales_address", words="in_words(rows)", moved="rows", when="scales != Scales.ROW"),
+    )  # fmt: skip
+
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
+        if self.digit is not Digit.WHOLE and config.pe != "int8":
+            raise HeddleError(f"quantise: digit must be whole with {config.pe} PEs, not {self.digit.name.lower()}")
+
+
+@dataclass(frozen=True)
+class Argmax(VectorInstruction):
+    """index[address + m] = the least n with x(m, n) = max x(m, ·), in the order of `numerics.maximum`.
+
+    `address` counts int32 elements. x is not rounded to the format of VALUE.
+    """
+
+    opcode: ClassVar[int] = 12
+    address: int = bits(ADDRESS)
+
+    operands = (*VectorInstruction.operands, Write(Memory.INDEX, at="address", elements="rows"))
+
+
+INSTRUCTIONS: list[type[Instruction]] = [Map, Quantise, Argmax]
