@@ -24,6 +24,7 @@ from .config import HardwareConfig, Memory
 from .errors import HeddleError
 
 FLAG = 1  # bits of a field that is one
+_NAMES: dict[type, tuple[HardwareConfig, dict[str, Any]]] = {}
 GIVEN = "config", "in_words", "in_act_words", "word_bytes"  # what expressions may name besides fields and enumerations
 
 
@@ -183,7 +184,7 @@ def accesses(instruction: Any, config: HardwareConfig, columns: Mapping[str, Any
     (`size_names`), of instructions that agree in the others (`choices_of`); then so do the accesses."""
     plan = plan_of(instruction)
     names = {**instruction.__dict__, **columns} if columns else instruction.__dict__
-    numbers = eval(plan.numbers, _names(plan, config), names)
+    numbers = eval(plan.numbers, _names(type(instruction), config), names)
     return [Access(*where, *each) for where, each in zip(plan.memories, numbers, strict=True)]
 
 
@@ -199,7 +200,7 @@ class Block(NamedTuple):
 def blocks(instruction: Any, config: HardwareConfig) -> list[Block]:
     """The operands that an instruction has."""
     plan = plan_of(instruction)
-    sizes = eval(plan.sizes, _names(plan, config), instruction.__dict__)
+    sizes = eval(plan.sizes, _names(type(instruction), config), instruction.__dict__)
     return [
         Block(operand, memory, *size)
         for operand, (memory, _), size in zip(plan.operands, plan.memories, sizes, strict=True)
@@ -209,7 +210,7 @@ def blocks(instruction: Any, config: HardwareConfig) -> list[Block]:
 def port_words(instruction: Any, config: HardwareConfig) -> list[tuple[Memory, bool, int]]:
     """(memory, written?, words through its port) of each operand."""
     plan = plan_of(instruction)
-    numbers = eval(plan.traffic, _names(plan, config), instruction.__dict__)
+    numbers = eval(plan.traffic, _names(type(instruction), config), instruction.__dict__)
     return [(*where, each) for where, each in zip(plan.memories, numbers, strict=True)]
 
 
@@ -235,7 +236,7 @@ def transfer(instruction: Any, config: HardwareConfig) -> Transfer:
     plan, dram = plan_of(instruction), instruction.dram
     if plan.dram is None:
         raise HeddleError(f"{instruction.name} moves nothing to or from DRAM")
-    numbers = eval(plan.dram, _names(plan, config), instruction.__dict__)
+    numbers = eval(plan.dram, _names(type(instruction), config), instruction.__dict__)
     return Transfer(dram.write, dram.cache, plan.chosen, instruction.dram_address, *numbers)
 
 
@@ -277,7 +278,6 @@ class Plan(NamedTuple):
     traffic: CodeType  # words through the port, of each
     dram: CodeType | None  # (pieces, piece_bytes, stride)
     chosen: bool  # whether data choose the places of these
-    names: dict[str, Any]  # what all machines share of what expressions may name
 
 
 def plan_of(instruction: Any) -> Plan:
@@ -315,19 +315,17 @@ def _plan(kind: Any, choices: Any) -> Plan:
     traffic, dram = _tuple_of([each.traffic for each in used], kind), kind.dram
     chosen = dram is not None and bool(eval(dram.chosen, shared, given))
     moved = dram and _tuple_of([dram.pieces, dram.piece_bytes, "0" if chosen else dram.stride], kind)
-    return Plan(used, memories, numbers, sizes, traffic, moved, chosen, shared)
+    return Plan(used, memories, numbers, sizes, traffic, moved, chosen)
 
 
-def _names(plan: Plan, config: HardwareConfig) -> dict[str, Any]:
-    """What expressions may name besides fields."""
-    rows, columns = config.rows, config.columns
-    return {
-        **plan.names,
-        "config": config,
-        "in_words": lambda n: -(-n // columns),
-        "in_act_words": lambda n: -(-n // rows),
-        "word_bytes": config.dram_word_bytes,
-    }
+def _names(kind: Any, config: HardwareConfig) -> dict[str, Any]:
+    """What expressions of a class may name besides fields; kept for the machine that was last asked about."""
+    known = _NAMES.get(kind)
+    if known is None or known[0] is not config:
+        given = config, lambda n: -(-n // config.columns), lambda n: -(-n // config.rows), config.dram_word_bytes
+        names = {"__builtins__": {}, **_enumerations(kind), **dict(zip(GIVEN, given, strict=True))}
+        known = _NAMES[kind] = config, names
+    return known[1]
 
 
 def _tuple_of(expressions: list[str], kind: type) -> CodeType:
