@@ -13,7 +13,7 @@ from ..arch.config import APPEND_ITEMS, HardwareConfig, Memory, Unit
 from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Store, Stream
 from ..arch.kinds import of_each_size
 from ..sim.jit import entry
-from ..sim.units import CYCLES
+from ..sim.units import CYCLES, occupied
 from .builder import Tiles
 from .overlaps import overlaps
 
@@ -40,6 +40,7 @@ class Work(NamedTuple):
     units: Numbers
     busy: Numbers  # cycles until the unit can start another
     latency: Numbers  # cycles until the effect can be used
+    moving: Numbers  # cycles for which it keeps others from the DRAM port
     table: AccessTable  # what each task touches
     buffer: Numbers  # for each access
     uses: Lists  # for each buffer, the accesses
@@ -60,7 +61,7 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     """The work that tiles are."""
     instructions = [task.instruction for task in tiles.tasks]
     units = np.array([each.unit for each in instructions], np.int64)
-    busy, latency = np.array(of_each_size(_durations, instructions, config), np.int64).T.copy()
+    busy, latency, moving = np.array(of_each_size(_durations, instructions, config), np.int64).T.copy()
     table = access_table(instructions, config)
     buffers = [(each.memory, each.start, each.words) for each in tiles.buffers]
     memory, start, words = np.array(buffers, np.int64).reshape(-1, 3).T.copy()
@@ -80,7 +81,7 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     entries = np.stack([np.repeat(np.arange(count), np.diff(fills.first)), words[fills.values]], 1)
     sizes = np.bincount(group)
     return Work(
-        units, busy, latency, table, buffer, lists(buffer, np.arange(len(buffer)), len(words)), memory, words, after,
+        units, busy, latency, moving, table, buffer, lists(buffer, np.arange(len(buffer)), len(words)), memory, words, after,
         missing,
         touched=lists(task, touched, count), fills=fills,
         filled=tuple(np.ascontiguousarray(entries[memory[fills.values] == each]) for each in Memory),
@@ -176,21 +177,21 @@ def lists(keys: Numbers, values: Numbers, count: int) -> Lists:
     return Lists(first, values[np.argsort(keys, kind="stable")])
 
 
-def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, int]:
-    """(cycles until the unit can start another, cycles until the effect can be used)."""
+def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, int, int]:
+    """(cycles until the unit can start another, cycles until the effect can be used, cycles at the DRAM port)."""
     unit = instruction.unit
     assert unit is not None
     if isinstance(instruction, (Load, Store)):
         size = instruction.segments * instruction.words * config.dram_word_bytes(instruction.memory)
         moving = _cycles_to_move(size, config)
-        total = moving + config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES
+        total = (moving if isinstance(instruction, Load) else _store_cycles(size, config)) + config.dram.latency_cycles
+        total += _DMA_OVERHEAD_CYCLES
         overlaps = isinstance(instruction, Load) and not instruction.gather
-        return (moving + 1 if overlaps else total), total
+        return (moving + 1 if overlaps else total), total, moving
     if isinstance(instruction, KvInstruction):
         cycles = _kv_cycles(instruction, config)
-        return cycles, cycles
-    cycles = CYCLES[unit](instruction, config) + 1  # type: ignore[arg-type]
-    return cycles, cycles
+        return cycles, cycles, cycles
+    return occupied(instruction, config), CYCLES[unit](instruction, config) + 1, 0  # type: ignore[arg-type]
 
 
 def _kv_cycles(instruction: KvInstruction, config: HardwareConfig) -> int:
@@ -207,6 +208,13 @@ def _kv_cycles(instruction: KvInstruction, config: HardwareConfig) -> int:
     if instruction.part is Part.PAIRS:
         size = config.dram_word_bytes(Memory.PARAM)
     return instruction.blocks * (_cycles_to_move(size, config) + 2) + overhead
+
+
+def _store_cycles(size_bytes: int, config: HardwareConfig) -> int:
+    """STORE has two buffers: of each two bursts the first is read, asked for, and served behind bursts of LOAD, before
+    the next can be read. How many these are hangs on the run: half of what may be in flight."""
+    pair = _cycles_to_move((2 + config.load_outstanding // 2) * config.burst_bytes, config) + config.dram.latency_cycles
+    return max(size_bytes // (2 * config.burst_bytes), 1) * pair
 
 
 def _cycles_to_move(size_bytes: int, config: HardwareConfig) -> int:

@@ -37,6 +37,7 @@ from heddle.sim.units import BURSTS, CYCLES
 NANO = PRESETS["nano"]
 ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, queue_depth=2)
 SMALL = PRESETS["small"]
+BF16 = replace(NANO, name="nano-bf16", pe="bf16")
 
 
 class Stepped:
@@ -325,7 +326,7 @@ def kv_instruction(config, rng, kind):
                   count_offset=rng.randrange(3))  # fmt: skip
 
 
-@pytest.mark.parametrize("config", [NANO, ODD, SMALL], ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [NANO, ODD, SMALL, BF16], ids=lambda config: config.name)
 @pytest.mark.parametrize("seed", range(16))
 def test_every_cycle_agrees_with_a_machine_stepped_clock_by_clock(config, seed):
     rng = random.Random(seed)
