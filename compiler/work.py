@@ -81,8 +81,8 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     entries = np.stack([np.repeat(np.arange(count), np.diff(fills.first)), words[fills.values]], 1)
     sizes = np.bincount(group)
     return Work(
-        units, busy, latency, moving, table, buffer, lists(buffer, np.arange(len(buffer)), len(words)), memory, words, after,
-        missing,
+        units, busy, latency, moving, table, buffer, lists(buffer, np.arange(len(buffer)), len(words)), memory, words,
+        after, missing,
         touched=lists(task, touched, count), fills=fills,
         filled=tuple(np.ascontiguousarray(entries[memory[fills.values] == each]) for each in Memory),
         users=lists(touched, task, len(words)), group=group, groups=groups, group_first=np.cumsum(sizes) - sizes,

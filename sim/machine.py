@@ -177,7 +177,7 @@ class Machine:
                 assert isinstance(client, Requests)
                 index = self.active[client]
                 self.timing.beat_cycles[index] = client.beats_cycles
-                self._retire(index, client.retire, client.last_grant + 1 if client is self.load else None)
+                self._retire(index, client.retire, self.load.last_grant + 1 if client is self.load else None)
                 self._settle()
         if not self.halted or any(unit.queue for unit in self.units.values()):
             raise self._deadlock()
@@ -273,7 +273,7 @@ class Machine:
         return True
 
     def _retire(self, index: int, cycle: int, next_start: int | None = None) -> None:
-        """An instruction retires and sends its tokens. Its unit may start another after that, or from `next_start` on."""
+        """An instruction retires and sends its tokens. Its unit may start another after that, or from `next_start`."""
         instruction = self.dispatches[index].instruction
         kind = instruction.unit
         assert kind is not None

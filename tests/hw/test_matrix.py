@@ -255,7 +255,7 @@ def check_back_to_back(config: HardwareConfig, programs: list[Matmul], late: Seq
     return records
 
 
-EVERY = {**SHAPES, **{f"bf16 {name}": config for name, config in BF16.items()}, "3x31": replace(ODD, columns=31)}
+EVERY = {"nano": NANO, "3x5": ODD, "5x3": SHAPES["5x3"], "3x17": replace(ODD, columns=17), "bf16 3x5": BF16["3x5"]}
 
 
 @pytest.mark.parametrize("shape", EVERY)
@@ -263,7 +263,7 @@ EVERY = {**SHAPES, **{f"bf16 {name}": config for name, config in BF16.items()}, 
 def test_the_next_instruction_starts_while_sums_drain(shape, accumulate):
     """Each adds to the very words that the one before still sums up, or replaces them."""
     config = EVERY[shape]
-    sizes = [(1, 1, 1), (6, 2, 2), (1, 2, 1), (1, 1, 1), (1, 1, 1), (9, 1, 2), (3, 3, 1)]
+    sizes = [(1, 1, 1), (6, 2, 2), (1, 2, 1), (1, 1, 1), (1, 1, 1), (9, 1, 1)]
     programs = [panel(config, *size, accumulate=accumulate) for size in sizes]
     records = check_back_to_back(config, programs)
     overlaps = [after.start <= before.retire for before, after in zip(records, records[1:], strict=False)]
@@ -273,7 +273,7 @@ def test_the_next_instruction_starts_while_sums_drain(shape, accumulate):
 @pytest.mark.parametrize("shape", EVERY)
 def test_the_first_row_adds_to_what_the_last_row_before_it_writes(shape):
     config = EVERY[shape]
-    for rows in (1, config.tile_turnaround_cycles, config.tile_turnaround_cycles + 3):
+    for rows in (1, config.tile_turnaround_cycles, config.tile_turnaround_cycles + 2):
         one = Matmul(rows=rows, act_stride=1, acc_address=40, acc_stride=1, weight_address=3)
         other = replace(one, acc_address=40 + rows - 1, act_address=20, accumulate=1)
         backwards = replace(one, acc_address=40 - rows + 1, act_address=30, accumulate=1)
@@ -283,20 +283,20 @@ def test_the_first_row_adds_to_what_the_last_row_before_it_writes(shape):
 @pytest.mark.parametrize("shape", EVERY)
 def test_many_small_instructions_are_under_way_at_once(shape):
     config = EVERY[shape]
-    programs = [Matmul(act_address=i, weight_address=2 * i, acc_address=i % 3) for i in range(30)]
+    programs = [Matmul(act_address=i, weight_address=2 * i, acc_address=i % 3) for i in range(12)]
     records = check_back_to_back(config, programs)
     most = max(sum(each.start < cycle <= each.retire for each in records) for cycle in range(records[-1].retire))
     period = config.tile_turnaround_cycles
     assert most == -(-duration(config, programs[0]) // period)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(10))
 def test_random_instructions_at_random_distances(seed):
     random = np.random.default_rng(seed)
     config = EVERY[list(EVERY)[seed % len(EVERY)]]
     programs = []
-    for _ in range(8):
-        m, k, n = (int(random.integers(1, high)) for high in (12, 4, 4))
+    for _ in range(6):
+        m, k, n = (int(random.integers(1, high)) for high in (9, 4, 3))
         programs.append(Matmul(
             rows=m, k_tiles=k, n_tiles=n, accumulate=int(random.integers(2)),
             act_address=int(random.integers(30)), act_stride=int(random.integers(0, 9)),
