@@ -214,9 +214,15 @@ class HardwareConfig:
 
     @property
     def tile_turnaround_cycles(self) -> int:
-        """Least cycles between the first rows of two tiles: a tile's weights take `rows` cycles to shift in, and an
-        accumulator word is read, held, added to and written in three and those of the addition."""
-        return max(self.rows, 3 + self.array_add_cycles)
+        """Least cycles between the first rows of two tiles: a tile's weights take `rows` cycles to shift in, and the
+        next tile may add to the same accumulators."""
+        return max(self.rows, self.accumulation_cycles)
+
+    @property
+    def accumulation_cycles(self) -> int:
+        """From reading a word of ACC to the first cycle in which what was added to it can be read: the word is read,
+        held, added to and written."""
+        return 3 + self.array_add_cycles
 
     @property
     def array_add_cycles(self) -> int:

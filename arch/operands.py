@@ -161,9 +161,9 @@ class Transfer(NamedTuple):
         return self.pieces * self.piece_bytes
 
     @property
-    def starts(self) -> range:
+    def starts(self) -> list[int]:
         """The first byte of each piece, if data choose nothing."""
-        return range(self.address, self.address + self.pieces * max(self.stride, 1), max(self.stride, 1))
+        return [self.address + place * self.stride for place in range(self.pieces)]
 
     @property
     def span_bytes(self) -> int:

@@ -47,11 +47,12 @@ class Schedule:
     tiles: Tiles
     work: Work
     start: Numbers  # for each task
+    waited: Numbers | int = 0  # for each task, cycles that it waits for the DRAM port
 
     @property
     def finish(self) -> Numbers:
         """For each task, when its effect is there."""
-        return self.start + self.work.latency
+        return self.start + self.waited + self.work.latency
 
     @property
     def order(self) -> Numbers:
@@ -61,7 +62,7 @@ class Schedule:
     @property
     def slots(self) -> list[Slot]:
         """The tasks in program order."""
-        rows = np.stack([self.start, self.start + self.work.busy, self.finish], 1)
+        rows = np.stack([self.start, self.start + self.waited + self.work.busy, self.finish], 1)
         return [Slot(task, *rows[task].tolist()) for task in self.order.tolist()]
 
     @property
@@ -105,19 +106,20 @@ def schedule(
         fills=work.filled, passed=np.zeros(_MEMORIES, np.int64), reach=np.full(_MEMORIES, _UNKNOWN),
         begun=np.zeros(count, np.bool_), ready=np.empty(count, np.int64), ready_first=work.group_first,
         ready_count=np.zeros(len(work.groups), np.int64), free_at=np.zeros(_UNITS, np.int64),
-        events=np.empty(2 * count + 2, np.int64), numbers=np.zeros(2, np.int64), start=np.full(count, -1),
+        events=np.empty(2 * count + 2, np.int64), numbers=np.zeros(3, np.int64), start=np.full(count, -1),
+        waited=np.zeros(count, np.int64),
     )  # fmt: skip
     _run(work, state)
     if state.numbers[_OLDEST] < count:
         raise _too_small(tiles, config, work, state)
-    return Schedule(tiles, work, state.start)
+    return Schedule(tiles, work, state.start, state.waited)
 
 
 def one_by_one(schedule: Schedule) -> Schedule:
     """The same tasks in the order of the program, each begun when the one before it is over: as little as can be lives
     at once."""
     latency = schedule.work.latency
-    return replace(schedule, start=np.cumsum(latency) - latency)
+    return replace(schedule, start=np.cumsum(latency) - latency, waited=0)
 
 
 class _State(NamedTuple):
@@ -138,11 +140,12 @@ class _State(NamedTuple):
     ready_count: Numbers
     free_at: Numbers  # for each unit
     events: Numbers  # a heap of cycle · 2^24 + (the task that finishes then + 1, or 0: a unit is free)
-    numbers: Numbers  # how many events; the first task not begun
+    numbers: Numbers  # how many events; the first task not begun; when the DRAM port is free
     start: Numbers  # for each task: what is looked for
+    waited: Numbers  # likewise
 
 
-_EVENTS, _OLDEST = 0, 1  # of `numbers`
+_EVENTS, _OLDEST, _PORT = 0, 1, 2  # of `numbers`
 
 
 @entry
@@ -164,9 +167,13 @@ def _run(work, s):
                 if task < 0:
                     break
                 _begin(work, s, task)
-                s.start[task] = now
-                s.free_at[unit] = now + work.busy[task]
-                _push(s, now + work.latency[task] << _TASK_BITS | task + 1)
+                begin = now
+                if work.moving[task]:
+                    begin = max(now, s.numbers[_PORT])
+                    s.numbers[_PORT] = begin + work.moving[task]
+                s.start[task], s.waited[task] = now, begin - now
+                s.free_at[unit] = begin + work.busy[task]
+                _push(s, begin + work.latency[task] << _TASK_BITS | task + 1)
                 if work.busy[task] != work.latency[task]:
                     _push(s, s.free_at[unit] << _TASK_BITS)
 

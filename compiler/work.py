@@ -13,7 +13,7 @@ from ..arch.config import APPEND_ITEMS, HardwareConfig, Memory, Unit
 from ..arch.isa import Append, Instruction, Stream
 from ..arch.kinds import of_each_size
 from ..sim.jit import entry
-from ..sim.units import cycles
+from ..sim.units import cycles, occupied
 from .builder import Tiles
 from .overlaps import overlaps
 
@@ -40,6 +40,7 @@ class Work(NamedTuple):
     units: Numbers
     busy: Numbers  # cycles until the unit can start another
     latency: Numbers  # cycles until the effect can be used
+    moving: Numbers  # cycles for which it keeps others from the DRAM port
     table: AccessTable  # what each task touches
     buffer: Numbers  # for each access
     uses: Lists  # for each buffer, the accesses
@@ -60,7 +61,7 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     """The work that tiles are."""
     instructions = [task.instruction for task in tiles.tasks]
     units = np.array([each.unit for each in instructions], np.int64)
-    busy, latency = np.array(of_each_size(_durations, instructions, config), np.int64).T.copy()
+    busy, latency, moving = np.array(of_each_size(_durations, instructions, config), np.int64).T.copy()
     table = access_table(instructions, config)
     buffers = [(each.memory, each.start, each.words) for each in tiles.buffers]
     memory, start, words = np.array(buffers, np.int64).reshape(-1, 3).T.copy()
@@ -80,8 +81,8 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     entries = np.stack([np.repeat(np.arange(count), np.diff(fills.first)), words[fills.values]], 1)
     sizes = np.bincount(group)
     return Work(
-        units, busy, latency, table, buffer, lists(buffer, np.arange(len(buffer)), len(words)), memory, words, after,
-        missing,
+        units, busy, latency, moving, table, buffer, lists(buffer, np.arange(len(buffer)), len(words)), memory, words,
+        after, missing,
         touched=lists(task, touched, count), fills=fills,
         filled=tuple(np.ascontiguousarray(entries[memory[fills.values] == each]) for each in Memory),
         users=lists(touched, task, len(words)), group=group, groups=groups, group_first=np.cumsum(sizes) - sizes,
@@ -176,22 +177,29 @@ def lists(keys: Numbers, values: Numbers, count: int) -> Lists:
     return Lists(first, values[np.argsort(keys, kind="stable")])
 
 
-def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, int]:
-    """(cycles until the unit can start another, cycles until the effect can be used)."""
+def _durations(instruction: Instruction, config: HardwareConfig) -> tuple[int, int, int]:
+    """(cycles until the unit can start another, cycles until the effect can be used, cycles at the DRAM port)."""
     if not instruction.dram:
-        busy = cycles(instruction, config) + 1
-        return busy, busy
+        return occupied(instruction, config), cycles(instruction, config) + 1, 0
     moved = instruction.transfer(config)
     overhead = config.dram.latency_cycles + _DMA_OVERHEAD_CYCLES  # with nobody else at the DRAM port
     if not moved.cache:
         moving = _cycles_to_move(moved.moved_bytes, config)
-        return (moving + overhead if moved.write or moved.chosen else moving + 1), moving + overhead
+        total = (_store_cycles(moved.moved_bytes, config) if moved.write else moving) + overhead
+        return (total if moved.write or moved.chosen else moving + 1), total, moving
     if moved.write:
         beats = -(-moved.piece_bytes // config.axi_bytes)
         busy = moved.pieces * max(3, beats, overhead // APPEND_ITEMS) + overhead
     else:
         busy = moved.pieces * (_cycles_to_move(moved.piece_bytes, config) + 2) + overhead
-    return busy, busy
+    return busy, busy, busy
+
+
+def _store_cycles(size_bytes: int, config: HardwareConfig) -> int:
+    """STORE has two buffers: of each two bursts the first is read, asked for, and served behind bursts of LOAD, before
+    the next can be read. How many these are hangs on the run: half of what may be in flight."""
+    pair = _cycles_to_move((2 + config.load_outstanding // 2) * config.burst_bytes, config) + config.dram.latency_cycles
+    return max(size_bytes // (2 * config.burst_bytes), 1) * pair
 
 
 def _cycles_to_move(size_bytes: int, config: HardwareConfig) -> int:

@@ -32,8 +32,8 @@ class Lane(wiring.Component):
 
     `put` takes `instruction` with its `index`, at any cycle in which `full` is low; it may start from the next cycle
     on: when `run`, when the unit is ready, and when `tokens` says that what the head waits for (`wait`) is there. All
-    units but LOAD start when the previous instruction has retired; LOAD itself says when. An instruction put with
-    `void` never reaches the unit: it starts when nothing runs, and retires in the next cycle.
+    units but LOAD and MATRIX start when the previous instruction has retired; these say themselves when. An instruction
+    put with `void` never reaches the unit: it starts when nothing runs, and retires in the next cycle.
 
     `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
     instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. While
@@ -75,15 +75,13 @@ class Lane(wiring.Component):
         m = Module()
         bits = used_bits(self._unit)
         m.submodules.waiting = waiting = Queue(bits + INDEX_BITS + 1, self._config.queue_depth)
-        # LOADs that have made all their requests run on until their data are there: at least one burst for each in
-        # flight, one that retires, one that still makes requests.
-        running_depth = _power_of_two_at_least(self._config.load_outstanding + 2) if self._unit is Unit.LOAD else 1
+        running_depth = _power_of_two_at_least(_most_at_once(self._config, self._unit))
         m.submodules.running = running = Queue(UNIT_MASK_BITS + INDEX_BITS + CYCLE_BITS, running_depth)
 
         head, index, void = waiting.o[:bits], waiting.o[bits:-1], waiting.o[-1]
         header = fields_of(Instruction, self.unit.instruction)
         startable, void_runs = Signal(), Signal()
-        overlaps = ~void & ~void_runs if self._unit is Unit.LOAD else 0
+        overlaps = ~void & ~void_runs if running_depth > 1 else 0
         m.d.comb += [
             startable.eq((waiting.level != 0) & self.unit.ready & (overlaps | (running.level == 0)) & self.run),
             self.wait.eq(header.wait),
@@ -124,6 +122,19 @@ def used_bits(unit: Unit) -> int:
     """Bits of an instruction word that any instruction of `unit` has a field in: the rest need not be queued."""
     fields = [field for each in INSTRUCTIONS if each.unit is unit for field in encoding(each).values()]
     return max(position + field.bits for position, field in fields)
+
+
+def _most_at_once(config: HardwareConfig, unit: Unit) -> int:
+    """Instructions of a unit that may have started and not retired."""
+    if unit is Unit.LOAD:
+        # Those that have made all their requests run on until their data are there: at least one burst for each in
+        # flight, one that retires, one that still makes requests.
+        return config.load_outstanding + 2
+    if unit is Unit.MATRIX:
+        # One retires at most rows + 1 + matrix_drain_cycles after the next may start, and further ones start no sooner
+        # than a tile's turnaround after each other.
+        return 2 + (config.rows + config.matrix_drain_cycles) // config.tile_turnaround_cycles
+    return 1
 
 
 def _power_of_two_at_least(value: int) -> int:

@@ -50,7 +50,7 @@ def _overlapping(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of one of `firsts` and one of `seconds`, both in the order of their starts, such that the first starts
     before the second and is under way when that starts."""
-    latest = np.maximum.accumulate(retire[firsts])  # LOADs overlap
+    latest = np.maximum.accumulate(retire[firsts])  # LOADs and Matmuls overlap
     low = np.searchsorted(latest, start[seconds])
     high = np.searchsorted(place[firsts], place[seconds])
     counts = np.maximum(high - low, 0)

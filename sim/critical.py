@@ -85,7 +85,7 @@ class _Walk:
             return "retired", self.senders[index][source]
         before = self.before[index]
         if before is not None and start > timing.dispatched[index] + 1:
-            return "retired", before  # LOAD: when that had asked for all its bursts, so that it is cut short here
+            return "retired", before  # where the two overlap, that one is cut short here
         return "dispatched", index
 
     def _dispatched(self, index: int) -> tuple[str, int] | None:

@@ -43,7 +43,6 @@ from .trace import UNITS, Timing
 VOID = 1  # cycles from start to retire of a void instruction
 ITEM_CYCLES = 2  # from reading an item of Append to its request
 GROUP_BYTES = FETCH_GROUP * INSTRUCTION_BYTES
-LOAD_UNIT = int(Unit.LOAD)
 CYCLES = ("arrived", "dispatched", "start", "retire", "beat_cycles")  # of Timing and of PASSAGE
 
 
@@ -169,8 +168,10 @@ def _start(a, number):
             if pair.sent == pair.taken:
                 return False
     cycle = max(passage.dispatched + 1, unit.next_start)
-    if number == LOAD_UNIT and (instruction.void or kind.role == GATHER) and unit.started:
-        cycle = max(cycle, a.clients[LOAD_PORT].last_beat + 2)  # when nothing is in flight
+    if instruction.void or kind.role == GATHER:
+        cycle = max(cycle, unit.retired + 1)  # when nothing is under way
+    else:
+        cycle = max(cycle, min(unit.next_start + kind.headway, unit.retired + 1))
     for source in range(UNIT_COUNT):
         if kind.wait >> source & 1:
             pair = a.pairs[source * UNIT_COUNT + number]
@@ -186,18 +187,18 @@ def _start(a, number):
     if instruction.void or kind.role == FIXED:
         cycles = VOID if instruction.void else kind.cycles
         passage.beat_cycles = 1 + VOID if instruction.void else kind.moving
-        _retire(a, index, cycle + cycles, cycle + cycles)
+        _retire(a, index, cycle + cycles, cycle + (VOID + 1 if instruction.void else kind.occupied))
     else:
         _begin(a, index, cycle)
     return True
 
 
 @inlined
-def _retire(a, index, cycle, occupied):
-    """An instruction retires in `cycle` and sends its tokens; its unit may start another after cycle `occupied`."""
+def _retire(a, index, cycle, next_start):
+    """An instruction retires in `cycle` and sends its tokens; its unit may start another from `next_start` on."""
     kind = a.kinds[a.instructions[index].kind]
-    a.passages[index].retire = cycle
-    a.units[kind.unit].next_start = occupied + 1
+    a.passages[index].retire = a.units[kind.unit].retired = cycle
+    a.units[kind.unit].next_start = next_start
     for target in range(UNIT_COUNT):
         if kind.signal >> target & 1:
             pair = a.pairs[kind.unit * UNIT_COUNT + target]
@@ -351,4 +352,4 @@ def _finish(a, number):
     kind = a.kinds[a.instructions[client.index].kind]
     a.passages[client.index].beat_cycles = client.moved
     retire = client.last_beat + kind.tail
-    _retire(a, client.index, retire, client.last_grant if number == LOAD_PORT else retire)
+    _retire(a, client.index, retire, (client.last_grant if number == LOAD_PORT else retire) + 1)

@@ -36,6 +36,8 @@ CLIENT_COUNT = 4
 KIND = record(
     "role", "unit", "wait", "signal",
     "cycles",  # FIXED: from start to retire
+    "occupied",  # FIXED: from start to when its unit may start another
+    "headway",  # how much later than that it starts itself, unless all before it have retired
     "moving",  # FIXED: beat_cycles
     "count", "length", "stride", "first", "mask", "setup",  # of its Segments
     "cut",  # a burst ends at the next multiple of cut + 1
@@ -43,7 +45,8 @@ KIND = record(
 )  # fmt: skip
 INSTRUCTION = record("kind", "void", "address", "places")  # where its segments' addresses are listed, or −1
 PASSAGE = record("arrived", "dispatched", "start", "retire", "last_token", "beat_cycles")  # as in Timing
-UNIT = record("entered", "started", "next_start")  # instructions dispatched, of these started; NEVER: not known
+# Instructions dispatched, of these started; when it may start another (NEVER: not known); when its last one retires.
+UNIT = record("entered", "started", "next_start", "retired")
 PAIR = record("offset", "sent", "taken")  # tokens from one unit to another: their places in `usable`, and counts
 CLIENT = record(
     "up",  # first cycle in which its request is up; NEVER: none, or not known
@@ -106,6 +109,8 @@ def make_arrays(
     for name in ("start", "retire", "last_token"):
         passages[name] = -1
     pairs, tokens = _token_places(kinds, work)
+    units = np.zeros(UNIT_COUNT, UNIT)
+    units["retired"] = -1
     clients = np.zeros(CLIENT_COUNT, CLIENT)
     clients["up"] = NEVER
     clients["last_grant"] = clients["last_beat"] = -1
@@ -113,7 +118,7 @@ def make_arrays(
     queues, starts = np.zeros((2, UNIT_COUNT, config.queue_depth), np.int64)
     flights = np.zeros((CLIENT_COUNT, max(config.load_outstanding, APPEND_ITEMS)), np.int64)
     return Arrays(
-        kinds, instructions, passages, np.zeros(UNIT_COUNT, UNIT), queues, starts, pairs, np.zeros(tokens, np.int64),
+        kinds, instructions, passages, units, queues, starts, pairs, np.zeros(tokens, np.int64),
         clients, flights, places, _machine(config, groups), make_dram(dram),
     )  # fmt: skip
 
@@ -130,25 +135,32 @@ def _machine(config: HardwareConfig, groups: int) -> NDArray:
     return machine
 
 
-def _fixed_cycles(instruction: Instruction, config: HardwareConfig) -> int:
-    return units.cycles(instruction, config) if type(instruction) in CYCLES else 0
+def _fixed_cycles(instruction: Instruction, config: HardwareConfig) -> tuple[int, int, int]:
+    """Cycles, occupied and headway, of an instruction whose DRAM accesses do not decide."""
+    if type(instruction) not in CYCLES:
+        return 0, 0, 0
+    cycles = units.cycles(instruction, config)
+    return cycles, units.occupied(instruction, config), units.headway(instruction, config)
 
 
-def _kind(instruction: Instruction, cycles: int, config: HardwareConfig, free: Collection[Unit]) -> tuple[int, ...]:
+def _kind(
+    instruction: Instruction, cycles: tuple[int, int, int], config: HardwareConfig, free: Collection[Unit]
+) -> tuple[int, ...]:
     i, unit = instruction, instruction.unit
     if unit is None:
         return (ROLES[type(i)], NO_UNIT, *[0] * (len(KIND.names or ()) - 2))
     header = unit, i.wait, i.signal
     if type(i) in CYCLES or unit in free:
         moving = int(i.dram is not None)  # a free instruction executes in the one cycle that it takes
-        return (FIXED, *header, 0 if unit in free else cycles, moving, *[0] * (len(KIND.names or ()) - 6))
+        cycles = (0, 1, 0) if unit in free else cycles
+        return (FIXED, *header, *cycles, moving, *[0] * (len(KIND.names or ()) - 8))
     assert i.dram is not None
     found = SEGMENTS[type(i)](i, config)
     cut = NEVER - 1 if found.whole else config.burst_bytes - 1
     transposer = config.columns + 1 if isinstance(i, Stream) and i.part is Part.KEYS else 0
     role = GATHER if isinstance(i, Load) and i.gather else ROLES[type(i)]
     tail = (2 if i.dram.write else 1) + transposer
-    return (role, *header, 0, 0, *found[1:7], cut, tail)
+    return (role, *header, 0, 0, 0, 0, *found[1:7], cut, tail)
 
 
 def _token_places(kinds: NDArray, work: DispatchedKinds) -> tuple[NDArray, int]:

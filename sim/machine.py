@@ -26,7 +26,7 @@ from .dram import BankedDram, Port, make_dram
 from .fetch import Fetch
 from .result import Result
 from .trace import UNITS, Timing
-from .units import CYCLES, cycles
+from .units import CYCLES, cycles, headway, occupied
 from .units.kv import AppendRequests, StreamRequests
 from .units.load import LoadRequests
 from .units.store import StoreRequests
@@ -133,6 +133,7 @@ class _Unit:
         self.queue: deque[int] = deque()  # instructions dispatched and not started
         self.starts: list[int] = []  # cycles
         self.next_start: int | None = 0  # first cycle in which it may start another, None while that is open
+        self.retired = -1  # the cycle in which the last one to have started retires
 
 
 class Machine:
@@ -176,7 +177,7 @@ class Machine:
                 assert isinstance(client, Requests)
                 index = self.active[client]
                 self.timing.beat_cycles[index] = client.beats_cycles
-                self._retire(index, client.retire)
+                self._retire(index, client.retire, self.load.last_grant + 1 if client is self.load else None)
                 self._settle()
         if not self.halted or any(unit.queue for unit in self.units.values()):
             raise self._deadlock()
@@ -242,8 +243,10 @@ class Machine:
         if not all(sources):
             return False
         cycle = max(self.timing.dispatched[index] + 1, unit.next_start)
-        if isinstance(instruction, Load) and (void or instruction.gather) and unit.starts:
-            cycle = max(cycle, self.load.retire + 1)  # when nothing is in flight
+        if void or (isinstance(instruction, Load) and instruction.gather):
+            cycle = max(cycle, unit.retired + 1)  # when nothing is under way
+        else:
+            cycle = max(cycle, min(unit.next_start + headway(instruction, self.config), unit.retired + 1))
         for source in units_in(instruction.wait):
             usable = self.tokens[source, kind].popleft()
             if usable > cycle:
@@ -259,7 +262,8 @@ class Machine:
             self.timing.beat_cycles[index] = 1 + VOID_CYCLES  # it does not wait for DRAM
             self._retire(index, cycle + VOID_CYCLES)
         elif type(instruction) in CYCLES:
-            self._retire(index, cycle + cycles(instruction, self.config))
+            retire = cycle + cycles(instruction, self.config)
+            self._retire(index, retire, cycle + occupied(instruction, self.config))
         else:
             client = self.requests[type(instruction)]
             self.active[client] = index
@@ -268,13 +272,12 @@ class Machine:
                 client.bursts = addresses.place_bursts(client.bursts, self.found[index])
         return True
 
-    def _retire(self, index: int, cycle: int) -> None:
-        """An instruction retires and sends its tokens. LOAD may start another before: from its last grant on."""
-        instruction, void = self.dispatches[index]
+    def _retire(self, index: int, cycle: int, next_start: int | None = None) -> None:
+        """An instruction retires and sends its tokens. Its unit may start another after that, or from `next_start`."""
+        instruction = self.dispatches[index].instruction
         kind = instruction.unit
         assert kind is not None
-        self.timing.retire[index] = cycle
-        overlaps = kind is Unit.LOAD and not void and kind not in self.free
-        self.units[kind].next_start = (self.load.last_grant if overlaps else cycle) + 1
+        self.timing.retire[index] = self.units[kind].retired = cycle
+        self.units[kind].next_start = cycle + 1 if next_start is None else next_start
         for target in units_in(instruction.signal):
             self.tokens[kind, target].append(cycle + 1)

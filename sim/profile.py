@@ -181,7 +181,7 @@ class Profile:
 
     @cached_property
     def _busy(self) -> NDArray[np.int64]:
-        """(units, instructions): cycles from start to retire; where LOADs overlap, those of the earlier one."""
+        """(units, instructions): cycles from start to retire; where two overlap, those of the earlier one."""
         busy = np.zeros((len(UNITS), self.count), np.int64)
         for number, unit in enumerate(UNITS):
             mine = np.flatnonzero(self._units == unit)

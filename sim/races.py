@@ -1,12 +1,12 @@
 """The race detector: pairs of instructions whose order only timing decides, found without running the program.
 
-What is certain whatever DRAM and queues do: a unit retires its instructions in order, and starts one (but for LOAD)
-after the one before has retired; the k-th wait of a unit for another meets the k-th signal. One vector clock for each
-instruction says, for each unit, which was the last to have retired when it starts (Lamport, 1978; FastTrack, Flanagan
-and Freund, 2009). Two instructions of different units, neither of them known to the other, race if one writes what the
-other touches, on chip or in DRAM, and might meet at a port if both read or both write one bank. LOADs overlap in
-flight, but their beats come in order, so that they race with other units only. Dispatch and the depth of queues order
-much besides; a program must not rely on that.
+What is certain whatever DRAM and queues do: a unit starts and retires its instructions in order; the k-th wait of a
+unit for another meets the k-th signal. One vector clock for each instruction says, for each unit, which was the last to
+have retired when it starts (Lamport, 1978; FastTrack, Flanagan and Freund, 2009). Two instructions of different units,
+neither of them known to the other, race if one writes what the other touches, on chip or in DRAM, and might meet at a
+port if both read or both write one bank. Instructions of one unit do not race. LOADs overlap, but their beats come in
+order; Matmuls overlap, but their rows come in order, and one that adds to sums waits for those before it. Dispatch and
+the depth of queues order much besides; a program must not rely on that.
 
 Instructions are taken as written: Access is conservative for any scalar registers and guards.
 """

@@ -40,7 +40,7 @@ LETTER_POINTS = 5
 def timeline(
     trace: Sequence[Record], instructions: Sequence[Instruction], title: str, labels: Sequence[str] = ()
 ) -> Figure:
-    """The figure. A bar reaches from start to retire; a LOAD that overlaps with an earlier one is drawn over it. With
+    """The figure. A bar reaches from start to retire; what overlaps with an earlier one is drawn over it. With
     the `labels` of the program a band lies behind each layer, from the first work of its own to that of the next."""
     figure = Figure(figsize=(14, 3.8), layout="constrained")
     axes = figure.subplots()

@@ -72,7 +72,7 @@ def chrome_trace(
 ) -> dict:
     """The run in the JSON trace format of chrome://tracing, which ui.perfetto.dev reads. One cycle is shown as 1 µs.
 
-    A unit is a thread; a LOAD that overlaps with another is shown in a further thread of LOAD.
+    A unit is a thread; what overlaps with an earlier instruction of its unit is shown in a further thread of that.
     """
     events, tracks = [], {}
     free: dict[tuple[Unit, int], int] = {}  # for each track, the cycle from which it is free

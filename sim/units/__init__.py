@@ -1,4 +1,5 @@
-"""For each instruction: what it changes (execute) and how long it takes (cycles, or segments where DRAM is used)."""
+"""For each instruction: what it changes (execute), how long it takes (cycles, or segments where DRAM is used), and when
+the next one may start."""
 
 from collections.abc import Mapping
 
@@ -30,3 +31,15 @@ def cycles(instruction: Instruction, config: HardwareConfig) -> int:
 def bursts(instruction: Instruction, config: HardwareConfig) -> list[Burst]:
     """All bursts, in order, of one that does."""
     return SEGMENTS[type(instruction)](instruction, config).bursts(config)
+
+
+def occupied(instruction: Instruction, config: HardwareConfig) -> int:
+    """From start to the first cycle in which the unit may start another, of an instruction that does not use DRAM."""
+    meaning = MEANING[type(instruction)]
+    return meaning.occupied(instruction, config) if meaning.occupied else cycles(instruction, config) + 1
+
+
+def headway(instruction: Instruction, config: HardwareConfig) -> int:
+    """How much later than that an instruction starts, unless all before it have retired."""
+    meaning = MEANING[type(instruction)]
+    return meaning.headway(instruction, config) if meaning.headway else 0

@@ -78,8 +78,23 @@ def _stays_normal(act: NDArray[np.float32], weight: NDArray[np.float32], rows: i
 def cycles(instruction: Matmul, config: HardwareConfig) -> int:
     """D: from start to retire."""
     i = instruction
-    period = max(i.rows, config.tile_turnaround_cycles)
-    return config.rows + 1 + (i.k_tiles * i.n_tiles - 1) * period + i.rows + config.matrix_drain_cycles
+    last_tile = occupied(i, config) - tile_period(i, config)
+    return config.rows + 1 + last_tile + i.rows + config.matrix_drain_cycles
 
 
-MEANING = {Matmul: Meaning(execute, kernel=True, cycles=cycles)}
+def occupied(instruction: Matmul, config: HardwareConfig) -> int:
+    """From start to the first cycle in which the next Matmul may start, whose rows then follow without a bubble."""
+    return instruction.k_tiles * instruction.n_tiles * tile_period(instruction, config)
+
+
+def headway(instruction: Matmul, config: HardwareConfig) -> int:
+    """How much later it starts behind another one: its first row may add to what the last row before it writes."""
+    return config.accumulation_cycles - 1 if instruction.accumulate else 0
+
+
+def tile_period(instruction: Matmul, config: HardwareConfig) -> int:
+    """P: from the first row of a tile to that of the next."""
+    return max(instruction.rows, config.tile_turnaround_cycles)
+
+
+MEANING = {Matmul: Meaning(execute, kernel=True, cycles=cycles, occupied=occupied, headway=headway)}

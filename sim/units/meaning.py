@@ -17,3 +17,7 @@ class Meaning(NamedTuple):
     kernel: bool  # whether sim/kernels has the same, compiled; if not, this is all there is
     cycles: Callable[[Any, HardwareConfig], int] | None = None  # D: from start to retire
     segments: Callable[[Any, HardwareConfig], Segments] | None = None  # of DRAM, whose port decides when it retires
+    # Where the next one may start before this one retires: from start to that cycle, and how much later than that one
+    # starts itself behind another that is under way.
+    occupied: Callable[[Any, HardwareConfig], int] | None = None
+    headway: Callable[[Any, HardwareConfig], int] | None = None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from heddle.arch.config import Memory, Unit
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Load, Map, Quantise, Source
+from heddle.arch.isa import Load, Map, Quantise, Source, Store
 from heddle.compiler.builder import Tiles, Tiling
 from heddle.compiler.pipeline import front_end
 from heddle.compiler.schedule import schedule
@@ -69,6 +69,18 @@ def test_durations_are_the_simulators(nano):
     load, work = schedule(tiles, nano).slots
     assert work.start == load.finish
     assert work.free == work.start + cycles(tiles.tasks[1].instruction, nano) + 1
+
+
+def test_what_moves_data_shares_the_dram_port(nano):
+    tiles = Tiles(nano, Tiling(), nano.panel_rows)
+    source, target = (tiles.buffer(Memory.VALUE, 16, name) for name in ("in", "out"))
+    tiles.emit(Load(memory=Memory.VALUE, words=16, address=source.at(0)), "load")
+    tiles.emit(Store(memory=Memory.VALUE, words=16, address=target.at(0)), "store")
+    load, store = schedule(tiles, nano).slots
+    # 16 words of 8 bytes are 32 beats: two bursts. Those of STORE come behind them. The second can be read when the
+    # first is served, behind two bursts of LOAD: 4 · 16 beats and the latency.
+    assert (load.start, load.finish) == (0, 32 + 32 + 8)
+    assert (store.start, store.finish) == (0, 32 + (64 + 32) + 32 + 8)
 
 
 def test_loads_wait_for_room(nano):

@@ -187,32 +187,32 @@ def test_a_case_counts_its_own_memory_only():
 
 
 def test_a_gemm_reaches_its_share_of_the_peak():
-    assert benchmarks.gemm()["mac_utilisation"] >= 0.97
+    assert benchmarks.gemm()["mac_utilisation"] >= 0.985
 
 
 @pytest.mark.long
 def test_bert_base_reaches_its_share_of_the_peak():
-    assert benchmarks.bert_base()["mac_utilisation"] >= 0.90
+    assert benchmarks.bert_base()["mac_utilisation"] >= 0.97
 
 
 @pytest.mark.long
 def test_vit_b16_reaches_its_share_of_the_peak():
-    assert benchmarks.vit_b16()["mac_utilisation"] >= 0.88
+    assert benchmarks.vit_b16()["mac_utilisation"] >= 0.94
 
 
 @pytest.mark.long
 def test_a_prompt_of_gpt2_reaches_its_share_of_the_peak():
-    assert benchmarks.gpt2_prefill()["mac_utilisation"] >= 0.88
+    assert benchmarks.gpt2_prefill()["mac_utilisation"] >= 0.93
 
 
 @pytest.mark.long
 def test_a_prompt_of_llama_reaches_its_share_of_the_peak():
-    assert benchmarks.llama_prefill()["mac_utilisation"] >= 0.85
+    assert benchmarks.llama_prefill()["mac_utilisation"] >= 0.88
 
 
 @pytest.mark.long
 def test_a_token_of_gpt2_reaches_its_share_of_the_bandwidth():
-    assert benchmarks.gpt2_decode()["bandwidth_fraction"] >= 0.95
+    assert benchmarks.gpt2_decode()["bandwidth_fraction"] >= 0.97
 
 
 def test_the_goals_are_those_promised():

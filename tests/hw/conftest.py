@@ -209,7 +209,8 @@ def axi_slave():
 
 class Nap(wiring.Component):
     """Stands for a unit: executes any instruction for `rows` cycles, and all the while reads VALUE at `source_address`
-    if it is a Map of VALUE. It is always ready: that it gets one instruction at a time is for dispatch to see to.
+    if it is a Map of VALUE. It is always ready: that it gets one instruction at a time is for dispatch to see to; but
+    MATRIX says itself when it takes another.
     """
 
     def __init__(self, config, unit: Unit):
@@ -228,7 +229,7 @@ class Nap(wiring.Component):
         m = Module()
         view = fields_of(Map, self.instruction)
         left, address, reading = Signal(len(view.rows)), Signal(len(view.source_address)), Signal()
-        m.d.comb += [self.ready.eq(1), self.retire.eq(left == 1)]
+        m.d.comb += [self.ready.eq((left == 0) | (self._unit is not Unit.MATRIX)), self.retire.eq(left == 1)]
         with m.If(self.start):
             m.d.sync += [left.eq(view.rows), address.eq(view.source_address), reading.eq(view.source)]
         with m.Elif(left != 0):

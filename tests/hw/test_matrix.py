@@ -1,5 +1,6 @@
 """MATRIX against PyTorch's integer product, with bf16 PEs the oracle; in the cycles that docs/architecture.md gives."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -31,6 +32,12 @@ def duration(config: HardwareConfig, work: Matmul) -> int:
     return config.rows + 1 + (tiles - 1) * period + work.rows + config.matrix_drain_cycles
 
 
+def start_to_start(config: HardwareConfig, before: Matmul, work: Matmul) -> int:
+    """From the start of a Matmul to the first cycle in which `work` may start, as docs/architecture.md gives it."""
+    occupied = before.k_tiles * before.n_tiles * max(before.rows, config.tile_turnaround_cycles)
+    return occupied + (2 + (1 if config.pe == "int8" else 4)) * work.accumulate
+
+
 class Memories:
     """ACT, WEIGHT and ACC as arrays of (words, elements), with what the unit did to them cycle by cycle."""
 
@@ -49,39 +56,41 @@ class Memories:
         self.reads: list[tuple[int, str, int]] = []  # cycle, memory, address
         self.writes: list[tuple[int, int]] = []  # cycle, address
 
-    def run(self, programs: list[Matmul], gap: int = 1) -> list[SimpleNamespace]:
-        """Execute `programs` on the RTL, each started `gap` cycles after the retire of the one before."""
-        unit, records = Matrix(self.config), []
+    def run(self, programs: list[Matmul], gap: int | None = None, late: Sequence[int] = ()) -> list[SimpleNamespace]:
+        """Execute `programs` on the RTL, each started `gap` cycles after the retire of the one before, or without it
+        `late` cycles after the unit is ready for it. `ready` is when that was."""
+        unit, records, cycle = Matrix(self.config), [], 0
+        words = [int.from_bytes(encode(program), "little") for program in programs]
+        limit = 10 + sum(2 * duration(self.config, each) + (gap or 0) for each in programs) + sum(late)
 
         async def processor(ctx):
-            cycle = 0
-
-            async def tick():
-                nonlocal cycle
-                retired = ctx.get(unit.retire)
+            nonlocal cycle
+            for cycle in range(1, limit):
+                number, retired = len(records), [each for each in records if hasattr(each, "retire")]
+                ctx.set(unit.start, 0)
+                if number < len(programs):
+                    ctx.set(unit.instruction, words[number])
+                    ready = ctx.get(unit.ready)
+                    if ready and first_ready[number] is None:
+                        first_ready[number] = cycle
+                    if gap is not None:
+                        starts = len(retired) == number and (not number or cycle == retired[-1].retire + gap)
+                        assert ready or not starts
+                    else:
+                        starts = ready and cycle >= first_ready[number] + (late[number] if late else 0)
+                    if starts:
+                        ctx.set(unit.start, 1)
+                        records.append(SimpleNamespace(start=cycle, ready=first_ready[number]))
+                if ctx.get(unit.retire):
+                    records[len(retired)].retire = cycle
                 accesses = self._accesses(ctx, unit, cycle)
                 await ctx.tick()
                 self._answer(ctx, unit, *accesses)
-                cycle += 1
-                return retired
+                if len(retired) == len(programs):
+                    return
+            raise AssertionError("the unit does not retire")
 
-            await tick()
-            for program in programs:
-                assert ctx.get(unit.ready)
-                ctx.set(unit.start, 1)
-                ctx.set(unit.instruction, int.from_bytes(encode(program), "little"))
-                start = cycle
-                await tick()
-                ctx.set(unit.start, 0)
-                ctx.set(unit.instruction, 0)
-                limit = start + 2 * duration(self.config, program)
-                while not await tick():
-                    assert not ctx.get(unit.ready) or ctx.get(unit.retire)
-                    assert cycle < limit, "the unit does not retire"
-                records.append(SimpleNamespace(start=start, retire=cycle - 1))
-                for _ in range(gap - 1):
-                    await tick()
-
+        first_ready: list[int | None] = [None] * len(programs)
         simulator = Simulator(unit)
         simulator.add_clock(1e-9)
         simulator.add_testbench(processor)
@@ -206,7 +215,7 @@ def test_reads_come_in_the_cycles_of_the_specification(shape, m):
     [record] = memories.run([work])
     s, rows, period = record.start, config.rows, max(m, config.tile_turnaround_cycles)
     first_row = [s + rows + 2 + j * period for j in range(4)]
-    first_weight = [s + 1] + [cycle - 1 for cycle in first_row[:-1]]
+    first_weight = [cycle - rows - 1 for cycle in first_row]
     cycles = {name: [c for c, memory, _ in memories.reads if memory == name] for name in ("act", "weight", "acc")}
     assert cycles["act"] == [first + i for first in first_row for i in range(m)]
     assert cycles["weight"] == [first + i for first in first_weight for i in range(rows)]
@@ -230,6 +239,71 @@ def test_instructions_follow_each_other(gap):
     np.testing.assert_array_equal(memories.acc, after.acc)
     assert [r.retire - r.start for r in records] == [duration(config, work) for work in programs]
     assert [b.start - a.retire for a, b in zip(records, records[1:], strict=False)] == [gap] * 3
+
+
+def check_back_to_back(config: HardwareConfig, programs: list[Matmul], late: Sequence[int] = ()) -> list:
+    """As soon as the unit is ready, or later: values, durations, and when it is."""
+    memories, after = Memories(config, 3), Memories(config, 3)
+    for work in programs:
+        after.acc = after.expected(work)
+    records = memories.run(programs, late=late)
+    np.testing.assert_array_equal(memories.acc, after.acc)
+    assert [r.retire - r.start for r in records] == [duration(config, work) for work in programs]
+    for before, record, *pair in zip(records, records[1:], programs, programs[1:], strict=False):
+        assert record.ready == before.start + start_to_start(config, *pair)
+    assert len({r.retire for r in records}) == len(records)
+    return records
+
+
+EVERY = {"nano": NANO, "3x5": ODD, "5x3": SHAPES["5x3"], "3x17": replace(ODD, columns=17), "bf16 3x5": BF16["3x5"]}
+
+
+@pytest.mark.parametrize("shape", EVERY)
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_the_next_instruction_starts_while_sums_drain(shape, accumulate):
+    """Each adds to the very words that the one before still sums up, or replaces them."""
+    config = EVERY[shape]
+    sizes = [(1, 1, 1), (6, 2, 2), (1, 2, 1), (1, 1, 1), (1, 1, 1), (9, 1, 1)]
+    programs = [panel(config, *size, accumulate=accumulate) for size in sizes]
+    records = check_back_to_back(config, programs)
+    overlaps = [after.start <= before.retire for before, after in zip(records, records[1:], strict=False)]
+    assert all(overlaps)
+
+
+@pytest.mark.parametrize("shape", EVERY)
+def test_the_first_row_adds_to_what_the_last_row_before_it_writes(shape):
+    config = EVERY[shape]
+    for rows in (1, config.tile_turnaround_cycles, config.tile_turnaround_cycles + 2):
+        one = Matmul(rows=rows, act_stride=1, acc_address=40, acc_stride=1, weight_address=3)
+        other = replace(one, acc_address=40 + rows - 1, act_address=20, accumulate=1)
+        backwards = replace(one, acc_address=40 - rows + 1, act_address=30, accumulate=1)
+        check_back_to_back(config, [one, other, backwards, other])
+
+
+@pytest.mark.parametrize("shape", EVERY)
+def test_many_small_instructions_are_under_way_at_once(shape):
+    config = EVERY[shape]
+    programs = [Matmul(act_address=i, weight_address=2 * i, acc_address=i % 3) for i in range(12)]
+    records = check_back_to_back(config, programs)
+    most = max(sum(each.start < cycle <= each.retire for each in records) for cycle in range(records[-1].retire))
+    period = config.tile_turnaround_cycles
+    assert most == -(-duration(config, programs[0]) // period)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_instructions_at_random_distances(seed):
+    random = np.random.default_rng(seed)
+    config = EVERY[list(EVERY)[seed % len(EVERY)]]
+    programs = []
+    for _ in range(6):
+        m, k, n = (int(random.integers(1, high)) for high in (9, 4, 3))
+        programs.append(Matmul(
+            rows=m, k_tiles=k, n_tiles=n, accumulate=int(random.integers(2)),
+            act_address=int(random.integers(30)), act_stride=int(random.integers(0, 9)),
+            weight_address=int(random.integers(30)), weight_stride=int(random.integers(0, 30)),
+            acc_address=int(random.integers(12)), acc_stride=int(random.integers(n, 8)),
+        ))  # fmt: skip
+    check_back_to_back(config, programs, random.integers(0, 2 + seed * 3, len(programs)).tolist())
 
 
 def test_long_panels():

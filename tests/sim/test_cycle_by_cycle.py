@@ -38,6 +38,7 @@ from heddle.sim.units import CYCLES
 NANO = PRESETS["nano"]
 ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, queue_depth=2)
 SMALL = PRESETS["small"]
+BF16 = replace(NANO, name="nano-bf16", pe="bf16")
 
 
 class Stepped:
@@ -46,6 +47,8 @@ class Stepped:
     def __init__(self, config, instructions, dram, scalars=(0,) * 32):
         self.config, self.dram, self.scalars = config, dram, scalars
         self.groups = -(-len(instructions) // 8)
+        self.addition = 1 if config.pe == "int8" else 4
+        self.turnaround = max(config.rows, 3 + self.addition)
         self.instructions = [*instructions, *[Halt()] * (self.groups * 8 - len(instructions))]
         self.guarded, self.void = 0, set()  # instructions still to be made void, and those that are
         self.requested = self.dispatched = self.dram_free = 0
@@ -56,7 +59,10 @@ class Stepped:
         self.later = defaultdict(list)  # cycle → changes of registers at its end
         self.halted = False
         # LOAD
-        self.load_bursts, self.load_setup, self.load_flight, self.void_load = deque(), 0, 0, False
+        self.load_bursts, self.load_setup, self.load_flight = deque(), 0, 0
+        # MATRIX: cycles until the rows of its tiles are through, and since then
+        self.matrix_left, self.matrix_since = 0, 100
+        self.void_runs = set()  # units in which a void instruction is under way
         # STORE: bursts to read, cycles left of the read under way, whole bursts to request, buffers in use
         self.store_unread, self.store_reading, self.store_ready, self.store_buffers = deque(), 0, deque(), 0
         # KV: bursts to request, cycles until the next request, bursts in flight
@@ -81,6 +87,7 @@ class Stepped:
 
     def step(self, cycle):
         self.grant(cycle)
+        self.matrix_left, self.matrix_since = max(self.matrix_left - 1, 0), self.matrix_since + (self.matrix_left == 0)
         for unit in Unit:
             self.start(unit, cycle)
         self.read_for_store(cycle)
@@ -117,11 +124,8 @@ class Stepped:
             return
         index = self.queues[unit][0]
         instruction = self.instructions[index]
-        if unit is Unit.LOAD:
-            alone = instruction.gather or index in self.void or self.void_load
-            if self.load_bursts or (alone and self.executing[unit]):
-                return
-        elif self.executing[unit]:
+        alone = index in self.void or unit in self.void_runs or (isinstance(instruction, Load) and instruction.gather)
+        if self.executing[unit] and (alone or not self.overlaps(unit, instruction)):
             return
         if not all(self.tokens[source, unit] for source in isa.units_in(instruction.wait)):
             return
@@ -132,7 +136,11 @@ class Stepped:
             for source in isa.units_in(instruction.wait):
                 self.tokens[source, unit] -= 1
             if index in self.void:
+                self.void_runs.add(unit)
                 return
+            if unit is Unit.MATRIX:
+                tiles = instruction.k_tiles * instruction.n_tiles
+                self.matrix_left, self.matrix_since = tiles * max(instruction.rows, self.turnaround), 0
             if instruction.dram:
                 bursts = units.bursts(instruction, self.config)
                 waiting = {Unit.LOAD: self.load_bursts, Unit.STORE: self.store_unread, Unit.KV: self.kv_bursts}[unit]
@@ -144,12 +152,17 @@ class Stepped:
 
         self.at_end(cycle, begin)
         self.trace[index] += (cycle,)
-        if unit is Unit.LOAD:
-            self.at_end(cycle, lambda: setattr(self, "void_load", index in self.void))
         if index in self.void:
             self.retire(unit, index, cycle + 1)
+            self.at_end(cycle + 1, lambda: self.void_runs.remove(unit))
         elif type(instruction) in CYCLES:
             self.retire(unit, index, cycle + units.cycles(instruction, self.config))
+
+    def overlaps(self, unit, instruction):
+        """Whether an instruction may start while one before it is under way."""
+        if unit is Unit.MATRIX:  # a row of sums is written 2 cycles and those of an addition after it has been read
+            return not self.matrix_left and self.matrix_since >= instruction.accumulate * (2 + self.addition)
+        return unit is Unit.LOAD and not self.load_bursts
 
     def retire(self, unit, index, cycle):
         def end():
@@ -268,7 +281,8 @@ def random_instruction(config, rng):
     if kind == "matmul":
         return Matmul(rows=rows, k_tiles=rng.randint(1, 2), n_tiles=rng.randint(1, 2), act_stride=2, acc_stride=2,
                       act_address=address(Memory.ACT, 64), acc_address=address(Memory.ACC, 64),
-                      weight_address=address(Memory.WEIGHT, 64), weight_stride=2 * config.rows)  # fmt: skip
+                      weight_address=address(Memory.WEIGHT, 64), weight_stride=2 * config.rows,
+                      accumulate=rng.randint(0, 1))  # fmt: skip
     if kind == "norm":
         return Norm(rows=rows, columns=columns, kind=rng.choice(list(NormKind)), source_address=value, address=value,
                     source_stride=words, stride=words, param_address=address(Memory.PARAM, 8))  # fmt: skip
@@ -313,7 +327,7 @@ def kv_instruction(config, rng, kind):
                   count_offset=rng.randrange(3))  # fmt: skip
 
 
-@pytest.mark.parametrize("config", [NANO, ODD, SMALL], ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [NANO, ODD, SMALL, BF16], ids=lambda config: config.name)
 @pytest.mark.parametrize("seed", range(16))
 def test_every_cycle_agrees_with_a_machine_stepped_clock_by_clock(config, seed):
     rng = random.Random(seed)

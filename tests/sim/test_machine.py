@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from heddle.arch.config import PRESETS, SCALAR_COUNT, DramConfig, Memory, Unit
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Append, Halt, Load, Map, Matmul, Part, Source, Store, Stream
+from heddle.arch.isa import Append, Guard, Halt, Load, Map, Matmul, Part, Source, Store, Stream
 from heddle.arch.kinds import sort_into_kinds
 from heddle.arch.program import Program
 from heddle.sim.dispatch import dispatched_kinds
@@ -67,6 +67,21 @@ def test_each_thing_happens_when_the_manual_says(nano):
     store = vector[1] + 1, vector[1] + 1 + 51
     assert list(zip(found.start, found.retire, strict=True))[:5] == [*load, matrix, vector, store]
     assert found.cycles == store[1] + 1
+
+
+def test_a_matmul_starts_while_the_sums_of_the_one_before_drain(nano):
+    found = timing(
+        nano, Matmul(rows=4, k_tiles=5), Matmul(rows=6, k_tiles=2, accumulate=1), Matmul(rows=9),
+        Guard(register=1, threshold=0, count=1), Matmul(), Matmul(), Halt(),
+    )  # fmt: skip
+    # Five periods of 4, two of 6, and the sum of a row is there 4 cycles after that was read, where the next row comes
+    # a cycle later. A void one starts when all is over, and what follows when that is.
+    start = [42, 42 + 20 + 3, 65 + 12]
+    # R + 1 + (T − 1)·P + M + drain; the drain is 1 + (1 + 1 + 4 + 3) + 1.
+    retire = [42 + 5 + 16 + 4 + 11, 65 + 5 + 6 + 6 + 11, 77 + 5 + 0 + 9 + 11]
+    assert (found.start[:3], found.retire[:3]) == (start, retire)
+    assert (found.start[4], found.retire[4]) == (retire[2] + 1, retire[2] + 2)
+    assert found.start[5] == retire[2] + 3
 
 
 def test_a_full_queue_holds_dispatch_and_dispatch_holds_fetch(nano):

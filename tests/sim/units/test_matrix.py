@@ -89,6 +89,18 @@ def test_a_further_tile_costs_its_rows_but_no_less_than_the_turnaround(nano):
     assert short[1] - short[0] == 5 * flat.tile_turnaround_cycles >= 5 * 8
 
 
+def test_the_next_one_starts_after_the_periods_of_all_tiles(nano, odd):
+    assert matrix.occupied(Matmul(rows=17, k_tiles=3, n_tiles=2), nano) == 17 * 6
+    assert matrix.occupied(Matmul(rows=2), odd) == 4, "read, hold, add, write"
+    assert matrix.occupied(Matmul(rows=2), replace(nano, rows=8)) == 8
+    assert matrix.occupied(Matmul(rows=2, k_tiles=2), replace(nano, pe="bf16")) == 2 * 7
+
+
+def test_one_that_adds_to_sums_leaves_time_for_them(nano):
+    assert [matrix.headway(Matmul(accumulate=each), nano) for each in (0, 1)] == [0, 3]
+    assert [matrix.headway(Matmul(accumulate=each), replace(nano, pe="bf16")) for each in (0, 1)] == [0, 6]
+
+
 def bf16_codes(rng, shape, spread):
     numbers = rng.normal(size=shape).astype(np.float32) * np.float32(2) ** rng.uniform(-spread, spread, shape)
     return to_bf16(np.where(rng.random(shape) < 0.1, np.float32(0), numbers))
