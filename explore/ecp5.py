@@ -26,17 +26,18 @@ _CELLS = {
     "DP16KD": {"bram": 1},
     "PDPW16KD": {"bram": 1},
 }
+SCRIPT = """\
+read_verilog unit.v
+synth_ecp5 -top unit -json unit.json
+check -assert
+tee -o statistics.json stat -json
+"""
 PART = {"comb": 83_640, "ff": 83_640, "dsp": 156, "bram": 208}  # of an LFE5U-85F
 
 
 def synthesise(tool: yosys.Tool, folder: Path) -> None:
     """From unit.v, whose top module is `unit`, to a netlist in `folder`: unit.json for nextpnr, statistics.json."""
-    yosys.run(
-        tool,
-        "read_verilog unit.v\nsynth_ecp5 -top unit -json unit.json\ncheck -assert\n"
-        "tee -o statistics.json stat -json\n",
-        folder,
-    )
+    yosys.run(tool, SCRIPT, folder)
 
 
 def area(folder: Path) -> Area:

@@ -24,6 +24,7 @@ def unit_names(config: HardwareConfig) -> list[str]:
 def find(config: HardwareConfig, path: str) -> wiring.Component:
     """The component at a path such as `vector.elementwise.factors`. Raises HeddleError if there is none."""
     component: wiring.Component = Accelerator(config)
+    component._MustUse__used = True  # it may only be looked for
     if path == WHOLE:
         return component
     above = ""
@@ -36,21 +37,22 @@ def find(config: HardwareConfig, path: str) -> wiring.Component:
     return component
 
 
-class Registered(wiring.Component):
-    """A component with a register on every port, so that each path from port to port lies between two clock edges and
-    the clock of the component can be told for itself."""
+class Shell(wiring.Component):
+    """A component as a top of its own. If `registered`, with a register on every port: then each path from port to port
+    lies between two clock edges, and the clock of the component can be told for itself."""
 
-    def __init__(self, component: wiring.Component):
-        self._component = component
+    def __init__(self, component: wiring.Component, registered: bool = False):
+        self._component, self._registered = component, registered
         super().__init__(component.signature)
 
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.unit = unit = self._component
+        domain = m.d.sync if self._registered else m.d.comb
         outside = (port for *_, port in self.signature.flatten(self))
         for (_, member, inner), outer in zip(unit.signature.flatten(unit), outside, strict=True):
             to, source = (inner, outer) if member.flow == In else (outer, inner)
-            m.d.sync += Value.cast(to).eq(Value.cast(source))
+            domain += Value.cast(to).eq(Value.cast(source))
         return m
 
 
