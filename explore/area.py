@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 
@@ -13,42 +11,41 @@ from typing import Any
 class Area:
     """What one part takes.
 
-    name     of the unit, or of the module
-    count    how often it is in the part above
-    figures  name → number, of one of it and all in it
-    parts    what it is made of
+    name     of the part in the one above
+    module   that it is an instance of, if that is written once
+    figures  name → number, of one of it and all that is in it
+    count    how often it is there
+    parts    what it is made of; the rest is its own
     """
 
     name: str
     figures: Mapping[str, float]
+    module: str = ""
     count: int = 1
     parts: tuple[Area, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the names of docs/json.md."""
-        return {
-            "unit": self.name, "count": self.count, **self.figures, "parts": [part.to_dict() for part in self.parts]
-        }  # fmt: skip
+        parts = [part.to_dict() for part in self.parts]
+        return {"unit": self.name, "module": self.module, "count": self.count, **self.figures, "parts": parts}
+
+    @staticmethod
+    def from_dict(content: dict[str, Any]) -> Area:
+        """The inverse of `to_dict`."""
+        figures = {name: value for name, value in content.items() if name not in ("unit", "module", "count", "parts")}
+        parts = tuple(map(Area.from_dict, content["parts"]))
+        return Area(content["unit"], figures, content["module"], content["count"], parts)
 
 
-def total(figures: list[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
-    """The sum of (how often, figures)."""
-    names = dict.fromkeys(name for _, each in figures for name in each)
-    return {name: sum(count * each.get(name, 0) for count, each in figures) for name in names}
+def total(areas: Iterable[Area]) -> dict[str, float]:
+    """What all of them take together."""
+    areas = [*areas]
+    names = dict.fromkeys(name for each in areas for name in each.figures)
+    return {name: round(sum(each.count * each.figures[name] for each in areas), 1) for name in names}
 
 
-def tree(statistics: Path, top: str, figures: Callable[[str, Mapping[str, int]], Mapping[str, float]]) -> Area:
-    """The area of the module `top` from what `stat -json` wrote: `figures` gives those of the cells (type → count) of a
-    module itself."""
-    modules = {
-        name.removeprefix("\\"): module["num_cells_by_type"]
-        for name, module in json.loads(statistics.read_text())["modules"].items()
-    }
-
-    def area(name: str, count: int) -> Area:
-        parts = tuple(area(each, copies) for each, copies in modules[name].items() if each in modules)
-        cells = {each: number for each, number in modules[name].items() if each not in modules}
-        own = figures(name, cells)
-        return Area(name, total([(1, own), *((part.count, part.figures) for part in parts)]), count, parts)
-
-    return area(top, 1)
+def walk(area: Area, level: int = 0) -> Iterator[tuple[int, Area]]:
+    """The area and all parts in it, with how deep each lies."""
+    yield level, area
+    for part in area.parts:
+        yield from walk(part, level + 1)

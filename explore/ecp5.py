@@ -6,17 +6,29 @@ comb  LUT4 sites after nextpnr's packing: a LUT4, two for each CCU2C (two bits o
 ff    registers
 dsp   MULT18X18D
 bram  DP16KD
+
+A unit is flattened, as it would be in a machine. What Yosys makes it names after the signal behind it; that tells which
+part it belongs to. So the parts sum to the unit; for gates on the border between two parts it is a convention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import yosys
-from .area import Area, tree
+from .area import Area
 
-FIGURES = ("lut4", "comb", "ff", "dsp", "bram")
+PART = {"comb": 83_640, "ff": 83_640, "dsp": 156, "bram": 208}  # of an LFE5U-85F
+NETLIST = "unit.json"  # for nextpnr
+SCRIPT = f"""\
+read_verilog unit.v
+synth_ecp5 -top unit -json {NETLIST}
+check -assert
+"""
+_FIGURES = ("lut4", "comb", "ff", "dsp", "bram")
 _CELLS = {
     "LUT4": {"lut4": 1, "comb": 1},
     "CCU2C": {"comb": 2},
@@ -26,28 +38,40 @@ _CELLS = {
     "DP16KD": {"bram": 1},
     "PDPW16KD": {"bram": 1},
 }
-SCRIPT = """\
-read_verilog unit.v
-synth_ecp5 -top unit -json unit.json
-check -assert
-tee -o statistics.json stat -json
-"""
-PART = {"comb": 83_640, "ff": 83_640, "dsp": 156, "bram": 208}  # of an LFE5U-85F
 
 
-def synthesise(tool: yosys.Tool, folder: Path) -> None:
-    """From unit.v, whose top module is `unit`, to a netlist in `folder`: unit.json for nextpnr, statistics.json."""
+def synthesise(tool: yosys.Tool, folder: Path) -> Area:
+    """The area of unit.v, whose top module is `unit`. Leaves the netlist in `folder`."""
     yosys.run(tool, SCRIPT, folder)
+    cells = json.loads((folder / NETLIST).read_text())["modules"]["unit"]["cells"]
+    scopes = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
+    own: dict[str, dict[str, int]] = {scope: dict.fromkeys(_FIGURES, 0) for scope in ("", "unit", *sorted(scopes))}
+    for name, cell in cells.items():
+        figures = own[_scope(name, scopes)]
+        for figure, count in _CELLS.get(cell["type"], {}).items():
+            figures[figure] += count
+    children = defaultdict(list)
+    for scope in own:
+        if scope not in ("", "unit"):
+            children[_scope(scope.rpartition(".")[0], scopes) or "unit"].append(scope)
+    for figure, count in own[""].items():
+        own["unit"][figure] += count  # the shell has nothing of its own but names
+
+    def area(scope: str) -> Area:
+        parts = tuple(map(area, children[scope]))
+        figures = _sum([own[scope], *(part.figures for part in parts)])
+        return Area(scope.rpartition(".")[2], figures, parts=parts)
+
+    return area("unit")
 
 
-def area(folder: Path) -> Area:
-    """What was synthesised there takes."""
-    return tree(folder / "statistics.json", "unit", _figures)
+def _scope(name: str, scopes: set[str]) -> str:
+    """The innermost of the scopes that a name lies in; "": in none."""
+    while name and name not in scopes:
+        name = name.rpartition(".")[0]
+    return name
 
 
-def _figures(module: str, cells: Mapping[str, int]) -> dict[str, int]:
-    figures = dict.fromkeys(FIGURES, 0)
-    for cell, count in cells.items():
-        for name, number in _CELLS.get(cell, {}).items():
-            figures[name] += count * number
-    return figures
+def _sum(figures: Iterable) -> dict[str, int]:
+    figures = [*figures]
+    return {name: sum(each[name] for each in figures) for name in _FIGURES}

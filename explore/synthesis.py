@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..arch.config import Config, HardwareConfig, get_config
+from ..arch.errors import HeddleError, unknown
 from ..cosim.build import cached, source_hash
-from ..hw.verilog import to_verilog
-from . import ecp5, nextpnr, yosys
+from ..hw.float_format import Operator
+from ..hw.verilog import VerilogPlatform, to_verilog
+from . import ecp5, generic, liberty, nextpnr, yosys
 from .area import Area, total
 from .units import Shell, find, unit_names
+
+TARGETS = ("ecp5", "generic")
+_PE = "heddle_pe_"
+_PE_ROW = "heddle_pe_row_"
 
 
 @dataclass(frozen=True)
@@ -22,13 +30,13 @@ class Clock:
 
     placements: dict[int, nextpnr.Placement | None]
 
-    @property
+    @cached_property
     def fmax_mhz(self) -> tuple[float, float, float] | None:
-        """Least, median and most over the seeds; None if any did not fit."""
+        """Least, median and most over the seeds; None if there was no room with one of them."""
         found = [each.fmax_mhz for each in self.placements.values() if each]
         return (min(found), median(found), max(found)) if len(found) == len(self.placements) else None
 
-    @property
+    @cached_property
     def slowest(self) -> nextpnr.Placement | None:
         """The placement with the least clock."""
         return min(filter(None, self.placements.values()), key=lambda each: each.fmax_mhz, default=None)
@@ -36,27 +44,25 @@ class Clock:
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the names of docs/json.md."""
         least, middle, most = self.fmax_mhz or (None, None, None)
-        slowest = self.slowest
+        by_seed = {str(seed): _rounded(each and each.fmax_mhz) for seed, each in self.placements.items()}
+        path = [step.to_dict() for step in self.slowest.path] if self.slowest else []
         return {
             "fmax_mhz": _rounded(middle), "fmax_mhz_least": _rounded(least), "fmax_mhz_most": _rounded(most),
-            "fmax_mhz_by_seed": {
-                str(seed): _rounded(each.fmax_mhz if each else None) for seed, each in self.placements.items()
-            },
-            "slowest_path": [step.to_dict() for step in slowest.path] if slowest else [],
+            "fmax_mhz_by_seed": by_seed, "slowest_path": path,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit: its area, and its clock if it was placed."""
+    """One unit: its area, its clock if it was placed, and which of its modules are operators of float32."""
 
-    name: str
     area: Area
+    operators: frozenset[str]
     clock: Clock | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the names of docs/json.md."""
-        return {"unit": self.name, **self.area.figures, **(self.clock.to_dict() if self.clock else {})}
+        return {**self.area.to_dict(), **(self.clock.to_dict() if self.clock else {})}
 
 
 @dataclass(frozen=True)
@@ -64,84 +70,152 @@ class Synthesis:
     """What came of some units of a machine, or of all."""
 
     config: HardwareConfig
+    target: str
     tools: dict[str, str]
     units: tuple[Unit, ...]
 
-    @property
+    @cached_property
     def figures(self) -> dict[str, float]:
-        """The sum of the units."""
-        return total([(1, unit.area.figures) for unit in self.units])
+        """What the units take together."""
+        return total(unit.area for unit in self.units)
 
-    @property
+    @cached_property
     def lacking(self) -> dict[str, float]:
-        """What the units together need more of than the part has: name → how much of the part they would take."""
-        figures = self.figures
-        return {name: figures[name] / most for name, most in ecp5.PART.items() if figures[name] > most}
+        """What the units together take more of than an LFE5U-85F has: figure → times what it has."""
+        available = ecp5.PART if self.target == "ecp5" else {}
+        return {name: self.figures[name] / most for name, most in available.items() if self.figures[name] > most}
+
+    @cached_property
+    def kinds(self) -> dict[str, float]:
+        """Gate equivalents of the PEs, and of the operators of float32 outside of them."""
+        found = {"operators": 0.0, "pes": 0.0}
+        for unit in self.units:
+            for kind, gates in _kinds(unit.area, unit.operators):
+                found[kind] += gates
+        return {kind: round(gates, 1) for kind, gates in found.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the names of docs/json.md."""
-        return {
-            "tools": self.tools, "fits": not self.lacking, "available": ecp5.PART, "area": self.figures,
-            "units": [unit.to_dict() for unit in self.units],
-        }  # fmt: skip
+        about: dict[str, Any] = {"target": self.target, "tools": self.tools}
+        if self.target == "ecp5":
+            about |= {"available": ecp5.PART, "fits": not self.lacking}
+        else:
+            operators, pes = self.kinds["operators"], self.kinds["pes"]
+            about |= {"gates_of": self.kinds, "operators_over_pes": round(operators / pes, 3) if pes else None}
+        return {**about, "area": self.figures, "units": [unit.to_dict() for unit in self.units]}
 
 
-def synthesise(config: Config, units: Sequence[str] = (), seeds: Sequence[int] = ()) -> Synthesis:
-    """The area of a machine, or of some of its units, on an ECP5. With `seeds`, each is also placed and routed, once
-    for each of them."""
+def synthesise(
+    config: Config, units: Sequence[str] = (), target: str = "ecp5", library: str | Path | None = None,
+    seeds: Sequence[int] = (),
+) -> Synthesis:  # fmt: skip
+    """What a machine takes, or some of its units and parts of them ("vector", "vector.panel").
+
+    target   "ecp5", or "generic": gate equivalents
+    library  a Liberty file to count gates of; without one, typical gates
+    seeds    place and route each unit on the ECP5, too, once with each of these seeds
+
+    Raises HeddleError for anything unknown and for a tool that is not installed.
+    """
     config = get_config(config)
+    if target not in TARGETS:
+        raise unknown("target", target, TARGETS, "targets")
+    if target == "ecp5" and library is not None:
+        raise HeddleError("a Liberty file is for the target generic")
+    if target == "generic" and seeds:
+        raise HeddleError("only for the target ecp5 can a unit be placed")
+    gates = liberty.read(Path(library) if library else liberty.GATES) if target == "generic" else None
     names = units or unit_names(config)
     for name in names:
         find(config, name)  # all are known before the first takes minutes
     tools = [yosys.find(), *([nextpnr.find()] if seeds else [])]
-    done = tuple(Unit(name, _area(config, name), _clock(config, name, seeds) if seeds else None) for name in names)
-    return Synthesis(config, {tool.name: tool.release for tool in tools}, done)
+    done = tuple(_unit(config, name, gates, seeds) for name in names)
+    return Synthesis(config, target, {tool.name: tool.release for tool in tools}, done)
 
 
-def _area(config: HardwareConfig, unit: str) -> Area:
-    """The area of one unit as a top of its own."""
-    return ecp5.area(_netlist(config, unit, _verilog(config, unit), f"{unit} of {config.title} for ECP5"))
+def _unit(config: HardwareConfig, name: str, gates: liberty.Library | None, seeds: Sequence[int]) -> Unit:
+    source = _verilog(config, name)
+    what = f"{name} of {config.title}"
+    if gates is None:
+        folder = _built(f"ecp5-{config.file_name}-{name}", source.text, ecp5.SCRIPT, what, ecp5.synthesise)
+    else:
+        folder = _built(f"gates-{config.file_name}-{name}", source.text, generic.SCRIPT + gates.text, what,
+                        lambda tool, aside: generic.synthesise(tool, aside, gates))  # fmt: skip
+    area = Area.from_dict(json.loads((folder / "area.json").read_text()))
+    clock = _clock(config, name, seeds) if seeds else None
+    return Unit(replace(area, name=name), source.operators, clock)
 
 
-def _clock(config: HardwareConfig, unit: str, seeds: Sequence[int]) -> Clock:
+def _clock(config: HardwareConfig, name: str, seeds: Sequence[int]) -> Clock:
     """The clock of one unit between registers."""
-    what = f"{unit} of {config.title} between registers"
-    netlist = _netlist(config, unit, _verilog(config, unit, registered=True), what) / "unit.json"
-    tool = nextpnr.find()
+    source = _verilog(config, name, registered=True)
+    what = f"{name} of {config.title} between registers"
+    folder = _built(f"ecp5-{config.file_name}-{name}", source.text, ecp5.SCRIPT, what, ecp5.synthesise, netlist=True)
+    netlist, tool = folder / ecp5.NETLIST, nextpnr.find()
 
     def placed(seed: int) -> nextpnr.Placement | None:
-        key = f"nextpnr {tool.name} {tool.release} {nextpnr.OPTIONS} {netlist.parent.name} {seed}"
-        folder = cached(
-            f"placed-{config.file_name}-{unit}", key, lambda aside: nextpnr.place(tool, netlist, seed, aside),
+        key = f"{tool.name} {tool.release} {nextpnr.OPTIONS} {folder.name} {seed}"
+        report = cached(
+            f"placed-{config.file_name}-{name}", key, lambda aside: nextpnr.place(tool, netlist, seed, aside),
             f"{what}, placed with seed {seed}",
         )  # fmt: skip
-        return nextpnr.read(folder, netlist)
+        return nextpnr.read(report, netlist)
 
     return Clock({seed: placed(seed) for seed in seeds})
 
 
-def _netlist(config: HardwareConfig, unit: str, text: str, what: str) -> Path:
-    """The folder with what Yosys makes of a Verilog text."""
+def _built(
+    name: str, text: str, script: str, what: str, synthesise: Callable[[yosys.Tool, Path], Area], netlist: bool = False
+) -> Path:
+    """The folder with area.json, what a Verilog text takes; and with its netlist, if that is wanted."""
     tool = yosys.find()
 
     def build(folder: Path) -> None:
         (folder / "unit.v").write_text(text)
-        ecp5.synthesise(tool, folder)
+        area = synthesise(tool, folder)
+        (folder / "area.json").write_text(json.dumps(area.to_dict()))
+        for path in folder.iterdir():
+            if path.name != "area.json" and not (netlist and path.name == ecp5.NETLIST):
+                path.unlink()
 
-    return cached(f"ecp5-{config.file_name}-{unit}", f"{tool.name} {tool.release} {ecp5.SCRIPT} {text}", build, what)
+    return cached(name, f"{tool.name} {tool.release} {netlist} {script} {text}", build, what)
 
 
-def _verilog(config: HardwareConfig, unit: str, registered: bool = False) -> str:
-    """Verilog of a unit as a top of its own; between registers, it says where each line comes from."""
+class _Source(NamedTuple):
+    """Verilog, and which modules in it are operators of float32."""
+
+    text: str
+    operators: frozenset[str]
+
+
+def _verilog(config: HardwareConfig, name: str, registered: bool = False) -> _Source:
+    """A unit as a top of its own; if between registers, the text says where each line of it comes from."""
 
     def build(folder: Path) -> None:
-        top = Shell(find(config, unit), registered)
-        (folder / "unit.v").write_text(to_verilog(top, name="unit", sources=registered))
+        platform = VerilogPlatform()
+        text = to_verilog(Shell(find(config, name), registered), name="unit", sources=registered, platform=platform)
+        operators = [module for module, each in platform.components.items() if isinstance(each, Operator)]
+        (folder / "unit.v").write_text(text)
+        (folder / "operators.json").write_text(json.dumps(operators))
 
-    key = f"{config.fingerprint} {unit} {registered} {source_hash()} {Path(__file__).with_name('units.py').read_text()}"
-    folder = cached(f"unit-{config.file_name}-{unit}", key, build, f"the Verilog of {unit} of {config.title}")
-    return (folder / "unit.v").read_text()
+    here = Path(__file__).with_name("units.py").read_text()
+    key = f"{config.fingerprint} {name} {registered} {source_hash()} {here}"
+    folder = cached(f"unit-{config.file_name}-{name}", key, build, f"the Verilog of {name} of {config.title}")
+    return _Source((folder / "unit.v").read_text(), frozenset(json.loads((folder / "operators.json").read_text())))
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
+def _kinds(area: Area, operators: frozenset[str]) -> Iterator[tuple[str, float]]:
+    """(kind, gate equivalents) of each PE and of each operator outside of PEs."""
+    gates = area.count * area.figures.get("gate_equivalents", 0)
+    if area.module in operators:
+        yield "operators", gates
+    elif area.module.startswith(_PE) and not area.module.startswith(_PE_ROW):
+        yield "pes", gates
+    else:
+        for part in area.parts:
+            for kind, each in _kinds(part, operators):
+                yield kind, area.count * each
+
+
+def _rounded(mhz: float | None) -> float | None:
+    return None if mhz is None else round(mhz, 1)

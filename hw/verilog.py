@@ -54,15 +54,16 @@ def instance(component: wiring.Component, module: str, **more: Value) -> Instanc
 
 def to_verilog(
     component: wiring.Component, name: str = "top", progress: Callable[[str], None] | None = None,
-    sources: bool = False,
+    sources: bool = False, platform: VerilogPlatform | None = None,
 ) -> str:  # fmt: skip
     """Verilog text of `component` as module `name`, and of all that it instantiates. Clock `clk`, reset `rst`, unless
     `component.clock_ports` (name → Signal) has other ports for them.
 
     `progress` is called with the name of each module before it is converted. With `sources`, what was written in this
-    package says in which line: (* src = "hw/pe.py:107" *).
+    package says in which line: (* src = "hw/pe.py:107" *). A `platform` that is given collects the components that are
+    written once.
     """
-    platform = VerilogPlatform()
+    platform = platform or VerilogPlatform()
     report = progress or (lambda module: None)
     report(name)
     texts = {name: _convert(component, name, platform, sources)}
