@@ -6,20 +6,17 @@ comb  LUT4 sites after nextpnr's packing: a LUT4, two for each CCU2C (two bits o
 ff    registers
 dsp   MULT18X18D
 bram  DP16KD
-
-A unit is flattened, as it would be in a machine. What Yosys makes it names after the signal behind it; that tells which
-part it belongs to. So the parts sum to the unit; for gates on the border between two parts it is a convention.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
 from . import yosys
 from .area import Area
+from .netlist import scopes_of
 
 PART = {"comb": 83_640, "ff": 83_640, "dsp": 156, "bram": 208}  # of an LFE5U-85F
 NETLIST = "unit.json"  # for nextpnr
@@ -43,35 +40,18 @@ _CELLS = {
 def synthesise(tool: yosys.Tool, folder: Path) -> Area:
     """The area of unit.v, whose top module is `unit`. Leaves the netlist in `folder`."""
     yosys.run(tool, SCRIPT, folder)
-    cells = json.loads((folder / NETLIST).read_text())["modules"]["unit"]["cells"]
-    scopes = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
-    own: dict[str, dict[str, int]] = {scope: dict.fromkeys(_FIGURES, 0) for scope in ("", "unit", *sorted(scopes))}
-    for name, cell in cells.items():
-        figures = own[_scope(name, scopes)]
-        for figure, count in _CELLS.get(cell["type"], {}).items():
-            figures[figure] += count
-    children = defaultdict(list)
-    for scope in own:
-        if scope not in ("", "unit"):
-            children[_scope(scope.rpartition(".")[0], scopes) or "unit"].append(scope)
-    for figure, count in own[""].items():
-        own["unit"][figure] += count  # the shell has nothing of its own but names
-
-    def area(scope: str) -> Area:
-        parts = tuple(map(area, children[scope]))
-        figures = _sum([own[scope], *(part.figures for part in parts)])
-        return Area(scope.rpartition(".")[2], figures, parts=parts)
-
-    return area("unit")
+    netlist = json.loads((folder / NETLIST).read_text())["modules"]["unit"]
+    own: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_FIGURES, 0))
+    for cell, scope in scopes_of(netlist, (folder / "unit.v").read_text()):
+        for figure, count in _CELLS.get(cell, {}).items():
+            own[scope][figure] += count
+    return _tree("", own)
 
 
-def _scope(name: str, scopes: set[str]) -> str:
-    """The innermost of the scopes that a name lies in; "": in none."""
-    while name and name not in scopes:
-        name = name.rpartition(".")[0]
-    return name
-
-
-def _sum(figures: Iterable) -> dict[str, int]:
-    figures = [*figures]
-    return {name: sum(each[name] for each in figures) for name in _FIGURES}
+def _tree(scope: str, own: dict[str, dict[str, int]]) -> Area:
+    """The area of a scope, from what each of them has itself."""
+    inside = f"{scope}." if scope else ""
+    names = {name.removeprefix(inside).partition(".")[0] for name in own if name.startswith(inside) and name != scope}
+    parts = tuple(_tree(inside + name, own) for name in sorted(names))
+    sums = {name: own[scope][name] + sum(part.figures[name] for part in parts) for name in _FIGURES}
+    return Area(scope.rpartition(".")[2], sums, parts=parts)

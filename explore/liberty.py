@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,13 +35,13 @@ class Library(NamedTuple):
         return self.cells[cell].area / self.nand2
 
 
-def read(path: Path = GATES) -> Library:
+def read(path: str | os.PathLike[str] = GATES) -> Library:
     """The library in a file. Raises HeddleError unless it can be read, and has a NAND2 and a flip-flop."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise HeddleError(f"cannot read Liberty file {path}: {error.strerror}") from None
-    cells = dict(_cells(re.sub(r"/\*.*?\*/|//.*", "", text, flags=re.S if "/*" in text else 0)))
+    cells = dict(_cells(re.sub(r"//.*", "", re.sub(r"/\*.*?\*/", "", text, flags=re.S))))
     nands = [cell.area for cell in cells.values() if len(cell.functions) == 1 and _is_nand2(cell.functions[0])]
     for there, what in ((cells, "cells with an area"), (nands, "NAND2 to count in"),
                         (any(cell.register for cell in cells.values()), "flip-flop")):  # fmt: skip
@@ -51,9 +52,8 @@ def read(path: Path = GATES) -> Library:
 
 def _cells(text: str) -> Iterator[tuple[str, Cell]]:
     openings = [*re.finditer(r'\bcell\s*\(\s*"?([\w.$-]+)"?\s*\)\s*\{', text)]
-    ends = [each.start() for each in openings[1:]] + [len(text)]
-    for opening, end in zip(openings, ends, strict=True):
-        body = text[opening.end() : end]
+    for opening, following in zip_longest(openings, openings[1:]):
+        body = text[opening.end() : following.start() if following else None]
         area = re.search(r'\barea\s*:\s*"?([\d.eE+-]+)', body)
         if area and float(area[1]) > 0:
             functions = tuple(re.findall(r'\bfunction\s*:\s*"([^"]*)"', body))

