@@ -89,6 +89,13 @@ class Synthesis:
         return {name: self.figures[name] / most for name, most in available.items() if self.figures[name] > most}
 
     @cached_property
+    def slowest(self) -> tuple[float, str] | None:
+        """The clock of all units together, in MHz: the least median; and whose it is. None if one had no room."""
+        clocks = [(unit.clock.fmax_mhz, unit.area.name) for unit in self.units if unit.clock]
+        medians = [(mhz[1], name) for mhz, name in clocks if mhz]
+        return min(medians) if medians and len(medians) == len(clocks) else None
+
+    @cached_property
     def kinds(self) -> dict[str, float]:
         """Gate equivalents of the PEs, and of the operators of float32 outside of them."""
         found = {"operators": 0.0, "pes": 0.0}
@@ -102,6 +109,8 @@ class Synthesis:
         about: dict[str, Any] = {"target": self.target, "tools": self.tools}
         if self.target == "ecp5":
             about |= {"available": ecp5.PART, "fits": not self.lacking}
+            if self.slowest:
+                about |= {"fmax_mhz": _rounded(self.slowest[0]), "slowest_unit": self.slowest[1]}
         else:
             operators, pes = self.kinds["operators"], self.kinds["pes"]
             about |= {"gates_of": self.kinds, "operators_over_pes": round(operators / pes, 3) if pes else None}

@@ -93,6 +93,9 @@ def _print_clocks(synthesis: Any) -> None:
         for unit in placed if unit.clock.slowest for step in unit.clock.slowest.path
     ]  # fmt: skip
     print_table("Slowest paths", ["unit", "to", "in", "ns"], path, text=(0, 1, 2))
+    if synthesis.slowest:
+        mhz, name = synthesis.slowest
+        console.print(f"Clock: {mhz:.1f} MHz, by {name}; the configuration says {synthesis.config.clock_mhz:,}.")
 
 
 def _number(value: float) -> str:

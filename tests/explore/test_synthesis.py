@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from heddle.arch.config import PRESETS
-from heddle.explore import nextpnr, synthesis
+from heddle.explore import ecp5, nextpnr, synthesis
 from heddle.explore.area import Area
 from heddle.explore.nextpnr import Placement
 from heddle.explore.synthesis import Clock, Synthesis, Unit, synthesise
@@ -50,6 +50,18 @@ def test_clocks_over_the_seeds():
         "fmax_mhz": 101.0, "fmax_mhz_least": 90.0, "fmax_mhz_most": 110.3,
         "fmax_mhz_by_seed": {"1": 110.3, "2": 90.0, "9": 101.0}, "slowest_path": [],
     }  # fmt: skip
+
+
+def test_the_slowest_unit_sets_the_clock():
+    def unit(name, *mhz):
+        clock = Clock({seed: each and Placement(each, ()) for seed, each in enumerate(mhz)}) if mhz else None
+        return Unit(Area(name, dict.fromkeys(ecp5.PART, 0)), frozenset(), clock)
+
+    named = {"fast": (100, 120, 140), "slow": (90, 110, 150), "glue": ()}
+    found = Synthesis(NANO, "ecp5", {}, tuple(unit(name, *mhz) for name, mhz in named.items()))
+    assert found.to_dict()["slowest_unit"] == "slow" and found.to_dict()["fmax_mhz"] == 110
+    full = Synthesis(NANO, "ecp5", {}, (unit("fast", 100), unit("full", 100, None)))
+    assert full.slowest is None and "fmax_mhz" not in full.to_dict()
 
 
 def test_a_unit_without_room_has_no_clock():
