@@ -37,7 +37,8 @@ def find(config: HardwareConfig, path: str) -> wiring.Component:
         parts = _components(component)
         if name not in parts:
             where, more = (f"part of {above}", "") if above else ("unit", f"; {WHOLE} is all of them")
-            raise unknown(where, name, parts, f"parts of {above}" if above else "units", more)
+            known = parts if above else [*parts, GLUE]
+            raise unknown(where, name, known, f"parts of {above}" if above else "units", more)
         component, above = parts[name], f"{above}.{name}" if above else name
     return component
 

@@ -73,7 +73,8 @@ def _print(synthesis: Any, parts: bool) -> None:
     print_table(f"Area of {synthesis.config.title}", ["unit", *synthesis.figures], rows)
     _print_clocks(synthesis)
     for name, times in synthesis.lacking.items():
-        console.print(f"It does not fit: {name} is {times:.0%} of what an LFE5U-85F has.")
+        need = _number(synthesis.figures[name])
+        console.print(f"It does not fit an LFE5U-85F: {name} is {need}, {times:.1%} of what that has.")
     if synthesis.target == "generic" and synthesis.kinds["pes"]:
         floats, pes = synthesis.kinds["operators"], synthesis.kinds["pes"]
         console.print(f"Operators of float32: {floats:,.0f} gate equivalents, PEs: {pes:,.0f}; {floats / pes:.2f} to 1")

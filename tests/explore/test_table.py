@@ -7,7 +7,7 @@ from heddle.arch.config import PRESETS
 from heddle.explore import table, yosys
 from heddle.explore.units import unit_names
 
-SMALL = ("fetch", "write_channel")  # units that take seconds
+SMALL = ("fetch", "write_channel", "glue")  # units that take seconds
 
 
 @pytest.fixture(autouse=True)
