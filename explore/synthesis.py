@@ -233,7 +233,8 @@ def _verilog(config: HardwareConfig, name: str, registered: bool = False) -> _So
         (folder / "operators.json").write_text(json.dumps(operators))
 
     key = f"{config.fingerprint} {name} {registered} {source_hash()} {_text_of(('units',))}"
-    folder = cached(f"unit-{config.file_name}-{name}", key, build, f"the Verilog of {name} of {config.title}")
+    what = f"the Verilog of {name} of {config.title}{' between registers' if registered else ''}"
+    folder = cached(f"unit-{config.file_name}-{name}", key, build, what)
     return _Source((folder / "unit.v").read_text(), frozenset(json.loads((folder / "operators.json").read_text())))
 
 
