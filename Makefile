@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench docs clean
+.PHONY: help run test test-long lint bench docs area clean
 
 help:            ## Show the targets.
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,6 +32,10 @@ bench: $(READY)  ## Utilisation of full-size models and speed of the simulator; 
 docs: $(READY)   ## Regenerate docs/isa.md and docs/registers.md from their definitions.
 	$(BIN)/python -m heddle.arch.document > docs/isa.md
 	$(BIN)/heddle registers > docs/registers.md
+
+area: $(READY)   ## Synthesise nano and base, and write what their units take to explore/area.json (many minutes).
+	$(BIN)/python -m heddle.explore.table > explore/area.new
+	mv explore/area.new explore/area.json
 
 clean:           ## Remove the environment and what was built.
 	rm -rf $(VENV) build *.egg-info

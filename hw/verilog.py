@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from amaranth import ClockSignal, Instance, ResetSignal, Value
 from amaranth.back import rtlil
@@ -19,6 +20,7 @@ from amaranth.lib.wiring import In
 from ..arch import processes
 from ..arch.errors import ToolError
 
+_ROOT = Path(__file__).parent.parent  # what hw/ and arch/ are in
 # As amaranth.back.verilog does it.
 _YOSYS_STEPS = "proc -nomux -norom; memory_collect; write_verilog -norename"
 
@@ -50,31 +52,44 @@ def instance(component: wiring.Component, module: str, **more: Value) -> Instanc
     return Instance(module, *connections, **more)
 
 
-def to_verilog(component: wiring.Component, name: str = "top", progress: Callable[[str], None] | None = None) -> str:
+def to_verilog(
+    component: wiring.Component, name: str = "top", progress: Callable[[str], None] | None = None,
+    sources: bool = False, platform: VerilogPlatform | None = None,
+) -> str:  # fmt: skip
     """Verilog text of `component` as module `name`, and of all that it instantiates. Clock `clk`, reset `rst`, unless
     `component.clock_ports` (name → Signal) has other ports for them.
 
-    `progress` is called with the name of each module before it is converted.
+    `progress` is called with the name of each module before it is converted. With `sources`, what was written in this
+    package says in which line: (* src = "hw/pe.py:107" *). A `platform` that is given collects the components that are
+    written once.
     """
-    platform = VerilogPlatform()
+    platform = platform or VerilogPlatform()
     report = progress or (lambda module: None)
     report(name)
-    texts = {name: _convert(component, name, platform)}
+    texts = {name: _convert(component, name, platform, sources)}
     while waiting := [module for module in platform.components if module not in texts]:
         for module in waiting:
             report(module)
-            texts[module] = _convert(platform.components[module], module, platform)
+            texts[module] = _convert(platform.components[module], module, platform, sources)
     return "\n".join([*texts.values(), *platform.texts.values()])
 
 
-def _convert(component: wiring.Component, name: str, platform: VerilogPlatform) -> str:
+def _in_this_package(attribute: re.Match) -> str:
+    """A line that names a source file from the root of this package on; nothing for a file elsewhere."""
+    opening, path = attribute[1], Path(attribute[0].strip()[len('attribute \\src "') : -1])
+    inside = path.is_relative_to(_ROOT)
+    return f'{opening}{path.relative_to(_ROOT)}"\n' if inside else ""
+
+
+def _convert(component: wiring.Component, name: str, platform: VerilogPlatform, sources: bool) -> str:
     """Verilog of one module and its own submodules, without signals of no bits: as amaranth.back.verilog makes it, but
     always by the Yosys that comes with Amaranth, and in a process that ends when this one does."""
     ports = {port: (signal, PortDirection.Input) for port, signal in getattr(component, "clock_ports", {}).items()}
     for path, member, port in component.signature.flatten(component):
         direction = PortDirection.Input if member.flow == In else PortDirection.Output
         ports["__".join(map(str, path))] = (Value.cast(port), direction)
-    text = rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=False)
+    text = rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=sources)
+    text = re.sub(r'(?m)^( *attribute \\src ").*\n', _in_this_package, text)
     # Amaranth writes a signal of no bits as a wire that only this connection mentions; Verilog has no such thing.
     text = re.sub(r"(?m)^(  wire width 0 .*|connect \S+ {  })\n", "", text)
     script = f"read_rtlil <<rtlil\n{text}\nrtlil\n{_YOSYS_STEPS}\n"

@@ -10,7 +10,7 @@ from .ends import ends, output_written
 
 COMMANDS = [
     "run", "generate", "check", "kv-report", "compile", "list", "lint", "explain", "simulate", "report", "cosim",
-    "bench", "verilog", "registers", "configs",
+    "bench", "synth", "verilog", "registers", "configs",
 ]  # fmt: skip
 
 

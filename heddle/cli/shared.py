@@ -50,7 +50,9 @@ class _Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         order = self.make_parser(ctx).parse_args(args=[*args])[2]
         for parameter in order:
-            if isinstance(parameter, click.Option) and not parameter.is_flag and order.count(parameter) > 1:
+            if isinstance(parameter, click.Option) and not parameter.multiple and not parameter.is_flag and (
+                order.count(parameter) > 1
+            ):
                 raise click.UsageError(f"{parameter.opts[-1]} is given {order.count(parameter)} times", ctx)
         return super().parse_args(ctx, args)
 

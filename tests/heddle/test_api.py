@@ -219,6 +219,26 @@ MISTAKES = {
     "REGISTER_FILES: a near miss": (lambda p, r: heddle.REGISTER_FILES["rdl"]("smal"), r"did you mean small\?"),
     "Window": (lambda p, r: heddle.Window("3"), "the first cycle of a waveform must be a whole number from 0"),
     "accelerator_verilog": (lambda p, r: heddle.accelerator_verilog(None), CONFIG),
+    "synthesise": (lambda p, r: heddle.synthesise(3), CONFIG),
+    "synthesise: a unit": (lambda p, r: heddle.synthesise("nano", ["vecto"]), r"did you mean vector\?"),
+    "synthesise: units": (
+        lambda p, r: heddle.synthesise("nano", "vector"), r"units must be a list of names, .*, not 'vector' \(a str\)"
+    ),
+    "synthesise: a number": (lambda p, r: heddle.synthesise("nano", [3]), "each of units must be the name of"),
+    "synthesise: target": (lambda p, r: heddle.synthesise("nano", target="ecp"), r"did you mean ecp5\?"),
+    "synthesise: library": (
+        lambda p, r: heddle.synthesise("nano", target="generic", library=3), "the path of a file must be text"
+    ),
+    "synthesise: a library on an ECP5": (
+        lambda p, r: heddle.synthesise("nano", library="x.lib"), "a Liberty file is for the target generic"
+    ),
+    "synthesise: seeds": (lambda p, r: heddle.synthesise("nano", seeds=3), "seeds must be a list of whole numbers"),
+    "synthesise: seed": (
+        lambda p, r: heddle.synthesise("nano", seeds=[0]), "each of seeds must be a whole number from 1"
+    ),
+    "synthesise: placed in gates": (
+        lambda p, r: heddle.synthesise("nano", target="generic", seeds=[1]), "can be placed only for the target ecp5"
+    ),
     "get_shape": (lambda p, r: heddle.get_shape("bert-bse"), r"unknown model 'bert-bse' \(did you mean bert-base\?\)"),
     "get_shape: a number": (lambda p, r: heddle.get_shape(3), "the name of a shape must be one of bert-base"),
     "get_shape: a file": (lambda p, r: heddle.get_shape("none.json"), "cannot read none.json: No such file"),

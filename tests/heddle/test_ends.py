@@ -38,6 +38,7 @@ COMMANDS = {
     "cosim, building for Verilator": [*COSIM[:-1], "verilator"],
     "run": ["run", "encoder-layer", "--config", "nano", "--images", "2", "--engine", "icarus"],
     "generate": ["generate", "gpt2", "--prompt", "a", "--tokens", "2", "--engine", "icarus"],
+    "synth": ["synth", "nano", "--unit", "write_channel"],
     "verilog": ["verilog", "--config", "nano", "-o", "nano.v"],
 }
 
@@ -61,7 +62,7 @@ def start(tmp_path, monkeypatch):
     processes = []
 
     def call(what):
-        if what in ("verilog", "cosim, building", "cosim, building for Verilator"):
+        if what in ("synth", "verilog", "cosim, building", "cosim, building for Verilator"):
             monkeypatch.setenv("HEDDLE_CACHE", str(tmp_path / "cache"))  # where nothing has been built
         program = PROGRAM.format(tools=str(tools), arguments=COMMANDS[what], fake_build="building" not in what)
         process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.DEVNULL,
@@ -90,7 +91,7 @@ def test_a_signal_ends_what_a_command_started(start, tmp_path, number):
 
 
 @pytest.mark.parametrize("what", [
-    "cosim, building", "cosim, building for Verilator", "verilog", pytest.param("run", marks=pytest.mark.long),
+    "cosim, building", "cosim, building for Verilator", "synth", "verilog", pytest.param("run", marks=pytest.mark.long),
     pytest.param("generate", marks=pytest.mark.long),
 ])  # fmt: skip
 def test_every_command_ends_what_it_started(start, tmp_path, what):

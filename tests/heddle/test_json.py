@@ -31,6 +31,8 @@ RUNS = {
     "sample": ("generate", "tiny", "--config", "nano", "--prompt", "ab", "--tokens", 1, "--temperature", 1),
     "kv-report": ("kv-report", "tiny", "--config", "nano", "--contexts", 8),
     "cosim": ("cosim", "random", "--config", "nano", "--engine", "icarus", "--programs", 1),
+    "synth": ("synth", "nano", "--unit", "write_channel", "--place", "--seeds", 2),
+    "synth in gates": ("synth", "nano", "--unit", "write_channel", "--target", "generic"),
     "verilog": ("verilog", "--config", "nano"),
     "registers": ("registers",),
     "registers of a machine": ("registers", "--config", "nano"),

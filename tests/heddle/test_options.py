@@ -65,6 +65,12 @@ MEANS_NOTHING = {
         "--timeout": ALWAYS,
         "--scalesim": ("gpt2-decode --scalesim", "--scalesim is for gemm-512 and bert-layer, of which none is named"),
     },
+    "synth": {
+        "--unit": ALWAYS, "--target": ALWAYS,
+        "--liberty": ("nano --liberty x.lib", "--liberty is for --target generic"),
+        "--place": ("nano --target generic --place", "--place is for --target ecp5"),
+        "--seeds": ("nano --seeds 3", "--seeds is for placements: it needs --place"),
+    },
     "verilog": {"--config": ALWAYS, "--output": ALWAYS, "--debug": ALWAYS},
     "registers": {
         "--format": ("--json --format c", "--format is of the text: --json has the registers under its own names"),
@@ -142,6 +148,12 @@ WRONG_VALUE = {
         "--waves-to": ("random --waves x.vcd --waves-from 9 --waves-to 8", "must be a whole number from 9 to"),
     },
     "bench": {"--timeout": ("gemm-512 --timeout nan", "--timeout must be above 0 and at most 1e+06 seconds, not nan")},
+    "synth": {
+        "--unit": ("nano --unit vecto", "unknown unit 'vecto' (did you mean vector?); units are csr, "),
+        "--target": ("nano --target ecp6", "unknown target 'ecp6' (did you mean ecp5?); targets are ecp5, generic"),
+        "--liberty": ("nano --target generic --liberty none.lib", "cannot read Liberty file none.lib: No such file"),
+        "--seeds": ("nano --place --seeds 1,x", "--seeds must be a number from 1 to 100, or different numbers"),
+    },
     "verilog": {"--config": ("--config smal", CONFIG), "--output": ("-o none/x", FILE)},
     "registers": {
         "--format": ("--format rld", "unknown format 'rld' (did you mean rdl?); formats are markdown, c, rdl, json"),
@@ -217,6 +229,8 @@ def test_a_value_that_an_option_cannot_have_is_refused(refused, command, option,
     ("simulate", "layer.heddle --timeline a.svg --trace ./a.svg", "would be written twice"),
     ("cosim", "digits-vit --races", "--races is for a FILE; what is compiled here has no race"),
     ("configs", "--drams --dram HBM2", "--dram means nothing beside --drams"),
+    ("synth", "nano --unit vector --unit vector", "units must be different, but vector is there 2 times"),
+    ("synth", "nano --place --seeds 2,2", "--seeds must be a number from 1 to 100, or different numbers"),
 ])  # fmt: skip
 def test_what_is_said_twice_is_refused(refused, command, arguments, message):
     refused(command, arguments, message)
@@ -231,6 +245,8 @@ def test_what_is_said_twice_is_refused(refused, command, arguments, message):
     ("compile bertbase -o x", "unknown model 'bertbase' (did you mean bert-base?)"),
     ("bench gemm512", "unknown benchmark 'gemm512' (did you mean gemm-512?)"),
     ("configs NANO", "unknown configuration 'NANO' (did you mean nano?)"),
+    ("synth NANO", "unknown configuration 'NANO' (did you mean nano?)"),
+    ("synth nano --unit vector.panl", "unknown part of vector 'panl' (did you mean panel?)"),
 ])  # fmt: skip
 def test_what_was_meant_is_suggested(heddle, arguments, message):
     code, output, error = heddle(*arguments.split())
@@ -238,7 +254,8 @@ def test_what_was_meant_is_suggested(heddle, arguments, message):
 
 
 @pytest.mark.parametrize("arguments", [["run", ""], ["compile", "", "-o", "x"], ["check", ""], ["kv-report", ""],
-                                       ["cosim", ""], ["bench", ""], ["configs", ""], ["list", ""]])  # fmt: skip
+                                       ["cosim", ""], ["bench", ""], ["configs", ""], ["list", ""], ["synth", ""],
+                                       ["synth", "nano", "--unit", ""]])  # fmt: skip
 def test_an_empty_name_is_unknown(heddle, arguments):
     code, output, error = heddle(*arguments)
     assert code == 2 and not output and ("unknown" in error or "cannot read" in error) and "Traceback" not in error

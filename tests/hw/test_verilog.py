@@ -1,17 +1,21 @@
 """What repeats is written to Verilog once, and that Verilog, run by Icarus, does what Amaranth's simulator does."""
 
 import random
+import re
 import subprocess
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.hw.array import Array
 from heddle.hw.memories import BankedMemory
+from heddle.hw.pe import Pe
 from heddle.hw.verilog import to_verilog
 
+ROOT = Path(__file__).parents[2]
 ODD = replace(PRESETS["nano"], rows=3, columns=5, vector_lanes=1, param_words=16)
 
 
@@ -91,3 +95,13 @@ def test_what_repeats_is_written_once():
     assert array.count("module heddle_pe_int8(") == array.count("module heddle_pe_row_int8_16(") == 1
     assert memory.count("module heddle_ram ") == 1
     assert len(array) < 400_000 and len(memory) < 40_000
+
+
+def test_verilog_says_where_it_comes_from_if_asked():
+    """In lines of this package: `aligned` stands where hw/float_add.py registers it, not where registers are made."""
+    text = to_verilog(Pe("bf16"), name="top", sources=True)
+    (file, line), *_ = re.findall(r'\(\* src = "(hw/\w+\.py):(\d+)" \*\)\s*reg \[\d+:0\] \\?aligned', text)
+    assert "register(" in (ROOT / file).read_text().splitlines()[int(line) - 1] and file == "hw/float_add.py"
+    sources = re.findall(r'\(\* src = "([^":]*)', text)
+    assert all((ROOT / source).is_file() and not Path(source).is_absolute() for source in sources)
+    assert "src =" not in to_verilog(Pe("bf16"), name="top")

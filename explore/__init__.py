@@ -1,0 +1,1 @@
+"""What a machine would cost: synthesis of its units, their area, their clock."""
