@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig, Memory
 from ...arch.isa import OnlineSoftmax, Softmax
-from ...arch.numerics import code_format, online_softmax, softmax
+from ...arch.numerics import arithmetic_of, code_format, online_softmax, softmax
 from ..state import State, in_words
 from .panel import act_groups, read_groups
 
@@ -20,11 +20,12 @@ def execute(instruction: Softmax | OnlineSoftmax, state: State, config: Hardware
     scores = state.panel(Memory.ACC, i.source_address, i.source_stride, i.rows, i.columns)
     row = state.row_numbers(i.row_address, i.rows)
     common = scores, key_scale, value_scale, row, visible(i), config.vector_lanes
+    to, arithmetic = code_format(config), arithmetic_of(config)
     if isinstance(i, OnlineSoftmax):
         before = None
         if not i.first:
             before = state.row_numbers(i.state_address, i.rows), state.row_numbers(i.state_address + i.rows, i.rows)
-        found = online_softmax(*common, before, code_format(config))
+        found = online_softmax(*common, before, to, arithmetic)
         codes, scales = found.codes, found.scale
         state.write_row_numbers(i.scales_address + i.rows, found.rescale)
         state.write_row_numbers(i.state_address, found.greatest)
@@ -33,7 +34,7 @@ def execute(instruction: Softmax | OnlineSoftmax, state: State, config: Hardware
         additive = None
         if i.additive:
             additive = state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, i.columns)
-        codes, scales = softmax(*common, additive, code_format(config))
+        codes, scales = softmax(*common, additive, to, arithmetic)
     state[Memory.ACT].write(i.address, i.stride, in_words(codes, config.rows))
     state.write_row_numbers(i.scales_address, scales)
 
@@ -59,7 +60,7 @@ def cycles(instruction: Softmax | OnlineSoftmax, config: HardwareConfig) -> int:
     state = 2 * i.rows + MEMORY_CYCLES + 1 if online and not i.first else 0
     maximum = i.rows * groups + front + config.row_maximum_cycles + (2 if online else 1)
     row_period = max(groups, config.row_sum_tree_cycles)
-    exponentials = front + ADD_CYCLES + TABLE_CYCLES
+    exponentials = front + config.probability_cycles
     sums = (i.rows - 1) * row_period + groups + exponentials + config.row_sum_cycles
     sums += (ADD_CYCLES if online else 0) + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1)
     codes = i.rows * act_groups(i, config) + exponentials + MULTIPLY_CYCLES + config.quantise_cycles

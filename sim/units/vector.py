@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import MEMORY_CYCLES, ROTATE_CYCLES, HardwareConfig, Memory
+from ...arch.config import MEMORY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Argmax, Codes, Combine, Map, Quantise, Scales, Source, VectorInstruction
-from ...arch.numerics import code_format, map_values, quantise, row_argmax
+from ...arch.numerics import arithmetic_of, code_format, map_values, quantise, row_argmax
 from ..state import State, in_words
 from .panel import act_groups, read_groups, word_groups
 
@@ -15,18 +15,18 @@ from .panel import act_groups, read_groups, word_groups
 def execute(instruction: Map | Quantise | Argmax, state: State, config: HardwareConfig) -> None:
     """Compute x(m, n); write it, or its codes and row scales, or the place of the greatest of each row."""
     i = instruction
-    x = _values(i, state)
+    x = _values(i, state, config)
     if isinstance(i, Map):
         state.write_values(i.address, i.stride, x)
     elif isinstance(i, Argmax):
         write_indices(i, state, row_argmax(x))
     else:
-        codes, scales = quantise(x, code_format(config, i.digit))
+        codes, scales = quantise(x, code_format(config, i.digit), arithmetic_of(config))
         _write_codes(i, state, config, codes)
         _write_scales(i, state, scales)
 
 
-def _values(i: VectorInstruction, state: State) -> NDArray[np.float32]:
+def _values(i: VectorInstruction, state: State, config: HardwareConfig) -> NDArray[np.float32]:
     """x(m, n), (batch or 1, rows, columns)."""
     memory = Memory.ACC if i.source is Source.ACC else Memory.VALUE
     panels = state.panel(memory, i.source_address, i.source_stride, i.rows * (1 + i.planes), i.columns)
@@ -49,6 +49,7 @@ def _values(i: VectorInstruction, state: State) -> NDArray[np.float32]:
         operand=operand,
         operand_scale=operand_scale,
         planes=planes,
+        arithmetic=arithmetic_of(config),
     )
 
 
@@ -91,7 +92,7 @@ def _write_scales(i: Quantise, state: State, scales: NDArray[np.float32]) -> Non
 def cycles(instruction: Map | Quantise | Argmax, config: HardwareConfig) -> int:
     """D: from start to retire."""
     i = instruction
-    front = MEMORY_CYCLES + config.vector_map_cycles + (ROTATE_CYCLES if i.combine is Combine.ROTATE else 0)
+    front = MEMORY_CYCLES + config.vector_map_cycles + (config.rotate_cycles if i.combine is Combine.ROTATE else 0)
     if isinstance(i, Map):
         return i.rows * word_groups(i, config) * i.interval + front
     maximum = i.rows * read_groups(i, config) * i.interval + front + config.row_maximum_cycles

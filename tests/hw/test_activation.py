@@ -25,21 +25,22 @@ SIGMOID_TOLERANCE = (1 / 64) ** 2 / 4 + (np.log(2) / 64) ** 2 / 8 + 2 * 2.0**-17
 POLYNOMIAL_TOLERANCE = 3.1e-6  # of erf's approximation in gelu, absolute
 
 
-def activate(kind: Activation, x: np.ndarray) -> np.ndarray:
-    """What the lane gives for x, an operand every cycle: bits, each exactly ACTIVATION_CYCLES after its operand."""
+def activate(kind: Activation, x: np.ndarray, precision: int = 24) -> np.ndarray:
+    """What the lane gives for x, an operand every cycle: bits of float32, each exactly ACTIVATION_CYCLES after its
+    operand."""
     m = Module()
-    m.submodules.lane = lane = ActivationLane()
+    m.submodules.lane = lane = ActivationLane(precision)
     code = Signal(3)
-    m.d.comb += lane.setting.eq(setting_of(m, code))
+    m.d.comb += lane.setting.eq(setting_of(m, code, precision))
     bits, results = numerics.to_bits(x), []
 
     async def bench(ctx):
         ctx.set(code, kind)
         for cycle in range(len(bits) + ACTIVATION_CYCLES):
             if cycle < len(bits):
-                ctx.set(lane.a, int(bits[cycle]))
+                ctx.set(lane.a, int(bits[cycle]) >> 24 - precision)
             if cycle >= ACTIVATION_CYCLES:
-                results.append(ctx.get(lane.o))
+                results.append(ctx.get(lane.o) << 24 - precision)
             await ctx.tick()
 
     simulator = Simulator(m)
