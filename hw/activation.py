@@ -8,10 +8,10 @@ from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ACTIVATION_CYCLES, ADD_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, WIDE_PRECISION
+from ..arch.config import ACTIVATION_CYCLES, ADD_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES
 from ..arch.isa import Activation
-from ..arch.numerics import ACTIVATION_COEFFICIENTS, rounded, to_bits
-from .float import ONE, Add, Exp2, Multiply, Reciprocal, upper
+from ..arch.numerics import ACTIVATION_COEFFICIENTS
+from .float import ONE, Add, Exp2, Multiply, Reciprocal, constant, upper
 from .pipeline import delay
 
 _STEPS = 4  # of Horner's rule
@@ -39,19 +39,15 @@ def setting_of(m: Module, kind: Value, precision: int) -> data.View:
     """The setting for the function with code `kind`, decoded once for all lanes."""
     layout = setting_layout(precision)
     setting = data.View(layout, Signal(layout.size, name="setting"))
-
-    def bits_of(number) -> int:
-        return int(to_bits(rounded(number, precision))) >> WIDE_PRECISION - precision
-
     with m.Switch(kind):
         for function, c in ACTIVATION_COEFFICIENTS.items():
             with m.Case(function):
-                m.d.comb += [setting.coefficients[i].eq(bits_of(p)) for i, p in enumerate(c.p)]
+                m.d.comb += [setting.coefficients[i].eq(constant(p, precision)) for i, p in enumerate(c.p)]
                 m.d.comb += [
-                    setting.limit.eq(bits_of(c.limit)),
-                    setting.gate.eq(0 if c.gate is None else bits_of(c.gate)),
+                    setting.limit.eq(constant(c.limit, precision)),
+                    setting.gate.eq(0 if c.gate is None else constant(c.gate, precision)),
                     setting.gate_is_x.eq(c.gate is None),
-                    setting.constant.eq(bits_of(c.constant)),
+                    setting.constant.eq(constant(c.constant, precision)),
                 ]
         with m.Case(Activation.RELU):
             m.d.comb += [setting.bypass.eq(1), setting.relu.eq(1)]

@@ -22,6 +22,7 @@ from .float_format import (
     ONE,
     ZERO,
     Fields,
+    constant,
     magnitude,
     maximum,
     negate,
@@ -35,6 +36,6 @@ from .float_table import Exp2, Reciprocal, ReciprocalSqrt
 
 __all__ = [
     "MINUS_INFINITY", "MINUS_ZERO", "NAN", "ONE", "ZERO", "Add", "ConvertInt32", "Exp2", "Fields", "Multiply",
-    "Reciprocal", "ReciprocalSqrt", "RoundInt16", "RoundInt8", "magnitude", "maximum", "narrowed", "negate",
+    "Reciprocal", "ReciprocalSqrt", "RoundInt16", "RoundInt8", "constant", "magnitude", "maximum", "narrowed", "negate",
     "order_key", "resized", "to_bf16", "upper",
 ]  # fmt: skip

@@ -7,11 +7,14 @@ to nearest even, subnormals are zeros of their sign, one NaN.
 
 from collections.abc import Sequence
 
+import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import WIDE_PRECISION as WIDE
+from ..arch.numerics import rounded as rounded_to
+from ..arch.numerics import to_bits
 from .verilog import VerilogPlatform, shared
 
 FRACTION_BITS = 23  # of a float32
@@ -118,6 +121,11 @@ def resized(m: Module, x: Value, bits: int, name: str = "resized") -> Value:
 def upper(x: Value, bits: int) -> Value:
     """A float32 of which no more than the upper `bits` bits are not zero, in so many."""
     return x[32 - bits :]
+
+
+def constant(number: float | np.floating, precision: int) -> int:
+    """The bits of a number rounded to so many significand bits."""
+    return int(to_bits(rounded_to(number, precision))) >> WIDE - precision
 
 
 def to_bf16(m: Module, x: Value) -> Value:

@@ -98,8 +98,8 @@ class Exp2(TableFunction):
     def argument(self, m: Module) -> Argument:
         a, p = Fields(self.a), self._precision
         # Shifted left by the lower 5 bits of the exponent |a| has its binary point at bit p + 30, or 32 bits lower from
-        # |a| = 2 on; POINT_BITS below it are of use. What is less than 2⁻³¹ may be shifted by anything less: to the
-        # next multiple of 2⁻²² down from it, the result rounds to 1.
+        # |a| = 2 on; POINT_BITS below it are of use. What is less than 2⁻³¹ is 0, or if negative perhaps the multiple
+        # of 2⁻²² below: the result is 1 of both, rounded.
         places, large = a.exponent[:5], a.exponent[7]
         dropped = p + 30 - POINT_BITS
         shifted = Cat(a.mantissa << places, Const(0, 8 + POINT_BITS))

@@ -9,16 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import MULTIPLY_CYCLES, ROUND_CYCLES, TABLE_CYCLES, HardwareConfig
 from ..arch.isa import Digit
-from ..arch.numerics import (
-    CODE_LIMIT,
-    MAXIMUM_FLOOR,
-    RECIPROCAL_OF_127,
-    RECIPROCAL_OF_32639,
-    WIDE_CODE_LIMIT,
-    rounded,
-    to_bits,
-)
-from .float import ONE, Fields, Multiply, Reciprocal, RoundInt8, RoundInt16, to_bf16, upper
+from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_OF_32639, WIDE_CODE_LIMIT
+from .float import ONE, Fields, Multiply, Reciprocal, RoundInt8, RoundInt16, constant, to_bf16, upper
 from .pipeline import delay
 
 _STEP = 7  # the reciprocal is taken of a/2⁷, so that those of the largest a are not flushed
@@ -51,11 +43,9 @@ class RowScale(wiring.Component):
         if self._config.pe == "bf16":
             m.d.comb += [self.scale.eq(upper(ONE, bits)), self.multiplier.eq(upper(ONE, bits))]
             return m
-
-        def constant(number) -> int:
-            return int(to_bits(rounded(number, precision))) >> 32 - bits
-
-        floor, step = constant(MAXIMUM_FLOOR), 1 << _STEP
+        floor, step = constant(MAXIMUM_FLOOR, precision), 1 << _STEP
+        limits = [constant(limit / step, precision) for limit in (WIDE_CODE_LIMIT, CODE_LIMIT)]
+        reciprocals = [constant(number, precision) for number in (RECIPROCAL_OF_32639, RECIPROCAL_OF_127)]
         a = Signal(bits)
         # Magnitudes compare like integers, a NaN as the greatest.
         m.d.sync += a.eq(Mux(self.greatest > floor, self.greatest, floor))
@@ -65,9 +55,9 @@ class RowScale(wiring.Component):
         m.d.comb += [
             rcp.a.eq(Mux(Fields(a).special, a, a - (_STEP << precision - 1))),
             times_limit.a.eq(rcp.o),
-            times_limit.b.eq(Mux(self.wide, constant(WIDE_CODE_LIMIT / step), constant(CODE_LIMIT / step))),
+            times_limit.b.eq(Mux(self.wide, *limits)),
             over_limit.a.eq(a),
-            over_limit.b.eq(Mux(self.wide, constant(RECIPROCAL_OF_32639), constant(RECIPROCAL_OF_127))),
+            over_limit.b.eq(Mux(self.wide, *reciprocals)),
             self.multiplier.eq(times_limit.o),
             self.scale.eq(delay(m, over_limit.o, TABLE_CYCLES, name="scale", reset_less=True)),
         ]

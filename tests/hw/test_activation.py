@@ -56,16 +56,18 @@ def test_latency_is_the_sum_of_its_parts():
     assert MULTIPLY_CYCLES + 1 + horner + MULTIPLY_CYCLES + rest == ACTIVATION_CYCLES
 
 
+@pytest.mark.parametrize("precision", [24, 11])
 @pytest.mark.parametrize("kind", Activation, ids=lambda kind: kind.name)
-def test_equals_the_oracle_bit_for_bit(kind):
-    random = np.random.default_rng(kind)
+def test_equals_the_oracle_bit_for_bit(kind, precision):
+    random, arithmetic = np.random.default_rng(kind), numerics.Arithmetic(precision) = np.random.default_rng(kind)
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 6, -6, 6.0000005, 88, -88, 1e19, -1e19, 3e38, -3e38])
-    x = numerics.clean(np.concatenate([
+    x = arithmetic.round(np.concatenate([
         special.astype(np.float32),
         (random.normal(size=250) * 3).astype(np.float32),
         numerics.from_bits(random.integers(0, 1 << 32, 250, dtype=np.uint32)),
     ]))  # fmt: skip
-    np.testing.assert_array_equal(activate(kind, x), numerics.to_bits(numerics.activation(kind, x)))
+    expected = numerics.to_bits(numerics.activation(kind, x, arithmetic))
+    np.testing.assert_array_equal(activate(kind, x, precision), expected)
 
 
 @pytest.mark.parametrize("kind", Activation, ids=lambda kind: kind.name)
