@@ -45,12 +45,14 @@ class Unit(IntEnum):
     NORM = 6
 
 
-# Latencies of the float32 operators, in cycles from operands to result (throughput is one per cycle).
+WIDE_PRECISION = 24  # significand bits of float32, the leading one included
+VECTOR_FORMATS = {"float32": WIDE_PRECISION, "tf32": 11}  # vector_format → significand bits
+# Latencies of the float operators, in cycles from operands to result (throughput is one per cycle).
 MULTIPLY_CYCLES = 3
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
 CONVERT_CYCLES = 2  # int32 to float32
-TABLE_CYCLES = 3  # exp2, rcp, rsqrt
-ROUND_CYCLES = 2  # float32 to int8
+TABLE_CYCLES = 5  # exp2, rcp, rsqrt
+ROUND_CYCLES = 2  # to int8
 MEMORY_CYCLES = 1  # from address to data
 # x² ; min ; four Horner steps of multiply and add ; times x ; exp2 ; 1 + ; rcp ; times gate ; plus constant
 ACTIVATION_CYCLES = (
@@ -70,7 +72,6 @@ SCALAR_LIMIT = (1 << 32) - 1  # the largest number that one holds
 PAGE_LIMIT = 1 << 16  # page numbers of the KV cache are below this
 APPEND_ITEMS = 8  # words or pairs that APPEND has read and not yet written
 PLANES_CYCLES = 2 * ADD_CYCLES  # (x·256 + plane)·256 + plane
-ROTATE_CYCLES = MULTIPLY_CYCLES + ADD_CYCLES  # x·cos + partner·sin
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class HardwareConfig:
     name: str  # names files too
     rows: int  # PE rows: the reduction (K) direction; at least 3, with bf16 PEs 2
     columns: int  # PE columns: output features (N); at least 3, with bf16 PEs 2
-    vector_lanes: int  # float32 elements per cycle in VECTOR, SOFTMAX and NORM; divides rows and columns
+    vector_lanes: int  # elements per cycle in VECTOR, SOFTMAX and NORM; divides rows and columns
     act_words: int
     act_banks: int
     weight_words: int
@@ -101,6 +102,7 @@ class HardwareConfig:
     burst_beats: int  # longest AXI burst
     load_outstanding: int  # bursts LOAD may have in flight
     value_format: str = "bf16"  # how VALUE stores numbers: bf16 or float32
+    vector_format: str = "float32"  # how VECTOR, SOFTMAX and NORM compute: float32, or tf32 (1 + 8 + 10 bits)
     pe: str = "int8"
     clock_mhz: int = 1000
     dram: DramConfig = field(default_factory=DramConfig)
@@ -127,6 +129,8 @@ class HardwareConfig:
                               f"not {self.vector_lanes}")  # fmt: skip
         if self.value_format not in ("bf16", "float32"):
             raise HeddleError(f"value_format must be 'bf16' or 'float32', not {self.value_format!r}")
+        if self.vector_format not in tuple(VECTOR_FORMATS):
+            raise HeddleError(f"vector_format must be 'float32' or 'tf32', not {self.vector_format!r}")
         if self.pe not in ("int8", "bf16"):
             raise HeddleError(f"pe must be 'int8' or 'bf16', not {self.pe!r}")
         for name in ("rows", "columns"):
@@ -201,6 +205,16 @@ class HardwareConfig:
         return 16 if self.value_format == "bf16" else 32
 
     @property
+    def precision(self) -> int:
+        """Significand bits of vector arithmetic, the leading one included."""
+        return VECTOR_FORMATS[self.vector_format]
+
+    @property
+    def vector_bits(self) -> int:
+        """Bits of a number of vector arithmetic: the upper ones of a float32."""
+        return 8 + self.precision
+
+    @property
     def code_bits(self) -> int:
         """Bits of one operand of the array: a code."""
         return 8 if self.pe == "int8" else 16
@@ -268,14 +282,48 @@ class HardwareConfig:
         return ADD_CYCLES + 1 + self.row_sum_tree_cycles
 
     @property
+    def narrow_cycles(self) -> int:
+        """From a float32 to the format of vector arithmetic: a register after the rounding, if there is any."""
+        return int(self.precision < WIDE_PRECISION)
+
+    @property
+    def subtract_cycles(self) -> int:
+        """x − mean and t − maximum: of float32 numbers, then rounded."""
+        return ADD_CYCLES + self.narrow_cycles
+
+    @property
     def drain_front_cycles(self) -> int:
         """acc → float32 → × column scale → × row scale: the front of VECTOR and SOFTMAX."""
         return CONVERT_CYCLES + 2 * MULTIPLY_CYCLES
 
     @property
     def vector_map_cycles(self) -> int:
-        """VECTOR, from memory data to the mapped value: planes, front, + offset, activation, combine, a register."""
-        return PLANES_CYCLES + self.drain_front_cycles + ADD_CYCLES + ACTIVATION_CYCLES + ADD_CYCLES + 1
+        """VECTOR, from memory data to the mapped value: planes, rounding, front, + offset, activation, combine, a
+        register."""
+        return (PLANES_CYCLES + self.narrow_cycles + self.drain_front_cycles + ADD_CYCLES + ACTIVATION_CYCLES
+                + ADD_CYCLES + 1)  # fmt: skip
+
+    @property
+    def rotate_cycles(self) -> int:
+        """VECTOR, from the sine of a group to x·cosine + partner·sine."""
+        return self.narrow_cycles + MULTIPLY_CYCLES + ADD_CYCLES
+
+    @property
+    def probability_cycles(self) -> int:
+        """SOFTMAX, from a score to exp2(t − maximum)."""
+        return self.subtract_cycles + TABLE_CYCLES
+
+    @property
+    def deviation_cycles(self) -> int:
+        """NORM, from a sum of squares to 1/√(its mean + ε): × reciprocal, rounding, + ε, rsqrt, and with float32 its
+        refinement."""
+        refinement = 3 * MULTIPLY_CYCLES + ADD_CYCLES if self.vector_format == "float32" else 0
+        return MULTIPLY_CYCLES + self.narrow_cycles + ADD_CYCLES + TABLE_CYCLES + refinement
+
+    @property
+    def normalise_cycles(self) -> int:
+        """NORM, from a value to its result: − mean, × deviation, × γ, + β."""
+        return self.subtract_cycles + 2 * MULTIPLY_CYCLES + ADD_CYCLES
 
     @property
     def quantise_cycles(self) -> int:

@@ -7,18 +7,21 @@ NaN into the one quiet NaN 0x7FC00000. There is no fused multiply-add. Order of 
 Sums and products saturate: of finite operands they are finite, ±LARGEST (0x7F7FFFFF) where IEEE arithmetic overflows.
 Rounding to bf16 does likewise. So what an instruction makes of finite numbers has no NaN and no infinity in it; those
 of its operands count as in IEEE arithmetic.
+
+VECTOR, SOFTMAX and NORM may compute in a narrower format: see `Arithmetic`, which the composites take.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .config import ADD_CYCLES, HardwareConfig
+from .config import ADD_CYCLES, WIDE_PRECISION, HardwareConfig
 from .isa import Activation, Combine, Digit
 
 Floats = NDArray[np.float32]
@@ -41,6 +44,7 @@ RECIPROCAL_STEP = np.float32(128)  # of the magnitude of a row, before its recip
 # -- tables: 64 segments, linear between end points; c0 has 18 fraction bits, the offset in a segment 16 ---------------
 
 INDEX_BITS, OFFSET_BITS, TABLE_FRACTION_BITS = 6, 16, 18
+TABLE_PRECISION = 17  # significand bits of what is made from tables
 _SEGMENTS = 1 << INDEX_BITS
 
 
@@ -108,11 +112,12 @@ def from_int32(i: ArrayLike) -> Floats:
 def to_bf16(x: ArrayLike) -> Floats:
     """float32 rounded to the nearest bf16 (ties to even), still as float32. Finite numbers stay finite: they saturate
     at ±LARGEST_BF16."""
-    x = clean(x)
-    u = to_bits(x)
-    rounded = ((u + np.uint32(0x7FFF) + (u >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)).view(np.float32)
-    rounded = np.where(np.isinf(rounded) & np.isfinite(x), np.copysign(LARGEST_BF16, x), rounded)
-    return np.where(np.isnan(x), NAN, rounded)
+    return rounded(x, 8)
+
+
+def rounded(x: ArrayLike, precision: int) -> Floats:
+    """float32 rounded to so many significand bits, ties to even; finite numbers stay finite, subnormals are zeros."""
+    return _rounded(clean(x), precision)
 
 
 def round_int8(x: ArrayLike) -> NDArray[np.int8]:
@@ -175,6 +180,65 @@ def rsqrt(x: ArrayLike) -> Floats:
     return np.where(np.isnan(x) | ((u >> 31 == 1) & (exponent != 0)), NAN, y)
 
 
+# -- formats -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Sums, products and functions of floats that have `precision` significand bits: float32's 24, or 11, those of TF32
+    (1 + 8 + 10 bits). Operands are floats of this format, as `round` and every result are.
+
+    An operation is that of float32, its result rounded once more: of 11 bits that is what rounding the exact result
+    once gives, flushed and saturated like all others. For sums and products of p-bit numbers a first rounding to q bits
+    does no harm if q ≥ 2p + 2 (Figueroa, "When is double rounding innocuous?", 1995): 24 ≥ 2·11 + 2, and 12 bits would
+    be one too many. At the lower end products need no rule of their own: one from 2⁻¹²⁷ up is exact as a subnormal
+    float32, for it has at most 22 bits, and none is rounded up to 2⁻¹²⁶. At the upper end both roundings saturate. A
+    function is that of float32, rounded.
+
+    What must see all bits is done in float32 and rounded after: conversion of sums with their planes, x − mean, scores
+    and t − maximum. Row sums, means, and the running sums of an online softmax stay float32.
+    """
+
+    precision: int
+
+    @property
+    def refines(self) -> bool:
+        """Whether 1/√x has more bits than its table."""
+        return self.precision > TABLE_PRECISION
+
+    def round(self, x: ArrayLike) -> Floats:
+        """Numbers of float32 as they enter."""
+        return rounded(x, self.precision)
+
+    def add(self, a: ArrayLike, b: ArrayLike) -> Floats:
+        """a + b."""
+        return _rounded(_add(a, b), self.precision)
+
+    def multiply(self, a: ArrayLike, b: ArrayLike) -> Floats:
+        """a · b."""
+        return _rounded(_multiply(a, b), self.precision)
+
+    def exp2(self, x: ArrayLike) -> Floats:
+        """2**x."""
+        return _rounded(exp2(x), self.precision)
+
+    def rcp(self, x: ArrayLike) -> Floats:
+        """1 / x."""
+        return _rounded(rcp(x), self.precision)
+
+    def rsqrt(self, x: ArrayLike) -> Floats:
+        """1 / √x."""
+        return _rounded(rsqrt(x), self.precision)
+
+
+FLOAT32 = Arithmetic(WIDE_PRECISION)
+
+
+def arithmetic_of(config: HardwareConfig) -> Arithmetic:
+    """That of VECTOR, SOFTMAX and NORM."""
+    return Arithmetic(config.precision)
+
+
 # -- reductions --------------------------------------------------------------------------------------------------------
 
 
@@ -209,13 +273,13 @@ def row_argmax(x: ArrayLike) -> NDArray[np.int32]:
     return np.argmax(_key(np.asarray(x, np.float32)), -1).astype(np.int32)
 
 
-def rotate(x: ArrayLike, cosine: ArrayLike, sine: ArrayLike) -> Floats:
+def rotate(x: ArrayLike, cosine: ArrayLike, sine: ArrayLike, arithmetic: Arithmetic = FLOAT32) -> Floats:
     """Rotary position embedding (Su et al., 2021) of rows (…, M, N): x·cosine + partner·sine, where the partner of
     element n is n + N/2 or n − N/2. The sines of the first half of a row come negated."""
-    x = clean(x)
+    x, cosine, sine = map(arithmetic.round, (x, cosine, sine))
     half = x.shape[-1] // 2
     partner = np.concatenate([x[..., half:], x[..., :half]], -1)
-    return _add(_multiply(x, clean(cosine)), _multiply(partner, clean(sine)))
+    return arithmetic.add(arithmetic.multiply(x, cosine), arithmetic.multiply(partner, sine))
 
 
 def matmul_bf16(a: Floats, b: Floats, rows: int, before: ArrayLike | None = None) -> Floats:
@@ -278,20 +342,23 @@ ACTIVATION_COEFFICIENTS = {
 }
 
 
-def activation(kind: Activation, x: ArrayLike) -> Floats:
-    """The activation of float32 values; NONE passes them, RELU is maximum(x, +0)."""
-    x = clean(x)
+def activation(kind: Activation, x: ArrayLike, arithmetic: Arithmetic = FLOAT32) -> Floats:
+    """The activation of values; NONE passes them, RELU is maximum(x, +0). The coefficients are rounded."""
+    x = arithmetic.round(x)
     if kind is Activation.NONE:
         return x
     if kind is Activation.RELU:
         return maximum(x, np.float32(0))
     c = ACTIVATION_COEFFICIENTS[kind]
-    u = minimum(_multiply(x, x), c.limit)
-    polynomial = np.broadcast_to(c.p[0], x.shape)
-    for coefficient in c.p[1:]:
-        polynomial = _add(_multiply(polynomial, u), coefficient)
-    y = rcp(_add(ONE, exp2(_multiply(polynomial, x))))
-    return _add(_multiply(y, x if c.gate is None else c.gate), c.constant)
+    add, multiply = arithmetic.add, arithmetic.multiply
+    limit, gate, constant = map(arithmetic.round, (c.limit, ONE if c.gate is None else c.gate, c.constant))
+    first, *others = map(arithmetic.round, c.p)
+    u = minimum(multiply(x, x), limit)
+    polynomial = np.broadcast_to(first, x.shape)
+    for coefficient in others:
+        polynomial = add(multiply(polynomial, u), coefficient)
+    y = arithmetic.rcp(add(ONE, arithmetic.exp2(multiply(polynomial, x))))
+    return add(multiply(y, x if c.gate is None else gate), constant)
 
 
 # -- composites: what one instruction does to a panel ------------------------------------------------------------------
@@ -308,32 +375,36 @@ def map_values(
     operand: ArrayLike | None = None,
     operand_scale: ArrayLike | None = None,
     planes: Sequence[NDArray[np.int32]] = (),
+    arithmetic: Arithmetic = FLOAT32,
 ) -> Floats:
     """The elementwise front of VECTOR.
 
     source (…, M, N) int32 or float32; scale, offset (…, N) or (…, 1, N); row_scale (…, M); operand (…, M, N).
     Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, activation, combine. `planes` are
-    further sums (…, M, N) int32, the lower digits: x·256 + plane for each. `operand_scale` (…, M) multiplies the
-    operand. ROTATE is `rotate` of the source by operands (…, M, 2·N), cosines and sines, and nothing else.
+    further sums (…, M, N) int32, the lower digits: x·256 + plane for each, in float32. `operand_scale` (…, M)
+    multiplies the operand. ROTATE is `rotate` of the source by operands (…, M, 2·N), cosines and sines, and nothing
+    else.
     """
     x = from_int32(source) if source.dtype == np.int32 else clean(source)
     for plane in planes:
         x = _add(_multiply(x, np.float32(256)), from_int32(plane))
     if combine is Combine.ROTATE and operand is not None:
-        return rotate(x, *np.split(np.asarray(operand, np.float32), 2, axis=-1))
+        cosine, sine = np.split(np.asarray(operand, np.float32), 2, axis=-1)
+        return rotate(x, cosine, sine, arithmetic)
+    x, read = arithmetic.round(x), arithmetic.round
     if scale is not None:
-        x = _multiply(x, clean(scale))
+        x = arithmetic.multiply(x, read(scale))
     if row_scale is not None:
-        x = _multiply(x, clean(row_scale)[..., None])
+        x = arithmetic.multiply(x, read(row_scale)[..., None])
     if offset is not None:
-        x = _add(x, clean(offset))
-    x = activation(kind, x)
+        x = arithmetic.add(x, read(offset))
+    x = activation(kind, x, arithmetic)
     if combine is Combine.NONE or operand is None:
         return x
-    operand = clean(operand)
+    operand = read(operand)
     if operand_scale is not None:
-        operand = _multiply(operand, clean(operand_scale)[..., None])
-    return (_add if combine is Combine.ADD else _multiply)(x, operand)
+        operand = arithmetic.multiply(operand, read(operand_scale)[..., None])
+    return (arithmetic.add if combine is Combine.ADD else arithmetic.multiply)(x, operand)
 
 
 class CodeFormat(Enum):
@@ -352,27 +423,33 @@ def code_format(config: HardwareConfig, digit: Digit = Digit.WHOLE) -> CodeForma
     return {Digit.WHOLE: CodeFormat.INT8, Digit.HIGH: CodeFormat.HIGH, Digit.LOW: CodeFormat.LOW}[digit]
 
 
-def row_scale(greatest: ArrayLike, to: CodeFormat = CodeFormat.INT8) -> tuple[Floats, Floats]:
+def row_scale(
+    greatest: ArrayLike, to: CodeFormat = CodeFormat.INT8, arithmetic: Arithmetic = FLOAT32
+) -> tuple[Floats, Floats]:
     """(scale, multiplier) of rows with largest magnitude `greatest`: a·(1/127), 127·rcp(a), a = max(greatest, 2⁻⁶⁰);
-    with digits 32639 for 127; 1 and 1 for bf16.
+    with digits 32639 for 127; 1 and 1 for bf16. The constants are rounded.
 
     The reciprocal is taken of a/128, and the limit divided by 128 for it: that changes no bit, but keeps it from being
     flushed where a is beyond 2¹²⁶.
     """
-    a = maximum(greatest, MAXIMUM_FLOOR)
+    a = maximum(arithmetic.round(greatest), MAXIMUM_FLOOR)
     if to is CodeFormat.BF16:
         return np.ones_like(a), np.ones_like(a)
     limit, reciprocal = (
         (CODE_LIMIT, RECIPROCAL_OF_127) if to is CodeFormat.INT8 else (WIDE_CODE_LIMIT, RECIPROCAL_OF_32639)
     )
-    return multiply(a, reciprocal), multiply(limit / RECIPROCAL_STEP, rcp(multiply(a, 1 / RECIPROCAL_STEP)))
+    limit, reciprocal = arithmetic.round(limit / RECIPROCAL_STEP), arithmetic.round(reciprocal)
+    inverse = arithmetic.rcp(arithmetic.multiply(a, 1 / RECIPROCAL_STEP))
+    return arithmetic.multiply(a, reciprocal), arithmetic.multiply(limit, inverse)
 
 
-def encode_rows(x: Floats, multiplier: Floats, to: CodeFormat = CodeFormat.INT8) -> NDArray:
+def encode_rows(
+    x: Floats, multiplier: Floats, to: CodeFormat = CodeFormat.INT8, arithmetic: Arithmetic = FLOAT32
+) -> NDArray:
     """Codes of rows x (…, M, N): int8, or float32 that are bf16. Ties to even, saturated; NaN gives 0 (bf16: NaN)."""
     if to is CodeFormat.BF16:
         return to_bf16(x)
-    scaled = multiply(x, multiplier[..., None])
+    scaled = arithmetic.multiply(arithmetic.round(x), multiplier[..., None])
     if to is CodeFormat.INT8:
         return round_int8(scaled)
     limit = float(WIDE_CODE_LIMIT)
@@ -380,10 +457,12 @@ def encode_rows(x: Floats, multiplier: Floats, to: CodeFormat = CodeFormat.INT8)
     return digits(code)[to is CodeFormat.LOW]
 
 
-def quantise(x: Floats, to: CodeFormat = CodeFormat.INT8) -> tuple[NDArray, Floats]:
+def quantise(
+    x: Floats, to: CodeFormat = CodeFormat.INT8, arithmetic: Arithmetic = FLOAT32
+) -> tuple[NDArray, Floats]:
     """Rows of x (…, M, N) → codes (…, M, N) and scales (…, M); x ≈ codes · scale (the code of both digits)."""
-    scale, multiplier = row_scale(row_maximum(np.abs(x)), to)
-    return encode_rows(x, multiplier, to), scale
+    scale, multiplier = row_scale(row_maximum(np.abs(x)), to, arithmetic)
+    return encode_rows(x, multiplier, to, arithmetic), scale
 
 
 def softmax(
@@ -395,6 +474,7 @@ def softmax(
     lanes: int,
     additive: ArrayLike | None = None,
     to: CodeFormat = CodeFormat.INT8,
+    arithmetic: Arithmetic = FLOAT32,
 ) -> tuple[NDArray, Floats]:
     """Scores (…, M, N) → codes of the un-normalised probabilities (…, M, N) and row scales (…, M).
 
@@ -406,10 +486,10 @@ def softmax(
     if additive is not None:
         t = _add(t, clean(additive))
     greatest = maximum(row_maximum(np.where(visible, t, -INFINITY)), LOWEST)
-    p = np.where(visible, exp2(_add(t, -greatest[..., None])), np.float32(0))
-    total = maximum(row_sum(p, lanes), ONE)
-    codes, scale = _probability_codes(p, value_scale, visible, to)
-    return codes, _multiply(scale, rcp(total))
+    p = np.where(visible, _exp2_of_difference(t, greatest[..., None], arithmetic), np.float32(0))
+    inverse = arithmetic.rcp(arithmetic.round(maximum(row_sum(p, lanes), ONE)))
+    codes, scale = _probability_codes(p, value_scale, visible, to, arithmetic)
+    return codes, arithmetic.multiply(scale, inverse)
 
 
 class OnlineSoftmaxResult(NamedTuple):
@@ -432,6 +512,7 @@ def online_softmax(
     lanes: int,
     before: tuple[ArrayLike, ArrayLike] | None = None,
     to: CodeFormat = CodeFormat.INT8,
+    arithmetic: Arithmetic = FLOAT32,
 ) -> OnlineSoftmaxResult:
     """One block of columns of a softmax, after blocks that left the running maximum and sum `before` (…, M) each.
 
@@ -440,48 +521,61 @@ def online_softmax(
     t = _scores(acc, key_scale, row)
     known, known_total = (clean(each) for each in before) if before else (LOWEST, np.float32(0))
     greatest = maximum(maximum(row_maximum(np.where(visible, t, -INFINITY)), LOWEST), known)
-    kept = _multiply(known_total, exp2(_add(known, -greatest)))
-    p = np.where(visible, exp2(_add(t, -greatest[..., None])), np.float32(0))
+    kept = _multiply(known_total, _exp2_of_difference(known, greatest, arithmetic))
+    p = np.where(visible, _exp2_of_difference(t, greatest[..., None], arithmetic), np.float32(0))
     total = maximum(_add(row_sum(p, lanes), kept), ONE)
-    inverse = rcp(total)
-    codes, scale = _probability_codes(p, value_scale, visible, to)
-    return OnlineSoftmaxResult(codes, _multiply(scale, inverse), _multiply(kept, inverse), greatest, total)
+    inverse = arithmetic.rcp(arithmetic.round(total))
+    codes, scale = _probability_codes(p, value_scale, visible, to, arithmetic)
+    rescale = arithmetic.multiply(arithmetic.round(kept), inverse)
+    return OnlineSoftmaxResult(codes, arithmetic.multiply(scale, inverse), rescale, greatest, total)
 
 
 def _scores(acc: NDArray, key_scale: ArrayLike, row: ArrayLike) -> Floats:
-    """Sums of the array, int32 or float32, as scores in units of log2."""
+    """Sums of the array, int32 or float32, as scores in units of log2, float32."""
     x = from_int32(acc) if acc.dtype == np.int32 else clean(acc)
     return _multiply(_multiply(x, clean(key_scale)[..., None, :]), clean(row)[..., None])
 
 
+def _exp2_of_difference(t: ArrayLike, greatest: Floats, arithmetic: Arithmetic) -> Floats:
+    """2**(t − greatest): a difference of float32 numbers, then rounded."""
+    return arithmetic.exp2(arithmetic.round(_add(t, -greatest)))
+
+
 def _probability_codes(
-    p: Floats, value_scale: ArrayLike, visible: NDArray[np.bool_], to: CodeFormat
+    p: Floats, value_scale: ArrayLike, visible: NDArray[np.bool_], to: CodeFormat, arithmetic: Arithmetic
 ) -> tuple[NDArray, Floats]:
     """(codes, scale of each row) of p times the scales of V; 0 where not seen."""
-    q = np.where(visible, _multiply(p, clean(value_scale)[..., None, :]), np.float32(0))
-    scale, multiplier = row_scale(row_maximum(q), to)  # the scales of V are not negative
-    codes = encode_rows(q, multiplier, to)
+    q = np.where(visible, arithmetic.multiply(p, arithmetic.round(value_scale)[..., None, :]), np.float32(0))
+    scale, multiplier = row_scale(row_maximum(q), to, arithmetic)  # the scales of V are not negative
+    codes = encode_rows(q, multiplier, to, arithmetic)
     return np.where(visible, codes, 0).astype(codes.dtype), scale
 
 
 def norm(
-    x: Floats, gamma: ArrayLike, beta: ArrayLike, reciprocal: float, epsilon: float, lanes: int, centred: bool
-) -> Floats:
+    x: Floats, gamma: ArrayLike, beta: ArrayLike, reciprocal: float, epsilon: float, lanes: int, centred: bool,
+    arithmetic: Arithmetic = FLOAT32,
+) -> Floats:  # fmt: skip
     """LayerNorm (centred) or RMSNorm of rows x (…, M, N); gamma, beta (…, N). Before rounding to the format of VALUE.
 
-    rsqrt is refined by one Newton step: y·(1.5 − (0.5·v)·(y·y)). A finite variance v is held between LEAST_VARIANCE
-    and MOST_VARIANCE, where no factor of it leaves the range of float32. Sums saturate: a row whose Σd² is beyond
-    LARGEST is divided by √(LARGEST·reciprocal), which is less than its deviation.
+    With float32 rsqrt is refined by one Newton step: y·(1.5 − (0.5·v)·(y·y)); 11 bits it has without. A finite variance
+    v is held between LEAST_VARIANCE and MOST_VARIANCE, where no factor of it leaves the range of float32. Sums
+    saturate: a row whose Σd² is beyond LARGEST is divided by √(LARGEST·reciprocal), which is less than its deviation.
+    Sums and means are float32, and so is x − mean before it is rounded.
     """
+    add, multiply = arithmetic.add, arithmetic.multiply
     x, inverse = clean(x), clean(np.float32(reciprocal))
-    if centred:
-        x = _add(x, -_multiply(row_sum(x, lanes), inverse)[..., None])
-    variance = _add(_multiply(row_sum(_multiply(x, x), lanes), inverse), clean(np.float32(epsilon)))
+    shift = -_multiply(row_sum(x, lanes), inverse)[..., None] if centred else np.float32(-0.0)
+    x = arithmetic.round(_add(x, shift))
+    mean_square = _multiply(row_sum(multiply(x, x), lanes), inverse)
+    variance = add(arithmetic.round(mean_square), arithmetic.round(np.float32(epsilon)))
     variance = np.where(np.isfinite(variance), np.clip(variance, LEAST_VARIANCE, MOST_VARIANCE), variance)
-    y = rsqrt(variance)
-    correction = _add(np.float32(1.5), -_multiply(_multiply(variance, np.float32(0.5)), _multiply(y, y)))
-    deviation = _multiply(y, correction)
-    return _add(_multiply(_multiply(x, deviation[..., None]), clean(gamma)), clean(beta))
+    deviation = arithmetic.rsqrt(variance)
+    if arithmetic.refines:
+        square = multiply(deviation, deviation)
+        correction = add(np.float32(1.5), -multiply(multiply(variance, np.float32(0.5)), square))
+        deviation = multiply(deviation, correction)
+    scaled = multiply(multiply(x, deviation[..., None]), arithmetic.round(gamma))
+    return add(scaled, arithmetic.round(beta))
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
@@ -505,6 +599,21 @@ def _finish(r: Floats, *operands: ArrayLike) -> Floats:
             finite = np.logical_and(*map(np.isfinite, operands))
             r = np.where(np.isinf(r) & finite, np.copysign(LARGEST, r), r)
     return r
+
+
+def _rounded(x: Floats, precision: int) -> Floats:
+    """The same of numbers that are clean."""
+    dropped = WIDE_PRECISION - precision
+    if not dropped:
+        return x
+    u, kept = to_bits(x), np.uint32(0x1_0000_0000 - (1 << dropped))
+    half, last = np.uint32((1 << dropped - 1) - 1), u >> np.uint32(dropped) & np.uint32(1)
+    result = ((u + half + last) & kept).view(np.float32)
+    if not np.isfinite(result).all():
+        largest = (to_bits(LARGEST) & kept).view(np.float32)
+        result = np.where(np.isinf(result) & np.isfinite(x), np.copysign(largest, x), result)
+        result = np.where(np.isnan(x), NAN, result)
+    return result
 
 
 def _add(a: ArrayLike, b: ArrayLike) -> Floats:

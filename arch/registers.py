@@ -53,6 +53,13 @@ class ValueFormat(IntEnum):
     FLOAT32 = 1
 
 
+class VectorFormat(IntEnum):
+    """How VECTOR, SOFTMAX and NORM compute: the field `vector` of FORMATS."""
+
+    FLOAT32 = 0
+    TF32 = 1
+
+
 @dataclass(frozen=True)
 class BitField:
     """`bits` bits of a register from bit `low` on, and the enumeration that they stand for, if any."""
@@ -85,6 +92,12 @@ def _register(
     after reset."""
     bits = max((field.low + field.bits for field in fields), default=bits)
     return offset, access, meaning, fields, bits, len(each) if each else count, each, value
+
+
+def _formats(config: HardwareConfig) -> int:
+    """The content of FORMATS."""
+    vector = VectorFormat[config.vector_format.upper()]
+    return PeKind[config.pe.upper()] | ValueFormat[config.value_format.upper()] << 1 | vector << 2
 
 
 @unique
@@ -176,7 +189,8 @@ class Register(IntEnum):
         0x18C, "R", "formats of numbers",
         BitField("pe", 0, 1, "operands of the array", PeKind),
         BitField("value", 1, 1, "what VALUE stores", ValueFormat),
-        value=lambda config, _: PeKind[config.pe.upper()] | ValueFormat[config.value_format.upper()] << 1,
+        BitField("vector", 2, 1, "how VECTOR, SOFTMAX and NORM compute", VectorFormat),
+        value=lambda config, _: _formats(config),
     )  # fmt: skip
     ROWS = _register(0x190, "R", "rows of PEs", value=lambda config, _: config.rows)
     COLUMNS = _register(0x194, "R", "columns of PEs", value=lambda config, _: config.columns)

@@ -31,6 +31,7 @@ def _fields(random: Random, most: int) -> dict:
         found[f"{memory.name.lower()}_words"] = words
         found[f"{memory.name.lower()}_banks"] = 1 << random.choice([0, random.randint(0, 6)])
     found["value_format"], found["pe"] = random.choice(["bf16", "float32"]), random.choice(["int8", "int8", "bf16"])
+    found["vector_format"] = random.choice(["float32", "tf32"])
     return found | {
         "index_words": 1 << random.choice([2, random.randint(2, 8)]),
         "page_words": 1 << random.choice([2, random.randint(2, 8)]),

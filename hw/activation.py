@@ -10,8 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import ACTIVATION_CYCLES, ADD_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES
 from ..arch.isa import Activation
-from ..arch.numerics import ACTIVATION_COEFFICIENTS, to_bits
-from .float import ONE, Add, Exp2, Multiply, Reciprocal
+from ..arch.numerics import ACTIVATION_COEFFICIENTS
+from .float import ONE, Add, Exp2, Multiply, Reciprocal, constant, upper
 from .pipeline import delay
 
 _STEPS = 4  # of Horner's rule
@@ -21,30 +21,33 @@ _POLYNOMIAL_CYCLES = _SQUARE_CYCLES + _STEPS * _STEP_CYCLES
 _GATE_CYCLES = _POLYNOMIAL_CYCLES + MULTIPLY_CYCLES + TABLE_CYCLES + ADD_CYCLES + TABLE_CYCLES
 
 
-# What the lanes need to know of a function; numbers are the bits of float32.
-SETTING = data.StructLayout({
-    "coefficients": data.ArrayLayout(32, _STEPS + 1),  # of u⁴, u³, u², u, 1
-    "limit": 32,
-    "gate": 32,
-    "gate_is_x": 1,
-    "constant": 32,
-    "bypass": 1,  # relu or none
-    "relu": 1,
-})  # fmt: skip
+def setting_layout(precision: int) -> data.StructLayout:
+    """What the lanes need to know of a function; numbers are the bits of floats."""
+    bits = 8 + precision
+    return data.StructLayout({
+        "coefficients": data.ArrayLayout(bits, _STEPS + 1),  # of u⁴, u³, u², u, 1
+        "limit": bits,
+        "gate": bits,
+        "gate_is_x": 1,
+        "constant": bits,
+        "bypass": 1,  # relu or none
+        "relu": 1,
+    })  # fmt: skip
 
 
-def setting_of(m: Module, kind: Value) -> data.View:
+def setting_of(m: Module, kind: Value, precision: int) -> data.View:
     """The setting for the function with code `kind`, decoded once for all lanes."""
-    setting = data.View(SETTING, Signal(SETTING.size, name="setting"))
+    layout = setting_layout(precision)
+    setting = data.View(layout, Signal(layout.size, name="setting"))
     with m.Switch(kind):
         for function, c in ACTIVATION_COEFFICIENTS.items():
             with m.Case(function):
-                m.d.comb += [setting.coefficients[i].eq(int(to_bits(p))) for i, p in enumerate(c.p)]
+                m.d.comb += [setting.coefficients[i].eq(constant(p, precision)) for i, p in enumerate(c.p)]
                 m.d.comb += [
-                    setting.limit.eq(int(to_bits(c.limit))),
-                    setting.gate.eq(0 if c.gate is None else int(to_bits(c.gate))),
+                    setting.limit.eq(constant(c.limit, precision)),
+                    setting.gate.eq(0 if c.gate is None else constant(c.gate, precision)),
                     setting.gate_is_x.eq(c.gate is None),
-                    setting.constant.eq(int(to_bits(c.constant))),
+                    setting.constant.eq(constant(c.constant, precision)),
                 ]
         with m.Case(Activation.RELU):
             m.d.comb += [setting.bypass.eq(1), setting.relu.eq(1)]
@@ -56,25 +59,28 @@ def setting_of(m: Module, kind: Value) -> data.View:
 class ActivationLane(wiring.Component):
     """o = f(a), ACTIVATION_CYCLES later, one value a cycle. `setting` holds still while values are under way.
 
-    `a` and `o` are the bits of float32; `a` is clean (no subnormals, one NaN), as every float32 operator leaves it.
+    `a` and `o` are the bits of floats of `precision` significand bits; `a` is clean (no subnormals, one NaN), as every
+    operator leaves it.
     """
 
-    def __init__(self):
-        super().__init__({"a": In(32), "setting": In(SETTING), "o": Out(32)})
+    def __init__(self, precision: int):
+        self._precision = precision
+        bits = 8 + precision
+        super().__init__({"a": In(bits), "setting": In(setting_layout(precision)), "o": Out(bits)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        setting = self.setting
-        m.submodules.square = square = Multiply()
+        setting, precision = self.setting, self._precision
+        m.submodules.square = square = Multiply(precision)
         # x² is not negative, or it is NaN, which the bits order last: they compare like integers.
-        u = Signal(32)
+        u = Signal.like(self.a)
         m.d.comb += [square.a.eq(self.a), square.b.eq(self.a)]
         m.d.sync += u.eq(Mux(square.o < setting.limit, square.o, setting.limit))
 
         polynomial: Value = setting.coefficients[0]
         for step in range(_STEPS):
-            m.submodules[f"times_{step}"] = times = Multiply()
-            m.submodules[f"plus_{step}"] = plus = Add()
+            m.submodules[f"times_{step}"] = times = Multiply(precision)
+            m.submodules[f"plus_{step}"] = plus = Add(precision)
             m.d.comb += [
                 times.a.eq(polynomial),
                 times.b.eq(u),
@@ -90,19 +96,19 @@ class ActivationLane(wiring.Component):
         x_at_gate = delay(m, x_at_polynomial, _GATE_CYCLES - _POLYNOMIAL_CYCLES, name="x_at_gate", reset_less=True)
         x_at_end = delay(m, x_at_gate, ACTIVATION_CYCLES - _GATE_CYCLES, name="x_at_end", reset_less=True)
 
-        m.submodules.exponent = exponent = Multiply()
-        m.submodules.exp2 = exp2 = Exp2()
-        m.submodules.one_plus = one_plus = Add()
-        m.submodules.rcp = rcp = Reciprocal()
-        m.submodules.gate = gate = Multiply()
-        m.submodules.plus = plus = Add()
-        relu_negative = setting.relu & x_at_end[31]
+        m.submodules.exponent = exponent = Multiply(precision)
+        m.submodules.exp2 = exp2 = Exp2(precision)
+        m.submodules.one_plus = one_plus = Add(precision)
+        m.submodules.rcp = rcp = Reciprocal(precision)
+        m.submodules.gate = gate = Multiply(precision)
+        m.submodules.plus = plus = Add(precision)
+        relu_negative = setting.relu & x_at_end[-1]
         m.d.comb += [
             exponent.a.eq(polynomial),
             exponent.b.eq(x_at_polynomial),
             exp2.a.eq(exponent.o),
             one_plus.a.eq(exp2.o),
-            one_plus.b.eq(ONE),
+            one_plus.b.eq(upper(ONE, len(self.a))),
             rcp.a.eq(one_plus.o),
             gate.a.eq(rcp.o),
             gate.b.eq(Mux(setting.gate_is_x, x_at_gate, setting.gate)),

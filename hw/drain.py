@@ -1,6 +1,7 @@
 """From accumulators to scaled numbers: to float32, times the scale of the column, times the scale of the row.
 
-All V lanes, one group a cycle. VECTOR and SOFTMAX share the parts; VECTOR has more to do in between (`Planes`). A
+All V lanes, one group a cycle. VECTOR and SOFTMAX share the parts; VECTOR has more to do in between (`Planes`), and
+then goes on in its own format, while scores are float32. A
 factor that is not wanted is 1: that product is exact, and only makes the operand clean (subnormals to zero, one NaN),
 which values read from memory need anyway.
 """
@@ -9,7 +10,7 @@ from amaranth import Module, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import CONVERT_CYCLES, MULTIPLY_CYCLES, HardwareConfig
+from ..arch.config import CONVERT_CYCLES, MULTIPLY_CYCLES, WIDE_PRECISION, HardwareConfig
 from .float import ConvertInt32, Multiply
 from .pipeline import delay
 
@@ -33,7 +34,7 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.factors = factors = Factors(self._config)
+        m.submodules.factors = factors = Factors(self._config, WIDE_PRECISION)
         for lane, acc in enumerate(self.acc):
             m.d.comb += factors.x[lane].eq(to_float(m, acc, self._config, name=f"convert_{lane}"))
         m.d.comb += [
@@ -45,19 +46,22 @@ class Drain(wiring.Component):
 
 
 class Factors(wiring.Component):
-    """o = (x[lane] · scale[lane]) · row, 2·MULTIPLY_CYCLES later. Operands that belong together come in one cycle."""
+    """o = (x[lane] · scale[lane]) · row, 2·MULTIPLY_CYCLES later. Operands that belong together come in one cycle.
+    Numbers have `precision` significand bits."""
 
-    def __init__(self, config: HardwareConfig):
+    def __init__(self, config: HardwareConfig, precision: int):
         self._lanes = config.vector_lanes
-        floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
-        super().__init__({"x": In(floats), "scale": In(floats), "row": In(32), "o": Out(floats)})
+        self._precision = precision
+        bits = 8 + precision
+        floats = data.ArrayLayout(unsigned(bits), config.vector_lanes)
+        super().__init__({"x": In(floats), "scale": In(floats), "row": In(bits), "o": Out(floats)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         row = delay(m, self.row, MULTIPLY_CYCLES, name="row", reset_less=True)
         for lane in range(self._lanes):
-            m.submodules[f"by_scale_{lane}"] = by_scale = Multiply()
-            m.submodules[f"by_row_{lane}"] = by_row = Multiply()
+            m.submodules[f"by_scale_{lane}"] = by_scale = Multiply(self._precision)
+            m.submodules[f"by_row_{lane}"] = by_row = Multiply(self._precision)
             m.d.comb += [
                 by_scale.a.eq(self.x[lane]),
                 by_scale.b.eq(self.scale[lane]),

@@ -1,12 +1,12 @@
 """The datapath of VECTOR: from the operands of a group, as they come from memory, to its V values.
 
-    acc ─┬─ planes ─ × scale ─ × row ─ + offset ─ activation ─ + or × ─ o
-    value ┘                               operand ─ × factor ────┘
+    acc ─┬─ planes ─ narrowed ─ × scale ─ × row ─ + offset ─ activation ─ + or × ─ o
+    value ┘                                          operand ─ × factor ────┘
 
 A pipeline that never stalls; steps that are not wanted pass the value on, so the latency is always the same.
 """
 
-from amaranth import Cat, Module, Mux, unsigned
+from amaranth import Cat, Const, Module, Mux, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,13 +15,13 @@ from ..arch.isa import Activation, Combine
 from .activation import ActivationLane, setting_of
 from .delay_line import DelayLine
 from .drain import Factors
-from .float import ONE, Add, Multiply
+from .float import MINUS_ZERO, ONE, Add, Multiply, narrowed, upper
 from .pipeline import delay
-from .planes import MINUS_ZERO, Planes
+from .planes import Planes
 from .verilog import shared
 
-_X_CYCLES = CONVERT_CYCLES + PLANES_CYCLES  # until x is there to be scaled
-_OPERAND_CYCLES = _X_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + ACTIVATION_CYCLES
+_X_CYCLES = CONVERT_CYCLES + PLANES_CYCLES  # until x is there to be narrowed
+_OPERAND_CYCLES = _X_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + ACTIVATION_CYCLES  # that is, until x is combined
 
 
 class Elementwise(wiring.Component):
@@ -31,7 +31,8 @@ class Elementwise(wiring.Component):
     The operands of a group come in one cycle, planes but the last in the cycles before it; `o` is valid
     `vector_map_cycles` − 1 later. The lower group of inputs says which steps are wanted (see `isa.VectorInstruction`;
     combine ROTATE is none), and holds still while groups are under way. Operands are bits as the memories hold them,
-    those of VALUE widened to float32, subnormals and any NaN included; `o` is float32.
+    those of VALUE widened to float32, subnormals and any NaN included; `o` has the format of vector arithmetic, to
+    which they are rounded.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -46,7 +47,7 @@ class Elementwise(wiring.Component):
             "row": In(32),
             "operand": In(stored),
             "factor": In(32),
-            "o": Out(floats),
+            "o": Out(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "from_value": In(1),
             "planes": In(2),
             "scaled": In(1),
@@ -60,7 +61,7 @@ class Elementwise(wiring.Component):
         m = Module()
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.planes = planes = Planes(config)
-        m.submodules.factors = factors = Factors(config)
+        m.submodules.factors = factors = Factors(config, config.precision)
         m.submodules.scales = scales = DelayLine(2 * 32 * lanes + 32, _X_CYCLES)
         m.submodules.operands = operands = DelayLine(config.value_bits * lanes + 32, _OPERAND_CYCLES - MULTIPLY_CYCLES)
         m.d.comb += [
@@ -69,32 +70,41 @@ class Elementwise(wiring.Component):
             planes.from_value.eq(self.from_value),
             planes.planes.eq(self.planes),
             scales.i.eq(Cat(self.scale, self.offset, self.row)),
-            factors.x.eq(planes.o),
-            factors.row.eq(Mux(self.row_scaled, scales.o[-32:], ONE)),
             operands.i.eq(Cat(self.operand, self.factor)),
         ]
-        factor = Mux(self.operand_scaled, operands.o[-32:], ONE)
-        setting = setting_of(m, self.activation)
-        widen = 32 - config.value_bits  # a bf16 is the upper half of a float32
+
+        def narrow(x: Value, name: str) -> Value:
+            return narrowed(m, x, config, name)
+
+        precision, bits = config.precision, config.vector_bits
+        one, minus_zero = upper(ONE, bits), upper(MINUS_ZERO, bits)
+        m.d.comb += factors.row.eq(Mux(self.row_scaled, narrow(scales.o[-32:], "row"), one))
+        factor = Mux(self.operand_scaled, narrow(operands.o[-32:], "factor"), one)
+        setting = setting_of(m, self.activation, precision)
+        widen = Const(0, 32 - config.value_bits)  # a bf16 is the upper half of a float32
         for lane in range(lanes):
-            offset = Mux(self.scaled, scales.o.word_select(lanes + lane, 32), MINUS_ZERO)
-            m.submodules[f"plus_offset_{lane}"] = plus_offset = Add()
-            function = ActivationLane()
+            scale = narrow(scales.o.word_select(lane, 32), f"scale_{lane}")
+            offset = narrow(scales.o.word_select(lanes + lane, 32), f"narrow_offset_{lane}")
+            offset = delay(m, offset, 2 * MULTIPLY_CYCLES, name=f"offset_{lane}", reset_less=True)
+            operand = Cat(widen, operands.o.word_select(lane, config.value_bits))
+            m.submodules[f"plus_offset_{lane}"] = plus_offset = Add(precision)
+            function = ActivationLane(precision)
             m.submodules[f"activation_{lane}"] = shared(platform, function, "heddle_activation")
-            m.submodules[f"times_factor_{lane}"] = times_factor = Multiply()
-            m.submodules[f"plus_operand_{lane}"] = plus = Add()
-            m.submodules[f"times_operand_{lane}"] = times = Multiply()
+            m.submodules[f"times_factor_{lane}"] = times_factor = Multiply(precision)
+            m.submodules[f"plus_operand_{lane}"] = plus = Add(precision)
+            m.submodules[f"times_operand_{lane}"] = times = Multiply(precision)
             product = delay(m, times.o, ADD_CYCLES - MULTIPLY_CYCLES, name=f"product_{lane}", reset_less=True)
             m.d.comb += [
-                factors.scale[lane].eq(Mux(self.scaled, scales.o.word_select(lane, 32), ONE)),
+                factors.x[lane].eq(narrow(planes.o[lane], f"x_{lane}")),
+                factors.scale[lane].eq(Mux(self.scaled, scale, one)),
                 plus_offset.a.eq(factors.o[lane]),
-                plus_offset.b.eq(delay(m, offset, 2 * MULTIPLY_CYCLES, name=f"offset_{lane}", reset_less=True)),
+                plus_offset.b.eq(Mux(self.scaled, offset, minus_zero)),
                 function.a.eq(plus_offset.o),
                 function.setting.eq(setting),
-                times_factor.a.eq(operands.o.word_select(lane, config.value_bits) << widen),
+                times_factor.a.eq(narrow(operand, f"operand_{lane}")),
                 times_factor.b.eq(factor),
                 plus.a.eq(function.o),
-                plus.b.eq(Mux(self.combine == Combine.ADD, times_factor.o, MINUS_ZERO)),
+                plus.b.eq(Mux(self.combine == Combine.ADD, times_factor.o, minus_zero)),
                 times.a.eq(function.o),
                 times.b.eq(times_factor.o),
                 self.o[lane].eq(Mux(self.combine == Combine.MULTIPLY, product, plus.o)),

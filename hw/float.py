@@ -1,7 +1,8 @@
-"""float32 operators of the datapath: pipelines without stall or valid, and combinational helpers.
+"""Float operators of the datapath: pipelines without stall or valid, and combinational helpers.
 
 Each operator takes operands `a` (and `b`) every cycle and gives `o` the cycles later that `arch/config.py` states,
-bit for bit as the function of the same purpose in `arch/numerics.py` (so sums and products saturate):
+bit for bit as the function of the same purpose in `arch/numerics.py` (so sums and products saturate), or the method of
+that name of its `Arithmetic` of the precision that the operator is made for, 24 significand bits or 11:
 
 | operator | numerics | cycles |
 |---|---|---|
@@ -13,12 +14,28 @@ bit for bit as the function of the same purpose in `arch/numerics.py` (so sums a
 """
 
 from .float_add import Add
-from .float_convert import ConvertInt32, RoundInt8, RoundInt16
-from .float_format import MINUS_INFINITY, NAN, ONE, ZERO, Fields, magnitude, maximum, negate, order_key, to_bf16
+from .float_convert import ConvertInt32, RoundInt8, RoundInt16, narrowed
+from .float_format import (
+    MINUS_INFINITY,
+    MINUS_ZERO,
+    NAN,
+    ONE,
+    ZERO,
+    Fields,
+    constant,
+    magnitude,
+    maximum,
+    negate,
+    order_key,
+    resized,
+    to_bf16,
+    upper,
+)
 from .float_multiply import Multiply
 from .float_table import Exp2, Reciprocal, ReciprocalSqrt
 
 __all__ = [
-    "MINUS_INFINITY", "NAN", "ONE", "ZERO", "Add", "ConvertInt32", "Exp2", "Fields", "Multiply", "Reciprocal",
-    "ReciprocalSqrt", "RoundInt16", "RoundInt8", "magnitude", "maximum", "negate", "order_key", "to_bf16",
+    "MINUS_INFINITY", "MINUS_ZERO", "NAN", "ONE", "ZERO", "Add", "ConvertInt32", "Exp2", "Fields", "Multiply",
+    "Reciprocal", "ReciprocalSqrt", "RoundInt16", "RoundInt8", "constant", "magnitude", "maximum", "narrowed", "negate",
+    "order_key", "resized", "to_bf16", "upper",
 ]  # fmt: skip

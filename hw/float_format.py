@@ -1,15 +1,24 @@
-"""float32 as the hardware sees it: fields, order, rounding; combinational. And what all operators have in common.
+"""Floats as the hardware sees them: fields, order, rounding; combinational. And what all operators have in common.
 
-The rules are those of `arch/numerics.py`: round to nearest even, subnormals are zeros of their sign, one NaN.
+A float of p significand bits has p + 8: from the top a sign, 8 bits of exponent, p − 1 of fraction. So it is the upper
+end of a float32, and helpers tell by the width of a number what it is. The rules are those of `arch/numerics.py`: round
+to nearest even, subnormals are zeros of their sign, one NaN.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arch.config import WIDE_PRECISION as WIDE
+from ..arch.numerics import rounded as rounded_to
+from ..arch.numerics import to_bits
 from .verilog import VerilogPlatform, shared
 
-FRACTION_BITS = 23
+FRACTION_BITS = 23  # of a float32
+EXPONENT_BITS = 8
 EXPONENT_BIAS = 127
 EXPONENT_MAX = 255  # the exponent of infinities and NaNs
 ZERO = Const(0, 32)
@@ -17,37 +26,42 @@ ONE = Const(0x3F80_0000, 32)
 MINUS_INFINITY = Const(0xFF80_0000, 32)
 NAN = Const(0x7FC0_0000, 32)
 LARGEST = Const(0x7F7F_FFFF, 32)
+MINUS_ZERO = Const(0x8000_0000, 32)  # what a sum is given to leave the other operand as it is: −0 + −0 is −0
 
 
 class Operator(wiring.Component):
-    """A pipeline that takes operands every cycle: `a` (and `b`) of 32 bits in, `o` out a fixed number of cycles later.
+    """A pipeline that takes operands every cycle: `a` (and `b`) in, `o` out a fixed number of cycles later.
 
-    Nothing stalls it and nothing tells it what is valid, so its registers are not reset. However many instances a
-    design has, `to_verilog` writes one module; subclasses name it and give the logic.
+    Floats have `precision` significand bits. Nothing stalls it and nothing tells it what is valid, so its registers are
+    not reset. However many instances a design has, `to_verilog` writes one module for each precision; subclasses name
+    it and give the logic.
     """
 
     module: str  # in Verilog
 
-    def __init__(self, operands: str = "a", output_shape=32):
-        super().__init__({**{name: In(32) for name in operands}, "o": Out(output_shape)})
+    def __init__(self, precision: int = WIDE, operands: str = "a", *, input_shape=None, output_shape=None):
+        self._precision = precision
+        width = EXPONENT_BITS + precision
+        super().__init__({**{name: In(input_shape or width) for name in operands}, "o": Out(output_shape or width)})
 
     def logic(self) -> Module:
         """The pipeline from `a` and `b` to `o`."""
         raise NotImplementedError
 
     def elaborate(self, platform):
-        if isinstance(platform, VerilogPlatform) and platform.components.get(self.module) is not self:
-            return shared(platform, self, self.module)
+        name = self.module if self._precision == WIDE else f"{self.module}_{self._precision}"
+        if isinstance(platform, VerilogPlatform) and platform.components.get(name) is not self:
+            return shared(platform, self, name)
         return self.logic()
 
 
 class Fields:
-    """The parts of a 32-bit float32 `bits`, and what kind of number it is."""
+    """The parts of the float `bits`, and what kind of number it is."""
 
     def __init__(self, bits: Value):
-        self.fraction = bits[:23]
-        self.exponent = bits[23:31]
-        self.sign = bits[31]
+        self.fraction = bits[: -1 - EXPONENT_BITS]
+        self.exponent = bits[-1 - EXPONENT_BITS : -1]
+        self.sign = bits[-1]
         self.zero = self.exponent == 0  # a subnormal is a zero
         self.special = self.exponent == EXPONENT_MAX  # an infinity or NaN
         self.infinite = self.special & (self.fraction == 0)
@@ -55,75 +69,109 @@ class Fields:
 
     @property
     def mantissa(self) -> Value:
-        """24 bits, the leading one included; zero for zeros."""
+        """The fraction with its leading one; zero for zeros."""
         return Mux(self.zero, 0, Cat(self.fraction, Const(1, 1)))
 
 
 def negate(x: Value) -> Value:
     """−x, also for zeros and infinities. Turns the sign of a NaN: give the result to an operator, not to memory."""
-    return Cat(x[:31], ~x[31])
+    return Cat(x[:-1], ~x[-1])
 
 
 def magnitude(x: Value) -> Value:
     """|x| (and the canonical NaN for NaN)."""
-    return Cat(x[:31], Const(0, 1))
+    return Cat(x[:-1], Const(0, 1))
 
 
 def order_key(x: Value) -> Value:
-    """Signed 32-bit integer that orders floats as `numerics.maximum` does: −inf < … < −0 < +0 < … < +inf < NaN."""
-    return Cat(x[:31] ^ x[31].replicate(31), x[31]).as_signed()
+    """Signed integer that orders floats as `numerics.maximum` does: −inf < … < −0 < +0 < … < +inf < NaN."""
+    return Cat(x[:-1] ^ x[-1].replicate(len(x) - 1), x[-1]).as_signed()
 
 
 def from_order_key(key: Value) -> Value:
-    """The float32 that `order_key` made `key` of: the same function again."""
+    """The float that `order_key` made `key` of: the same function again."""
     return order_key(key).as_unsigned()
 
 
 def maximum(m: Module, a: Value, b: Value) -> Signal:
-    """The greater of `a` and `b` by `order_key`, 32 bits, combinational."""
-    greater = Signal(32)
+    """The greater of `a` and `b` by `order_key`, combinational."""
+    greater = Signal(len(a))
     m.d.comb += greater.eq(Mux(order_key(a) > order_key(b), a, b))
     return greater
 
 
-def to_bf16(m: Module, x: Value) -> Signal:
-    """The upper 16 bits of `numerics.to_bf16(x)`: rounded to nearest even, but no finite number to infinity; subnormals
-    to zero, NaN to 0x7FC0."""
-    code = Signal(16)
+def resized(m: Module, x: Value, bits: int, name: str = "resized") -> Value:
+    """The float `x` with `bits` bits, combinational. Of fewer bits: rounded to nearest even, but no finite number to
+    infinity; subnormals to zero, NaN to the one NaN. Otherwise as it is, zeros below."""
+    dropped = len(x) - bits
+    if dropped <= 0:
+        return Cat(Const(0, -dropped), x)
+    result = Signal(bits, name=name)
     fields = Fields(x)
-    round_up = x[15] & (x[16] | (x[:15] != 0)) & (x[16:31] != LARGEST[16:31])
+    round_up = x[dropped - 1] & (x[dropped] | (x[: dropped - 1] != 0)) & (x[dropped:-1] != upper(LARGEST, bits)[:-1])
     with m.If(fields.nan):
-        m.d.comb += code.eq(NAN[16:])
+        m.d.comb += result.eq(upper(NAN, bits))
     with m.Elif(fields.zero):
-        m.d.comb += code.eq(Cat(Const(0, 15), fields.sign))
+        m.d.comb += result.eq(Cat(Const(0, bits - 1), fields.sign))
     with m.Else():
-        m.d.comb += code.eq(x[16:] + round_up)  # a carry out of the fraction is the next exponent
-    return code
+        m.d.comb += result.eq(x[dropped:] + round_up)  # a carry out of the fraction is the next exponent
+    return result
 
 
-def leading_zeros(m: Module, value: Value, name: str = "zeros") -> Signal:
-    """How many zeros stand above the highest one of `value`, by halving; meaningless if there is no one."""
-    levels = max(1, (len(value) - 1).bit_length())
-    count = Signal(levels, name=name)
-    part = Cat(Const(0, (1 << levels) - len(value)), value)  # zeros below are never counted
-    for level in reversed(range(levels)):
-        half = 1 << level
-        upper_empty = part[half:] == 0
-        m.d.comb += count[level].eq(upper_empty)
-        chosen = Signal(half, name=f"{name}_{half}")
-        m.d.comb += chosen.eq(Mux(upper_empty, part[:half], part[half:]))
-        part = chosen
-    return count
+def upper(x: Value, bits: int) -> Value:
+    """A float32 of which no more than the upper `bits` bits are not zero, in so many."""
+    return x[32 - bits :]
 
 
-def rounded(m: Module, exponent: Value, kept: Value, lower: Value, name: str = "rounded") -> Signal:
-    """Round to nearest even: exponent (its own width) over 23 fraction bits, a carry going into the exponent.
+def constant(number: float | np.floating, precision: int) -> int:
+    """The bits of a number rounded to so many significand bits."""
+    return int(to_bits(rounded_to(number, precision))) >> WIDE - precision
 
-    `kept` are the 24 mantissa bits with the leading one on top, `lower` the bits below them.
+
+def to_bf16(m: Module, x: Value) -> Value:
+    """The upper 16 bits of `numerics.to_bf16(x)`."""
+    return resized(m, x, 16, "code")
+
+
+def shifted_right(m: Module, value: Value, places: Value, name: str) -> Signal:
+    """`value` shifted right, by halving: bit 0 of the result is the or of itself and all bits that are shifted out."""
+    for level in reversed(range(len(places))):
+        step = 1 << level
+        shifted = Signal(len(value), name=f"{name}_{step}")
+        lowest = value[: step + 1].any()
+        m.d.comb += shifted.eq(Mux(places[level], Cat(lowest, value[step + 1 :]), value))
+        value = shifted
+    return value
+
+
+def normalised(
+    m: Module, value: Value, steps: Sequence[int], name: str, *, fill: Value | int = 0
+) -> tuple[Value, Value]:
+    """`value` shifted left by those of `steps`, falling powers of two, whose upper bits are all zero, `fill` coming in
+    below; and which steps these are, the least in bit 0."""
+    zeros: list[Value] = []
+    fill = Value.cast(fill)
+    for step in steps:
+        empty, shifted = Signal(name=f"{name}_{step}_empty"), Signal(len(value), name=f"{name}_{step}")
+        below = fill[0].replicate(step)
+        m.d.comb += [empty.eq(value[-step:] == 0), shifted.eq(Mux(empty, Cat(below, value[:-step]), value))]
+        zeros.insert(0, empty)
+        value = shifted
+    return value, Cat(zeros)
+
+
+def rounded(m: Module, exponent: Value, kept: Value, lower: Value) -> Value:
+    """Round to nearest even: exponent (its own width) over the fraction, a carry going into the exponent.
+
+    `kept` are the mantissa bits with the leading one on top, `lower` the bits below them.
     """
-    round_up = lower[-1] & (kept[0] | (lower[:-1] != 0))
-    result = Signal(len(exponent) + FRACTION_BITS, name=name)
-    m.d.comb += result.eq(Cat(kept[:FRACTION_BITS], exponent) + round_up)
+    return increased(m, exponent, kept, lower[-1] & (kept[0] | (lower[:-1] != 0)))
+
+
+def increased(m: Module, exponent: Value, kept: Value, round_up: Value) -> Signal:
+    """The exponent over the fraction, a unit in the last place more if `round_up`."""
+    result = Signal(len(exponent) + len(kept) - 1, name="rounded")
+    m.d.comb += result.eq(Cat(kept[:-1], exponent) + round_up)
     return result
 
 
@@ -131,17 +179,18 @@ def compose(
     m: Module, sign: Value, exponent: Value, fraction: Value, *, zero: Value, infinite: Value, nan: Value,
     overflow: Value | int = 0,
 ):  # fmt: skip
-    """The float32 of these parts (exponent biased, 8 bits; fraction 23 bits). NaN, infinity and zero go before it, in
-    this order, then the largest number in case of `overflow`."""
-    bits = Signal(32, name="composed")
+    """The float of these parts (exponent biased, 8 bits). NaN, infinity and zero go before it, in this order, then the
+    largest number in case of `overflow`."""
+    width = 1 + EXPONENT_BITS + len(fraction)
+    bits = Signal(width, name="composed")
     with m.If(nan):
-        m.d.comb += bits.eq(NAN)
+        m.d.comb += bits.eq(upper(NAN, width))
     with m.Elif(infinite):
-        m.d.comb += bits.eq(Cat(Const(0, 23), Const(EXPONENT_MAX, 8), sign))
+        m.d.comb += bits.eq(Cat(Const(0, len(fraction)), Const(EXPONENT_MAX, EXPONENT_BITS), sign))
     with m.Elif(zero):
-        m.d.comb += bits.eq(Cat(Const(0, 31), sign))
+        m.d.comb += bits.eq(Cat(Const(0, width - 1), sign))
     with m.Elif(overflow):
-        m.d.comb += bits.eq(Cat(LARGEST[:31], sign))
+        m.d.comb += bits.eq(Cat(upper(LARGEST, width)[:-1], sign))
     with m.Else():
-        m.d.comb += bits.eq(Cat(fraction, exponent[:8], sign))
+        m.d.comb += bits.eq(Cat(fraction, exponent[:EXPONENT_BITS], sign))
     return bits

@@ -1,7 +1,7 @@
 """The lanes of NORM, and the arithmetic on one row's sums.
 
-    x ─ − mean ─ d ─┬─ d · d ─ square
-                    └─ × deviation ─ × γ ─ + β ─ o
+    x ─ − mean ─ narrowed ─ d ─┬─ d · d ─ square
+                               └─ × deviation ─ × γ ─ + β ─ o
 
 Pipelines that never stall; each row number joins its group where it is needed.
 """
@@ -11,127 +11,139 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig
-from ..arch.numerics import LEAST_VARIANCE, MOST_VARIANCE, to_bits
+from ..arch.numerics import LEAST_VARIANCE, MOST_VARIANCE, TABLE_PRECISION, to_bits
 from .delay_line import DelayLine
-from .float import Add, Fields, Multiply, ReciprocalSqrt, negate
+from .float import Add, Fields, Multiply, ReciprocalSqrt, narrowed, negate
 from .pipeline import delay
 
-SQUARE_CYCLES = ADD_CYCLES + MULTIPLY_CYCLES  # from a value to its square
-NORMALISE_CYCLES = ADD_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES  # from a value to the result
 MEAN_CYCLES = MULTIPLY_CYCLES  # from a sum to the mean
-# From a sum of squares: · reciprocal, + epsilon, rsqrt, then the Newton step.
-DEVIATION_CYCLES = MEAN_CYCLES + ADD_CYCLES + TABLE_CYCLES + 3 * MULTIPLY_CYCLES + ADD_CYCLES
 HALF, THREE_HALVES = 0x3F00_0000, 0x3FC0_0000
 
 
 class Normalise(wiring.Component):
     """square = (x − mean)², o = ((x − mean)·deviation)·gamma + beta.
 
-    `x`, `mean`, `gamma` and `beta` of a group come in one cycle, a group every cycle if need be, and `deviation`
-    ADD_CYCLES later; `square` is valid SQUARE_CYCLES later, `o` NORMALISE_CYCLES later. Numbers are the
-    bits of float32.
+    `x`, `mean`, `gamma` and `beta` of a group, float32, come in one cycle, a group every cycle if need be, and
+    `deviation` `subtract_cycles` later; `square` is valid MULTIPLY_CYCLES after that, `o` `normalise_cycles` after `x`.
+    These have the format of vector arithmetic.
     """
 
     def __init__(self, config: HardwareConfig):
-        self._lanes = config.vector_lanes
-        floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
+        self._config = config
+        bits, lanes = config.vector_bits, config.vector_lanes
+        floats, results = data.ArrayLayout(unsigned(32), lanes), data.ArrayLayout(unsigned(bits), lanes)
         super().__init__({
             "x": In(floats),
             "mean": In(32),
-            "deviation": In(32),
+            "deviation": In(bits),
             "gamma": In(floats),
             "beta": In(floats),
-            "square": Out(floats),
-            "o": Out(floats),
+            "square": Out(results),
+            "o": Out(results),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        bits = 32 * self._lanes
+        config, precision = self._config, self._config.precision
+        bits = 32 * config.vector_lanes
         m.submodules.gammas = gammas = DelayLine(bits, ADD_CYCLES + MULTIPLY_CYCLES)
         m.submodules.betas = betas = DelayLine(bits, ADD_CYCLES + 2 * MULTIPLY_CYCLES)
         m.d.comb += [gammas.i.eq(self.gamma), betas.i.eq(self.beta)]
-        for lane in range(self._lanes):
+        for lane in range(config.vector_lanes):
             m.submodules[f"minus_{lane}"] = minus = Add()
-            m.submodules[f"square_{lane}"] = square = Multiply()
-            m.submodules[f"by_deviation_{lane}"] = by_deviation = Multiply()
-            m.submodules[f"by_gamma_{lane}"] = by_gamma = Multiply()
-            m.submodules[f"plus_{lane}"] = plus = Add()
+            m.submodules[f"square_{lane}"] = square = Multiply(precision)
+            m.submodules[f"by_deviation_{lane}"] = by_deviation = Multiply(precision)
+            m.submodules[f"by_gamma_{lane}"] = by_gamma = Multiply(precision)
+            m.submodules[f"plus_{lane}"] = plus = Add(precision)
+            d = narrowed(m, minus.o, config, f"d_{lane}")
             m.d.comb += [
                 minus.a.eq(self.x[lane]),
                 minus.b.eq(negate(self.mean)),
-                square.a.eq(minus.o),
-                square.b.eq(minus.o),
+                square.a.eq(d),
+                square.b.eq(d),
                 self.square[lane].eq(square.o),
-                by_deviation.a.eq(minus.o),
+                by_deviation.a.eq(d),
                 by_deviation.b.eq(self.deviation),
                 by_gamma.a.eq(by_deviation.o),
-                by_gamma.b.eq(gammas.o.word_select(lane, 32)),
+                by_gamma.b.eq(narrowed(m, gammas.o.word_select(lane, 32), config, f"gamma_{lane}")),
                 plus.a.eq(by_gamma.o),
-                plus.b.eq(betas.o.word_select(lane, 32)),
+                plus.b.eq(narrowed(m, betas.o.word_select(lane, 32), config, f"beta_{lane}")),
                 self.o[lane].eq(plus.o),
             ]
         return m
 
 
 class RowMoments(wiring.Component):
-    """mean = sum · reciprocal; deviation = y·(1.5 − (0.5·v)·(y·y)), y = rsqrt(v), v = sum · reciprocal + epsilon, held
-    between 2⁻¹²⁵ and 2¹²⁶ as `numerics.norm` does.
+    """mean = sum · reciprocal; deviation = rsqrt(v), v = sum · reciprocal + epsilon, held between 2⁻¹²⁵ and 2¹²⁶ as
+    `numerics.norm` does; in float32 refined from y = rsqrt(v) to y·(1.5 − (0.5·v)·(y·y)).
 
     A sum comes with `valid`, and `squares` tells of what. `mean_valid` comes MEAN_CYCLES after a sum of values,
-    `deviation_valid` DEVIATION_CYCLES after one of squares, a row every cycle if need be. `reciprocal` and `epsilon`
-    hold still meanwhile. Numbers are the bits of float32.
+    `deviation_valid` `deviation_cycles` after one of squares, a row every cycle if need be. `reciprocal` and `epsilon`
+    hold still meanwhile. `deviation` has the format of vector arithmetic, the other numbers are float32.
     """
 
-    valid: In(1)
-    squares: In(1)
-    sum: In(32)
-    reciprocal: In(32)
-    epsilon: In(32)
-    mean_valid: Out(1)
-    mean: Out(32)
-    deviation_valid: Out(1)
-    deviation: Out(32)
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        super().__init__({
+            "valid": In(1),
+            "squares": In(1),
+            "sum": In(32),
+            "reciprocal": In(32),
+            "epsilon": In(32),
+            "mean_valid": Out(1),
+            "mean": Out(32),
+            "deviation_valid": Out(1),
+            "deviation": Out(config.vector_bits),
+        })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        config, precision = self._config, self._config.precision
         m.submodules.by_reciprocal = by_reciprocal = Multiply()
-        m.submodules.plus_epsilon = plus_epsilon = Add()
-        m.submodules.rsqrt = rsqrt = ReciprocalSqrt()
-        m.submodules.half = half = Multiply()
-        m.submodules.square = square = Multiply()
-        m.submodules.product = product = Multiply()
-        m.submodules.correction = correction = Add()
-        m.submodules.refined = refined = Multiply()
-        variance, y = _held(m, plus_epsilon.o), rsqrt.o
+        m.submodules.plus_epsilon = plus_epsilon = Add(precision)
+        m.submodules.rsqrt = rsqrt = ReciprocalSqrt(precision)
+        variance = _held(m, plus_epsilon.o)
+        found = delay(m, self.valid & self.squares, config.deviation_cycles, name="deviation_valid")
         m.d.comb += [
             by_reciprocal.a.eq(self.sum),
             by_reciprocal.b.eq(self.reciprocal),
-            plus_epsilon.a.eq(by_reciprocal.o),
-            plus_epsilon.b.eq(self.epsilon),
+            plus_epsilon.a.eq(narrowed(m, by_reciprocal.o, config, "mean_square")),
+            plus_epsilon.b.eq(narrowed(m, self.epsilon, config, "small")),
             rsqrt.a.eq(variance),
-            half.a.eq(variance),
-            half.b.eq(HALF),
-            square.a.eq(y),
-            square.b.eq(y),
-            product.a.eq(delay(m, half.o, TABLE_CYCLES, name="half_variance", reset_less=True)),
-            product.b.eq(square.o),
-            correction.a.eq(THREE_HALVES),
-            correction.b.eq(negate(product.o)),
-            refined.a.eq(delay(m, y, 2 * MULTIPLY_CYCLES + ADD_CYCLES, name="y", reset_less=True)),
-            refined.b.eq(correction.o),
             self.mean.eq(by_reciprocal.o),
             self.mean_valid.eq(delay(m, self.valid & ~self.squares, MEAN_CYCLES, name="mean_valid")),
-            self.deviation.eq(refined.o),
-            self.deviation_valid.eq(delay(m, self.valid & self.squares, DEVIATION_CYCLES, name="deviation_valid")),
+            self.deviation.eq(_refined(m, variance, rsqrt.o) if precision > TABLE_PRECISION else rsqrt.o),
+            self.deviation_valid.eq(found),
         ]
         return m
 
 
+def _refined(m: Module, variance: Value, y: Value) -> Value:
+    """y·(1.5 − (0.5·v)·(y·y)), one Newton step; `y` comes TABLE_CYCLES after `variance`. float32."""
+    m.submodules.half = half = Multiply()
+    m.submodules.square = square = Multiply()
+    m.submodules.product = product = Multiply()
+    m.submodules.correction = correction = Add()
+    m.submodules.refined = refined = Multiply()
+    m.d.comb += [
+        half.a.eq(variance),
+        half.b.eq(HALF),
+        square.a.eq(y),
+        square.b.eq(y),
+        product.a.eq(delay(m, half.o, TABLE_CYCLES, name="half_variance", reset_less=True)),
+        product.b.eq(square.o),
+        correction.a.eq(THREE_HALVES),
+        correction.b.eq(negate(product.o)),
+        refined.a.eq(delay(m, y, 2 * MULTIPLY_CYCLES + ADD_CYCLES, name="y", reset_less=True)),
+        refined.b.eq(correction.o),
+    ]
+    return refined.o
+
+
 def _held(m: Module, variance: Value) -> Signal:
     """A finite variance, from LEAST_VARIANCE to MOST_VARIANCE; what is not finite as it is."""
-    least, most = int(to_bits(LEAST_VARIANCE)), int(to_bits(MOST_VARIANCE))
-    fields, held = Fields(variance), Signal(32, name="variance")
-    small = fields.sign | (variance[:31] < least)
-    m.d.comb += held.eq(Mux(fields.special, variance, Mux(small, least, Mux(variance[:31] > most, most, variance))))
+    least, most = (int(to_bits(bound)) >> 32 - len(variance) for bound in (LEAST_VARIANCE, MOST_VARIANCE))
+    fields, held = Fields(variance), Signal.like(variance, name="variance")
+    small = fields.sign | (variance[:-1] < least)
+    m.d.comb += held.eq(Mux(fields.special, variance, Mux(small, least, Mux(variance[:-1] > most, most, variance))))
     return held

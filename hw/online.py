@@ -20,7 +20,7 @@ from ..arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCL
 from ..arch.isa import ADDRESS, ROWS
 from ..arch.numerics import LOWEST, to_bits
 from .delay_line import DelayLine
-from .float import NAN, Add, Exp2, Fields, Multiply, negate
+from .float import NAN, Add, Exp2, Fields, Multiply, narrowed, negate, resized
 from .instructions import fields_of, opcode_of
 from .panel import count
 from .pipeline import delay
@@ -81,43 +81,51 @@ class State(wiring.Component):
 class Kept(wiring.Component):
     """kept = known_total · exp2(known − greatest), total = sum + kept, rescale = kept · inverse.
 
-    `known` and `greatest` come P_CYCLES (ADD and TABLE) before `known_total`, `sum` comes `row_sum_cycles` after it,
-    and `total` is valid ADD_CYCLES later; `inverse` comes TABLE_CYCLES after that, and `rescale` is valid
-    MULTIPLY_CYCLES later, together with `o_greatest`, which is `greatest` again. Numbers are the bits of float32, rows
-    may follow each other at once.
+    `known` and `greatest` come `probability_cycles` before `known_total`, `sum` comes `row_sum_cycles` after it, and
+    `total` is valid ADD_CYCLES later; `inverse` comes TABLE_CYCLES after that, and `rescale` is valid MULTIPLY_CYCLES
+    later, together with `o_greatest`, which is `greatest` again. The exponential, `inverse` and `rescale` have the
+    format of vector arithmetic, the other numbers are float32; rows may follow each other at once.
     """
 
     def __init__(self, config: HardwareConfig):
         self._config = config
-        inputs = ("known", "greatest", "known_total", "sum", "inverse")
-        outputs = ("total", "rescale", "o_greatest")
-        super().__init__({name: In(32) for name in inputs} | {name: Out(32) for name in outputs})
+        super().__init__({
+            "known": In(32),
+            "greatest": In(32),
+            "known_total": In(32),
+            "sum": In(32),
+            "inverse": In(config.vector_bits),
+            "total": Out(32),
+            "rescale": Out(config.vector_bits),
+            "o_greatest": Out(32),
+        })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        until_sum = self._config.row_sum_cycles
+        config = self._config
+        until_sum = config.row_sum_cycles
         until_inverse = ADD_CYCLES + TABLE_CYCLES
-        until_o = ADD_CYCLES + TABLE_CYCLES + until_sum + until_inverse + MULTIPLY_CYCLES
+        until_o = config.probability_cycles + until_sum + until_inverse + MULTIPLY_CYCLES
         m.submodules.minus = minus = Add()
-        m.submodules.exp2 = exp2 = Exp2()
+        m.submodules.exp2 = exp2 = Exp2(config.precision)
         m.submodules.times = times = Multiply()
         m.submodules.at_sum = at_sum = DelayLine(32, until_sum - MULTIPLY_CYCLES)
         m.submodules.plus = plus = Add()
-        m.submodules.at_inverse = at_inverse = DelayLine(32, until_inverse)
-        m.submodules.normalised = normalised = Multiply()
+        m.submodules.at_inverse = at_inverse = DelayLine(32, until_inverse - config.narrow_cycles)
+        m.submodules.normalised = normalised = Multiply(config.precision)
         m.submodules.at_o = at_o = DelayLine(32, until_o)
         m.d.comb += [
             minus.a.eq(self.known),
             minus.b.eq(negate(self.greatest)),
-            exp2.a.eq(minus.o),
+            exp2.a.eq(narrowed(m, minus.o, config, "difference")),
             times.a.eq(self.known_total),
-            times.b.eq(exp2.o),
+            times.b.eq(resized(m, exp2.o, 32)),
             at_sum.i.eq(times.o),
             plus.a.eq(self.sum),
             plus.b.eq(at_sum.o),
             self.total.eq(plus.o),
             at_inverse.i.eq(at_sum.o),
-            normalised.a.eq(at_inverse.o),
+            normalised.a.eq(narrowed(m, at_inverse.o, config, "kept")),
             normalised.b.eq(self.inverse),
             self.rescale.eq(normalised.o),
             at_o.i.eq(self.greatest),

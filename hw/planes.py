@@ -13,10 +13,8 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import ADD_CYCLES, CONVERT_CYCLES, PLANES_CYCLES, HardwareConfig
 from .delay_line import DelayLine
 from .drain import to_float
-from .float import Add
+from .float import MINUS_ZERO, Add
 from .pipeline import delay
-
-MINUS_ZERO = 0x8000_0000  # what a sum is given to leave the other operand as it is: −0 + −0 is −0
 
 
 class Planes(wiring.Component):

@@ -1,6 +1,6 @@
 """The lanes of SOFTMAX: from masked scores to un-normalised probabilities, to codes.
 
-    t ─ − greatest ─ exp2 ─ p ─ × value scale ─ q ─ × multiplier ─ round ─ codes
+    t ─ − greatest ─ narrowed ─ exp2 ─ p ─ × value scale ─ q ─ × multiplier ─ round ─ codes
 
 A pipeline that never stalls; each row number joins its group where it is needed, so no score waits in a buffer.
 """
@@ -9,21 +9,24 @@ from amaranth import Module, Mux, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig
-from .float import ZERO, Add, Exp2, Multiply, negate
+from ..arch.config import MULTIPLY_CYCLES, HardwareConfig
+from .float import ZERO, Add, Exp2, Multiply, narrowed, negate, upper
 from .pipeline import delay
 from .quantise import CodeLanes
 
-P_CYCLES = ADD_CYCLES + TABLE_CYCLES  # from a score to p
-Q_CYCLES = P_CYCLES + MULTIPLY_CYCLES  # from a score to q
+
+def q_cycles(config: HardwareConfig) -> int:
+    """From a score to q; `probability_cycles` are to p."""
+    return config.probability_cycles + MULTIPLY_CYCLES
 
 
 class Probabilities(wiring.Component):
     """p = exp2(t − greatest), q = p · value_scale, codes = int8(q · multiplier), or bf16(q) for bf16 PEs.
 
-    `t`, `seen` and `greatest` of a group come in one cycle, a group every cycle if need be. `p` is valid P_CYCLES
-    later and takes its `value_scale` then; `q` is valid Q_CYCLES later and takes the `multiplier` of its row then;
-    `codes` are valid `quantise_cycles` − 1 after `q`. Numbers are the bits of float32.
+    `t`, `seen` and `greatest` of a group, float32, come in one cycle, a group every cycle if need be. `p` is valid
+    `probability_cycles` later and takes its `value_scale` then; `q` is valid `q_cycles` later and takes the
+    `multiplier` of its row then; `codes` are valid `quantise_cycles` − 1 after `q`. These have the format of vector
+    arithmetic.
 
     Lanes that are not `seen` come with t = −inf. Their p is 0 since `greatest` is not −inf (where it is NaN, so is the
     sum of the row, whatever they add), their q and codes are 0 whatever the scales.
@@ -31,13 +34,14 @@ class Probabilities(wiring.Component):
 
     def __init__(self, config: HardwareConfig):
         self._config = config
-        floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
+        bits = config.vector_bits
+        floats = data.ArrayLayout(unsigned(bits), config.vector_lanes)
         super().__init__({
-            "t": In(floats),
+            "t": In(data.ArrayLayout(unsigned(32), config.vector_lanes)),
             "seen": In(config.vector_lanes),
             "greatest": In(32),
             "value_scale": In(floats),
-            "multiplier": In(32),
+            "multiplier": In(bits),
             "p": Out(floats),
             "q": Out(floats),
             "codes": Out(config.code_bits * config.vector_lanes),
@@ -45,21 +49,22 @@ class Probabilities(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.code_lanes = code_lanes = CodeLanes(self._config)
-        seen = delay(m, self.seen, Q_CYCLES, name="q_seen")
-        for lane in range(self._config.vector_lanes):
+        config, precision = self._config, self._config.precision
+        m.submodules.code_lanes = code_lanes = CodeLanes(config)
+        seen = delay(m, self.seen, q_cycles(config), name="q_seen")
+        for lane in range(config.vector_lanes):
             m.submodules[f"minus_{lane}"] = minus = Add()
-            m.submodules[f"exp2_{lane}"] = exp2 = Exp2()
-            m.submodules[f"times_{lane}"] = times = Multiply()
+            m.submodules[f"exp2_{lane}"] = exp2 = Exp2(precision)
+            m.submodules[f"times_{lane}"] = times = Multiply(precision)
             m.d.comb += [
                 minus.a.eq(self.t[lane]),
                 minus.b.eq(negate(self.greatest)),
-                exp2.a.eq(minus.o),
+                exp2.a.eq(narrowed(m, minus.o, config, f"difference_{lane}")),
                 self.p[lane].eq(exp2.o),
                 times.a.eq(exp2.o),
                 times.b.eq(self.value_scale[lane]),
                 # Beyond `columns` the value scale may be anything, and 0 · infinity is no zero.
-                self.q[lane].eq(Mux(seen[lane], times.o, ZERO)),
+                self.q[lane].eq(Mux(seen[lane], times.o, upper(ZERO, config.vector_bits))),
             ]
         # A zero gets code 0 whatever the multiplier is.
         m.d.comb += [

@@ -9,9 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import MULTIPLY_CYCLES, ROUND_CYCLES, TABLE_CYCLES, HardwareConfig
 from ..arch.isa import Digit
-from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_OF_32639, WIDE_CODE_LIMIT, to_bits
-from .float import ONE, Fields, Multiply, Reciprocal, RoundInt8, RoundInt16, to_bf16
-from .float_format import FRACTION_BITS
+from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_OF_32639, WIDE_CODE_LIMIT
+from .float import ONE, Fields, Multiply, Reciprocal, RoundInt8, RoundInt16, constant, to_bf16, upper
 from .pipeline import delay
 
 _STEP = 7  # the reciprocal is taken of a/2⁷, so that those of the largest a are not flushed
@@ -22,39 +21,43 @@ class RowScale(wiring.Component):
 
     With `wide`, which holds still, 32639 takes the place of 127; for bf16 PEs both are 1. Takes a magnitude (not
     negative) with `valid` every cycle; the results come with `o_valid` `row_scale_cycles` − 1 later, to be written to a
-    table in that cycle. Numbers are the bits of float32.
+    table in that cycle. Numbers have the format of vector arithmetic.
     """
 
-    def __init__(self, pe: str = "int8"):
-        self._pe = pe
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        bits = config.vector_bits
         super().__init__({
             "valid": In(1),
-            "greatest": In(32),
+            "greatest": In(bits),
             "wide": In(1),
             "o_valid": Out(1),
-            "scale": Out(32),
-            "multiplier": Out(32),
+            "scale": Out(bits),
+            "multiplier": Out(bits),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
         m.d.comb += self.o_valid.eq(delay(m, self.valid, 1 + TABLE_CYCLES + MULTIPLY_CYCLES, name="valid"))
-        if self._pe == "bf16":
-            m.d.comb += [self.scale.eq(ONE), self.multiplier.eq(ONE)]
+        bits, precision = self._config.vector_bits, self._config.precision
+        if self._config.pe == "bf16":
+            m.d.comb += [self.scale.eq(upper(ONE, bits)), self.multiplier.eq(upper(ONE, bits))]
             return m
-        floor, step = int(to_bits(MAXIMUM_FLOOR)), 1 << _STEP
-        a = Signal(32)
+        floor, step = constant(MAXIMUM_FLOOR, precision), 1 << _STEP
+        limits = [constant(limit / step, precision) for limit in (WIDE_CODE_LIMIT, CODE_LIMIT)]
+        reciprocals = [constant(number, precision) for number in (RECIPROCAL_OF_32639, RECIPROCAL_OF_127)]
+        a = Signal(bits)
         # Magnitudes compare like integers, a NaN as the greatest.
         m.d.sync += a.eq(Mux(self.greatest > floor, self.greatest, floor))
-        m.submodules.rcp = rcp = Reciprocal()
-        m.submodules.times_limit = times_limit = Multiply()
-        m.submodules.over_limit = over_limit = Multiply()
+        m.submodules.rcp = rcp = Reciprocal(precision)
+        m.submodules.times_limit = times_limit = Multiply(precision)
+        m.submodules.over_limit = over_limit = Multiply(precision)
         m.d.comb += [
-            rcp.a.eq(Mux(Fields(a).special, a, a - (_STEP << FRACTION_BITS))),
+            rcp.a.eq(Mux(Fields(a).special, a, a - (_STEP << precision - 1))),
             times_limit.a.eq(rcp.o),
-            times_limit.b.eq(Mux(self.wide, int(to_bits(WIDE_CODE_LIMIT / step)), int(to_bits(CODE_LIMIT / step)))),
+            times_limit.b.eq(Mux(self.wide, *limits)),
             over_limit.a.eq(a),
-            over_limit.b.eq(Mux(self.wide, int(to_bits(RECIPROCAL_OF_32639)), int(to_bits(RECIPROCAL_OF_127)))),
+            over_limit.b.eq(Mux(self.wide, *reciprocals)),
             self.multiplier.eq(times_limit.o),
             self.scale.eq(delay(m, over_limit.o, TABLE_CYCLES, name="scale", reset_less=True)),
         ]
@@ -72,8 +75,8 @@ class CodeLanes(wiring.Component):
         self._config = config
         self._digits = digits
         super().__init__({
-            "value": In(data.ArrayLayout(unsigned(32), config.vector_lanes)),
-            "multiplier": In(32),
+            "value": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
+            "multiplier": In(config.vector_bits),
             "digit": In(Digit),
             "o": Out(data.ArrayLayout(signed(config.code_bits), config.vector_lanes)),
         })  # fmt: skip
@@ -86,15 +89,16 @@ class CodeLanes(wiring.Component):
         return m
 
     def _encode(self, m: Module, lane: int):
-        m.submodules[f"times_{lane}"] = times = Multiply()
-        m.submodules[f"round_{lane}"] = rounded = RoundInt16() if self._digits else RoundInt8()
-        m.d.comb += [times.a.eq(self.value[lane]), times.b.eq(self.multiplier), rounded.a.eq(times.o)]
+        precision = self._config.precision
+        m.submodules[f"times_{lane}"] = times = Multiply(precision)
+        m.submodules[f"round_{lane}"] = code = RoundInt16(precision) if self._digits else RoundInt8(precision)
+        m.d.comb += [times.a.eq(self.value[lane]), times.b.eq(self.multiplier), code.a.eq(times.o)]
         if not self._digits:
-            return rounded.o
+            return code.o
         # A whole code needs no saturation to ±127: 127·rcp(a) times what is at most a is less than 127.5.
-        low = rounded.o[:8]
-        return Mux(self.digit == Digit.HIGH, rounded.o[8:] + low[7], low)
+        low = code.o[:8]
+        return Mux(self.digit == Digit.HIGH, code.o[8:] + low[7], low)
 
     def _encode_bf16(self, m: Module, lane: int):
-        rounded = to_bf16(m, self.value[lane])
-        return delay(m, rounded, MULTIPLY_CYCLES + ROUND_CYCLES, name=f"rounded_{lane}", reset_less=True)
+        code = to_bf16(m, self.value[lane])
+        return delay(m, code, MULTIPLY_CYCLES + ROUND_CYCLES, name=f"rounded_{lane}", reset_less=True)

@@ -1,4 +1,4 @@
-"""The greatest number of a row, and its sum: V lanes of float32 a cycle in, one number a row out.
+"""The greatest number of a row, and its sum: V lanes a cycle in, one number a row out.
 
 A row comes as groups of V columns, `first` with its first and `last` with its last group. Both blocks are exact
 counterparts of `numerics.row_maximum` and `numerics.row_sum`, which define the order of additions.
@@ -17,17 +17,19 @@ from .pipeline import delay, register
 
 
 class Reduction(wiring.Component):
-    """Ports of a reduction over `lanes` lanes, a power of two. `first` and `last` count only with `valid`."""
+    """Ports of a reduction over `lanes` lanes, a power of two, of floats of `bits` bits. `first` and `last` count only
+    with `valid`."""
 
-    def __init__(self, lanes: int, **more: wiring.Member):
+    def __init__(self, lanes: int, bits: int = 32, **more: wiring.Member):
         self._lanes = lanes
+        self._bits = bits
         super().__init__({
             "valid": In(1),
             "first": In(1),
             "last": In(1),
-            "data": In(ArrayLayout(unsigned(32), lanes)),
+            "data": In(ArrayLayout(unsigned(bits), lanes)),
             "o_valid": Out(1),
-            "o": Out(32),
+            "o": Out(bits),
             **more,
         })  # fmt: skip
 
@@ -40,8 +42,8 @@ class RowMaximum(Reduction):
     Columns that do not count are −inf. `o` and `place` stay until the next `o_valid`.
     """
 
-    def __init__(self, lanes: int):
-        super().__init__(lanes, place=Out(COLUMNS))
+    def __init__(self, lanes: int, bits: int = 32):
+        super().__init__(lanes, bits, place=Out(COLUMNS))
 
     def elaborate(self, platform):
         m = Module()
@@ -58,7 +60,7 @@ class RowMaximum(Reduction):
         last = delay(m, self.valid & self.last, levels, "last")
 
         group, next_group = Signal(COLUMNS), Signal(COLUMNS)
-        running, place = Signal(signed(32), reset_less=True), Signal(COLUMNS, reset_less=True)
+        running, place = Signal(signed(self._bits), reset_less=True), Signal(COLUMNS, reset_less=True)
         m.d.comb += group.eq(Mux(first, 0, next_group))
         with m.If(valid):
             m.d.sync += next_group.eq(group + 1)
@@ -79,7 +81,7 @@ class RowMaximum(Reduction):
 
 
 class RowSum(Reduction):
-    """o = the sum of a row as `numerics.row_sum`, `config.row_sum_cycles` after its last group.
+    """o = the sum of a row of float32 as `numerics.row_sum`, `config.row_sum_cycles` after its last group.
 
     Group k goes to slot k mod ADD_CYCLES (which is 4): its lanes are added to what the running adders give out in
     that very cycle, which is the sum of that slot so far. So the groups of a row come in consecutive cycles. When all

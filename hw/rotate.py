@@ -2,8 +2,8 @@
 
 One port gives the four numbers of a group one after the other, so one multiplier a lane serves for both products:
 
-    value ─┬─ register ─ × ─┬─ two registers ─ + ─ o
-           └────────────────┘ └────────────────┘
+    value ─ narrowed ─┬─ register ─ × ─┬─ two registers ─ + ─ o
+                      └────────────────┘ └────────────────┘
 """
 
 from typing import NamedTuple
@@ -14,26 +14,29 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig
 from ..arch.isa import COLUMNS
-from .float import Add, Multiply
+from .float import Add, Multiply, narrowed
 from .pipeline import delay, register
 
 
 class Rotate(wiring.Component):
-    """o = x·cosine + partner·sine as `numerics.rotate`, ROTATE_CYCLES after the sine.
+    """o = x·cosine + partner·sine as `numerics.rotate`, `rotate_cycles` after the sine.
 
-    `value` takes x, cosine, partner and sine of V columns in four cycles on end. Numbers are the bits of float32.
+    `value` takes x, cosine, partner and sine of V columns in four cycles on end, the bits of float32; `o` has the
+    format of vector arithmetic.
     """
 
     def __init__(self, config: HardwareConfig):
-        self._lanes = config.vector_lanes
-        floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
-        super().__init__({"value": In(floats), "o": Out(floats)})
+        self._config = config
+        floats, results = (data.ArrayLayout(unsigned(bits), config.vector_lanes) for bits in (32, config.vector_bits))
+        super().__init__({"value": In(floats), "o": Out(results)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        precision = self._config.precision
         for lane, value in enumerate(self.value):
-            m.submodules[f"times_{lane}"] = times = Multiply()
-            m.submodules[f"plus_{lane}"] = plus = Add()
+            value = narrowed(m, value, self._config, f"value_{lane}")
+            m.submodules[f"times_{lane}"] = times = Multiply(precision)
+            m.submodules[f"plus_{lane}"] = plus = Add(precision)
             m.d.comb += [
                 times.a.eq(register(m, value, f"before_{lane}")),
                 times.b.eq(value),

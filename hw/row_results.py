@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
 from ..arch.isa import ADDRESS, ROWS, Argmax, Digit, Quantise, Scales
-from .float import magnitude
+from .float import magnitude, resized
 from .instructions import fields_of
 from .memories import write_signature
 from .panel import count, count_in, spread
@@ -38,10 +38,10 @@ class RowResults(wiring.Component):
             "valid": In(1),
             "first": In(1),
             "last": In(1),
-            "values": In(data.ArrayLayout(unsigned(32), config.vector_lanes)),
+            "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "read": In(1),
             "read_row": In(ROWS),
-            "multiplier": Out(32),
+            "multiplier": Out(config.vector_bits),
             "scales_done": Out(1),
             "places_done": Out(1),
             "param_write": Out(write_signature(config, Memory.PARAM)),
@@ -52,8 +52,8 @@ class RowResults(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self._config
-        m.submodules.greatest = greatest = RowMaximum(config.vector_lanes)
-        m.submodules.row_scale = row_scale = RowScale(config.pe)
+        m.submodules.greatest = greatest = RowMaximum(config.vector_lanes, config.vector_bits)
+        m.submodules.row_scale = row_scale = RowScale(config)
         quantise, argmax = fields_of(Quantise, self.instruction), fields_of(Argmax, self.instruction)
         m.d.comb += [
             greatest.valid.eq(self.valid),
@@ -79,7 +79,7 @@ class RowResults(wiring.Component):
         return m
 
     def _keep_multiplier(self, m: Module, row_scale: RowScale, row: Value) -> None:
-        m.submodules.table = table = Ram(32, self._config.panel_rows)
+        m.submodules.table = table = Ram(self._config.vector_bits, self._config.panel_rows)
         m.d.comb += [
             table.write_mask.eq(row_scale.o_valid),
             table.write_address.eq(row),
@@ -93,17 +93,17 @@ class RowResults(wiring.Component):
         config = self._config
         row_word, row_slot = Signal(range(config.panel_rows)), Signal(range(config.columns))
         count_in(m, row_word, row_slot, config.columns, clear=self.start, step=row_scale.o_valid)
-        to_row = fields.scales == Scales.ROW
+        to_row, scale = fields.scales == Scales.ROW, resized(m, row_scale.scale, 32)
         halves = Cat(fields.scales != Scales.PARAM_OFFSET, fields.scales != Scales.PARAM_SCALE)
         m.d.comb += [
             self.row_write.en.eq(row_scale.o_valid & to_row),
             self.row_write.address.eq(fields.scales_address + row),
             self.row_write.mask.eq(1),
-            self.row_write.data.eq(row_scale.scale),
+            self.row_write.data.eq(scale),
             self.param_write.en.eq(row_scale.o_valid & ~to_row),
             self.param_write.address.eq(fields.scales_address + row_word),
             self.param_write.mask.eq(spread(m, row_slot, halves, config.columns, name="half_mask")),
-            self.param_write.data.eq(row_scale.scale.replicate(2 * config.columns)),
+            self.param_write.data.eq(scale.replicate(2 * config.columns)),
         ]
 
     def _write_place(self, m: Module, found: Value, element: Value, place: Value) -> None:

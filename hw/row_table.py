@@ -10,26 +10,27 @@ from .ram import Ram
 
 
 class RowTable(wiring.Component):
-    """`panel_rows` words of 32 bits, written and read in the order of rows.
+    """`panel_rows` words of `bits` bits, written and read in the order of rows.
 
     `restart` comes in the cycle before the first group of a phase and goes back to row 0. `write` stores `value` for
     the next row. `o` belongs to the row of the group that is at this place one cycle earlier, and `last` tells here
     that this group is the last of its row.
     """
 
-    def __init__(self, config: HardwareConfig):
+    def __init__(self, config: HardwareConfig, bits: int = 32):
         self._rows = config.panel_rows
+        self._bits = bits
         super().__init__({
             "restart": In(1),
             "write": In(1),
-            "value": In(32),
+            "value": In(bits),
             "last": In(1),
-            "o": Out(32),
+            "o": Out(bits),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.words = words = Ram(32, self._rows)
+        m.submodules.words = words = Ram(self._bits, self._rows)
         written, read = Signal(range(self._rows)), Signal(range(self._rows))
         count(m, written, clear=self.restart, step=self.write)
         count(m, read, clear=self.restart, step=self.last)

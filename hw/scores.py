@@ -13,12 +13,10 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import ADD_CYCLES, MEMORY_CYCLES, HardwareConfig
 from .delay_line import DelayLine
 from .drain import Drain
-from .float import MINUS_INFINITY, Add
+from .float import MINUS_INFINITY, MINUS_ZERO, Add
 from .mask import MASK_CYCLES, MASK_INPUTS, Mask
 from .online import detour
 from .pipeline import delay
-
-MINUS_ZERO = 0x8000_0000  # what a sum is given to leave the other operand as it is: −0 + −0 is −0
 
 
 def score_cycles(config: HardwareConfig, online: bool = False) -> int:

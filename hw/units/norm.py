@@ -17,12 +17,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch import isa
-from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
+from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import NormKind
-from ..float import ZERO, to_bf16
+from ..float import ZERO, resized
 from ..instructions import fields_of
 from ..memories import read_signature, write_signature
-from ..normalise import DEVIATION_CYCLES, MEAN_CYCLES, NORMALISE_CYCLES, SQUARE_CYCLES, Normalise, RowMoments
+from ..normalise import MEAN_CYCLES, Normalise, RowMoments
 from ..panel import Fill, Panel, lanes_of, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay
@@ -42,8 +42,8 @@ def phase_tails(config: HardwareConfig) -> list[int]:
     """For each `Phase`, cycles from its last read address until it is complete (see `Phases`)."""
     return [
         MEMORY_CYCLES + config.row_sum_cycles + MEAN_CYCLES + 1,
-        MEMORY_CYCLES + SQUARE_CYCLES + config.row_sum_cycles + DEVIATION_CYCLES + 1,
-        MEMORY_CYCLES + NORMALISE_CYCLES + 1,
+        MEMORY_CYCLES + config.subtract_cycles + MULTIPLY_CYCLES + config.row_sum_cycles + config.deviation_cycles + 1,
+        MEMORY_CYCLES + config.normalise_cycles + 1,
     ]
 
 
@@ -115,7 +115,7 @@ class Norm(wiring.Component):
         for lane in range(lanes):
             value = values.word_select(lane, config.value_bits)
             m.d.comb += [
-                normalise.x[lane].eq(value << (32 - config.value_bits)),  # bf16 is the upper half
+                normalise.x[lane].eq(resized(m, value, 32)),
                 normalise.gamma[lane].eq(pairs.word_select(2 * lane, 32)),
                 normalise.beta[lane].eq(pairs.word_select(2 * lane + 1, 32)),
             ]
@@ -124,9 +124,9 @@ class Norm(wiring.Component):
         """Rows to means and deviations, and these from and to the tables."""
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.row_sum = row_sum = RowSum(lanes)
-        m.submodules.moments = moments = RowMoments()
+        m.submodules.moments = moments = RowMoments(config)
         m.submodules.means = means = RowTable(config)
-        m.submodules.deviations = deviations = RowTable(config)
+        m.submodules.deviations = deviations = RowTable(config, config.vector_bits)
 
         # What a group is travels beside its numbers; so does the phase, since those of a phase that is complete still
         # run on to places where only the next one has any business.
@@ -135,13 +135,13 @@ class Norm(wiring.Component):
         ends = panel.valid & panel.last
         place = Cat(panel.valid & in_means, panel.valid & in_deviations, panel.first, ends, panel.counts)
         at_x = delay(m, place, MEMORY_CYCLES, name="at_x")
-        before_d = delay(m, at_x, ADD_CYCLES - 1, name="before_d")
+        before_d = delay(m, at_x, config.subtract_cycles - 1, name="before_d")
         at_square = delay(m, before_d, 1 + MULTIPLY_CYCLES, name="at_square")
         at_x, before_d, at_square = (data.View(layout, x) for x in (at_x, before_d, at_square))
 
         for lane in range(lanes):
             x = Mux(at_x.counts[lane], normalise.x[lane], ZERO)
-            square = Mux(at_square.counts[lane], normalise.square[lane], ZERO)
+            square = Mux(at_square.counts[lane], resized(m, normalise.square[lane], 32), ZERO)
             m.d.comb += row_sum.data[lane].eq(Mux(in_means, x, square))
         m.d.comb += [
             row_sum.valid.eq(Mux(in_means, at_x.means, at_square.deviations)),
@@ -179,8 +179,8 @@ class Norm(wiring.Component):
         ]
         slots = config.columns // lanes
         address = row_address(m, writes, fields.address, fields.stride, name="results")
-        results = [Mux(writes.counts[lane], normalise.o[lane], ZERO) for lane in range(lanes)]
-        stored = Cat(to_bf16(m, result) if config.value_format == "bf16" else result for result in results)
+        results = [Mux(writes.counts[lane], normalise.o[lane], 0) for lane in range(lanes)]
+        stored = Cat(resized(m, result, config.value_bits) for result in results)
         m.d.sync += [
             self.value_write.en.eq(writes.valid),
             self.value_write.address.eq(address + writes.word),

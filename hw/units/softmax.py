@@ -33,13 +33,13 @@ from ...arch.config import (
 )
 from ...arch.numerics import LOWEST, to_bits
 from ..delay_line import DelayLine
-from ..float import maximum
+from ..float import maximum, narrowed, resized, upper
 from ..memories import read_signature, write_signature
 from ..online import Kept, State, detour, work_of
 from ..panel import Fill, Panel, lanes_of, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay, register
-from ..probabilities import P_CYCLES, Q_CYCLES, Probabilities
+from ..probabilities import Probabilities, q_cycles
 from ..reduce import RowMaximum, RowSum
 from ..row_table import RowTable
 from ..row_totals import RowTotals
@@ -63,8 +63,8 @@ def phase_tails(config: HardwareConfig, online: bool = False) -> list[int]:
     return [
         MEMORY_CYCLES + 1,
         t + config.row_maximum_cycles + (2 if online else 1),
-        t + P_CYCLES + total + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1),
-        t + Q_CYCLES + config.quantise_cycles,
+        t + config.probability_cycles + total + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1),
+        t + q_cycles(config) + config.quantise_cycles,
     ]
 
 
@@ -162,7 +162,7 @@ class Softmax(wiring.Component):
         acc = lanes_of(m, self.acc_read.data, slot, lanes, 32, name="acc")
         pairs = lanes_of(m, self.param_read.data, slot, lanes, 64, name="pairs")
         values = lanes_of(m, self.value_read.data, slot, lanes, config.value_bits, name="values")
-        until_p = score_cycles(config, online=True) + P_CYCLES - MEMORY_CYCLES
+        until_p = score_cycles(config, online=True) + config.probability_cycles - MEMORY_CYCLES - config.narrow_cycles
         m.submodules.later_scales = later_scales = DelayLine(32 * lanes, ADD_CYCLES)
         m.submodules.value_scales = value_scales = DelayLine(32 * lanes, until_p)
         m.d.comb += [
@@ -170,13 +170,13 @@ class Softmax(wiring.Component):
             scores.row_scale.eq(self.row_read.data),
             later_scales.i.eq(Cat(pairs.word_select(2 * lane + 1, 32) for lane in range(lanes))),
             value_scales.i.eq(Mux(fields.online, later_scales.i, later_scales.o)),
-            probabilities.value_scale.eq(value_scales.o),
         ]
         for lane in range(lanes):
-            value = values.word_select(lane, config.value_bits)
+            value_scale = narrowed(m, value_scales.o.word_select(lane, 32), config, f"value_scale_{lane}")
             m.d.comb += [
                 scores.key_scale[lane].eq(pairs.word_select(2 * lane, 32)),
-                scores.operand[lane].eq(value << (32 - config.value_bits)),  # bf16 is the upper half
+                scores.operand[lane].eq(resized(m, values.word_select(lane, config.value_bits), 32)),
+                probabilities.value_scale[lane].eq(value_scale),
             ]
 
     def _places(self, m: Module, phases: Phases, panel: Panel, fields: SimpleNamespace) -> SimpleNamespace:
@@ -188,8 +188,9 @@ class Softmax(wiring.Component):
         place = Cat(panel.valid & in_maxima, panel.valid & in_sums, panel.first, panel.valid & panel.last)
         place = detour(m, place, ADD_CYCLES, skip=fields.online, name="place")
         stages = [
-            ("before_t", score_cycles(self._config, online=True) - 1), ("at_t", 1), ("before_p", P_CYCLES - 1),
-            ("at_p", 1), ("before_q", MULTIPLY_CYCLES - 1), ("at_q", 1),
+            ("before_t", score_cycles(self._config, online=True) - 1), ("at_t", 1),
+            ("before_p", self._config.probability_cycles - 1), ("at_p", 1),
+            ("before_q", MULTIPLY_CYCLES - 1), ("at_q", 1),
         ]  # fmt: skip
         places = SimpleNamespace()
         for name, cycles in stages:
@@ -210,9 +211,10 @@ class Softmax(wiring.Component):
         # The maximum of before joins a cycle later.
         greatest = maximum(m, register(m, floored, "floored"), state.maximum)
         complete = row_maximum.o_valid & in_maxima
-        m.d.comb += [
+        for lane, t in enumerate(scores.t):
             # One tree for both: the maximum of t in the first phase, of q in the second.
-            row_maximum.data.eq(Mux(in_maxima, scores.t, probabilities.q)),
+            m.d.comb += row_maximum.data[lane].eq(Mux(in_maxima, t, resized(m, probabilities.q[lane], 32)))
+        m.d.comb += [
             row_maximum.valid.eq(Mux(in_maxima, at_t.maxima, at_q.sums)),
             row_maximum.first.eq(Mux(in_maxima, at_t.first, at_q.first)),
             row_maximum.last.eq(Mux(in_maxima, at_t.last, at_q.last)),
@@ -235,11 +237,11 @@ class Softmax(wiring.Component):
         m.submodules.row_sum = row_sum = RowSum(config.vector_lanes)
         m.submodules.kept = kept = Kept(config)
         m.submodules.totals = totals = RowTotals(config)
-        m.submodules.multipliers = multipliers = RowTable(config)
+        m.submodules.multipliers = multipliers = RowTable(config, config.vector_bits)
         m.submodules.row_writer = row_writer = RowWriter(config)
         with_kept = delay(m, row_sum.o_valid, ADD_CYCLES, "with_kept")
         m.d.comb += [
-            row_sum.data.eq(probabilities.p),
+            *(data.eq(resized(m, p, 32)) for data, p in zip(row_sum.data, probabilities.p, strict=True)),
             row_sum.valid.eq(at_p.sums),
             row_sum.first.eq(at_p.first),
             row_sum.last.eq(at_p.last),
@@ -250,7 +252,7 @@ class Softmax(wiring.Component):
             kept.sum.eq(row_sum.o),
             kept.inverse.eq(totals.inverse),
             totals.greatest_valid.eq(row_maximum.o_valid & (phases.phase == Phase.SUMS)),
-            totals.greatest.eq(row_maximum.o),
+            totals.greatest.eq(upper(row_maximum.o, config.vector_bits)),
             totals.total_valid.eq(Mux(fields.online, with_kept, row_sum.o_valid)),
             totals.total.eq(Mux(fields.online, kept.total, row_sum.o)),
             multipliers.restart.eq(phases.begin),
@@ -262,8 +264,8 @@ class Softmax(wiring.Component):
             *(getattr(row_writer, name).eq(getattr(fields, name))
               for name in ("online", "rows", "scales_address", "state_address")),
             row_writer.valid.eq(totals.scale_valid),
-            row_writer.scale.eq(totals.scale),
-            row_writer.rescale.eq(kept.rescale),
+            row_writer.scale.eq(resized(m, totals.scale, 32)),
+            row_writer.rescale.eq(resized(m, kept.rescale, 32)),
             row_writer.greatest.eq(kept.o_greatest),
             row_writer.total.eq(totals.floored),
         ]  # fmt: skip

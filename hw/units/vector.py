@@ -13,9 +13,10 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, ROTATE_CYCLES, HardwareConfig, Memory
+from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import ADDRESS, Argmax, Codes, Combine, Map, Quantise, Source, VectorInstruction
 from ..elementwise import Elementwise
+from ..float import resized
 from ..instructions import fields_of, opcode_of
 from ..memories import read_signature, write_signature
 from ..panel import Fill, Panel, lanes_of, row_address
@@ -152,7 +153,7 @@ class Vector(wiring.Component):
         the short way is gone from the long one before a walk that takes it can begin.
         """
         last_reads = []
-        for cycles in (1, 1, 1, 1 + ROTATE_CYCLES):
+        for cycles in (1, 1, 1, 1 + self._config.rotate_cycles):
             start = delay(m, start, cycles, name=f"started_{len(last_reads)}")
             last_reads.append(start)
         last_read = Cat(last_reads).bit_select(before_last, 1)  # of the first group: a cycle after `start`, or later
@@ -227,11 +228,11 @@ class Vector(wiring.Component):
         value = lanes_of(m, self.value_read.data, read_slot, lanes, config.value_bits, name="value")
         pairs = lanes_of(m, self.param_read.data, slot, lanes, 64, name="pairs")
         for lane in range(lanes):
-            widened = value.word_select(lane, config.value_bits) << (32 - config.value_bits)  # bf16 is the upper half
+            widened = resized(m, value.word_select(lane, config.value_bits), 32)
             m.d.comb += [
                 rotate.value[lane].eq(widened),
                 elementwise.acc[lane].eq(acc.word_select(lane, 32)),
-                elementwise.value[lane].eq(Mux(steps.rotates, rotate.o[lane], widened)),
+                elementwise.value[lane].eq(Mux(steps.rotates, resized(m, rotate.o[lane], 32), widened)),
                 elementwise.scale[lane].eq(pairs.word_select(2 * lane, 32)),
                 elementwise.offset[lane].eq(pairs.word_select(2 * lane + 1, 32)),
             ]

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
 from ...arch.isa import ADDRESS, Codes, Map, Quantise
-from ..float import MINUS_INFINITY, ZERO, to_bf16
+from ..float import MINUS_INFINITY, ZERO, resized, upper
 from ..instructions import fields_of
 from ..memories import write_signature
 from ..panel import Panel, count, count_in, interval_shape, spread
@@ -53,7 +53,7 @@ class VectorWriter(wiring.Component):
             "phase": In(Phase),
             "fill": In(2),
             "interval": In(interval_shape(config)),
-            "values": In(data.ArrayLayout(unsigned(32), config.vector_lanes)),
+            "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "maxima_done": Out(1),
             "retire": Out(1),
             "value_write": Out(write_signature(config, Memory.VALUE)),
@@ -84,8 +84,9 @@ class VectorWriter(wiring.Component):
             panel.interval.eq(self.interval),
         ]
         values = data.View(self.values.shape(), Signal(len(self.values.as_value()), name="values_out"))
+        bits = self._config.vector_bits
         for lane, value in enumerate(self.values):
-            beyond = Mux(self.phase == Phase.PLACES, MINUS_INFINITY, ZERO)
+            beyond = Mux(self.phase == Phase.PLACES, upper(MINUS_INFINITY, bits), upper(ZERO, bits))
             m.d.sync += values[lane].eq(Mux(panel.counts[lane], value, beyond))
         coming = self._destination(m, panel)
         group = data.View(self._group_layout, delay(m, coming.as_value(), 1, name="group"))
@@ -138,7 +139,7 @@ class VectorWriter(wiring.Component):
         """Phase MAP. Returns whether this cycle is its last."""
         config, lanes = self._config, self._config.vector_lanes
         slots = config.columns // lanes
-        stored = Cat(to_bf16(m, value) if config.value_format == "bf16" else value for value in values)
+        stored = Cat(resized(m, value, config.value_bits) for value in values)
         is_map = self.phase == Phase.MAP
         m.d.comb += [
             self.value_write.en.eq(group.valid & is_map),

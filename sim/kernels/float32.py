@@ -11,6 +11,10 @@ compute the row again with `multiply_exactly`: it hardly ever happens, and looki
 Saturation: numpy's sums and products overflow to infinity, which no later one makes finite again. So kernels look for
 it where a chain of them ends (`overflown`), and if they find it compute the row again with `add_saturated` and
 `multiply_exactly`.
+
+Formats: kernels of vector arithmetic take its format as an argument, one of FORMATS, and put every result through
+`fit`, or where it counts `fit_saturated`. The type of that argument tells which it is, so each format has machine code
+of its own, made when it is first needed, and float32 costs nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +40,11 @@ MIN_NORMAL_FLOAT64 = 2.0**-126
 ROUND = f4(1.5 * 2**23)  # x + ROUND has no fraction bits, so x is rounded, to even, for |x| ≤ 2²²
 ROUND_BITS = i4(0x4B400000)
 
+
+FORMATS = {24: f4(24), 11: i4(11)}  # by significand bits
+DROPPED = 13  # bits of a float32 that TF32 has not
+KEPT, BELOW_HALF = i4(-(1 << DROPPED)), i4((1 << DROPPED - 1) - 1)
+LARGEST_TF32 = i4(LARGEST & KEPT)
 
 STEP_BITS, STEP_MASK = 13, i4((1 << 13) - 1)
 MIDDLE = i4(3 << TABLE_FRACTION_BITS - 1)  # of what c0 may be
@@ -77,6 +86,45 @@ def _number(value):
     if isinstance(value, types.Integer):
         return lambda value: f4(value)
     return lambda value: flush(value)
+
+
+def fit(format: Any, x: Any) -> Any:
+    """A result in this format; one that rounds beyond the largest number is infinite, as if it had overflowed. x is no
+    NaN but a quiet one."""
+
+
+@_overload(fit, jit_options=OPTIONS)
+def _fit(format, x):
+    if isinstance(format, types.Integer):
+        return lambda format, x: float_of(nearest_tf32(bits_of(x)))
+    return lambda format, x: x
+
+
+def fit_saturated(format: Any, x: Any) -> Any:
+    """float32 in this format, finite numbers finite ones, the quiet NaN for any NaN if it is not float32 itself."""
+
+
+@_overload(fit_saturated, jit_options=OPTIONS)
+def _fit_saturated(format, x):
+    if isinstance(format, types.Integer):
+        return lambda format, x: tf32(x)
+    return lambda format, x: x
+
+
+@inlined
+def nearest_tf32(bits):
+    """Bits of a float32, or of a magnitude, rounded to 11 significand bits, ties to even."""
+    return i4(i4(i4(bits + BELOW_HALF) + i4(i4(bits >> DROPPED) & 1)) & KEPT)
+
+
+@inlined
+def tf32(x):
+    """Rounded to 11 significand bits, finite numbers to finite ones; the quiet NaN for any NaN."""
+    bits = bits_of(x)
+    most = INFINITY if i4(bits & MAGNITUDE) == INFINITY else LARGEST_TF32
+    nearest = nearest_tf32(i4(bits & MAGNITUDE))
+    nearest = i4((nearest if nearest < most else most) | i4(bits & SIGN))
+    return float_of(nearest) if x == x else float_of(NAN)
 
 
 @inlined
@@ -214,9 +262,10 @@ def rcp(x):
 
 
 @inlined
-def multiplier_of(a, limit):
+def multiplier_of(format, a, limit):
     """limit·rcp(a), as `numerics.row_scale`, of a ≥ 2⁻⁶⁰: no product here is near 2⁻¹²⁶ or overflows."""
-    return f4(f4(limit * f4(1 / RECIPROCAL_STEP)) * rcp(f4(a * f4(1 / RECIPROCAL_STEP))))
+    inverse = fit(format, rcp(f4(a * f4(1 / RECIPROCAL_STEP))))
+    return fit(format, f4(fit(format, f4(limit * f4(1 / RECIPROCAL_STEP))) * inverse))
 
 
 @inlined

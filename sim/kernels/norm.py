@@ -8,13 +8,16 @@ import numpy as np
 
 from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Norm, NormKind
-from ...arch.numerics import LEAST_VARIANCE, MOST_VARIANCE
+from ...arch.numerics import LEAST_VARIANCE, MOST_VARIANCE, TABLE_PRECISION
 from ..jit import compiled, entry, inlined_late
 from ..state import State
 from .float32 import (
+    FORMATS,
     add,
     add_saturated,
     f4,
+    fit,
+    fit_saturated,
     flush,
     i4,
     multiply,
@@ -38,63 +41,68 @@ def execute(i: Norm, state: State, config: HardwareConfig) -> None:
     into = value.rows_for(i.address, i.stride, i.rows, words, batch)
     buffers = np.empty((5, words * config.columns), np.float32)
     partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
-    norm_rows(batch, i.rows, i.columns, source, pairs, i.reciprocal, i.epsilon, i.kind is NormKind.LAYER, buffers,
-              partial, into, config.value_format == "bf16")  # fmt: skip
+    norm_rows(FORMATS[config.precision], batch, i.rows, i.columns, source, pairs, i.reciprocal, i.epsilon,
+              i.kind is NormKind.LAYER, buffers, partial, into, config.value_format == "bf16")  # fmt: skip
 
 
 EXECUTE = {Norm: Kernel(execute, bf16=True)}
 
 
-def _norm(wrap: Any, times: Any, plus: Any, total: Any) -> Any:
+def _norm(wrap: Any, times: Any, plus: Any, total: Any, fit: Any) -> Any:
     @wrap
-    def norm(columns, x, squares, gamma, beta, inverse, epsilon, centred, partial, y):
-        """`numerics.norm` of one row x, with `times` for products, `plus` for sums and `total` for those of a row."""
+    def norm(format, columns, x, squares, gamma, beta, inverse, epsilon, centred, refines, partial, y):
+        """`numerics.norm` of one row x, with `times` for products, `plus` for sums and `total` for those of a row, each
+        made `fit`."""
         edge, shift = i4(0), f4(-0.0)
         if centred:
             sum_of_row = total(x, columns, partial)
             edge = i4(overflown(sum_of_row))
             shift = f4(-product(sum_of_row, inverse))
         for n in range(len(x)):
-            y[n] = plus(x[n], shift)
-            squares[n], edge = times(y[n], y[n], edge)
+            y[n] = fit(format, plus(x[n], shift))
+            v, edge = times(y[n], y[n], edge)
+            squares[n] = fit(format, v)
         sum_of_squares = total(squares, columns, partial)
         edge = i4(edge | overflown(sum_of_squares))
-        variance = add_saturated(product(sum_of_squares, inverse), epsilon)
+        mean_square = fit_saturated(format, product(sum_of_squares, inverse))
+        variance = fit_saturated(format, add_saturated(mean_square, epsilon))
         if not overflown(variance):
             variance = min(max(variance, LEAST_VARIANCE), MOST_VARIANCE)
-        root = rsqrt(variance)
-        correction = add(f4(1.5), f4(-product(product(variance, f4(0.5)), product(root, root))))
-        deviation = product(root, correction)
+        deviation = fit(format, rsqrt(variance))
+        if refines:
+            correction = add(f4(1.5), f4(-product(product(variance, f4(0.5)), product(deviation, deviation))))
+            deviation = product(deviation, correction)
         for n in range(len(x)):
             v, edge = times(y[n], deviation, edge)
-            v, edge = times(v, gamma[n], edge)
-            y[n] = plus(v, beta[n])
+            v, edge = times(fit(format, v), gamma[n], edge)
+            y[n] = fit(format, plus(fit(format, v), beta[n]))
             edge = i4(edge | overflown(y[n]))
         return edge
 
     return norm
 
 
-_norm_fast = _norm(inlined_late, multiply, add, row_sum)
-_norm_exact = _norm(compiled, multiply_exactly, add_saturated, row_sum_saturated)
+_norm_fast = _norm(inlined_late, multiply, add, row_sum, fit)
+_norm_exact = _norm(compiled, multiply_exactly, add_saturated, row_sum_saturated, fit_saturated)
 
 
 @entry
-def norm_rows(batch, rows, columns, source, pairs, reciprocal, epsilon, centred, buffers, partial, into,
+def norm_rows(format, batch, rows, columns, source, pairs, reciprocal, epsilon, centred, buffers, partial, into,
               to_bf16):  # fmt: skip
     """Norm of rows, rounded to the format of VALUE."""
     x, y, squares, gamma, beta = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
-    inverse, small = flush(f4(reciprocal)), flush(f4(epsilon))
+    inverse, small = flush(f4(reciprocal)), fit_saturated(format, flush(f4(epsilon)))
+    given = (columns, x, squares, gamma, beta, inverse, small, centred, format > TABLE_PRECISION, partial, y)
     data, result = source[0], into[0]
     for b in range(batch):
-        unpack_pairs(pairs, b, len(x), True, gamma, beta)
+        unpack_pairs(format, pairs, b, len(x), True, gamma, beta)
         for m in range(rows):
             at = place(source, b, m)
             row = data[at : at + len(x)]
             for n in range(len(x)):
                 x[n] = flush(row[n])
-            if _norm_fast(columns, x, squares, gamma, beta, inverse, small, centred, partial, y):
-                _norm_exact(columns, x, squares, gamma, beta, inverse, small, centred, partial, y)
+            if _norm_fast(format, *given):
+                _norm_exact(format, *given)
             at = place(into, b, m)
             for n in range(columns, len(y)):
                 y[n] = f4(0)

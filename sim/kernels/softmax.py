@@ -13,6 +13,7 @@ from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_12
 from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
 from .float32 import (
+    FORMATS,
     add,
     add_saturated,
     bits_of,
@@ -21,6 +22,8 @@ from .float32 import (
     code_of,
     exp2,
     f4,
+    fit,
+    fit_saturated,
     float_of,
     flush,
     i4,
@@ -38,6 +41,7 @@ from .float32 import (
 from .kernel import Kernel
 from .vector import ONES, place, unpack_pairs
 
+FLOAT32 = FORMATS[24]
 _FLOOR = int(MAXIMUM_FLOOR.view(np.int32))
 _ONE = int(np.float32(1).view(np.int32))
 
@@ -54,8 +58,9 @@ def softmax(i: Softmax, state: State, config: HardwareConfig) -> None:
     batch = state.batch if additive[1] or any(each[1] for each in operands) else 1
     codes, scratch = _codes_into(i, state, config, batch), _scratch(i, config)
     scales = row.rows_for(i.scales_address, 1, i.rows, 1, batch)
-    softmax_rows(batch, i.rows, i.columns, *operands, bool(i.additive), additive, i.causal, i.window, i.offset, 0,
-                 False, 1, ONES, *scratch, codes, config.rows, scales, scales)  # fmt: skip
+    softmax_rows(FORMATS[config.precision], batch, i.rows, i.columns, *operands, bool(i.additive), additive,
+                 i.causal, i.window, i.offset, 0, False, 1, ONES, *scratch, codes, config.rows, scales,
+                 scales)  # fmt: skip
 
 
 def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> None:
@@ -66,8 +71,8 @@ def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> No
     codes, scratch = _codes_into(i, state, config, batch), _scratch(i, config)
     scales = row.rows_for(i.scales_address, 1, 2 * i.rows, 1, batch)
     after = row.rows_for(i.state_address, 1, 2 * i.rows, 1, batch)
-    softmax_rows(batch, i.rows, i.columns, *operands, False, ONES, i.causal, i.window, i.offset, i.together, True,
-                 i.first, before, *scratch, codes, config.rows, scales, after)  # fmt: skip
+    softmax_rows(FORMATS[config.precision], batch, i.rows, i.columns, *operands, False, ONES, i.causal, i.window,
+                 i.offset, i.together, True, i.first, before, *scratch, codes, config.rows, scales, after)  # fmt: skip
 
 
 EXECUTE = {Softmax: Kernel(softmax, bf16=False), OnlineSoftmax: Kernel(online_softmax, bf16=False)}
@@ -117,14 +122,16 @@ _scores_exact = _scores(compiled, multiply_exactly, add_saturated)
 
 
 @entry
-def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive, causal, window, offset, together,
-                 online, first, before, buffers, partial, into, per_word, scales, after):  # fmt: skip
+def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, additive, causal, window, offset,
+                 together, online, first, before, buffers, partial, into, per_word, scales, after):  # fmt: skip
     """Softmax, or OnlineSoftmax if `online`: as `numerics.softmax` and `numerics.online_softmax`."""
     x, key_scale, value_scale = buffers[0], buffers[1], buffers[2]
     codes, numbers, state = into[0], scales[0], after[0]
     padded = -(-columns // per_word) * per_word
     for b in range(batch):
-        unpack_pairs(pairs, b, len(x), True, key_scale, value_scale)
+        unpack_pairs(FLOAT32, pairs, b, len(x), True, key_scale, value_scale)
+        for n in range(len(x)):
+            value_scale[n] = fit_saturated(format, value_scale[n])
         for m in range(rows):
             position = offset + (0 if together else m)
             high = min(columns, max(position + 1, 0)) if causal else columns
@@ -148,33 +155,36 @@ def softmax_rows(batch, rows, columns, source, pairs, row_scale, added, additive
                 greatest_key = max(greatest_key, key(known))
             greatest = of_key(i4(greatest_key))
             for n in range(len(x)):  # −infinity for the lowest number makes no difference
-                x[n] = exp2(add(x[n], f4(-greatest)))
+                x[n] = fit(format, exp2(fit_saturated(format, add(x[n], f4(-greatest)))))
             hide(x, low, high, f4(0))
             total, kept = row_sum(x, columns, partial), f4(0)
             if online:
-                kept = product(known_total, exp2(add(known, f4(-greatest))))
+                power = fit(format, exp2(fit_saturated(format, add(known, f4(-greatest)))))
+                kept = product(known_total, power)
                 total = add_saturated(total, kept)
             total = of_key(i4(max(key(canonical(total)), _ONE)))
-            inverse = rcp(total)
+            inverse = fit(format, rcp(fit_saturated(format, total)))
             # What is too small here need not be flushed: it is below 2⁻⁶⁰, and its code 0.
             most = i4(_FLOOR)
             for n in range(len(x)):
-                x[n] = f4(x[n] * value_scale[n])
+                x[n] = fit(format, f4(x[n] * value_scale[n]))
             hide(x, low, high, f4(0))
             for n in range(len(x)):
                 most = max(most, bits_of(canonical(x[n])))
             a = float_of(i4(most))
-            multiplier = multiplier_of(a, CODE_LIMIT)
-            scale = product(product(a, RECIPROCAL_OF_127), inverse)
+            multiplier = multiplier_of(format, a, CODE_LIMIT)
+            over_limit = fit(format, product(a, fit(format, RECIPROCAL_OF_127)))
+            scale = fit_saturated(format, product(over_limit, inverse))
             at = place(into, b, m)
             words = codes[at : at + padded]
             for n in range(min(len(x), padded)):
-                words[n] = np.int8(code_of(f4(x[n] * multiplier), CODE_LIMIT))
+                words[n] = np.int8(code_of(fit(format, f4(x[n] * multiplier)), CODE_LIMIT))
             for n in range(len(x), padded):
                 words[n] = 0
             numbers[place(scales, b, m)] = canonical(scale)
             if online:
-                numbers[place(scales, b, rows + m)] = canonical(product(kept, inverse))
+                rescale = fit_saturated(format, product(fit_saturated(format, kept), inverse))
+                numbers[place(scales, b, rows + m)] = canonical(rescale)
                 state[place(after, b, m)] = canonical(greatest)
                 state[place(after, b, rows + m)] = canonical(total)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,14 @@ from ...arch.numerics import (
     RECIPROCAL_OF_127,
     RECIPROCAL_OF_32639,
     WIDE_CODE_LIMIT,
+    rounded,
 )
 from .. import units
 from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
 from ..units.vector import write_indices
 from .float32 import (
+    FORMATS,
     INFINITY,
     MAGNITUDE,
     NAN,
@@ -44,6 +47,8 @@ from .float32 import (
     code_of,
     exp2,
     f4,
+    fit,
+    fit_saturated,
     float_of,
     flush,
     i4,
@@ -66,17 +71,15 @@ BLOCK = 1024  # elements that are computed together, whole rows and at least one
 ONES: Rows = (np.ones(1, np.float32), 0, 0, 0)  # a factor that changes nothing
 
 
-def _form(kind: Activation) -> tuple[int, NDArray[np.float32]]:
+@cache
+def _form(kind: Activation, precision: int) -> tuple[int, NDArray[np.float32]]:
     """The form of an activation, and limit, gate, constant, then the coefficients from the first that is not 0 on."""
     if kind is Activation.NONE or kind is Activation.RELU:
         return (RELU if kind is Activation.RELU else NONE), np.zeros(4, np.float32)
     c = ACTIVATION_COEFFICIENTS[kind]
     first = next(place for place, coefficient in enumerate(c.p) if coefficient)
     numbers = [c.limit, np.float32(0) if c.gate is None else c.gate, c.constant, *c.p[first:]]
-    return (GATED_BY_X if c.gate is None else GATED), np.array(numbers, np.float32)
-
-
-FORMS = {kind: _form(kind) for kind in Activation}
+    return (GATED_BY_X if c.gate is None else GATED), rounded(np.array(numbers, np.float32), precision)
 
 
 # -- from Python -------------------------------------------------------------------------------------------------------
@@ -86,14 +89,14 @@ def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
     """Like `units.vector.map_panel`."""
     factors = state[Memory.ROW].rows(i.operand_row_address, 1, i.rows, 1) if i.operand_scaled else ONES
     front = _operands(i, state, config, factors)
-    into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.columns), front[0])
+    into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.columns), front[1])
     map_rows(*front, into, config.value_format == "bf16")
 
 
 def argmax_panel(i: Argmax, state: State, config: HardwareConfig) -> None:
     """Like `units.vector.argmax_panel`."""
     front = _operands(i, state, config)
-    places = np.empty((front[0], i.rows), np.int32)
+    places = np.empty((front[1], i.rows), np.int32)
     argmax_rows(*front, places)
     write_indices(i, state, places)
 
@@ -103,9 +106,9 @@ def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
     if i.codes is Codes.WEIGHT and i.stride < i.rows:  # blocks of words may overlap
         return units.vector.quantise_panel(i, state, config)
     front = _operands(i, state, config)
-    into, scales = _codes_into(i, state, config, front[0]), _scales_into(i, state, config, front[0])
+    into, scales = _codes_into(i, state, config, front[1]), _scales_into(i, state, config, front[1])
     if into[1] or scales[0][1]:  # parts of words that differ already
-        front = state.batch, *front[1:]
+        front = front[0], state.batch, *front[2:]
     per_word = config.rows if i.codes is Codes.ACT else config.columns
     row = np.empty(-(-i.columns // per_word) * per_word, np.int8)
     quantise_rows(*front, row, into, int(i.codes), per_word, int(i.digit), *scales)
@@ -119,7 +122,7 @@ EXECUTE = {
 
 
 def _operands(i: VectorInstruction, state: State, config: HardwareConfig, operand_scale: Rows = ONES) -> tuple:
-    """What the kernels begin with: first the batch, 1 if all that is read is the same for all inputs."""
+    """What the kernels begin with: the format, then the batch, 1 if all that is read is the same for all inputs."""
     memory = Memory.ACC if i.source is Source.ACC else Memory.VALUE
     words = -(-i.columns // config.columns)
     source = state[memory].rows(i.source_address, i.source_stride, i.rows * (1 + i.planes), words)
@@ -130,11 +133,11 @@ def _operands(i: VectorInstruction, state: State, config: HardwareConfig, operan
         length = 2 * words if i.combine is Combine.ROTATE else words
         operand = state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, length)
     batch = state.batch if source[1] or pairs[1] or row_scale[1] or operand[1] or operand_scale[1] else 1
-    form, numbers = FORMS[i.activation]
+    form, numbers = _form(i.activation, config.precision)
     width = words * config.columns
     buffers = state.scratch("vector", np.float32, 9, max(1, min(i.rows, BLOCK // width)) * width)
-    return (batch, i.rows, i.columns, width, source, i.planes, pairs, i.scaled, row_scale, form, numbers,
-            int(i.combine), operand, operand_scale, buffers)  # fmt: skip
+    return (FORMATS[config.precision], batch, i.rows, i.columns, width, source, i.planes, pairs, i.scaled, row_scale,
+            form, numbers, int(i.combine), operand, operand_scale, buffers)  # fmt: skip
 
 
 def _codes_into(i: Quantise, state: State, config: HardwareConfig, batch: int) -> Rows:
@@ -157,23 +160,24 @@ def _scales_into(i: Quantise, state: State, config: HardwareConfig, batch: int) 
 # -- compiled: a block of rows -----------------------------------------------------------------------------------------
 
 
-def _front(wrap: Any, times: Any, plus: Any) -> Any:
-    """The elementwise front of VECTOR, with `times` for products and `plus` for sums: `numerics.map_values`."""
+def _front(wrap: Any, times: Any, plus: Any, fit: Any) -> Any:
+    """The elementwise front of VECTOR, with `times` for products and `plus` for sums, each made `fit`:
+    `numerics.map_values`."""
 
     @wrap
-    def front(x, u, y, scale, offset, row_scale, form, numbers, combine, operand, operand_scale, result):
+    def front(format, x, u, y, scale, offset, row_scale, form, numbers, combine, operand, operand_scale, result):
         edge = i4(0)
         if combine == ROTATE:
             for n in range(len(x)):
                 v, edge = times(x[n], operand[n], edge)
                 w, edge = times(u[n], operand_scale[n], edge)
-                result[n] = plus(v, w)
+                result[n] = fit(format, plus(fit(format, v), fit(format, w)))
                 edge = i4(edge | overflown(result[n]))
             return edge
         for n in range(len(x)):
             v, edge = times(x[n], scale[n], edge)
-            v, edge = times(v, row_scale[n], edge)
-            result[n] = plus(v, offset[n])
+            v, edge = times(fit(format, v), row_scale[n], edge)
+            result[n] = fit(format, plus(fit(format, v), offset[n]))
             edge = i4(edge | overflown(result[n]))
         if form == RELU:
             for n in range(len(x)):
@@ -185,53 +189,55 @@ def _front(wrap: Any, times: Any, plus: Any) -> Any:
             limit, gate, constant = numbers[0], numbers[1], numbers[2]
             most = bits_of(limit)
             for n in range(len(x)):
-                bits = i4(bits_of(f4(result[n] * result[n])) & MAGNITUDE)
+                bits = i4(bits_of(fit(format, f4(result[n] * result[n]))) & MAGNITUDE)
                 u[n] = float_of(bits if bits < most else most)
                 y[n] = numbers[3]
             for coefficient in numbers[4:]:
                 for n in range(len(x)):
-                    y[n] = f4(f4(y[n] * u[n]) + coefficient)
+                    y[n] = fit(format, f4(fit(format, f4(y[n] * u[n])) + coefficient))
             for n in range(len(x)):
                 v, edge = times(y[n], result[n], edge)
-                y[n] = f4(f4(1) + exp2(v))
+                y[n] = fit(format, f4(f4(1) + fit(format, exp2(fit(format, v)))))
             for n in range(len(x)):
-                y[n] = rcp(y[n])
+                y[n] = fit(format, rcp(y[n]))
             if form == GATED_BY_X:
                 for n in range(len(x)):
                     v, edge = times(y[n], result[n], edge)
-                    result[n] = f4(v + constant)
+                    result[n] = fit(format, f4(fit(format, v) + constant))
             else:
                 for n in range(len(x)):
                     v, edge = times(y[n], gate, edge)
-                    result[n] = f4(v + constant)
+                    result[n] = fit(format, f4(fit(format, v) + constant))
         if combine == ADD:
             for n in range(len(x)):
                 v, edge = times(operand[n], operand_scale[n], edge)
-                result[n] = plus(result[n], v)
+                result[n] = fit(format, plus(result[n], fit(format, v)))
                 edge = i4(edge | overflown(result[n]))
         elif combine == MULTIPLY:
             for n in range(len(x)):
                 v, edge = times(operand[n], operand_scale[n], edge)
-                result[n], edge = times(result[n], v, edge)
+                w, edge = times(result[n], fit(format, v), edge)
+                result[n] = fit(format, w)
                 edge = i4(edge | overflown(result[n]))
         return edge
 
     return front
 
 
-_front_fast = _front(inlined_late, multiply, add)
-_front_exact = _front(compiled, multiply_exactly, add_saturated)
+_front_fast = _front(inlined_late, multiply, add, fit)
+_front_exact = _front(compiled, multiply_exactly, add_saturated, fit_saturated)
 
 
 @inlined_late
-def unpack_pairs(pairs, b, columns, given, scale, offset):
+def unpack_pairs(format, pairs, b, columns, given, scale, offset):
     """The scales and offsets of columns for the input `b`; what changes nothing unless they are `given`."""
     data, batch_step, first, _ = pairs
     at = first + b * batch_step
     some = data[at : at + 2 * columns]
     if given:
         for n in range(columns):
-            scale[n], offset[n] = flush(some[2 * n]), flush(some[2 * n + 1])
+            scale[n] = fit_saturated(format, flush(some[2 * n]))
+            offset[n] = fit_saturated(format, flush(some[2 * n + 1]))
     else:
         for n in range(columns):
             scale[n], offset[n] = f4(1), f4(-0.0)
@@ -244,17 +250,17 @@ def place(rows, b, m):
 
 
 @inlined_late
-def _prepare(b, width, pairs, scaled, row_scale, operand_scale, buffers):
+def _prepare(format, b, width, pairs, scaled, row_scale, operand_scale, buffers):
     """What is the same for all blocks of an input, or of all inputs."""
     scale, offset = buffers[3], buffers[4]
     if b == 0 or pairs[1] != 0:
-        unpack_pairs(pairs, b, width, scaled, scale, offset)
+        unpack_pairs(format, pairs, b, width, scaled, scale, offset)
         for n in range(width, len(scale)):
             scale[n], offset[n] = scale[n - width], offset[n - width]
     if b == 0 and row_scale[3] == 0:
-        _fill(buffers[5], flush(row_scale[0][row_scale[2]]))
+        _fill(buffers[5], fit_saturated(format, flush(row_scale[0][row_scale[2]])))
     if b == 0 and operand_scale[3] == 0:
-        _fill(buffers[7], flush(operand_scale[0][operand_scale[2]]))
+        _fill(buffers[7], fit_saturated(format, flush(operand_scale[0][operand_scale[2]])))
 
 
 @inlined_late
@@ -264,7 +270,7 @@ def _fill(some, value):
 
 
 @inlined_late
-def _block(b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
+def _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
            operand_scale, buffers):  # fmt: skip
     """x of `count` rows from `first` on for the input b, row after row in the last of the buffers, +0 from `columns` to
     `width`. Loops are over whole words, most of them over the whole block: LLVM makes the rest of a division by the
@@ -282,28 +288,31 @@ def _block(b, first, count, rows, columns, width, source, planes, row_scale, for
             data = source[0][at : at + width]
             for n in range(width):
                 row[n] = f4(f4(row[n] * f4(256)) + f4(data[n]))
+        for n in range(width):
+            row[n] = fit_saturated(format, row[n])
         if row_scale[3] != 0:
-            _fill(buffers[5, begin : begin + width], flush(row_scale[0][place(row_scale, b, first + m)]))
+            factor = fit_saturated(format, flush(row_scale[0][place(row_scale, b, first + m)]))
+            _fill(buffers[5, begin : begin + width], factor)
         if operand_scale[3] != 0:
-            factor = flush(operand_scale[0][place(operand_scale, b, first + m)])
+            factor = fit_saturated(format, flush(operand_scale[0][place(operand_scale, b, first + m)]))
             _fill(buffers[7, begin : begin + width], factor)
         if combine != 0:
             at = place(operand, b, first + m)
             data, into = operand[0][at : at + width], operands[begin : begin + width]
             for n in range(width):
-                into[n] = flush(data[n])
+                into[n] = fit_saturated(format, flush(data[n]))
         if combine == ROTATE:
             data, into = operand[0][at + width : at + 2 * width], buffers[7, begin : begin + width]
             for n in range(width):
-                into[n] = flush(data[n])
+                into[n] = fit_saturated(format, flush(data[n]))
             half, swapped = width // 2, u[begin : begin + width]
             for n in range(half):
                 swapped[n], swapped[half + n] = row[half + n], row[n]
     size = count * width
     given = (x[:size], u[:size], buffers[2, :size], buffers[3, :size], buffers[4, :size], buffers[5, :size], form,
              numbers, combine, operands[:size], buffers[7, :size], buffers[8, :size])  # fmt: skip
-    if _front_fast(*given):
-        _front_exact(*given)
+    if _front_fast(format, *given):
+        _front_exact(format, *given)
     for m in range(count):
         for n in range(m * width + columns, (m + 1) * width):
             buffers[8, n] = f4(0)
@@ -313,16 +322,16 @@ def _block(b, first, count, rows, columns, width, source, planes, row_scale, for
 
 
 @entry
-def map_rows(batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine, operand,
-             operand_scale, buffers, into, to_bf16):  # fmt: skip
+def map_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine,
+             operand, operand_scale, buffers, into, to_bf16):  # fmt: skip
     """Map: x(m, n) rounded to the format of VALUE, +0 up to the end of its last word."""
     block = buffers.shape[1] // width
     for b in range(batch):
-        _prepare(b, width, pairs, scaled, row_scale, operand_scale, buffers)
+        _prepare(format, b, width, pairs, scaled, row_scale, operand_scale, buffers)
         for first in range(0, rows, block):
             count = min(block, rows - first)
-            _block(b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
-                   operand_scale, buffers)  # fmt: skip
+            _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine,
+                   operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 at = place(into, b, first + m)
                 store_values(buffers[8, m * width : (m + 1) * width], into[0][at : at + width], to_bf16)
@@ -340,16 +349,16 @@ def store_values(x, words, to_bf16):
 
 
 @entry
-def argmax_rows(batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine, operand,
-                operand_scale, buffers, places):  # fmt: skip
+def argmax_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine,
+                operand, operand_scale, buffers, places):  # fmt: skip
     """Argmax: the first place of the greatest of each row."""
     block = buffers.shape[1] // width
     for b in range(batch):
-        _prepare(b, width, pairs, scaled, row_scale, operand_scale, buffers)
+        _prepare(format, b, width, pairs, scaled, row_scale, operand_scale, buffers)
         for first in range(0, rows, block):
             count = min(block, rows - first)
-            _block(b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
-                   operand_scale, buffers)  # fmt: skip
+            _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine,
+                   operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 x = buffers[8, m * width : (m + 1) * width]
                 best = 0
@@ -362,21 +371,21 @@ def argmax_rows(batch, rows, columns, width, source, planes, pairs, scaled, row_
 
 
 @entry
-def quantise_rows(batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine,
-                  operand, operand_scale, buffers, row, into, codes_to, per_word, digit, scales, scales_step, half,
-                  other_half):  # fmt: skip
+def quantise_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers,
+                  combine, operand, operand_scale, buffers, row, into, codes_to, per_word, digit, scales, scales_step,
+                  half, other_half):  # fmt: skip
     """Quantise: codes and scales of rows. Words are `per_word` codes long, and `row` holds whole words of a row."""
     codes, numbers_out = into[0], scales[0]
     limit = WIDE_CODE_LIMIT if digit else CODE_LIMIT
-    reciprocal = RECIPROCAL_OF_32639 if digit else RECIPROCAL_OF_127
+    reciprocal = fit(format, RECIPROCAL_OF_32639 if digit else RECIPROCAL_OF_127)
     padded = -(-columns // per_word) * per_word
     block = buffers.shape[1] // width
     for b in range(batch):
-        _prepare(b, width, pairs, scaled, row_scale, operand_scale, buffers)
+        _prepare(format, b, width, pairs, scaled, row_scale, operand_scale, buffers)
         for first in range(0, rows, block):
             count = min(block, rows - first)
-            _block(b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
-                   operand_scale, buffers)  # fmt: skip
+            _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine,
+                   operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 x = buffers[8, m * width : (m + 1) * width]
                 greatest = i4(FLOOR)
@@ -385,17 +394,17 @@ def quantise_rows(batch, rows, columns, width, source, planes, pairs, scaled, ro
                     greatest = bits if bits > greatest else greatest
                 buffers[0, m] = float_of(NAN if greatest > INFINITY else greatest)
             for m in range(count):
-                buffers[1, m] = multiplier_of(buffers[0, m], limit)
+                buffers[1, m] = multiplier_of(format, buffers[0, m], limit)
             for m in range(count):
                 at = scales[2] + b * scales[1] + (first + m) * scales_step
-                scale = canonical(f4(buffers[0, m] * reciprocal))
+                scale = canonical(fit(format, f4(buffers[0, m] * reciprocal)))
                 numbers_out[at + half] = numbers_out[at + other_half] = scale
                 x, multiplier = buffers[8, m * width : (m + 1) * width], buffers[1, m]
                 if codes_to == TO_ACT:
                     at = place(into, b, first + m)
-                    encode(x, multiplier, limit, digit, codes[at : at + padded])
+                    encode(format, x, multiplier, limit, digit, codes[at : at + padded])
                     continue
-                encode(x, multiplier, limit, digit, row)
+                encode(format, x, multiplier, limit, digit, row)
                 if codes_to == TO_WEIGHT:
                     at = into[2] + b * into[1] + (first + m) * per_word
                     for start in range(0, columns, per_word):
@@ -411,15 +420,15 @@ def quantise_rows(batch, rows, columns, width, source, planes, pairs, scaled, ro
 
 
 @inlined_late
-def encode(x, multiplier, limit, digit, codes):
+def encode(format, x, multiplier, limit, digit, codes):
     """Codes of whole words. What would be flushed, or is at the edge of it, rounds to 0 in any case."""
     count = min(len(x), len(codes))
     if digit:
         for n in range(count):
-            codes[n] = _digit(code_of(f4(x[n] * multiplier), limit), digit)
+            codes[n] = _digit(code_of(fit(format, f4(x[n] * multiplier)), limit), digit)
     else:
         for n in range(count):
-            codes[n] = np.int8(code_of(f4(x[n] * multiplier), limit))
+            codes[n] = np.int8(code_of(fit(format, f4(x[n] * multiplier)), limit))
     for n in range(count, len(codes)):
         codes[n] = 0
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig, Memory
+from ...arch.config import MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Norm, NormKind
-from ...arch.numerics import norm
+from ...arch.numerics import arithmetic_of, norm
 from ..state import State
 from .meaning import Meaning
 from .panel import read_groups, word_groups
@@ -15,7 +15,8 @@ def execute(instruction: Norm, state: State, config: HardwareConfig) -> None:
     i = instruction
     gamma, beta = state.pairs(i.param_address, i.columns)
     x = state.panel(Memory.VALUE, i.source_address, i.source_stride, i.rows, i.columns)
-    y = norm(x, gamma[:, None], beta[:, None], i.reciprocal, i.epsilon, config.vector_lanes, i.kind is NormKind.LAYER)
+    y = norm(x, gamma[:, None], beta[:, None], i.reciprocal, i.epsilon, config.vector_lanes, i.kind is NormKind.LAYER,
+             arithmetic_of(config))  # fmt: skip
     state.write_values(i.address, i.stride, y)
 
 
@@ -24,9 +25,8 @@ def cycles(instruction: Norm, config: HardwareConfig) -> int:
     i, groups = instruction, read_groups(instruction, config)
     sums = (i.rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + MEMORY_CYCLES
     mean = sums + config.row_sum_cycles + MULTIPLY_CYCLES + 1
-    deviation = sums + ADD_CYCLES + MULTIPLY_CYCLES + config.row_sum_cycles
-    deviation += MULTIPLY_CYCLES + ADD_CYCLES + TABLE_CYCLES + 3 * MULTIPLY_CYCLES + ADD_CYCLES + 1
-    output = i.rows * word_groups(i, config) + MEMORY_CYCLES + ADD_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + 1
+    deviation = sums + config.subtract_cycles + MULTIPLY_CYCLES + config.row_sum_cycles + config.deviation_cycles + 1
+    output = i.rows * word_groups(i, config) + MEMORY_CYCLES + config.normalise_cycles + 1
     return (mean if i.kind is NormKind.LAYER else 0) + deviation + output
 
 

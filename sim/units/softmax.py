@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ...arch import numerics
 from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig, Memory
 from ...arch.isa import OnlineSoftmax, Softmax
-from ...arch.numerics import code_format
+from ...arch.numerics import arithmetic_of, code_format
 from ..state import State, in_words
 from .meaning import Meaning
 from .panel import act_groups, read_groups
@@ -21,7 +21,7 @@ def softmax(i: Softmax, state: State, config: HardwareConfig) -> None:
     if i.additive:
         additive = state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, i.columns)
     codes, scales = numerics.softmax(*_operands(i, state), visible(i), config.vector_lanes, additive,
-                                     code_format(config))  # fmt: skip
+                                     code_format(config), arithmetic_of(config))  # fmt: skip
     _write(i, state, config, codes, scales)
 
 
@@ -30,7 +30,8 @@ def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> No
     before = None
     if not i.first:
         before = state.row_numbers(i.state_address, i.rows), state.row_numbers(i.state_address + i.rows, i.rows)
-    found = numerics.online_softmax(*_operands(i, state), visible(i), config.vector_lanes, before, code_format(config))
+    found = numerics.online_softmax(*_operands(i, state), visible(i), config.vector_lanes, before, code_format(config),
+                                    arithmetic_of(config))  # fmt: skip
     state.write_row_numbers(i.scales_address + i.rows, found.rescale)
     state.write_row_numbers(i.state_address, found.greatest)
     state.write_row_numbers(i.state_address + i.rows, found.total)
@@ -81,7 +82,7 @@ def _passes(i: Softmax | OnlineSoftmax, config: HardwareConfig, front: int, turn
     groups = read_groups(i, config)
     maximum = i.rows * groups + front + config.row_maximum_cycles + turn
     row_period = max(groups, config.row_sum_tree_cycles)
-    exponentials = front + ADD_CYCLES + TABLE_CYCLES
+    exponentials = front + config.probability_cycles
     sums = (i.rows - 1) * row_period + groups + exponentials + config.row_sum_cycles
     sums += TABLE_CYCLES + MULTIPLY_CYCLES + 1
     codes = i.rows * act_groups(i, config) + exponentials + MULTIPLY_CYCLES + config.quantise_cycles

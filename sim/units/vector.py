@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import MEMORY_CYCLES, ROTATE_CYCLES, HardwareConfig, Memory
+from ...arch.config import MEMORY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Argmax, Codes, Combine, Map, Quantise, Scales, Source, VectorInstruction
-from ...arch.numerics import code_format, map_values, quantise, row_argmax
+from ...arch.numerics import arithmetic_of, code_format, map_values, quantise, row_argmax
 from ..state import State, in_words
 from .meaning import Meaning
 from .panel import act_groups, read_groups, word_groups
@@ -16,23 +16,23 @@ from .panel import act_groups, read_groups, word_groups
 def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
     """Write x(m, n)."""
     scale = state.row_numbers(i.operand_row_address, i.rows) if i.operand_scaled else None
-    state.write_values(i.address, i.stride, _values(i, state, scale))
+    state.write_values(i.address, i.stride, _values(i, state, config, scale))
 
 
 def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
     """Write the codes of x(m, n) and the scales of rows."""
-    codes, scales = quantise(_values(i, state), code_format(config, i.digit))
+    codes, scales = quantise(_values(i, state, config), code_format(config, i.digit), arithmetic_of(config))
     _write_codes(i, state, config, codes)
     _write_scales(i, state, scales)
 
 
 def argmax_panel(i: Argmax, state: State, config: HardwareConfig) -> None:
     """Write the place of the greatest of each row."""
-    write_indices(i, state, row_argmax(_values(i, state)))
+    write_indices(i, state, row_argmax(_values(i, state, config)))
 
 
 def _values(
-    i: VectorInstruction, state: State, operand_scale: NDArray[np.float32] | None = None
+    i: VectorInstruction, state: State, config: HardwareConfig, operand_scale: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:  # fmt: skip
     """x(m, n), (batch or 1, rows, columns), an operand of rows being multiplied first by a number for each."""
     memory = Memory.ACC if i.source is Source.ACC else Memory.VALUE
@@ -54,6 +54,7 @@ def _values(
         operand=operand,
         operand_scale=operand_scale,
         planes=planes,
+        arithmetic=arithmetic_of(config),
     )
 
 
@@ -119,7 +120,7 @@ def quantise_cycles(i: Quantise, config: HardwareConfig) -> int:
 
 def _front_cycles(i: VectorInstruction, config: HardwareConfig) -> int:
     """From the read of a group to its values."""
-    return MEMORY_CYCLES + config.vector_map_cycles + (ROTATE_CYCLES if i.combine is Combine.ROTATE else 0)
+    return MEMORY_CYCLES + config.vector_map_cycles + (config.rotate_cycles if i.combine is Combine.ROTATE else 0)
 
 
 def _maximum_cycles(i: VectorInstruction, config: HardwareConfig) -> int:

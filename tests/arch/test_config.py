@@ -39,6 +39,7 @@ def test_fingerprint_changes_with_the_hardware_but_not_with_the_memory_behind_it
         ({"act_words": 1000}, "act_words must be a power of two"),
         ({"act_banks": 64, "act_words": 64}, "act_banks must be at most half"),
         ({"value_format": "fp8"}, "value_format must be 'bf16' or 'float32'"),
+        ({"vector_format": "bf16"}, "vector_format must be 'float32' or 'tf32', not 'bf16'"),
         ({"pe": "int4"}, "pe must be 'int8'"),
         ({"axi_bytes": 8}, "axi_bytes must be at most the narrowest memory word (4 bytes)"),
     ],

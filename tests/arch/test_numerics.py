@@ -188,6 +188,124 @@ def test_map_applies_its_steps_in_order():
     assert x.tolist() == [[33.0, 0.0]]
 
 
+# -- 11 bits -----------------------------------------------------------------------------------------------------------
+
+TF32 = numerics.Arithmetic(11)
+LARGEST_TF32 = (2 - 2.0**-10) * 2.0**127
+
+
+def nearest(x):
+    """float64 numbers to 11 significand bits, ties to even; below 2⁻¹²⁶ zero, beyond the largest number that number."""
+    mantissa, exponent = np.frexp(x)
+    y = np.ldexp(np.rint(mantissa * 2**11), exponent - 11)
+    y = np.where(np.abs(x) < 2.0**-126, np.copysign(0.0, x), y)
+    return np.clip(y, -LARGEST_TF32, LARGEST_TF32).astype(F32)
+
+
+def of_11_bits(rng, count, low=1, high=255):
+    """Numbers of 11 significand bits with biased exponents from `low` to below `high`."""
+    signs, exponents = rng.integers(0, 2, count) << 31, rng.integers(low, high, count) << 23
+    fractions = rng.integers(0, 1 << 10, count)
+    fractions = np.where(rng.random(count) < 0.2, rng.choice([0, 1, 1022, 1023], count), fractions)
+    return numerics.from_bits((signs | exponents | fractions << 13).astype(np.uint32))
+
+
+def with_exponents(x, exponents):
+    """x with other biased exponents, as far as there are such."""
+    exponents = np.clip(exponents, 1, 254).astype(np.uint32)
+    return numerics.from_bits(numerics.to_bits(x) & np.uint32(0x807F_FFFF) | exponents << np.uint32(23))
+
+
+def test_11_bits_are_the_nearest():
+    rng = np.random.default_rng(1)
+    bits = rng.integers(0, 1 << 32, 100_000, dtype=np.uint32)
+    ties = rng.choice(np.array([0x0FFF, 0x1000, 0x1001], np.uint32), bits[::4].shape)
+    bits[::4] = bits[::4] & np.uint32(0xFFFF_E000) | ties
+    x = numerics.from_bits(np.concatenate([bits, numerics.to_bits(EDGES)]))
+    x = x[np.isfinite(x)]
+    assert np.array_equal(numerics.to_bits(numerics.rounded(x, 11)), numerics.to_bits(nearest(x.astype(np.float64))))
+    others = numerics.to_bits(numerics.rounded([np.inf, -np.inf, np.nan], 11))
+    assert others.tolist() == [0x7F800000, 0xFF800000, 0x7FC00000]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_products_of_11_bits_are_exact_products_rounded_once(seed):
+    """float64 holds the 22 bits of a product of any size."""
+    rng = np.random.default_rng(seed)
+    a = of_11_bits(rng, 200_000)
+    exponents = numerics.to_bits(a).astype(np.int64) >> 23 & 255
+    ends = np.where(rng.random(len(a)) < 0.5, 127 - exponents, 380 - exponents) + rng.integers(-2, 3, len(a))
+    near = with_exponents(of_11_bits(rng, len(a)), ends)
+    for b in (of_11_bits(rng, len(a)), near):  # anything; products at both ends of the range
+        expected = nearest(a.astype(np.float64) * b.astype(np.float64))
+        assert np.array_equal(numerics.to_bits(TF32.multiply(a, b)), numerics.to_bits(expected))
+
+
+@pytest.mark.parametrize("distance", range(0, 45, 4))
+def test_sums_of_11_bits_are_exact_sums_rounded_once(distance):
+    """float64 holds a sum of exponents up to 42 apart; beyond, what the lesser adds is too little to be seen."""
+    rng = np.random.default_rng(distance)
+    for low, high in ((1, 60), (100, 150), (200, 255)):
+        a = of_11_bits(rng, 50_000, low, high)
+        exponents = (numerics.to_bits(a).astype(np.int64) >> 23 & 255) - distance - rng.integers(0, 4, len(a))
+        b = with_exponents(of_11_bits(rng, len(a)), exponents)
+        expected = nearest(a.astype(np.float64) + b.astype(np.float64))
+        assert np.array_equal(numerics.to_bits(TF32.add(a, b)), numerics.to_bits(expected))
+
+
+def test_edges_of_11_bits_by_exact_rationals():
+    values = TF32.round(np.concatenate([EDGES, of_11_bits(np.random.default_rng(5), 20)]))
+    a, b = (v.ravel() for v in np.meshgrid(values, values))
+    for name, operation in (("add", lambda a, b: a + b), ("multiply", lambda a, b: a * b)):
+        ours, wide = getattr(TF32, name)(a, b), getattr(numerics, name)(a, b)
+        for x, y, found, float32 in zip(a, b, ours, wide, strict=True):
+            if not (np.isfinite(x) and np.isfinite(y)):  # what IEEE says of infinities and NaNs, in any format
+                assert numerics.to_bits(found) == numerics.to_bits(float32)
+                continue
+            exact = operation(Fraction(float(x)), Fraction(float(y)))
+            if abs(exact) < Fraction(2) ** -126:
+                assert found == 0
+            elif abs(exact) > LARGEST_TF32:
+                assert abs(found) == LARGEST_TF32 and (found > 0) == (exact > 0)
+            else:  # no other is nearer, and of two that are as near it is the even one
+                bits = int(numerics.to_bits(found))
+                others = [numerics.from_bits(bits + step) for step in (-8192, 8192)]
+                error, *errors = (abs(Fraction(float(each)) - exact) for each in (found, *filter(np.isfinite, others)))
+                assert all(error < each or (error == each and not bits >> 13 & 1) for each in errors)
+
+
+@pytest.mark.parametrize("name, golden", [("exp2", torch.exp2), ("rcp", torch.reciprocal), ("rsqrt", torch.rsqrt)])
+def test_functions_of_11_bits_are_close_to_pytorch(name, golden):
+    x = numerics.from_bits(np.arange(100 << 10, 133 << 10, dtype=np.uint32) << 13)
+    y = getattr(TF32, name)(x)
+    assert (np.abs(y / golden(torch.tensor(x)).numpy() - 1)).max() < 2.0**-11 + 2.0**-13.9
+    assert np.array_equal(y, TF32.round(y)) and (np.diff(y) * (1 if name == "exp2" else -1) >= 0).all()
+
+
+def test_composites_of_11_bits_are_close_to_those_of_float32():
+    """To a thousandth of their size, less than bf16 loses: with means and scores far from 0 too, which cancel."""
+    rng = np.random.default_rng(9)
+    x, other = rng.normal(size=(2, 4, 64)).astype(F32)
+    gamma, row = rng.normal(size=64).astype(F32), np.full(4, 1e-3, F32)
+    acc, seen = rng.integers(29_000, 31_000, (4, 64), dtype=np.int32), np.ones((4, 64), bool)
+
+    def results(arithmetic):
+        for kind in Activation:
+            yield numerics.map_values(x, scale=gamma, offset=gamma, kind=kind, arithmetic=arithmetic)
+        yield numerics.map_values(x, combine=Combine.MULTIPLY, operand=other, arithmetic=arithmetic)
+        yield numerics.rotate(x, np.cos(other), np.sin(other), arithmetic)
+        for mean in (0, 30):
+            yield numerics.norm(x + F32(mean), gamma, gamma, 1 / 64, 1e-5, 4, True, arithmetic)
+        (high, scale), (low, _) = (
+            numerics.softmax(acc, np.ones(64), np.ones(64), row, seen, 4, None, to, arithmetic)
+            for to in (numerics.CodeFormat.HIGH, numerics.CodeFormat.LOW)
+        )
+        yield (256.0 * high + low) * scale[:, None]
+
+    for narrow, wide in zip(results(TF32), results(numerics.FLOAT32), strict=True):
+        assert 0 < np.square(narrow - wide).mean() <= 2.0**-20 * np.square(wide).mean()
+
+
 # -- finite numbers give finite numbers --------------------------------------------------------------------------------
 
 
@@ -200,8 +318,9 @@ def finite(rng, *shape):
     return np.where(rng.random(shape) < 0.1, ends, x).astype(F32)
 
 
-def composites(rng):
+def composites(rng, arithmetic=numerics.FLOAT32):
     """What each instruction makes of finite numbers."""
+    form = {"arithmetic": arithmetic}
     rows, columns, lanes = 3, int(rng.integers(1, 20)), int(rng.choice([1, 2, 4]))
 
     def panel(*shape):
@@ -214,23 +333,23 @@ def composites(rng):
     for kind in Activation:
         combine = Combine(rng.integers(3))
         yield numerics.map_values(
-            source, offset=panel(columns), row_scale=panel(rows), kind=kind, combine=combine, **step
+            source, offset=panel(columns), row_scale=panel(rows), kind=kind, combine=combine, **step, **form
         )
-    yield numerics.rotate(panel(rows, 2 * columns), panel(rows, 2 * columns), panel(rows, 2 * columns))
+    yield numerics.rotate(*(panel(rows, 2 * columns) for _ in range(3)), **form)
     planes = rng.integers(-(2**31), 2**31, (2, rows, columns)).astype(np.int32)
-    yield numerics.map_values(planes[0], planes=list(planes), scale=panel(columns))
+    yield numerics.map_values(planes[0], planes=list(planes), scale=panel(columns), **form)
     x = panel(rows, columns)
     for to in numerics.CodeFormat:
-        yield from numerics.quantise(x, to)
+        yield from numerics.quantise(arithmetic.round(x), to, arithmetic)
     for centred in (True, False):
         for epsilon in (0.0, 1e-5):
-            yield numerics.norm(x, panel(columns), panel(columns), 1 / columns, epsilon, lanes, centred)
+            yield numerics.norm(x, panel(columns), panel(columns), 1 / columns, epsilon, lanes, centred, **form)
     seen, to = rng.random((rows, columns)) < 0.8, list(numerics.CodeFormat)[rng.integers(2) * 3]
     scores = source, panel(columns), np.abs(panel(columns)), panel(rows), seen, lanes
-    yield from numerics.softmax(*scores, additive=panel(rows, columns), to=to)
-    first = numerics.online_softmax(*scores, to=to)
+    yield from numerics.softmax(*scores, additive=panel(rows, columns), to=to, **form)
+    first = numerics.online_softmax(*scores, to=to, **form)
     yield from first
-    yield from numerics.online_softmax(*scores, before=(first.greatest, first.total), to=to)
+    yield from numerics.online_softmax(*scores, before=(first.greatest, first.total), to=to, **form)
     yield numerics.matmul_bf16(
         numerics.to_bf16(panel(rows, 2 * columns)), numerics.to_bf16(panel(2 * columns, 3)), columns
     )
@@ -238,8 +357,7 @@ def composites(rng):
 
 @pytest.mark.parametrize("seed", range(200))
 def test_nothing_finite_gives_nan_or_infinity(seed):
-    rng = np.random.default_rng(seed)
-    for result in composites(rng):
+    for result in composites(np.random.default_rng(seed), [numerics.FLOAT32, TF32][seed % 2]):
         assert np.isfinite(result).all() and np.isfinite(numerics.to_bf16(result.astype(F32))).all()
 
 

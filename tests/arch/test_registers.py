@@ -35,7 +35,7 @@ def test_places_that_hosts_know_do_not_move():
 
 
 def test_capabilities_are_those_of_the_configuration():
-    config = replace(PRESETS["small"], pe="bf16", value_format="float32")
+    config = replace(PRESETS["small"], pe="bf16", value_format="float32", vector_format="tf32")
 
     def value(name: str, number: int = 0) -> int:
         value_of = Register[name].value_of
@@ -44,7 +44,7 @@ def test_capabilities_are_those_of_the_configuration():
 
     assert value("FINGERPRINT_HIGH") << 32 | value("FINGERPRINT_LOW") == int(config.fingerprint, 16)
     assert value("VERSION").to_bytes(4, "big") == b"HDL\1"
-    assert value("FORMATS") == 3
+    assert value("FORMATS") == 7
     assert [value(name) for name in ("ROWS", "COLUMNS", "LANES")] == [config.rows, config.columns, config.vector_lanes]
     assert value("MEMORY_WORDS", Memory.VALUE) == config.value_words
     assert value("MEMORY_BANKS", Memory.PAGE) == 1

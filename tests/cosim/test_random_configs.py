@@ -44,6 +44,7 @@ def test_random_machines_between_them_try_everything():
     configs = [random_config(number) for number in range(300)]
     assert {each.pe for each in configs} == {"int8", "bf16"}
     assert {each.value_format for each in configs} == {"bf16", "float32"}
+    assert {each.vector_format for each in configs} == {"float32", "tf32"}
     assert {3, 5} <= {each.rows for each in configs} and {3, 5} <= {each.columns for each in configs}
     assert any(each.rows == each.columns == 2 for each in configs)
     assert {2, 64} <= {each.queue_depth for each in configs} and {2, 256} <= {each.panel_rows for each in configs}

@@ -10,6 +10,7 @@ from heddle.cosim.random_programs import random_program
 from .conftest import NANO, ODD, WIDE
 
 SMALL = PRESETS["small"]
+TF32 = replace(NANO, name="nano-tf32", vector_format="tf32")
 LONG = {
     "nano": (NANO, 250),
     "3x5": (ODD, 250),
@@ -24,6 +25,11 @@ LONG = {
         replace(NANO, name="narrow", act_banks=1, weight_banks=1, acc_banks=1, value_banks=1, param_banks=1,
                 row_banks=1, load_outstanding=1, queue_depth=2, burst_beats=2), 150,
     ),
+    "nano, tf32": (TF32, 250),
+    "3x5, tf32, float32 values": (
+        replace(ODD, name="3x5-tf32", value_format="float32", vector_format="tf32"), 150,
+    ),
+    "5x3, bf16, tf32": (replace(ODD, name="5x3-tf32", rows=5, columns=3, pe="bf16", vector_format="tf32"), 100),
     "12x4, two lanes": (replace(NANO, name="12x4", rows=12, vector_lanes=2), 100),
     "base": (PRESETS["base"], 60),
     "36x36 behind a port of 64 bytes": (WIDE, 20),
@@ -39,8 +45,8 @@ def check(config, seeds: range, engine: str = "verilator", instructions: int = 4
 
 @pytest.mark.parametrize(
     "config,count",
-    [(NANO, 40), (ODD, 30), (SMALL, 30), (replace(NANO, name="nano-bf16", pe="bf16"), 20)],
-    ids=["nano", "3x5", "small", "nano-bf16"],
+    [(NANO, 40), (ODD, 30), (SMALL, 30), (replace(NANO, name="nano-bf16", pe="bf16"), 20), (TF32, 30)],
+    ids=["nano", "3x5", "small", "nano-bf16", "nano-tf32"],
 )
 def test_random_programs_agree_on_verilator(config, count):
     check(config, range(count))

@@ -12,6 +12,7 @@ from .unit_bench import Memories, Record, assert_accesses, assert_same, run_unit
 
 NANO = PRESETS["nano"]
 ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
+TF32 = replace(NANO, name="tf32", vector_format="tf32")
 NANO_BF16 = replace(NANO, name="nano bf16", pe="bf16")
 ODD_BF16 = replace(ODD, name="odd bf16", pe="bf16")
 
@@ -43,9 +44,10 @@ def duration(config: HardwareConfig, work: Softmax | OnlineSoftmax) -> int:
     period = max(g, config.row_sum_tree_cycles)
     state = 2 * m + MEMORY_CYCLES + 1 if online and not work.first else 0
     maxima = m * g + front + config.row_maximum_cycles + (2 if online else 1)
-    sums = (m - 1) * period + g + front + ADD_CYCLES + TABLE_CYCLES + config.row_sum_cycles
+    p = ADD_CYCLES + (config.vector_format == "tf32") + TABLE_CYCLES  # t − maximum, rounded, and its exponential
+    sums = (m - 1) * period + g + front + p + config.row_sum_cycles
     sums += (ADD_CYCLES if online else 0) + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1)
-    codes = m * a + front + ADD_CYCLES + TABLE_CYCLES + MULTIPLY_CYCLES + config.quantise_cycles
+    codes = m * a + front + p + MULTIPLY_CYCLES + config.quantise_cycles
     return state + maxima + sums + codes
 
 
@@ -83,14 +85,15 @@ def additive_mask(memories: Memories, work: Softmax) -> np.ndarray | None:
 def execute(memories: Memories, work: Softmax | OnlineSoftmax) -> None:
     """The effect of `work` on `memories`, by the oracle."""
     config, rows = memories.config, work.rows
-    arguments, to = (*operands(memories, work), visible(work), config.vector_lanes), numerics.code_format(config)
+    arguments = (*operands(memories, work), visible(work), config.vector_lanes)
+    to, arithmetic = numerics.code_format(config), numerics.arithmetic_of(config)
     if isinstance(work, Softmax):
-        codes, scales = numerics.softmax(*arguments, additive_mask(memories, work), to)
+        codes, scales = numerics.softmax(*arguments, additive_mask(memories, work), to, arithmetic)
         written = [(work.scales_address, scales)]
     else:
         state = work.state_address, work.state_address + rows
         before = None if work.first else [row_numbers(memories, place, rows) for place in state]
-        result = numerics.online_softmax(*arguments, before, to)
+        result = numerics.online_softmax(*arguments, before, to, arithmetic)
         codes = result.codes
         written = [(work.scales_address, result.scale), (work.scales_address + rows, result.rescale),
                    (state[0], result.greatest), (state[1], result.total)]  # fmt: skip

@@ -25,21 +25,22 @@ SIGMOID_TOLERANCE = (1 / 64) ** 2 / 4 + (np.log(2) / 64) ** 2 / 8 + 2 * 2.0**-17
 POLYNOMIAL_TOLERANCE = 3.1e-6  # of erf's approximation in gelu, absolute
 
 
-def activate(kind: Activation, x: np.ndarray) -> np.ndarray:
-    """What the lane gives for x, an operand every cycle: bits, each exactly ACTIVATION_CYCLES after its operand."""
+def activate(kind: Activation, x: np.ndarray, precision: int = 24) -> np.ndarray:
+    """What the lane gives for x, an operand every cycle: bits of float32, each exactly ACTIVATION_CYCLES after its
+    operand."""
     m = Module()
-    m.submodules.lane = lane = ActivationLane()
+    m.submodules.lane = lane = ActivationLane(precision)
     code = Signal(3)
-    m.d.comb += lane.setting.eq(setting_of(m, code))
+    m.d.comb += lane.setting.eq(setting_of(m, code, precision))
     bits, results = numerics.to_bits(x), []
 
     async def bench(ctx):
         ctx.set(code, kind)
         for cycle in range(len(bits) + ACTIVATION_CYCLES):
             if cycle < len(bits):
-                ctx.set(lane.a, int(bits[cycle]))
+                ctx.set(lane.a, int(bits[cycle]) >> 24 - precision)
             if cycle >= ACTIVATION_CYCLES:
-                results.append(ctx.get(lane.o))
+                results.append(ctx.get(lane.o) << 24 - precision)
             await ctx.tick()
 
     simulator = Simulator(m)
@@ -55,16 +56,18 @@ def test_latency_is_the_sum_of_its_parts():
     assert MULTIPLY_CYCLES + 1 + horner + MULTIPLY_CYCLES + rest == ACTIVATION_CYCLES
 
 
+@pytest.mark.parametrize("precision", [24, 11])
 @pytest.mark.parametrize("kind", Activation, ids=lambda kind: kind.name)
-def test_equals_the_oracle_bit_for_bit(kind):
-    random = np.random.default_rng(kind)
+def test_equals_the_oracle_bit_for_bit(kind, precision):
+    random, arithmetic = np.random.default_rng(kind), numerics.Arithmetic(precision) = np.random.default_rng(kind)
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 6, -6, 6.0000005, 88, -88, 1e19, -1e19, 3e38, -3e38])
-    x = numerics.clean(np.concatenate([
+    x = arithmetic.round(np.concatenate([
         special.astype(np.float32),
         (random.normal(size=250) * 3).astype(np.float32),
         numerics.from_bits(random.integers(0, 1 << 32, 250, dtype=np.uint32)),
     ]))  # fmt: skip
-    np.testing.assert_array_equal(activate(kind, x), numerics.to_bits(numerics.activation(kind, x)))
+    expected = numerics.to_bits(numerics.activation(kind, x, arithmetic))
+    np.testing.assert_array_equal(activate(kind, x, precision), expected)
 
 
 @pytest.mark.parametrize("kind", Activation, ids=lambda kind: kind.name)

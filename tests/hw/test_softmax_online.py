@@ -9,10 +9,10 @@ from heddle.arch import numerics
 from heddle.arch.config import ADD_CYCLES, MULTIPLY_CYCLES, PRESETS, TABLE_CYCLES
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
-from .softmax_bench import NANO, NANO_BF16, ODD, ODD_BF16, check, online_softmax, row_numbers, softmax
+from .softmax_bench import NANO, NANO_BF16, ODD, ODD_BF16, TF32, check, online_softmax, row_numbers, softmax
 from .unit_bench import Memories, run_unit
 
-SHAPES = {"nano": NANO, "3x5": ODD, "nano bf16": NANO_BF16, "3x5 bf16": ODD_BF16}
+SHAPES = {"nano": NANO, "3x5": ODD, "nano bf16": NANO_BF16, "3x5 bf16": ODD_BF16, "tf32": TF32}
 all_shapes = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
 
@@ -38,7 +38,7 @@ def test_two_blocks_by_hand():
     assert row_numbers(memories, 300, 2).tolist() == [3, 1.625]
     # As a Softmax, but t 4 cycles sooner in each phase, + 1 for the maximum, + 4 + 3 for the sum and the row numbers;
     # reading the state takes 2 and 2.
-    alone = (1 + 10 + 3 + 2) + (1 + 10 + 7 + 21 + 4 + 6 + 4) + (2 + 10 + 10 + 6)
+    alone = (1 + 10 + 3 + 2) + (1 + 10 + 9 + 21 + 4 + 8 + 4) + (2 + 10 + 12 + 6)
     assert [record.retire - record.start for record in records] == [alone, alone + 4]
 
 

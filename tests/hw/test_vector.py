@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from heddle.arch import numerics
-from heddle.arch.config import MEMORY_CYCLES, PRESETS, ROTATE_CYCLES, HardwareConfig, Memory
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig, Memory
 from heddle.arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source
 from heddle.hw.units.vector import Vector
 
@@ -19,6 +19,7 @@ from .unit_bench import Record, assert_accesses, assert_same, run_unit
 NANO = PRESETS["nano"]
 ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
 BF16 = replace(NANO, name="bf16", pe="bf16", axi_bytes=8)
+TF32 = replace(NANO, name="tf32", vector_format="tf32")
 SHAPES = {
     "nano": NANO,
     "3x5": ODD,
@@ -26,6 +27,8 @@ SHAPES = {
     "8x4": replace(NANO, rows=8, vector_lanes=4),
     "small": PRESETS["small"],
     "bf16": BF16,
+    "tf32": TF32,
+    "tf32 of float32": replace(TF32, value_format="float32", vector_lanes=1),
 }  # fmt: skip
 both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
 three_shapes = pytest.mark.parametrize("config", [NANO, ODD, BF16], ids=["nano", "3x5", "bf16"])
@@ -40,7 +43,8 @@ def duration(config: HardwareConfig, work: Work) -> int:
     g = -(-n // lanes)
     w = -(-n // config.columns) * config.columns // lanes
     a = -(-n // config.rows) * config.rows // lanes
-    rotate = ROTATE_CYCLES if work.combine is Combine.ROTATE else 0
+    rotates = work.combine is Combine.ROTATE
+    rotate = (config.vector_format == "tf32") + MULTIPLY_CYCLES + ADD_CYCLES if rotates else 0
     to_value = MEMORY_CYCLES + rotate + config.vector_map_cycles
     if isinstance(work, Map):
         return m * w * v + to_value
@@ -99,6 +103,7 @@ def x_of(memories: Memories, work: Work) -> np.ndarray:
         operand=memories.values(work.operand_address, work.operand_stride, m, operand_columns),
         operand_scale=_rows(memories, work.operand_row_address, m) if scales_operand else None,
         planes=planes,
+        arithmetic=numerics.arithmetic_of(memories.config),
     )
 
 
@@ -121,7 +126,7 @@ def execute(memories: Memories, work: Work) -> None:
             words = bits[i].reshape(-1, config.columns)
             memories.value[work.address + i * work.stride :][: len(words)] = words
         return
-    codes, scales = numerics.quantise(x, numerics.code_format(config, work.digit))
+    codes, scales = numerics.quantise(x, numerics.code_format(config, work.digit), numerics.arithmetic_of(config))
     codes = memories.coded(codes)
     for i in range(m):
         _write_scale(memories, work, i, numerics.to_bits(scales)[i])

@@ -49,6 +49,8 @@ CONFIGS = {
     "float32": replace(SMALL, name="wide", value_format="float32"),
     "small": SMALL,
     "bf16": replace(NANO, name="bf16", pe="bf16"),
+    "tf32": replace(SMALL, name="tf32", vector_format="tf32"),
+    "tf32 of float32": replace(SMALL, name="wide-tf32", value_format="float32", vector_format="tf32"),
 }
 BATCH = 3
 

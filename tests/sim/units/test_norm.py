@@ -1,5 +1,7 @@
 """NORM against torch, in place and elsewhere, and its duration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,10 +40,13 @@ def test_passes_take_the_time_the_manual_says(nano, odd):
     def duration(config, rows, groups, word_groups, layer):
         rows_of_sums = (rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + 1
         mean = rows_of_sums + config.row_sum_cycles + 3 + 1
-        deviation = rows_of_sums + 4 + 3 + config.row_sum_cycles + 3 + 4 + 3 + 9 + 4 + 1
-        output = rows * word_groups + 1 + 4 + 6 + 4 + 1
+        rounds = config.vector_format == "tf32"  # x − mean; the mean of squares; and no Newton step
+        deviation = rows_of_sums + 4 + rounds + 3 + config.row_sum_cycles + 3 + rounds + 4 + 5 + 13 * (not rounds) + 1
+        output = rows * word_groups + 1 + 4 + rounds + 6 + 4 + 1
         return mean * layer + deviation + output
 
     assert units.cycles(Norm(rows=3, columns=5), nano) == duration(nano, 3, 3, 4, layer=1)
     assert units.cycles(Norm(rows=3, columns=5, kind=NormKind.RMS), nano) == duration(nano, 3, 3, 4, layer=0)
     assert units.cycles(Norm(rows=4, columns=6), odd) == duration(odd, 4, 6, 10, layer=1)
+    tf32 = replace(nano, vector_format="tf32")
+    assert units.cycles(Norm(rows=3, columns=5), tf32) == duration(tf32, 3, 3, 4, layer=1)

@@ -77,13 +77,16 @@ def test_three_passes_take_the_time_the_manual_says(nano, odd):
         tree = config.row_sum_tree_cycles
         front = 1 + config.drain_front_cycles + 4 + 1  # MEMORY, front, ADD, masks
         maximum = rows * groups + front + config.row_maximum_cycles + 1
-        # ADD and exp2; the sum; rcp, MULTIPLY, ROW
-        sums = (rows - 1) * max(groups, tree) + groups + front + 4 + 3 + config.row_sum_cycles + 3 + 3 + 1
-        codes = rows * act_groups + front + 4 + 3 + 3 + config.quantise_cycles
+        p = 4 + (config.vector_format == "tf32") + 5  # ADD, rounded, and exp2
+        sums = (rows - 1) * max(groups, tree) + groups + front + p + config.row_sum_cycles
+        sums += 5 + 3 + 1  # rcp, MULTIPLY, ROW
+        codes = rows * act_groups + front + p + 3 + config.quantise_cycles
         return maximum + sums + codes
 
     assert units.cycles(Softmax(rows=3, columns=5), nano) == passes(nano, 3, 3, 4)
     assert units.cycles(Softmax(rows=3, columns=5), odd) == passes(odd, 3, 5, 6)
+    tf32 = replace(nano, vector_format="tf32")
+    assert units.cycles(Softmax(rows=3, columns=5), tf32) == passes(tf32, 3, 3, 4)
     long = 2 * nano.row_sum_tree_cycles + 40  # columns: more groups than the tree takes
     assert units.cycles(Softmax(rows=3, columns=long), nano) == passes(nano, 3, long // 2, -(-long // 4) * 2)
 
@@ -166,9 +169,9 @@ def test_a_block_takes_the_time_the_manual_says(nano, odd):
     def passes(config, rows, groups, act_groups, state):
         front = 1 + config.drain_front_cycles + 1  # MEMORY, front, masks
         maximum = rows * groups + front + config.row_maximum_cycles + 2
-        sums = (rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + front + 4 + 3 + config.row_sum_cycles
-        codes = rows * act_groups + front + 4 + 3 + 3 + config.quantise_cycles
-        return state + maximum + sums + 4 + 3 + 3 + 4 + codes
+        sums = (rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + front + 4 + 5 + config.row_sum_cycles
+        codes = rows * act_groups + front + 4 + 5 + 3 + config.quantise_cycles
+        return state + maximum + sums + 4 + 5 + 3 + 4 + codes
 
     first = OnlineSoftmax(rows=3, columns=5, first=1)
     assert units.cycles(first, nano) == passes(nano, 3, 3, 4, 0)

@@ -272,6 +272,9 @@ def test_new_instructions_take_the_time_the_manual_says(nano):
     assert units.cycles(rotate, nano) == 3 * 4 * 4 + front + 7
     assert units.cycles(Map(rows=3, columns=5, planes=2), nano) == 3 * 4 * 3 + front
     assert units.cycles(Map(rows=3, columns=5, combine=Combine.ADD, operand_scaled=1), nano) == 3 * 4 * 2 + front
+    tf32 = replace(nano, vector_format="tf32")  # what comes from memory is rounded
+    assert units.cycles(rotate, tf32) == 3 * 4 * 4 + 1 + tf32.vector_map_cycles + 1 + 7
+    assert tf32.vector_map_cycles == nano.vector_map_cycles + 1
     argmax = Argmax(rows=3, columns=5, planes=1)  # three groups of two columns, two reads each
     assert units.cycles(argmax, nano) == 3 * 3 * 2 + front + nano.row_maximum_cycles + 1
     turned = Quantise(rows=3, columns=8, source=Source.VALUE, combine=Combine.ROTATE)
