@@ -59,7 +59,7 @@ def test_latency_is_the_sum_of_its_parts():
 @pytest.mark.parametrize("precision", [24, 11])
 @pytest.mark.parametrize("kind", Activation, ids=lambda kind: kind.name)
 def test_equals_the_oracle_bit_for_bit(kind, precision):
-    random, arithmetic = np.random.default_rng(kind), numerics.Arithmetic(precision) = np.random.default_rng(kind)
+    random, arithmetic = np.random.default_rng(kind), numerics.Arithmetic(precision)
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 6, -6, 6.0000005, 88, -88, 1e19, -1e19, 3e38, -3e38])
     x = arithmetic.round(np.concatenate([
         special.astype(np.float32),
