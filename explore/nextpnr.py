@@ -108,10 +108,12 @@ def _steps(path: list[dict], sources: Mapping[str, str]) -> Iterator[Step]:
 
 
 def _step(net: str, own: tuple[str, ...] | list[str], sources: Mapping[str, str], delay: float) -> Step:
-    """Of what nextpnr says of a net; if it has no line of ours, that of the signal it is named after."""
+    """Of what nextpnr says of a net; if it has no line of ours, that of the signal it is named after. What Amaranth and
+    nextpnr call $… has no name: it is told by the part that it lies in."""
     name = re.sub(r"\[\d+\]$", "", signal_of(net))
     line = _ours(own) or _ours(sources.get(name, "").split("|"))
-    return Step(re.sub(r"\$\d+", "", name.removeprefix("unit.")), line, delay)
+    readable = re.sub(r"\$.*", "", re.sub(r"\$\d+", "", name.removeprefix("unit."))).rstrip(".")
+    return Step(readable or "logic", line, delay)
 
 
 def _ours(lines: tuple[str, ...] | list[str]) -> str:

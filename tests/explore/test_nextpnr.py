@@ -45,6 +45,7 @@ def test_a_path_is_told_by_signals_and_lines(tmp_path):
         routing("unit.a.sum_TRELLIS_FF_Q_DI_CCU2C_S0$CCU2_FCI_INT", 0.0), {"type": "logic", "delay": 0.1},
         routing("unit.a.sum_TRELLIS_FF_Q_DI_CCU2C_S0_COUT", 0.0, "hw/a.py:9", library), {"type": "logic", "delay": 0.2},
         routing("unit.a.sum_TRELLIS_FF_Q_DI_LUT4_Z[2]", 0.8, library),
+        routing("unit.a.b$75.$12[4]", 0.3), routing("$nextpnr_CCU2_S0", 0.1), {"type": "logic", "delay": 0.3},
         {"type": "setup", "delay": 0.2, "to": {"cell": "unit.a.kept$4_TRELLIS_FF_Q_7"}},
     ]  # fmt: skip
     report = {"fmax": {"clk": {"achieved": 303.0}}, "critical_paths": [
@@ -56,5 +57,6 @@ def test_a_path_is_told_by_signals_and_lines(tmp_path):
     placement = nextpnr.read(tmp_path, tmp_path / "unit.json")
     assert placement.fmax_mhz == 303.0
     assert [(step.signal, step.source, round(step.delay_ns, 3)) for step in placement.path] == [
-        ("a.left_1", "hw/a.py:7", 1.5), ("a.sum", "hw/a.py:9", 0.6), ("a.sum", "hw/a.py:8", 1.0), ("a.kept", "", 0.2),
+        ("a.left_1", "hw/a.py:7", 1.5), ("a.sum", "hw/a.py:9", 0.6), ("a.sum", "hw/a.py:8", 1.0),
+        ("a.b", "", 0.3), ("logic", "", 0.1), ("a.kept", "", 0.5),
     ]  # fmt: skip
