@@ -101,7 +101,7 @@ def _sides(name, function, least, most, tolerance, floor) -> list[tuple[Piece, l
         side = Side(name, function, sign, tolerance, floor, least, most)
         if np.isnan(side(2.0 ** np.arange(least, most + 2.0))).all():
             side.pieces = dict.fromkeys(BANDS, UNDEFINED)
-        elif sides and (parity := _parity(*sides, side)):
+        elif sides and (parity := _parity(sides[0], side)):
             side.pieces = {band: _flipped(piece, parity < 0) for band, piece in sides[0].pieces.items()}
         else:
             side.fit()

@@ -93,7 +93,8 @@ def lines(function: Callable[[Values], Values], points: Values, first: float | N
     above = (values[:-1] + values[1:]) / 2 - middles
     left, right = above[:-1], above[1:]
     nodes = values.copy()
-    nodes[1:-1] -= np.sign(left) * np.sqrt(np.maximum(left * right, 0)) / 2
+    size = np.minimum((np.abs(left) + np.abs(right)) / 4, 1.25 * np.minimum(np.abs(left), np.abs(right)))
+    nodes[1:-1] -= np.where(left * right > 0, np.sign(left) * size, 0)
     inside = np.diff(points) / 4096
     turning = (function(points[:-1] + inside) - values[:-1]) * (values[1:] - function(points[1:] - inside)) < 0
     for i in np.flatnonzero(turning):  # level, so that no result is on the wrong side of the turn

@@ -16,9 +16,9 @@ BEFORE_ROUNDING = 2.0**-11
 FLOOR = 2.0**-20  # below it errors count absolutely
 RANGES = {"sin": 128, "cos": 128}
 WORDS = {
-    "exp": 34, "exp2": 34, "log": 224, "log2": 224, "sqrt": 65, "rsqrt": 65, "reciprocal": 33, "erf": 60, "gelu": 400,
-    "gelu_tanh": 470, "silu": 430, "sigmoid": 350, "tanh": 60, "softplus": 350, "mish": 430, "elu": 80,
-    "hardswish": 200, "relu": 3, "sin": 155, "cos": 150,
+    "exp": 34, "exp2": 34, "log": 224, "log2": 224, "sqrt": 65, "rsqrt": 65, "reciprocal": 33, "erf": 47, "gelu": 404,
+    "gelu_tanh": 474, "silu": 427, "sigmoid": 351, "tanh": 49, "softplus": 354, "mish": 426, "elu": 72,
+    "hardswish": 194, "relu": 3, "sin": 152, "cos": 151,
 }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def _numbers_may_be_infinite():
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_fits_a_table(name):
-    assert len(named(name).words) <= WORDS[name] <= WORD_COUNT
+    assert len(named(name).words) == WORDS[name] <= WORD_COUNT
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -81,8 +81,8 @@ def test_error_at_every_number(name):
 @pytest.mark.parametrize("name", [name for name in GOLDEN if name not in ("sin", "cos")])
 def test_rises_and_falls_with_the_function(name):
     found, exact = results(name)
-    for half in (slice(1 << 10, 255 << 10), slice((1 << 18) + (1 << 10), (1 << 18) + (255 << 10))):  # from 0 away, on both sides
-        y, f = found[half], exact[half]
+    for first in (1 << 10, (1 << 18) + (1 << 10)):  # from the least number of each sign
+        y, f = found[first : first + (254 << 10)], exact[first : first + (254 << 10)]
         step = np.diff(f)
         # Not around a turn, and where PyTorch's own last bits say nothing.
         clear = np.isfinite(step) & (np.abs(step) > np.maximum(2.0**-30 * np.abs(f[1:]), 2.0**-45))
