@@ -103,30 +103,35 @@ class Evaluator(wiring.Component):
         place_1 = register(m, fraction[:PLACE_BITS], "place_1")
         beyond = register(m, (place_1[PLACE_BITS - 2 :] >= found.split) & (found.split != NEVER), "beyond")
         shift_fixed, is_huge = _shift_fixed(m, self.header.origin - biased_1)
-        product = register(m, Mux(shift_fixed[4], product >> 14, product << 2)[:POINT_BITS], "product")
+        is_fixed = self.header.origin != 0  # POWER and PERIOD, no BENT
         falling_1 = register(m, Mux(fraction[PLACE_BITS], *reversed(list(self.header.falling))), "falling_1")
-        steps = _steps(m, place_1 ^ falling_1.replicate(PLACE_BITS))
-        shift_fixed, huge = register(m, shift_fixed[:4], "shift_fixed"), register(m, is_huge, "huge")
+        steps = _steps(place_1 ^ falling_1.replicate(PLACE_BITS))
+        # What descriptors cannot change is chosen before they are there.
+        early_wide = Mux(is_fixed, Mux(shift_fixed[4], product >> 14, product << 2), place_1 << WHOLE_BAND)
+        early_wide = register(m, early_wide[:POINT_BITS], "early_wide")
+        early_shift = register(m, Mux(is_fixed, shift_fixed[:4], steps.shift), "early_shift")
+        complement = register(m, Mux(is_fixed, register(m, a.sign, "sign_1"), falling_1), "complement")
+        zeros, product = register(m, steps.zeros, "zeros"), register(m, product, "product")
+        huge = register(m, is_huge, "huge")
         d = data.View(DESCRIPTOR, register(m, found.as_value(), "descriptor"))
         biased, place = register(m, biased_1, "biased_2"), register(m, place_1, "place_2")
         exponent = register(m, (biased_1 - EXPONENT_BIAS)[:9].as_signed(), "exponent")
         sign = delay(m, a.sign, 2, "sign", reset_less=True)
 
         # 3: segment and place in it.
-        is_fixed, is_bent = d.mode[3], d.mode[2]  # or it is infinite
+        is_early = d.mode[3]  # BENT, POWER or PERIOD
         wide, point = Signal(POINT_BITS), Signal(POINT_BITS)
-        shift = Mux(is_fixed, shift_fixed, Mux(is_bent, steps.shift, d.shift))
-        complement = (is_fixed & sign) | (is_bent & register(m, falling_1, "falling_2"))
         m.d.comb += [
-            wide.eq(Mux(is_fixed, product, Mux(beyond, place << WHOLE_BAND - COARSER, place << WHOLE_BAND))),
-            point.eq((wide >> shift) ^ complement.replicate(POINT_BITS)),
+            wide.eq(Mux(is_early, early_wide, Mux(beyond, place << WHOLE_BAND - COARSER, place << WHOLE_BAND))),
+            point.eq((wide >> Mux(is_early, early_shift, d.shift)) ^ (is_early & complement).replicate(POINT_BITS)),
         ]
-        segment = self._segment(m, d, beyond, point[OFFSET_BITS:], steps.zeros, ~biased[0])
-        whole = register(m, Mux(huge, Mux(sign, -1024, 1024), Cat(point[OFFSET_BITS + POWER_BITS :], sign).as_signed()), "whole")
+        segment = self._segment(m, d, beyond, point[OFFSET_BITS:], zeros, ~biased[0])
+        whole = Cat(point[OFFSET_BITS + POWER_BITS :], sign).as_signed()
+        whole = register(m, Mux(huge, Mux(sign, -1024, 1024), whole), "whole")
         offset = delay(m, point[:OFFSET_BITS], 2, "offset", reset_less=True)
         doubled = register(m, Mux(d.used, exponent << d.doublings, 0), "doubled")
-        linear = register(m, Mux(d.mode == Mode.LOGARITHM, product[6:], 0), "linear")  # 2 bits up, with an origin of 0
-        below_one = register(m, (d.mode == Mode.LOGARITHM) & ~biased[7], "below_one")
+        linear = register(m, Mux(d.mode == Mode.LOGARITHM, product[4:], 0), "linear")
+        below_one = register(m, (d.mode == Mode.LOGARITHM) & ~biased[7] & ~biased[:7].all(), "below_one")
 
         # 4: the word, and the exponent of the result but for its own.
         is_power = register(m, d.mode == Mode.POWER, "is_power")
@@ -178,7 +183,7 @@ class Evaluator(wiring.Component):
     def _product(self, m: Module, a: Fields, fraction: Value) -> Value:
         """V, a cycle later."""
         # 127 − X is the complement of X below 127.
-        size = Mux(a.exponent[7], a.exponent[:7] + 1, ~a.exponent[:7])[:7]
+        size = Mux(a.exponent[7], a.exponent[:7] + 1, ~a.exponent[:7])[:8]
         factor = Signal(FRACTION_BITS + 1)
         m.d.comb += factor.eq(Mux(self.header.of_exponent, size << 9, Cat(fraction, Const(1, 1))))
         used = register(m, factor[self._dropped :], "factor")
@@ -227,13 +232,13 @@ def _shift_fixed(m: Module, places: Value) -> tuple[Value, Value]:
     return held, signed_places[-1]
 
 
-def _steps(m: Module, place: Value) -> data.View:
-    """z, the leading zeros of `place`, GEOMETRIC_STEPS (9) at most, and the shift that follows; a cycle later."""
+def _steps(place: Value) -> data.View:
+    """z, the leading zeros of `place`, GEOMETRIC_STEPS (9) at most, and the shift that follows."""
     chosen: Value = Const(GEOMETRIC_STEPS | LEAST_SHIFT << 4, _STEPS.size)
     for zeros in reversed(range(GEOMETRIC_STEPS)):
         shift = max(GEOMETRIC_STEPS + 1 - zeros, LEAST_SHIFT)
         chosen = Mux(place[PLACE_BITS - 1 - zeros], Const(zeros | shift << 4, _STEPS.size), chosen)
-    return data.View(_STEPS, register(m, chosen, "steps"))
+    return data.View(_STEPS, chosen)
 
 
 def _octave(m: Module, a: Fields) -> Signal:

@@ -84,7 +84,8 @@ def random_table(seed):
     """A table of no function: any descriptor, any word."""
     random = np.random.default_rng(seed)
     of_exponent = seed % 2
-    modes = [Mode.LINE, Mode.PARITY, Mode.BENT, *([Mode.LOGARITHM] if of_exponent else [Mode.POWER, Mode.PERIOD])] * 4
+    own = [Mode.BENT, Mode.LOGARITHM] if of_exponent else [Mode.POWER, Mode.PERIOD]
+    modes = [Mode.LINE, Mode.PARITY, *own] * 4
     modes += [Mode.INFINITE, Mode.UNDEFINED]
 
     def descriptor():
