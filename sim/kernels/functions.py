@@ -103,7 +103,7 @@ def evaluate(x, table, significand_bits):
     distance = i4(place ^ PLACE_MASK) if falling else place
     zeros = i4(i4(126 + PLACE_BITS) - i4(bits_of(f4(distance)) >> 23))
     zeros = zeros if zeros < GEOMETRIC_STEPS else i4(GEOMETRIC_STEPS)
-    bent, fixed = mode == BENT, i4(mode & 8) != 0
+    bent, fixed = mode == BENT, mode > BENT
     shift_bent = i4(GEOMETRIC_STEPS + 1) - zeros if zeros < GEOMETRIC_STEPS else i4(LEAST_SHIFT)
     shift = i4(i4(places >> 20) & 15)
     shift = i4(shift + COARSER) if beyond else shift
