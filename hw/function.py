@@ -96,34 +96,36 @@ class Evaluator(wiring.Component):
         a = Fields(self.a)
         fraction = Cat(Const(0, self._dropped), a.fraction[FLOAT_FRACTION_BITS - FRACTION_BITS + self._dropped :])
 
-        # 1, 2: the descriptor, and beside it the product, which is needed in the third cycle, or of e in the fifth.
+        # 1: everything that does not need the descriptor.
         found = self._read(m, "descriptors", Cat(fraction[PLACE_BITS], _octave(m, a), a.sign, self.table), 0)
-        product = self._product(m, a, fraction)
-        biased_1 = register(m, a.exponent, "biased_1")
-        place_1 = register(m, fraction[:PLACE_BITS], "place_1")
-        beyond = register(m, (place_1[PLACE_BITS - 2 :] >= found.split) & (found.split != NEVER), "beyond")
-        shift_fixed, is_huge = _shift_fixed(m, self.header.origin - biased_1)
         is_fixed = self.header.origin != 0  # POWER and PERIOD, no BENT
-        falling_1 = register(m, Mux(fraction[PLACE_BITS], *reversed(list(self.header.falling))), "falling_1")
-        steps = _steps(place_1 ^ falling_1.replicate(PLACE_BITS))
-        # What descriptors cannot change is chosen before they are there.
-        early_wide = Mux(is_fixed, Mux(shift_fixed[4], product >> 14, product << 2), place_1 << WHOLE_BAND)
-        early_wide = register(m, early_wide[:POINT_BITS], "early_wide")
+        falling = Mux(fraction[PLACE_BITS], self.header.falling[1], self.header.falling[0])
+        steps = _steps(fraction[:PLACE_BITS] ^ falling.replicate(PLACE_BITS))
+        shift_fixed, is_huge = _shift_fixed(m, self.header.origin - a.exponent)
         early_shift = register(m, Mux(is_fixed, shift_fixed[:4], steps.shift), "early_shift")
-        complement = register(m, Mux(is_fixed, register(m, a.sign, "sign_1"), falling_1), "complement")
-        zeros, product = register(m, steps.zeros, "zeros"), register(m, product, "product")
-        huge = register(m, is_huge, "huge")
+        far, huge = register(m, shift_fixed[4], "far"), delay(m, is_huge, 2, "huge", reset_less=True)
+        zeros = delay(m, steps.zeros, 2, "zeros", reset_less=True)
+        complement = delay(m, Mux(is_fixed, a.sign, falling), 2, "complement", reset_less=True)
+        biased_1, place_1 = register(m, a.exponent, "biased_1"), register(m, fraction[:PLACE_BITS], "place_1")
+        product_1 = self._product(m, a, fraction)
+
+        # 2: the descriptor. The RAM is slow: one gate after it, not more.
+        beyond = register(m, (place_1[PLACE_BITS - 2 :] >= found.split) & (found.split != NEVER), "beyond")
+        shift = register(m, Mux(found.mode[3], early_shift, found.shift), "shift")  # BENT, POWER or PERIOD
+        early_wide = Mux(is_fixed, Mux(far, product_1 >> 14, product_1 << 2), place_1 << WHOLE_BAND)
+        early_wide = register(m, early_wide[:POINT_BITS], "early_wide")
         d = data.View(DESCRIPTOR, register(m, found.as_value(), "descriptor"))
         biased, place = register(m, biased_1, "biased_2"), register(m, place_1, "place_2")
+        product = register(m, product_1, "product")
         exponent = register(m, (biased_1 - EXPONENT_BIAS)[:9].as_signed(), "exponent")
         sign = delay(m, a.sign, 2, "sign", reset_less=True)
 
         # 3: segment and place in it.
-        is_early = d.mode[3]  # BENT, POWER or PERIOD
+        is_early = d.mode[3]
         wide, point = Signal(POINT_BITS), Signal(POINT_BITS)
         m.d.comb += [
             wide.eq(Mux(is_early, early_wide, Mux(beyond, place << WHOLE_BAND - COARSER, place << WHOLE_BAND))),
-            point.eq((wide >> Mux(is_early, early_shift, d.shift)) ^ (is_early & complement).replicate(POINT_BITS)),
+            point.eq((wide >> shift) ^ (is_early & complement).replicate(POINT_BITS)),
         ]
         segment = self._segment(m, d, beyond, point[OFFSET_BITS:], zeros, ~biased[0])
         whole = Cat(point[OFFSET_BITS + POWER_BITS :], sign).as_signed()
@@ -156,7 +158,9 @@ class Evaluator(wiring.Component):
         kept, zeros_high = _shift_out(m, magnitude, (_MAGNITUDE_BITS - 16,), "high")
         kept, zeros_low = _shift_out(m, register(m, kept, "kept_6"), (8, 4, 2, 1), "low")
         kept = register(m, kept[-self._significand_bits - 1 :], "kept_7")
-        scale_7 = register(m, scale - Mux(register(m, zeros_high, "zeros_6"), _MAGNITUDE_BITS - 16, 0), "scale_7")
+        # With the step above taken away, and one more in case that rounding carries.
+        scale_7 = scale - Mux(register(m, zeros_high, "zeros_6"), _MAGNITUDE_BITS - 16, 0)
+        scales = register(m, scale_7, "scale_7"), register(m, scale_7 + 1, "carried_7")
         zeros_7 = register(m, zeros_low, "zeros_7")
         infinite = delay(m, d.mode == Mode.INFINITE, 3, "infinite", reset_less=True)
         negative = (total[-1] & ~infinite) ^ delay(m, d.flip, 3, "flip", reset_less=True)
@@ -164,7 +168,8 @@ class Evaluator(wiring.Component):
                               for each, name in ((negative, "negative"), (infinite, "infinite_5")))  # fmt: skip
         nan = delay(m, (d.mode == Mode.UNDEFINED) | delay(m, a.nan, 2, "a_nan", reset_less=True), 5, "nan",
                     reset_less=True)  # fmt: skip
-        m.d.comb += self.o.eq(register(m, self._result(m, negative, scale_7 - zeros_7, kept, infinite, nan), "o"))
+        exponents = [each - zeros_7 for each in scales]
+        m.d.comb += self.o.eq(register(m, self._result(m, negative, exponents, kept, infinite, nan), "o"))
         return m
 
     def _read(self, m: Module, name: str, address: Value, word: int) -> data.View:
@@ -204,13 +209,18 @@ class Evaluator(wiring.Component):
                 m.d.comb += extra.eq(zeros << GEOMETRIC_BITS)
         return (upper[:_ADDRESS_BITS] & mask) | extra | Mux(beyond, d.second, d.base)
 
-    def _result(self, m: Module, negative: Value, exponent: Value, kept: Value, infinite: Value, nan: Value) -> Value:
-        """float32 of a magnitude with its leading one in front and the bit to round by at the end."""
-        bits = self._significand_bits - 1
-        packed, result = Signal(len(exponent) + bits), Signal(31)
-        m.d.comb += packed.eq(Cat(kept[1:-1], exponent) + kept[0])
-        tiny = ~kept[-1] | packed[-1] | ~packed[bits:].any()
-        over = packed[bits + 8 : -1].any() | (packed[bits : bits + 8] == EXPONENT_MAX)
+    def _result(
+        self, m: Module, negative: Value, exponents: list[Value], kept: Value, infinite: Value, nan: Value
+    ) -> Value:
+        """float32 of a magnitude with its leading one in front and the bit to round by at the end. The second of the
+        exponents counts if rounding makes the magnitude two."""
+        bits, result = self._significand_bits - 1, Signal(31)
+        carry = kept[:-1].all()
+        fraction = (kept[1:-1] + kept[0])[:bits]
+        plain, carried = exponents
+        tiny = ~kept[-1] | Mux(carry, _is_tiny(carried), _is_tiny(plain))
+        over = Mux(carry, _is_over(carried), _is_over(plain))
+        packed = Cat(fraction, Mux(carry, carried[:8], plain[:8]))
         with m.If(infinite):
             m.d.comb += result.eq(EXPONENT_MAX << FLOAT_FRACTION_BITS)
         with m.Elif(tiny):
@@ -239,6 +249,16 @@ def _steps(place: Value) -> data.View:
         shift = max(GEOMETRIC_STEPS + 1 - zeros, LEAST_SHIFT)
         chosen = Mux(place[PLACE_BITS - 1 - zeros], Const(zeros | shift << 4, _STEPS.size), chosen)
     return data.View(_STEPS, chosen)
+
+
+def _is_tiny(exponent: Value) -> Value:
+    """Whether a signed exponent is 0 or less."""
+    return exponent[-1] | ~exponent.any()
+
+
+def _is_over(exponent: Value) -> Value:
+    """Whether one that is not tiny is that of infinities or more."""
+    return exponent[8:-1].any() | (exponent[:8] == EXPONENT_MAX)
 
 
 def _octave(m: Module, a: Fields) -> Signal:
