@@ -14,7 +14,6 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.functions import (
-    COARSER,
     COEFFICIENT_FRACTION_BITS,
     DESCRIPTOR_FIELDS,
     FRACTION_BITS,
@@ -122,10 +121,12 @@ class Evaluator(wiring.Component):
 
         # 3: segment and place in it.
         is_early = d.mode[3]
-        wide, point = Signal(POINT_BITS), Signal(POINT_BITS)
+        coarse, fine, point = Signal(POINT_BITS), Signal(POINT_BITS), Signal(POINT_BITS)
         m.d.comb += [
-            wide.eq(Mux(is_early, early_wide, Mux(beyond, place << WHOLE_BAND - COARSER, place << WHOLE_BAND))),
-            point.eq((wide >> shift) ^ (is_early & complement).replicate(POINT_BITS)),
+            coarse.eq(Mux(is_early, early_wide, place << WHOLE_BAND) >> (shift[1:] << 1)),
+            # The last step takes in the one more beyond a split: added to the shift before, it would be in the way.
+            fine.eq(Mux(beyond, Mux(shift[0], coarse >> 2, coarse >> 1), Mux(shift[0], coarse >> 1, coarse))),
+            point.eq(fine ^ (is_early & complement).replicate(POINT_BITS)),
         ]
         segment = self._segment(m, d, beyond, point[OFFSET_BITS:], zeros, ~biased[0])
         whole = Cat(point[OFFSET_BITS + POWER_BITS :], sign).as_signed()
