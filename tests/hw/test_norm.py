@@ -175,13 +175,14 @@ def test_nothing_beyond_the_last_column_is_used(config):
 
 
 @pytest.mark.parametrize(
-    ("config", "tolerance"), [(NANO, 2**-8), (ODD, 2**-8), (FLOAT32, 2e-6), (TF32, 2**-9)],
+    ("config", "tolerance"), [(NANO, 2**-8), (ODD, 2**-8), (FLOAT32, 2e-6), (TF32, 2**-8)],
     ids=["nano", "3x5", "float32 4 lanes", "tf32 float32 4 lanes"],
 )
 @pytest.mark.parametrize("kind", NormKind, ids=lambda kind: kind.name)
 def test_results_are_those_of_torch(config, kind, tolerance):
-    """To within the rounding to bf16 (half a step of 2⁻⁸, plus float32), or a few steps of float32, of the largest. To
-    11 bits six numbers are rounded, of which γ and β count in part: at most 4 of 2⁻¹¹ of the terms of a sum."""
+    """To within the rounding to bf16 (half a step of 2⁻⁸, plus float32), or a few steps of float32, of the largest. In
+    tf32 to within eight roundings of 2⁻¹¹ of the two terms that are added last, which may cancel: those of d, of its
+    mean square and ε (half of each counts), 1/√, γ, two products, and the sum with β."""
     memories = Memories(config, seed=4)
     rows, columns = 4, 43
     x = np.random.default_rng(6).normal(3, 2, (rows, columns)).astype(np.float32)
@@ -195,4 +196,5 @@ def test_results_are_those_of_torch(config, kind, tolerance):
         golden = torch.nn.functional.rms_norm(x, (columns,), gamma, eps=work.epsilon) + beta
     found = memories.values(work.address, work.stride, rows, columns)
     error = (torch.tensor(found) - golden).abs()
-    assert (error <= tolerance * golden.abs() + 1e-6 * golden.abs().max()).all()
+    size = golden.abs() if config is not TF32 else (golden - beta).abs() + beta.abs()
+    assert (error <= tolerance * size + 1e-6 * golden.abs().max()).all()
