@@ -26,12 +26,10 @@ def unit_names(config: HardwareConfig) -> list[str]:
 
 def find(config: HardwareConfig, path: str) -> wiring.Component:
     """The component at a path such as `vector.elementwise.factors`. Raises HeddleError if there is none."""
-    component: wiring.Component = Accelerator(config)
+    component: wiring.Component = Glue(config) if path == GLUE else Accelerator(config)
     component._MustUse__used = True  # it may only be looked for
-    if path == WHOLE:
+    if path in (WHOLE, GLUE):
         return component
-    if path == GLUE:
-        return Glue(config)
     above = ""
     for name in path.split("."):
         parts = _components(component)
