@@ -269,7 +269,7 @@ CASES: list[Case] = [
     Case("bert-base", "BERT-base, L = 384", (Goal("BERT-base, L = 384", "mac_utilisation", 0.97),), bert_base),
     Case("vit-b16", "ViT-B/16, one image", (Goal("ViT-B/16, one image", "mac_utilisation", 0.94),), vit_b16),
     Case("gpt2-prefill", "GPT-2 small, prompt of 1024",
-         (Goal("GPT-2 small prefill, L = 1024", "mac_utilisation", 0.93),), gpt2_prefill),
+         (Goal("GPT-2 small prefill, L = 1024", "mac_utilisation", 0.94),), gpt2_prefill),
     Case("gpt2-decode", "GPT-2 small, the next token",
          (Goal("GPT-2 small decode at 1024", "bandwidth_fraction", 0.97),), gpt2_decode),
     Case("llama-prefill", "Llama-2-7B, prompt of 2048, server with HBM2", (
