@@ -27,7 +27,7 @@ INSTRUCTIONS: list[type[Instruction]] = [Map, Quantise, Argmax, Argmin]'''),
     ("sim/units/vector.py", "def _values(", '''\
 def argmin_panel(i: Argmin, state: State, config: HardwareConfig) -> None:
     """Write the place of the least of each row."""
-    write_indices(i, state, row_argmax(-_values(i, state)))
+    write_indices(i, state, row_argmax(-_values(i, state, config)))
 
 
 def _values('''),
