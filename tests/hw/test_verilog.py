@@ -98,9 +98,9 @@ def test_what_repeats_is_written_once():
 
 
 def test_verilog_says_where_it_comes_from_if_asked():
-    """In lines of this package: `aligned` stands where hw/float_add.py registers it, not where registers are made."""
+    """In lines of this package: `total` stands where hw/float_add.py registers it, not where registers are made."""
     text = to_verilog(Pe("bf16"), name="top", sources=True)
-    (file, line), *_ = re.findall(r'\(\* src = "(hw/\w+\.py):(\d+)" \*\)\s*reg \[\d+:0\] \\?aligned', text)
+    (file, line), *_ = re.findall(r'\(\* src = "(hw/\w+\.py):(\d+)" \*\)\s*reg \[\d+:0\] \\?total', text)
     assert "register(" in (ROOT / file).read_text().splitlines()[int(line) - 1] and file == "hw/float_add.py"
     sources = re.findall(r'\(\* src = "([^":]*)', text)
     assert all((ROOT / source).is_file() and not Path(source).is_absolute() for source in sources)
