@@ -56,12 +56,12 @@ RTL = [
     Fault("a queue is full with one place left", "hw/lane.py",
           "waiting.level == self._config.queue_depth", "waiting.level == self._config.queue_depth - 1"),
     Fault("the bank of a read is chosen by the address of the cycle after", "hw/memories.py",
-          "m.d.sync += selected.eq(", "m.d.comb += selected.eq("),
+          "m.d.sync += chosen.eq(", "m.d.comb += chosen.eq("),
 ]  # fmt: skip
 
 SIMULATOR = [
     Fault("a gather finds its address one cycle sooner", "sim/units/load.py",
-          "GATHER_SETUP_CYCLES = 2", "GATHER_SETUP_CYCLES = 1"),
+          "GATHER_SETUP_CYCLES = GATHER_CYCLES + GATE_CYCLES", "GATHER_SETUP_CYCLES = GATHER_CYCLES"),
     Fault("any number of LOAD bursts may be in flight", "sim/units/load.py",
           "if len(self.flight) == self.flight.maxlen:", "if False:"),
     Fault("STORE retires with the response", "sim/units/store.py",

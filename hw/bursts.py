@@ -24,6 +24,43 @@ def position_bits(config: HardwareConfig) -> int:
     return ADDRESS + max(_shift(config, memory) for memory in Memory)
 
 
+class BurstCut(wiring.Component):
+    """Cuts `length` beats at a DRAM `address`, given with `start`, into bursts that end at multiples of a burst.
+
+    From the next cycle on `beats` are those of the first, and `ends` tells that it is the last; after `take` those of
+    the next. Of no length, one burst of no beats.
+    """
+
+    def __init__(self, config: HardwareConfig, length_bits: int):
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "address": In(ADDRESS_BITS),
+            "length": In(length_bits),
+            "take": In(1),
+            "ends": Out(1),
+            "beats": Out(range(config.burst_beats + 1)),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        low, places = (self._config.axi_bytes - 1).bit_length(), (self._config.burst_beats - 1).bit_length()
+        # Places are beats counted from the multiple of a burst at or before this one. Only the last of them is kept, so
+        # that whether the burst reaches it is a matter of its upper bits, with no carry.
+        first, given = Signal(places), Signal(places)
+        last, empty = Signal(len(self.length) + 1), Signal()
+        m.d.comb += [
+            given.eq(self.address[low : low + places]),
+            self.ends.eq((last[places:] == 0) | empty),
+            self.beats.eq(Mux(empty, 0, Mux(self.ends, last[:places], (1 << places) - 1) - first + 1)),
+        ]
+        with m.If(self.start):
+            m.d.sync += [first.eq(given), last.eq(self.length + given - 1), empty.eq(self.length == 0)]
+        with m.Elif(self.take):
+            m.d.sync += [first.eq(0), last[places:].eq(last[places:] - 1)]
+        return m
+
+
 class BurstWalk(wiring.Component):
     """Shows one burst after the other of a LOAD or STORE on any of `memories`; the first in the cycle after `start`.
 
@@ -49,27 +86,25 @@ class BurstWalk(wiring.Component):
             "burst_address": Out(PLACE_BITS),
             "beats": Out(range(config.burst_beats + 1)),
             "position": Out(position_bits(config)),
+            "stride_now": Out(fields["dram_stride"].bits),  # of the instruction under way
             "segment_ends": Out(1),  # the burst is the last of its segment
             "last": Out(1),  # … and of the walk
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        burst_beats = self._config.burst_beats
         low = (self._config.axi_bytes - 1).bit_length()  # addresses are multiples of a beat
-        memory, dram_stride, stride = Signal(3), Signal(len(self.dram_stride)), Signal(ADDRESS)
+        memory, dram_stride, stride = Signal(3), self.stride_now, Signal(ADDRESS)
         words = Signal(len(self.words))
         segments_left = Signal(len(self.segments))
         segment_address, segment_word = Signal(PLACE_BITS), Signal(ADDRESS)  # of the segment under way
         address, position = Signal(PLACE_BITS), Signal(position_bits(self._config))
-        beats_left = Signal(position_bits(self._config))
-
-        to_boundary = Signal(range(burst_beats + 1))
+        m.submodules.cut = cut = BurstCut(self._config, position_bits(self._config))
         next_address, next_word = Signal(PLACE_BITS), Signal(ADDRESS)
         m.d.comb += [
-            to_boundary.eq(burst_beats - address[low : low + (burst_beats - 1).bit_length()]),
-            self.segment_ends.eq(beats_left <= to_boundary),
-            self.beats.eq(Mux(self.segment_ends, beats_left, to_boundary)),
+            cut.take.eq(self.take),
+            self.segment_ends.eq(cut.ends),
+            self.beats.eq(cut.beats),
             self.last.eq(self.segment_ends & (segments_left == 1)),
             self.burst_address.eq(address[low:] << low),
             self.position.eq(position),
@@ -84,16 +119,13 @@ class BurstWalk(wiring.Component):
                 segment_word.eq(next_word),
                 address.eq(next_address),
                 position.eq(self._in_beats(memory, next_word)),
-                beats_left.eq(self._in_beats(memory, words)),
             ]
+            m.d.comb += [cut.start.eq(1), cut.address.eq(next_address), cut.length.eq(self._in_beats(memory, words))]
         with m.Elif(self.take):
-            m.d.sync += [
-                address.eq(address + (self.beats << low)),
-                position.eq(position + self.beats),
-                beats_left.eq(beats_left - self.beats),
-            ]
+            m.d.sync += [address.eq(address + (self.beats << low)), position.eq(position + self.beats)]
         with m.If(self.base_en):
             m.d.sync += address.eq(self.base)
+            m.d.comb += [cut.start.eq(1), cut.address.eq(self.base), cut.length.eq(self._in_beats(memory, words))]
         with m.If(self.stop):
             m.d.sync += self.valid.eq(0)
         with m.If(self.start):
@@ -108,7 +140,11 @@ class BurstWalk(wiring.Component):
                 segment_word.eq(self.address),
                 address.eq(self.dram_address),
                 position.eq(self._in_beats(self.memory, self.address)),
-                beats_left.eq(self._in_beats(self.memory, self.words)),
+            ]
+            m.d.comb += [
+                cut.start.eq(1),
+                cut.address.eq(self.dram_address),
+                cut.length.eq(self._in_beats(self.memory, self.words)),
             ]
         return m
 

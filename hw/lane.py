@@ -101,16 +101,19 @@ class Lane(wiring.Component):
             running.take.eq(self.retires),
         ]
         m.d.sync += void_runs.eq(self.starts & void)
-        with m.If(self.starts):
-            m.d.sync += self.newest.eq(index)
-        signal = running.o[:UNIT_MASK_BITS]
+        signal, oldest = running.o[:UNIT_MASK_BITS], running.o[UNIT_MASK_BITS:][:INDEX_BITS]
         with m.If(self.retires):
             m.d.comb += self.signal.eq(signal)
-        oldest, last = Signal(INDEX_BITS), Signal(INDEX_BITS)
-        m.d.sync += last.eq(Mux(self.clear, 0, self.index))
+        if running_depth == 1:  # then what runs started last, and it stays in its register when it has retired
+            m.d.comb += [self.index.eq(oldest), self.newest.eq(oldest)]
+        else:
+            last = Signal(INDEX_BITS)
+            m.d.sync += last.eq(Mux(self.clear, 0, self.index))
+            m.d.comb += self.index.eq(Mux(running.level != 0, oldest, last))
+            with m.If(self.starts):
+                m.d.sync += self.newest.eq(index)
         m.d.comb += [
-            Cat(oldest, self.started_at).eq(running.o[UNIT_MASK_BITS:]),
-            self.index.eq(Mux(running.level != 0, oldest, last)),
+            self.started_at.eq(running.o[UNIT_MASK_BITS + INDEX_BITS :]),
             self.head_index.eq(index),
             self.full.eq(waiting.level == self._config.queue_depth),
             self.busy.eq((running.level != 0) | self.starts),

@@ -11,16 +11,17 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import APPEND_ITEMS, HardwareConfig, Memory
+from ...arch.config import APPEND_ITEMS, GATE_CYCLES, LOOKUP_CYCLES, HardwareConfig, Memory
 from ...arch.errors import HeddleError
 from ...arch.isa import Append, KvInstruction, Part, Stream
 from ..dram import Burst
 from ..segments import Segments, require_inside, require_pages
 from ..state import State
-from .load import GATHER_SETUP_CYCLES, LoadRequests, words_of_beats
+from .load import LoadRequests, words_of_beats
 from .store import bytes_of_words
 
 PAIR_BYTES = 8
+PIECE_CYCLES = LOOKUP_CYCLES + GATE_CYCLES  # from looking for a block or an item to its request
 
 
 # -- what they change --------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def segments(instruction: Append | Stream, config: HardwareConfig) -> Segments:
         return Segments(i.dram_address, i.heads * i.tokens * _token_items(i), beats * config.axi_bytes, whole=True)
     within = (1 << i.page_blocks) - 1
     return Segments(i.dram_address, i.blocks, _segment_bytes(i, config), i.block_bytes(config), i.first, within,
-                    GATHER_SETUP_CYCLES)  # fmt: skip
+                    PIECE_CYCLES)  # fmt: skip
 
 
 def bursts(instruction: Append | Stream, config: HardwareConfig) -> list[Burst]:
@@ -184,7 +185,7 @@ class AppendRequests:
         """An instruction starts; the items of earlier ones have been written."""
         self.bursts, self.next, self.beats_cycles = bursts(instruction, self.config), 0, 0
         self.flight.clear()
-        self.up = start + 1 + 2
+        self.up = start + 1 + PIECE_CYCLES
 
     @property
     def burst(self) -> Burst:
@@ -197,10 +198,11 @@ class AppendRequests:
         self.flight.append(last)
         self.last_beat = last
         self.next += 1
-        read = grant + 1  # q of the next item
+        assert self.up is not None
+        read = self.up  # q of the next item: as soon as this one has passed the gate
         if len(self.flight) == APPEND_ITEMS:
             read = max(read, self.flight[0] + 1)
-        self.up = read + 2 if self.next < len(self.bursts) else None
+        self.up = max(read + PIECE_CYCLES, grant + 1) if self.next < len(self.bursts) else None
 
     @property
     def retire(self) -> int:
