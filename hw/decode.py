@@ -6,12 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import INSTRUCTION_BITS, HardwareConfig
 from ..arch.isa import Guard, Halt
-from .instructions import UNIT_MASK_BITS, UNITS, opcode_of, opcodes_of
+from .instructions import UNITS, opcode_of, opcodes_of
 from .legality import Legality
 from .scalars import ADJUSTED, ADJUSTMENTS, LOOKUPS, NUMBER, SCALAR_BITS, TARGETS, adjustments
 
 DECODED = data.StructLayout({
-    "units": unsigned(UNIT_MASK_BITS),  # bit u: it goes to unit u
+    "units": unsigned(len(UNITS)),  # bit u: it goes to unit u
     "halts": unsigned(1),
     "guards": unsigned(1),
     "illegal": unsigned(1),  # see Legality

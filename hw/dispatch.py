@@ -28,12 +28,13 @@ class Dispatch(wiring.Component):
     `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
 
     For each unit: `<unit>`, its control ports, and the retire port `retire_<unit>_valid`, `_index`, `_start`.
-    `executing[u]` is the index of the oldest instruction that runs in unit u, `newest[u]` of the one it started last.
-    `busy`, `starved`: see Lane, bit u is unit u. `finish` is up in the cycle in which the program is over: halt has
-    come, and all has retired; `halted` from the cycle after that of the halt. Of the next instruction, whose index is
-    `next_index`: `unread`: it came with an error (`i_bad`); `unknown`, `illegal`: see Legality. `overflow`: see
-    Semaphores. `deadlock`: the machine would stay as it is for ever, for nothing runs, what is queued lacks tokens, and
-    dispatch is at its end or before a full queue; `heads[u]` is the index of what waits in the queue of unit u.
+    `executing[u]` is the index of the oldest instruction that ran in unit u in the cycle before, `newest[u]` of the one
+    it started last. `busy`, `starved`: see Lane, bit u is unit u. `finish` is up in the cycle in which the program is
+    over: halt has come, and all has retired; `halted` from the cycle after that of the halt. Of the next instruction,
+    whose index is `next_index`: `unread`: it came with an error (`i_bad`); `unknown`, `illegal`: see Legality. Told a
+    cycle late: `overflow`: see Semaphores; `deadlock`: the machine would stay as it is for ever, for nothing runs, what
+    is queued lacks tokens, and dispatch is at its end or before a full queue; `heads[u]` is the index of what waits in
+    the queue of unit u.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -104,15 +105,18 @@ class Dispatch(wiring.Component):
             self.unread.eq(offered & self.i_bad),
             self.unknown.eq(offered & ~known),
             self.illegal.eq(offered & decoded.illegal),
-            self.deadlock.eq((self.halted | held_up) & at_rest & self.starved.any()),
             self.finish.eq(self.run & (self.halted | halts) & Cat(lane.idle for lane in lanes.values()).all()),
             self.quiet.eq(~self.busy.any()),
-            self.overflow.eq(semaphores.overflow),
-            self.overflow_units.eq(semaphores.overflow_units),
             semaphores.clear.eq(self.clear),
             void.eq(self._guarded(m, guards, adjust.holds)),
         ]
-        m.d.sync += [self.halted.eq(self.halted | halts), self.next_index.eq(self.next_index + self.i_take)]
+        m.d.sync += [
+            self.halted.eq(self.halted | halts),
+            self.next_index.eq(self.next_index + self.i_take),
+            self.overflow.eq(semaphores.overflow & ~self.clear),
+            self.overflow_units.eq(semaphores.overflow_units),
+            self.deadlock.eq((self.halted | held_up) & at_rest & self.starved.any() & ~self.clear),
+        ]
         with m.If(self.clear):
             m.d.sync += [self.halted.eq(0), self.next_index.eq(0)]
         return m
@@ -131,6 +135,7 @@ class Dispatch(wiring.Component):
 
     def _connect(self, m: Module, unit: Unit, lane: Lane, semaphores: Semaphores) -> None:
         name = unit_name(unit)
+        m.d.sync += self.executing[unit].eq(lane.index)
         wiring.connect(m, lane.unit, wiring.flipped(getattr(self, name)))
         m.d.comb += [
             lane.clear.eq(self.clear),
@@ -141,7 +146,6 @@ class Dispatch(wiring.Component):
             semaphores.wait[unit].eq(lane.wait),
             semaphores.take[unit].eq(lane.starts),
             semaphores.signal[unit].eq(lane.signal),
-            self.executing[unit].eq(lane.index),
             self.newest[unit].eq(lane.newest),
             self.heads[unit].eq(lane.head_index),
             self.busy[unit].eq(lane.busy),

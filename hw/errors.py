@@ -17,7 +17,7 @@ class ErrorRegister(wiring.Component):
     Only what comes in a cycle with `watch` is an error; `raised` says that one does, and it wins over `clear`.
 
     conflict[k]          memory k had a bank conflict in the cycle before, by conflict_units[k]
-    overflow             a semaphore overflows, between overflow_units
+    overflow             a semaphore overflowed in the cycle before, between overflow_units
     response             an AXI response in the cycle before was not OKAY, for response_units
     beyond               KV wants a burst beyond the cache region, or a page that is not one
     beyond_dram          beyond_dram_units want a burst beyond the DRAM region, or (none) the next instruction is there
@@ -25,7 +25,7 @@ class ErrorRegister(wiring.Component):
     unknown, illegal     the next instruction is not one that the machine can execute
     no_program, no_halt  there are no groups; there is no instruction after the last one, and that was no halt
     deadlock             nothing goes on any more, because the units `waiting` lack tokens
-    executing[u]         index of the instruction that unit u executes (the oldest), or executed last
+    executing[u]         index of the instruction that unit u executed in the cycle before (the oldest)
     newest[u]            index of the one that it started last: only that goes beyond
     heads[u]             index of the one that it executes next
 

@@ -162,7 +162,7 @@ class Kv(wiring.Component):
         """Finds piece after piece, and asks for the bursts of each; returns whether there is any to ask for."""
         config = self._config
         m.submodules.gate = gate = self.gate
-        low = (config.axi_bytes - 1).bit_length()
+        burst = (config.burst_bytes - 1).bit_length()
         offset, found, piece_ends = Signal(OFFSET_BITS), Signal(), Signal()  # of the burst at hand
         m.submodules.cut = cut = BurstCut(config, len(piece_beats))
         looks, offers = Signal(), Signal()  # for a piece, a burst to the gate
@@ -194,7 +194,7 @@ class Kv(wiring.Component):
         with m.If(lookup.done):
             m.d.sync += [offset.eq(lookup.offset), found.eq(lookup.found), offers.eq(1)]
         with m.If(gate.taken):
-            m.d.sync += offset.eq(offset + (gate.beats << low))
+            m.d.sync += offset.eq((offset[burst:] + 1) << burst)  # where the next burst begins, if there is one
         with m.If(walk.take):
             m.d.sync += [offers.eq(0), looks.eq(~walk.last)]
         with m.If(self.start):

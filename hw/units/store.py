@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
 from ...arch.isa import Store as StoreInstruction
 from ..axi import ADDRESS_BITS, request_signature
-from ..bursts import PLACE_BITS, BurstWalk, position_bits, split_position
+from ..bursts import PLACE_BITS, BurstWalk, split_position
 from ..instructions import fields_of
 from ..memories import read_signature
 from ..ram import Ram
@@ -59,7 +59,7 @@ class Store(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         view = fields_of(StoreInstruction, self.instruction)
-        m.submodules.walk = walk = BurstWalk(self._config, MEMORIES)
+        m.submodules.walk = walk = BurstWalk(self._config, MEMORIES, by_beats=True)
         m.submodules.buffers = buffers = Ram(self._config.axi_bytes * 8, 2 * self._config.burst_beats)
         busy = Signal()
         with m.If(self.start):
@@ -79,7 +79,7 @@ class Store(wiring.Component):
         unseen = Signal(2)  # pending, and not at the gate yet
         filling, offering, asking, giving = Signal(), Signal(), Signal(), Signal()  # the buffer that each step is at
 
-        self._fill(m, walk, view.memory, buffers, occupied, filling)
+        count = self._fill(m, walk, view.memory, buffers, occupied, filling)
         m.submodules.gate = gate = self.gate
         with m.If(gate.taken):
             m.d.sync += [unseen.bit_select(offering, 1).eq(0), offering.eq(~offering)]
@@ -87,10 +87,15 @@ class Store(wiring.Component):
             m.d.sync += [pending.bit_select(filling, 1).eq(1), unseen.bit_select(filling, 1).eq(1)]
         addresses = Array(Signal(PLACE_BITS, name=f"address_{b}") for b in range(2))
         beats = Array(Signal.like(walk.beats, name=f"beats_{b}") for b in range(2))
+        last_beats = Array(Signal.like(count, name=f"last_beat_{b}") for b in range(2))  # places in the buffers
         with m.If(walk.take):
-            m.d.sync += [addresses[filling].eq(walk.burst_address), beats[filling].eq(walk.beats)]
+            m.d.sync += [
+                addresses[filling].eq(walk.burst_address),
+                beats[filling].eq(walk.beats),
+                last_beats[filling].eq(count),
+            ]
 
-        given = self._give(m, buffers, open_, giving, beats[giving])
+        given = self._give(m, buffers, open_, giving, last_beats[giving])
         announced = Signal()  # the request at hand was shown in an earlier cycle
         m.d.sync += announced.eq(self.request.shown & ~self.request.granted)
         with m.If(self.request.shown & ~announced):
@@ -127,25 +132,24 @@ class Store(wiring.Component):
 
     def _fill(
         self, m: Module, walk: BurstWalk, memory_field: Value, buffers: Ram, occupied: Signal, filling: Signal
-    ) -> None:
-        """Reads bursts into their buffers."""
+    ) -> Signal:
+        """Reads bursts into their buffers; returns the place in its buffer of the beat at hand."""
         memory = Signal(len(memory_field))
         count = Signal(range(self._config.burst_beats))  # beats of the burst read in earlier cycles
-        position = Signal(position_bits(self._config))
-        reads = Signal()
+        reads, begun = Signal(), Signal()  # a beat; one of this burst was, in an earlier cycle
         with m.If(self.start):
             m.d.sync += memory.eq(memory_field)
         m.d.comb += [
-            reads.eq(walk.valid & ((count != 0) | ~occupied.bit_select(filling, 1))),
-            position.eq(walk.position + count),
-            walk.take.eq(reads & (count + 1 >= walk.beats)),  # a burst of no beats ends, too, for the gate to refuse
+            reads.eq(walk.valid & (begun | ~occupied.bit_select(filling, 1))),
+            walk.step.eq(reads),
+            walk.take.eq(reads & walk.final),  # a burst of no beats ends, too, for the gate to refuse
         ]
         with m.If(reads):
-            m.d.sync += [count.eq(count + 1), occupied.bit_select(filling, 1).eq(1)]
+            m.d.sync += [count.eq(count + 1), begun.eq(1), occupied.bit_select(filling, 1).eq(1)]
         with m.If(walk.take):
-            m.d.sync += [count.eq(0), filling.eq(~filling)]
+            m.d.sync += [count.eq(0), begun.eq(0), filling.eq(~filling)]
         with m.If(self.start):  # the one before may have been stopped half way
-            m.d.sync += count.eq(0)
+            m.d.sync += [count.eq(0), begun.eq(0)]
 
         arrives, slot = Signal(), Signal.like(buffers.write_address)  # a cycle behind the read
         m.d.sync += [arrives.eq(reads), slot.eq(self._slot(filling, count))]
@@ -153,7 +157,7 @@ class Store(wiring.Component):
         with m.Switch(memory):
             for each in MEMORIES:
                 port = getattr(self, f"{each.name.lower()}_read")
-                word, part = split_position(self._config, each, position)
+                word, part = split_position(self._config, each, walk.position)
                 with m.Case(each):
                     m.d.comb += [
                         port.en.eq(reads),
@@ -161,15 +165,16 @@ class Store(wiring.Component):
                         port.part.eq(part),
                         buffers.write_data.eq(port.data),
                     ]
+        return count
 
-    def _give(self, m: Module, buffers: Ram, open_: Signal, giving: Signal, beats: Value) -> Signal:
+    def _give(self, m: Module, buffers: Ram, open_: Signal, giving: Signal, last: Value) -> Signal:
         """Puts the burst of buffer `giving` on the data channel once it is open; returns that its last beat goes."""
         count, next_count = Signal(range(self._config.burst_beats)), Signal(range(self._config.burst_beats))
         next_giving = Signal()
         moves, given = Signal(), Signal()
         m.d.comb += [
             self.beat_valid.eq(open_.bit_select(giving, 1)),
-            self.last_beat.eq(count + 1 == beats),
+            self.last_beat.eq(count == last),
             self.data.eq(buffers.read_data),
             moves.eq(self.beat_valid & self.beat_ready),
             given.eq(moves & self.last_beat),

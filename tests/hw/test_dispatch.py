@@ -100,19 +100,19 @@ def test_fetch_comes_before_store_and_store_before_load(run_program, axi_slave):
     # STORE is dispatched in 26: q = 28, request in 28 + 2 + 1. FETCH asks for its third group in 18 + 56 + 1.
     assert others == [(1, False, 0), (2, False, 0), (31, True, 0), (75, False, 0)]
     loads = [cycle for cycle, write, identifier in host.grants() if (write, identifier) == (0, 1)]
-    assert loads == [cycle for cycle in range(20, 82) if cycle not in (31, 75)]
+    assert loads == [cycle for cycle in range(21, 83) if cycle not in (31, 75)]
 
 
 def test_load_runs_ahead_and_its_records_stay_apart(run_program, axi_slave):
     loads = [Load(memory=Memory.ACT, address=i, dram_address=2048 + 64 * i, signal=MATRIX * (i == 2)) for i in range(4)]
     program = [Map(rows=100, signal=LOAD), replace(loads[0], wait=VECTOR), *loads[1:], Matmul(wait=LOAD), Halt()]
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=20))
-    # Cycle 0 of FETCH's beats is 21, so Map starts in 30 and retires in 130. Then a LOAD every second cycle, while all
-    # of the beats are still to come: 132 + 20 is the first.
+    # Cycle 0 of FETCH's beats is 21, so Map starts in 30 and retires in 130. Then a LOAD every third cycle, while all
+    # of the beats are still to come: 133 + 20 is the first.
     assert [record for record in host.records if record[0] is Unit.LOAD] == [
-        (Unit.LOAD, 1 + i, 131 + 2 * i, 132 + 2 * i + 20 + 1) for i in range(4)
+        (Unit.LOAD, 1 + i, 131 + 3 * i, 133 + 3 * i + 20 + 1) for i in range(4)
     ]
-    assert (Unit.MATRIX, 5, 158, 159) in host.records  # the token of the third LOAD, which retires in 157
+    assert (Unit.MATRIX, 5, 161, 162) in host.records  # the token of the third LOAD, which retires in 160
 
 
 def test_records_and_bits_are_the_same_in_a_second_run(on_machine, axi_slave):
@@ -256,11 +256,11 @@ def test_a_void_load_does_not_overlap_and_asks_for_nothing(run_program, axi_slav
     ]
     slave = axi_slave(bytearray(1 << 12), 4, latency=20)
     host = run_program(NANO, program, slave)
-    # Map starts in 30 and retires in 130. A request is granted in s + 1, its beat comes 20 later.
+    # Map starts in 30 and retires in 130. A request is granted in s + 2, its beat comes 20 later.
     assert [record[1:] for record in host.records if record[0] is Unit.LOAD] == [
-        (1, 131, 153), (2, 133, 155), (4, 156, 157), (5, 158, 180),
+        (1, 131, 154), (2, 134, 157), (4, 158, 159), (5, 160, 183),
     ]  # fmt: skip
-    assert (Unit.MATRIX, 6, 158, 159) in host.records
+    assert (Unit.MATRIX, 6, 160, 161) in host.records
     assert [burst.address for burst in slave.bursts if burst.identifier] == [2048, 2048 + 64, 2048 + 192]
 
 
