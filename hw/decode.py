@@ -1,6 +1,6 @@
 """Decoding: what dispatch wants to know of an instruction word, found out as it arrives and kept beside it."""
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,7 +51,6 @@ class Decode(wiring.Component):
     def _adjust(self, m: Module) -> None:
         found = self.o.adjustments["values"]
         m.d.comb += [each.scalar.eq(scalar) for each, scalar in zip(found, self.scalars, strict=True)]
-        limits = [Signal(len(each.addend), name=f"limit_{place}") for place, each in enumerate(found)]
         with m.Switch(opcode_of(self.i)):
             for instruction in (Guard, *ADJUSTED):
                 with m.Case(instruction.opcode):
@@ -60,9 +59,8 @@ class Decode(wiring.Component):
                             self.numbers[place].eq(change.register),
                             found[place].addend.eq(change.addend),
                             found[place].least.eq(change.least),
-                            limits[place].eq(change.limit),
+                            found[place].excess.eq(change.excess),
                         ]
                         if instruction in ADJUSTED:
                             bit = TARGETS.index((instruction, place))
                             m.d.comb += self.o.adjustments.changes[bit].eq(change.register != 0)
-        m.d.comb += [each.excess.eq(each.addend - limit) for each, limit in zip(found, limits, strict=True)]

@@ -10,7 +10,7 @@ are found out as it arrives, and what is left for the cycle of its dispatch are 
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from amaranth import Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -37,7 +37,7 @@ ADDEND = signed(21)  # places have 20 bits
 ADJUSTMENT = data.StructLayout({
     "scalar": unsigned(SCALAR_BITS),
     "addend": ADDEND,
-    "excess": ADDEND,  # addend − limit
+    "excess": ADDEND,  # addend − limit − 1
     "least": unsigned(1),
 })  # fmt: skip
 ADJUSTMENTS = data.StructLayout({
@@ -51,6 +51,7 @@ class Change(NamedTuple):
 
     register: Value
     addend: Value
+    excess: Value | int  # addend − limit − 1
     limit: Value | int
     least: int
 
@@ -77,7 +78,7 @@ class ScalarFile(wiring.Component):
         m.submodules.words = words = Memory(shape=unsigned(SCALAR_BITS), depth=SCALAR_COUNT, init=[])
         write = words.write_port(granularity=8)
         zeroed = Signal(range(SCALAR_COUNT + 1))  # registers that are since the reset
-        m.d.comb += self.ready.eq(zeroed == SCALAR_COUNT)
+        m.d.comb += self.ready.eq(zeroed[-1])
         with m.If(self.ready):
             m.d.comb += [
                 write.addr.eq(self.number),
@@ -98,36 +99,41 @@ def adjustments(config: HardwareConfig, instruction: type[Instruction], word: Va
     its least value on."""
     view = fields_of(instruction, word)
     if instruction is Guard:  # it holds if it is above the least
-        return [Change(view.register, -view.threshold, 0, 1)]
+        return [Change(view.register, -view.threshold, 0, 0, 1)]
     if instruction is Matmul:
         return [
             _size(view.n_register, view.n_tiles, view.n_offset),
             _size(view.k_register, view.k_tiles, view.k_offset),
         ]
     if instruction is Stream:
-        return [
-            _size(view.count_register, view.blocks, view.count_offset),
-            Change(view.first_register, view.first, _greatest(view.first), 0),
-        ]
+        return [_size(view.count_register, view.blocks, view.count_offset), _place(view.first_register, view.first)]
     if instruction is Append:
         return [
-            Change(view.block_register, view.block, _greatest(view.block), 0),
-            Change(view.slot_register, view.slot, config.columns - 1, 0),
+            _place(view.block_register, view.block),
+            _place(view.slot_register, view.slot, config.columns - 1),
         ]
     assert instruction is OnlineSoftmax
     # The columns follow from the offset before it is clamped, too: beyond its ends they are all, or one.
+    columns = view.offset + Mux(view.together, 1, view.rows)
     return [
-        Change(view.register, view.offset + (1 << len(view.offset) - 1), _greatest(view.offset), 0),
-        Change(view.register, view.offset + Mux(view.together, 1, view.rows), view.columns, 1),
+        _place(view.register, (view.offset + (1 << len(view.offset) - 1))[: len(view.offset)]),
+        Change(view.register, columns, columns + _inverse(view.columns), view.columns, 1),
     ]
 
 
 def _size(register: Value, size: Value, offset: Value) -> Change:
-    return Change(register, -offset, size, 1)
+    return Change(register, -offset, _inverse(offset + size), size, 1)
 
 
-def _greatest(field: Value) -> int:
-    return (1 << len(field)) - 1
+def _inverse(value: Value) -> Value:
+    """−value − 1, without a carry."""
+    return ~Cat(value, Const(0, 1)).as_signed()
+
+
+def _place(register: Value, place: Value, limit: int = 0) -> Change:
+    """A place of so many bits that may go on to `limit`, or to the greatest there is."""
+    limit = limit or (1 << len(place)) - 1
+    return Change(register, place, place - (limit + 1), limit, 0)
 
 
 class Adjust(wiring.Component):
@@ -161,13 +167,17 @@ class Adjust(wiring.Component):
     def _sum(self, m: Module, place: int) -> SimpleNamespace:
         """scalar + addend, held to its least value (`low`: it is that), and whether it is at its limit, or beyond."""
         adjustment = self.adjustments["values"][place]
-        total = Signal(signed(SCALAR_BITS + 2), name=f"total_{place}")
-        beyond = Signal(signed(SCALAR_BITS + 2), name=f"beyond_{place}")
+        total, beyond = (Signal(signed(SCALAR_BITS + 2), name=f"{name}_{place}") for name in ("total", "beyond"))
         low = Signal(name=f"low_{place}")
+        # A sum is zero where each bit of a ^ b is that of (a | b) moved up by one: no carry has to arrive for that.
+        a, b = Signal.like(total, name=f"scalar_{place}"), Signal.like(total, name=f"addend_{place}")
+        zero = ((a ^ b) ^ ((a | b) << 1))[: len(total)] == 0
         m.d.comb += [
-            total.eq(adjustment.scalar + adjustment.addend),
+            a.eq(adjustment.scalar),
+            b.eq(adjustment.addend),
+            total.eq(a + b),
             beyond.eq(adjustment.scalar + adjustment.excess),
-            low.eq((total < 0) | (adjustment.least & (total == 0))),
+            low.eq((total < 0) | (adjustment.least & zero)),
         ]
         value = Mux(low, adjustment.least, total[: ADDEND.width - 1])
         return SimpleNamespace(value=value, low=low, high=beyond >= 0)
