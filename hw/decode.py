@@ -59,6 +59,7 @@ class Decode(wiring.Component):
                             self.numbers[place].eq(change.register),
                             found[place].addend.eq(change.addend),
                             found[place].least.eq(change.least),
+                            found[place].lack.eq(change.lack),
                             found[place].excess.eq(change.excess),
                         ]
                         if instruction in ADJUSTED:

@@ -4,7 +4,7 @@ holds.
     word ─ adjustments ─► numbers ─► registers ─► beside the word in the fetch buffer ─ Adjust ─► queue
 
 Whatever a register changes becomes clamp(scalar + addend, least, limit), the last three of which the word says. So they
-are found out as it arrives, and what is left for the cycle of its dispatch are two additions side by side.
+are found out as it arrives, and what is left for the cycle of its dispatch are three additions side by side.
 """
 
 from types import SimpleNamespace
@@ -37,6 +37,7 @@ ADDEND = signed(21)  # places have 20 bits
 ADJUSTMENT = data.StructLayout({
     "scalar": unsigned(SCALAR_BITS),
     "addend": ADDEND,
+    "lack": ADDEND,  # addend − least
     "excess": ADDEND,  # addend − limit − 1
     "least": unsigned(1),
 })  # fmt: skip
@@ -51,6 +52,7 @@ class Change(NamedTuple):
 
     register: Value
     addend: Value
+    lack: Value  # addend − least
     excess: Value | int  # addend − limit − 1
     limit: Value | int
     least: int
@@ -99,7 +101,7 @@ def adjustments(config: HardwareConfig, instruction: type[Instruction], word: Va
     its least value on."""
     view = fields_of(instruction, word)
     if instruction is Guard:  # it holds if it is above the least
-        return [Change(view.register, -view.threshold, 0, 0, 1)]
+        return [Change(view.register, -view.threshold, _inverse(view.threshold), 0, 0, 1)]
     if instruction is Matmul:
         return [
             _size(view.n_register, view.n_tiles, view.n_offset),
@@ -117,12 +119,12 @@ def adjustments(config: HardwareConfig, instruction: type[Instruction], word: Va
     columns = view.offset + Mux(view.together, 1, view.rows)
     return [
         _place(view.register, (view.offset + (1 << len(view.offset) - 1))[: len(view.offset)]),
-        Change(view.register, columns, columns + _inverse(view.columns), view.columns, 1),
+        Change(view.register, columns, columns - 1, columns + _inverse(view.columns), view.columns, 1),
     ]
 
 
 def _size(register: Value, size: Value, offset: Value) -> Change:
-    return Change(register, -offset, _inverse(offset + size), size, 1)
+    return Change(register, -offset, _inverse(offset), _inverse(offset + size), size, 1)
 
 
 def _inverse(value: Value) -> Value:
@@ -133,7 +135,7 @@ def _inverse(value: Value) -> Value:
 def _place(register: Value, place: Value, limit: int = 0) -> Change:
     """A place of so many bits that may go on to `limit`, or to the greatest there is."""
     limit = limit or (1 << len(place)) - 1
-    return Change(register, place, place - (limit + 1), limit, 0)
+    return Change(register, place, place, place - (limit + 1), limit, 0)
 
 
 class Adjust(wiring.Component):
@@ -167,17 +169,14 @@ class Adjust(wiring.Component):
     def _sum(self, m: Module, place: int) -> SimpleNamespace:
         """scalar + addend, held to its least value (`low`: it is that), and whether it is at its limit, or beyond."""
         adjustment = self.adjustments["values"][place]
-        total, beyond = (Signal(signed(SCALAR_BITS + 2), name=f"{name}_{place}") for name in ("total", "beyond"))
-        low = Signal(name=f"low_{place}")
-        # A sum is zero where each bit of a ^ b is that of (a | b) moved up by one: no carry has to arrive for that.
-        a, b = Signal.like(total, name=f"scalar_{place}"), Signal.like(total, name=f"addend_{place}")
-        zero = ((a ^ b) ^ ((a | b) << 1))[: len(total)] == 0
+        wide = signed(SCALAR_BITS + 2)
+        above, beyond = Signal(wide, name=f"above_{place}"), Signal(wide, name=f"beyond_{place}")
+        total, low = Signal(ADDEND.width - 1, name=f"total_{place}"), Signal(name=f"low_{place}")
         m.d.comb += [
-            a.eq(adjustment.scalar),
-            b.eq(adjustment.addend),
-            total.eq(a + b),
+            total.eq(adjustment.scalar + adjustment.addend),
+            above.eq(adjustment.scalar + adjustment.lack),
             beyond.eq(adjustment.scalar + adjustment.excess),
-            low.eq((total < 0) | (adjustment.least & zero)),
+            low.eq(above < 0),
         ]
-        value = Mux(low, adjustment.least, total[: ADDEND.width - 1])
+        value = Mux(low, adjustment.least, total)
         return SimpleNamespace(value=value, low=low, high=beyond >= 0)
