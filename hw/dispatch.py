@@ -28,13 +28,13 @@ class Dispatch(wiring.Component):
     `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
 
     For each unit: `<unit>`, its control ports, and the retire port `retire_<unit>_valid`, `_index`, `_start`.
-    `executing[u]` is the index of the oldest instruction that ran in unit u in the cycle before, `newest[u]` of the one
-    it started last. `busy`, `starved`: see Lane, bit u is unit u. `finish` is up in the cycle in which the program is
-    over: halt has come, and all has retired; `halted` from the cycle after that of the halt. Of the next instruction,
-    whose index is `next_index`: `unread`: it came with an error (`i_bad`); `unknown`, `illegal`: see Legality. Told a
-    cycle late: `overflow`: see Semaphores; `deadlock`: the machine would stay as it is for ever, for nothing runs, what
-    is queued lacks tokens, and dispatch is at its end or before a full queue; `heads[u]` is the index of what waits in
-    the queue of unit u.
+    `executing[u]` is the index of the oldest instruction that ran in unit u in the cycle before, or of the last one
+    that did, `newest[u]` of the one it started last. `busy`, `starved`: see Lane, bit u is unit u. `finish` is up in
+    the cycle in which the program is over: halt has come, and all has retired; `halted` from the cycle after that of
+    the halt. Of the next instruction, whose index is `next_index`: `unread`: it came with an error (`i_bad`);
+    `unknown`, `illegal`: see Legality. Told a cycle late: `overflow`: see Semaphores; `deadlock`: the machine would
+    stay as it is for ever, for nothing runs, what is queued lacks tokens, and dispatch is at its end or before a full
+    queue; `heads[u]` is the index of what waits in the queue of unit u.
     """
 
     def __init__(self, config: HardwareConfig):

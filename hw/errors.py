@@ -25,7 +25,7 @@ class ErrorRegister(wiring.Component):
     unknown, illegal     the next instruction is not one that the machine can execute
     no_program, no_halt  there are no groups; there is no instruction after the last one, and that was no halt
     deadlock             nothing goes on any more, because the units `waiting` lack tokens
-    executing[u]         index of the instruction that unit u executed in the cycle before (the oldest)
+    executing[u]         index of the instruction that unit u executed in the cycle before (the oldest), or last
     newest[u]            index of the one that it started last: only that goes beyond
     heads[u]             index of the one that it executes next
 

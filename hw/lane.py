@@ -1,6 +1,6 @@
 """What stands before one unit: its instruction queue, the rule of when the head starts, and the record of what runs."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -37,9 +37,9 @@ class Lane(wiring.Component):
     `void` never reaches the unit: it starts when nothing runs, and retires in the next cycle.
 
     `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
-    instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle.
-    `head_index` is that of the head of the queue, if there is one; `newest` that of the instruction that started last,
-    from the cycle after its start on.
+    instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. While
+    none runs, `index` stays that of the last one. `head_index` is that of the head of the queue, if there is one;
+    `newest` that of the instruction that started last, from the cycle after its start on.
     `busy`: one runs, from its start to its retirement. `starved`: none runs, and one could start but for its tokens.
     `idle`: none runs, none is queued.
     """
@@ -108,13 +108,15 @@ class Lane(wiring.Component):
         signal, oldest = running.o[:UNIT_MASK_BITS], running.o[UNIT_MASK_BITS:][:INDEX_BITS]
         with m.If(self.retires):
             m.d.comb += self.signal.eq(signal)
-        if running_depth == 1:  # then what runs started last
-            m.d.comb += self.newest.eq(oldest)
+        if running_depth == 1:  # then what runs started last, and it stays in its register when it has retired
+            m.d.comb += [self.index.eq(oldest), self.newest.eq(oldest)]
         else:
+            last = Signal(INDEX_BITS)
+            m.d.sync += last.eq(Mux(self.clear, 0, self.index))
+            m.d.comb += self.index.eq(Mux(running.level != 0, oldest, last))
             with m.If(self.starts):
                 m.d.sync += self.newest.eq(index)
         m.d.comb += [
-            self.index.eq(oldest),
             self.started_at.eq(running.o[UNIT_MASK_BITS + INDEX_BITS :]),
             self.head_index.eq(index),
             self.full.eq(waiting.level == self._config.queue_depth),
