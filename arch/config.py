@@ -71,6 +71,9 @@ SCALAR_COUNT = 32  # scalar registers; number 0 always reads as 0
 SCALAR_LIMIT = (1 << 32) - 1  # the largest number that one holds
 PAGE_LIMIT = 1 << 16  # page numbers of the KV cache are below this
 APPEND_ITEMS = 8  # words or pairs that APPEND has read and not yet written
+GATE_CYCLES = 1  # LOAD, STORE, KV: a burst is held against its region before it is requested
+GATHER_CYCLES = 8  # LOAD: from reading the number of a row to its address
+LOOKUP_CYCLES = 4  # KV: from reading the page table to an address
 PLANES_CYCLES = 2 * ADD_CYCLES  # (x·256 + plane)·256 + plane
 
 

@@ -143,13 +143,13 @@ class Accelerator(wiring.Component):
     def _wire_memories(self, m: Module, units: dict, errors: ErrorRegister) -> None:
         for memory, (writers, readers) in MEMORY_PORTS.items():
             name = memory.name.lower()
-            m.submodules[f"{name}_memory"] = banks = BankedMemory(self._config, memory, readers, writers)
-            for unit in writers:
-                port = getattr(units[unit], f"{name}_write")
-                wiring.connect(m, port, getattr(banks, f"write_{unit_name(unit)}"))
-            for unit in readers:
-                port = getattr(units[unit], f"{name}_read")
-                wiring.connect(m, port, getattr(banks, f"read_{unit_name(unit)}"))
+            reads = {unit: getattr(units[unit], f"{name}_read") for unit in readers}
+            writes = {unit: getattr(units[unit], f"{name}_write") for unit in writers}
+            bits = ({unit: len(port.data) for unit, port in ports.items()} for ports in (reads, writes))
+            m.submodules[f"{name}_memory"] = banks = BankedMemory(self._config, memory, *bits)
+            for kind, ports in (("read", reads), ("write", writes)):
+                for unit, port in ports.items():
+                    wiring.connect(m, port, getattr(banks, f"{kind}_{unit_name(unit)}"))
             m.d.comb += [
                 errors.conflict[memory].eq(banks.conflict),
                 errors.conflict_units[memory].eq(banks.conflict_units),
@@ -241,9 +241,11 @@ class Accelerator(wiring.Component):
             dispatch.clear.eq(start),
             dispatch.run.eq(run),
             dispatch.cycle.eq(self.cycle),
-            *(inner.eq(outer) for inner, outer in zip(dispatch.scalars, csr.scalars, strict=True)),
+            *(inner.eq(outer) for inner, outer in zip(csr.numbers, fetch.numbers, strict=True)),
+            *(inner.eq(outer) for inner, outer in zip(fetch.scalars, csr.scalars, strict=True)),
             dispatch.i_valid.eq(fetch.o_valid),
             dispatch.i_instruction.eq(fetch.o_instruction),
+            dispatch.i_decoded.eq(fetch.o_decoded),
             dispatch.i_bad.eq(fetch.o_bad),
             fetch.o_take.eq(dispatch.i_take),
             counters.clear.eq(forgets),

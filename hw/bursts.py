@@ -24,24 +24,81 @@ def position_bits(config: HardwareConfig) -> int:
     return ADDRESS + max(_shift(config, memory) for memory in Memory)
 
 
+class BurstCut(wiring.Component):
+    """Cuts `length` beats at a DRAM `address`, given with `start`, into bursts that end at multiples of a burst.
+
+    From the next cycle on `beats` are those of the first, and `ends` tells that it is the last; after `take` those of
+    the next. Of no length, one burst of no beats. `whole` are the beats to the next multiple of a burst. `step` counts
+    beats within a burst, and `final` tells that one is the last.
+    """
+
+    def __init__(self, config: HardwareConfig, length_bits: int):
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "address": In(ADDRESS_BITS),
+            "length": In(length_bits),
+            "take": In(1),
+            "step": In(1),
+            "ends": Out(1),
+            "beats": Out(range(config.burst_beats + 1)),
+            "whole": Out(range(config.burst_beats + 1)),
+            "final": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        burst_beats = self._config.burst_beats
+        low, places = (self._config.axi_bytes - 1).bit_length(), (burst_beats - 1).bit_length()
+        # All that is told stands in registers, so what comes next is found out before: not from the sum that `last` is.
+        given, last = Signal(places), Signal(len(self.length) + 1)  # places counted from a multiple of a burst
+        ends, beats, whole, left = (Signal.like(each) for each in (self.ends, self.beats, self.whole, self.beats))
+        short = self.length[: places + 1]
+        m.d.comb += [given.eq(self.address[low : low + places]), self.final.eq(left <= 1)]
+        with m.If(self.start):
+            m.d.comb += [
+                ends.eq((self.length[places + 1 :] == 0) & (short + given <= burst_beats)),
+                whole.eq(burst_beats - given),
+                beats.eq(Mux(ends, short, whole)),
+            ]
+            m.d.sync += last.eq(self.length + given - 1)
+        with m.Else():
+            m.d.comb += [
+                ends.eq(last[places:] == 1),
+                whole.eq(burst_beats),
+                beats.eq(Mux(ends, last[:places] + 1, burst_beats)),
+            ]
+            with m.If(self.take):
+                m.d.sync += last[places:].eq(last[places:] - 1)
+        with m.If(self.start | self.take):
+            m.d.sync += [self.ends.eq(ends), self.beats.eq(beats), self.whole.eq(whole), left.eq(beats)]
+        with m.Elif(self.step):
+            m.d.sync += left.eq(left - 1)
+        return m
+
+
 class BurstWalk(wiring.Component):
     """Shows one burst after the other of a LOAD or STORE on any of `memories`; the first in the cycle after `start`.
 
     With `take` the next one shows in the next cycle, with `stop` none does. A burst ends with its segment or at a
     multiple of `config.burst_bytes`, so none crosses 4 KiB; in a segment without words it has no beats. `position` is
-    the place of its first beat in the on-chip memory, in beats. `base_en` makes `base` the DRAM address of the segment
-    that begins (for a gather, before its first burst). An address of 2^40 or more must be stopped at.
+    the place of its first beat in the on-chip memory, in beats; of a walk by beats, that of the next: `step` goes on to
+    the one after, and `final` tells that it is the last of the burst. `base_en` makes `base` the DRAM address of the
+    segment that begins (for a gather, before its first burst: rows are cut alike, wherever they are). An address of
+    2^40 or more must be stopped at.
     """
 
-    def __init__(self, config: HardwareConfig, memories: Sequence[Memory]):
+    def __init__(self, config: HardwareConfig, memories: Sequence[Memory], by_beats: bool = False):
         self._config = config
         self._memories = tuple(memories)
+        self._by_beats = by_beats
         fields = {name: field for name, (_, field) in encoding(Load).items()}
         names = ("memory", "dram_address", "dram_stride", "segments", "words", "address", "stride")
         super().__init__({
             "start": In(1),
             **{name: In(fields[name].bits) for name in names},  # of the instruction, used with `start`
             "take": In(1),
+            "step": In(1),
             "stop": In(1),
             "base_en": In(1),
             "base": In(PLACE_BITS),
@@ -49,27 +106,29 @@ class BurstWalk(wiring.Component):
             "burst_address": Out(PLACE_BITS),
             "beats": Out(range(config.burst_beats + 1)),
             "position": Out(position_bits(config)),
+            "stride_now": Out(fields["dram_stride"].bits),  # of the instruction under way
+            "final": Out(1),
             "segment_ends": Out(1),  # the burst is the last of its segment
             "last": Out(1),  # … and of the walk
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        burst_beats = self._config.burst_beats
         low = (self._config.axi_bytes - 1).bit_length()  # addresses are multiples of a beat
-        memory, dram_stride, stride = Signal(3), Signal(len(self.dram_stride)), Signal(ADDRESS)
+        memory, dram_stride, stride = Signal(3), self.stride_now, Signal(ADDRESS)
         words = Signal(len(self.words))
         segments_left = Signal(len(self.segments))
         segment_address, segment_word = Signal(PLACE_BITS), Signal(ADDRESS)  # of the segment under way
         address, position = Signal(PLACE_BITS), Signal(position_bits(self._config))
-        beats_left = Signal(position_bits(self._config))
-
-        to_boundary = Signal(range(burst_beats + 1))
+        m.submodules.cut = cut = BurstCut(self._config, position_bits(self._config))
+        moved = 1 if self._by_beats else cut.whole
         next_address, next_word = Signal(PLACE_BITS), Signal(ADDRESS)
         m.d.comb += [
-            to_boundary.eq(burst_beats - address[low : low + (burst_beats - 1).bit_length()]),
-            self.segment_ends.eq(beats_left <= to_boundary),
-            self.beats.eq(Mux(self.segment_ends, beats_left, to_boundary)),
+            cut.take.eq(self.take),
+            cut.step.eq(self.step),
+            self.final.eq(cut.final),
+            self.segment_ends.eq(cut.ends),
+            self.beats.eq(cut.beats),
             self.last.eq(self.segment_ends & (segments_left == 1)),
             self.burst_address.eq(address[low:] << low),
             self.position.eq(position),
@@ -84,14 +143,12 @@ class BurstWalk(wiring.Component):
                 segment_word.eq(next_word),
                 address.eq(next_address),
                 position.eq(self._in_beats(memory, next_word)),
-                beats_left.eq(self._in_beats(memory, words)),
             ]
-        with m.Elif(self.take):
-            m.d.sync += [
-                address.eq(address + (self.beats << low)),
-                position.eq(position + self.beats),
-                beats_left.eq(beats_left - self.beats),
-            ]
+        with m.Elif(self.take):  # up to a multiple of a burst
+            burst = low + (self._config.burst_beats - 1).bit_length()
+            m.d.sync += [address.eq((address[burst:] + 1) << burst), position.eq(position + moved)]
+        with m.Elif(self.step):
+            m.d.sync += position.eq(position + moved)
         with m.If(self.base_en):
             m.d.sync += address.eq(self.base)
         with m.If(self.stop):
@@ -108,8 +165,17 @@ class BurstWalk(wiring.Component):
                 segment_word.eq(self.address),
                 address.eq(self.dram_address),
                 position.eq(self._in_beats(self.memory, self.address)),
-                beats_left.eq(self._in_beats(self.memory, self.words)),
             ]
+        # The place of the next segment within a burst is known before that of this one is left.
+        place = low + (self._config.burst_beats - 1).bit_length()
+        next_place = Signal(place)
+        m.d.comb += [
+            cut.start.eq(self.start | (self.take & self.segment_ends)),
+            cut.address.eq(Mux(self.start, self.dram_address[:place], next_place)),
+            cut.length.eq(Mux(self.start, self._in_beats(self.memory, self.words), self._in_beats(memory, words))),
+        ]
+        with m.If(cut.start):
+            m.d.sync += next_place.eq(cut.address[:place] + Mux(self.start, self.dram_stride, dram_stride)[:place])
         return m
 
     def _in_beats(self, memory: Value, words: Value) -> Value:

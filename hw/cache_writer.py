@@ -33,7 +33,7 @@ class CacheWriter(wiring.Component):
             "last": In(1),
             "keys_done": Out(1),
             "weight_write": Out(write_signature(config, Memory.WEIGHT)),
-            "param_write": Out(write_signature(config, Memory.PARAM)),
+            "param_write": Out(write_signature(config, Memory.PARAM, 8 * config.axi_bytes)),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -58,7 +58,7 @@ class CacheWriter(wiring.Component):
             self.keys_done.eq(transposer.o_last),
             self.param_write.en.eq(self.beat & pairs),
             self.param_write.address.eq(address),
-            self.param_write.data.eq(Cat([self.data] * pair_beats)),
+            self.param_write.data.eq(self.data),
             self.param_write.mask.eq(self._mask(Memory.PARAM, beat_number)),
             self.weight_write.address.eq(address),
         ]

@@ -4,12 +4,12 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import INSTRUCTION_BITS, SCALAR_COUNT, HardwareConfig, Unit
-from ..arch.isa import Guard, Halt
-from .instructions import UNIT_MASK_BITS, UNITS, fields_of, opcode_of, opcodes_of
+from ..arch.config import INSTRUCTION_BITS, HardwareConfig, Unit
+from ..arch.isa import Guard
+from .decode import DECODED
+from .instructions import UNIT_MASK_BITS, UNITS, fields_of
 from .lane import CYCLE_BITS, INDEX_BITS, Lane, unit_signature
-from .legality import Legality
-from .scalars import SCALAR_BITS, Scalars
+from .scalars import Adjust
 from .semaphores import Semaphores
 
 
@@ -21,18 +21,20 @@ def unit_name(unit: Unit) -> str:
 class Dispatch(wiring.Component):
     """One instruction a cycle from `i_*` to the queue of its unit, until halt, an unknown opcode or the end of `run`.
 
-    On its way an instruction takes what `scalars` change of it. A guard goes to no queue: it makes what follows void.
+    `i_decoded` is what `Decode` says of `i_instruction`. On its way an instruction takes what scalar registers change
+    of it. A guard goes to no queue: it makes what follows void.
 
     `clear` (the cycle of the start pulse) empties the queues, zeroes the semaphores and the instruction count; it needs
     `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
 
     For each unit: `<unit>`, its control ports, and the retire port `retire_<unit>_valid`, `_index`, `_start`.
-    `executing[u]` is the index of the oldest instruction that runs in unit u, `newest[u]` of the one it started last.
-    `busy`, `starved`: see Lane, bit u is unit u. `finish` is up in the cycle in which the program is over: halt has
-    come, and all has retired; `halted` from the cycle after that of the halt. Of the next instruction, whose index is
-    `next_index`: `unread`: it came with an error (`i_bad`); `unknown`, `illegal`: see Legality. `overflow`: see
-    Semaphores. `deadlock`: the machine would stay as it is for ever, for nothing runs, what is queued lacks tokens, and
-    dispatch is at its end or before a full queue; `heads[u]` is the index of what waits in the queue of unit u.
+    `executing[u]` is the index of the oldest instruction that ran in unit u in the cycle before, or of the last one
+    that did, `newest[u]` of the one it started last. `busy`, `starved`: see Lane, bit u is unit u. `finish` is up in
+    the cycle in which the program is over: halt has come, and all has retired; `halted` from the cycle after that of
+    the halt. Of the next instruction, whose index is `next_index`: `unread`: it came with an error (`i_bad`);
+    `unknown`, `illegal`: see Legality. Told a cycle late: `overflow`: see Semaphores; `deadlock`: the machine would
+    stay as it is for ever, for nothing runs, what is queued lacks tokens, and dispatch is at its end or before a full
+    queue; `heads[u]` is the index of what waits in the queue of unit u.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -50,9 +52,9 @@ class Dispatch(wiring.Component):
             "clear": In(1),
             "run": In(1),
             "cycle": In(CYCLE_BITS),
-            "scalars": In(SCALAR_BITS).array(SCALAR_COUNT),
             "i_valid": In(1),
             "i_instruction": In(INSTRUCTION_BITS),
+            "i_decoded": In(DECODED),
             "i_bad": In(1),
             "i_take": Out(1),
             **ports,
@@ -76,45 +78,45 @@ class Dispatch(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.semaphores = semaphores = Semaphores()
-        m.submodules.scalars = scalars = Scalars(self._config)
-        m.submodules.legality = legality = Legality()
+        m.submodules.adjust = adjust = Adjust(self._config)
         lanes = {unit: Lane(self._config, unit) for unit in UNITS}
-        opcode = opcode_of(self.i_instruction)
-        offered, halts, guards, void = Signal(), Signal(), Signal(), Signal()
+        decoded = self.i_decoded
+        offered, halts, guards, known, void = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             offered.eq(self.i_valid & self.run & ~self.halted),
-            halts.eq(offered & (opcode == Halt.opcode)),
-            guards.eq(offered & (opcode == Guard.opcode)),
-            scalars.i.eq(self.i_instruction),
-            legality.i.eq(self.i_instruction),
-            *(inner.eq(outer) for inner, outer in zip(scalars.registers, self.scalars, strict=True)),
+            halts.eq(offered & decoded.halts),
+            guards.eq(offered & decoded.guards),
+            known.eq(decoded.units.any() | decoded.halts | decoded.guards),
+            adjust.i.eq(self.i_instruction),
+            adjust.adjustments.eq(decoded.adjustments),
         ]
         for unit, lane in lanes.items():
             m.submodules[f"lane_{unit_name(unit)}"] = lane
-            mine = Signal(name=f"for_{unit_name(unit)}")
             m.d.comb += [
-                mine.eq(_is_one_of(opcode, opcodes_of(unit))),
-                lane.put.eq(offered & mine & ~lane.full),
-                lane.instruction.eq(scalars.o),
+                lane.put.eq(offered & decoded.units[unit] & ~lane.full),
+                lane.instruction.eq(adjust.o),
                 lane.void.eq(void),
             ]
             self._connect(m, unit, lane, semaphores)
-        held_up = offered & legality.known & ~self.i_take
+        held_up = offered & known & ~self.i_take
         at_rest = Cat(lane.idle | lane.starved for lane in lanes.values()).all()
         m.d.comb += [
             self.i_take.eq(halts | guards | Cat(lane.put for lane in lanes.values()).any()),
             self.unread.eq(offered & self.i_bad),
-            self.unknown.eq(offered & ~legality.known),
-            self.illegal.eq(offered & legality.illegal),
-            self.deadlock.eq((self.halted | held_up) & at_rest & self.starved.any()),
+            self.unknown.eq(offered & ~known),
+            self.illegal.eq(offered & decoded.illegal),
             self.finish.eq(self.run & (self.halted | halts) & Cat(lane.idle for lane in lanes.values()).all()),
             self.quiet.eq(~self.busy.any()),
-            self.overflow.eq(semaphores.overflow),
-            self.overflow_units.eq(semaphores.overflow_units),
             semaphores.clear.eq(self.clear),
-            void.eq(self._guarded(m, guards, scalars.holds)),
+            void.eq(self._guarded(m, guards, adjust.holds)),
         ]
-        m.d.sync += [self.halted.eq(self.halted | halts), self.next_index.eq(self.next_index + self.i_take)]
+        m.d.sync += [
+            self.halted.eq(self.halted | halts),
+            self.next_index.eq(self.next_index + self.i_take),
+            self.overflow.eq(semaphores.overflow & ~self.clear),
+            self.overflow_units.eq(semaphores.overflow_units),
+            self.deadlock.eq((self.halted | held_up) & at_rest & self.starved.any() & ~self.clear),
+        ]
         with m.If(self.clear):
             m.d.sync += [self.halted.eq(0), self.next_index.eq(0)]
         return m
@@ -133,6 +135,7 @@ class Dispatch(wiring.Component):
 
     def _connect(self, m: Module, unit: Unit, lane: Lane, semaphores: Semaphores) -> None:
         name = unit_name(unit)
+        m.d.sync += self.executing[unit].eq(lane.index)
         wiring.connect(m, lane.unit, wiring.flipped(getattr(self, name)))
         m.d.comb += [
             lane.clear.eq(self.clear),
@@ -143,7 +146,6 @@ class Dispatch(wiring.Component):
             semaphores.wait[unit].eq(lane.wait),
             semaphores.take[unit].eq(lane.starts),
             semaphores.signal[unit].eq(lane.signal),
-            self.executing[unit].eq(lane.index),
             self.newest[unit].eq(lane.newest),
             self.heads[unit].eq(lane.head_index),
             self.busy[unit].eq(lane.busy),
@@ -152,7 +154,3 @@ class Dispatch(wiring.Component):
             getattr(self, f"retire_{name}_index").eq(lane.index),
             getattr(self, f"retire_{name}_start").eq(lane.started_at),
         ]
-
-
-def _is_one_of(opcode: Value, opcodes: list[int]) -> Value:
-    return Cat(opcode == each for each in opcodes).any()

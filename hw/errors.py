@@ -1,6 +1,6 @@
 """The error register: what went wrong first, and which instructions were at fault."""
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +17,7 @@ class ErrorRegister(wiring.Component):
     Only what comes in a cycle with `watch` is an error; `raised` says that one does, and it wins over `clear`.
 
     conflict[k]          memory k had a bank conflict in the cycle before, by conflict_units[k]
-    overflow             a semaphore overflows, between overflow_units
+    overflow             a semaphore overflowed in the cycle before, between overflow_units
     response             an AXI response in the cycle before was not OKAY, for response_units
     beyond               KV wants a burst beyond the cache region, or a page that is not one
     beyond_dram          beyond_dram_units want a burst beyond the DRAM region, or (none) the next instruction is there
@@ -25,7 +25,7 @@ class ErrorRegister(wiring.Component):
     unknown, illegal     the next instruction is not one that the machine can execute
     no_program, no_halt  there are no groups; there is no instruction after the last one, and that was no halt
     deadlock             nothing goes on any more, because the units `waiting` lack tokens
-    executing[u]         index of the instruction that unit u executes (the oldest), or executed last
+    executing[u]         index of the instruction that unit u executed in the cycle before (the oldest), or last
     newest[u]            index of the one that it started last: only that goes beyond
     heads[u]             index of the one that it executes next
 
@@ -84,28 +84,50 @@ class ErrorRegister(wiring.Component):
             with m.If(condition):
                 m.d.comb += [found.eq(1), kind.eq(its_kind), memory.eq(its_memory), units.eq(its_units)]
         m.d.comb += self.raised.eq(found & self.watch & (~self.error | self.clear))
-        numbers = [Signal(INDEX_BITS, name=f"guilty_{u}") for u in range(UNIT_MASK_BITS)]
-        for u, number in enumerate(numbers):
-            m.d.comb += number.eq(self.executing[u])
-            with m.If(kind == ErrorKind.BEYOND_DRAM):
-                m.d.comb += number.eq(self.newest[u])
-            with m.Elif(kind == ErrorKind.DEADLOCK):
-                m.d.comb += number.eq(self.heads[u])
-        first, last = self._of(numbers, units, UNITS), self._of(numbers, units, reversed(UNITS))
+        # Which of the units are the lowest and the highest; beyond them stands the next instruction. That is known in
+        # the cycle of the error, and what they executed then is kept, so that their numbers are looked up after it.
+        first, last = (Signal(len(UNITS) + 1, name=name) for name in ("first", "last"))
+        involved = Cat(units[unit] for unit in UNITS)
         with m.If(self.raised):
             m.d.sync += [
                 self.error.eq(1),
                 self.code.eq(register_content(Register.ERROR, kind=kind, memory=memory, units=units)),
-                self.instructions[0].eq(first),
-                self.instructions[1].eq(last),
+                first.eq(Cat(_lowest(involved), ~involved.any())),
+                last.eq(Cat(_lowest(involved[::-1])[::-1], ~involved.any())),
             ]
         with m.Elif(self.clear):
-            m.d.sync += [self.error.eq(0), self.code.eq(0), *(each.eq(0) for each in self.instructions)]
+            m.d.sync += [self.error.eq(0), self.code.eq(0), first.eq(0), last.eq(0)]
+        numbers = [*self._numbers(m, kind), _kept(m, self.next_index, ~self.error | self.clear, "next_index_then")]
+        m.d.comb += [self.instructions[0].eq(_chosen(first, numbers)), self.instructions[1].eq(_chosen(last, numbers))]
         return m
 
-    def _of(self, numbers: list, units: Value, order) -> Value:
-        """That of `numbers` which belongs to the first of `units` in `order`; without any, the next instruction."""
-        index: Value = self.next_index
-        for unit in reversed(list(order)):
-            index = Mux(units[unit], numbers[unit], index)
-        return index
+    def _numbers(self, m: Module, kind: Signal) -> list[Value]:
+        """The instruction of each unit that an error is about, from the cycle after it on."""
+        numbers: list[Value] = []
+        for unit in UNITS:
+            number = Mux(kind == ErrorKind.DEADLOCK, self.heads[unit], self.executing[unit])
+            if unit == Unit.LOAD:  # of the others that ask, one at a time is under way
+                number = Mux(kind == ErrorKind.BEYOND_DRAM, self.newest[unit], number)
+            numbers.append(_kept(m, number, ~self.error | self.clear, f"guilty_{unit}"))
+        return numbers
+
+
+def _kept(m: Module, value: Value, follows: Value, name: str) -> Signal:
+    """`value` as it was in the last cycle in which `follows` was up."""
+    kept = Signal.like(value, name=name, reset_less=True)
+    with m.If(follows):
+        m.d.sync += kept.eq(value)
+    return kept
+
+
+def _lowest(mask: Value) -> Value:
+    """The lowest bit of `mask` that is set, alone."""
+    return (mask & (~mask + 1))[: len(mask)]
+
+
+def _chosen(places: Signal, values: list[Value]) -> Value:
+    """The value at the one bit of `places` that is set, if any is."""
+    chosen: Value = Const(0)
+    for bit, value in enumerate(values):
+        chosen = chosen | Mux(places[bit], value, 0)
+    return chosen

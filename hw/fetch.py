@@ -7,17 +7,21 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import FETCH_BUFFER, FETCH_GROUP, INSTRUCTION_BITS, INSTRUCTION_BYTES, HardwareConfig
 from .axi import ADDRESS_BITS, fetch_bytes, request_signature
 from .bursts import PLACE_BITS
+from .decode import DECODED, Decode
 from .queue import Queue
 from .region import RegionGate, guard_request
+from .scalars import LOOKUPS, NUMBER, SCALAR_BITS
 
 GROUP_BYTES = FETCH_GROUP * INSTRUCTION_BYTES
 
 
 class Fetch(wiring.Component):
-    """Makes burst requests while there is room for a whole group, assembles beats into instructions, buffers them.
+    """Makes burst requests while there is room for a whole group, assembles beats into instructions, decodes them, and
+    buffers them.
 
     `start` (a pulse, only while `idle`) begins with the first of `groups` groups at `program`; the request is up from
     the next cycle. An instruction whose last beat comes at t is at `o_instruction` (if it is the next) from t + 1.
+    `o_decoded` is what `Decode` says of it. `scalars` are the registers of `numbers`, in the cycle of the last beat.
     `o_bad` tells that a beat of it came with an error (`bad`): that counts if it comes to be dispatched, not before.
     While `run` is low no new request is made; `idle` tells that none is pending or in flight. `exhausted`: all groups
     have been read, and all their instructions taken.
@@ -40,8 +44,11 @@ class Fetch(wiring.Component):
             "beat": In(1),  # a read beat for FETCH is on the bus, with
             "data": In(config.axi_bytes * 8),
             "bad": In(1),
+            "numbers": Out(NUMBER).array(LOOKUPS),
+            "scalars": In(SCALAR_BITS).array(LOOKUPS),
             "o_valid": Out(1),
             "o_instruction": Out(INSTRUCTION_BITS),
+            "o_decoded": Out(DECODED),
             "o_bad": Out(1),
             "o_take": In(1),
             "idle": Out(1),
@@ -50,7 +57,7 @@ class Fetch(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.buffer = buffer = Queue(INSTRUCTION_BITS + 1, FETCH_BUFFER)
+        m.submodules.buffer = buffer = Queue(INSTRUCTION_BITS + DECODED.size + 1, FETCH_BUFFER)
         address = Signal(PLACE_BITS)
         groups_left = Signal(32)
         claimed = Signal(range(FETCH_BUFFER + 1))  # instructions requested and not yet dispatched
@@ -78,7 +85,7 @@ class Fetch(wiring.Component):
             buffer.take.eq(self.o_take),
             buffer.clear.eq(self.start),
             self.o_valid.eq(buffer.level != 0),
-            Cat(self.o_instruction, self.o_bad).eq(buffer.o),
+            Cat(self.o_instruction, self.o_decoded, self.o_bad).eq(buffer.o),
             self.exhausted.eq(~groups_left.any() & (claimed == 0)),
             self.idle.eq(~self.request.valid & (in_flight == 0)),
         ]
@@ -94,6 +101,11 @@ class Fetch(wiring.Component):
 
     def _assemble(self, m: Module, buffer: Queue) -> Signal:
         """Puts whole instructions into `buffer`; returns the signal that the last beat of a group is on the bus."""
+        m.submodules.decode = decode = Decode(self._config)
+        m.d.comb += [
+            *(outer.eq(inner) for outer, inner in zip(self.numbers, decode.numbers, strict=True)),
+            *(inner.eq(outer) for inner, outer in zip(decode.scalars, self.scalars, strict=True)),
+        ]
         beats = GROUP_BYTES // fetch_bytes(self._config)
         number = Signal(range(beats))  # of the beat in its group; bursts start at a multiple of GROUP_BYTES
         m.d.sync += number.eq(number + self.beat)
@@ -103,7 +115,8 @@ class Fetch(wiring.Component):
             whole = Cat(earlier, self.data)
             bad = bad_before | self.bad
             m.d.comb += [
-                buffer.i.eq(Cat(whole, bad)),
+                decode.i.eq(whole),
+                buffer.i.eq(Cat(whole, decode.o, bad)),
                 buffer.put.eq(self.beat & number[: (parts - 1).bit_length()].all()),
             ]
             with m.If(self.beat):
@@ -113,7 +126,7 @@ class Fetch(wiring.Component):
             lanes = len(self.data) // INSTRUCTION_BITS
             lane = number[: (lanes - 1).bit_length()]
             word = self.data.word_select(lane, INSTRUCTION_BITS)
-            m.d.comb += [buffer.i.eq(Cat(word, self.bad)), buffer.put.eq(self.beat)]
+            m.d.comb += [decode.i.eq(word), buffer.i.eq(Cat(word, decode.o, self.bad)), buffer.put.eq(self.beat)]
         done = Signal()
         m.d.comb += done.eq(self.beat & number.all())
         return done

@@ -17,7 +17,8 @@ def unit_signature() -> wiring.Signature:
     """The control ports of a unit, as seen by what starts it.
 
     `instruction` holds still from when it is the next one until `start`, the cycle in which the unit takes it; `ready`
-    says that it could; `retire` is up in the cycle of the retirement.
+    says that it could, and never in the cycle after a start if another instruction may run beside that one; `retire` is
+    up in the cycle of the retirement.
     """
     return wiring.Signature({
         "start": Out(1),
@@ -37,9 +38,8 @@ class Lane(wiring.Component):
 
     `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
     instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. While
-    none runs, `index` stays that of the last one: an error of its last cycle is told a cycle later. `head_index` is
-    that of the head of the queue, if there is one; `newest` that of the instruction that started last, from the cycle
-    after its start on.
+    none runs, `index` stays that of the last one. `head_index` is that of the head of the queue, if there is one;
+    `newest` that of the instruction that started last, from the cycle after its start on.
     `busy`: one runs, from its start to its retirement. `starved`: none runs, and one could start but for its tokens.
     `idle`: none runs, none is queued.
     """
@@ -78,13 +78,17 @@ class Lane(wiring.Component):
         running_depth = _power_of_two_at_least(_most_at_once(self._config, self._unit))
         m.submodules.running = running = Queue(UNIT_MASK_BITS + INDEX_BITS + CYCLE_BITS, running_depth)
 
-        head, index, void = waiting.o[:bits], waiting.o[bits:-1], waiting.o[-1]
+        head, index = waiting.o[:bits], waiting.o[bits:-1]
         header = fields_of(Instruction, self.unit.instruction)
-        startable, void_runs = Signal(), Signal()
+        startable, void_runs, void = Signal(), Signal(), Signal()
+        # What decides on a start stands in registers. After one they follow a cycle late: none starts in that cycle.
+        with m.If(self.put & (waiting.level == 0)):
+            m.d.sync += [self.wait.eq(fields_of(Instruction, self.instruction).wait), void.eq(self.void)]
+        with m.Else():
+            m.d.sync += [self.wait.eq(header.wait), void.eq(waiting.o[-1])]
         overlaps = ~void & ~void_runs if running_depth > 1 else 0
         m.d.comb += [
             startable.eq((waiting.level != 0) & self.unit.ready & (overlaps | (running.level == 0)) & self.run),
-            self.wait.eq(header.wait),
             self.starts.eq(startable & self.tokens),
             self.retires.eq(self.unit.retire | void_runs),
             self.unit.instruction.eq(head),
@@ -99,16 +103,19 @@ class Lane(wiring.Component):
             running.take.eq(self.retires),
         ]
         m.d.sync += void_runs.eq(self.starts & void)
-        with m.If(self.starts):
-            m.d.sync += self.newest.eq(index)
-        signal = running.o[:UNIT_MASK_BITS]
+        signal, oldest = running.o[:UNIT_MASK_BITS], running.o[UNIT_MASK_BITS:][:INDEX_BITS]
         with m.If(self.retires):
             m.d.comb += self.signal.eq(signal)
-        oldest, last = Signal(INDEX_BITS), Signal(INDEX_BITS)
-        m.d.sync += last.eq(Mux(self.clear, 0, self.index))
+        if running_depth == 1:  # then what runs started last, and it stays in its register when it has retired
+            m.d.comb += [self.index.eq(oldest), self.newest.eq(oldest)]
+        else:
+            last = Signal(INDEX_BITS)
+            m.d.sync += last.eq(Mux(self.clear, 0, self.index))
+            m.d.comb += self.index.eq(Mux(running.level != 0, oldest, last))
+            with m.If(self.starts):
+                m.d.sync += self.newest.eq(index)
         m.d.comb += [
-            Cat(oldest, self.started_at).eq(running.o[UNIT_MASK_BITS:]),
-            self.index.eq(Mux(running.level != 0, oldest, last)),
+            self.started_at.eq(running.o[UNIT_MASK_BITS + INDEX_BITS :]),
             self.head_index.eq(index),
             self.full.eq(waiting.level == self._config.queue_depth),
             self.busy.eq((running.level != 0) | self.starts),

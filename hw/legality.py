@@ -43,6 +43,8 @@ def _names_no_unit(instruction: type[Instruction], mask: Value) -> Value:
 
 
 def _is_illegal(field: Field, value: Value) -> Value | int:
+    if field.least == 1:
+        return ~value.any()  # for less than the carry chain of a comparison
     if field.least:
         return value < field.least
     if field.only and len(field.only) < 1 << field.bits:

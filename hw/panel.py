@@ -163,18 +163,6 @@ def row_address(m: Module, panel: Panel, address: Value, stride: Value, *, name:
     return total
 
 
-def lanes_of(m: Module, word: Value, slot: Value, lanes: int, element_bits: int, *, name: str) -> Value:
-    """The `lanes` elements of `word` at `slot`, as lanes × element_bits bits."""
-    width = lanes * element_bits
-    chosen = Signal(width, name=name)
-    # Not `word_select`: for it Amaranth's check for combinational loops takes time in the square of the width.
-    with m.Switch(slot):
-        for place in range(len(word) // width):
-            with m.Case(place):
-                m.d.comb += chosen.eq(word[place * width : (place + 1) * width])
-    return chosen
-
-
 def spread(m: Module, slot: Value, mask: Value, slots: int, *, name: str) -> Value:
     """A write mask of `slots` · len(mask) bits with `mask` at `slot`. (Write the lanes' data to every slot.)"""
     chosen = Signal(slots * len(mask), name=name)

@@ -1,4 +1,5 @@
-"""A first-in first-out queue in a small RAM with asynchronous read: instructions, burst descriptors, bookkeeping."""
+"""A first-in first-out queue in a small RAM with asynchronous read: instructions, burst descriptors, bookkeeping. One
+for a single word is a register."""
 
 from amaranth import Module, Signal, unsigned
 from amaranth.lib import wiring
@@ -11,7 +12,7 @@ class Queue(wiring.Component):
 
     A word put in at cycle t (`put`, `i`) is counted in `level`, and shows as `o` if it is the head, from t + 1. `take`
     removes the head; both may happen in one cycle. Never put into a full queue or take from an empty one. `clear`
-    empties it.
+    empties it. Of depth 1, `o` stays as it was until the next word comes, and is zero after `clear`.
     """
 
     def __init__(self, width: int, depth: int):
@@ -29,6 +30,8 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        if self._depth == 1:
+            return self._register(m)
         m.submodules.words = words = Memory(shape=unsigned(self._width), depth=self._depth, init=[])
         write, read = words.write_port(), words.read_port(domain="comb")
         first, last = Signal(range(self._depth)), Signal(range(self._depth))
@@ -46,4 +49,12 @@ class Queue(wiring.Component):
         ]
         with m.If(self.clear):
             m.d.sync += [first.eq(0), last.eq(0), self.level.eq(0)]
+        return m
+
+    def _register(self, m: Module) -> Module:
+        with m.If(self.put):
+            m.d.sync += self.o.eq(self.i)
+        m.d.sync += self.level.eq(self.put | (self.level & ~self.take))
+        with m.If(self.clear):
+            m.d.sync += [self.o.eq(0), self.level.eq(0)]
         return m

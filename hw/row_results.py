@@ -44,9 +44,9 @@ class RowResults(wiring.Component):
             "multiplier": Out(config.vector_bits),
             "scales_done": Out(1),
             "places_done": Out(1),
-            "param_write": Out(write_signature(config, Memory.PARAM)),
+            "param_write": Out(write_signature(config, Memory.PARAM, 32)),
             "row_write": Out(write_signature(config, Memory.ROW)),
-            "index_write": Out(write_signature(config, Memory.INDEX)),
+            "index_write": Out(write_signature(config, Memory.INDEX, 32)),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -103,7 +103,7 @@ class RowResults(wiring.Component):
             self.param_write.en.eq(row_scale.o_valid & ~to_row),
             self.param_write.address.eq(fields.scales_address + row_word),
             self.param_write.mask.eq(spread(m, row_slot, halves, config.columns, name="half_mask")),
-            self.param_write.data.eq(scale.replicate(2 * config.columns)),
+            self.param_write.data.eq(scale),
         ]
 
     def _write_place(self, m: Module, found: Value, element: Value, place: Value) -> None:
@@ -116,5 +116,5 @@ class RowResults(wiring.Component):
             self.index_write.en.eq(found),
             self.index_write.address.eq(number >> slot_bits),
             self.index_write.mask.eq(spread(m, number[:slot_bits], Const(1, 1), per_word, name="element_mask")),
-            self.index_write.data.eq(Cat(place, Const(0, 32 - len(place))).replicate(per_word)),
+            self.index_write.data.eq(place),
         ]

@@ -1,97 +1,182 @@
-"""What scalar registers change of an instruction on its way to a queue: sizes, places, and whether a guard holds."""
+"""The scalar registers, and what they change of an instruction on its way to a queue: sizes, places, whether a guard
+holds.
 
-from amaranth import Array, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+    word ─ adjustments ─► numbers ─► registers ─► beside the word in the fetch buffer ─ Adjust ─► queue
+
+Whatever a register changes becomes clamp(scalar + addend, least, limit), the last three of which the word says. So they
+are found out as it arrives, and what is left for the cycle of its dispatch are three additions side by side.
+"""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import INSTRUCTION_BITS, SCALAR_COUNT, HardwareConfig
+from ..arch.encoding import encoding
 from ..arch.isa import Append, Guard, Instruction, Matmul, OnlineSoftmax, Stream
-from .instructions import fields_of, opcode_of
+from .instructions import fields_of
 
 SCALAR_BITS = 32
+NUMBER = range(SCALAR_COUNT)
+LOOKUPS = 2  # registers that one instruction names, at most
 
-# The register fields of each instruction that has any: no more than one look-up each in `first` and `second`.
-LOOKUPS: dict[type[Instruction], tuple[str, ...]] = {
-    Guard: ("register",),
-    Matmul: ("n_register", "k_register"),
-    OnlineSoftmax: ("register",),
-    Append: ("block_register", "slot_register"),
-    Stream: ("count_register", "first_register"),
+# What registers change of each instruction; the register of a guard changes nothing, it decides.
+ADJUSTED: dict[type[Instruction], tuple[str, ...]] = {
+    Matmul: ("n_tiles", "k_tiles"),
+    OnlineSoftmax: ("offset", "columns"),
+    Append: ("block", "slot"),
+    Stream: ("blocks", "first"),
 }
+TARGETS = [(instruction, place) for instruction, names in ADJUSTED.items() for place, _ in enumerate(names)]
+
+ADDEND = signed(21)  # places have 20 bits
+ADJUSTMENT = data.StructLayout({
+    "scalar": unsigned(SCALAR_BITS),
+    "addend": ADDEND,
+    "lack": ADDEND,  # addend − least
+    "excess": ADDEND,  # addend − limit − 1
+    "least": unsigned(1),
+})  # fmt: skip
+ADJUSTMENTS = data.StructLayout({
+    "changes": unsigned(len(TARGETS)),  # bit i: the field of TARGETS[i] is the one that changes
+    "values": data.ArrayLayout(ADJUSTMENT, LOOKUPS),
+})  # fmt: skip
 
 
-class Scalars(wiring.Component):
-    """`o` is the instruction word `i` as `Instruction.resolved` of arch/isa gives it, for the values in `registers`.
+class Change(NamedTuple):
+    """A field becomes clamp(scalar[register] + addend, least, limit), if the number of the register is not 0."""
 
-    `holds` is for a guard: its register is above the threshold. Combinational. Register 0 stands for no register, and
-    for the value 0 in a guard.
+    register: Value
+    addend: Value
+    lack: Value  # addend − least
+    excess: Value | int  # addend − limit − 1
+    limit: Value | int
+    least: int
+
+
+class ScalarFile(wiring.Component):
+    """SCALAR_COUNT registers: parts of `data` that `mask` selects go to number `number`; `values[i]` is `numbers[i]`.
+
+    Number 0 stays 0. They are a small RAM, which a reset does not reach, so after one they are zeroed one by one:
+    until then `ready` is low, and nothing is written.
+    """
+
+    def __init__(self, ports: int):
+        super().__init__({
+            "ready": Out(1),
+            "mask": In(SCALAR_BITS // 8),
+            "number": In(NUMBER),
+            "data": In(SCALAR_BITS),
+            "numbers": In(NUMBER).array(ports),
+            "values": Out(SCALAR_BITS).array(ports),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.words = words = Memory(shape=unsigned(SCALAR_BITS), depth=SCALAR_COUNT, init=[])
+        write = words.write_port(granularity=8)
+        zeroed = Signal(range(SCALAR_COUNT + 1))  # registers that are since the reset
+        m.d.comb += self.ready.eq(zeroed[-1])
+        with m.If(self.ready):
+            m.d.comb += [
+                write.addr.eq(self.number),
+                write.data.eq(self.data),
+                write.en.eq(Mux(self.number == 0, 0, self.mask)),
+            ]
+        with m.Else():
+            m.d.comb += [write.addr.eq(zeroed), write.en.eq(~0)]
+            m.d.sync += zeroed.eq(zeroed + 1)
+        for number, value in zip(self.numbers, self.values, strict=True):
+            read = words.read_port(domain="comb")
+            m.d.comb += [read.addr.eq(number), value.eq(read.data)]
+        return m
+
+
+def adjustments(config: HardwareConfig, instruction: type[Instruction], word: Value) -> list[Change]:
+    """What registers change of `instruction`, or decide, in the order of ADJUSTED. A field that is signed counts from
+    its least value on."""
+    view = fields_of(instruction, word)
+    if instruction is Guard:  # it holds if it is above the least
+        return [Change(view.register, -view.threshold, _inverse(view.threshold), 0, 0, 1)]
+    if instruction is Matmul:
+        return [
+            _size(view.n_register, view.n_tiles, view.n_offset),
+            _size(view.k_register, view.k_tiles, view.k_offset),
+        ]
+    if instruction is Stream:
+        return [_size(view.count_register, view.blocks, view.count_offset), _place(view.first_register, view.first)]
+    if instruction is Append:
+        return [
+            _place(view.block_register, view.block),
+            _place(view.slot_register, view.slot, config.columns - 1),
+        ]
+    assert instruction is OnlineSoftmax
+    # The columns follow from the offset before it is clamped, too: beyond its ends they are all, or one.
+    columns = view.offset + Mux(view.together, 1, view.rows)
+    return [
+        _place(view.register, (view.offset + (1 << len(view.offset) - 1))[: len(view.offset)]),
+        Change(view.register, columns, columns - 1, columns + _inverse(view.columns), view.columns, 1),
+    ]
+
+
+def _size(register: Value, size: Value, offset: Value) -> Change:
+    return Change(register, -offset, _inverse(offset), _inverse(offset + size), size, 1)
+
+
+def _inverse(value: Value) -> Value:
+    """−value − 1, without a carry."""
+    return ~Cat(value, Const(0, 1)).as_signed()
+
+
+def _place(register: Value, place: Value, limit: int = 0) -> Change:
+    """A place of so many bits that may go on to `limit`, or to the greatest there is."""
+    limit = limit or (1 << len(place)) - 1
+    return Change(register, place, place, place - (limit + 1), limit, 0)
+
+
+class Adjust(wiring.Component):
+    """`o` is the instruction word `i` as `Instruction.resolved` of arch/isa gives it, but that it still names the
+    registers, which no unit looks at; `holds` is for a guard: its register is above the threshold. Combinational.
     """
 
     def __init__(self, config: HardwareConfig):
         self._config = config
         super().__init__({
-            "registers": In(SCALAR_BITS).array(SCALAR_COUNT),
             "i": In(INSTRUCTION_BITS),
+            "adjustments": In(ADJUSTMENTS),
             "o": Out(INSTRUCTION_BITS),
             "holds": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        numbers = [Signal(range(SCALAR_COUNT), name=f"number_{place}") for place in range(2)]
-        first, second = (Signal(SCALAR_BITS, name=f"scalar_{place}") for place in range(2))
-        registers = Array(self.registers)
-        m.d.comb += [self.o.eq(self.i), first.eq(registers[numbers[0]]), second.eq(registers[numbers[1]])]
-        with m.Switch(opcode_of(self.i)):
-            for instruction, names in LOOKUPS.items():
-                view, out = fields_of(instruction, self.i), fields_of(instruction, self.o)
-                with m.Case(instruction.opcode):
-                    m.d.comb += [number.eq(getattr(view, name)) for number, name in zip(numbers, names, strict=False)]
-                    if instruction is Guard:
-                        m.d.comb += self.holds.eq(first > view.threshold)
-                        continue
-                    m.d.comb += [getattr(out, name).eq(0) for name in names]
-                    for field, value in self._changes(m, instruction, view, first, second).items():
-                        m.d.comb += getattr(out, field).eq(value)
+        found = [self._sum(m, place) for place in range(LOOKUPS)]
+        m.d.comb += [self.o.eq(self.i), self.holds.eq(~found[0].low)]
+        for bit, (instruction, place) in enumerate(TARGETS):
+            name = ADJUSTED[instruction][place]
+            field = getattr(fields_of(instruction, self.o), name)
+            limit = adjustments(self._config, instruction, self.i)[place].limit
+            value = Mux(found[place].high, limit, found[place].value)[: len(field)]
+            least = 1 << len(field) - 1 if encoding(instruction)[name][1].signed else 0
+            with m.If(self.adjustments.changes[bit]):
+                m.d.comb += field.eq(value ^ least)
         return m
 
-    def _changes(self, m: Module, instruction: type[Instruction], view, first: Signal, second: Signal):
-        """Field → value, for the fields of `instruction` that registers change."""
-        if instruction is Matmul:
-            return {
-                "n_tiles": _sized(view.n_tiles, view.n_register, first, view.n_offset),
-                "k_tiles": _sized(view.k_tiles, view.k_register, second, view.k_offset),
-            }
-        if instruction is Stream:
-            return {
-                "blocks": _sized(view.blocks, view.count_register, first, view.count_offset),
-                "first": _advanced(view.first, view.first_register, second, (1 << len(view.first)) - 1),
-            }
-        if instruction is Append:
-            return {
-                "block": _advanced(view.block, view.block_register, first, (1 << len(view.block)) - 1),
-                "slot": _advanced(view.slot, view.slot_register, second, self._config.columns - 1),
-            }
-        assert instruction is OnlineSoftmax
-        limit = 1 << len(view.offset) - 1
-        offset = Signal.like(view.offset, name="offset")
-        m.d.comb += offset.eq(_clamp(view.offset + first, -limit, limit - 1))
-        columns = _clamp(offset + Mux(view.together, 1, view.rows), 1, view.columns)
-        chosen = view.register != 0
-        return {"offset": Mux(chosen, offset, view.offset), "columns": Mux(chosen, columns, view.columns)}
-
-
-def _sized(size: Value, register: Value, scalar: Value, offset: Value) -> Value:
-    """A size of at most `size` by a register, at least 1."""
-    return Mux(register != 0, _clamp(scalar - offset, 1, size), size)
-
-
-def _advanced(place: Value, register: Value, scalar: Value, limit: int) -> Value:
-    """A place moved on by a register, to `limit` at most."""
-    return Mux(register != 0, _clamp(place + scalar, 0, limit), place)
-
-
-def _clamp(value: Value, low: Value | int, high: Value | int) -> Value:
-    """`high` also where it is below `low`."""
-    least = Mux(value < low, low, value)
-    return Mux(least > high, high, least)
+    def _sum(self, m: Module, place: int) -> SimpleNamespace:
+        """scalar + addend, held to its least value (`low`: it is that), and whether it is at its limit, or beyond."""
+        adjustment = self.adjustments["values"][place]
+        wide = signed(SCALAR_BITS + 2)
+        above, beyond = Signal(wide, name=f"above_{place}"), Signal(wide, name=f"beyond_{place}")
+        total, low = Signal(ADDEND.width - 1, name=f"total_{place}"), Signal(name=f"low_{place}")
+        m.d.comb += [
+            total.eq(adjustment.scalar + adjustment.addend),
+            above.eq(adjustment.scalar + adjustment.lack),
+            beyond.eq(adjustment.scalar + adjustment.excess),
+            low.eq(above < 0),
+        ]
+        value = Mux(low, adjustment.least, total)
+        return SimpleNamespace(value=value, low=low, high=beyond >= 0)

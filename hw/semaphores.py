@@ -1,6 +1,6 @@
 """The token counters that order units: one for each (from, to) pair, and the rule of when a unit may start."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -50,15 +50,14 @@ class Semaphores(wiring.Component):
     def _counter(self, m: Module, source: Unit, target: Unit) -> tuple[Signal, Signal]:
         """The counter from `source` to `target`: whether it has a token, and whether it goes beyond the limit."""
         name = f"{source.name.lower()}_to_{target.name.lower()}"
-        count = Signal(range(SEMAPHORE_LIMIT + 1), name=name)
+        # One less than there are, so that its sign tells that there are none.
+        count = Signal(range(-1, SEMAPHORE_LIMIT), init=-1, name=name)
         available, overflow = Signal(name=f"{name}_available"), Signal(name=f"{name}_overflow")
         sent = self.signal[source][target]
         taken = self.take[target] & self.wait[target][source]
-        m.d.comb += [available.eq(count != 0), overflow.eq(sent & ~taken & (count == SEMAPHORE_LIMIT))]
-        with m.If(sent & ~taken & ~overflow):
-            m.d.sync += count.eq(count + 1)
-        with m.Elif(taken & ~sent):
-            m.d.sync += count.eq(count - 1)
+        m.d.comb += [available.eq(count >= 0), overflow.eq(sent & ~taken & (count == SEMAPHORE_LIMIT - 1))]
+        with m.If((sent ^ taken) & ~overflow):  # one adder for both ways: −1 is all ones
+            m.d.sync += count.eq(count + Cat(Const(1, 1), taken.replicate(len(count) - 1)))
         with m.If(self.clear):
-            m.d.sync += count.eq(0)
+            m.d.sync += count.eq(count.init)
         return available, overflow

@@ -11,7 +11,15 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.config import APPEND_ITEMS, FETCH_GROUP, INSTRUCTION_BYTES, HardwareConfig, Unit
+from ..arch.config import (
+    APPEND_ITEMS,
+    FETCH_GROUP,
+    GATE_CYCLES,
+    INSTRUCTION_BYTES,
+    LOOKUP_CYCLES,
+    HardwareConfig,
+    Unit,
+)  # fmt: skip
 from ..arch.dram import DramConfig
 from ..arch.errors import HeddleError
 from ..arch.isa import units_in
@@ -41,7 +49,7 @@ from .jit import entry, inlined
 from .trace import UNITS, Timing
 
 VOID = 1  # cycles from start to retire of a void instruction
-ITEM_CYCLES = 2  # from reading an item of Append to its request
+ITEM_CYCLES = LOOKUP_CYCLES + GATE_CYCLES  # from reading an item of Append to its request
 GROUP_BYTES = FETCH_GROUP * INSTRUCTION_BYTES
 CYCLES = ("arrived", "dispatched", "start", "retire", "beat_cycles")  # of Timing and of PASSAGE
 
@@ -310,20 +318,23 @@ def _begin(a, index, start):
     if number == KV_PORT:  # nothing of the instruction before is in flight
         client.flown = 0
         client.limit = APPEND_ITEMS if kind.role == APPEND else a.clients[LOAD_PORT].limit
-    _ask(a, number, start + 1, setup)
+    client.gate = start + 1
+    _ask(a, number, start + 1 + GATE_CYCLES, setup)
 
 
 @inlined
 def _ask(a, number, cycle, setup):
-    """Request the next burst from `cycle` on, once there is room for it in flight."""
+    """Request the next burst from `cycle` on, once its address is known and there is room for it in flight."""
     client = a.clients[number]
     room = 0
     if client.flown >= client.limit:
         room = a.flights[number, client.flown & (client.limit - 1)] + 1
     if a.kinds[a.instructions[client.index].kind].role == APPEND:  # its item is read only then
-        client.up = max(cycle, room) + ITEM_CYCLES
+        client.gate = max(max(client.gate, room) + ITEM_CYCLES, cycle)
+        client.up = client.gate
     else:
-        client.up = max(cycle + setup, room)
+        client.gate = max(client.gate + setup, cycle)
+        client.up = max(client.gate, room)
 
 
 @inlined

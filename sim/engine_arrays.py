@@ -55,6 +55,7 @@ CLIENT = record(
     "segments", "next", "stop",  # segments begun; what is left of the present one
     "limit", "flown",  # bursts that may be in flight, bursts granted
     "read",  # STORE: q of the burst requested
+    "gate",  # of the others: the cycle in which it has passed the gate
     "last_grant", "last_beat", "moved",  # of the latest burst; cycles with beats of this instruction
 )  # fmt: skip
 MACHINE = record(

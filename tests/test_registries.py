@@ -3,14 +3,16 @@
 from dataclasses import fields
 
 import pytest
-from heddle.arch.config import PRESETS, Unit
+from amaranth import Signal
+from heddle.arch.config import INSTRUCTION_BITS, PRESETS, Unit
 from heddle.arch.document import document
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import INSTRUCTIONS, Instruction, Quantise
+from heddle.arch.isa import INSTRUCTIONS, Guard, Instruction, Quantise
 from heddle.arch.operands import address_names
 from heddle.cosim.random_instructions import MAKERS
 from heddle.hw.accelerator import UNIT_COMPONENTS, require_all_executed
-from heddle.hw.scalars import LOOKUPS
+from heddle.hw.instructions import fields_of
+from heddle.hw.scalars import ADJUSTED, adjustments
 from heddle.sim import kernels, units
 from heddle.sim.engine_arrays import ROLES
 from heddle.sim.machine import Machine
@@ -79,8 +81,12 @@ def test_an_instruction_that_the_rtl_does_not_execute_is_named_with_its_file():
 
 @each_instruction
 def test_the_rtl_looks_up_its_registers(kind):
-    named = {each.name for each in fields(kind) if each.name.endswith("register")}
-    assert named == set(LOOKUPS.get(kind, ())), f"hw/scalars.py: LOOKUPS must hold the registers of {kind.__name__}"
+    named = [each.name for each in fields(kind) if each.name.endswith("register")]
+    word = Signal(INSTRUCTION_BITS)
+    changes = adjustments(NANO, kind, word) if kind in (Guard, *ADJUSTED) else []
+    looked_up = {repr(each.register) for each in changes}
+    expected = {repr(getattr(fields_of(kind, word), name)) for name in named}
+    assert looked_up == expected, f"hw/scalars.py: adjustments must look up the registers of {kind.__name__}"
 
 
 @each_instruction

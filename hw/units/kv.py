@@ -13,15 +13,14 @@ from ...arch.config import APPEND_ITEMS, INSTRUCTION_BITS, HardwareConfig, Memor
 from ...arch.isa import Append, KvInstruction, Part, Stream
 from .. import cache_walk, cache_writer, pages
 from ..axi import ADDRESS_BITS, kv_request_signature, write_data_signature
-from ..bursts import beats_per_word
+from ..bursts import BurstCut, beats_per_word
 from ..cache_walk import PAIR_BYTES, CacheWalk
 from ..cache_writer import CacheWriter
 from ..instructions import fields_of, opcode_of
 from ..memories import read_signature, write_signature
 from ..pages import PageLookup
-from ..panel import lanes_of
 from ..queue import Queue
-from ..region import OFFSET_BITS, RegionGate, guard_request
+from ..region import OFFSET_BITS, BurstGate
 
 RESPONSE_LIMIT = 15  # write bursts without their response: more than any memory that answers at once lets build up
 PAIR_BITS = 8 * PAIR_BYTES
@@ -31,10 +30,11 @@ class Kv(wiring.Component):
     """Unit ports (`start`, `instruction`, `ready`, `retire`), memory ports, `request`, and what follows it at the DRAM
     port: read beats (`beat`, `data`, `last_beat`), write data (`gives`), write responses (`response`).
 
-    The first request is up three cycles after `start`. STREAM: the next burst of a block in the cycle after a grant,
-    the first of the next block two later, while fewer than `load_outstanding` are in flight. `retire` follows the last
-    beat by a cycle, for KEYS by C + 2. APPEND: an item is read in the cycle after a grant, if fewer than APPEND_ITEMS
-    are read and not yet given, and asked for two cycles later. `retire` follows the last response by a cycle.
+    A piece (STREAM: a block, APPEND: an item) is looked for in the cycle after `start`, or in that after the last burst
+    of the one before has gone to the gate; an item only if fewer than APPEND_ITEMS are read and not yet given. It goes
+    to the gate LOOKUP_CYCLES later, or when the burst before is granted, and is a request from the next cycle on; the
+    next burst of a block follows in the cycle after a grant. STREAM: while fewer than `load_outstanding` are in flight;
+    `retire` follows the last beat by a cycle, for KEYS by C + 2. APPEND: `retire` follows the last response by a cycle.
 
     `base` and `size_bytes` are the region of the cache in DRAM. In the cycle of `beyond` a burst was not in it: it is
     not asked for, nor any after it, and the instruction retires once nothing is in flight.
@@ -44,6 +44,8 @@ class Kv(wiring.Component):
 
     def __init__(self, config: HardwareConfig):
         self._config = config
+        longest = max(config.burst_beats, beats_per_word(config, Memory.WEIGHT), pair_beats(config))
+        self.gate = BurstGate(config.axi_bytes, longest)
         super().__init__({
             "start": In(1),
             "instruction": In(INSTRUCTION_BITS),
@@ -58,9 +60,11 @@ class Kv(wiring.Component):
             "last_beat": In(1),
             "gives": Out(write_data_signature(config)),
             "response": In(1),
-            "page_read": Out(read_signature(config, Memory.PAGE)),
-            **{f"{memory.name.lower()}_read": Out(read_signature(config, memory)) for memory in _MEMORIES},
-            **{f"{memory.name.lower()}_write": Out(write_signature(config, memory)) for memory in _MEMORIES},
+            "page_read": Out(read_signature(config, Memory.PAGE, pages.ENTRY_BITS)),
+            "weight_read": Out(read_signature(config, Memory.WEIGHT)),
+            "param_read": Out(read_signature(config, Memory.PARAM, PAIR_BITS)),
+            "weight_write": Out(write_signature(config, Memory.WEIGHT)),
+            "param_write": Out(write_signature(config, Memory.PARAM, 8 * config.axi_bytes)),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -159,44 +163,47 @@ class Kv(wiring.Component):
     ) -> Signal:  # fmt: skip
         """Finds piece after piece, and asks for the bursts of each; returns whether there is any to ask for."""
         config = self._config
-        longest = max(config.burst_beats, beats_per_word(config, Memory.WEIGHT), pair_beats(config))
-        m.submodules.gate = gate = RegionGate(config.axi_bytes, longest)
-        low = (config.axi_bytes - 1).bit_length()
-        offset, found, beats_left = Signal(OFFSET_BITS), Signal(), Signal.like(piece_beats)  # of the burst at hand
-        to_boundary, piece_ends = Signal(range(config.burst_beats + 1)), Signal()
-        asking = Signal()
+        m.submodules.gate = gate = self.gate
+        burst = (config.burst_bytes - 1).bit_length()
+        offset, found, piece_ends = Signal(OFFSET_BITS), Signal(), Signal()  # of the burst at hand
+        m.submodules.cut = cut = BurstCut(config, len(piece_beats))
+        looks, offers = Signal(), Signal()  # for a piece, a burst to the gate
         m.d.comb += [
             lookup.block.eq(walk.block_now),
             lookup.within.eq(walk.within),
-            to_boundary.eq(config.burst_beats - offset[low : low + (config.burst_beats - 1).bit_length()]),
-            piece_ends.eq(append | (beats_left <= to_boundary)),  # an item is one burst
+            cut.start.eq(lookup.done),
+            cut.address.eq(lookup.offset),
+            cut.length.eq(piece_beats),
+            cut.take.eq(gate.taken),
+            piece_ends.eq(append | cut.ends),  # an item is one burst
+            lookup.reads.eq(looks & room),
+            lookup.stop.eq(gate.refused),
+            gate.offered.eq(offers),
             gate.found.eq(found),
+            gate.offset.eq(offset),
+            gate.beats.eq(Mux(append, piece_beats, cut.beats)),
+            gate.base.eq(self.base),
+            gate.size_bytes.eq(self.size_bytes),
+            gate.room.eq(may_ask),
+            *(getattr(self.request, name).eq(getattr(gate.request, name)) for name in ("valid", "address", "beats")),
+            gate.request.shown.eq(self.request.shown),
+            gate.request.granted.eq(self.request.granted),
             self.beyond.eq(gate.refused),
-            walk.take.eq(self.request.granted & piece_ends),
+            walk.take.eq(gate.taken & piece_ends),
         ]
-        guard_request(m, self, gate, offset, Mux(piece_ends, beats_left, to_boundary), may_ask)
-        with m.FSM():
-            with m.State("IDLE"), m.If(self.start):
-                m.next = "READ"
-            with m.State("READ"):
-                m.d.comb += [asking.eq(1), lookup.reads.eq(room)]
-                with m.If(room):
-                    m.next = "MULTIPLY"
-            with m.State("MULTIPLY"):
-                m.d.comb += asking.eq(1)
-                m.d.sync += [offset.eq(lookup.offset), found.eq(lookup.found), beats_left.eq(piece_beats)]
-                m.next = "REQUEST"
-            with m.State("REQUEST"):
-                m.d.comb += [asking.eq(1), gate.wanted.eq(1)]
-                with m.If(gate.refused):
-                    m.next = "IDLE"
-                with m.Elif(self.request.granted):
-                    m.d.sync += [offset.eq(offset + (gate.beats << low)), beats_left.eq(beats_left - gate.beats)]
-                    with m.If(piece_ends & walk.last):
-                        m.next = "IDLE"
-                    with m.Elif(piece_ends):
-                        m.next = "READ"
-        return asking
+        with m.If(lookup.reads):
+            m.d.sync += looks.eq(0)
+        with m.If(lookup.done):
+            m.d.sync += [offset.eq(lookup.offset), found.eq(lookup.found), offers.eq(1)]
+        with m.If(gate.taken):
+            m.d.sync += offset.eq((offset[burst:] + 1) << burst)  # where the next burst begins, if there is one
+        with m.If(walk.take):
+            m.d.sync += [offers.eq(0), looks.eq(~walk.last)]
+        with m.If(self.start):
+            m.d.sync += looks.eq(1)
+        with m.If(gate.refused):
+            m.d.sync += [looks.eq(0), offers.eq(0)]
+        return looks | lookup.busy | offers | gate.holds
 
     def _give(self, m: Module, lookup: PageLookup, walk: CacheWalk, append: Value, pairs: Value) -> Signal:
         """Reads items, keeps them, and gives them as write data; returns that the last beat of one goes."""
@@ -208,11 +215,12 @@ class Kv(wiring.Component):
             self.weight_read.address.eq(walk.word),
             self.param_read.en.eq(reads & pairs),
             self.param_read.address.eq(walk.word),
+            self.param_read.part.eq(walk.element),
         ]
-        arrived, element, lane = Signal(), Signal.like(walk.element), Signal(pair_lane_bits(config))
-        m.d.sync += [arrived.eq(reads), element.eq(walk.element), lane.eq(walk.slot_now)]
+        arrived, lane = Signal(), Signal(pair_lane_bits(config))
+        m.d.sync += [arrived.eq(reads), lane.eq(walk.slot_now)]
 
-        pair = lanes_of(m, self.param_read.data, element, 1, PAIR_BITS, name="pair")
+        pair = self.param_read.data
         item_bits = max(word_beats, of_pair) * beat_bits
         m.submodules.items = items = Queue(item_bits + len(lane), APPEND_ITEMS)
         # A pair that is narrower than the bus stands in every lane, and the strobes pick one.
@@ -253,9 +261,6 @@ class Kv(wiring.Component):
             m.d.sync += stopped.eq(1)
         with m.Elif(self.retire):
             m.d.sync += stopped.eq(0)
-
-
-_MEMORIES = (Memory.WEIGHT, Memory.PARAM)
 
 
 def pair_beats(config: HardwareConfig) -> int:

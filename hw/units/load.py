@@ -11,11 +11,12 @@ from amaranth.lib.wiring import In, Out
 from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
 from ...arch.isa import Load as LoadInstruction
 from ..axi import ADDRESS_BITS, request_signature
-from ..bursts import BurstWalk, beats_per_word, position_bits, split_position
+from ..bursts import BurstWalk, position_bits, split_position
 from ..instructions import fields_of
 from ..memories import mask_bits, read_signature, write_signature
 from ..queue import Queue
-from ..region import RegionGate, guard_request
+from ..region import BurstGate
+from ..row_product import RowProduct
 
 MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX, Memory.PAGE)
 INDEX_ELEMENT_BITS = 32
@@ -24,7 +25,8 @@ INDEX_ELEMENT_BITS = 32
 class Load(wiring.Component):
     """Unit ports (`start`, `instruction`, `ready`, `retire`), memory ports, `request` and its read beats.
 
-    The first request is up in the cycle after `start` (a gather: two later, at every segment). `beat`, `data` and
+    The first request is up two cycles after `start`, of a gather GATHER_CYCLES later; that of its next segment
+    GATHER_CYCLES + 1 after the one before has come to the gate, or in the cycle after its grant. `beat`, `data` and
     `last_beat` are the read channel where it carries LOAD's identifier; data are written in the cycle of their beat.
     `retire` follows the last beat by a cycle. `ready` is for the instruction shown: up from the cycle after the last
     grant, but for a gather when all has retired.
@@ -37,6 +39,7 @@ class Load(wiring.Component):
 
     def __init__(self, config: HardwareConfig):
         self._config = config
+        self.gate = BurstGate(config.axi_bytes, config.burst_beats)
         super().__init__({
             "start": In(1),
             "instruction": In(INSTRUCTION_BITS),
@@ -49,8 +52,9 @@ class Load(wiring.Component):
             "beat": In(1),
             "data": In(config.axi_bytes * 8),
             "last_beat": In(1),
-            "index_read": Out(read_signature(config, Memory.INDEX)),
-            **{f"{memory.name.lower()}_write": Out(write_signature(config, memory)) for memory in MEMORIES},
+            "index_read": Out(read_signature(config, Memory.INDEX, INDEX_ELEMENT_BITS)),
+            **{f"{memory.name.lower()}_write": Out(write_signature(config, memory, 8 * config.axi_bytes))
+               for memory in MEMORIES},
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -60,27 +64,33 @@ class Load(wiring.Component):
         memory, gather = Signal(len(view.memory)), Signal()
         with m.If(self.start):
             m.d.sync += [memory.eq(view.memory), gather.eq(view.gather)]
-        width = len(Cat(memory, walk.position, walk.last))
-        m.submodules.bursts = bursts = Queue(width, self._config.load_outstanding)  # granted, last beat still to come
+        destination = Signal(len(Cat(memory, walk.position, walk.last)))  # of the burst at the gate
+        bursts = Queue(len(destination), self._config.load_outstanding)  # granted, last beat still to come
+        m.submodules.bursts, m.submodules.gate, gate = bursts, self.gate, self.gate
         m.d.comb += [
             walk.start.eq(self.start),
             *[getattr(walk, name).eq(getattr(view, name)) for name in
               ("memory", "dram_address", "dram_stride", "segments", "words", "address", "stride")],
-            walk.take.eq(self.request.granted),
+            walk.take.eq(gate.taken),
             walk.stop.eq(self.beyond),
             bursts.put.eq(self.request.granted),
-            bursts.i.eq(Cat(memory, walk.position, walk.last)),
+            bursts.i.eq(destination),
         ]  # fmt: skip
         addressed = self._gather(m, walk, gather, view)
-        m.submodules.gate = gate = RegionGate(self._config.axi_bytes, self._config.burst_beats)
-        room = bursts.level != self._config.load_outstanding
-        guard_request(m, self, gate, walk.burst_address, walk.beats, room)
+        with m.If(gate.taken):
+            m.d.sync += destination.eq(Cat(memory, walk.position, walk.last))
+        wiring.connect(m, wiring.flipped(self.request), gate.request)
         quiet = (bursts.level == 0) & ~self.retire
         stopped, drained = Signal(), Signal()  # a burst was beyond; what came before it has retired
         m.d.comb += [
-            gate.wanted.eq(walk.valid & addressed),
+            gate.offered.eq(walk.valid & addressed),
+            gate.offset.eq(walk.burst_address),
+            gate.beats.eq(walk.beats),
+            gate.base.eq(self.base),
+            gate.size_bytes.eq(self.size_bytes),
+            gate.room.eq(bursts.level != self._config.load_outstanding),
             self.beyond.eq(gate.refused),
-            self.ready.eq(~walk.valid & ~stopped & (~view.gather | quiet)),
+            self.ready.eq(~walk.valid & ~gate.holds & ~stopped & (~view.gather | quiet)),
             drained.eq(stopped & quiet),
         ]
         finished = self._write(m, bursts)
@@ -89,29 +99,33 @@ class Load(wiring.Component):
 
     def _gather(self, m: Module, walk: BurstWalk, gather: Signal, view) -> Signal:
         """Finds where each segment of a gather begins; returns whether the address of the burst at hand is known."""
-        reads, multiplies = Signal(), Signal()  # the two cycles before the first request of a gathered segment
-        table, dram_stride = Signal(ADDRESS_BITS), Signal(len(view.dram_stride))
+        looks_up, reads, arrives = Signal(), Signal(), Signal()  # a row's number is wanted, is read, is there
+        table, addressed = Signal(ADDRESS_BITS), Signal()
         element = Signal(len(view.index_address))  # of INDEX, counted in numbers, not words
+        m.submodules.product = product = RowProduct()
+        m.d.comb += looks_up.eq(Mux(self.start, view.gather, gather & walk.take & walk.segment_ends & ~walk.last))
         m.d.sync += [
-            reads.eq(Mux(self.start, view.gather, gather & walk.take & walk.segment_ends & ~walk.last)),
-            multiplies.eq(reads),
+            reads.eq(looks_up),
+            arrives.eq(reads),
+            addressed.eq((self.start | addressed | product.done) & ~looks_up),
         ]
         with m.If(self.start):
-            m.d.sync += [table.eq(view.dram_address), dram_stride.eq(view.dram_stride), element.eq(view.index_address)]
-        with m.Elif(multiplies):
+            m.d.sync += [table.eq(view.dram_address), element.eq(view.index_address)]
+        with m.Elif(arrives):
             m.d.sync += element.eq(element + 1)
         low = (self._config.word_elements(Memory.INDEX) - 1).bit_length()
-        number = Signal(INDEX_ELEMENT_BITS)
+        place = table + product.o  # as wide as it may get: far away must not look near
         m.d.comb += [
             self.index_read.en.eq(reads),
             self.index_read.address.eq(element[low:]),
-            number.eq(self.index_read.data.word_select(element[:low], INDEX_ELEMENT_BITS)),
-            walk.base_en.eq(multiplies),
+            self.index_read.part.eq(element[:low]),
+            product.clear.eq(self.start),
+            product.start.eq(arrives),
+            product.number.eq(self.index_read.data),
+            product.stride.eq(walk.stride_now),
+            walk.base_en.eq(product.done),
+            walk.base.eq(Cat(place[:ADDRESS_BITS], place[ADDRESS_BITS:].any())),
         ]
-        place = table + number.as_signed() * dram_stride  # as wide as it may get: far away must not look near
-        m.d.comb += walk.base.eq(Cat(place[:ADDRESS_BITS], place[ADDRESS_BITS:].any()))
-        addressed = Signal()
-        m.d.comb += addressed.eq(~(reads | multiplies))
         return addressed
 
     def _write(self, m: Module, bursts: Queue) -> Value:
@@ -133,7 +147,7 @@ class Load(wiring.Component):
                 port.address.eq(word),
                 # A beat stands in every part of the word, and the mask picks the part it belongs to: padding, which
                 # is beyond the word, is in no mask.
-                port.data.eq(Cat([self.data] * beats_per_word(self._config, each))),
+                port.data.eq(self.data),
                 port.mask.eq(Cat(part == bit * part_bits // len(self.data) for bit in range(len(port.mask)))),
             ]
         return bursts.take & finishes

@@ -21,9 +21,9 @@ from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, MULTIPLY_CYCLES, Har
 from ...arch.isa import NormKind
 from ..float import ZERO, resized
 from ..instructions import fields_of
-from ..memories import read_signature, write_signature
+from ..memories import lane_bits, read_signature, write_signature
 from ..normalise import MEAN_CYCLES, Normalise, RowMoments
-from ..panel import Fill, Panel, lanes_of, row_address, spread
+from ..panel import Fill, Panel, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay
 from ..reduce import RowSum
@@ -63,9 +63,9 @@ class Norm(wiring.Component):
             "instruction": In(INSTRUCTION_BITS),
             "ready": Out(1),
             "retire": Out(1),
-            "value_read": Out(read_signature(config, Memory.VALUE)),
-            "param_read": Out(read_signature(config, Memory.PARAM)),
-            "value_write": Out(write_signature(config, Memory.VALUE)),
+            "value_read": Out(read_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
+            "param_read": Out(read_signature(config, Memory.PARAM, lane_bits(config, Memory.PARAM))),
+            "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -108,10 +108,10 @@ class Norm(wiring.Component):
             self.value_read.address.eq(source + panel.word),
             self.param_read.en.eq(read & (phases.phase == Phase.RESULTS)),
             self.param_read.address.eq(fields.param_address + panel.word),
+            self.value_read.part.eq(panel.slot),
+            self.param_read.part.eq(panel.slot),
         ]
-        slot = delay(m, panel.slot, MEMORY_CYCLES, name="slot")
-        values = lanes_of(m, self.value_read.data, slot, lanes, config.value_bits, name="values")
-        pairs = lanes_of(m, self.param_read.data, slot, lanes, 64, name="pairs")
+        values, pairs = self.value_read.data, self.param_read.data
         for lane in range(lanes):
             value = values.word_select(lane, config.value_bits)
             m.d.comb += [
@@ -185,5 +185,5 @@ class Norm(wiring.Component):
             self.value_write.en.eq(writes.valid),
             self.value_write.address.eq(address + writes.word),
             self.value_write.mask.eq(spread(m, writes.slot, Const(-1, lanes), slots, name="results_mask")),
-            self.value_write.data.eq(stored.replicate(slots)),
+            self.value_write.data.eq(stored),
         ]

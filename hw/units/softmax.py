@@ -34,9 +34,9 @@ from ...arch.config import (
 from ...arch.numerics import LOWEST, to_bits
 from ..delay_line import DelayLine
 from ..float import maximum, narrowed, resized, upper
-from ..memories import read_signature, write_signature
+from ..memories import lane_bits, read_signature, write_signature
 from ..online import Kept, State, detour, work_of
-from ..panel import Fill, Panel, lanes_of, row_address, spread
+from ..panel import Fill, Panel, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay, register
 from ..probabilities import Probabilities, q_cycles
@@ -84,11 +84,11 @@ class Softmax(wiring.Component):
             "instruction": In(INSTRUCTION_BITS),
             "ready": Out(1),
             "retire": Out(1),
-            "acc_read": Out(read_signature(config, Memory.ACC)),
-            "param_read": Out(read_signature(config, Memory.PARAM)),
+            "acc_read": Out(read_signature(config, Memory.ACC, lane_bits(config, Memory.ACC))),
+            "param_read": Out(read_signature(config, Memory.PARAM, lane_bits(config, Memory.PARAM))),
             "row_read": Out(read_signature(config, Memory.ROW)),
-            "value_read": Out(read_signature(config, Memory.VALUE)),
-            "act_write": Out(write_signature(config, Memory.ACT)),
+            "value_read": Out(read_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
+            "act_write": Out(write_signature(config, Memory.ACT, lane_bits(config, Memory.ACT))),
             "row_write": Out(write_signature(config, Memory.ROW)),
         })  # fmt: skip
 
@@ -150,6 +150,7 @@ class Softmax(wiring.Component):
             self.row_read.address.eq(Mux(read, fields.row_address + panel.row, state.read_address)),
             self.value_read.en.eq(read & fields.additive),
             self.value_read.address.eq(operand + panel.word),
+            *(port.part.eq(panel.slot) for port in (self.acc_read, self.param_read, self.value_read)),
             scores.row.eq(panel.row),
             scores.group.eq(panel.group),
         ]
@@ -158,15 +159,12 @@ class Softmax(wiring.Component):
             for name in ("columns", "causal", "together", "offset", "window", "additive", "online")
         ]
 
-        slot = delay(m, panel.slot, MEMORY_CYCLES, name="slot")
-        acc = lanes_of(m, self.acc_read.data, slot, lanes, 32, name="acc")
-        pairs = lanes_of(m, self.param_read.data, slot, lanes, 64, name="pairs")
-        values = lanes_of(m, self.value_read.data, slot, lanes, config.value_bits, name="values")
+        pairs, values = self.param_read.data, self.value_read.data
         until_p = score_cycles(config, online=True) + config.probability_cycles - MEMORY_CYCLES - config.narrow_cycles
         m.submodules.later_scales = later_scales = DelayLine(32 * lanes, ADD_CYCLES)
         m.submodules.value_scales = value_scales = DelayLine(32 * lanes, until_p)
         m.d.comb += [
-            scores.acc.eq(acc),
+            scores.acc.eq(self.acc_read.data),
             scores.row_scale.eq(self.row_read.data),
             later_scales.i.eq(Cat(pairs.word_select(2 * lane + 1, 32) for lane in range(lanes))),
             value_scales.i.eq(Mux(fields.online, later_scales.i, later_scales.o)),
@@ -291,5 +289,5 @@ class Softmax(wiring.Component):
             self.act_write.en.eq(writes.valid),
             self.act_write.address.eq(address + writes.act_word),
             self.act_write.mask.eq(spread(m, writes.act_slot, Const(-1, lanes), slots, name="codes_mask")),
-            self.act_write.data.eq(probabilities.codes.replicate(slots)),
+            self.act_write.data.eq(probabilities.codes),
         ]

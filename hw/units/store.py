@@ -4,18 +4,18 @@ A burst is read from memory into one of two buffers, so that its beats can be gi
 it is on the bus.
 """
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
 from ...arch.isa import Store as StoreInstruction
 from ..axi import ADDRESS_BITS, request_signature
-from ..bursts import PLACE_BITS, BurstWalk, beats_per_word, position_bits, split_position
+from ..bursts import PLACE_BITS, BurstWalk, split_position
 from ..instructions import fields_of
 from ..memories import read_signature
 from ..ram import Ram
-from ..region import RegionGate, guard_request
+from ..region import BurstGate
 
 MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
 RESPONSE_LIMIT = 15  # write bursts without their response: more than any memory that answers at once lets build up
@@ -39,6 +39,7 @@ class Store(wiring.Component):
 
     def __init__(self, config: HardwareConfig):
         self._config = config
+        self.gate = BurstGate(config.axi_bytes, config.burst_beats)
         super().__init__({
             "start": In(1),
             "instruction": In(INSTRUCTION_BITS),
@@ -53,13 +54,14 @@ class Store(wiring.Component):
             "data": Out(config.axi_bytes * 8),
             "last_beat": Out(1),
             "response": In(1),
-            **{f"{memory.name.lower()}_read": Out(read_signature(config, memory)) for memory in MEMORIES},
+            **{f"{memory.name.lower()}_read": Out(read_signature(config, memory, 8 * config.axi_bytes))
+               for memory in MEMORIES},
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
         view = fields_of(StoreInstruction, self.instruction)
-        m.submodules.walk = walk = BurstWalk(self._config, MEMORIES)
+        m.submodules.walk = walk = BurstWalk(self._config, MEMORIES, by_beats=True)
         m.submodules.buffers = buffers = Ram(self._config.axi_bytes * 8, 2 * self._config.burst_beats)
         busy = Signal()
         with m.If(self.start):
@@ -76,17 +78,26 @@ class Store(wiring.Component):
         # Bit b is of buffer b. A burst is read into its buffer, asked for on the address channel, given on the data
         # channel; its buffer is occupied from the first read until it is both asked for (granted) and given.
         occupied, pending, open_ = Signal(2), Signal(2, name="pending"), Signal(2, name="open")
-        filling, asking, giving = Signal(), Signal(), Signal()  # the buffer that each step is at
+        unseen = Signal(2)  # pending, and not at the gate yet
+        filling, offering, asking, giving = Signal(), Signal(), Signal(), Signal()  # the buffer that each step is at
 
-        read_last = self._fill(m, walk, view.memory, buffers, occupied, filling)
-        with m.If(read_last):
-            m.d.sync += pending.bit_select(~filling, 1).eq(1)  # `filling` has moved on
+        count = self._fill(m, walk, view.memory, buffers, occupied, filling)
+        m.submodules.gate = gate = self.gate
+        with m.If(gate.taken):
+            m.d.sync += [unseen.bit_select(offering, 1).eq(0), offering.eq(~offering)]
+        with m.If(walk.take):
+            m.d.sync += [pending.bit_select(filling, 1).eq(1), unseen.bit_select(filling, 1).eq(1)]
         addresses = Array(Signal(PLACE_BITS, name=f"address_{b}") for b in range(2))
         beats = Array(Signal.like(walk.beats, name=f"beats_{b}") for b in range(2))
+        last_beats = Array(Signal.like(count, name=f"last_beat_{b}") for b in range(2))  # places in the buffers
         with m.If(walk.take):
-            m.d.sync += [addresses[filling].eq(walk.burst_address), beats[filling].eq(walk.beats)]
+            m.d.sync += [
+                addresses[filling].eq(walk.burst_address),
+                beats[filling].eq(walk.beats),
+                last_beats[filling].eq(count),
+            ]
 
-        given = self._give(m, buffers, open_, giving, beats[giving])
+        given = self._give(m, buffers, open_, giving, last_beats[giving])
         announced = Signal()  # the request at hand was shown in an earlier cycle
         m.d.sync += announced.eq(self.request.shown & ~self.request.granted)
         with m.If(self.request.shown & ~announced):
@@ -100,11 +111,15 @@ class Store(wiring.Component):
 
         unanswered = Signal(range(RESPONSE_LIMIT + 1))
         stopped, drained = Signal(), Signal()  # a burst was beyond; those before it have been answered
-        all_asked = ~(walk.valid | read_last | pending.any() | stopped)
-        m.submodules.gate = gate = RegionGate(self._config.axi_bytes, self._config.burst_beats)
-        guard_request(m, self, gate, addresses[asking], beats[asking], unanswered != RESPONSE_LIMIT)
+        all_asked = ~(walk.valid | pending.any() | stopped)
+        wiring.connect(m, wiring.flipped(self.request), gate.request)
         m.d.comb += [
-            gate.wanted.eq(pending.bit_select(asking, 1) & ~stopped),
+            gate.offered.eq(unseen.bit_select(offering, 1) & ~stopped),
+            gate.offset.eq(addresses[offering]),
+            gate.beats.eq(beats[offering]),
+            gate.base.eq(self.base),
+            gate.size_bytes.eq(self.size_bytes),
+            gate.room.eq(unanswered != RESPONSE_LIMIT),
             self.beyond.eq(gate.refused),
             drained.eq(stopped & (unanswered == 0)),
         ]
@@ -114,56 +129,54 @@ class Store(wiring.Component):
             self.retire.eq((self.response & (unanswered == 1) & all_asked) | drained),
         ]
         with m.If(drained):  # what was read ahead is dropped
-            m.d.sync += [occupied.eq(0), pending.eq(0), filling.eq(asking)]
+            m.d.sync += [occupied.eq(0), pending.eq(0), unseen.eq(0), filling.eq(asking), offering.eq(asking)]
         return m
 
     def _fill(
         self, m: Module, walk: BurstWalk, memory_field: Value, buffers: Ram, occupied: Signal, filling: Signal
     ) -> Signal:
-        """Reads bursts into their buffers; returns the signal, a cycle after the last read of a burst, that says so."""
+        """Reads bursts into their buffers; returns the place in its buffer of the beat at hand."""
         memory = Signal(len(memory_field))
         count = Signal(range(self._config.burst_beats))  # beats of the burst read in earlier cycles
-        position = Signal(position_bits(self._config))
-        reads = Signal()
+        reads, begun = Signal(), Signal()  # a beat; one of this burst was, in an earlier cycle
         with m.If(self.start):
             m.d.sync += memory.eq(memory_field)
         m.d.comb += [
-            reads.eq(walk.valid & ((count != 0) | ~occupied.bit_select(filling, 1))),
-            position.eq(walk.position + count),
-            walk.take.eq(reads & (count + 1 >= walk.beats)),  # a burst of no beats ends, too, for the gate to refuse
+            reads.eq(walk.valid & (begun | ~occupied.bit_select(filling, 1))),
+            walk.step.eq(reads),
+            walk.take.eq(reads & walk.final),  # a burst of no beats ends, too, for the gate to refuse
         ]
         with m.If(reads):
-            m.d.sync += [count.eq(count + 1), occupied.bit_select(filling, 1).eq(1)]
+            m.d.sync += [count.eq(count + 1), begun.eq(1), occupied.bit_select(filling, 1).eq(1)]
         with m.If(walk.take):
-            m.d.sync += [count.eq(0), filling.eq(~filling)]
+            m.d.sync += [count.eq(0), begun.eq(0), filling.eq(~filling)]
         with m.If(self.start):  # the one before may have been stopped half way
-            m.d.sync += count.eq(0)
+            m.d.sync += [count.eq(0), begun.eq(0)]
 
-        arrives, slot, read_last = Signal(), Signal.like(buffers.write_address), Signal()  # a cycle behind the read
-        m.d.sync += [arrives.eq(reads), slot.eq(self._slot(filling, count)), read_last.eq(walk.take)]
+        arrives, slot = Signal(), Signal.like(buffers.write_address)  # a cycle behind the read
+        m.d.sync += [arrives.eq(reads), slot.eq(self._slot(filling, count))]
         m.d.comb += [buffers.write_mask.eq(arrives), buffers.write_address.eq(slot)]
         with m.Switch(memory):
             for each in MEMORIES:
                 port = getattr(self, f"{each.name.lower()}_read")
-                word, part = split_position(self._config, each, position)
-                part_behind = Signal.like(part, name=f"{each.name.lower()}_part")
-                m.d.sync += part_behind.eq(part)
+                word, part = split_position(self._config, each, walk.position)
                 with m.Case(each):
                     m.d.comb += [
                         port.en.eq(reads),
                         port.address.eq(word),
-                        buffers.write_data.eq(self._beat(port.data, part_behind, beats_per_word(self._config, each))),
+                        port.part.eq(part),
+                        buffers.write_data.eq(port.data),
                     ]
-        return read_last
+        return count
 
-    def _give(self, m: Module, buffers: Ram, open_: Signal, giving: Signal, beats: Value) -> Signal:
+    def _give(self, m: Module, buffers: Ram, open_: Signal, giving: Signal, last: Value) -> Signal:
         """Puts the burst of buffer `giving` on the data channel once it is open; returns that its last beat goes."""
         count, next_count = Signal(range(self._config.burst_beats)), Signal(range(self._config.burst_beats))
         next_giving = Signal()
         moves, given = Signal(), Signal()
         m.d.comb += [
             self.beat_valid.eq(open_.bit_select(giving, 1)),
-            self.last_beat.eq(count + 1 == beats),
+            self.last_beat.eq(count == last),
             self.data.eq(buffers.read_data),
             moves.eq(self.beat_valid & self.beat_ready),
             given.eq(moves & self.last_beat),
@@ -180,8 +193,3 @@ class Store(wiring.Component):
 
     def _slot(self, buffer: Value, count: Value) -> Value:
         return Cat(count, buffer)
-
-    def _beat(self, word: Value, part: Value, parts: int) -> Value:
-        """Part `part` of `word`, which takes `parts` beats with its padding of zeros."""
-        padding = Const(0, parts * len(self.data) - len(word))
-        return Cat(word, padding).word_select(part, len(self.data))

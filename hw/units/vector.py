@@ -18,8 +18,8 @@ from ...arch.isa import ADDRESS, Argmax, Codes, Combine, Map, Quantise, Source, 
 from ..elementwise import Elementwise
 from ..float import resized
 from ..instructions import fields_of, opcode_of
-from ..memories import read_signature, write_signature
-from ..panel import Fill, Panel, lanes_of, row_address
+from ..memories import lane_bits, read_signature, write_signature
+from ..panel import Fill, Panel, row_address
 from ..pipeline import delay, register
 from ..rotate import Rotate, partner_of, row_words
 from .vector_writer import Phase, VectorWriter
@@ -47,16 +47,16 @@ class Vector(wiring.Component):
             "instruction": In(INSTRUCTION_BITS),
             "ready": Out(1),
             "retire": Out(1),
-            "acc_read": Out(read_signature(config, Memory.ACC)),
-            "value_read": Out(read_signature(config, Memory.VALUE)),
-            "param_read": Out(read_signature(config, Memory.PARAM)),
+            "acc_read": Out(read_signature(config, Memory.ACC, lane_bits(config, Memory.ACC))),
+            "value_read": Out(read_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
+            "param_read": Out(read_signature(config, Memory.PARAM, lane_bits(config, Memory.PARAM))),
             "row_read": Out(read_signature(config, Memory.ROW)),
-            "value_write": Out(write_signature(config, Memory.VALUE)),
-            "act_write": Out(write_signature(config, Memory.ACT)),
-            "weight_write": Out(write_signature(config, Memory.WEIGHT)),
-            "param_write": Out(write_signature(config, Memory.PARAM)),
+            "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
+            "act_write": Out(write_signature(config, Memory.ACT, lane_bits(config, Memory.ACT))),
+            "weight_write": Out(write_signature(config, Memory.WEIGHT, lane_bits(config, Memory.WEIGHT))),
+            "param_write": Out(write_signature(config, Memory.PARAM, 32)),
             "row_write": Out(write_signature(config, Memory.ROW)),
-            "index_write": Out(write_signature(config, Memory.INDEX)),
+            "index_write": Out(write_signature(config, Memory.INDEX, 32)),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -222,11 +222,12 @@ class Vector(wiring.Component):
         """Hand what memory gives, a cycle after its address, to `elementwise`, rotated if need be."""
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.rotate = rotate = Rotate(config)
-        slot = delay(m, panel.slot, MEMORY_CYCLES, name="slot")
-        acc = lanes_of(m, self.acc_read.data, slot, lanes, 32, name="acc")
-        read_slot = delay(m, value_slot, MEMORY_CYCLES, name="value_slot")
-        value = lanes_of(m, self.value_read.data, read_slot, lanes, config.value_bits, name="value")
-        pairs = lanes_of(m, self.param_read.data, slot, lanes, 64, name="pairs")
+        acc, value, pairs = self.acc_read.data, self.value_read.data, self.param_read.data
+        m.d.comb += [
+            self.acc_read.part.eq(panel.slot),
+            self.value_read.part.eq(value_slot),
+            self.param_read.part.eq(panel.slot),
+        ]
         for lane in range(lanes):
             widened = resized(m, value.word_select(lane, config.value_bits), 32)
             m.d.comb += [

@@ -19,7 +19,7 @@ from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
 from ...arch.isa import ADDRESS, Codes, Map, Quantise
 from ..float import MINUS_INFINITY, ZERO, resized, upper
 from ..instructions import fields_of
-from ..memories import write_signature
+from ..memories import lane_bits, write_signature
 from ..panel import Panel, count, count_in, interval_shape, spread
 from ..pipeline import delay
 from ..quantise import CodeLanes
@@ -56,12 +56,12 @@ class VectorWriter(wiring.Component):
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "maxima_done": Out(1),
             "retire": Out(1),
-            "value_write": Out(write_signature(config, Memory.VALUE)),
-            "act_write": Out(write_signature(config, Memory.ACT)),
-            "weight_write": Out(write_signature(config, Memory.WEIGHT)),
-            "param_write": Out(write_signature(config, Memory.PARAM)),
+            "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
+            "act_write": Out(write_signature(config, Memory.ACT, lane_bits(config, Memory.ACT))),
+            "weight_write": Out(write_signature(config, Memory.WEIGHT, lane_bits(config, Memory.WEIGHT))),
+            "param_write": Out(write_signature(config, Memory.PARAM, 32)),
             "row_write": Out(write_signature(config, Memory.ROW)),
-            "index_write": Out(write_signature(config, Memory.INDEX)),
+            "index_write": Out(write_signature(config, Memory.INDEX, 32)),
         })  # fmt: skip
         self._group_layout = data.StructLayout({
             "valid": 1,
@@ -145,7 +145,7 @@ class VectorWriter(wiring.Component):
             self.value_write.en.eq(group.valid & is_map),
             self.value_write.address.eq(group.address),
             self.value_write.mask.eq(spread(m, group.slot, Const(-1, lanes), slots, name="value_mask")),
-            self.value_write.data.eq(stored.replicate(slots)),
+            self.value_write.data.eq(stored),
         ]
         return group.done & is_map
 
@@ -203,20 +203,20 @@ class VectorWriter(wiring.Component):
             self.act_write.en.eq(written & (codes == Codes.ACT)),
             self.act_write.address.eq(address),
             self.act_write.mask.eq(spread(m, slot, every, act_slots, name="act_mask")),
-            self.act_write.data.eq(code.replicate(act_slots)),
+            self.act_write.data.eq(code),
             self.weight_write.address.eq(address),
         ]
         with m.If(codes == Codes.WEIGHT):
             m.d.comb += [
                 self.weight_write.en.eq(written),
                 self.weight_write.mask.eq(spread(m, slot, every, weight_slots, name="weight_mask")),
-                self.weight_write.data.eq(code.replicate(weight_slots)),
+                self.weight_write.data.eq(code),
             ]
         with m.Elif(by_lanes):
             m.d.comb += [
                 self.weight_write.en.eq(pending[0]),
                 self.weight_write.mask.eq(spread(m, slot, Const(1, 1), config.columns, name="element_mask")),
-                self.weight_write.data.eq(code[:bits].replicate(config.columns)),
+                self.weight_write.data.eq(code[:bits].replicate(lanes)),
             ]
         last_lane = delay(m, done & by_lanes, lanes - 1, name="done")
         return Mux(by_lanes, last_lane, done)

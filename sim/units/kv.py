@@ -11,15 +11,18 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import APPEND_ITEMS, HardwareConfig, Memory
+from ...arch.config import APPEND_ITEMS, GATE_CYCLES, LOOKUP_CYCLES, HardwareConfig, Memory
 from ...arch.errors import HeddleError
 from ...arch.isa import Append, KvInstruction, Part, Stream
 from ..dram import Burst
 from ..segments import Segments, require_inside, require_pages, segments_of
 from ..state import State
-from .load import GATHER_SETUP_CYCLES, LoadRequests, words_of_beats
+from .load import LoadRequests, words_of_beats
 from .meaning import Meaning
 from .store import bytes_of_words
+
+PIECE_CYCLES = LOOKUP_CYCLES + GATE_CYCLES  # from looking for a block or an item to its request
+
 
 # -- what they change --------------------------------------------------------------------------------------------------
 
@@ -115,7 +118,7 @@ def stream_segments(instruction: Stream, config: HardwareConfig) -> Segments:
     i = instruction
     within = (1 << i.page_blocks) - 1
     return segments_of(i, config)._replace(
-        stride_bytes=i.block_bytes(config), first=i.first, mask=within, setup_cycles=GATHER_SETUP_CYCLES
+        stride_bytes=i.block_bytes(config), first=i.first, mask=within, setup_cycles=PIECE_CYCLES
     )
 
 
@@ -158,7 +161,7 @@ class AppendRequests:
         self.bursts = append_segments(instruction, self.config).bursts(self.config)
         self.next = self.beats_cycles = 0
         self.flight.clear()
-        self.up = start + 1 + 2
+        self.up = start + 1 + PIECE_CYCLES
 
     @property
     def burst(self) -> Burst:
@@ -171,10 +174,11 @@ class AppendRequests:
         self.flight.append(last)
         self.last_beat = last
         self.next += 1
-        read = grant + 1  # q of the next item
+        assert self.up is not None
+        read = self.up  # q of the next item: as soon as this one has passed the gate
         if len(self.flight) == APPEND_ITEMS:
             read = max(read, self.flight[0] + 1)
-        self.up = read + 2 if self.next < len(self.bursts) else None
+        self.up = max(read + PIECE_CYCLES, grant + 1) if self.next < len(self.bursts) else None
 
     @property
     def retire(self) -> int:

@@ -7,14 +7,14 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import HardwareConfig, Memory
+from ...arch.config import GATE_CYCLES, GATHER_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Load
 from ..dram import Burst
 from ..segments import Segments, require_inside, segments_of
 from ..state import State
 from .meaning import Meaning
 
-GATHER_SETUP_CYCLES = 2  # read the index, multiply by the stride
+GATHER_SETUP_CYCLES = GATHER_CYCLES + GATE_CYCLES
 
 
 def execute(instruction: Load, state: State, config: HardwareConfig) -> None:
@@ -78,6 +78,7 @@ class LoadRequests:
         self.bursts: list[Burst] = []
         self.next = 0
         self.up: int | None = None
+        self.gate = 0  # cycle in which the burst requested next has passed the gate
         self.flight: deque[int] = deque(maxlen=config.load_outstanding)  # last beats of the latest bursts
         self.last_grant = self.last_beat = -1
         self.beats_cycles = 0  # cycles in which beats of this instruction move
@@ -87,9 +88,10 @@ class LoadRequests:
         self.ask_for(start, segments(instruction, self.config).bursts(self.config))
 
     def ask_for(self, start: int, bursts: list[Burst]) -> None:
-        """Request these bursts, the first from the cycle after `start` on."""
+        """Request these bursts. What is to be found out of the first begins in the cycle after `start`."""
         self.bursts, self.next, self.beats_cycles = bursts, 0, 0
-        self._ask(start + 1)
+        self.gate = start + 1
+        self._ask(start + 1 + GATE_CYCLES)
 
     @property
     def burst(self) -> Burst:
@@ -108,8 +110,9 @@ class LoadRequests:
             self._ask(grant + 1)
 
     def _ask(self, cycle: int) -> None:
-        """Request the next burst from `cycle` on, once there is room for it in flight."""
-        self.up = cycle + self.burst.setup_cycles
+        """Request the next burst from `cycle` on, once its address is known, which is worked out while the one before
+        waits for its grant, and there is room for it in flight."""
+        self.up = self.gate = max(self.gate + self.burst.setup_cycles, cycle)
         if len(self.flight) == self.flight.maxlen:
             self.up = max(self.up, self.flight[0] + 1)
 

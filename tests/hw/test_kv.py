@@ -16,6 +16,8 @@ from heddle.hw.axi import KV_ID, BurstArbiter, WriteChannel, address_members, ax
 from heddle.hw.cache_walk import divide
 from heddle.hw.units.kv import Kv
 
+from .unit_bench import whole
+
 NANO = PRESETS["nano"]
 MACHINES = {
     "nano": NANO,
@@ -191,28 +193,29 @@ class Clock:
                 for w in range(1 if work.part is Part.PAIRS else work.token_words):
                     if len(lasts) >= 8:
                         q = max(q, lasts[-8] + 1)
+                    q += 5  # from here on the place of the next item is looked up
                     if work.part is Part.PAIRS:
-                        lasts.append(self.burst(q + 2, (at + 8 * s) // size * size, -(-8 // size)))
+                        lasts.append(self.burst(q, (at + 8 * s) // size * size, -(-8 // size)))
                     else:
-                        lasts.append(self.burst(q + 2, at + (w * c + s) * word_bytes, word_bytes // size))
-                    q = q + 2 + 1
+                        lasts.append(self.burst(q, at + (w * c + s) * word_bytes, word_bytes // size))
         return lasts[-1] + 2
 
     def _stream(self, state, work, start):
         config, c = self.config, self.config.columns
-        ask, lasts = start + 1, []
+        gate, ask, lasts = start + 1, start, []  # when a burst has passed the gate, and when it is granted
         for j in range(work.blocks):
             at = block_start(state, work, work.first + j)
             length = config.dram_word_bytes(Memory.PARAM)
             if work.part is not Part.PAIRS:
                 length = work.words * c * config.dram_word_bytes(Memory.WEIGHT)
-            stop, ask = at + length, ask + 2
+            stop, gate = at + length, gate + 5
             while at < stop:
                 end = min(stop, at - at % config.burst_bytes + config.burst_bytes)
+                ask = gate = max(gate, ask + 1)
                 while sum(last >= ask for last in lasts) >= config.load_outstanding:
                     ask += 1
                 lasts.append(self.burst(ask, at, (end - at) // config.axi_bytes))
-                at, ask = end, ask + 1
+                at = end
         return lasts[-1] + (c + 2 if work.part is Part.KEYS else 1)
 
 
@@ -267,18 +270,19 @@ class Run:
             port = getattr(unit, f"{name}_write")
             if ctx.get(port.en):
                 self.accesses.append((self.slave.cycle, name, ctx.get(port.address)))
-                self.state.put(name, ctx.get(port.address), ctx.get(port.mask), ctx.get(port.data))
+                bits = self.state.config.code_bits if name == "weight" else 64
+                data = whole(ctx.get(port.data), len(port.data), bits * self.state.config.columns // 8)
+                self.state.put(name, ctx.get(port.address), ctx.get(port.mask), int.from_bytes(data, "little"))
             port = getattr(unit, f"{name}_read")
             read = ctx.get(port.en)
-            answers.append(
-                (port, self.state.packed(name, ctx.get(port.address)) if read else (1 << len(port.data)) - 1)
-            )
+            word = self.state.packed(name, ctx.get(port.address)) if read else -1
+            answers.append((port, word >> ctx.get(port.part) * len(port.data) & ((1 << len(port.data)) - 1)))
         port, per_word = unit.page_read, self.state.config.axi_bytes // 4
         answer = (1 << len(port.data)) - 1
         if ctx.get(port.en):
             first = ctx.get(port.address) * per_word
             entries = self.state.page[first : first + per_word] if first + per_word <= 256 else [0] * per_word
-            answer = sum(int(entry) << 32 * place for place, entry in enumerate(entries))
+            answer = int(entries[ctx.get(port.part)])
         return [*answers, (port, answer)]
 
 
@@ -362,17 +366,17 @@ def test_one_word_and_one_block_by_hand(axi_slave):
     run = check(state, slave, works)
     assert slave.dram[BASE + 140 : BASE + 144] == state.weight[9].astype(np.uint8).tobytes()
     assert (state.weight[23] == state.weight[9]).all()
-    # Read at 1, asked for at 3, a beat at 8, the response at 9. Then started at 11: asked for at 14, beats 19 to 22.
-    assert run.retires == [10, 23]
-    assert [burst.cycle for burst in slave.bursts] == [3, 14]
+    # Read at 1, asked for at 6, a beat at 11, the response at 12. Then started at 14: asked for at 20, beats 25 to 28.
+    assert run.retires == [13, 29]
+    assert [burst.cycle for burst in slave.bursts] == [6, 20]
 
 
 def test_keys_retire_when_the_last_tile_has_left(axi_slave):
     slave = axi_slave(bytearray(), 4, latency=5)
     run = check(State(NANO, pages=[0]), slave, [Stream(part=Part.KEYS, token_words=3, words=3, address=20)])
-    # Twelve beats from 8 on; a word goes in a cycle behind its beat, and another comes out from the fifth on.
-    assert [cycle for cycle, _, _ in run.accesses] == [*range(13, 21), *range(21, 25)]
-    assert run.retires == [19 + 1 + 4 + 1]
+    # Twelve beats from 11 on; a word goes in a cycle behind its beat, and another comes out from the fifth on.
+    assert [cycle for cycle, _, _ in run.accesses] == [*range(16, 24), *range(24, 28)]
+    assert run.retires == [22 + 1 + 4 + 1]
 
 
 def test_a_prompt_across_blocks_and_pages(axi_slave):
@@ -411,7 +415,7 @@ def test_no_more_is_under_way_than_allowed(latency, cycles_per_beat, axi_slave):
     check(State(NANO, 5, [0, 3]), slave, works)
     if latency == 40:
         appended = [burst.cycle for burst in slave.bursts if burst.write]
-        assert appended[7] == 3 + 7 * 3 and appended[8] == 3 + 40 + 1 + 2
+        assert appended[7] == 6 + 7 * 5 and appended[8] == 6 + 40 + 1 + 5
 
 
 @pytest.mark.parametrize("name", ["nano", "3x5"])

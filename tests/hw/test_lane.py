@@ -49,7 +49,8 @@ class Run:
             assert cycle < 100 * self.count, "the lane hangs"
             ctx.set(lane.cycle, cycle)
             ctx.set(lane.tokens, chooser.random() < 0.6)
-            ctx.set(lane.unit.ready, not ends or (len(ends) < self.at_once and chooser.random() < 0.5))
+            overlaps = len(ends) < self.at_once and chooser.random() < 0.5 and cycle - 1 not in self.starts.values()
+            ctx.set(lane.unit.ready, not ends or overlaps)
             retires = bool(ends) and ends[0] <= cycle and chooser.random() < 0.7
             ctx.set(lane.unit.retire, retires)
             ctx.set(lane.put, 0)

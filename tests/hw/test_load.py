@@ -14,6 +14,8 @@ from heddle.arch.isa import Load as LoadInstruction
 from heddle.hw.axi import LOAD_ID, BurstArbiter, address_members, axi4_signature
 from heddle.hw.units.load import MEMORIES, Load
 
+from .unit_bench import whole
+
 NANO = PRESETS["nano"]
 DRAM_BYTES = 1 << 16
 
@@ -79,6 +81,7 @@ class Run:
                 self._write(ctx, dut.unit)
                 if ctx.get(dut.unit.index_read.en):
                     index_data = self.words[Memory.INDEX].get(ctx.get(dut.unit.index_read.address), 0)
+                    index_data = index_data >> 32 * ctx.get(dut.unit.index_read.part) & 0xFFFF_FFFF
                 slave.sample(ctx, dut.axi)
                 await ctx.tick()
                 ctx.set(dut.unit.index_read.data, index_data)
@@ -96,7 +99,8 @@ class Run:
             address, mask = ctx.get(port.address), ctx.get(port.mask)
             chosen = sum(((1 << part) - 1) << bit * part for bit in range(len(port.mask)) if mask >> bit & 1)
             old = self.words[memory].get(address, 0)
-            self.words[memory][address] = (old & ~chosen) | (ctx.get(port.data) & chosen)
+            data = whole(ctx.get(port.data), len(port.data), self.config.word_bits(memory) // 8)
+            self.words[memory][address] = (old & ~chosen) | (int.from_bytes(data, "little") & chosen)
             self.writes.append(self.slave.cycle)
 
 
@@ -153,12 +157,12 @@ def test_load_writes_what_its_equation_says(machine, memory, seed, axi_slave):
     assert all(not content for other, content in run.words.items() if other not in expected)
 
 
-def test_one_word_takes_latency_plus_two_cycles(axi_slave):
+def test_one_word_takes_latency_plus_three_cycles(axi_slave):
     slave = axi_slave(random_dram(0), 4, latency=5)
     run = Run(NANO, slave, [LoadInstruction(memory=Memory.ACT, dram_address=64)])
-    assert [b.cycle for b in slave.bursts] == [1]  # the request is up, and granted, in the cycle after the start
-    assert run.writes == [1 + 5]  # written in the cycle of the beat
-    assert run.retires == [1 + 5 + 1]
+    assert [b.cycle for b in slave.bursts] == [2]  # in the cycle before it was held against its region
+    assert run.writes == [2 + 5]  # written in the cycle of the beat
+    assert run.retires == [2 + 5 + 1]
 
 
 def test_bursts_end_at_boundaries_and_are_requested_every_cycle(axi_slave):
@@ -166,29 +170,29 @@ def test_bursts_end_at_boundaries_and_are_requested_every_cycle(axi_slave):
     # 24 words of 8 bytes from byte 40 on: bursts of 64 bytes end at 64, 128, 192 and 232.
     Run(NANO, slave, [LoadInstruction(memory=Memory.VALUE, dram_address=40, words=24)])
     assert [(b.cycle, b.address, b.beats) for b in slave.bursts] == [
-        (1, 40, 6),
-        (2, 64, 16),
-        (3, 128, 16),
-        (4, 192, 10),
+        (2, 40, 6),
+        (3, 64, 16),
+        (4, 128, 16),
+        (5, 192, 10),
     ]
 
 
 def test_no_more_bursts_are_in_flight_than_configured(axi_slave):
     slave = axi_slave(random_dram(0), 4, latency=10, cycles_per_beat=2)
     run = Run(NANO, slave, [LoadInstruction(memory=Memory.ACT, segments=6, words=3, stride=3, dram_stride=128)])
-    # Three beats a burst: the last beats come in 11 + 4, 17 + 4, …; the fifth request waits for the first burst to end.
-    assert [b.cycle for b in slave.bursts] == [1, 2, 3, 4, 16, 22]
-    assert run.retires == [11 + 5 * 6 + 4 + 1]
+    # Three beats a burst: the last beats come in 12 + 4, 18 + 4, …; the fifth request waits for the first burst to end.
+    assert [b.cycle for b in slave.bursts] == [2, 3, 4, 5, 17, 23]
+    assert run.retires == [12 + 5 * 6 + 4 + 1]
 
 
 def test_loads_overlap_and_retire_in_order(axi_slave):
     slave = axi_slave(random_dram(0), 4, latency=10)
     run = Run(NANO, slave, [LoadInstruction(memory=Memory.ACT, address=i, dram_address=64 * i) for i in range(3)])
-    assert run.starts == [0, 2, 4]  # the cycle after the grant of the last burst
-    assert run.retires == [12, 14, 16]
+    assert run.starts == [0, 3, 6]  # the cycle after the grant of the last burst
+    assert run.retires == [13, 16, 19]
 
 
-def test_a_gather_waits_for_all_to_retire_and_takes_two_cycles_for_each_index(axi_slave):
+def test_a_gather_waits_for_all_to_retire_and_takes_nine_cycles_for_each_index(axi_slave):
     slave = axi_slave(random_dram(0), 4, latency=10)
     index = {3: 2, 4: 0}
     loads = [
@@ -196,8 +200,9 @@ def test_a_gather_waits_for_all_to_retire_and_takes_two_cycles_for_each_index(ax
         LoadInstruction(memory=Memory.ACT, gather=1, index_address=3, segments=2, words=17, stride=17, dram_stride=128),
     ]
     run = Run(NANO, slave, loads, index)
-    assert run.retires[0] == 12 and run.starts[1] == 13
-    assert [(b.cycle, b.address) for b in slave.bursts[1:]] == [(16, 256), (17, 320), (20, 0), (21, 64)]
+    assert run.retires[0] == 13 and run.starts[1] == 14
+    # The second index is looked up while the last burst of the first row is at the gate, from 25 on.
+    assert [(b.cycle, b.address) for b in slave.bursts[1:]] == [(24, 256), (25, 320), (34, 0), (35, 64)]
 
 
 def test_an_index_may_be_negative(axi_slave):

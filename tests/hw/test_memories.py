@@ -1,5 +1,6 @@
 """Banked memories: words go where their address says, parts by mask, and two units in one bank port are noticed."""
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,10 @@ class Bench:
     """A memory with ports driven from a list: per cycle, {port name: (address[, mask, data])}."""
 
     def __init__(self, memory: Memory):
-        self.memory = BankedMemory(CONFIG, memory, READERS[memory], WRITERS[memory])
+        bits = CONFIG.word_bits(memory)
+        self.memory = BankedMemory(
+            CONFIG, memory, dict.fromkeys(READERS[memory], bits), dict.fromkeys(WRITERS[memory], bits)
+        )
         self.units = {f"read_{u.name.lower()}" for u in READERS[memory]}
 
     def run(self, cycles: list[dict[str, tuple]]) -> list[dict]:
@@ -88,21 +92,22 @@ def test_mask_of_param_selects_halves_of_a_pair():
 @pytest.mark.parametrize("memory", READERS)
 def test_random_accesses_without_conflicts(memory):
     """All ports at once in different banks, against a plain array."""
-    random = np.random.default_rng(memory)
+    numbers = np.random.default_rng(memory)
     banks, words, bits = CONFIG.banks(memory), CONFIG.bank_words(memory), CONFIG.word_bits(memory)
     part = bits // mask_bits(CONFIG, memory)
     model, cycles, expected = [0] * CONFIG.words(memory), [], []
     for _ in range(300):
         accesses, read, updates = {}, {}, {}
-        for unit, bank in zip(READERS[memory], random.permutation(banks), strict=False):
-            address = int(bank * words + random.integers(min(4, words)))
-            if random.random() < 0.7:
+        for unit, bank in zip(READERS[memory], numbers.permutation(banks), strict=False):
+            address = int(bank * words + numbers.integers(min(4, words)))
+            if numbers.random() < 0.7:
                 accesses[f"read_{unit.name.lower()}"] = (address,)
                 read[f"read_{unit.name.lower()}"] = model[address]
-        for unit, bank in zip(WRITERS[memory], random.permutation(banks), strict=False):
-            address = int(bank * words + random.integers(min(4, words)))
-            mask, data = int(random.integers(1 << bits // part)), int.from_bytes(random.bytes(-(-bits // 8)), "little")
-            if random.random() < 0.7:
+        for unit, bank in zip(WRITERS[memory], numbers.permutation(banks), strict=False):
+            address = int(bank * words + numbers.integers(min(4, words)))
+            mask = int(numbers.integers(1 << bits // part))
+            data = int.from_bytes(numbers.bytes(-(-bits // 8)), "little")
+            if numbers.random() < 0.7:
                 accesses[f"write_{unit.name.lower()}"] = (address, mask, data)
                 keep = sum(((1 << part) - 1) << i * part for i in range(bits // part) if not mask >> i & 1)
                 updates[address] = (model[address] & keep) | (data & ~keep)
@@ -140,3 +145,64 @@ def test_conflicts_of_acc(accesses, units):
 def test_writers_in_one_bank_are_in_conflict_even_with_disjoint_masks():
     seen = Bench(Memory.ROW).run([{"write_vector": (1, 1, 0), "write_softmax": (2, 0, 0)}])
     assert seen[1]["units"] == 1 << Unit.VECTOR | 1 << Unit.SOFTMAX
+
+
+# -- ports of a part of a word -----------------------------------------------------------------------------------------
+
+FOUR = replace(CONFIG, name="four", rows=4, columns=4)
+PARTS = [
+    # memory, machine, bits of each reader, of each writer, words of the RAM that a word is kept in
+    (Memory.PARAM, FOUR, {Unit.VECTOR: 128, Unit.KV: 64, Unit.STORE: 32}, {Unit.LOAD: 32, Unit.VECTOR: 32}, 2),
+    (Memory.PARAM, FOUR, {Unit.VECTOR: 64, Unit.STORE: 32}, {Unit.LOAD: 64}, 4),
+    (Memory.PARAM, CONFIG, {Unit.VECTOR: 64, Unit.STORE: 32}, {Unit.LOAD: 32, Unit.KV: 64}, 1),
+    (Memory.VALUE, FOUR, {Unit.VECTOR: 32, Unit.STORE: 32}, {Unit.NORM: 32}, 2),
+    (Memory.VALUE, CONFIG, {Unit.VECTOR: 16, Unit.STORE: 32}, {Unit.NORM: 16, Unit.LOAD: 32}, 1),
+    (Memory.ACC, FOUR, {Unit.MATRIX: 128, Unit.VECTOR: 64}, {Unit.MATRIX: 128}, 1),
+    (Memory.ACT, CONFIG, {Unit.MATRIX: 24, Unit.STORE: 32}, {Unit.VECTOR: 8, Unit.LOAD: 32}, 1),
+]
+
+
+@pytest.mark.parametrize("memory, config, readers, writers, folds", PARTS)
+def test_ports_of_a_part_of_a_word(memory, config, readers, writers, folds):
+    """Random accesses, each in a bank of its own, against a list of whole words."""
+    chooser, banked = random.Random(f"{memory} {config.name} {readers}"), BankedMemory(config, memory, readers, writers)
+    width, banks, words = config.word_bits(memory), config.banks(memory), config.bank_words(memory)
+    grain = width // mask_bits(config, memory)
+    assert banked.folds == folds
+    model = [0] * config.words(memory)
+
+    async def bench(ctx):
+        expected = []
+        for _ in range(500):
+            used, updates = chooser.sample(range(banks), banks), []
+            now = []
+            for kind, units in (("read", readers), ("write", writers)):
+                for unit, bank in zip(units, used, strict=False):
+                    port, bits = getattr(banked, f"{kind}_{unit.name.lower()}"), units[unit]
+                    address, part = bank * words + chooser.randrange(2), chooser.randrange(-(-width // bits))
+                    ctx.set(port.en, 1)
+                    ctx.set(port.address, address)
+                    piece = (1 << bits) - 1 << part * bits & (1 << width) - 1
+                    if kind == "read":
+                        ctx.set(port.part, part)
+                        now.append((port.data, (model[address] & piece) >> part * bits))
+                        continue
+                    data = chooser.getrandbits(bits)
+                    mask = sum(1 << bit for bit in range(width // grain)
+                               if piece >> bit * grain & 1 and chooser.random() < 0.8)  # fmt: skip
+                    ctx.set(port.mask, mask)
+                    ctx.set(port.data, data)
+                    chosen = sum((1 << grain) - 1 << bit * grain for bit in range(width // grain) if mask >> bit & 1)
+                    updates.append((address, chosen, data << part * bits))
+            for data, value in expected:
+                assert ctx.get(data) == value
+            for address, chosen, data in updates:
+                model[address] = (model[address] & ~chosen) | (data & chosen)
+            expected = now
+            await ctx.tick()
+        assert ctx.get(banked.conflict) == 0
+
+    simulator = Simulator(banked)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run()

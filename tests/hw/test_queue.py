@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 from heddle.hw.queue import Queue
 
 
-@pytest.mark.parametrize("depth", [1, 2, 8])
+@pytest.mark.parametrize("depth", [1, 2, 8])  # of depth 1 it is a register
 def test_words_come_out_in_order_from_the_next_cycle_on(depth):
     queue, model, chooser = Queue(8, depth), deque(), random.Random(depth)
 

@@ -79,7 +79,8 @@ class Run:
                     port = getattr(dut.unit, f"{memory.name.lower()}_read")
                     if ctx.get(port.en):
                         self.reads.append(slave.cycle)
-                        read[port] = words(memory, ctx.get(port.address))
+                        word = words(memory, ctx.get(port.address)) >> ctx.get(port.part) * len(port.data)
+                        read[port] = word & ((1 << len(port.data)) - 1)
                 slave.sample(ctx, dut.axi)
                 await ctx.tick()
                 for port, word in read.items():

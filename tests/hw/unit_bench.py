@@ -114,6 +114,12 @@ class Memories:
         self.param[address : address + words] = numerics.to_bits(pairs).reshape(words, -1)
 
 
+def whole(data: int, bits: int, size: int) -> bytes:
+    """The `size` bytes of a word in which `data` of `bits` stands again and again."""
+    repeated = sum(data << at for at in range(0, 8 * size, bits))
+    return (repeated & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+
+
 def run_unit(unit, memories: Memories, program: list, limit: int = 5000, gap: int = 1) -> list[Record]:
     """Execute `program` on `unit`, each instruction `gap` cycles after the retire of the one before.
 
@@ -135,13 +141,14 @@ def run_unit(unit, memories: Memories, program: list, limit: int = 5000, gap: in
                 if ctx.get(port.en):
                     address = ctx.get(port.address)
                     record.reads.append((cycle, name, address))
-                    answer = int.from_bytes(array[address].tobytes(), "little")
+                    answer = int.from_bytes(array[address].tobytes(), "little") >> ctx.get(port.part) * len(port.data)
+                    answer &= (1 << len(port.data)) - 1
                 answers.append((port, answer))
             for name, array, port in ports["write"]:
                 if ctx.get(port.en):
                     address, mask = ctx.get(port.address), ctx.get(port.mask)
                     record.writes.append((cycle, name, address))
-                    word = ctx.get(port.data).to_bytes(array[address].nbytes, "little")
+                    word = whole(ctx.get(port.data), len(port.data), array[address].nbytes)
                     chosen = [bool(mask >> bit & 1) for bit in range(array.shape[1])]
                     array[address, chosen] = np.frombuffer(word, array.dtype)[chosen]
             await ctx.tick()

@@ -58,15 +58,16 @@ class Stepped:
         self.tokens = defaultdict(int)
         self.later = defaultdict(list)  # cycle → changes of registers at its end
         self.halted = False
-        # LOAD
-        self.load_bursts, self.load_setup, self.load_flight = deque(), 0, 0
+        # LOAD: bursts to request; cycles until the first of them has passed the gate, and then until the second has,
+        # which counts from when the first has; bursts in flight
+        self.load_bursts, self.load_setup, self.load_next, self.load_flight = deque(), 0, 0, 0
         # MATRIX: cycles until the rows of its tiles are through, and since then
         self.matrix_left, self.matrix_since = 0, 100
         self.void_runs = set()  # units in which a void instruction is under way
         # STORE: bursts to read, cycles left of the read under way, whole bursts to request, buffers in use
         self.store_unread, self.store_reading, self.store_ready, self.store_buffers = deque(), 0, deque(), 0
-        # KV: bursts to request, cycles until the next request, bursts in flight
-        self.kv_bursts, self.kv_setup, self.kv_flight = deque(), 0, 0
+        # KV: the same
+        self.kv_bursts, self.kv_setup, self.kv_next, self.kv_flight = deque(), 0, 0, 0
         self.trace = {}
 
     def run(self):
@@ -146,9 +147,9 @@ class Stepped:
                 waiting = {Unit.LOAD: self.load_bursts, Unit.STORE: self.store_unread, Unit.KV: self.kv_bursts}[unit]
                 waiting.extend((burst, index, place == len(bursts)) for place, burst in enumerate(bursts, 1))
             if unit is Unit.LOAD:
-                self.load_setup = 2 if instruction.gather else 0
-            if unit is Unit.KV:
-                self.kv_setup = 2  # Append: the item is read in s + 1; Stream: the page table in s + 1, then a product
+                self.load_setup, self.load_next = 9 if instruction.gather else 1, self.setup_of(self.load_bursts, 1)
+            if unit is Unit.KV:  # Append: the item is read in s + 1; Stream: the page table in s + 1
+                self.kv_setup, self.kv_next = 5, self.setup_of(self.kv_bursts, 1)
 
         self.at_end(cycle, begin)
         self.trace[index] += (cycle,)
@@ -184,8 +185,23 @@ class Stepped:
                 burst = self.store_unread.popleft()
                 self.at_end(cycle + 1, lambda: self.store_ready.append(burst))
 
+    def setup_of(self, bursts, place):
+        """Cycles from the gate to the gate for what comes after: those of a lookup, where a piece begins."""
+        if place >= len(bursts):
+            return 0
+        burst, index, _ = bursts[place]
+        if isinstance(self.instructions[index], Append):
+            return 5
+        if isinstance(self.instructions[index], Stream):
+            return 5 if burst.setup_cycles else 0
+        return 9 if burst.setup_cycles else 0
+
     def grant(self, cycle):
-        setup, self.load_setup = self.load_setup, max(self.load_setup - 1, 0)
+        setup = self.load_setup
+        if setup:
+            self.load_setup -= 1
+        else:
+            self.load_next = max(self.load_next - 1, 0)
         kv_ready = self.kv_request(cycle)
         room = self.requested - self.dispatched <= 8 and self.requested < 8 * self.groups
         if cycle >= 1 and room:
@@ -213,8 +229,7 @@ class Stepped:
 
             def advance():
                 self.load_bursts.popleft()
-                gather = self.load_bursts and self.instructions[index].gather
-                self.load_setup = 2 if gather and self.load_bursts[0][0].setup_cycles else 0
+                self.load_setup, self.load_next = self.load_next, self.setup_of(self.load_bursts, 1)
 
             self.at_end(cycle, advance)
 
@@ -225,9 +240,11 @@ class Stepped:
             return False
         append = isinstance(self.instructions[self.kv_bursts[0][1]], Append)
         if self.kv_setup:
-            if not append or self.kv_setup == 1 or self.kv_flight < 8:
+            if not append or self.kv_setup < 5 or self.kv_flight < 8:
                 self.kv_setup -= 1
             return False
+        if self.kv_next and (not append or self.kv_next < 5 or self.kv_flight + 1 < 8):
+            self.kv_next -= 1
         return append or self.kv_flight < self.config.load_outstanding
 
     def grant_kv(self, cycle):
@@ -243,8 +260,7 @@ class Stepped:
 
         def advance():
             self.kv_bursts.popleft()
-            if self.kv_bursts and (append or self.kv_bursts[0][0].setup_cycles):
-                self.kv_setup = 2
+            self.kv_setup, self.kv_next = self.kv_next, self.setup_of(self.kv_bursts, 1)
 
         self.at_end(cycle, advance)
 

@@ -57,7 +57,7 @@ def test_each_thing_happens_when_the_manual_says(nano):
     )
     assert found.dispatched == [41, 49, 57, 65, 73, 81]
     # LOAD 0: request and grant in 43; DRAM free in 97: beats 97…100; retires in 101.
-    # LOAD 1: may start from 44 on, is there in 50; beats 101…108.
+    # LOAD 1: may start from 45 on, is there in 50; beats 101…108.
     load = [(42, 101), (50, 109)]
     # MATRIX: token usable in 110; R + 1 + (T − 1)·P + M + drain with one tile.
     matrix = 110, 110 + 4 + 1 + 0 + 4 + nano.matrix_drain_cycles
@@ -101,10 +101,10 @@ def test_a_full_queue_holds_dispatch_and_dispatch_holds_fetch(nano):
 
 def test_load_stops_asking_while_four_bursts_are_in_flight(nano):
     found = timing(nano, Load(words=96), Load(words=1), Halt())
-    # Six bursts of 16 beats, back to back from cycle 97. Grants in 43 … 46, then in the cycle after a burst's last
+    # Six bursts of 16 beats, back to back from cycle 97. Grants in 44 … 47, then in the cycle after a burst's last
     # beat: 113 (after 112) and 129; each moves on when the port is free.
     assert (found.start[0], found.retire[0]) == (42, 97 + 6 * 16)
-    # The next may start in 130. It asks in 131, but two of four bursts … 3 to 6 are in flight until 144.
+    # The next may start in 130. It asks in 132, but two of four bursts … 3 to 6 are in flight until 144.
     assert (found.start[1], found.retire[1]) == (130, 97 + 6 * 16 + 1)
 
 
@@ -116,13 +116,13 @@ def test_one_burst_at_a_time_pays_the_latency_each_time(nano):
 
 
 def test_a_segment_is_cut_at_multiples_of_the_burst_length(nano):
-    # 16 words of 4 bytes from byte 40: 6 beats to byte 64, then 10. Grants in 43, 44; beats 97…102, 103…112.
+    # 16 words of 4 bytes from byte 40: 6 beats to byte 64, then 10. Grants in 44, 45; beats 97…102, 103…112.
     found = timing(nano, Load(words=16, dram_address=40), Halt(), cycles_per_beat=2)
     # Fetch: 64 beats of 2 cycles from 33 to 161; instruction 0 is whole in 33 + 14 = 47, starts in 49.
     assert (found.start[0], found.retire[0]) == (49, 161 + 15 * 2 + 1)
 
 
-def test_a_gather_waits_for_all_loads_and_takes_two_cycles_more_for_each_row(nano):
+def test_a_gather_waits_for_all_loads_and_takes_nine_cycles_for_each_row(nano):
     found = timing(
         nano,
         Load(memory=Memory.INDEX, words=2),
@@ -131,10 +131,10 @@ def test_a_gather_waits_for_all_loads_and_takes_two_cycles_more_for_each_row(nan
         latency_cycles=1,
         cycles_per_beat=1,
     )
-    # Fetch: beats 2…65, d(0) = 10, s = 11; request 12; the port is free in 66: beats 66, 67; retires in 68.
+    # Fetch: beats 2…65, d(0) = 10, s = 11; request 13; the port is free in 66: beats 66, 67; retires in 68.
     assert (found.start[0], found.retire[0]) == (11, 68)
-    # The gather starts in 69; its requests are up in 72, 75, 78; bursts of 16 beats from 73 without a gap.
-    assert (found.start[1], found.retire[1]) == (69, 73 + 48)
+    # The gather starts in 69; its requests are up in 79, 88, 97; bursts of 16 beats from 80 without a gap.
+    assert (found.start[1], found.retire[1]) == (69, 80 + 48)
 
 
 def test_store_fills_two_buffers_in_turn(nano):
@@ -145,21 +145,21 @@ def test_store_fills_two_buffers_in_turn(nano):
 
 
 def test_store_goes_before_load(nano):
-    # STORE: starts in 42, reads 7 beats in 43…49, up in 51. LOAD: dispatched in 49, starts in 50, up in 51.
-    store, load = Store(memory=Memory.ACT, words=7, dram_address=1024), Load(words=2)
+    # STORE: starts in 42, reads 8 beats in 43…50, up in 52. LOAD: dispatched in 49, starts in 50, up in 52.
+    store, load = Store(memory=Memory.ACT, words=8, dram_address=1024), Load(words=2)
     found = timing(nano, store, load, Halt())
-    # STORE is granted in 51: beats 97…103, retires in 105. LOAD in 52: beats 104, 105, retires in 106.
-    assert (found.retire[0], found.retire[1]) == (105, 106)
+    # STORE is granted in 52: beats 97…104, retires in 106. LOAD in 53: beats 105, 106, retires in 107.
+    assert (found.retire[0], found.retire[1]) == (106, 107)
 
 
 def test_a_stream_asks_like_a_gather_and_its_keys_leave_a_transposer(nano):
-    # Latency 1: d(0) = 10, s = 11. A block is 4 words of 4 bytes, one burst of 4 beats; first request in s + 3.
+    # Latency 1: d(0) = 10, s = 11. A block is 4 words of 4 bytes, one burst of 4 beats; first request in s + 6.
     values = Stream(part=Part.VALUES, blocks=3, page_blocks=4)
     found = timing(nano, values, replace(values, part=Part.KEYS), Halt(), latency_cycles=1)
     # Fetch moves beats 2 … 65, so the bursts of values are 66…69, 70…73, 74…77; no other KV instruction overlaps.
     assert (found.start[0], found.retire[0]) == (11, 78)
-    # Requests in 79 + 3, 79 + 6, 79 + 9; beats 83…86, 87…90, 91…94; the last tile takes C + 1 more cycles.
-    assert (found.start[1], found.retire[1]) == (79, 95 + 5)
+    # Requests in 79 + 6, 79 + 11, 79 + 16; beats 86…89, 91…94, 96…99; the last tile takes C + 1 more cycles.
+    assert (found.start[1], found.retire[1]) == (79, 100 + 5)
 
 
 def test_a_stream_keeps_to_the_bursts_that_may_be_in_flight(nano):
@@ -171,26 +171,26 @@ def test_a_stream_keeps_to_the_bursts_that_may_be_in_flight(nano):
 
 def test_appended_items_are_read_one_by_one_and_eight_are_under_way(nano):
     found = timing(nano, Append(tokens=10, page_blocks=4), Halt())
-    # s = 42, q = 43, up in 45; then q = grant + 1 and up two later: grants in 45, 48 … 66. The fetch is through in 96:
-    # items 0 … 7 are beats 97 … 104. Item 8 is read in 98, granted in 100: beat 132; item 9 in 101, 103: beat 135.
-    assert (found.start[0], found.retire[0]) == (42, 135 + 2)
+    # s = 42, q = 43, up in 48; each next one five later: grants in 48, 53 … 83. The fetch is through in 96: items 0 … 7
+    # are beats 97 … 104. Item 8 is read in 98, granted in 103: beat 135; item 9 in 103, 108: beat 140.
+    assert (found.start[0], found.retire[0]) == (42, 140 + 2)
 
 
 def test_kv_goes_after_store_and_before_load(nano):
-    # STORE: s = 42, 15 beats read in 43 … 57, up in 59. KV: s = 50, q = 51, granted in 53, 56, then up in 59.
-    # LOAD: s = 58, up in 59.
-    store, load = Store(memory=Memory.ACT, words=15, dram_address=1024), Load(words=2)
+    # STORE: s = 42, 16 beats read in 43 … 58, up in 60. KV: s = 50, q = 51, granted in 56, then up in 61 and 66.
+    # LOAD: s = 58, up in 60.
+    store, load = Store(memory=Memory.ACT, words=16, dram_address=1024), Load(words=2)
     found = timing(nano, store, Append(tokens=3), load, Halt())
-    # Beats: 97, 98 (KV), then STORE's of 59 in 99 … 113, KV's of 60 in 114, LOAD's of 61 in 115, 116.
-    assert found.retire[:3] == [115, 116, 117]
+    # Beats: 97 (KV), then STORE's of 60 in 98 … 113, KV's of 61 in 114, LOAD's of 62 in 115, 116, KV's of 66 in 117.
+    assert found.retire[:3] == [115, 119, 117]
 
 
 def test_a_word_or_pair_wider_than_a_beat_takes_some(nano):
     pair = timing(nano, Append(part=Part.PAIRS), Halt())
     assert pair.retire[0] == 97 + 1 + 2
     wide = timing(PRESETS["base"], Append(part=Part.PAIRS), Halt(), latency_cycles=100)
-    # Two beats an instruction: d = 101 + 1 + 1; s = 104; granted in 107; one beat in 207.
-    assert (wide.start[0], wide.retire[0]) == (104, 209)
+    # Two beats an instruction: d = 101 + 1 + 1; s = 104; granted in 110; one beat in 210.
+    assert (wide.start[0], wide.retire[0]) == (104, 212)
 
 
 def test_dram_settings_change_cycles_only(nano):

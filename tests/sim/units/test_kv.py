@@ -273,7 +273,7 @@ def test_items_are_bursts_of_their_own(nano):
 def test_segments_are_cut_as_on_page_zero_with_setup_cycles_for_each(nano):
     # A block is 2·4 words of 4 bytes; bursts end at multiples of 64. Block 1 of a page begins at byte 40 + 32.
     instruction = Stream(token_words=2, words=2, blocks=2, first=4, dram_address=40, page_blocks=1, pages=3)
-    assert units.bursts(instruction, nano) == [Burst(40, 6, 2), Burst(64, 2), Burst(72, 8, 2)]
+    assert units.bursts(instruction, nano) == [Burst(40, 6, 5), Burst(64, 2), Burst(72, 8, 5)]
     pairs = replace(instruction, part=Part.PAIRS)
-    assert units.bursts(pairs, nano) == [Burst(40, 6, 2), Burst(64, 2), Burst(72, 8, 2)]
+    assert units.bursts(pairs, nano) == [Burst(40, 6, 5), Burst(64, 2), Burst(72, 8, 5)]
     assert instruction.transfer(nano).moved_bytes == pairs.transfer(nano).moved_bytes == 64

@@ -84,7 +84,7 @@ def test_a_gather_beyond_dram_is_an_error(nano, make_state, put, index):
 def test_a_gather_is_cut_alike_for_any_index(nano):
     narrow = replace(nano, burst_beats=2)
     bursts = units.bursts(Load(words=3, segments=2, dram_address=64, dram_stride=16, gather=1), narrow)
-    assert [(burst.beats, burst.setup_cycles) for burst in bursts] == [(2, 2), (1, 0), (2, 2), (1, 0)]
+    assert [(burst.beats, burst.setup_cycles) for burst in bursts] == [(2, 9), (1, 0), (2, 9), (1, 0)]
 
 
 def test_strided_segments_are_cut_where_they_lie(nano):
