@@ -71,7 +71,8 @@ class BurstGate(wiring.Component):
     """
 
     def __init__(self, beat_bytes: int, most_beats: int):
-        self._gate = RegionGate(beat_bytes, most_beats)
+        self._beat_bytes = beat_bytes
+        self._most_beats = most_beats
         super().__init__({
             "offered": In(1),
             "found": In(1, init=1),
@@ -88,7 +89,7 @@ class BurstGate(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.gate = gate = self._gate
+        m.submodules.gate = gate = RegionGate(self._beat_bytes, self._most_beats)
         passes = Signal()
         m.d.comb += [
             *(getattr(gate, name).eq(getattr(self, name))

@@ -44,8 +44,6 @@ class Kv(wiring.Component):
 
     def __init__(self, config: HardwareConfig):
         self._config = config
-        longest = max(config.burst_beats, beats_per_word(config, Memory.WEIGHT), pair_beats(config))
-        self.gate = BurstGate(config.axi_bytes, longest)
         super().__init__({
             "start": In(1),
             "instruction": In(INSTRUCTION_BITS),
@@ -163,7 +161,8 @@ class Kv(wiring.Component):
     ) -> Signal:  # fmt: skip
         """Finds piece after piece, and asks for the bursts of each; returns whether there is any to ask for."""
         config = self._config
-        m.submodules.gate = gate = self.gate
+        longest = max(config.burst_beats, beats_per_word(config, Memory.WEIGHT), pair_beats(config))
+        m.submodules.gate = self.gate = gate = BurstGate(config.axi_bytes, longest)
         burst = (config.burst_bytes - 1).bit_length()
         offset, found, piece_ends = Signal(OFFSET_BITS), Signal(), Signal()  # of the burst at hand
         m.submodules.cut = cut = BurstCut(config, len(piece_beats))

@@ -39,7 +39,6 @@ class Load(wiring.Component):
 
     def __init__(self, config: HardwareConfig):
         self._config = config
-        self.gate = BurstGate(config.axi_bytes, config.burst_beats)
         super().__init__({
             "start": In(1),
             "instruction": In(INSTRUCTION_BITS),
@@ -66,7 +65,8 @@ class Load(wiring.Component):
             m.d.sync += [memory.eq(view.memory), gather.eq(view.gather)]
         destination = Signal(len(Cat(memory, walk.position, walk.last)))  # of the burst at the gate
         bursts = Queue(len(destination), self._config.load_outstanding)  # granted, last beat still to come
-        m.submodules.bursts, m.submodules.gate, gate = bursts, self.gate, self.gate
+        m.submodules.bursts = bursts
+        m.submodules.gate = self.gate = gate = BurstGate(self._config.axi_bytes, self._config.burst_beats)
         m.d.comb += [
             walk.start.eq(self.start),
             *[getattr(walk, name).eq(getattr(view, name)) for name in

@@ -39,7 +39,6 @@ class Store(wiring.Component):
 
     def __init__(self, config: HardwareConfig):
         self._config = config
-        self.gate = BurstGate(config.axi_bytes, config.burst_beats)
         super().__init__({
             "start": In(1),
             "instruction": In(INSTRUCTION_BITS),
@@ -82,7 +81,7 @@ class Store(wiring.Component):
         filling, offering, asking, giving = Signal(), Signal(), Signal(), Signal()  # the buffer that each step is at
 
         count = self._fill(m, walk, view.memory, buffers, occupied, filling)
-        m.submodules.gate = gate = self.gate
+        m.submodules.gate = self.gate = gate = BurstGate(self._config.axi_bytes, self._config.burst_beats)
         with m.If(gate.taken):
             m.d.sync += [unseen.bit_select(offering, 1).eq(0), offering.eq(~offering)]
         with m.If(walk.take):

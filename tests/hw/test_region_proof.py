@@ -12,6 +12,7 @@ import sys
 import pytest
 from amaranth import Module, Signal
 from amaranth.back import rtlil
+from amaranth.hdl import Fragment
 from amaranth.lib.wiring import In
 from heddle.arch.config import PRESETS
 from heddle.hw.axi import ADDRESS_BITS, fetch_bytes
@@ -28,7 +29,6 @@ UNITS = [
     (Kv, "nano"),
     pytest.param(Kv, "server", marks=pytest.mark.long),
 ]
-
 
 
 def properties_of_the_gate(config, planted=0):
@@ -61,7 +61,7 @@ def properties_of_a_unit(unit, beat, most, planted=0):
     """The same of a unit with any inputs, but for a region that stays: what it requests lies in there. With a register
     behind the gate the second property is that what it holds lies there."""
     m = Module()
-    m.submodules.unit = unit
+    m.submodules.unit = Fragment.get(unit, None)  # now, so that its gate is there
     ports, kept = [], []
     for path, member, port in unit.signature.flatten(unit):
         if path in (("base",), ("size_bytes",)):
@@ -134,8 +134,9 @@ def test_the_proof_fails_for_a_region_one_beat_longer(tmp_path):
 def test_no_request_of_a_unit_leaves_its_region_in_any_state(tmp_path, kind, name):
     unit, beat, most = unit_of(PRESETS[name], kind)
     has_register = kind is not Fetch
+    properties = properties_of_a_unit(unit, beat, most)
     assert not has_register or unit.gate.holds.init == 0
-    result = prove(properties_of_a_unit(unit, beat, most), tmp_path, induction=has_register)
+    result = prove(properties, tmp_path, induction=has_register)
     assert result.returncode == 0, result.stdout[-3000:]
     assert "no model found: SUCCESS" in result.stdout
 
