@@ -6,6 +6,8 @@ bank is the program's business, and is checked here at every access.
 """
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -179,7 +181,7 @@ def _fold_of_mask(mask: Value, folds: int) -> Value:
 def _ored(mask: Value, pieces: int) -> Value:
     """The disjunction of the equal `pieces` of a mask."""
     size = len(mask) // pieces
-    return Cat(_any(mask[bit::size]) for bit in range(size))
+    return reduce(or_, (mask[start : start + size] for start in range(0, len(mask), size)))
 
 
 def _any(values) -> Value:

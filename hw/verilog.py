@@ -45,10 +45,12 @@ def shared(platform: object, component: wiring.Component, module: str) -> wiring
 
 
 def instance(component: wiring.Component, module: str, **more: Value) -> Instance:
-    """An instance of the Verilog module that stands for `component`, whose ports it has, and `more` (`i_clk=…`)."""
+    """An instance of the Verilog module that stands for `component`, whose ports it has (but those of no bits), and
+    `more` (`i_clk=…`)."""
     component._MustUse__used = True  # it is not elaborated here, or not at all: no warning about that
     connections = [("i" if member.flow == In else "o", "__".join(map(str, path)), port)
-                   for path, member, port in component.signature.flatten(component)]  # fmt: skip
+                   for path, member, port in component.signature.flatten(component)
+                   if len(Value.cast(port))]  # fmt: skip
     return Instance(module, *connections, **more)
 
 

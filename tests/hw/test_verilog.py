@@ -7,13 +7,14 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from amaranth.hdl import Value
+from amaranth.hdl import Module, Value
+from amaranth.lib import wiring
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.hw.array import Array
 from heddle.hw.memories import BankedMemory
 from heddle.hw.pe import Pe
-from heddle.hw.verilog import to_verilog
+from heddle.hw.verilog import instance, to_verilog
 
 ROOT = Path(__file__).parents[2]
 ODD = replace(PRESETS["nano"], rows=3, columns=5, vector_lanes=1, param_words=16)
@@ -31,6 +32,12 @@ def port(component, name: str) -> Value:
     interface, _, member = name.partition("__")
     value = getattr(component, interface)
     return Value.cast(getattr(value, member) if member else value)
+
+
+def _weights(config) -> BankedMemory:
+    """WEIGHT, whose words are read and written whole."""
+    bits = config.word_bits(Memory.WEIGHT)
+    return BankedMemory(config, Memory.WEIGHT, {Unit.MATRIX: bits}, {Unit.LOAD: bits})
 
 
 def amaranth(component, stimulus: list[dict[str, int]], output: str) -> list[int]:
@@ -81,9 +88,10 @@ def test_array_is_the_same_in_verilog(tmp_path):
 
 
 def test_memory_is_the_same_in_verilog(tmp_path):
-    memory = BankedMemory(ODD, Memory.PARAM, [Unit.VECTOR], [Unit.LOAD])
-    inputs = {"read_vector__en": 1, "read_vector__address": 4, "write_load__en": 1, "write_load__address": 4,
-              "write_load__mask": 10, "write_load__data": 320}  # fmt: skip
+    memory = BankedMemory(ODD, Memory.PARAM, {Unit.VECTOR: 64}, {Unit.LOAD: 320})
+    inputs = {"read_vector__en": 1, "read_vector__address": 4, "read_vector__part": 3,
+              "write_load__en": 1, "write_load__address": 4, "write_load__mask": 10,
+              "write_load__data": 320}  # fmt: skip
     compare(tmp_path, memory, inputs, "read_vector__data", 300)
 
 
@@ -91,7 +99,7 @@ def test_what_repeats_is_written_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         array = to_verilog(Array(PRESETS["base"]))
-        memory = to_verilog(BankedMemory(PRESETS["base"], Memory.WEIGHT, [Unit.MATRIX], [Unit.LOAD]))
+        memory = to_verilog(_weights(PRESETS["base"]))
     assert array.count("module heddle_pe_int8(") == array.count("module heddle_pe_row_int8_16(") == 1
     assert memory.count("module heddle_ram ") == 1
     assert len(array) < 400_000 and len(memory) < 40_000
@@ -105,3 +113,17 @@ def test_verilog_says_where_it_comes_from_if_asked():
     sources = re.findall(r'\(\* src = "([^":]*)', text)
     assert all((ROOT / source).is_file() and not Path(source).is_absolute() for source in sources)
     assert "src =" not in to_verilog(Pe("bf16"), name="top")
+
+
+def test_ports_of_no_bits_are_no_ports_of_an_instance():
+    """Reads of whole words choose no part of them: `read_matrix.part` has no bits, and Verilog knows no such port."""
+    memory = _weights(PRESETS["base"])
+
+    class Outside(wiring.Component):
+        def elaborate(self, platform):
+            m = Module()
+            m.submodules.memory = instance(memory, "memory_elsewhere")
+            return m
+
+    text = to_verilog(Outside({}))
+    assert ".read_matrix__address(" in text and "read_matrix__part" not in text
