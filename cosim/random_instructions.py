@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arch.config import HardwareConfig, Memory
+from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import (
     Activation,
@@ -35,10 +36,14 @@ from ..arch.isa import (
     Store,
     Stream,
 )
+from .random_data import EDGES
 from .random_kv import RandomKv
 from .random_places import LOADABLE, NUMBERS, STORABLE, Area, DoesNotFitError, Places
 
-TABLE_ROWS = 16  # rows of a gathered table; INDEX content is below that
+TABLE_ROWS = 16  # of a table; INDEX content is below that
+SUMMED = 1300  # products of the largest codes, of which a sum has more than 24 bits
+LONG_REACH = 300  # of a guard
+RARELY = 0.1  # an extreme value of a field
 GATHERS = 0.4  # of LOADs
 ATTEMPTS = 200  # to place an instruction so that it does not write what it reads
 
@@ -67,6 +72,7 @@ class RandomInstructions:
         """One of a class, or None if what was drawn is not legal."""
         maker = MAKERS[kind]
         assert maker is not None
+        self.places.choose(kind.unit)
         try:
             instruction = maker.make(self)
         except DoesNotFitError:
@@ -97,6 +103,23 @@ class RandomInstructions:
         second = guards[1:] + [self.instruction()] if guards[1:] else []
         return [guards[0], *some, *second]
 
+    def desert(self) -> list[Instruction]:
+        """So many that nothing of it is done: the program is long, the run is not."""
+        some = [self.instruction() for _ in range(40)]
+        return [Guard(count=LONG_REACH), *(self.random.choice(some) for _ in range(LONG_REACH)), Guard()]
+
+    def deep(self) -> list[Instruction]:
+        """Sums of so many products that they need more than 24 bits, if codes are large; nothing if it takes long."""
+        arenas = {memory: self.random.choice(self.places.all[memory]) for memory in (Memory.ACT, Memory.WEIGHT)}
+        self.places.of = self.places.of | arenas
+        given = {"rows": 1, "k_tiles": self.places.most(Matmul, "k_tiles", 64, {"rows": 1})}
+        count = -(-SUMMED // (given["k_tiles"] * self.config.rows))
+        if count > 40:
+            return []
+        fresh = [self.places.fill(memory, area) for memory, area in arenas.items()]
+        first = self.places.placed(Matmul, given)
+        return [*fresh, first, *[replace(first, **{"accumulate": 1})] * (count - 1)]
+
     def _step(self) -> list[Instruction]:
         """Tokens to the cache and back."""
         return [each for each in self.kv.step() if self._is_legal(each)]
@@ -112,8 +135,20 @@ class RandomInstructions:
     def _register(self) -> int:
         return self.random.choice([0, self.random.randrange(len(self.scalars))])
 
+    def _rarely(self, value: int, *extremes: int) -> int:
+        """The value, or now and then one of the extremes."""
+        return self.random.choice(extremes) if self.random.random() < RARELY else value
+
+    def _number(self, usual: float) -> float:
+        """A float32: the usual, or any at all."""
+        if self.random.random() < 0.7:
+            return float(np.float32(usual))
+        bits = self.random.choice([self.random.getrandbits(32), int(self.random.choice(EDGES))])
+        return struct.unpack("<f", struct.pack("<I", bits))[0]
+
     def rivals(self) -> list[Instruction]:
         """A LOAD and a STORE of many short segments that need not wait for each other: their requests meet."""
+        self.places.choose(Unit.LOAD)
         stored, loaded = self.random.sample(STORABLE, 2)
         pair: list[Instruction] = [
             self.places.placed(Store, self._transfer(stored, self.places.shared, True, longest=2, most=40)),
@@ -139,7 +174,9 @@ class RandomInstructions:
     def _transfer(
         self, memory: Memory, dram: Area, apart: bool, longest: int = 1 << 20, most: int = 20
     ) -> dict[str, Any]:  # fmt: skip
-        """At most `most` segments of at most `longest` words."""
+        """At most `most` segments of at most `longest` words; now and then many more of a word each."""
+        if self.random.random() < RARELY:
+            longest, most = 1, 10 * most
         size = self.config.dram_word_bytes(memory)
         room = min(self.places.of[memory].size, dram.size // size)
         words = self.places.size(min(room, longest))
@@ -175,8 +212,9 @@ class RandomInstructions:
     def matmul(self) -> Instruction:
         """Some tiles."""
         k_tiles, n_tiles = self.random.choice([1, 1, 2, 3, 5]), self.random.choice([1, 1, 2, 3])
-        given = {"n_register": self._register(), "n_offset": self.random.randrange(4), "k_register": self._register(),
-                 "k_offset": self.random.randrange(4), "accumulate": self.random.randrange(2)}  # fmt: skip
+        offsets = [self._rarely(self.random.randrange(4), self.random.randrange(4096), 4095) for _ in range(2)]
+        given = {"n_register": self._register(), "n_offset": offsets[0], "k_register": self._register(),
+                 "k_offset": offsets[1], "accumulate": self.random.randrange(2)}  # fmt: skip
         given["k_tiles"] = self.places.most(Matmul, "k_tiles", k_tiles, given)
         given["n_tiles"] = self.places.most(Matmul, "n_tiles", n_tiles, given)
         return self.places.placed(Matmul, given)
@@ -228,8 +266,9 @@ class RandomInstructions:
         """How many columns there are, and which of them rows see."""
         columns = self.places.columns()
         offset = self.random.randint(-self.random.randint(1, self.config.panel_rows), columns)
-        return {"columns": columns, "causal": self.random.randrange(2), "offset": self.random.choice([0, offset]),
-                "window": self.random.choice([0, 0, self.random.randint(1, columns)])}  # fmt: skip
+        offset = self._rarely(self.random.choice([0, offset]), -1 << 16, (1 << 16) - 1, self.random.randint(-600, 600))
+        window = self._rarely(self.random.choice([0, 0, self.random.randint(1, columns)]), 1, 255, (1 << 16) - 1)
+        return {"columns": columns, "causal": self.random.randrange(2), "offset": offset, "window": window}
 
     def softmax(self) -> Instruction:
         """Of all columns."""
@@ -243,8 +282,8 @@ class RandomInstructions:
     def norm(self) -> Instruction:
         """Of rows of any size, by the number of their columns."""
         columns = self.places.columns()
-        epsilon = self.random.choice([0.0, float(np.float32(1e-5)), 1.0])
-        given = {"columns": columns, "reciprocal": float(np.float32(1 / columns)), "epsilon": epsilon}
+        epsilon = self._number(self.random.choice([0.0, 1e-5, 1.0]))
+        given = {"columns": columns, "reciprocal": self._number(1 / columns), "epsilon": epsilon}
         return self.places.placed(Norm, given | {"kind": self.random.choice(list(NormKind))})
 
 
