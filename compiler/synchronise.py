@@ -200,8 +200,8 @@ def _require_no_extra_waits(masks: list[tuple[int, int]], instructions: Sequence
 
 
 def _dram_range(config: HardwareConfig, instruction: Instruction) -> tuple[int, int, bool] | None:
-    """(first byte, one past the last, written?). A gather may read anything from its table on. KV has the cache for
-    itself, and is in order: LOAD and STORE do not go there."""
+    """(first byte, one past the last, written?). A gather may read anything from its table on, a scatter write it. KV
+    has the cache for itself, and is in order: LOAD and STORE do not go there."""
     if not instruction.dram or instruction.dram.cache:
         return None
     moved = instruction.transfer(config)

@@ -44,7 +44,7 @@ TABLE_ROWS = 16  # of a table; INDEX content is below that
 SUMMED = 1300  # products of the largest codes, of which a sum has more than 24 bits
 LONG_REACH = 300  # of a guard
 RARELY = 0.1  # an extreme value of a field
-GATHERS = 0.4  # of LOADs
+GATHERS, SCATTERS = 0.4, 0.4  # of LOADs, of STOREs
 ATTEMPTS = 200  # to place an instruction so that it does not write what it reads
 
 
@@ -168,7 +168,9 @@ class RandomInstructions:
         return self.places.placed(Load, self._transfer(memory, source, apart=False))
 
     def store(self) -> Instruction:
-        """Segments, apart from each other in DRAM."""
+        """Segments, apart from each other in DRAM, or rows of a table, which may meet."""
+        if self.random.random() < SCATTERS:
+            return self._scatter()
         return self.places.placed(Store, self._transfer(self.random.choice(STORABLE), self.places.shared, apart=True))
 
     def _transfer(
@@ -194,18 +196,28 @@ class RandomInstructions:
 
     def _gather(self) -> Instruction:
         memory = self.random.choice(STORABLE)
+        given, indices = self._rows(memory, self.places.sources[memory])
+        return self.places.placed(Load, given | {"gather": 1}, indices)
+
+    def _scatter(self) -> Instruction:
+        memory = self.random.choice(STORABLE)
+        given, indices = self._rows(memory, self.places.shared)
+        return self.places.placed(Store, given | {"scatter": 1}, indices)
+
+    def _rows(self, memory: Memory, table: Area) -> tuple[dict[str, Any], dict[Memory, Area]]:
+        """Some rows of a table of words of a memory, and where their numbers may be."""
         size, burst = self.config.dram_word_bytes(memory), self.config.burst_bytes
-        table, small = self.places.sources[memory], self._small_indices()
+        small = self._small_indices()
         dram_stride = burst * self.random.randint(0, table.size // TABLE_ROWS // burst)
         room = self.places.of[memory].size
         words = self.places.size(min(room, (table.size - (TABLE_ROWS - 1) * dram_stride) // size))
         segments = min(self.places.size(min(room // words, 24)), small.size)
-        given = {"memory": memory, "words": words, "segments": segments, "gather": 1, "dram_address": table.start,
+        given = {"memory": memory, "words": words, "segments": segments, "dram_address": table.start,
                  "dram_stride": dram_stride}  # fmt: skip
-        return self.places.placed(Load, given, {Memory.INDEX: small})
+        return given, {Memory.INDEX: small}
 
     def _small_indices(self) -> Area:
-        """The numbers of INDEX that are always below TABLE_ROWS: the first half of its arena."""
+        """The numbers of INDEX that are always rows of a table: the first half of its arena."""
         index, per_word = self.places.of[Memory.INDEX], self.config.word_elements(Memory.INDEX)
         return Area(index.start * per_word, (index.start + max(1, index.size // 2)) * per_word)
 

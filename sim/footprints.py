@@ -163,7 +163,7 @@ class Meetings:
 
 def dram_blocks(program: Program) -> Iterator[tuple[int, Blocks]]:
     """(instruction, DRAM bytes) for all that move any. KV may touch anything in the region of the cache, and a gather
-    anything from its table on but for that region, in front of which and behind which it reads."""
+    or scatter anything from its table on but for that region, in front of which and behind which it works."""
     config, cache = program.config, range(program.cache_address, program.cache_address + program.cache_bytes)
     for index, each in enumerate(program.instructions):
         if not each.dram:

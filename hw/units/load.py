@@ -16,10 +16,9 @@ from ..instructions import fields_of
 from ..memories import mask_bits, read_signature, write_signature
 from ..queue import Queue
 from ..region import BurstGate
-from ..row_product import RowProduct
+from ..row_lookup import ELEMENT_BITS, RowLookup
 
 MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX, Memory.PAGE)
-INDEX_ELEMENT_BITS = 32
 
 
 class Load(wiring.Component):
@@ -51,7 +50,7 @@ class Load(wiring.Component):
             "beat": In(1),
             "data": In(config.axi_bytes * 8),
             "last_beat": In(1),
-            "index_read": Out(read_signature(config, Memory.INDEX, INDEX_ELEMENT_BITS)),
+            "index_read": Out(read_signature(config, Memory.INDEX, ELEMENT_BITS)),
             **{f"{memory.name.lower()}_write": Out(write_signature(config, memory, 8 * config.axi_bytes))
                for memory in MEMORIES},
         })  # fmt: skip
@@ -60,9 +59,9 @@ class Load(wiring.Component):
         m = Module()
         view = fields_of(LoadInstruction, self.instruction)
         m.submodules.walk = walk = BurstWalk(self._config, MEMORIES)
-        memory, gather = Signal(len(view.memory)), Signal()
+        memory = Signal(len(view.memory))
         with m.If(self.start):
-            m.d.sync += [memory.eq(view.memory), gather.eq(view.gather)]
+            m.d.sync += memory.eq(view.memory)
         destination = Signal(len(Cat(memory, walk.position, walk.last)))  # of the burst at the gate
         bursts = Queue(len(destination), self._config.load_outstanding)  # granted, last beat still to come
         m.submodules.bursts = bursts
@@ -76,7 +75,7 @@ class Load(wiring.Component):
             bursts.put.eq(self.request.granted),
             bursts.i.eq(destination),
         ]  # fmt: skip
-        addressed = self._gather(m, walk, gather, view)
+        addressed = self._gather(m, walk, view)
         with m.If(gate.taken):
             m.d.sync += destination.eq(Cat(memory, walk.position, walk.last))
         wiring.connect(m, wiring.flipped(self.request), gate.request)
@@ -97,36 +96,21 @@ class Load(wiring.Component):
         m.d.sync += [stopped.eq(self.beyond | (stopped & ~drained)), self.retire.eq(finished | drained)]
         return m
 
-    def _gather(self, m: Module, walk: BurstWalk, gather: Signal, view) -> Signal:
+    def _gather(self, m: Module, walk: BurstWalk, view) -> Signal:
         """Finds where each segment of a gather begins; returns whether the address of the burst at hand is known."""
-        looks_up, reads, arrives = Signal(), Signal(), Signal()  # a row's number is wanted, is read, is there
-        table, addressed = Signal(ADDRESS_BITS), Signal()
-        element = Signal(len(view.index_address))  # of INDEX, counted in numbers, not words
-        m.submodules.product = product = RowProduct()
-        m.d.comb += looks_up.eq(Mux(self.start, view.gather, gather & walk.take & walk.segment_ends & ~walk.last))
-        m.d.sync += [
-            reads.eq(looks_up),
-            arrives.eq(reads),
-            addressed.eq((self.start | addressed | product.done) & ~looks_up),
-        ]
-        with m.If(self.start):
-            m.d.sync += [table.eq(view.dram_address), element.eq(view.index_address)]
-        with m.Elif(arrives):
-            m.d.sync += element.eq(element + 1)
-        low = (self._config.word_elements(Memory.INDEX) - 1).bit_length()
-        place = table + product.o  # as wide as it may get: far away must not look near
+        m.submodules.lookup = lookup = RowLookup(self._config)
+        wiring.connect(m, lookup.index_read, wiring.flipped(self.index_read))
         m.d.comb += [
-            self.index_read.en.eq(reads),
-            self.index_read.address.eq(element[low:]),
-            self.index_read.part.eq(element[:low]),
-            product.clear.eq(self.start),
-            product.start.eq(arrives),
-            product.number.eq(self.index_read.data),
-            product.stride.eq(walk.stride_now),
-            walk.base_en.eq(product.done),
-            walk.base.eq(Cat(place[:ADDRESS_BITS], place[ADDRESS_BITS:].any())),
+            lookup.start.eq(self.start),
+            lookup.wanted.eq(view.gather),
+            lookup.table.eq(view.dram_address),
+            lookup.element.eq(view.index_address),
+            lookup.stride.eq(walk.stride_now),
+            lookup.next.eq(walk.take & walk.segment_ends & ~walk.last),
+            walk.base_en.eq(lookup.base_en),
+            walk.base.eq(lookup.base),
         ]
-        return addressed
+        return lookup.addressed
 
     def _write(self, m: Module, bursts: Queue) -> Value:
         """Writes each beat to where the descriptor of its burst says; returns that it is the last of an instruction."""

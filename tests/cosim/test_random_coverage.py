@@ -1,4 +1,4 @@
-"""What random programs reach between them: each bin is a place where a fault was once missed. In the simulator alone."""
+"""What random programs reach between them, in the simulator: each bin is a place where faults were once missed."""
 
 from collections import Counter, defaultdict
 from dataclasses import replace

@@ -69,7 +69,7 @@ def test_programs_between_them_try_everything():
     of = {kind: [each for each in instructions if isinstance(each, kind)] for kind in kinds}
     assert {each.memory for each in of[Load]} == set(Memory) - {Memory.ACC, Memory.ROW}
     assert {each.memory for each in of[Store]} == set(Memory) - {Memory.ACC, Memory.ROW, Memory.PAGE}
-    assert {each.gather for each in of[Load]} == {0, 1}
+    assert {each.gather for each in of[Load]} == {each.scatter for each in of[Store]} == {0, 1}
     assert {each.activation for each in of[Map]} == set(Activation)
     assert {each.combine for each in of[Map]} == {each.combine for each in of[Quantise]} == set(Combine)
     assert {each.combine for each in of[Argmax]} == set(Combine)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.isa import Append, Halt, Load, Map, Matmul, Norm, Source, Store, Stream, units_in
+from heddle.arch.operands import is_chosen
 from heddle.arch.program import Program
 from heddle.compiler.builder import Tiling
 from heddle.compiler.cache import CachePlan
@@ -72,10 +73,10 @@ def places(program, index):
     beats, cache = config.axi_bytes, range(program.cache_address, program.cache_address + program.cache_bytes)
     if isinstance(each, (Append, Stream)):
         touch(None, cache.start // beats, len(cache) // beats, isinstance(each, Append))
-    elif isinstance(each, Load) and each.gather:
+    elif is_chosen(each):  # a gather or a scatter
         for beat in range(each.dram_address // beats, program.dram_bytes // beats):
             if beat * beats not in cache:
-                touch(None, beat, 1, False)
+                touch(None, beat, 1, isinstance(each, Store))
     elif isinstance(each, (Load, Store)):
         for segment in range(each.segments):
             start = each.dram_address + segment * each.dram_stride
