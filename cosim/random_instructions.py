@@ -22,6 +22,8 @@ from ..arch.isa import (
     Digit,
     Guard,
     Halt,
+    IndexMap,
+    IndexOperation,
     Instruction,
     Load,
     Map,
@@ -299,6 +301,37 @@ class RandomInstructions:
         return self.places.placed(Norm, given | {"kind": self.random.choice(list(NormKind))})
 
 
+    def index_map(self) -> Instruction:
+        """Any numbers, or rows of a table where a gather reads: what is compared, or counted up to its last row."""
+        operation = self.random.choice([IndexOperation.ADD, *IndexOperation])
+        given: dict[str, Any] = {"operation": operation, "source": self.random.randrange(2),
+                                 "operand": self.random.randrange(2), "register": self._register()}  # fmt: skip
+        index, small = self.places.of[Memory.INDEX], self._small_indices()
+        every = Area(index.start * self.config.word_elements(Memory.INDEX),
+                     index.stop * self.config.word_elements(Memory.INDEX))  # fmt: skip
+        counts = operation is IndexOperation.ADD and self.random.random() < 0.4  # the rows of a table
+        limit = TABLE_ROWS if counts else 1 << 16
+        where = every if counts or operation is not IndexOperation.ADD else Area(small.stop, every.stop)
+        room = min(where.size, every.size)
+        given["count"] = count = self.places.size(min(room, limit))
+        if counts:
+            step = self.random.randint(0, (TABLE_ROWS - 1) // max(1, count - 1))
+            first = self.random.randint(0, TABLE_ROWS - 1 - step * (count - 1))
+            backwards = self.random.random() < 0.3
+            given |= {"source": 0, "operand": 0, "register": 0, "step": -step if backwards else step,
+                      "number": first + step * (count - 1) if backwards else first}  # fmt: skip
+        else:
+            near = self.random.randint(-40, 40)
+            given["number"] = self._rarely(near, -1 << 19, (1 << 19) - 1, self.random.randint(-1 << 19, (1 << 19) - 1))
+            given["step"] = self._rarely(self.random.choice([0, 0, 1, -1, 3]), -1 << 19, (1 << 19) - 1)
+        for name in ("source_address", "operand_address"):
+            given[name] = self.random.randint(every.start, every.stop - count)
+        given["address"] = self.random.randint(where.start, where.stop - count)
+        if self.random.random() < 0.3 and where.start <= given["source_address"] <= where.stop - count:
+            given["address"] = given["source_address"]
+        return self.places.placed(IndexMap, given)
+
+
 class Maker(NamedTuple):
     """How instructions of a class are drawn, and how often among all."""
 
@@ -318,6 +351,7 @@ MAKERS: dict[type[Instruction], Maker | None] = {
     Map: Maker(RandomInstructions.map, 8),
     Quantise: Maker(RandomInstructions.quantise, 8),
     Argmax: Maker(RandomInstructions.argmax, 4),
+    IndexMap: Maker(RandomInstructions.index_map, 4),
     Softmax: Maker(RandomInstructions.softmax, 4),
     OnlineSoftmax: Maker(RandomInstructions.online_softmax, 4),
     Norm: Maker(RandomInstructions.norm, 6),

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from ..arch.config import DRAM_LIMIT, PAGE_LIMIT, HardwareConfig, Memory
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Store, Stream
+from ..arch.isa import Append, IndexMap, Instruction, KvInstruction, Load, Part, Store, Stream
 from ..arch.operands import element_ranges, is_chosen
 from ..arch.program import Program
 from .dispatch import DispatchedKinds, dispatched_kinds
 from .dram import Burst
 from .segments import require_inside, require_pages, require_rows
 from .state import State
+from .units.index import results as index_results
 from .values import input_sets
 
 Addresses = dict[int, NDArray[np.int64]]  # place in the program → address of each segment, in order
@@ -62,8 +63,8 @@ def check_addresses(program: Program, inputs: Any = None) -> None:
 def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
     """Addresses without running the program: INDEX and PAGE hold what LOADs bring from DRAM as it is at the start.
 
-    Inputs that are not given are zeros, as are indices that the run computes, or stores before it loads them. Raises
-    HeddleError for a place beyond DRAM or, of KV, beyond the cache.
+    Inputs that are not given are zeros, as are indices that the run takes from values, or stores before it loads them.
+    Raises HeddleError for a place beyond DRAM or, of KV, beyond the cache.
     """
     work = dispatched_kinds(program.kinds, program.scalar_values, program.config)
     found: Addresses = {}
@@ -170,6 +171,8 @@ def _change_table(
         before_it = stored[: np.searchsorted(stored[:, 0], index)]
         computed = ((before_it[:, 1] < stop) & (starts.min() < before_it[:, 2])).any()
         _load(example, starts, table, [] if computed else contents, program.config)
+    elif isinstance(example, IndexMap):
+        table[example.address : example.address + example.count] = index_results(example, table)
     else:
         for first, count in element_ranges(example, program.config, Memory.INDEX, True):
             table[first : first + count] = 0
