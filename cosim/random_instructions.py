@@ -226,9 +226,12 @@ class RandomInstructions:
     def matmul(self) -> Instruction:
         """Some tiles."""
         k_tiles, n_tiles = self.random.choice([1, 1, 2, 3, 5]), self.random.choice([1, 1, 2, 3])
-        offsets = [self._rarely(self.random.randrange(4), self.random.randrange(4096), 4095) for _ in range(2)]
-        given = {"n_register": self._register(), "n_offset": offsets[0], "k_register": self._register(),
-                 "k_offset": offsets[1], "accumulate": self.random.randrange(2)}  # fmt: skip
+        given = {"accumulate": self.random.randrange(2)}
+        for name in ("n", "k"):
+            register = self._register()
+            near = min(max(self.scalars[register] - self.random.randrange(4), 0), 4095)
+            offset = self.random.choice([self.random.randrange(4), near])
+            given |= {f"{name}_register": register, f"{name}_offset": self._rarely(offset, 4095)}
         given["k_tiles"] = self.places.most(Matmul, "k_tiles", k_tiles, given)
         given["n_tiles"] = self.places.most(Matmul, "n_tiles", n_tiles, given)
         return self.places.placed(Matmul, given)

@@ -14,7 +14,7 @@ from .random_places import Area, DoesNotFitError, Places
 
 PAGE_COUNT_AT_MOST = 6
 PLACES_AT_MOST = 12  # entries of a page table
-BLOCKS_AT_MOST = 200  # that an instruction begins behind: pages may hold more than the cache does
+BLOCKS_AT_MOST = 60  # that an instruction begins behind: pages may hold more than the cache does
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class RandomKv:
         return {
             "part": part, "token_words": self.random.randint(1, 4), "table": table, "pages": count,
             "dram_address": self.random.randrange(0, self.cache_bytes, unit),
-            "page_blocks": self.random.choice([0, 1, 2, 3, 4, 15]),
+            "page_blocks": self.random.choice([0, 1, 2, 3, 4, 15, 15, 15]),
             "page_bytes": self.config.burst_bytes * self.random.randint(0, pages),
         }  # fmt: skip
 

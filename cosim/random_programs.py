@@ -24,7 +24,7 @@ from .random_places import LOADABLE, STORABLE, Area, Places
 from .random_tokens import with_spare_tokens
 
 EARLY_HALT = 0.2  # of the programs end before their last instruction
-SPARE_TOKENS = 0.3  # of the programs send and take tokens that they need not
+SPARE_TOKENS = 0.4  # of the programs send and take tokens that they need not
 
 
 def random_program(config: Config, seed: int, instructions: int = 40) -> Program:
@@ -79,7 +79,7 @@ class _Generator:
         """Often a small size or place, and now and then one that is clamped wherever it is used."""
         return self.random.choice([
             0, 1, self.random.randrange(4), self.random.randrange(12), self.random.randrange(40),
-            self.random.choice([self.random.randrange(5000), (1 << 20) - 1, 1 << 31, (1 << 32) - 1]),
+            self.random.randrange(5000), self.random.choice([(1 << 20) - 1, 1 << 31, (1 << 32) - 1]),
         ])  # fmt: skip
 
     def _fill(self) -> list[Instruction]:

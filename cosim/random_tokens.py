@@ -12,7 +12,7 @@ from ..arch.config import Unit
 from ..arch.isa import Instruction
 
 ATTEMPTS = 40
-WINDOW = 60  # instructions before and after the place at which the tokens wait
+WINDOW = 100  # instructions before and after the place at which the tokens wait
 
 
 def with_spare_tokens(instructions: Sequence[Instruction], random: Random) -> list[Instruction]:
@@ -27,7 +27,7 @@ def with_spare_tokens(instructions: Sequence[Instruction], random: Random) -> li
         senders = _places(instructions, source, signals, target)
         takers = _places(instructions, target, waits, source)
         middle = random.randrange(len(instructions))
-        count = random.choice([1, 1, 2, 6, 20])
+        count = random.choice([1, 2, 6, 12, 30])
         more_senders = _without(instructions, source, senders, range(max(0, middle - WINDOW), middle))[-count:]
         more_takers = _without(instructions, target, takers, range(middle, middle + WINDOW))[:count]
         count = min(len(more_senders), len(more_takers))

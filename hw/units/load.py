@@ -133,7 +133,8 @@ class Load(wiring.Component):
         m.d.comb += [arithmetic.start.eq(starts), arithmetic.instruction.eq(self.instruction)]
         for name in ("en", "address", "part"):
             mine, rows = getattr(arithmetic.index_read, name), getattr(lookup.index_read, name)
-            m.d.comb += getattr(self.index_read, name).eq(Mux(lookup.index_read.en, rows, mine))
+            if len(mine):  # a word may be one number
+                m.d.comb += getattr(self.index_read, name).eq(Mux(lookup.index_read.en, rows, mine))
         m.d.comb += [each.index_read.data.eq(self.index_read.data) for each in (lookup, arithmetic)]
         write = arithmetic.index_write
         with m.If(write.en):
