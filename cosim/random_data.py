@@ -74,13 +74,13 @@ def _or_wilder(random: np.random.Generator, numbers: NDArray) -> NDArray:
     which = random.random()
     if which < 0.1:
         return _any_magnitude(random, numbers.shape)
-    return _any_bits(random, numbers.shape) if which < 0.25 else numbers
+    return _any_bits(random, numbers.shape) if which < 0.3 else numbers
 
 
 def _any_bits(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.uint32]:
     """Any bits at all, or of exponents so near to each other that results stay finite, some of few digits."""
     bits = random.integers(0, 1 << 32, shape, np.uint32)
-    if random.random() < 0.5:
+    if random.random() < 0.7:
         return bits
     exponents = random.integers(100, 155, shape) if random.random() < 0.5 else random.integers(120, 136, shape)
     digits = random.choice(np.array([0x7FFFFF, 0x7F0000], np.uint32))

@@ -145,7 +145,8 @@ class RandomInstructions:
         """A float32: the usual, or any at all."""
         if self.random.random() < 0.7:
             return float(np.float32(usual))
-        bits = self.random.choice([self.random.getrandbits(32), int(self.random.choice(EDGES))])
+        infinite_or_nan = 0x7F800000 | self.random.getrandbits(1) << 31 | self.random.choice([0, 1 << 22, 0x7FFFFF])
+        bits = self.random.choice([self.random.getrandbits(32), int(self.random.choice(EDGES)), infinite_or_nan])
         return struct.unpack("<f", struct.pack("<I", bits))[0]
 
     def rivals(self) -> list[Instruction]:
@@ -179,12 +180,14 @@ class RandomInstructions:
         self, memory: Memory, dram: Area, apart: bool, longest: int = 1 << 20, most: int = 20
     ) -> dict[str, Any]:  # fmt: skip
         """At most `most` segments of at most `longest` words; now and then many more of a word each."""
-        if self.random.random() < RARELY:
+        many = self.random.random() < RARELY
+        if many:
             longest, most = 1, 10 * most
         size = self.config.dram_word_bytes(memory)
         room = min(self.places.of[memory].size, dram.size // size)
         words = self.places.size(min(room, longest))
-        segments = self.places.size(min(room // words, most))
+        segments = min(room // words, most)
+        segments = segments if many else self.places.size(segments)
         beat, length = self.config.axi_bytes, words * size
         room = (dram.size - length) // max(1, segments - 1)
         dram_stride = self.random.randrange(length if apart else 0, room + 1, beat) if segments > 1 else 0

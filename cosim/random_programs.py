@@ -33,7 +33,7 @@ def random_program(config: Config, seed: int, instructions: int = 40) -> Program
     require_range("seed", seed, 0, 1 << 62)
     require_range("instructions", instructions, 1, 1 << 16)
     random = Random(f"{config.fingerprint} {seed}")
-    latency = random.choice([1, 2, random.randint(1, 200 if random.random() < 0.9 else 600)])
+    latency = random.choice([1, 2, random.randint(1, 200 if random.random() < 0.9 else 400)])
     cycles_per_beat = random.choice([1, 1, 2, 3, 4])
     config = config.with_dram(latency_cycles=latency, cycles_per_beat=cycles_per_beat)
     return _Generator(config, random).program(f"random-{seed}", instructions)

@@ -173,7 +173,8 @@ def dram_blocks(program: Program) -> Iterator[tuple[int, Blocks]]:
             yield index, Blocks(cache.start, len(cache), 0, 1, moved.write)
         elif moved.chosen:
             first, stop = moved.address, program.dram_bytes
-            pieces = [(first, stop)] if moved.write or not cache else [(first, cache.start), (max(first, cache.stop), stop)]
+            whole = moved.write or not cache
+            pieces = [(first, stop)] if whole else [(first, cache.start), (max(first, cache.stop), stop)]
             yield from ((index, Blocks(low, high - low, 0, 1, moved.write)) for low, high in pieces if low < high)
         else:
             yield index, Blocks(moved.address, moved.piece_bytes, moved.stride, moved.pieces, moved.write)
