@@ -76,7 +76,7 @@ class Places:
             unit: {memory: arenas[homes[memory].index(unit) % len(arenas)] for memory, arenas in self.all.items()}
             for unit in Unit
         }
-        self.code = Area(0, max(FAR_CODE_BYTES, 2 * part) if far else 2 * part)
+        self.code = Area(0, max(FAR_CODE_BYTES, 4 * part) if far else 4 * part)
         sizes = {memory: part for memory in STORABLE} | {Memory.INDEX: part // 2, Memory.PAGE: part // 2}
         areas = self._areas([*sizes.values(), part, part + CACHE_ALIGNMENT, 16 * part])
         self.sources = dict(zip(sizes, areas, strict=False))
@@ -124,7 +124,7 @@ class Places:
         if memory is Memory.WEIGHT:
             size = max(size, 2 * self.config.rows, self.config.columns)  # two tiles, or a block of tokens
         if memory in (Memory.ACC, Memory.ROW):
-            size = min(size, PANELS_AT_MOST * self.panel)
+            size = min(size, PANELS_AT_MOST * self.panel // (2 if self.spread else 1))
         size = min(words, most_bytes // self.config.dram_word_bytes(memory), size)
         across = bank * self.random.randrange(1, self.config.banks(memory) + 1) - size // 2
         start = self.random.choice([0, words - size, across, self.random.randrange(words - size + 1)])
