@@ -71,7 +71,7 @@ def _check_encoding(instructions: Sequence[Instruction], kinds: Kinds) -> None:
 
 
 def _reach(instruction: Instruction, config: HardwareConfig) -> int:
-    """Bytes of DRAM from its address to its end; 0 if that is not known (a gather tells that of its first row)."""
+    """Bytes of DRAM from its address to its end; 0 if that is not known (gather and scatter tell that of row 0)."""
     return instruction.transfer(config).span_bytes if instruction.dram and not instruction.dram.cache else 0
 
 

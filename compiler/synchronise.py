@@ -26,6 +26,7 @@ Numbers = NDArray[np.int64]
 
 _UNITS, _PORTS = len(Unit), 2 * len(Memory)
 _NOT_KNOWN = -1
+_CACHE = 1 << 61
 
 
 def synchronise(config: HardwareConfig, instructions: Sequence[Instruction]) -> list[Instruction]:
@@ -200,9 +201,11 @@ def _require_no_extra_waits(masks: list[tuple[int, int]], instructions: Sequence
 
 
 def _dram_range(config: HardwareConfig, instruction: Instruction) -> tuple[int, int, bool] | None:
-    """(first byte, one past the last, written?). A gather may read anything from its table on. KV has the cache for
-    itself, and is in order: LOAD and STORE do not go there."""
-    if not instruction.dram or instruction.dram.cache:
+    """(first byte, one past the last, written?). A gather may read anything from its table on but for the KV cache,
+    which KV has for itself, and in order; a scatter might write even that. It counts as a byte behind all others."""
+    if not instruction.dram:
         return None
     moved = instruction.transfer(config)
-    return moved.address, 1 << 62 if moved.chosen else moved.stop, moved.write
+    if moved.cache:
+        return _CACHE, _CACHE + 1, moved.write
+    return moved.address, _CACHE + moved.write if moved.chosen else moved.stop, moved.write

@@ -279,7 +279,7 @@ def _byte_differences(run: int, result: Result, outcome: Outcome) -> tuple[Diffe
 
 
 def _last_writer(result: Result, address: int) -> int | None:
-    """The last STORE that writes a DRAM byte; within the KV cache, the last APPEND, whatever it writes."""
+    """The last STORE that writes a DRAM byte, or may; within the KV cache, the last APPEND, whatever it writes."""
     program = result.program
     for index, (each, void) in reversed(list(enumerate(result.dispatched))):
         if void or not each.dram or not each.dram.write:
@@ -287,6 +287,9 @@ def _last_writer(result: Result, address: int) -> int | None:
         moved = each.transfer(program.config)
         if moved.cache:
             if 0 <= address - program.cache_address < program.cache_bytes:
+                return index
+        elif moved.chosen:  # a scatter may write anything from its table on
+            if address >= moved.address:
                 return index
         elif any(0 <= address - start < moved.piece_bytes for start in moved.starts):
             return index

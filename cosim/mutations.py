@@ -36,6 +36,7 @@ MACHINES: dict[str, HardwareConfig] = {
 }
 PACKAGES = ("arch", "hw", "sim", "compiler", "cosim")
 PROGRAMS_AT_ONCE = 12
+DRAM_BASE = 0xA5 << 32  # where the RTL's DRAM stands: far up, and banks and rows fall as from 0 on
 TIME_LIMIT_SECONDS = 6 * 3600  # a fault can make the simulator go round for ever, a busy machine be slow
 
 
@@ -43,7 +44,8 @@ TIME_LIMIT_SECONDS = 6 * 3600  # a fault can make the simulator go round for eve
 class Fault:
     """One planted fault: in the file `path` of the package, `old` becomes `new`. `what` says what is wrong then.
 
-    `machine` is the one of MACHINES that shows it.
+    `machine` is the one of MACHINES that shows it to random programs; or `test`, a file of unit tests, does: where
+    programs would have to run for too long.
     """
 
     what: str
@@ -51,6 +53,7 @@ class Fault:
     old: str
     new: str
     machine: str = "nano"
+    test: str = ""
 
     @property
     def in_rtl(self) -> bool:
@@ -68,8 +71,8 @@ class Verdict:
 
 
 def check_fault(fault: Fault, programs: int = 120, engine: str = "verilator") -> Verdict:
-    """Plant one fault and run random programs against it, until one shows it or there are no more. Raises RuntimeError
-    if they do not run at all."""
+    """Plant one fault and run random programs against it, until one shows it or there are no more; or its unit tests.
+    Raises RuntimeError if they do not run at all."""
     with processes.temporary_folder("heddle-fault-") as path:
         folder = str(path)
         copy_package(Path(folder) / "heddle")
@@ -77,6 +80,8 @@ def check_fault(fault: Fault, programs: int = 120, engine: str = "verilator") ->
         environment = {**os.environ, "PYTHONPATH": folder, "HEDDLE_CACHE": os.environ.get("HEDDLE_CACHE", "")}
         if fault.in_rtl:
             environment["HEDDLE_CACHE"] = str(_cache_aside(Path(folder)))
+        if fault.test:
+            return _check_by_tests(fault, environment)
         command = [sys.executable, "-m", f"{__package__}.mutations", fault.machine, engine, str(programs)]
         result = processes.run(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, timeout=TIME_LIMIT_SECONDS)  # fmt: skip
@@ -86,6 +91,16 @@ def check_fault(fault: Fault, programs: int = 120, engine: str = "verilator") ->
     if Path(answer["package"]).parents[1] != Path(folder) / "heddle":
         raise RuntimeError(f"the faulty copy was not what ran, but {answer['package']}")
     return Verdict(fault, not answer["agrees"], answer["report"])
+
+
+def _check_by_tests(fault: Fault, environment: dict[str, str]) -> Verdict:
+    """Run the unit tests of a fault on the faulty package."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", fault.test]
+    result = processes.run(command, env=environment, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, timeout=TIME_LIMIT_SECONDS)  # fmt: skip
+    if result.returncode not in (0, 1):  # passed, or failed
+        raise RuntimeError(f"with the fault “{fault.what}” the tests do not run:\n{result.stdout[-2000:]}")
+    return Verdict(fault, bool(result.returncode), result.stdout)
 
 
 def copy_package(target: Path) -> None:
@@ -126,7 +141,8 @@ def _main(arguments: Sequence[str]) -> None:
     try:
         for first in range(0, count, PROGRAMS_AT_ONCE):
             seeds = range(first, min(first + PROGRAMS_AT_ONCE, count))
-            comparison = lockstep([random_program(config, seed) for seed in seeds], engine=engine)
+            programs = [random_program(config, seed) for seed in seeds]
+            comparison = lockstep(programs, engine=engine, dram_base=DRAM_BASE)
             agrees, report = comparison.agrees, str(comparison.first_difference)
             if not agrees:
                 break

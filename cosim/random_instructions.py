@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arch.config import HardwareConfig, Memory
+from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import (
     Activation,
@@ -21,6 +22,8 @@ from ..arch.isa import (
     Digit,
     Guard,
     Halt,
+    IndexMap,
+    IndexOperation,
     Instruction,
     Load,
     Map,
@@ -35,11 +38,15 @@ from ..arch.isa import (
     Store,
     Stream,
 )
+from .random_data import EDGES
 from .random_kv import RandomKv
 from .random_places import LOADABLE, NUMBERS, STORABLE, Area, DoesNotFitError, Places
 
-TABLE_ROWS = 16  # rows of a gathered table; INDEX content is below that
-GATHERS = 0.4  # of LOADs
+TABLE_ROWS = 16  # of a table; INDEX content is below that
+SUMMED = 1300  # products of the largest codes, of which a sum has more than 24 bits
+LONG_REACH = 300  # of a guard
+RARELY = 0.1  # an extreme value of a field
+GATHERS, SCATTERS = 0.4, 0.4  # of LOADs, of STOREs
 ATTEMPTS = 200  # to place an instruction so that it does not write what it reads
 
 
@@ -67,6 +74,7 @@ class RandomInstructions:
         """One of a class, or None if what was drawn is not legal."""
         maker = MAKERS[kind]
         assert maker is not None
+        self.places.choose(kind.unit)
         try:
             instruction = maker.make(self)
         except DoesNotFitError:
@@ -97,6 +105,23 @@ class RandomInstructions:
         second = guards[1:] + [self.instruction()] if guards[1:] else []
         return [guards[0], *some, *second]
 
+    def desert(self) -> list[Instruction]:
+        """So many that nothing of it is done: the program is long, the run is not."""
+        some = [self.instruction() for _ in range(40)]
+        return [Guard(count=LONG_REACH), *(self.random.choice(some) for _ in range(LONG_REACH)), Guard()]
+
+    def deep(self) -> list[Instruction]:
+        """Sums of so many products that they need more than 24 bits, if codes are large; nothing if it takes long."""
+        arenas = {memory: self.random.choice(self.places.all[memory]) for memory in (Memory.ACT, Memory.WEIGHT)}
+        self.places.of = self.places.of | arenas
+        given = {"rows": 1, "k_tiles": self.places.most(Matmul, "k_tiles", 64, {"rows": 1})}
+        count = -(-SUMMED // (given["k_tiles"] * self.config.rows))
+        if count > 40:
+            return []
+        fresh = [self.places.fill(memory, area) for memory, area in arenas.items()]
+        first = self.places.placed(Matmul, given)
+        return [*fresh, first, *[replace(first, **{"accumulate": 1})] * (count - 1)]
+
     def _step(self) -> list[Instruction]:
         """Tokens to the cache and back."""
         return [each for each in self.kv.step() if self._is_legal(each)]
@@ -112,8 +137,21 @@ class RandomInstructions:
     def _register(self) -> int:
         return self.random.choice([0, self.random.randrange(len(self.scalars))])
 
+    def _rarely(self, value: int, *extremes: int) -> int:
+        """The value, or now and then one of the extremes."""
+        return self.random.choice(extremes) if self.random.random() < RARELY else value
+
+    def _number(self, usual: float) -> float:
+        """A float32: the usual, or any at all."""
+        if self.random.random() < 0.7:
+            return float(np.float32(usual))
+        infinite_or_nan = 0x7F800000 | self.random.getrandbits(1) << 31 | self.random.choice([0, 1 << 22, 0x7FFFFF])
+        bits = self.random.choice([self.random.getrandbits(32), int(self.random.choice(EDGES)), infinite_or_nan])
+        return struct.unpack("<f", struct.pack("<I", bits))[0]
+
     def rivals(self) -> list[Instruction]:
         """A LOAD and a STORE of many short segments that need not wait for each other: their requests meet."""
+        self.places.choose(Unit.LOAD)
         stored, loaded = self.random.sample(STORABLE, 2)
         pair: list[Instruction] = [
             self.places.placed(Store, self._transfer(stored, self.places.shared, True, longest=2, most=40)),
@@ -133,17 +171,23 @@ class RandomInstructions:
         return self.places.placed(Load, self._transfer(memory, source, apart=False))
 
     def store(self) -> Instruction:
-        """Segments, apart from each other in DRAM."""
+        """Segments, apart from each other in DRAM, or rows of a table, which may meet."""
+        if self.random.random() < SCATTERS:
+            return self._scatter()
         return self.places.placed(Store, self._transfer(self.random.choice(STORABLE), self.places.shared, apart=True))
 
     def _transfer(
         self, memory: Memory, dram: Area, apart: bool, longest: int = 1 << 20, most: int = 20
     ) -> dict[str, Any]:  # fmt: skip
-        """At most `most` segments of at most `longest` words."""
+        """At most `most` segments of at most `longest` words; now and then many more of a word each."""
+        many = self.random.random() < RARELY
+        if many:
+            longest, most = 1, 10 * most
         size = self.config.dram_word_bytes(memory)
         room = min(self.places.of[memory].size, dram.size // size)
         words = self.places.size(min(room, longest))
-        segments = self.places.size(min(room // words, most))
+        segments = min(room // words, most)
+        segments = segments if many else self.places.size(segments)
         beat, length = self.config.axi_bytes, words * size
         room = (dram.size - length) // max(1, segments - 1)
         dram_stride = self.random.randrange(length if apart else 0, room + 1, beat) if segments > 1 else 0
@@ -157,26 +201,40 @@ class RandomInstructions:
 
     def _gather(self) -> Instruction:
         memory = self.random.choice(STORABLE)
+        given, indices = self._rows(memory, self.places.sources[memory])
+        return self.places.placed(Load, given | {"gather": 1}, indices)
+
+    def _scatter(self) -> Instruction:
+        memory = self.random.choice(STORABLE)
+        given, indices = self._rows(memory, self.places.shared)
+        return self.places.placed(Store, given | {"scatter": 1}, indices)
+
+    def _rows(self, memory: Memory, table: Area) -> tuple[dict[str, Any], dict[Memory, Area]]:
+        """Some rows of a table of words of a memory, and where their numbers may be."""
         size, burst = self.config.dram_word_bytes(memory), self.config.burst_bytes
-        table, small = self.places.sources[memory], self._small_indices()
+        small = self._small_indices()
         dram_stride = burst * self.random.randint(0, table.size // TABLE_ROWS // burst)
         room = self.places.of[memory].size
         words = self.places.size(min(room, (table.size - (TABLE_ROWS - 1) * dram_stride) // size))
         segments = min(self.places.size(min(room // words, 24)), small.size)
-        given = {"memory": memory, "words": words, "segments": segments, "gather": 1, "dram_address": table.start,
+        given = {"memory": memory, "words": words, "segments": segments, "dram_address": table.start,
                  "dram_stride": dram_stride}  # fmt: skip
-        return self.places.placed(Load, given, {Memory.INDEX: small})
+        return given, {Memory.INDEX: small}
 
     def _small_indices(self) -> Area:
-        """The numbers of INDEX that are always below TABLE_ROWS: the first half of its arena."""
+        """The numbers of INDEX that are always rows of a table: the first half of its arena."""
         index, per_word = self.places.of[Memory.INDEX], self.config.word_elements(Memory.INDEX)
         return Area(index.start * per_word, (index.start + max(1, index.size // 2)) * per_word)
 
     def matmul(self) -> Instruction:
         """Some tiles."""
         k_tiles, n_tiles = self.random.choice([1, 1, 2, 3, 5]), self.random.choice([1, 1, 2, 3])
-        given = {"n_register": self._register(), "n_offset": self.random.randrange(4), "k_register": self._register(),
-                 "k_offset": self.random.randrange(4), "accumulate": self.random.randrange(2)}  # fmt: skip
+        given = {"accumulate": self.random.randrange(2)}
+        for name in ("n", "k"):
+            register = self._register()
+            near = min(max(self.scalars[register] - self.random.randrange(4), 0), 4095)
+            offset = self.random.choice([self.random.randrange(4), near])
+            given |= {f"{name}_register": register, f"{name}_offset": self._rarely(offset, 4095)}
         given["k_tiles"] = self.places.most(Matmul, "k_tiles", k_tiles, given)
         given["n_tiles"] = self.places.most(Matmul, "n_tiles", n_tiles, given)
         return self.places.placed(Matmul, given)
@@ -228,8 +286,9 @@ class RandomInstructions:
         """How many columns there are, and which of them rows see."""
         columns = self.places.columns()
         offset = self.random.randint(-self.random.randint(1, self.config.panel_rows), columns)
-        return {"columns": columns, "causal": self.random.randrange(2), "offset": self.random.choice([0, offset]),
-                "window": self.random.choice([0, 0, self.random.randint(1, columns)])}  # fmt: skip
+        offset = self._rarely(self.random.choice([0, offset]), -1 << 16, (1 << 16) - 1, self.random.randint(-600, 600))
+        window = self._rarely(self.random.choice([0, 0, self.random.randint(1, columns)]), 1, 255, (1 << 16) - 1)
+        return {"columns": columns, "causal": self.random.randrange(2), "offset": offset, "window": window}
 
     def softmax(self) -> Instruction:
         """Of all columns."""
@@ -243,9 +302,40 @@ class RandomInstructions:
     def norm(self) -> Instruction:
         """Of rows of any size, by the number of their columns."""
         columns = self.places.columns()
-        epsilon = self.random.choice([0.0, float(np.float32(1e-5)), 1.0])
-        given = {"columns": columns, "reciprocal": float(np.float32(1 / columns)), "epsilon": epsilon}
+        epsilon = self._number(self.random.choice([0.0, 1e-5, 1.0]))
+        given = {"columns": columns, "reciprocal": self._number(1 / columns), "epsilon": epsilon}
         return self.places.placed(Norm, given | {"kind": self.random.choice(list(NormKind))})
+
+
+    def index_map(self) -> Instruction:
+        """Any numbers, or rows of a table where a gather reads: what is compared, or counted up to its last row."""
+        operation = self.random.choice([IndexOperation.ADD, *IndexOperation])
+        given: dict[str, Any] = {"operation": operation, "source": self.random.randrange(2),
+                                 "operand": self.random.randrange(2), "register": self._register()}  # fmt: skip
+        index, small = self.places.of[Memory.INDEX], self._small_indices()
+        every = Area(index.start * self.config.word_elements(Memory.INDEX),
+                     index.stop * self.config.word_elements(Memory.INDEX))  # fmt: skip
+        counts = operation is IndexOperation.ADD and self.random.random() < 0.4  # the rows of a table
+        limit = TABLE_ROWS if counts else 1 << 16
+        where = every if counts or operation is not IndexOperation.ADD else Area(small.stop, every.stop)
+        room = min(where.size, every.size)
+        given["count"] = count = self.places.size(min(room, limit))
+        if counts:
+            step = self.random.randint(0, (TABLE_ROWS - 1) // max(1, count - 1))
+            first = self.random.randint(0, TABLE_ROWS - 1 - step * (count - 1))
+            backwards = self.random.random() < 0.3
+            given |= {"source": 0, "operand": 0, "register": 0, "step": -step if backwards else step,
+                      "number": first + step * (count - 1) if backwards else first}  # fmt: skip
+        else:
+            near = self.random.randint(-40, 40)
+            given["number"] = self._rarely(near, -1 << 19, (1 << 19) - 1, self.random.randint(-1 << 19, (1 << 19) - 1))
+            given["step"] = self._rarely(self.random.choice([0, 0, 1, -1, 3]), -1 << 19, (1 << 19) - 1)
+        for name in ("source_address", "operand_address"):
+            given[name] = self.random.randint(every.start, every.stop - count)
+        given["address"] = self.random.randint(where.start, where.stop - count)
+        if self.random.random() < 0.3 and where.start <= given["source_address"] <= where.stop - count:
+            given["address"] = given["source_address"]
+        return self.places.placed(IndexMap, given)
 
 
 class Maker(NamedTuple):
@@ -267,6 +357,7 @@ MAKERS: dict[type[Instruction], Maker | None] = {
     Map: Maker(RandomInstructions.map, 8),
     Quantise: Maker(RandomInstructions.quantise, 8),
     Argmax: Maker(RandomInstructions.argmax, 4),
+    IndexMap: Maker(RandomInstructions.index_map, 4),
     Softmax: Maker(RandomInstructions.softmax, 4),
     OnlineSoftmax: Maker(RandomInstructions.online_softmax, 4),
     Norm: Maker(RandomInstructions.norm, 6),

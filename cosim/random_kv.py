@@ -14,6 +14,7 @@ from .random_places import Area, DoesNotFitError, Places
 
 PAGE_COUNT_AT_MOST = 6
 PLACES_AT_MOST = 12  # entries of a page table
+BLOCKS_AT_MOST = 60  # that an instruction begins behind: pages may hold more than the cache does
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ class RandomKv:
         pages = self.cache_bytes // self.page_count // self.config.burst_bytes
         return {
             "part": part, "token_words": self.random.randint(1, 4), "table": table, "pages": count,
-            "dram_address": self.random.randrange(0, self.cache_bytes, unit), "page_blocks": self.random.randint(0, 4),
+            "dram_address": self.random.randrange(0, self.cache_bytes, unit),
+            "page_blocks": self.random.choice([0, 1, 2, 3, 4, 15, 15, 15]),
             "page_bytes": self.config.burst_bytes * self.random.randint(0, pages),
         }  # fmt: skip
 
@@ -124,7 +126,7 @@ class RandomKv:
         return self.random.randrange(len(self.scalars)) if self.random.random() < likely else 0
 
     def _first(self, geometry: dict[str, Any]) -> int:
-        blocks = geometry["pages"] << geometry["page_blocks"]
+        blocks = min(geometry["pages"] << geometry["page_blocks"], BLOCKS_AT_MOST)
         return self.random.choice([0, self.random.randrange(blocks), blocks - 1])
 
     def _append(self, geometry: dict[str, Any]) -> Instruction:

@@ -8,16 +8,24 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
-from ..arch.config import HardwareConfig, Memory
+from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.encoding import encoding
 from ..arch.errors import HeddleError
-from ..arch.isa import PANEL_UNITS, Instruction
+from ..arch.isa import PANEL_UNITS, Instruction, Load
 from ..arch.operands import Block, blocks
 
 STORABLE = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
 LOADABLE = (*STORABLE, Memory.PAGE)
 IN_PLACE = 0.2  # of the instructions that may work in place do so
 PANELS_AT_MOST = 8  # that ACC and ROW are drained in
+SPREAD = 0.2  # of the programs have arenas in several banks
+ARENAS_AT_MOST = 4  # of a memory
+AT_HOME = 0.95  # of the instructions of such a program, in the arenas of their unit
+LOUD = 0.1  # of the programs have arenas and codes that make large sums
+FAR = 0.2  # of the programs have a large DRAM
+FAR_BYTES = 1 << 21  # of it, at least: addresses beyond 20 bits
+CACHE_ALIGNMENT = 4096
+FAR_CODE_BYTES = 1 << 16  # for the longest programs
 NUMBERS = (Memory.INDEX, Memory.PAGE)  # hold places, so only content of their own kind may go there
 
 
@@ -42,35 +50,81 @@ class DoesNotFitError(HeddleError):
 
 
 class Places:
-    """The arenas (`of`, by memory), the areas of DRAM, and random choices of sizes and addresses that fit them.
+    """The arenas, the areas of DRAM, and random choices of sizes and addresses that fit them.
 
-    Sixteenths of DRAM: 0–1 code, 2–6 sources (by memory; INDEX and PAGE share the last), 7 shared (written and read
-    back), 8 the KV cache, 9–15 the final state.
+    `of` says where the next instruction works in each memory. Most programs have one arena of each, so that all meet
+    there; some have several in banks of their own, of which each unit mostly uses one, so that units work side by side.
+    Areas of DRAM: code, sources (by memory), shared (written and read back), the KV cache, the final state; behind the
+    code they stand in any order, with gaps, at any multiple of a burst.
     """
 
     def __init__(self, config: HardwareConfig, random: Random) -> None:
         self.config = config
         self.random = random
-        self.dram_bytes = dram_bytes(config)
-        self.of: dict[Memory, Area] = {}
+        part = dram_bytes(config) // 16
+        self.spread, far = random.random() < SPREAD, random.random() < FAR
+        self.loud = random.random() < LOUD
+        self.dram_bytes = max(FAR_BYTES, 32 * part) if far else 32 * part
+        self.all: dict[Memory, list[Area]] = {}
         for memory in Memory:
-            self.of[memory] = self._arena(memory, self.dram_bytes // 32)
-        part = self.dram_bytes // 16
-        self.code = Area(0, 2 * part)
-        self.sources = {memory: Area((2 + memory) * part, (3 + memory) * part) for memory in STORABLE}
-        self.sources[Memory.INDEX] = Area(6 * part, 6 * part + part // 2)
-        self.sources[Memory.PAGE] = Area(6 * part + part // 2, 7 * part)
-        self.shared = Area(7 * part, 8 * part)
-        self.cache = Area(8 * part, 9 * part)
-        self.final = Area(9 * part, self.dram_bytes)
+            self.all[memory] = [self._arena(memory, part // 2)]
+            if self.spread:
+                self.all[memory] += self._others(memory)
+        self.of = {memory: arenas[0] for memory, arenas in self.all.items()}
+        homes = {memory: random.sample(list(Unit), len(Unit)) for memory in Memory}
+        self._homes = {
+            unit: {memory: arenas[homes[memory].index(unit) % len(arenas)] for memory, arenas in self.all.items()}
+            for unit in Unit
+        }
+        self.code = Area(0, max(FAR_CODE_BYTES, 4 * part) if far else 4 * part)
+        sizes = {memory: part for memory in STORABLE} | {Memory.INDEX: part // 2, Memory.PAGE: part // 2}
+        areas = self._areas([*sizes.values(), part, part + CACHE_ALIGNMENT, 16 * part])
+        self.sources = dict(zip(sizes, areas, strict=False))
+        self.shared, cache, self.final = areas[len(sizes) :]
+        start = -(-cache.start // CACHE_ALIGNMENT) * CACHE_ALIGNMENT
+        self.cache = Area(start, start + part)
+
+    def _areas(self, sizes: Sequence[int]) -> list[Area]:
+        """Areas of DRAM of these sizes behind the code."""
+        burst = self.config.burst_bytes
+        sizes = [-(-size // burst) for size in sizes]
+        free = (self.dram_bytes - self.code.size) // burst - sum(sizes)
+        gaps = sorted(self.random.randint(0, free) for _ in sizes)
+        order, found, used = self.random.sample(range(len(sizes)), len(sizes)), {}, 0
+        for gap, number in zip(gaps, order, strict=True):
+            start = self.code.size + (gap + used) * burst
+            found[number] = Area(start, start + sizes[number] * burst)
+            used += sizes[number]
+        return [found[number] for number in range(len(sizes))]
+
+    def choose(self, unit: Unit | None) -> None:
+        """Where the next instruction, of this unit, works."""
+        if self.spread and unit is not None:
+            at_home = self.random.random() < AT_HOME
+            self.of = self._homes[unit] if at_home else {
+                memory: self.random.choice(arenas) for memory, arenas in self.all.items()
+            }  # fmt: skip
+
+    def _others(self, memory: Memory) -> list[Area]:
+        """Arenas as large as the first in other banks, as far as there are any."""
+        first, bank = self.all[memory][0], self.config.bank_words(memory)
+        size = min(first.size, bank)
+        within = self.random.randint(0, bank - size)
+        used = {first.start // bank, (first.stop - 1) // bank}
+        others = [number for number in range(self.config.banks(memory)) if number not in used]
+        most = ARENAS_AT_MOST - 1 if memory not in NUMBERS else 0
+        chosen = self.random.sample(others, min(len(others), most))
+        return [Area(number * bank + within, number * bank + within + size) for number in chosen]
 
     def _arena(self, memory: Memory, most_bytes: int) -> Area:
         words, bank = self.config.words(memory), self.config.bank_words(memory)
-        size = self.random.choice([24, 64, 160])
+        size = self.random.choice([24, 24, 64] if self.spread else [24, 64, 160])
+        if self.loud and memory in (Memory.ACT, Memory.WEIGHT):
+            size = 160
         if memory is Memory.WEIGHT:
             size = max(size, 2 * self.config.rows, self.config.columns)  # two tiles, or a block of tokens
         if memory in (Memory.ACC, Memory.ROW):
-            size = min(size, PANELS_AT_MOST * self.panel)
+            size = min(size, PANELS_AT_MOST * self.panel // (2 if self.spread else 1))
         size = min(words, most_bytes // self.config.dram_word_bytes(memory), size)
         across = bank * self.random.randrange(1, self.config.banks(memory) + 1) - size // 2
         start = self.random.choice([0, words - size, across, self.random.randrange(words - size + 1)])
@@ -80,7 +134,11 @@ class Places:
     @property
     def panel(self) -> int:
         """Rows of ACC or ROW that can be shown in VALUE at once, beside a word of ones and one of minus ones."""
-        return min(self.config.panel_rows, self.of[Memory.VALUE].size - 2)
+        return min(self.config.panel_rows, self.all[Memory.VALUE][0].size - 2)
+
+    def fill(self, memory: Memory, area: Area) -> Instruction:
+        """Fills an arena with what the source area of its memory begins with."""
+        return Load(memory=memory, dram_address=self.sources[memory].start, words=area.size, address=area.start)
 
     def _block(self, area: Area, length: int, count: int, apart: bool) -> tuple[int, int]:
         """(address, stride) for `count` blocks of `length` places in an area, at least `length` apart if `apart`."""
@@ -176,10 +234,15 @@ class Places:
         return self.random.choice([1, most, self.random.randint(1, most), self.random.randint(1, max(1, most // 4))])
 
     def columns(self) -> int:
-        """Whole words, or with any tail; a row of them fits every arena."""
-        most = min(self.of[memory].size for memory in (Memory.ACC, Memory.VALUE, Memory.PARAM)) * self.config.columns
+        """Whole words, or with any tail; a row of them mostly fits every arena."""
+        memories = (Memory.ACC, Memory.VALUE, Memory.PARAM)
+        most = min(self.of[memory].size for memory in memories) * self.config.columns
         most = min(most, self.of[Memory.ACT].size * self.config.rows, self.of[Memory.WEIGHT].size)
-        words, tail = self.random.choice([1, 1, 2, 3, 4, 6, 9, 14]), self.random.randrange(self.config.columns)
+        if self.random.random() < 0.15:  # what needs less than that may have more
+            most = max(self.of[memory].size for memory in memories[:2]) * self.config.columns
+        wide = self.random.randint(15, 80)
+        words = self.random.choice([1, 1, 1, 1, 2, 2, 3, 4, 6, 9, 14, wide, wide, wide])
+        tail = self.random.randrange(self.config.columns)
         return min(most, words * self.config.columns - self.random.choice([0, tail]))
 
 
@@ -190,5 +253,6 @@ def _in_a_row(operands: Sequence[Block]) -> dict[str, int]:
 
 
 def dram_bytes(config: HardwareConfig) -> int:
-    """Size of the DRAM of random programs: it leaves room for the arenas of any seed, and for two pages of a burst."""
+    """Sixteen parts of the DRAM of random programs: each has room for the arenas of any seed of one memory, and for two
+    pages of a burst."""
     return max(1 << 16, 2048 * config.dram_word_bytes(Memory.PARAM), 32 * config.burst_bytes)

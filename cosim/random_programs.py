@@ -19,8 +19,12 @@ from ..arch.program import Program
 from ..arch.ranges import require_range
 from ..compiler.synchronise import synchronise
 from . import random_data
-from .random_instructions import TABLE_ROWS, RandomInstructions
-from .random_places import LOADABLE, STORABLE, Places
+from .random_instructions import LONG_REACH, TABLE_ROWS, RandomInstructions
+from .random_places import LOADABLE, STORABLE, Area, Places
+from .random_tokens import with_spare_tokens
+
+EARLY_HALT = 0.2  # of the programs end before their last instruction
+SPARE_TOKENS = 0.4  # of the programs send and take tokens that they need not
 
 
 def random_program(config: Config, seed: int, instructions: int = 40) -> Program:
@@ -29,7 +33,8 @@ def random_program(config: Config, seed: int, instructions: int = 40) -> Program
     require_range("seed", seed, 0, 1 << 62)
     require_range("instructions", instructions, 1, 1 << 16)
     random = Random(f"{config.fingerprint} {seed}")
-    latency, cycles_per_beat = random.choice([1, 2, random.randint(1, 200)]), random.choice([1, 1, 2, 3, 4])
+    latency = random.choice([1, 2, random.randint(1, 200 if random.random() < 0.9 else 400)])
+    cycles_per_beat = random.choice([1, 1, 2, 3, 4])
     config = config.with_dram(latency_cycles=latency, cycles_per_beat=cycles_per_beat)
     return _Generator(config, random).program(f"random-{seed}", instructions)
 
@@ -47,8 +52,16 @@ class _Generator:
         body: list[Instruction] = []
         while len(body) < count:
             body += self.instructions.group() if self.random.random() < 0.2 else [self.instructions.instruction()]
+        if self.places.loud and self.config.pe == "int8":
+            body += self.instructions.deep()
+        if (self.places.code.size // INSTRUCTION_BYTES) > 4 * LONG_REACH and self.random.random() < 0.6:
+            body += self.instructions.desert()
         body = [*self._fill(), *body, Guard(), *self._drain()]  # nothing of what is written at the end is void
+        if self.random.random() < EARLY_HALT:
+            body += [Halt(), *(self.instructions.instruction() for _ in range(self.random.randint(1, 20)))]
         ordered = synchronise(self.config, body)
+        if self.random.random() < SPARE_TOKENS:
+            ordered = with_spare_tokens(ordered, self.random)
         groups = -(-(len(ordered) + 1) // FETCH_GROUP)
         assert groups * FETCH_GROUP * INSTRUCTION_BYTES <= self.places.code.size
         data = [(area.start, self._content(memory, area.size)) for memory, area in self.places.sources.items()]
@@ -66,38 +79,37 @@ class _Generator:
         """Often a small size or place, and now and then one that is clamped wherever it is used."""
         return self.random.choice([
             0, 1, self.random.randrange(4), self.random.randrange(12), self.random.randrange(40),
-            self.random.choice([(1 << 20) - 1, 1 << 31, (1 << 32) - 1]),
+            self.random.randrange(5000), self.random.choice([(1 << 20) - 1, 1 << 31, (1 << 32) - 1]),
         ])  # fmt: skip
 
     def _fill(self) -> list[Instruction]:
-        """Load the whole arena of each memory; compute ACC from ACT and WEIGHT, and ROW from VALUE."""
-        fills: list[Instruction] = [
-            Load(memory=memory, dram_address=self.places.sources[memory].start, words=self.places.of[memory].size,
-                 address=self.places.of[memory].start)
-            for memory in LOADABLE
-        ]  # fmt: skip
+        """Load the whole arenas of each memory; compute ACC from ACT and WEIGHT, and ROW from VALUE."""
+        fills = [self.places.fill(memory, area) for memory in LOADABLE for area in self.places.all[memory]]
         self.random.shuffle(fills)
-        act, weight, value, acc, row = (
-            self.places.of[m] for m in (Memory.ACT, Memory.WEIGHT, Memory.VALUE, Memory.ACC, Memory.ROW)
-        )
-        rows = min(act.size, acc.size)
-        for start in range(acc.start, acc.stop, rows):
-            fills.append(Matmul(rows=min(rows, acc.stop - start), act_address=act.start, act_stride=1,
-                                weight_address=weight.start, acc_address=start, acc_stride=1))  # fmt: skip
+        act, weight, value = (self.places.all[m][0] for m in (Memory.ACT, Memory.WEIGHT, Memory.VALUE))
+        for acc in self.places.all[Memory.ACC]:
+            rows = min(act.size, acc.size)
+            for start in range(acc.start, acc.stop, rows):
+                fills.append(Matmul(rows=min(rows, acc.stop - start), act_address=act.start, act_stride=1,
+                                    weight_address=weight.start, acc_address=start, acc_stride=1))  # fmt: skip
         rows = min(value.size, act.size, self.config.panel_rows)
-        for start in range(row.start, row.stop, rows):
-            fills.append(Quantise(rows=min(rows, row.stop - start), columns=min(self.config.rows, self.config.columns),
-                                  source=Source.VALUE, source_address=value.start, source_stride=1, address=act.start,
-                                  stride=1, scales_address=start))  # fmt: skip
-        return fills if self.config.pe == "int8" else fills + self._fill_row_with_sums()
+        for row in self.places.all[Memory.ROW]:
+            for start in range(row.start, row.stop, rows):
+                fills.append(Quantise(rows=min(rows, row.stop - start),
+                                      columns=min(self.config.rows, self.config.columns), source=Source.VALUE,
+                                      source_address=value.start, source_stride=1, address=act.start, stride=1,
+                                      scales_address=start))  # fmt: skip
+            if self.config.pe == "bf16":
+                fills += self._fill_row_with_sums(row)
+        return fills
 
-    def _fill_row_with_sums(self) -> list[Instruction]:
+    def _fill_row_with_sums(self, row: Area) -> list[Instruction]:
         """Scales of bf16 codes are all 1, those of probabilities are not: each half of ROW from the other."""
-        act, acc, row = (self.places.of[m] for m in (Memory.ACT, Memory.ACC, Memory.ROW))
+        act, acc = (self.places.all[m][0] for m in (Memory.ACT, Memory.ACC))
         half = row.start + row.size // 2
         rows = min(act.size, acc.size, row.size // 2, self.config.panel_rows)
         common = Softmax(rows=rows, columns=min(self.config.rows, self.config.columns), source_address=acc.start,
-                         source_stride=1, param_address=self.places.of[Memory.PARAM].start, address=act.start,
+                         source_stride=1, param_address=self.places.all[Memory.PARAM][0].start, address=act.start,
                          stride=1)  # fmt: skip
         pairs = [(row.start, half), (half, row.start)]
         return [replace(common, row_address=read, scales_address=written) for read, written in pairs]
@@ -114,16 +126,18 @@ class _Generator:
             assert free <= self.places.final.stop
 
         for memory in STORABLE:
-            store(memory, self.places.of[memory].start, self.places.of[memory].size)
-        value = self.places.of[Memory.VALUE]
+            for area in self.places.all[memory]:
+                store(memory, area.start, area.size)
+        value = self.places.all[Memory.VALUE][0]
         ones, minus_ones, scratch = value.start, value.start + 1, value.start + 2
         drained.append(
             Load(memory=Memory.VALUE, dram_address=self.places.sources[Memory.VALUE].start, words=2, address=ones)
         )
         block = self.places.panel
-        for memory in (Memory.ACC, Memory.ROW):
-            for start in range(self.places.of[memory].start, self.places.of[memory].stop, block):
-                rows = min(block, self.places.of[memory].stop - start)
+        areas = [(memory, area) for memory in (Memory.ACC, Memory.ROW) for area in self.places.all[memory]]
+        for memory, area in areas:
+            for start in range(area.start, area.stop, block):
+                rows = min(block, area.stop - start)
                 to = {"rows": rows, "columns": self.config.columns, "address": scratch, "stride": 1}
                 if memory is Memory.ACC:
                     what = {**to, "source": Source.ACC, "source_address": start, "source_stride": 1}
@@ -141,6 +155,6 @@ class _Generator:
     def _content(self, memory: Memory, size: int) -> bytes:
         """Source bytes of a kind. Those of VALUE begin with a word of ones and one of minus ones."""
         limit = self.instructions.kv.page_count if memory is Memory.PAGE else TABLE_ROWS
-        content = random_data.content(self.config, memory, size, self.numbers, limit)
+        content = random_data.content(self.config, memory, size, self.numbers, limit, self.places.loud)
         units = random_data.units(self.config) if memory is Memory.VALUE else b""
         return units + content[len(units) :]

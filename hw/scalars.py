@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import INSTRUCTION_BITS, SCALAR_COUNT, HardwareConfig
 from ..arch.encoding import encoding
-from ..arch.isa import Append, Guard, Instruction, Matmul, OnlineSoftmax, Stream
+from ..arch.isa import Append, Guard, IndexMap, Instruction, Matmul, OnlineSoftmax, Stream
 from .instructions import fields_of
 
 SCALAR_BITS = 32
@@ -30,6 +30,7 @@ ADJUSTED: dict[type[Instruction], tuple[str, ...]] = {
     OnlineSoftmax: ("offset", "columns"),
     Append: ("block", "slot"),
     Stream: ("blocks", "first"),
+    IndexMap: ("number",),
 }
 TARGETS = [(instruction, place) for instruction, names in ADJUSTED.items() for place, _ in enumerate(names)]
 
@@ -114,11 +115,13 @@ def adjustments(config: HardwareConfig, instruction: type[Instruction], word: Va
             _place(view.block_register, view.block),
             _place(view.slot_register, view.slot, config.columns - 1),
         ]
+    if instruction is IndexMap:
+        return [_signed_place(view.register, view.number)]
     assert instruction is OnlineSoftmax
     # The columns follow from the offset before it is clamped, too: beyond its ends they are all, or one.
     columns = view.offset + Mux(view.together, 1, view.rows)
     return [
-        _place(view.register, (view.offset + (1 << len(view.offset) - 1))[: len(view.offset)]),
+        _signed_place(view.register, view.offset),
         Change(view.register, columns, columns - 1, columns + _inverse(view.columns), view.columns, 1),
     ]
 
@@ -136,6 +139,10 @@ def _place(register: Value, place: Value, limit: int = 0) -> Change:
     """A place of so many bits that may go on to `limit`, or to the greatest there is."""
     limit = limit or (1 << len(place)) - 1
     return Change(register, place, place, place - (limit + 1), limit, 0)
+
+
+def _signed_place(register: Value, place: Value) -> Change:
+    return _place(register, (place + (1 << len(place) - 1))[: len(place)])
 
 
 class Adjust(wiring.Component):

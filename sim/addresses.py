@@ -1,4 +1,4 @@
-"""Where in DRAM the segments of gathers, Append and Stream are: their addresses hang on data in INDEX and PAGE.
+"""Where in DRAM the segments of gathers, scatters, Append and Stream are: that hangs on data in INDEX and PAGE.
 
 A banked DRAM needs them for timing ("Banked DRAM" in the manual). They are those of the first set of inputs: as the
 values come about (`watcher`), or, for timing alone, as far as the program loads indices and page tables from DRAM
@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.config import PAGE_LIMIT, HardwareConfig, Memory
+from ..arch.config import DRAM_LIMIT, PAGE_LIMIT, HardwareConfig, Memory
 from ..arch.errors import HeddleError
-from ..arch.isa import Append, Instruction, KvInstruction, Load, Part, Stream
+from ..arch.isa import Append, IndexMap, Instruction, KvInstruction, Load, Part, Store, Stream
 from ..arch.operands import element_ranges, is_chosen
 from ..arch.program import Program
 from .dispatch import DispatchedKinds, dispatched_kinds
 from .dram import Burst
-from .segments import require_inside, require_pages
+from .segments import require_inside, require_pages, require_rows
 from .state import State
+from .units.index import results as index_results
 from .values import input_sets
 
 Addresses = dict[int, NDArray[np.int64]]  # place in the program → address of each segment, in order
 Limits = dict[int, tuple[int, int]]  # by kind of instruction: the least and greatest dram_address
+_ANYTHING = -(1 << 62), 1 << 62
 
 
 def watcher(program: Program, found: Addresses) -> Callable[[int, Instruction, State], None]:
@@ -61,8 +63,8 @@ def check_addresses(program: Program, inputs: Any = None) -> None:
 def loaded_addresses(program: Program, inputs: Any = None) -> Addresses:
     """Addresses without running the program: INDEX and PAGE hold what LOADs bring from DRAM as it is at the start.
 
-    Inputs that are not given are zeros, as are indices that the run computes, or stores before it loads them. Raises
-    HeddleError for a place beyond DRAM or, of KV, beyond the cache.
+    Inputs that are not given are zeros, as are indices that the run takes from values, or stores before it loads them.
+    Raises HeddleError for a place beyond DRAM or, of KV, beyond the cache.
     """
     work = dispatched_kinds(program.kinds, program.scalar_values, program.config)
     found: Addresses = {}
@@ -128,7 +130,7 @@ def _limits(
 ) -> tuple[int, int]:  # fmt: skip
     """The least and the greatest `dram_address` for which all that it could reach is inside."""
     first, stop = _span_of_table(instruction, tables, program.config)
-    size = program.dram_bytes if isinstance(instruction, Load) else program.cache_bytes
+    size = program.cache_bytes if instruction.transfer(program.config).cache else program.dram_bytes
     return -first, size - stop
 
 
@@ -138,15 +140,17 @@ def _span_of_table(
     """From its `dram_address` on, the first byte and one past the last of all that it could reach by its rows of INDEX,
     or by all pages of its table."""
     i = instruction
-    if isinstance(i, Load):
+    if isinstance(i, Load | Store):
         rows = tables[Memory.INDEX][i.index_address : i.index_address + i.segments]
         ends = int(rows.min()) * i.dram_stride, int(rows.max()) * i.dram_stride
+        if isinstance(i, Store) and min(ends) < 0:
+            return _ANYTHING
         return min(ends), max(ends) + i.transfer(config).piece_bytes
     assert isinstance(i, (Append, Stream))
     pages = tables[Memory.PAGE][i.table : i.table + i.pages]
     first, last = int(pages.min()), int(pages.max())
     if first < 0 or last >= PAGE_LIMIT:
-        return -(1 << 62), 1 << 62  # anything may be
+        return _ANYTHING
     heads = (i.heads - 1) * i.head_bytes if isinstance(i, Append) else 0
     return first * i.page_bytes, last * i.page_bytes + heads + (i.block_bytes(config) << i.page_blocks)
 
@@ -167,6 +171,8 @@ def _change_table(
         before_it = stored[: np.searchsorted(stored[:, 0], index)]
         computed = ((before_it[:, 1] < stop) & (starts.min() < before_it[:, 2])).any()
         _load(example, starts, table, [] if computed else contents, program.config)
+    elif isinstance(example, IndexMap):
+        table[example.address : example.address + example.count] = index_results(example, table)
     else:
         for first, count in element_ranges(example, program.config, Memory.INDEX, True):
             table[first : first + count] = 0
@@ -189,10 +195,11 @@ def _source(work: DispatchedKinds, kind: int, config: HardwareConfig) -> tuple[i
 
 
 def _stored(work: DispatchedKinds, config: HardwareConfig) -> NDArray[np.int64]:
-    """(place in the program, first byte, one past the last) of each STORE, (stores, 3), in order."""
-    stores = [each.dram is not None and each.dram.write and not each.dram.cache for each in work.examples]
-    lengths = [each.transfer(config).span_bytes if store else 0
-               for each, store in zip(work.examples, stores, strict=True)]  # fmt: skip
+    """(place in the program, first byte, one past the last) of each STORE, (stores, 3), in order. A scatter may write
+    anything from its table on."""
+    moved = [each.transfer(config) if each.dram and each.dram.write and not each.dram.cache else None
+             for each in work.examples]  # fmt: skip
+    lengths = [0 if each is None else DRAM_LIMIT if each.chosen else each.span_bytes for each in moved]
     length = work.spread(np.array(lengths, np.int64))
     places = np.flatnonzero((length > 0) & ~work.void)
     return np.stack([places, work.addresses[places], work.addresses[places] + length[places]], 1)
@@ -206,7 +213,7 @@ def _inside(
     begin, end = _region(instruction, program)
     size = instruction.transfer(program.config).piece_bytes
     low, high = int(addresses.min()) - begin, int(addresses.max()) - begin + size
-    region = "DRAM" if isinstance(instruction, Load) else "the KV cache"
+    region = "the KV cache" if instruction.transfer(program.config).cache else "DRAM"
     require_inside(f"instruction {index}: {instruction.name}", region, low, high, end - begin)
     return addresses
 
@@ -240,8 +247,11 @@ def segment_addresses(
     """The address of each segment (of an Append: item), in the order of their bursts. `index` and `page` are the
     elements of INDEX and PAGE."""
     i = instruction
-    if isinstance(i, Load):
-        return i.dram_address + index[i.index_address : i.index_address + i.segments].astype(np.int64) * i.dram_stride
+    if isinstance(i, Load | Store):
+        places = index[i.index_address : i.index_address + i.segments].astype(np.int64) * i.dram_stride
+        if isinstance(i, Store):
+            require_rows(i.name, places)
+        return i.dram_address + places
     if isinstance(i, Stream):
         return cache_address + _block_offsets(i, i.first + np.arange(i.blocks), page, config)
     assert isinstance(i, Append)

@@ -289,7 +289,7 @@ def _move(a, number, grant, rival):
             return grant
         setup = _next_burst(a, client, kind)
         if kind.role == STORE:  # the next burst goes into the buffer of the one before this, whose beats must have left
-            client.read = max(client.read + beats, before + 1)
+            client.read = max(client.read + beats + setup, before + 1)
             client.up = max(client.read + client.beats + 1, grant + 1)
         else:
             _ask(a, number, grant + 1, setup)
@@ -312,7 +312,7 @@ def _begin(a, index, start):
     client.moved = client.segments = client.next = client.stop = 0
     setup = _next_burst(a, client, kind)
     if kind.role == STORE:
-        client.read = start + 1
+        client.read = start + 1 + setup
         client.up = client.read + client.beats + 1
         return
     if number == KV_PORT:  # nothing of the instruction before is in flight

@@ -38,7 +38,7 @@ KIND = record(
     "cycles",  # FIXED: from start to retire
     "occupied",  # FIXED: from start to when its unit may start another
     "headway",  # how much later than that it starts itself, unless all before it have retired
-    "moving",  # FIXED: beat_cycles
+    "moving",  # FIXED: beat_cycles: it does not wait for DRAM
     "count", "length", "stride", "first", "mask", "setup",  # of its Segments
     "cut",  # a burst ends at the next multiple of cut + 1
     "tail",  # cycles from the last beat to retire
@@ -152,9 +152,8 @@ def _kind(
         return (ROLES[type(i)], NO_UNIT, *[0] * (len(KIND.names or ()) - 2))
     header = unit, i.wait, i.signal
     if type(i) in CYCLES or unit in free:
-        moving = int(i.dram is not None)  # a free instruction executes in the one cycle that it takes
         cycles = (0, 1, 0) if unit in free else cycles
-        return (FIXED, *header, *cycles, moving, *[0] * (len(KIND.names or ()) - 8))
+        return (FIXED, *header, *cycles, 1 + cycles[0], *[0] * (len(KIND.names or ()) - 8))
     assert i.dram is not None
     found = SEGMENTS[type(i)](i, config)
     cut = NEVER - 1 if found.whole else config.burst_bytes - 1

@@ -205,7 +205,7 @@ def _ahead(result: Result) -> list[Ahead]:
         for memory, blocks in footprints.all[footprints.number[index]].blocks:
             words = loaded[memory][blocks.places]
             if blocks.write:
-                loaded[memory][blocks.places] = index if each.unit is Unit.LOAD else -1
+                loaded[memory][blocks.places] = index if isinstance(each, Load) else -1
                 continue
             for load in (int(load) for load in np.unique(words) if load >= 0 and load not in seen):
                 seen.add(load)

@@ -162,8 +162,8 @@ class Meetings:
 
 
 def dram_blocks(program: Program) -> Iterator[tuple[int, Blocks]]:
-    """(instruction, DRAM bytes) for all that move any. KV may touch anything in the region of the cache, and a gather
-    anything from its table on but for that region, in front of which and behind which it reads."""
+    """(instruction, DRAM bytes) for all that move any. KV may touch anything in the region of the cache, a scatter
+    anything from its table on, and a gather too but for that region, in front of which and behind which it reads."""
     config, cache = program.config, range(program.cache_address, program.cache_address + program.cache_bytes)
     for index, each in enumerate(program.instructions):
         if not each.dram:
@@ -173,7 +173,8 @@ def dram_blocks(program: Program) -> Iterator[tuple[int, Blocks]]:
             yield index, Blocks(cache.start, len(cache), 0, 1, moved.write)
         elif moved.chosen:
             first, stop = moved.address, program.dram_bytes
-            pieces = [(first, stop)] if not cache else [(first, cache.start), (max(first, cache.stop), stop)]
+            whole = moved.write or not cache
+            pieces = [(first, stop)] if whole else [(first, cache.start), (max(first, cache.stop), stop)]
             yield from ((index, Blocks(low, high - low, 0, 1, moved.write)) for low, high in pieces if low < high)
         else:
             yield index, Blocks(moved.address, moved.piece_bytes, moved.stride, moved.pieces, moved.write)

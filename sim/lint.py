@@ -5,7 +5,8 @@ race       two units touch the same words or bytes, one writes, and no token ord
 port       two units could meet at one port of a bank in some timing: a run would stop there
 token      a token that is sent and never taken
 semaphore  more tokens than a semaphore counts could be waiting
-overwrite  a STORE writes over an input or a constant, so that the program cannot run twice
+overwrite  a STORE writes over an input or a constant, so that the program cannot run twice (of a scatter, only a run
+           shows where it writes)
 output     bytes of an output that no STORE writes
 check      what Program.check refuses; nothing else is looked at then
 """
@@ -22,6 +23,7 @@ from ..arch.config import SEMAPHORE_LIMIT, Unit
 from ..arch.encoding import listing
 from ..arch.errors import HeddleError
 from ..arch.isa import units_in
+from ..arch.operands import is_chosen
 from ..arch.program import Program, Tensor, require_program
 from .footprints import Blocks, dram_blocks
 from .races import Race, find_races
@@ -138,8 +140,8 @@ def _dram(program: Program) -> Iterator[Finding]:
         for number in np.flatnonzero((starts < place.stop) & (stops > place.start)):
             index, each = written[number]
             dram = program.instructions[index].dram
-            if dram is None or dram.cache:
-                continue  # the cache is there to be filled
+            if dram is None or dram.cache or is_chosen(program.instructions[index]):
+                continue  # the cache is there to be filled; of a scatter it is not known
             if met := each.meeting(place):
                 message = (f"{described(program, index)} may write the bytes {met[0]} to {met[1]} of DRAM, of an input "
                            f"or a constant")  # fmt: skip

@@ -256,13 +256,14 @@ class Machine:
         unit.next_start = None
         self.timing.start[index] = cycle
         if kind in self.free:
-            self.timing.beat_cycles[index] = int(instruction.dram is not None)  # of the one cycle that it takes
+            self.timing.beat_cycles[index] = 1  # the one cycle that it takes
             self._retire(index, cycle)
         elif void:
             self.timing.beat_cycles[index] = 1 + VOID_CYCLES  # it does not wait for DRAM
             self._retire(index, cycle + VOID_CYCLES)
         elif type(instruction) in CYCLES:
             retire = cycle + cycles(instruction, self.config)
+            self.timing.beat_cycles[index] = retire - cycle + 1  # it does not wait for DRAM
             self._retire(index, retire, cycle + occupied(instruction, self.config))
         else:
             client = self.requests[type(instruction)]

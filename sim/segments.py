@@ -61,6 +61,13 @@ def require_inside(name: str, region: str, low: int, stop: int, size: int) -> No
                           f"{numbers} smaller")  # fmt: skip
 
 
+def require_rows(name: str, places: NDArray[np.integer]) -> None:
+    """Raise HeddleError if a scatter would write in front of its table. `places` count from there."""
+    if places.min() < 0:
+        raise HeddleError(f"{name}: beyond DRAM: rows of a scatter are numbered from 0 on: make the row numbers in "
+                          "INDEX greater")  # fmt: skip
+
+
 def require_pages(name: str, pages: NDArray[np.integer]) -> None:
     """Raise HeddleError unless all are page numbers."""
     if pages.min() < 0 or pages.max() >= PAGE_LIMIT:

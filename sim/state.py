@@ -253,6 +253,24 @@ class State:
         """The inverse of `row_numbers`."""
         self[Memory.ROW].write(address, 0, numbers[:, None, :, None])
 
+    def index_numbers(self, element: int, count: int) -> NDArray[np.int32]:
+        """(batch or 1, count), from INDEX."""
+        index = self[Memory.INDEX]
+        per_word = index.shared.shape[-1]
+        skip = element % per_word
+        words = index.read(element // per_word, 0, 1, -(-(skip + count) // per_word))
+        return words.reshape(words.shape[0], -1)[:, skip : skip + count]
+
+    def write_index_numbers(self, element: int, numbers: NDArray[np.int32]) -> None:
+        """The inverse of `index_numbers`: (batch or 1, count); the rest of their words stays."""
+        per_word = self[Memory.INDEX].shared.shape[-1]
+        count = numbers.shape[1]
+        skip = element % per_word
+        words = self[Memory.INDEX].part(element // per_word, -(-(skip + count) // per_word), len(numbers))
+        flat = words.reshape(len(words), -1)
+        flat[:, skip : skip + count] = numbers
+        words[...] = flat.reshape(words.shape)
+
     def write_values(self, address: int, stride: int, values: NDArray[np.float32]) -> None:
         """Round (batch or 1, rows, columns) to the format of VALUE and write whole words, +0 beyond the columns."""
         if self.config.value_format == "bf16":

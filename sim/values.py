@@ -168,7 +168,7 @@ def _window(program: Program) -> tuple[int, int]:
     for each in program.instructions:
         if each.dram and each.dram.write and not each.dram.cache:
             moved = each.transfer(config)
-            ranges.append((moved.address, moved.stop))
+            ranges.append((moved.address, program.dram_bytes if moved.chosen else moved.stop))
     low, high = min((r[0] for r in ranges), default=0), max((r[1] for r in ranges), default=0)
     return low // config.axi_bytes, -(-high // config.axi_bytes)
 

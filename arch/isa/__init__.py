@@ -21,9 +21,10 @@ into that of KV_BASE.
 from __future__ import annotations
 
 from ..operands import FLAG, Access
-from . import control, dma, kv, matrix, norm, softmax, vector
+from . import control, dma, index, kv, matrix, norm, softmax, vector
 from .control import *
 from .dma import *
+from .index import *
 from .instruction import *
 from .kv import *
 from .matrix import *
@@ -32,5 +33,5 @@ from .softmax import *
 from .vector import *
 
 INSTRUCTIONS: list[type[Instruction]] = [
-    each for unit in (control, dma, kv, matrix, vector, softmax, norm) for each in unit.INSTRUCTIONS
+    each for unit in (control, dma, index, kv, matrix, vector, softmax, norm) for each in unit.INSTRUCTIONS
 ]

@@ -43,18 +43,17 @@ class Load(Instruction):
 
     def check_fields(self, config: HardwareConfig) -> None:
         super().check_fields(config)
-        _check_dma(self, config)
-        if self.gather and (self.dram_address % config.burst_bytes or self.dram_stride % config.burst_bytes):
-            # So that every row splits into the same bursts, and the timing does not depend on the indices.
-            raise HeddleError(f"load: a gathered table must start at, and its rows be, multiples of "
-                              f"{config.burst_bytes} bytes on {config.title}")  # fmt: skip
+        _check_dma(self, config, self.gather, "gathered")
 
 
 @dataclass(frozen=True)
 class Store(Instruction):
     """On-chip memory (ACT, WEIGHT, PARAM, VALUE or INDEX) → DRAM, `segments` pieces of `words` words.
 
-    dram[dram_address + i·dram_stride + w·word_bytes] = memory[address + i·stride + w]. Padding bytes are zero.
+    dram[dram_address + s(i)·dram_stride + w·word_bytes] = memory[address + i·stride + w],
+    s(i) = index[index_address + i] if scatter else i. Padding bytes are zero. Pieces are written in the order of i: of
+    those that meet, the last one stays. `index_address` counts int32 elements; rows of a scatter are numbered from 0
+    on, and one in front of the first is beyond DRAM.
     """
 
     opcode: ClassVar[int] = 2
@@ -66,21 +65,30 @@ class Store(Instruction):
     words: int = size(20)
     address: int = bits(ADDRESS)
     stride: int = bits(ADDRESS)
+    scatter: int = bits(FLAG)
+    index_address: int = bits(20)
 
-    operands = (Read("memory", at="address", words="words", stride="stride", count="segments"),)
+    operands = (
+        Read("memory", at="address", words="words", stride="stride", count="segments"),
+        Read(Memory.INDEX, at="index_address", elements="segments", when="scatter"),
+    )
     dram = Dram(write=True, pieces="segments", piece_bytes="words * word_bytes(memory)", stride="dram_stride",
-                chosen="0")  # fmt: skip
+                chosen="scatter")  # fmt: skip
 
     def check_fields(self, config: HardwareConfig) -> None:
         super().check_fields(config)
-        _check_dma(self, config)
+        _check_dma(self, config, self.scatter, "scattered")
 
 
-def _check_dma(instruction: Load | Store, config: HardwareConfig) -> None:
+def _check_dma(instruction: Load | Store, config: HardwareConfig, chosen: int, how: str) -> None:
     for name in ("dram_address", "dram_stride"):
         if getattr(instruction, name) % config.axi_bytes:
             raise HeddleError(f"{instruction.name}: {name} must be a multiple of {config.axi_bytes} bytes "
                               f"on {config.title}, not {getattr(instruction, name)}")  # fmt: skip
+    if chosen and (instruction.dram_address % config.burst_bytes or instruction.dram_stride % config.burst_bytes):
+        # So that every row splits into the same bursts, and the timing does not depend on the indices.
+        raise HeddleError(f"{instruction.name}: a {how} table must start at, and its rows be, multiples of "
+                          f"{config.burst_bytes} bytes on {config.title}")  # fmt: skip
 
 
 INSTRUCTIONS: list[type[Instruction]] = [Load, Store]

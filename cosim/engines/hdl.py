@@ -27,7 +27,7 @@ TOP = "heddle_bench_top"
 PERIOD_NS = 4  # the clock falls in the middle; the test body settles a quarter later
 LOG = "simulator.log"
 JOBS_PER_PROCESS = 100  # so that a thousand programs do not stand in memory at once
-LEAST_DRAM_BYTES, LEAST_TRACE_DEPTH = 1 << 20, 1 << 12  # so that most programs share one build
+LEAST_DRAM_BYTES, LEAST_TRACE_DEPTH = 1 << 21, 1 << 12  # so that most programs share one build
 
 
 def top_module(inputs: dict[str, int], outputs: dict[str, int]) -> str:

@@ -1,4 +1,5 @@
-"""LOAD: DRAM → ACT, WEIGHT, PARAM, VALUE, INDEX or PAGE, in strided segments or gathered by row numbers from INDEX.
+"""LOAD: DRAM → ACT, WEIGHT, PARAM, VALUE, INDEX or PAGE, in strided segments or gathered by row numbers from INDEX; and
+the arithmetic on these numbers.
 
 Requests run ahead of data: every burst granted leaves a descriptor of where its beats belong, and the next instruction
 may make requests while beats of earlier ones still come. Beats are written as they come: the bus never waits for LOAD.
@@ -9,17 +10,18 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.isa import IndexMap
 from ...arch.isa import Load as LoadInstruction
 from ..axi import ADDRESS_BITS, request_signature
 from ..bursts import BurstWalk, position_bits, split_position
-from ..instructions import fields_of
+from ..index_arithmetic import IndexArithmetic
+from ..instructions import fields_of, opcode_of
 from ..memories import mask_bits, read_signature, write_signature
 from ..queue import Queue
 from ..region import BurstGate
-from ..row_product import RowProduct
+from ..row_lookup import ELEMENT_BITS, RowLookup
 
 MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX, Memory.PAGE)
-INDEX_ELEMENT_BITS = 32
 
 
 class Load(wiring.Component):
@@ -28,14 +30,15 @@ class Load(wiring.Component):
     The first request is up two cycles after `start`, of a gather GATHER_CYCLES later; that of its next segment
     GATHER_CYCLES + 1 after the one before has come to the gate, or in the cycle after its grant. `beat`, `data` and
     `last_beat` are the read channel where it carries LOAD's identifier; data are written in the cycle of their beat.
-    `retire` follows the last beat by a cycle. `ready` is for the instruction shown: up from the cycle after the last
-    grant, but for a gather when all has retired.
+    `retire` follows the last beat by a cycle, of an IndexMap its last write. `ready` is for the instruction shown: up
+    from the cycle after the last grant, but for a gather or an IndexMap when all has retired; and after an IndexMap
+    when that has.
 
     DRAM addresses count from `base` on, in a region of `size_bytes`. In the cycle of `beyond` a burst was not in it: it
     is not asked for, nor any after it, and the instruction retires once nothing is in flight.
     """
 
-    executes = (LoadInstruction,)
+    executes = (LoadInstruction, IndexMap)
 
     def __init__(self, config: HardwareConfig):
         self._config = config
@@ -51,7 +54,7 @@ class Load(wiring.Component):
             "beat": In(1),
             "data": In(config.axi_bytes * 8),
             "last_beat": In(1),
-            "index_read": Out(read_signature(config, Memory.INDEX, INDEX_ELEMENT_BITS)),
+            "index_read": Out(read_signature(config, Memory.INDEX, ELEMENT_BITS)),
             **{f"{memory.name.lower()}_write": Out(write_signature(config, memory, 8 * config.axi_bytes))
                for memory in MEMORIES},
         })  # fmt: skip
@@ -60,15 +63,20 @@ class Load(wiring.Component):
         m = Module()
         view = fields_of(LoadInstruction, self.instruction)
         m.submodules.walk = walk = BurstWalk(self._config, MEMORIES)
-        memory, gather = Signal(len(view.memory)), Signal()
-        with m.If(self.start):
-            m.d.sync += [memory.eq(view.memory), gather.eq(view.gather)]
+        memory = Signal(len(view.memory))
+        calculates, moves = Signal(), Signal()  # the instruction shown is an IndexMap; a LOAD starts
+        m.d.comb += [
+            calculates.eq(opcode_of(self.instruction) == IndexMap.opcode),
+            moves.eq(self.start & ~calculates),
+        ]
+        with m.If(moves):
+            m.d.sync += memory.eq(view.memory)
         destination = Signal(len(Cat(memory, walk.position, walk.last)))  # of the burst at the gate
         bursts = Queue(len(destination), self._config.load_outstanding)  # granted, last beat still to come
         m.submodules.bursts = bursts
         m.submodules.gate = self.gate = gate = BurstGate(self._config.axi_bytes, self._config.burst_beats)
         m.d.comb += [
-            walk.start.eq(self.start),
+            walk.start.eq(moves),
             *[getattr(walk, name).eq(getattr(view, name)) for name in
               ("memory", "dram_address", "dram_stride", "segments", "words", "address", "stride")],
             walk.take.eq(gate.taken),
@@ -76,57 +84,67 @@ class Load(wiring.Component):
             bursts.put.eq(self.request.granted),
             bursts.i.eq(destination),
         ]  # fmt: skip
-        addressed = self._gather(m, walk, gather, view)
+        m.submodules.lookup = lookup = RowLookup(self._config)
+        self._gather(m, walk, lookup, view, moves)
         with m.If(gate.taken):
             m.d.sync += destination.eq(Cat(memory, walk.position, walk.last))
         wiring.connect(m, wiring.flipped(self.request), gate.request)
         quiet = (bursts.level == 0) & ~self.retire
         stopped, drained = Signal(), Signal()  # a burst was beyond; what came before it has retired
+        calculating = Signal()  # an IndexMap has started and not retired
         m.d.comb += [
-            gate.offered.eq(walk.valid & addressed),
+            gate.offered.eq(walk.valid & lookup.addressed),
             gate.offset.eq(walk.burst_address),
             gate.beats.eq(walk.beats),
             gate.base.eq(self.base),
             gate.size_bytes.eq(self.size_bytes),
             gate.room.eq(bursts.level != self._config.load_outstanding),
             self.beyond.eq(gate.refused),
-            self.ready.eq(~walk.valid & ~gate.holds & ~stopped & (~view.gather | quiet)),
+            self.ready.eq(
+                ~walk.valid & ~gate.holds & ~stopped & ~calculating & (~(view.gather | calculates) | quiet)
+            ),
             drained.eq(stopped & quiet),
-        ]
+        ]  # fmt: skip
         finished = self._write(m, bursts)
-        m.d.sync += [stopped.eq(self.beyond | (stopped & ~drained)), self.retire.eq(finished | drained)]
+        calculated = self._calculate(m, lookup, self.start & calculates)
+        m.d.sync += [
+            stopped.eq(self.beyond | (stopped & ~drained)),
+            self.retire.eq(finished | drained | calculated),
+            calculating.eq((self.start & calculates) | (calculating & ~self.retire)),
+        ]
         return m
 
-    def _gather(self, m: Module, walk: BurstWalk, gather: Signal, view) -> Signal:
-        """Finds where each segment of a gather begins; returns whether the address of the burst at hand is known."""
-        looks_up, reads, arrives = Signal(), Signal(), Signal()  # a row's number is wanted, is read, is there
-        table, addressed = Signal(ADDRESS_BITS), Signal()
-        element = Signal(len(view.index_address))  # of INDEX, counted in numbers, not words
-        m.submodules.product = product = RowProduct()
-        m.d.comb += looks_up.eq(Mux(self.start, view.gather, gather & walk.take & walk.segment_ends & ~walk.last))
-        m.d.sync += [
-            reads.eq(looks_up),
-            arrives.eq(reads),
-            addressed.eq((self.start | addressed | product.done) & ~looks_up),
-        ]
-        with m.If(self.start):
-            m.d.sync += [table.eq(view.dram_address), element.eq(view.index_address)]
-        with m.Elif(arrives):
-            m.d.sync += element.eq(element + 1)
-        low = (self._config.word_elements(Memory.INDEX) - 1).bit_length()
-        place = table + product.o  # as wide as it may get: far away must not look near
+    def _gather(self, m: Module, walk: BurstWalk, lookup: RowLookup, view, starts: Signal) -> None:
+        """Lets `lookup` find where each segment of a gather begins."""
         m.d.comb += [
-            self.index_read.en.eq(reads),
-            self.index_read.address.eq(element[low:]),
-            self.index_read.part.eq(element[:low]),
-            product.clear.eq(self.start),
-            product.start.eq(arrives),
-            product.number.eq(self.index_read.data),
-            product.stride.eq(walk.stride_now),
-            walk.base_en.eq(product.done),
-            walk.base.eq(Cat(place[:ADDRESS_BITS], place[ADDRESS_BITS:].any())),
+            lookup.start.eq(starts),
+            lookup.wanted.eq(view.gather),
+            lookup.table.eq(view.dram_address),
+            lookup.element.eq(view.index_address),
+            lookup.stride.eq(walk.stride_now),
+            lookup.next.eq(walk.take & walk.segment_ends & ~walk.last),
+            walk.base_en.eq(lookup.base_en),
+            walk.base.eq(lookup.base),
         ]
-        return addressed
+
+    def _calculate(self, m: Module, lookup: RowLookup, starts: Value) -> Signal:
+        """Executes an IndexMap, alone in LOAD, at the ports of INDEX; returns that its last result is written."""
+        m.submodules.arithmetic = arithmetic = IndexArithmetic(self._config)
+        m.d.comb += [arithmetic.start.eq(starts), arithmetic.instruction.eq(self.instruction)]
+        for name in ("en", "address", "part"):
+            mine, rows = getattr(arithmetic.index_read, name), getattr(lookup.index_read, name)
+            if len(mine):  # a word may be one number
+                m.d.comb += getattr(self.index_read, name).eq(Mux(lookup.index_read.en, rows, mine))
+        m.d.comb += [each.index_read.data.eq(self.index_read.data) for each in (lookup, arithmetic)]
+        write = arithmetic.index_write
+        with m.If(write.en):
+            m.d.comb += [
+                self.index_write.en.eq(1),
+                self.index_write.address.eq(write.address),
+                self.index_write.mask.eq(write.mask),
+                self.index_write.data.eq(Cat([write.data] * (len(self.index_write.data) // len(write.data)))),
+            ]
+        return arithmetic.done
 
     def _write(self, m: Module, bursts: Queue) -> Value:
         """Writes each beat to where the descriptor of its burst says; returns that it is the last of an instruction."""

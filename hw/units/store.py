@@ -1,4 +1,4 @@
-"""STORE: ACT, WEIGHT, PARAM, VALUE or INDEX → DRAM, in strided segments.
+"""STORE: ACT, WEIGHT, PARAM, VALUE or INDEX → DRAM, in strided segments or scattered by row numbers from INDEX.
 
 A burst is read from memory into one of two buffers, so that its beats can be given without a gap, while the one before
 it is on the bus.
@@ -14,8 +14,10 @@ from ..axi import ADDRESS_BITS, request_signature
 from ..bursts import PLACE_BITS, BurstWalk, split_position
 from ..instructions import fields_of
 from ..memories import read_signature
+from ..pipeline import register
 from ..ram import Ram
 from ..region import BurstGate
+from ..row_lookup import ELEMENT_BITS, RowLookup
 
 MEMORIES = (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.INDEX)
 RESPONSE_LIMIT = 15  # write bursts without their response: more than any memory that answers at once lets build up
@@ -26,7 +28,8 @@ class Store(wiring.Component):
 
     A burst of n beats is read in cycles q … q + n − 1, with one access per beat; its request is up from q + n + 1, or
     from the cycle after the grant of the burst before. q is the cycle after `start`, then the first in which the burst
-    before is read whole and the one before that has left its buffer. `retire` follows the last response by a cycle.
+    before is read whole and the one before that has left its buffer. The first burst of each segment of a scatter is
+    read GATHER_CYCLES later, when its row has been found. `retire` follows the last response by a cycle.
 
     Write data are offered from the cycle after their request is first shown, whether or not the slave has accepted it:
     AXI lets a slave wait for data before it accepts the address.
@@ -80,7 +83,9 @@ class Store(wiring.Component):
         unseen = Signal(2)  # pending, and not at the gate yet
         filling, offering, asking, giving = Signal(), Signal(), Signal(), Signal()  # the buffer that each step is at
 
-        count = self._fill(m, walk, view.memory, buffers, occupied, filling)
+        lookup = self._scatter(m, walk, view)
+        count = self._fill(m, walk, view.memory, buffers, occupied, filling, lookup.addressed)
+        self._read_rows(m, lookup)
         m.submodules.gate = self.gate = gate = BurstGate(self._config.axi_bytes, self._config.burst_beats)
         with m.If(gate.taken):
             m.d.sync += [unseen.bit_select(offering, 1).eq(0), offering.eq(~offering)]
@@ -131,9 +136,32 @@ class Store(wiring.Component):
             m.d.sync += [occupied.eq(0), pending.eq(0), unseen.eq(0), filling.eq(asking), offering.eq(asking)]
         return m
 
+    def _scatter(self, m: Module, walk: BurstWalk, view) -> RowLookup:
+        """Finds where each segment of a scatter goes."""
+        m.submodules.lookup = lookup = RowLookup(self._config, from_zero=True)
+        m.d.comb += [
+            lookup.start.eq(self.start),
+            lookup.wanted.eq(view.scatter),
+            lookup.table.eq(view.dram_address),
+            lookup.element.eq(view.index_address),
+            lookup.stride.eq(walk.stride_now),
+            lookup.next.eq(walk.take & walk.segment_ends & ~walk.last),
+            walk.base_en.eq(lookup.base_en),
+            walk.base.eq(lookup.base),
+        ]
+        return lookup
+
+    def _read_rows(self, m: Module, lookup: RowLookup) -> None:
+        """Lends the port of INDEX to the lookup, in whose cycles no burst is read."""
+        read, port = lookup.index_read, self.index_read
+        m.d.comb += read.data.eq(port.data.word_select(register(m, read.part, "row_part"), ELEMENT_BITS))
+        with m.If(read.en):
+            m.d.comb += [port.en.eq(1), port.address.eq(read.address)]
+
     def _fill(
-        self, m: Module, walk: BurstWalk, memory_field: Value, buffers: Ram, occupied: Signal, filling: Signal
-    ) -> Signal:
+        self, m: Module, walk: BurstWalk, memory_field: Value, buffers: Ram, occupied: Signal, filling: Signal,
+        addressed: Signal,
+    ) -> Signal:  # fmt: skip
         """Reads bursts into their buffers; returns the place in its buffer of the beat at hand."""
         memory = Signal(len(memory_field))
         count = Signal(range(self._config.burst_beats))  # beats of the burst read in earlier cycles
@@ -141,7 +169,7 @@ class Store(wiring.Component):
         with m.If(self.start):
             m.d.sync += memory.eq(memory_field)
         m.d.comb += [
-            reads.eq(walk.valid & (begun | ~occupied.bit_select(filling, 1))),
+            reads.eq(walk.valid & addressed & (begun | ~occupied.bit_select(filling, 1))),
             walk.step.eq(reads),
             walk.take.eq(reads & walk.final),  # a burst of no beats ends, too, for the gate to refuse
         ]

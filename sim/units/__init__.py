@@ -7,11 +7,13 @@ from ...arch.config import HardwareConfig
 from ...arch.isa import Instruction
 from ..dram import Burst
 from ..state import State
-from . import kv, load, matrix, norm, softmax, store, vector
+from . import index, kv, load, matrix, norm, softmax, store, vector
 from .meaning import Meaning
 
 MEANING: Mapping[type[Instruction], Meaning] = {
-    kind: meaning for unit in (load, store, kv, matrix, vector, softmax, norm) for kind, meaning in unit.MEANING.items()
+    kind: meaning
+    for unit in (load, store, index, kv, matrix, vector, softmax, norm)
+    for kind, meaning in unit.MEANING.items()
 }
 CYCLES = {kind: meaning.cycles for kind, meaning in MEANING.items() if meaning.cycles}
 SEGMENTS = {kind: meaning.segments for kind, meaning in MEANING.items() if meaning.segments}

@@ -1,25 +1,36 @@
-"""STORE: on-chip memory → DRAM, strided. Here: what it changes, its bursts, and when it asks for them."""
+"""STORE: on-chip memory → DRAM, strided or scattered. Here: what it changes, its bursts, and when it asks for them."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import HardwareConfig, Memory
+from ...arch.config import GATHER_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Store
 from ..dram import Burst
-from ..segments import Segments, segments_of
+from ..segments import Segments, require_inside, require_rows, segments_of
 from ..state import State
 from .meaning import Meaning
 
 
 def execute(instruction: Store, state: State, config: HardwareConfig) -> None:
-    """Copy the segments. Bits are preserved; the padding of a word is zero."""
+    """Copy the segments, the later over the earlier. Bits are preserved; the padding of a word is zero."""
     i = instruction
     words = state[i.memory].read(i.address, i.stride, i.segments, i.words)
     padded = bytes_of_words(words, i.memory, config)
     beats = padded.reshape(*padded.shape[:2], -1, config.axi_bytes)
-    state.dram.write(i.dram_address // config.axi_bytes, i.dram_stride // config.axi_bytes, beats)
+    start, stride = i.dram_address // config.axi_bytes, i.dram_stride // config.axi_bytes
+    if not i.scatter:
+        state.dram.write(start, stride, beats)
+        return
+    numbers = state.index_numbers(i.index_address, i.segments).astype(np.int64)
+    require_rows(i.name, numbers * stride)
+    first, length = start + numbers * stride, beats.shape[2]
+    low, stop, size = (each * config.axi_bytes for each in
+                       (int(first.min()), int(first.max()) + length, state.dram.count))  # fmt: skip
+    require_inside(i.name, "DRAM", low, stop, size)
+    places = (first[..., None] + np.arange(length)).reshape(len(first), -1)
+    state.dram.scatter(places, beats.reshape(len(beats), -1, config.axi_bytes))
 
 
 def bytes_of_words(words: NDArray, memory: Memory, config: HardwareConfig) -> NDArray[np.uint8]:
@@ -36,8 +47,8 @@ def bytes_of_words(words: NDArray, memory: Memory, config: HardwareConfig) -> ND
 
 
 def segments(instruction: Store, config: HardwareConfig) -> Segments:
-    """What is written."""
-    return segments_of(instruction, config)
+    """What is written. Rows of a scatter are cut alike for any index: see LOAD."""
+    return segments_of(instruction, config)._replace(setup_cycles=GATHER_CYCLES if instruction.scatter else 0)
 
 
 MEANING = {Store: Meaning(execute, kernel=False, segments=segments)}
@@ -61,7 +72,7 @@ class StoreRequests:
         """An instruction starts, and both buffers are free."""
         self.bursts = segments(instruction, self.config).bursts(self.config)
         self.next = self.beats_cycles = 0
-        self.read = start + 1
+        self.read = start + 1 + self.burst.setup_cycles
         self.up = self.read + self.burst.beats + 1
 
     @property
@@ -72,11 +83,15 @@ class StoreRequests:
     def granted(self, grant: int, first: int, last: int) -> None:
         """After the last burst `up` is None: then `retire` is known."""
         # The next burst goes into the buffer of the one before this, whose beats must have left.
-        self.read = max(self.read + self.burst.beats, self.last_beat + 1)
+        read_whole, free = self.read + self.burst.beats, self.last_beat + 1
         self.beats_cycles += last - first + 1
         self.last_beat = last
         self.next += 1
-        self.up = max(self.read + self.burst.beats + 1, grant + 1) if self.next < len(self.bursts) else None
+        if self.next == len(self.bursts):
+            self.up = None
+        else:
+            self.read = max(read_whole + self.burst.setup_cycles, free)
+            self.up = max(self.read + self.burst.beats + 1, grant + 1)
 
     @property
     def retire(self) -> int:

@@ -27,6 +27,8 @@ def test_out_of_range_addresses_and_sizes_are_refused():
         isa.Store(memory=Memory.ROW).check(NANO)
     with pytest.raises(HeddleError, match="gathered table"):
         isa.Load(gather=1, dram_stride=32).check(NANO)
+    with pytest.raises(HeddleError, match="store: a scattered table must start at, and its rows be, multiples of 64"):
+        isa.Store(scatter=1, dram_address=32).check(NANO)
 
 
 SIZES = [
@@ -69,6 +71,7 @@ LEGAL = [
     isa.Matmul(rows=4, n_tiles=2, acc_stride=2, accumulate=1),
     isa.Quantise(rows=4, columns=4, row_scaled=1, row_address=0, scales_address=4),
     isa.Load(memory=Memory.INDEX, gather=1, address=4, words=4),
+    isa.Store(memory=Memory.INDEX, scatter=1, segments=4),
 ]
 ILLEGAL = [
     (isa.Map(rows=4, columns=8, source=isa.Source.VALUE, source_stride=2, address=1, stride=2), "words of VALUE"),

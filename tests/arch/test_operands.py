@@ -116,6 +116,8 @@ def test_what_is_moved_to_and_from_dram():
     gather = Load(memory=Memory.VALUE, dram_address=64, dram_stride=128, segments=3, words=2, gather=1)
     assert is_chosen(gather) and not is_chosen(store) and not is_chosen(Matmul())
     assert gather.transfer(NANO).span_bytes == 2 * word and gather.transfer(NANO).moved_bytes == 6 * word
+    scatter = replace(store, dram_stride=128, scatter=1)
+    assert is_chosen(scatter) and scatter.transfer(NANO).write and scatter.transfer(NANO).span_bytes == 2 * word
     stream = Stream(part=Part.KEYS, blocks=3, words=2, token_words=5).transfer(NANO)
     assert (stream.write, stream.cache, stream.chosen, stream.pieces) == (False, True, True, 3)
     assert stream.piece_bytes == 2 * 4 * NANO.dram_word_bytes(Memory.WEIGHT)

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from heddle.arch.config import PRESETS, Memory, Unit
-from heddle.arch.isa import Codes, Halt, Load, Map, Matmul, Quantise, Source, Store
+from heddle.arch.isa import Argmax, Codes, Halt, IndexMap, Load, Map, Matmul, Quantise, Source, Store, Stream
 from heddle.compiler.synchronise import synchronise
 
 NANO = PRESETS["nano"]
-LOAD, STORE, MATRIX, VECTOR = (1 << unit for unit in (Unit.LOAD, Unit.STORE, Unit.MATRIX, Unit.VECTOR))
+LOAD, STORE, KV, MATRIX, VECTOR = (1 << unit for unit in list(Unit)[:5])
 
 
 def masks(instructions):
@@ -57,6 +57,24 @@ def test_the_accumulators_in_use_by_the_array_cannot_be_read():
 def test_dram_written_by_store_is_read_by_load_only_afterwards():
     program = [Store(dram_address=4096), Load(dram_address=4096, address=64), Load(dram_address=8192)]
     assert masks(program) == [(0, LOAD), (STORE, 0), (0, 0)]
+
+
+def test_a_scatter_may_write_all_that_is_behind_its_table_and_the_cache():
+    scatter = Store(dram_address=4096, scatter=1, index_address=9)
+    program = [scatter, Load(dram_address=64, address=64), Load(dram_address=8192, address=80), Stream(address=512)]
+    assert masks(program) == [(0, LOAD | KV), (0, 0), (STORE, 0), (STORE, 0)]
+    gather = Load(dram_address=4096, gather=1, index_address=9)
+    assert masks([gather, Stream(address=1024)]) == [(0, 0), (0, 0)]
+
+
+def test_numbers_are_computed_before_and_after_who_uses_them():
+    program = [
+        Argmax(columns=4, source=Source.VALUE, address=3),  # written by VECTOR, read by LOAD, as by the next
+        IndexMap(source=1, source_address=3, number=5, address=7),
+        Load(gather=1, index_address=7),
+        Store(memory=Memory.ACT, address=100, scatter=1, index_address=7, dram_address=4096),
+    ]
+    assert masks(program) == [(0, LOAD), (VECTOR, 0), (0, STORE), (LOAD, 0)]
 
 
 def test_existing_masks_are_replaced():

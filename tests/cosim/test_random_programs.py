@@ -13,6 +13,8 @@ from heddle.arch.isa import (
     Combine,
     Digit,
     Guard,
+    IndexMap,
+    IndexOperation,
     Load,
     Map,
     Matmul,
@@ -57,19 +59,19 @@ def test_programs_are_legal(config):
 
 def test_a_seed_gives_one_program():
     first, again, other = (random_program(NANO, seed) for seed in (7, 7, 8))
-    assert first.instructions == again.instructions and first.config.dram == again.config.dram
-    assert np.array_equal(first.image, again.image)
-    assert first.instructions != other.instructions
+    assert first.listing() == again.listing() and first.config.dram == again.config.dram
+    assert np.array_equal(first.image, again.image)  # with the code, to the last bit
+    assert first.listing() != other.listing()
 
 
 def test_programs_between_them_try_everything():
     programs = [random_program(NANO, seed) for seed in range(80)]
     instructions = [each for program in programs for each in program.instructions]
-    kinds = Load, Store, Matmul, Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Append, Stream, Guard
+    kinds = Load, Store, Matmul, Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Append, Stream, Guard, IndexMap
     of = {kind: [each for each in instructions if isinstance(each, kind)] for kind in kinds}
     assert {each.memory for each in of[Load]} == set(Memory) - {Memory.ACC, Memory.ROW}
     assert {each.memory for each in of[Store]} == set(Memory) - {Memory.ACC, Memory.ROW, Memory.PAGE}
-    assert {each.gather for each in of[Load]} == {0, 1}
+    assert {each.gather for each in of[Load]} == {each.scatter for each in of[Store]} == {0, 1}
     assert {each.activation for each in of[Map]} == set(Activation)
     assert {each.combine for each in of[Map]} == {each.combine for each in of[Quantise]} == set(Combine)
     assert {each.combine for each in of[Argmax]} == set(Combine)
@@ -84,6 +86,11 @@ def test_programs_between_them_try_everything():
     assert {(each.causal, each.together, each.first, each.register > 0) for each in of[OnlineSoftmax]} == {
         (c, t, f, r) for c in (0, 1) for t in (0, 1) for f in (0, 1) for r in (False, True)
     }
+    assert {(each.operation, each.source, each.operand) for each in of[IndexMap]} == {
+        (operation, source, operand) for operation in IndexOperation for source in (0, 1) for operand in (0, 1)
+    }
+    assert {each.register > 0 for each in of[IndexMap]} == {each.step > 0 for each in of[IndexMap]} == {False, True}
+    assert any(each.source and each.address == each.source_address for each in of[IndexMap])  # in place
     assert {each.kind for each in of[Norm]} == set(NormKind)
     assert {each.accumulate for each in of[Matmul]} == {0, 1}
     assert any(each.rows == 1 for each in of[Matmul]) and any(each.rows > 20 for each in of[Matmul])
@@ -112,7 +119,7 @@ def test_programs_between_them_use_all_of_the_cache_and_its_registers():
     assert any(each.first for each in streams) and any(each.block for each in appends)
     for kind, fields in {
         Matmul: ("n_register", "k_register"), OnlineSoftmax: ("register",), Append: ("block_register", "slot_register"),
-        Stream: ("first_register", "count_register"), Guard: ("register",),
+        Stream: ("first_register", "count_register"), Guard: ("register",), IndexMap: ("register",),
     }.items():  # fmt: skip
         for field in fields:
             assert any(getattr(each, field) for each in written if isinstance(each, kind)), field

@@ -183,6 +183,72 @@ def test_a_slow_responder_never_sees_too_many_bursts(axi_slave):
     assert len(run.retires) == 1
 
 
+# -- scatters ----------------------------------------------------------------------------------------------------------
+
+
+def numbered(config, numbers, other):
+    """Words of INDEX that hold `numbers` from element 3 on; `other` gives those of all other memories."""
+    per_word = config.word_elements(Memory.INDEX)
+
+    def word(memory, address):
+        if memory is not Memory.INDEX:
+            return other(memory, address)
+        elements = [numbers.get(address * per_word + place - 3, 0xDEAD) for place in range(per_word)]
+        return sum((element & 0xFFFFFFFF) << 32 * place for place, element in enumerate(elements))
+
+    return word
+
+
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.name)
+@pytest.mark.parametrize("seed", [None, 1])
+def test_a_scatter_leaves_what_its_equation_says(machine, memory, seed, axi_slave):
+    """Rows in any order, some of them twice, between STOREs that scatter nothing."""
+    chooser = random.Random(f"{machine.name} {memory} {seed}")
+    size, burst = machine.dram_word_bytes(memory), machine.burst_bytes
+    rows = [2, 0, 2, 1, 0]
+    word = numbered(machine, dict(enumerate(rows)), random_word(machine, seed))
+    words = chooser.choice([1, 2, burst // size + 1])
+    stride = -(-words * size // burst) * burst
+    scatter = StoreInstruction(memory=memory, dram_address=burst, dram_stride=stride, segments=len(rows), words=words,
+                               address=40, stride=words, scatter=1, index_address=3)  # fmt: skip
+    plain = StoreInstruction(memory=memory, dram_address=burst + 4 * stride, address=7)
+    dram = bytearray(chooser.randbytes(DRAM_BYTES))
+    expected = bytearray(dram)
+    for i, row in enumerate(rows):
+        for w in range(words):
+            at = burst + row * stride + w * size
+            expected[at : at + size] = word(memory, 40 + i * words + w).to_bytes(size, "little")
+    at = plain.dram_address
+    expected[at : at + size] = word(memory, 7).to_bytes(size, "little")
+    slave = axi_slave(dram, machine.axi_bytes, latency=chooser.randrange(1, 12), seed=seed)
+    run = Run(machine, slave, [plain, scatter, plain], word)
+    assert dram == expected
+    assert len(run.retires) == 3 and not run.beyond
+
+
+def test_a_scatter_in_cycles(axi_slave):
+    """Three rows of two beats: each is read 8 cycles after what was before it."""
+    slave = axi_slave(bytearray(1024), 4, latency=1)
+    scatter = StoreInstruction(memory=Memory.ACT, segments=3, words=2, dram_stride=64, scatter=1, index_address=3)
+    run = Run(NANO, slave, [scatter], numbered(NANO, {0: 5, 1: 1, 2: 3}, lambda memory, address: 0))
+    assert run.reads == [1, 9, 10, 11, 19, 20, 21, 29, 30]  # an index, then two words
+    assert [(b.cycle, b.address) for b in slave.bursts] == [(12, 5 * 64), (22, 64), (32, 3 * 64)]
+    assert run.retires == [32 + 1 + 1 + 1 + 1]
+
+
+@pytest.mark.parametrize("row", [-1, 100, 0x7FFFFFFF])
+def test_a_row_beyond_the_region_is_not_written(row, axi_slave):
+    """What comes before it is; and STORE takes the next, a scatter or not."""
+    scatter = StoreInstruction(memory=Memory.VALUE, segments=3, words=2, dram_address=256, dram_stride=64, scatter=1,
+                               index_address=3)  # fmt: skip
+    plain = StoreInstruction(memory=Memory.VALUE, dram_address=1024, address=9)
+    slave = axi_slave(bytearray(1 << 14), 4, latency=9)
+    numbers = {0: 2, 1: row, 2: 1}
+    run = Run(NANO, slave, [scatter, plain, scatter], numbered(NANO, numbers, random_word(NANO, 5)), size_bytes=4096)
+    assert len(run.beyond) == 2 and len(run.retires) == 3
+    assert [b.address for b in slave.bursts] == [256 + 2 * 64, 1024, 256 + 2 * 64]
+
+
 # -- the region --------------------------------------------------------------------------------------------------------
 
 BASE, SIZE = 0x3000, 0x2000

@@ -231,6 +231,33 @@ def test_a_gather_is_timed_with_its_indices():
     assert [simulate(gathering(each), values=False).cycles for each in (near, far)] == cycles
 
 
+def scattering(indices: np.ndarray) -> Program:
+    """Scatters one row of 64 bytes for each index to a table at 0x10000."""
+    config = NANO.with_dram("DDR4-2400", t_ras=400)
+    return program_of(config, [
+        Load(memory=Memory.INDEX, dram_address=0x8000, words=len(indices)),
+        Store(memory=Memory.ACT, scatter=1, segments=len(indices), words=16, stride=16, dram_address=0x10000,
+              dram_stride=64),
+    ], data=((0x8000, indices.astype("<i4").tobytes()),))  # fmt: skip
+
+
+def test_a_scatter_is_timed_with_its_indices():
+    near, far = np.arange(8), np.arange(8) % 2 * 16384 + np.arange(8)
+    cycles = [simulate(scattering(each)).cycles for each in (near, far)]
+    assert cycles[1] > cycles[0] + 1000
+    assert [simulate(scattering(each), values=False).cycles for each in (near, far)] == cycles
+    assert [simulate(scattering(each), values=False, engine="compiled").cycles for each in (near, far)] == cycles
+
+
+@pytest.mark.parametrize("values", [True, False])
+@pytest.mark.parametrize("row", [-1, 1 << 20])
+def test_a_row_written_beyond_dram_is_refused_with_and_without_values(row, values):
+    program = scattering(np.array([0, 1, 2, 3, 4, 5, 6, row]))
+    for dram in ("DDR4-2400", "ideal"):
+        with pytest.raises(HeddleError, match="store: beyond DRAM: "):
+            simulate(program, values=values, dram=dram)
+
+
 @pytest.mark.parametrize("values", [True, False])
 @pytest.mark.parametrize("row", [-2049, 1 << 20])
 def test_a_row_beyond_dram_is_refused_with_and_without_values(row, values):

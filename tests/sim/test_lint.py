@@ -64,6 +64,14 @@ def test_stores_over_what_the_host_wrote():
     assert only(Store(dram_address=4096 + 12), tensors={"x": tensor}).first == 4096 + 12
 
 
+def test_a_scatter_may_write_anything_from_its_table_on():
+    late, early = Tensor("y", "output", Memory.ACT, 8192, 4, 4, 4, (4, 4)), Load(dram_address=4096, address=9)
+    scatter = Store(dram_address=8192, scatter=1, memory=Memory.ACT)
+    assert lint(program(early, scatter, data=((9000, b"x"),), tensors={"y": late})) == []
+    race = only(scatter, Load(dram_address=12288, address=9, words=4))
+    assert (race.kind, race.memory, race.first, race.last) == ("race", "dram", 12288, 12303)
+
+
 def test_outputs_that_are_not_stored_whole():
     tensor = Tensor("y", "output", Memory.ACT, 4096, 4, 4, 4, (4, 4))
     stores = (Store(memory=Memory.ACT, dram_address=4096 + start, words=words) for start, words in ((0, 2), (12, 1)))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.isa import Append, Halt, Load, Map, Matmul, Norm, Source, Store, Stream, units_in
+from heddle.arch.operands import is_chosen
 from heddle.arch.program import Program
 from heddle.compiler.builder import Tiling
 from heddle.compiler.cache import CachePlan
@@ -54,7 +55,7 @@ def certain(instructions):
     return started
 
 
-def places(program, index):
+def places(program, index, plain):
     """What an instruction touches: ({(memory or None, word or beat): written}, {(memory, write, bank)})."""
     config, each = program.config, program.instructions[index]
     touched, ports = {}, set()
@@ -72,22 +73,34 @@ def places(program, index):
     beats, cache = config.axi_bytes, range(program.cache_address, program.cache_address + program.cache_bytes)
     if isinstance(each, (Append, Stream)):
         touch(None, cache.start // beats, len(cache) // beats, isinstance(each, Append))
-    elif isinstance(each, Load) and each.gather:
-        for beat in range(each.dram_address // beats, program.dram_bytes // beats):
-            if beat * beats not in cache:
-                touch(None, beat, 1, False)
+    elif is_chosen(each):  # a gather or a scatter: anything from its table on, of which the others' beats and one count
+        for beat in {*plain, cache.start // beats, program.dram_bytes // beats - 1}:
+            if beat * beats >= each.dram_address and (isinstance(each, Store) or beat * beats not in cache):
+                touch(None, beat, 1, isinstance(each, Store))
     elif isinstance(each, (Load, Store)):
-        for segment in range(each.segments):
-            start = each.dram_address + segment * each.dram_stride
-            length = each.words * config.dram_word_bytes(each.memory) // beats
-            touch(None, start // beats, length, isinstance(each, Store))
+        for first, length in pieces(each, config):
+            touch(None, first, length, isinstance(each, Store))
     return touched, ports
+
+
+def pieces(each, config):
+    """The beats of a LOAD or STORE whose places no data choose, (first, count) of each segment."""
+    length = each.words * config.dram_word_bytes(each.memory) // config.axi_bytes
+    return [((each.dram_address + segment * each.dram_stride) // config.axi_bytes, length)
+            for segment in range(each.segments)]  # fmt: skip
+
+
+def plain_beats(program):
+    """All beats of DRAM that such instructions of a program touch."""
+    plain = [each for each in program.instructions if isinstance(each, (Load, Store)) and not is_chosen(each)]
+    return {first + beat for each in plain for first, length in pieces(each, program.config) for beat in range(length)}
 
 
 def unordered(program):
     """All pairs that race, and all pairs that could meet at a port, by brute force."""
     units = [index for index, each in enumerate(program.instructions) if each.unit is not None]
-    known, used = certain(program.instructions), {index: places(program, index) for index in units}
+    plain = plain_beats(program)
+    known, used = certain(program.instructions), {index: places(program, index, plain) for index in units}
     racing, meeting = set(), set()
     for first, second in combinations(units, 2):
         one, two = program.instructions[first], program.instructions[second]

@@ -31,6 +31,7 @@ ACT, WEIGHT, PARAM, VALUE, INDEX, ACC, ROW, PAGE = (Memory[name] for name in (
 CASES = {
     "load": (Load(memory=VALUE, segments=3, words=5), {(VALUE, WRITE): 15}),
     "gather": (Load(memory=ACT, segments=3, words=5, gather=1), {(ACT, WRITE): 15, (INDEX, READ): 3}),
+    "scatter": (Store(memory=ACT, segments=3, words=5, scatter=1), {(ACT, READ): 15, (INDEX, READ): 3}),
     "store": (Store(memory=PARAM, words=7), {(PARAM, READ): 7}),
     "matmul": (
         Matmul(rows=5, k_tiles=3, n_tiles=2),
