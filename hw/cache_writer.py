@@ -78,7 +78,7 @@ class CacheWriter(wiring.Component):
 
     def _transpose(self, m: Module, word_ends: Value) -> Transposer:
         """Puts whole words into the transposer, in the cycle after their last beat."""
-        m.submodules.transposer = transposer = Transposer(self._config)
+        m.submodules.transposer = transposer = Transposer(self._config.columns, self._config.code_bits)
         beats = beats_per_word(self._config, Memory.WEIGHT)
         earlier = Signal((beats - 1) * len(self.data))  # beats of the word at hand
         whole = Cat(earlier, self.data)

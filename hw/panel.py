@@ -7,12 +7,14 @@ Nothing here multiplies or divides: addresses advance by adding strides, positio
 
 from enum import IntEnum
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig
 from ..arch.isa import ADDRESS, COLUMNS, ROWS
+
+INTERVALS = range(4 + 1)  # from a group to the next: up to 4 reads of one port
 
 
 class Fill(IntEnum):
@@ -33,33 +35,40 @@ class Panel(wiring.Component):
     (rows − 1) · max(q · interval, period) + (q − 1) · interval cycles after the first. It takes `interval` cycles too,
     but of a panel that is `brief` only one, and with it the walk is over.
 
+    A panel with `blocks` has the input `tall`. Such a walk goes through blocks of V rows: row 0 group 0, row 1 group 0,
+    … row V − 1 group 0, row 0 group 1, …, then the next V rows. Rows beyond `rows` fill the last block; `row_counts` is
+    down for them and `inside` too. `block_ends` is up at the last row of a block. What is said above of a row is then
+    said of a block, which takes V · q · interval cycles.
+
     Outputs, all meaningful while `active`, and steady for the `interval` cycles of a group:
       active    a group is under way; `beat` counts its cycles from 0; `valid` is the cycle of beat 0
       row       m, from 0
       group     n // V of its columns, from 0
       counts    bit l: column group · V + l is below `columns`
       inside    the group holds such columns at all (if not, it is there to fill the word: read nothing)
-      first     the group is the first of its row; `last`: the last; `done`: the last of the last row, in beat 0 only
+      first     the group is the first of its row; `last`: the last; `done`: the last of the walk, in beat 0 only
       word      n // C: which word of VALUE, ACC or PARAM in the row holds the group; `slot`: which V elements of it
       act_word  n // R: which word of ACT holds the group; `act_slot`: which V elements of it
     and, for counters kept beside this one, `next_row`: the next cycle is the first of a row (but the first row), and
-    `next_word`: the next cycle is the first of a word in the same row.
+    `next_word`: the next cycle is the first of a word in the same row. In a tall walk `next_row` leads to the next
+    block, `down` to the next row of a block, and `back` to the first row of it, a group on.
     """
 
-    def __init__(self, config: HardwareConfig, *, brief: bool = False):
+    def __init__(self, config: HardwareConfig, *, brief: bool = False, blocks: bool = False):
         self._config = config
         self._brief = brief
+        self._blocks = blocks
         lanes = config.vector_lanes
         super().__init__({
             "start": In(1),
             "rows": In(ROWS),
             "columns": In(COLUMNS),
             "fill": In(2),
-            "interval": In(interval_shape(config)),
+            "interval": In(INTERVALS),
             "period": In(range(config.row_sum_tree_cycles + 1)),
             "active": Out(1),
             "valid": Out(1),
-            "beat": Out(range(max(interval_shape(config)))),
+            "beat": Out(range(max(INTERVALS))),
             "row": Out(ROWS),
             "group": Out(COLUMNS + 1),  # fill groups may lie beyond the largest `columns`
             "counts": Out(lanes),
@@ -73,7 +82,17 @@ class Panel(wiring.Component):
             "act_slot": Out(range(config.rows // lanes)),
             "next_row": Out(1),
             "next_word": Out(1),
+            "down": Out(1),
+            "back": Out(1),
+            "row_counts": Out(1),
+            "block_ends": Out(1),
+            **({"tall": In(1)} if blocks else {}),
         })  # fmt: skip
+
+    @property
+    def blocks(self) -> bool:
+        """Whether walks may be tall."""
+        return self._blocks
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -82,23 +101,34 @@ class Panel(wiring.Component):
         waiting = Signal()  # the row is complete, but its period is not
         age = Signal(range(config.row_sum_tree_cycles + 1))  # cycles since the row's first, up to the longest period
 
+        lane_bits = lanes.bit_length() - 1
+        tall = self.tall if self._blocks and lane_bits else Const(0)
+        rows_left = Signal(signed(ROWS + 1))  # from this row on
+        m.d.comb += [
+            rows_left.eq(self.rows - self.row),
+            self.row_counts.eq(~tall | (rows_left > 0)),
+            self.block_ends.eq(~tall | self.row[:lane_bits].all()),
+        ]
+
         left = Signal(signed(COLUMNS + 2))  # columns from the first of this group to the end of the row
         end_of_word = Signal()
         end_of_group = Signal()
         last_row = Signal()
         row_complete = Signal()
         m.d.comb += [
-            left.eq(self.columns - (self.group << (lanes.bit_length() - 1))),
+            left.eq(self.columns - (self.group << lane_bits)),
             self.counts.eq(Cat(left > lane for lane in range(lanes))),
-            self.inside.eq(left > 0),
+            self.inside.eq((left > 0) & self.row_counts),
             self.active.eq(running & ~waiting),
             self.valid.eq(self.active & (self.beat == 0)),
             self.first.eq(self.group == 0),
             self.last.eq((left <= lanes) & end_of_word),
-            self.done.eq(self.valid & self.last & last_row),
-            last_row.eq(self.row + 1 == self.rows),
+            self.done.eq(self.valid & self.last & last_row & self.block_ends),
+            last_row.eq(Mux(tall, rows_left <= 1, self.row + 1 == self.rows)),
             end_of_group.eq(self.active & (self.beat + 1 == self.interval)),
-            row_complete.eq(waiting | (end_of_group & self.last)),
+            self.down.eq(end_of_group & ~self.block_ends),
+            self.back.eq(end_of_group & self.block_ends & ~self.last),
+            row_complete.eq(waiting | (end_of_group & self.block_ends & self.last)),
             self.next_row.eq(row_complete & ~last_row & (age + 1 >= self.period)),
         ]
         with m.Switch(self.fill):
@@ -110,14 +140,15 @@ class Panel(wiring.Component):
                 m.d.comb += end_of_word.eq(1)
 
         over = self.done if self._brief else row_complete & last_row
-        next_group = Signal()
-        m.d.comb += next_group.eq(end_of_group & ~self.last)
+        next_group = self.back
         new_row = self.start | self.next_row
         count(m, self.group, clear=new_row, step=next_group)
         word_ends = count_in(m, self.word, self.slot, config.columns // lanes, clear=new_row, step=next_group)
         m.d.comb += self.next_word.eq(next_group & word_ends)
         count_in(m, self.act_word, self.act_slot, config.rows // lanes, clear=new_row, step=next_group)
-        count(m, self.row, clear=self.start, step=self.next_row)
+        count(m, self.row, clear=self.start, step=self.next_row | self.down)
+        with m.If(self.back & tall):
+            m.d.sync += self.row[:lane_bits].eq(0)
         m.d.sync += [
             self.beat.eq(Mux(self.active & ~end_of_group, self.beat + 1, 0)),
             running.eq(self.start | (running & ~over)),
@@ -125,11 +156,6 @@ class Panel(wiring.Component):
             age.eq(Mux(new_row, 0, Mux(age == config.row_sum_tree_cycles, age, age + 1))),
         ]
         return m
-
-
-def interval_shape(config: HardwareConfig) -> range:
-    """Intervals from a group to the next: up to 4 reads of one port, V for a write of each element by itself."""
-    return range(max(4, config.vector_lanes) + 1)
 
 
 def count(m: Module, counter: Signal, *, clear: Value, step: Value, by: Value | int = 1) -> None:
@@ -157,7 +183,18 @@ def count_in(
 def row_address(m: Module, panel: Panel, address: Value, stride: Value, *, name: str) -> Value:
     """address + row · stride, for the row `panel` is in; add `panel.word` (or `act_word`) for the word of its group."""
     offset = Signal(ADDRESS, name=f"{name}_row_offset")
-    count(m, offset, clear=panel.start, step=panel.next_row, by=stride)
+    if panel.blocks:
+        of_block = Signal(ADDRESS, name=f"{name}_block_offset")
+        with m.If(panel.start):
+            m.d.sync += [offset.eq(0), of_block.eq(0)]
+        with m.Elif(panel.next_row | panel.down):
+            m.d.sync += offset.eq(offset + stride)
+            with m.If(panel.next_row):
+                m.d.sync += of_block.eq(offset + stride)
+        with m.Elif(panel.back & panel.tall):
+            m.d.sync += offset.eq(of_block)
+    else:
+        count(m, offset, clear=panel.start, step=panel.next_row, by=stride)
     total = Signal(ADDRESS, name=f"{name}_row_address")
     m.d.comb += total.eq(address + offset)
     return total

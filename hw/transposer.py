@@ -1,4 +1,4 @@
-"""The transposer: turns C × C tiles of codes as they come from DRAM, words of K, into stationary words of the array.
+"""The transposer: turns square tiles of codes, such as words of K as they come from DRAM, into stationary words.
 
 One array of registers for all: a tile moves in word by word along one axis and out along the other, and the next tile
 moves in behind it along that other axis.
@@ -11,20 +11,18 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import HardwareConfig, Memory
-
 
 class Transposer(wiring.Component):
-    """Takes a word `i` (C codes) with `i_valid`, whenever it comes; C of them are a tile.
+    """Takes a word `i` of `size` codes of `bits` bits with `i_valid`, whenever it comes; so many of them are a tile.
 
     As word n of a tile goes in, word n of the tile before, transposed, is at `o` with `o_valid`: element t of it is
-    element n of word t. With `i_last`, at the last word of a tile, that tile leaves by itself in the C cycles after,
-    `o_last` in the last of them; nothing may come in then. `clear` forgets all.
+    element n of word t. With `i_last`, at the last word of a tile, that tile leaves by itself in the `size` cycles
+    after, `o_last` in the last of them; nothing may come in then. `clear` forgets all.
     """
 
-    def __init__(self, config: HardwareConfig):
-        self._config = config
-        width = config.word_bits(Memory.WEIGHT)
+    def __init__(self, size: int, bits: int):
+        self._size, self._bits = size, bits
+        width = size * bits
         super().__init__({
             "clear": In(1),
             "i_valid": In(1),
@@ -37,7 +35,7 @@ class Transposer(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        size, bits = self._config.columns, self._config.code_bits
+        size, bits = self._size, self._bits
         rows = [Signal(size * bits, name=f"row_{row}") for row in range(size)]
         count = Signal(range(size))  # of the word in its tile
         by_columns = Signal()  # how words move: from the last row to row 0, or from the last column to column 0

@@ -62,7 +62,7 @@ class Vector(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self._config
-        m.submodules.panel = panel = Panel(config)
+        m.submodules.panel = panel = Panel(config, blocks=True)
         m.submodules.elementwise = elementwise = Elementwise(config)
         m.submodules.writer = writer = VectorWriter(config)
         for port in ("value_write", "act_write", "weight_write", "param_write", "row_write", "index_write"):
@@ -101,6 +101,7 @@ class Vector(wiring.Component):
             writer.start.eq(self._first_group(m, panel.start, steps.before_last)),
             writer.fill.eq(panel.fill),
             writer.interval.eq(panel.interval),
+            writer.tall.eq(panel.tall),
             writer.values.eq(elementwise.o),
         ]
         return m
@@ -128,9 +129,7 @@ class Vector(wiring.Component):
 
     def _shape(self, m: Module, panel: Panel, phase: Signal, codes: Value, before_last: Value) -> None:
         """How far rows reach and how fast groups follow, in this phase."""
-        lanes = self._config.vector_lanes
-        interval = before_last + 1
-        m.d.comb += panel.interval.eq(interval)
+        m.d.comb += panel.interval.eq(before_last + 1)
         with m.Switch(phase):
             with m.Case(Phase.MAP):
                 m.d.comb += panel.fill.eq(Fill.WORD)
@@ -142,9 +141,7 @@ class Vector(wiring.Component):
                 with m.Case(Codes.WEIGHT):
                     m.d.comb += panel.fill.eq(Fill.WORD)
                 with m.Case(Codes.WEIGHT_TRANSPOSED):
-                    # The writer takes a cycle for each code.
-                    slow = Mux(interval < lanes, lanes, interval)
-                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.interval.eq(slow)]
+                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.tall.eq(1)]
 
     def _first_group(self, m: Module, start: Value, before_last: Value) -> Value:
         """Whether the first group of the walk leaves `elementwise` in the next cycle.

@@ -4,12 +4,14 @@
                        ├─ row results ─┬─ ROW, PARAM                          (phase MAXIMA)
                        │               ├─ INDEX                               (phase PLACES)
                        │               multiplier
-                       └─ × multiplier ─ round ─ register ─ ACT, WEIGHT       (phase CODES)
+                       └─ × multiplier ─ round ─ register ─┬─ ACT, WEIGHT     (phase CODES)
+                                                           └─ transposer ─ WEIGHT
 
 A panel of its own walks the groups as they come out of the datapath.
 """
 
 from enum import IntEnum
+from types import SimpleNamespace
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
@@ -20,10 +22,11 @@ from ...arch.isa import ADDRESS, Codes, Map, Quantise
 from ..float import MINUS_INFINITY, ZERO, resized, upper
 from ..instructions import fields_of
 from ..memories import lane_bits, write_signature
-from ..panel import Panel, count, count_in, interval_shape, spread
+from ..panel import INTERVALS, Panel, count, count_in, spread
 from ..pipeline import delay
 from ..quantise import CodeLanes
 from ..row_results import RowResults
+from ..transposer import Transposer
 
 
 class Phase(IntEnum):
@@ -52,7 +55,8 @@ class VectorWriter(wiring.Component):
             "instruction": In(INSTRUCTION_BITS),
             "phase": In(Phase),
             "fill": In(2),
-            "interval": In(interval_shape(config)),
+            "interval": In(INTERVALS),
+            "tall": In(1),
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "maxima_done": Out(1),
             "retire": Out(1),
@@ -67,21 +71,24 @@ class VectorWriter(wiring.Component):
             "valid": 1,
             "done": 1,  # it is the last of the walk
             "address": ADDRESS,  # of the word it goes to, for the transposed codes: of the first
-            "slot": range(max(config.rows, config.columns)),  # its place in the word
+            "slot": range(max(config.rows, config.columns) // config.vector_lanes),  # its place in the word
             "counts": config.vector_lanes,  # which lanes are below `columns`
+            "row_counts": 1,  # its row is below `rows`
+            "block_ends": 1,  # its row is the last of its block
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
         quantise = fields_of(Quantise, self.instruction)
         # With its last group the instruction may be over, and the next one in its place.
-        m.submodules.panel = panel = Panel(self._config, brief=True)
+        m.submodules.panel = panel = Panel(self._config, brief=True, blocks=True)
         m.d.comb += [
             panel.start.eq(self.start),
             panel.rows.eq(quantise.rows),
             panel.columns.eq(quantise.columns),
             panel.fill.eq(self.fill),
             panel.interval.eq(self.interval),
+            panel.tall.eq(self.tall),
         ]
         values = data.View(self.values.shape(), Signal(len(self.values.as_value()), name="values_out"))
         bits = self._config.vector_bits
@@ -104,8 +111,8 @@ class VectorWriter(wiring.Component):
         config, lanes = self._config, self._config.vector_lanes
         of_map, of_quantise = fields_of(Map, self.instruction), fields_of(Quantise, self.instruction)
         is_map = self.phase == Phase.MAP
-        row_slot = Signal(range(config.columns))  # m % C
-        row_word_ends = count_in(m, None, row_slot, config.columns, clear=panel.start, step=panel.next_row)
+        block_slot = Signal(range(config.columns // lanes))  # of V rows: m % C // V
+        block_word_ends = count_in(m, None, block_slot, config.columns // lanes, clear=panel.start, step=panel.next_row)
 
         strides = Signal(ADDRESS)  # their sum so far
         step, clear = Signal(), Signal()
@@ -121,6 +128,8 @@ class VectorWriter(wiring.Component):
             coming.address.eq(Mux(is_map, of_map.address, of_quantise.address) + strides + position),
             coming.slot.eq(panel.slot),
             coming.counts.eq(panel.counts),
+            coming.row_counts.eq(panel.row_counts),
+            coming.block_ends.eq(panel.block_ends),
         ]
         with m.If(~is_map), m.Switch(of_quantise.codes):
             with m.Case(Codes.ACT):
@@ -129,9 +138,9 @@ class VectorWriter(wiring.Component):
                 m.d.comb += [clear.eq(panel.start | panel.next_row), step.eq(panel.next_word), position.eq(panel.row)]
             with m.Case(Codes.WEIGHT_TRANSPOSED):
                 m.d.comb += [
-                    step.eq(panel.next_row & row_word_ends),
+                    step.eq(panel.next_row & block_word_ends),
                     position.eq(panel.group << (lanes.bit_length() - 1)),
-                    coming.slot.eq(row_slot),
+                    coming.slot.eq(block_slot),
                 ]
         return coming
 
@@ -180,43 +189,64 @@ class VectorWriter(wiring.Component):
         ]
         rounded = data.View(self._group_layout, delay(m, group.as_value(), config.quantise_cycles - 1, name="rounded"))
 
-        # The output registers. A transposed group leaves them lane by lane.
-        written, done = Signal(), Signal()
-        address, slot = Signal(ADDRESS), Signal.like(Value.cast(rounded.slot))
-        code, pending = Signal(bits * lanes), Signal(lanes)
+        written, code = Signal(), Signal(bits * lanes, reset_less=True)
         is_codes = self.phase == Phase.CODES
-        by_lanes = codes == Codes.WEIGHT_TRANSPOSED  # also marks what leaves late: the next instruction may have begun
-        m.d.sync += [written.eq(rounded.valid & is_codes), done.eq(rounded.done & is_codes)]
-        with m.If(rounded.valid & is_codes):
-            m.d.sync += [
-                address.eq(rounded.address),
-                slot.eq(rounded.slot),
-                code.eq(code_lanes.o),
-                pending.eq(Mux(by_lanes, rounded.counts, 0)),
-            ]
-        with m.Else():
-            m.d.sync += [address.eq(address + 1), code.eq(code >> bits), pending.eq(pending >> 1)]
+        out = data.View(self._group_layout, delay(m, rounded.as_value(), 1, name="written_group", reset_less=True))
+        m.d.sync += [written.eq(rounded.valid & is_codes), code.eq(code_lanes.o)]
+        by_blocks = codes == Codes.WEIGHT_TRANSPOSED
+        transposed = self._transpose(m, out, code, written & by_blocks)
 
         act_slots, weight_slots = config.rows // lanes, config.columns // lanes
         every = Const(-1, lanes)
         m.d.comb += [
             self.act_write.en.eq(written & (codes == Codes.ACT)),
-            self.act_write.address.eq(address),
-            self.act_write.mask.eq(spread(m, slot, every, act_slots, name="act_mask")),
+            self.act_write.address.eq(out.address),
+            self.act_write.mask.eq(spread(m, out.slot, every, act_slots, name="act_mask")),
             self.act_write.data.eq(code),
-            self.weight_write.address.eq(address),
         ]
         with m.If(codes == Codes.WEIGHT):
             m.d.comb += [
                 self.weight_write.en.eq(written),
-                self.weight_write.mask.eq(spread(m, slot, every, weight_slots, name="weight_mask")),
+                self.weight_write.address.eq(out.address),
+                self.weight_write.mask.eq(spread(m, out.slot, every, weight_slots, name="weight_mask")),
                 self.weight_write.data.eq(code),
             ]
-        with m.Elif(by_lanes):
+        with m.Else():
             m.d.comb += [
-                self.weight_write.en.eq(pending[0]),
-                self.weight_write.mask.eq(spread(m, slot, Const(1, 1), config.columns, name="element_mask")),
-                self.weight_write.data.eq(code[:bits].replicate(lanes)),
+                self.weight_write.en.eq(transposed.valid),
+                self.weight_write.address.eq(transposed.address),
+                self.weight_write.mask.eq(spread(m, transposed.slot, transposed.rows, weight_slots, name="tile_mask")),
+                self.weight_write.data.eq(transposed.codes),
             ]
-        last_lane = delay(m, done & by_lanes, lanes - 1, name="done")
-        return Mux(by_lanes, last_lane, done)
+        return Mux(by_blocks, transposed.last, written & out.done)
+
+    def _transpose(self, m: Module, group: data.View, code: Value, valid: Value) -> SimpleNamespace:
+        """Groups of a tall walk as words of WEIGHT: a tile of V rows and V columns leaves column by column, as the next
+        one comes or by itself, each column into the V elements at `slot` of a word of its own."""
+        lanes = self._config.vector_lanes
+        m.submodules.transposer = transposer = Transposer(lanes, self._config.code_bits)
+        rows = Signal(lanes)  # which of the tile that is coming count
+        with_this = Cat(rows, group.row_counts)[1:]
+        leaving = SimpleNamespace(
+            valid=Signal(), last=transposer.o_last, codes=transposer.o, address=Signal(ADDRESS),
+            slot=Signal(group.slot.shape()), rows=Signal(lanes),
+        )  # fmt: skip
+        columns = Signal(lanes)  # which of those yet to leave count
+        m.d.comb += [
+            transposer.i_valid.eq(valid),
+            transposer.i_last.eq(valid & group.done),
+            transposer.i.eq(code),
+            leaving.valid.eq(transposer.o_valid & columns[0]),
+        ]
+        with m.If(valid):
+            m.d.sync += rows.eq(with_this)
+        with m.If(valid & group.block_ends):
+            m.d.sync += [
+                leaving.address.eq(group.address),
+                leaving.slot.eq(group.slot),
+                leaving.rows.eq(with_this),
+                columns.eq(group.counts),
+            ]
+        with m.Elif(transposer.o_valid):
+            m.d.sync += [leaving.address.eq(leaving.address + 1), columns.eq(columns >> 1)]
+        return leaving

@@ -106,15 +106,14 @@ def argmax_cycles(i: Argmax, config: HardwareConfig) -> int:
 
 def quantise_cycles(i: Quantise, config: HardwareConfig) -> int:
     """D: a walk for the maxima, then one for the codes."""
-    groups, spacing, tail = {
-        Codes.ACT: (act_groups(i, config), i.interval, 0),
-        Codes.WEIGHT: (word_groups(i, config), i.interval, 0),
-        # The lanes of a group are written one after the other.
-        Codes.WEIGHT_TRANSPOSED: (
-            read_groups(i, config), max(i.interval, config.vector_lanes), config.vector_lanes - 1
-        ),
-    }[i.codes]  # fmt: skip
-    codes = (i.rows * groups - 1) * spacing + i.interval + _front_cycles(i, config) + config.quantise_cycles + tail
+    lanes = config.vector_lanes
+    groups, tail = {
+        Codes.ACT: (i.rows * act_groups(i, config), 0),
+        Codes.WEIGHT: (i.rows * word_groups(i, config), 0),
+        # V rows together, as many as it takes; the last tile leaves the transposer by itself.
+        Codes.WEIGHT_TRANSPOSED: (-(-i.rows // lanes) * lanes * read_groups(i, config), lanes),
+    }[i.codes]
+    codes = groups * i.interval + _front_cycles(i, config) + config.quantise_cycles + tail
     return _maximum_cycles(i, config) + config.row_scale_cycles + codes
 
 

@@ -1,6 +1,7 @@
 """hw/panel.py walks groups in the order and in the cycles that its docstring states, against nested loops in Python."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -14,45 +15,56 @@ CONFIGS = {
     "3x5": replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4),
     "8x4": replace(NANO, rows=8, columns=4, vector_lanes=4, axi_bytes=4),
 }
-OUTPUTS = ("row", "group", "counts", "inside", "first", "last", "word", "slot", "act_word", "act_slot")
+OUTPUTS = ("row", "group", "counts", "inside", "first", "last", "word", "slot", "act_word", "act_slot", "row_counts",
+           "block_ends")  # fmt: skip
 
 
-def expected_walk(config: HardwareConfig, rows: int, columns: int, fill: Fill, interval: int, period: int) -> dict:
+def expected_walk(
+    config: HardwareConfig, rows: int, columns: int, fill: Fill, interval: int, period: int, tall: bool
+) -> dict:  # fmt: skip
     """Cycle after start → the outputs in that cycle, for every cycle in which a group is under way."""
     lanes = config.vector_lanes
     unit = {Fill.COLUMNS: lanes, Fill.WORD: config.columns, Fill.ACT_WORD: config.rows}[fill]
     groups = -(-columns // unit) * unit // lanes
     cycles = {}
-    for row in range(rows):
-        for group in range(groups):
-            begin = 1 + row * max(groups * interval, period) + group * interval
+    height = lanes if tall else 1
+    blocks = -(-rows // height)
+    for block in range(blocks):
+        for group, in_block in product(range(groups), range(height)):
+            row = block * height + in_block
+            begin = 1 + block * max(height * groups * interval, period) + (group * height + in_block) * interval
             column = group * lanes
             inside = [column + lane < columns for lane in range(lanes)]
             outputs = {
                 "row": row,
                 "group": group,
                 "counts": sum(bit << lane for lane, bit in enumerate(inside)),
-                "inside": int(inside[0]),
+                "inside": int(inside[0] and row < rows),
                 "first": int(group == 0),
                 "last": int(group == groups - 1),
                 "word": column // config.columns,
                 "slot": column % config.columns // lanes,
                 "act_word": column // config.rows,
                 "act_slot": column % config.rows // lanes,
+                "row_counts": int(row < rows),
+                "block_ends": int(in_block == height - 1),
             }
             for beat in range(interval):
-                done = row == rows - 1 and group == groups - 1 and beat == 0
+                done = block == blocks - 1 and group == groups - 1 and in_block == height - 1 and beat == 0
                 cycles[begin + beat] = {**outputs, "beat": beat, "valid": int(beat == 0), "done": int(done)}
     return cycles
 
 
 def run(config: HardwareConfig, walks: list[tuple]) -> None:
-    """Walk each (rows, columns, fill, interval, period), one right after the other, and check every cycle."""
-    panel = Panel(config)
+    """Walk each (rows, columns, fill, interval, period, and tall if it is), one right after the other, and check every
+    cycle."""
+    panel = Panel(config, blocks=any(len(walk) > 5 for walk in walks))
 
     async def bench(ctx):
-        for rows, columns, fill, interval, period in walks:
-            expected = expected_walk(config, rows, columns, fill, interval, period)
+        for rows, columns, fill, interval, period, *tall in walks:
+            expected = expected_walk(config, rows, columns, fill, interval, period, any(tall))
+            if panel.blocks:
+                ctx.set(panel.tall, any(tall))
             ctx.set(panel.start, 1)
             await ctx.tick()
             ctx.set(panel.start, 0)
@@ -74,10 +86,13 @@ def run(config: HardwareConfig, walks: list[tuple]) -> None:
                     before = now
                 after = expected.get(cycle + 1)
                 new_group = after is not None and after["valid"]
-                new_row = bool(new_group and after["first"])
+                down = bool(new_group and now and not now["block_ends"])
+                new_row = bool(new_group and after["first"] and not down)
                 new_word = bool(new_group and not new_row and after["word"] != before["word"])
                 assert ctx.get(panel.next_row) == new_row, (cycle, expected)
                 assert ctx.get(panel.next_word) == new_word, (cycle, expected)
+                assert ctx.get(panel.down) == down, (cycle, expected)
+                assert ctx.get(panel.back) == bool(new_group and not new_row and not down), (cycle, expected)
                 await ctx.tick()
             assert not ctx.get(panel.active)
 
@@ -99,9 +114,19 @@ def test_random_walks_with_intervals_and_row_periods(config):
     walks = []
     for _ in range(40):
         rows, columns = int(random.integers(1, 6)), int(random.integers(1, 4 * config.rows))
-        interval = int(random.integers(1, max(2, config.vector_lanes) + 1))
+        interval = int(random.integers(1, 5))
         period = int(random.choice([0, 1, 2, 5, config.row_sum_tree_cycles]))
         walks.append((rows, columns, Fill(random.integers(0, 3)), interval, period))
+    run(config, walks)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_random_walks_tall_and_not(config):
+    random = np.random.default_rng(8)
+    walks = []
+    for _ in range(40):
+        rows, columns = int(random.integers(1, 4 * config.vector_lanes)), int(random.integers(1, 4 * config.columns))
+        walks.append((rows, columns, Fill.COLUMNS, int(random.integers(1, 5)), 0, bool(random.integers(0, 2))))
     run(config, walks)
 
 

@@ -30,7 +30,7 @@ def pack(codes, config) -> int:
 def run(config, batches, probability, seed=0):
     """Sends batches of tiles (each (count, C, C)), words when a draw allows. For each batch: [(cycle, word)] that came
     out and [(cycle, word)] that went in, and the cycle of `o_last`."""
-    dut = Transposer(config)
+    dut = Transposer(config.columns, config.code_bits)
     chooser = random.Random(seed)
     results = []
 
@@ -90,7 +90,7 @@ def test_tiles_come_out_transposed_as_the_next_go_in(config, probability):
 
 def test_clear_forgets_a_tile_half_way():
     config = CONFIGS["nano"]
-    dut = Transposer(config)
+    dut = Transposer(config.columns, config.code_bits)
     tile = random_tiles(config, 1, 3)[0]
 
     async def bench(ctx):

@@ -50,13 +50,13 @@ def duration(config: HardwareConfig, work: Work) -> int:
         return m * w * v + to_value
     if isinstance(work, Argmax):
         return m * g * v + to_value + config.row_maximum_cycles + 1
-    q, u, t = {
-        Codes.ACT: (a, v, 0),
-        Codes.WEIGHT: (w, v, 0),
-        Codes.WEIGHT_TRANSPOSED: (g, max(v, lanes), lanes - 1),
-    }[work.codes]  # fmt: skip
+    q, t = {
+        Codes.ACT: (m * a, 0),
+        Codes.WEIGHT: (m * w, 0),
+        Codes.WEIGHT_TRANSPOSED: (-(-m // lanes) * lanes * g, lanes),
+    }[work.codes]
     maxima = m * g * v + to_value + config.row_maximum_cycles + config.row_scale_cycles
-    return maxima + (m * q - 1) * u + v + to_value + config.quantise_cycles + t
+    return maxima + q * v + to_value + config.quantise_cycles + t
 
 
 class Memories(UnitMemories):
