@@ -10,7 +10,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import MULTIPLY_CYCLES, HardwareConfig
-from .float import ZERO, Add, Exp2, Multiply, narrowed, negate, upper
+from .fixed_function import Exp2
+from .float import ZERO, Add, Multiply, narrowed, negate, upper
 from .pipeline import delay
 from .quantise import CodeLanes
 

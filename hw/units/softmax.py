@@ -27,15 +27,15 @@ from ...arch.config import (
     INSTRUCTION_BITS,
     MEMORY_CYCLES,
     MULTIPLY_CYCLES,
-    TABLE_CYCLES,
     HardwareConfig,
     Memory,
 )
+from ...arch.functions import EVALUATE_CYCLES
 from ...arch.numerics import LOWEST, to_bits
 from ..delay_line import DelayLine
 from ..float import maximum, narrowed, resized, upper
 from ..memories import lane_bits, read_signature, write_signature
-from ..online import Kept, State, detour, work_of
+from ..online import Kept, Powers, State, detour, work_of
 from ..panel import Fill, Panel, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay, register
@@ -63,7 +63,7 @@ def phase_tails(config: HardwareConfig, online: bool = False) -> list[int]:
     return [
         MEMORY_CYCLES + 1,
         t + config.row_maximum_cycles + (2 if online else 1),
-        t + config.probability_cycles + total + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1),
+        t + config.probability_cycles + total + EVALUATE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1),
         t + q_cycles(config) + config.quantise_cycles,
     ]
 
@@ -99,6 +99,7 @@ class Softmax(wiring.Component):
         m.submodules.panel = panel = Panel(config)
         m.submodules.state = state = State(config)
         m.submodules.scores = scores = Scores(config)
+        m.submodules.powers = powers = Powers(config)
         m.submodules.probabilities = probabilities = Probabilities(config)
         given, fields = work_of(m, self.instruction, self.start)
         has_state = given.online & ~given.first
@@ -126,8 +127,8 @@ class Softmax(wiring.Component):
         ]
         self._read(m, panel, state, fields, scores, probabilities)
         places = self._places(m, phases, panel, fields)
-        row_maximum = self._maxima(m, phases, fields, places, state, scores, probabilities)
-        self._sums(m, phases, fields, places, state, row_maximum, probabilities)
+        row_maximum = self._maxima(m, phases, fields, places, state, powers, scores, probabilities)
+        self._sums(m, phases, fields, places, state, powers, row_maximum, probabilities)
         self._write_codes(m, phases, fields, probabilities)
         return m
 
@@ -198,7 +199,7 @@ class Softmax(wiring.Component):
 
     def _maxima(
         self, m: Module, phases: Phases, fields: SimpleNamespace, places: SimpleNamespace, state: State,
-        scores: Scores, probabilities: Probabilities,
+        powers: Powers, scores: Scores, probabilities: Probabilities,
     ) -> RowMaximum:  # fmt: skip
         """The greatest t of each row to a table, and from there back to the scores."""
         m.submodules.row_maximum = row_maximum = RowMaximum(self._config.vector_lanes)
@@ -209,6 +210,7 @@ class Softmax(wiring.Component):
         # The maximum of before joins a cycle later.
         greatest = maximum(m, register(m, floored, "floored"), state.maximum)
         complete = row_maximum.o_valid & in_maxima
+        complete_later = delay(m, complete, 1, "complete")
         for lane, t in enumerate(scores.t):
             # One tree for both: the maximum of t in the first phase, of q in the second.
             m.d.comb += row_maximum.data[lane].eq(Mux(in_maxima, t, resized(m, probabilities.q[lane], 32)))
@@ -217,18 +219,20 @@ class Softmax(wiring.Component):
             row_maximum.first.eq(Mux(in_maxima, at_t.first, at_q.first)),
             row_maximum.last.eq(Mux(in_maxima, at_t.last, at_q.last)),
             maxima.restart.eq(phases.begin),
-            maxima.write.eq(Mux(fields.online, delay(m, complete, 1, "complete"), complete)),
+            maxima.write.eq(Mux(fields.online, complete_later, complete)),
             maxima.value.eq(Mux(fields.online, greatest, floored)),
             maxima.last.eq(places.before_t.last),
             probabilities.greatest.eq(maxima.o),
-            # Both in step: with the maxima as they are written, and again as they are read.
-            state.next_maximum.eq(Mux(in_maxima, row_maximum.o_valid, places.before_t.last)),
+            state.next_maximum.eq(row_maximum.o_valid),
+            powers.valid.eq(complete_later),
+            powers.known.eq(state.maximum),
+            powers.greatest.eq(greatest),
         ]
         return row_maximum
 
     def _sums(
         self, m: Module, phases: Phases, fields: SimpleNamespace, places: SimpleNamespace, state: State,
-        row_maximum: RowMaximum, probabilities: Probabilities,
+        powers: Powers, row_maximum: RowMaximum, probabilities: Probabilities,
     ) -> None:  # fmt: skip
         """Row sums and the greatest q of each row to multipliers, in a table, and to row numbers in ROW."""
         config, at_p = self._config, places.at_p
@@ -237,16 +241,21 @@ class Softmax(wiring.Component):
         m.submodules.totals = totals = RowTotals(config)
         m.submodules.multipliers = multipliers = RowTable(config, config.vector_bits)
         m.submodules.row_writer = row_writer = RowWriter(config)
+        next_total = places.before_p.sums & places.before_p.last
         with_kept = delay(m, row_sum.o_valid, ADD_CYCLES, "with_kept")
         m.d.comb += [
             *(data.eq(resized(m, p, 32)) for data, p in zip(row_sum.data, probabilities.p, strict=True)),
             row_sum.valid.eq(at_p.sums),
             row_sum.first.eq(at_p.first),
             row_sum.last.eq(at_p.last),
-            kept.known.eq(state.maximum),
             kept.greatest.eq(probabilities.greatest),
             kept.known_total.eq(state.total),
-            state.next_total.eq(places.before_p.sums & places.before_p.last),
+            kept.power.eq(powers.o),
+            powers.restart.eq(phases.begin),
+            totals.difference.eq(powers.difference),
+            powers.power.eq(totals.power),
+            powers.next.eq(next_total),
+            state.next_total.eq(next_total),
             kept.sum.eq(row_sum.o),
             kept.inverse.eq(totals.inverse),
             totals.greatest_valid.eq(row_maximum.o_valid & (phases.phase == Phase.SUMS)),

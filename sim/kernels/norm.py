@@ -8,9 +8,10 @@ import numpy as np
 
 from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Norm, NormKind
-from ...arch.numerics import LEAST_VARIANCE, MOST_VARIANCE, TABLE_PRECISION
+from ...arch.numerics import FUNCTION_PRECISION, LEAST_VARIANCE, MOST_VARIANCE
 from ..jit import compiled, entry, inlined_late
 from ..state import State
+from .fixed_functions import rsqrt
 from .float32 import (
     FORMATS,
     add,
@@ -26,7 +27,6 @@ from .float32 import (
     product,
     row_sum,
     row_sum_saturated,
-    rsqrt,
 )
 from .kernel import Kernel
 from .vector import place, store_values, unpack_pairs
@@ -68,7 +68,7 @@ def _norm(wrap: Any, times: Any, plus: Any, total: Any, fit: Any) -> Any:
         variance = fit_saturated(format, add_saturated(mean_square, epsilon))
         if not overflown(variance):
             variance = min(max(variance, LEAST_VARIANCE), MOST_VARIANCE)
-        deviation = fit(format, rsqrt(variance))
+        deviation = rsqrt(format, variance)
         if refines:
             correction = add(f4(1.5), f4(-product(product(variance, f4(0.5)), product(deviation, deviation))))
             deviation = product(deviation, correction)
@@ -92,7 +92,7 @@ def norm_rows(format, batch, rows, columns, source, pairs, reciprocal, epsilon, 
     """Norm of rows, rounded to the format of VALUE."""
     x, y, squares, gamma, beta = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
     inverse, small = flush(f4(reciprocal)), fit_saturated(format, flush(f4(epsilon)))
-    given = (columns, x, squares, gamma, beta, inverse, small, centred, format > TABLE_PRECISION, partial, y)
+    given = (columns, x, squares, gamma, beta, inverse, small, centred, format > FUNCTION_PRECISION, partial, y)
     data, result = source[0], into[0]
     for b in range(batch):
         unpack_pairs(format, pairs, b, len(x), True, gamma, beta)

@@ -12,6 +12,7 @@ from ...arch.isa import OnlineSoftmax, Softmax
 from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_127
 from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
+from .fixed_functions import exp2, multiplier_of, rcp
 from .float32 import (
     FORMATS,
     add,
@@ -20,7 +21,6 @@ from .float32 import (
     canonical,
     clean,
     code_of,
-    exp2,
     f4,
     fit,
     fit_saturated,
@@ -28,14 +28,12 @@ from .float32 import (
     flush,
     i4,
     key,
-    multiplier_of,
     multiply,
     multiply_exactly,
     number,
     of_key,
     overflown,
     product,
-    rcp,
     row_sum,
 )
 from .kernel import Kernel
@@ -155,15 +153,15 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
                 greatest_key = max(greatest_key, key(known))
             greatest = of_key(i4(greatest_key))
             for n in range(len(x)):  # −infinity for the lowest number makes no difference
-                x[n] = fit(format, exp2(fit_saturated(format, add(x[n], f4(-greatest)))))
+                x[n] = exp2(format, fit_saturated(format, add(x[n], f4(-greatest))))
             hide(x, low, high, f4(0))
             total, kept = row_sum(x, columns, partial), f4(0)
             if online:
-                power = fit(format, exp2(fit_saturated(format, add(known, f4(-greatest)))))
+                power = exp2(format, fit_saturated(format, add(known, f4(-greatest))))
                 kept = product(known_total, power)
                 total = add_saturated(total, kept)
             total = of_key(i4(max(key(canonical(total)), _ONE)))
-            inverse = fit(format, rcp(fit_saturated(format, total)))
+            inverse = rcp(format, fit_saturated(format, total))
             # What is too small here need not be flushed: it is below 2⁻⁶⁰, and its code 0.
             most = i4(_FLOOR)
             for n in range(len(x)):

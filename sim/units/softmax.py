@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch import numerics
-from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig, Memory
+from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
+from ...arch.functions import EVALUATE_CYCLES
 from ...arch.isa import OnlineSoftmax, Softmax
 from ...arch.numerics import arithmetic_of, code_format
 from ..state import State, in_words
@@ -84,7 +85,7 @@ def _passes(i: Softmax | OnlineSoftmax, config: HardwareConfig, front: int, turn
     row_period = max(groups, config.row_sum_tree_cycles)
     exponentials = front + config.probability_cycles
     sums = (i.rows - 1) * row_period + groups + exponentials + config.row_sum_cycles
-    sums += TABLE_CYCLES + MULTIPLY_CYCLES + 1
+    sums += EVALUATE_CYCLES + MULTIPLY_CYCLES + 1
     codes = i.rows * act_groups(i, config) + exponentials + MULTIPLY_CYCLES + config.quantise_cycles
     return maximum + sums + codes
 

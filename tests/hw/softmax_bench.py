@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, TABLE_CYCLES, HardwareConfig
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig
+from heddle.arch.functions import EVALUATE_CYCLES
 from heddle.arch.isa import OnlineSoftmax, Softmax
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
@@ -44,9 +45,9 @@ def duration(config: HardwareConfig, work: Softmax | OnlineSoftmax) -> int:
     period = max(g, config.row_sum_tree_cycles)
     state = 2 * m + MEMORY_CYCLES + 1 if online and not work.first else 0
     maxima = m * g + front + config.row_maximum_cycles + (2 if online else 1)
-    p = ADD_CYCLES + (config.vector_format == "tf32") + TABLE_CYCLES  # t − maximum, rounded, and its exponential
+    p = ADD_CYCLES + (config.vector_format == "tf32") + EVALUATE_CYCLES  # t − maximum, rounded, and its exponential
     sums = (m - 1) * period + g + front + p + config.row_sum_cycles
-    sums += (ADD_CYCLES if online else 0) + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1)
+    sums += (ADD_CYCLES if online else 0) + EVALUATE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1)
     codes = m * a + front + p + MULTIPLY_CYCLES + config.quantise_cycles
     return state + maxima + sums + codes
 
