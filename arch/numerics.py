@@ -469,7 +469,7 @@ def quantise(
 
 
 def softmax(
-    acc: NDArray,
+    source: NDArray,
     key_scale: ArrayLike,
     value_scale: ArrayLike,
     row: ArrayLike,
@@ -481,18 +481,40 @@ def softmax(
 ) -> tuple[NDArray, Floats]:
     """Scores (…, M, N) → codes of the un-normalised probabilities (…, M, N) and row scales (…, M).
 
-    key_scale and value_scale (…, N), row (…, M), visible (M, N). Not seen: −inf for the maximum, p = +0. The maximum
+    key_scale and value_scale (…, N), row (…, M), visible (…, M, N). Not seen: −inf for the maximum, p = +0. The maximum
     is at least the lowest finite number and the sum at least 1 (it is anyway, unless a row sees nothing), so that such
     a row gives zero codes and a finite scale.
     """
-    t = _scores(acc, key_scale, row)
+    p, inverse = _powers(_scores(source, key_scale, row), visible, lanes, additive, arithmetic)
+    codes, scale = _probability_codes(p, value_scale, visible, to, arithmetic)
+    return codes, arithmetic.multiply(scale, inverse)
+
+
+def softmax_values(
+    source: NDArray,
+    key_scale: ArrayLike,
+    value_scale: ArrayLike,
+    row: ArrayLike,
+    visible: NDArray[np.bool_],
+    lanes: int,
+    additive: ArrayLike | None = None,
+    arithmetic: Arithmetic = FLOAT32,
+) -> Floats:
+    """Scores (…, M, N) → probabilities times the scales of V (…, M, N), before rounding to the format of VALUE.
+    Arguments as for `softmax`."""
+    p, inverse = _powers(_scores(source, key_scale, row), visible, lanes, additive, arithmetic)
+    return arithmetic.multiply(_weighted(p, value_scale, visible, arithmetic), inverse[..., None])
+
+
+def _powers(
+    t: Floats, visible: NDArray[np.bool_], lanes: int, additive: ArrayLike | None, arithmetic: Arithmetic
+) -> tuple[Floats, Floats]:
+    """(2**(t − greatest), 1 / their sum) of each row."""
     if additive is not None:
         t = _add(t, clean(additive))
     greatest = maximum(row_maximum(np.where(visible, t, -INFINITY)), LOWEST)
     p = np.where(visible, _exp2_of_difference(t, greatest[..., None], arithmetic), np.float32(0))
-    inverse = arithmetic.rcp(arithmetic.round(maximum(row_sum(p, lanes), ONE)))
-    codes, scale = _probability_codes(p, value_scale, visible, to, arithmetic)
-    return codes, arithmetic.multiply(scale, inverse)
+    return p, arithmetic.rcp(arithmetic.round(maximum(row_sum(p, lanes), ONE)))
 
 
 class OnlineSoftmaxResult(NamedTuple):
@@ -533,9 +555,9 @@ def online_softmax(
     return OnlineSoftmaxResult(codes, arithmetic.multiply(scale, inverse), rescale, greatest, total)
 
 
-def _scores(acc: NDArray, key_scale: ArrayLike, row: ArrayLike) -> Floats:
-    """Sums of the array, int32 or float32, as scores in units of log2, float32."""
-    x = from_int32(acc) if acc.dtype == np.int32 else clean(acc)
+def _scores(source: NDArray, key_scale: ArrayLike, row: ArrayLike) -> Floats:
+    """Sums of the array, int32 or float32, or values, as scores in units of log2, float32."""
+    x = from_int32(source) if source.dtype == np.int32 else clean(source)
     return _multiply(_multiply(x, clean(key_scale)[..., None, :]), clean(row)[..., None])
 
 
@@ -548,10 +570,15 @@ def _probability_codes(
     p: Floats, value_scale: ArrayLike, visible: NDArray[np.bool_], to: CodeFormat, arithmetic: Arithmetic
 ) -> tuple[NDArray, Floats]:
     """(codes, scale of each row) of p times the scales of V; 0 where not seen."""
-    q = np.where(visible, arithmetic.multiply(p, arithmetic.round(value_scale)[..., None, :]), np.float32(0))
+    q = _weighted(p, value_scale, visible, arithmetic)
     scale, multiplier = row_scale(row_maximum(q), to, arithmetic)  # the scales of V are not negative
     codes = encode_rows(q, multiplier, to, arithmetic)
     return np.where(visible, codes, 0).astype(codes.dtype), scale
+
+
+def _weighted(p: Floats, value_scale: ArrayLike, visible: NDArray[np.bool_], arithmetic: Arithmetic) -> Floats:
+    """p times the scales of V; +0 where not seen."""
+    return np.where(visible, arithmetic.multiply(p, arithmetic.round(value_scale)[..., None, :]), np.float32(0))
 
 
 def norm(
@@ -559,6 +586,26 @@ def norm(
     arithmetic: Arithmetic = FLOAT32,
 ) -> Floats:  # fmt: skip
     """LayerNorm (centred) or RMSNorm of rows x (…, M, N); gamma, beta (…, N). Before rounding to the format of VALUE.
+    See `norm_with_statistics`."""
+    return norm_with_statistics(x, gamma, beta, reciprocal, epsilon, lanes, centred, arithmetic).y
+
+
+class NormResult(NamedTuple):
+    """Normalised rows (…, M, N), and of each row (…, M): Σx, its mean, Σd² and 1/σ. Where x is not centred, the first
+    two are 0."""
+
+    y: Floats
+    sum_of_x: Floats
+    mean: Floats
+    sum_of_squares: Floats
+    deviation: Floats
+
+
+def norm_with_statistics(
+    x: Floats, gamma: ArrayLike, beta: ArrayLike, reciprocal: float, epsilon: float, lanes: int, centred: bool,
+    arithmetic: Arithmetic = FLOAT32,
+) -> NormResult:  # fmt: skip
+    """`norm` with what it finds of each row.
 
     With float32 rsqrt is refined by one Newton step: y·(1.5 − (0.5·v)·(y·y)); 11 bits it has without. A finite variance
     v is held between LEAST_VARIANCE and MOST_VARIANCE, where no factor of it leaves the range of float32. Sums
@@ -567,9 +614,11 @@ def norm(
     """
     add, multiply = arithmetic.add, arithmetic.multiply
     x, inverse = clean(x), clean(np.float32(reciprocal))
-    shift = -_multiply(row_sum(x, lanes), inverse)[..., None] if centred else np.float32(-0.0)
-    x = arithmetic.round(_add(x, shift))
-    mean_square = _multiply(row_sum(multiply(x, x), lanes), inverse)
+    sum_of_x = row_sum(x, lanes) if centred else np.zeros(x.shape[:-1], np.float32)
+    mean = _multiply(sum_of_x, inverse) if centred else sum_of_x
+    x = arithmetic.round(_add(x, -mean[..., None]))
+    sum_of_squares = row_sum(multiply(x, x), lanes)
+    mean_square = _multiply(sum_of_squares, inverse)
     variance = add(arithmetic.round(mean_square), arithmetic.round(np.float32(epsilon)))
     variance = np.where(np.isfinite(variance), np.clip(variance, LEAST_VARIANCE, MOST_VARIANCE), variance)
     deviation = arithmetic.rsqrt(variance)
@@ -578,7 +627,7 @@ def norm(
         correction = add(np.float32(1.5), -multiply(multiply(variance, np.float32(0.5)), square))
         deviation = multiply(deviation, correction)
     scaled = multiply(multiply(x, deviation[..., None]), arithmetic.round(gamma))
-    return add(scaled, arithmetic.round(beta))
+    return NormResult(add(scaled, arithmetic.round(beta)), sum_of_x, mean, sum_of_squares, deviation)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 A machine with bf16 PEs has codes that are numbers: no scale but 1, and nothing to multiply with.
 """
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +12,7 @@ from ..arch.functions import EVALUATE_CYCLES
 from ..arch.isa import Digit
 from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_OF_32639, WIDE_CODE_LIMIT
 from .fixed_function import Reciprocal
-from .float import ONE, Fields, Multiply, RoundInt8, RoundInt16, constant, to_bf16, upper
+from .float import ONE, Fields, Multiply, RoundInt8, RoundInt16, constant, resized, to_bf16, upper
 from .pipeline import delay
 
 _STEP = 7  # the reciprocal is taken of a/2⁷, so that those of the largest a are not flushed
@@ -98,13 +98,18 @@ class CodeLanes(wiring.Component):
     """o[lane] = code of value[lane] · multiplier, as `numerics.encode_rows`, `quantise_cycles` − 1 later, each cycle.
 
     The code is an int8; if the lanes are made for `digits`, the `digit` of it that is wanted, which holds still; for
-    bf16 PEs bf16(value), whatever the multiplier.
+    bf16 PEs bf16(value), whatever the multiplier. If they are made for `products`, too, product[lane] = value[lane] ·
+    multiplier in the format of VALUE comes with it.
     """
 
-    def __init__(self, config: HardwareConfig, *, digits: bool = False):
+    def __init__(self, config: HardwareConfig, *, digits: bool = False, products: bool = False):
         self._config = config
         self._digits = digits
+        self._products = products
+        lanes = config.vector_lanes
+        products_out = {"product": Out(data.ArrayLayout(unsigned(config.value_bits), lanes))} if products else {}
         super().__init__({
+            **products_out,
             "value": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "multiplier": In(config.vector_bits),
             "digit": In(Digit),
@@ -118,11 +123,18 @@ class CodeLanes(wiring.Component):
             m.d.comb += self.o[lane].eq(code(m, lane))
         return m
 
+    def _times(self, m: Module, lane: int) -> Value:
+        m.submodules[f"times_{lane}"] = times = Multiply(self._config.precision)
+        m.d.comb += [times.a.eq(self.value[lane]), times.b.eq(self.multiplier)]
+        if self._products:
+            stored = resized(m, times.o, self._config.value_bits, f"stored_{lane}")
+            m.d.comb += self.product[lane].eq(delay(m, stored, ROUND_CYCLES, f"product_{lane}", reset_less=True))
+        return times.o
+
     def _encode(self, m: Module, lane: int):
         precision = self._config.precision
-        m.submodules[f"times_{lane}"] = times = Multiply(precision)
         m.submodules[f"round_{lane}"] = code = RoundInt16(precision) if self._digits else RoundInt8(precision)
-        m.d.comb += [times.a.eq(self.value[lane]), times.b.eq(self.multiplier), code.a.eq(times.o)]
+        m.d.comb += code.a.eq(self._times(m, lane))
         if not self._digits:
             return code.o
         # A whole code needs no saturation to ±127: 127·rcp(a) times what is at most a is less than 127.5.
@@ -130,5 +142,7 @@ class CodeLanes(wiring.Component):
         return Mux(self.digit == Digit.HIGH, code.o[8:] + low[7], low)
 
     def _encode_bf16(self, m: Module, lane: int):
+        if self._products:
+            self._times(m, lane)
         code = to_bf16(m, self.value[lane])
         return delay(m, code, MULTIPLY_CYCLES + ROUND_CYCLES, name=f"rounded_{lane}", reset_less=True)

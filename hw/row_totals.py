@@ -33,6 +33,8 @@ class RowTotals(wiring.Component):
     The total of a row comes more than MULTIPLY_CYCLES after its greatest has waited and been floored, and less than the
     period of rows: so one register bridges the time between, and two reciprocals never meet.
 
+    If `normalises`, which holds still, the multiplier is `inverse` instead, and `multiplier_valid` comes with that.
+
     In cycles without either, power = exp2(difference), EVALUATE_CYCLES later. `total` and `floored` are float32, the
     others have the format of vector arithmetic.
     """
@@ -46,6 +48,7 @@ class RowTotals(wiring.Component):
             "total_valid": In(1),
             "total": In(32),
             "difference": In(bits),
+            "normalises": In(1),
             "multiplier_valid": Out(1),
             "multiplier": Out(bits),
             "inverse": Out(bits),
@@ -65,15 +68,15 @@ class RowTotals(wiring.Component):
         code_scale = Signal.like(self.scale)  # a·(1/127) of the row whose total is on its way
         with m.If(factors.o_valid):
             m.d.sync += code_scale.eq(factors.scale)
-        scale_valid = delay(m, self.total_valid, EVALUATE_CYCLES + MULTIPLY_CYCLES, name="total_valid")
+        inverse_valid = delay(m, self.total_valid, EVALUATE_CYCLES, name="total_valid")
         asked = Mux(factors.argument_valid, factors.argument, self.difference)
         m.d.comb += [
             factors.valid.eq(delay(m, self.greatest_valid, WAIT_CYCLES, name="greatest_valid")),
             # It takes magnitudes. A negative number is below the least of them anyway.
             factors.greatest.eq(Mux(self.greatest[-1], 0, self.greatest)),
             factors.inverse.eq(function.o),
-            self.multiplier_valid.eq(factors.o_valid),
-            self.multiplier.eq(factors.multiplier),
+            self.multiplier_valid.eq(Mux(self.normalises, inverse_valid, factors.o_valid)),
+            self.multiplier.eq(Mux(self.normalises, function.o, factors.multiplier)),
             function.a.eq(Mux(self.total_valid, resized(m, total, self._config.vector_bits), asked)),
             function.reciprocal.eq(self.total_valid | factors.argument_valid),
             times.a.eq(code_scale),
@@ -83,6 +86,6 @@ class RowTotals(wiring.Component):
             floored.i.eq(total),
             self.floored.eq(floored.o),
             self.scale.eq(times.o),
-            self.scale_valid.eq(scale_valid),
+            self.scale_valid.eq(delay(m, inverse_valid, MULTIPLY_CYCLES, name="inverse_valid")),
         ]
         return m

@@ -1,13 +1,15 @@
-"""SOFTMAX: Softmax and OnlineSoftmax, scores in ACC → codes of un-normalised probabilities in ACT, row scales in ROW.
+"""SOFTMAX: Softmax and OnlineSoftmax, scores in ACC or VALUE → codes of un-normalised probabilities in ACT and row
+scales in ROW, or probabilities in VALUE.
 
-    ROW ─ tables of what the blocks before have left                                        phase STATE
+    ROW ─ tables of what the blocks before have left                                             phase STATE
 
-    read panel ─ ACC, PARAM, ROW, VALUE ─ scores ─ t ─ row maximum ─ table of maxima        phase MAXIMA
+    read panel ─ ACC, PARAM, ROW, VALUE, INDEX ─ scores ─ t ─ row maximum ─ table of maxima      phase MAXIMA
 
-      … t ─ exp2(t − maximum) ─ p ─ row sum ─────────────────┬─ row totals ─ ROW            phase SUMS
+      … t ─ exp2(t − maximum) ─ p ─ row sum ─────────────────┬─ row totals ─ ROW                 phase SUMS
                                 └─ × vs ─ q ─ row maximum ───┘      └─ table of multipliers
 
-      … q ─ × multiplier ─ round ─ register ─ ACT                                           phase CODES
+      … q ─ × multiplier ─┬─ round ─ register ─ ACT                                              phase RESULTS
+                          └─ register ─ VALUE
 
 Each phase walks the panel and computes t anew. What a group is (valid, first, last of its row, seen columns) travels
 beside its numbers; a write panel walks the groups again as their codes come out. Only a block of an online softmax that
@@ -17,7 +19,7 @@ is not the first has a phase STATE; hw/online.py is what it then does with the s
 from enum import IntEnum
 from types import SimpleNamespace
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,6 +33,7 @@ from ...arch.config import (
     Memory,
 )
 from ...arch.functions import EVALUATE_CYCLES
+from ...arch.isa import Masking, Result, Source
 from ...arch.numerics import LOWEST, to_bits
 from ..delay_line import DelayLine
 from ..float import maximum, narrowed, resized, upper
@@ -53,7 +56,7 @@ class Phase(IntEnum):
     STATE = 0  # not of a panel
     MAXIMA = 1
     SUMS = 2
-    CODES = 3
+    RESULTS = 3
 
 
 def phase_tails(config: HardwareConfig, online: bool = False) -> list[int]:
@@ -88,8 +91,10 @@ class Softmax(wiring.Component):
             "param_read": Out(read_signature(config, Memory.PARAM, lane_bits(config, Memory.PARAM))),
             "row_read": Out(read_signature(config, Memory.ROW)),
             "value_read": Out(read_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
+            "index_read": Out(read_signature(config, Memory.INDEX, config.element_bits(Memory.INDEX))),
             "act_write": Out(write_signature(config, Memory.ACT, lane_bits(config, Memory.ACT))),
             "row_write": Out(write_signature(config, Memory.ROW)),
+            "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -120,7 +125,7 @@ class Softmax(wiring.Component):
             panel.rows.eq(fields.rows),
             panel.columns.eq(fields.columns),
             panel.interval.eq(1),
-            panel.fill.eq(Mux(phases.phase == Phase.CODES, Fill.ACT_WORD, Fill.COLUMNS)),
+            panel.fill.eq(Mux(phases.phase == Phase.RESULTS, _fill(fields), Fill.COLUMNS)),
             panel.period.eq(Mux(phases.phase == Phase.SUMS, config.row_sum_tree_cycles, 0)),
             probabilities.t.eq(scores.t),
             probabilities.seen.eq(scores.seen),
@@ -129,7 +134,7 @@ class Softmax(wiring.Component):
         places = self._places(m, phases, panel, fields)
         row_maximum = self._maxima(m, phases, fields, places, state, powers, scores, probabilities)
         self._sums(m, phases, fields, places, state, powers, row_maximum, probabilities)
-        self._write_codes(m, phases, fields, probabilities)
+        self._write_results(m, phases, fields, probabilities)
         return m
 
     def _read(
@@ -140,25 +145,34 @@ class Softmax(wiring.Component):
         config, lanes = self._config, self._config.vector_lanes
         source = row_address(m, panel, fields.source_address, fields.source_stride, name="source")
         operand = row_address(m, panel, fields.operand_address, fields.operand_stride, name="operand")
+        element = Signal(len(fields.operand_address))  # of INDEX, counted in numbers, not words
+        low = len(self.index_read.part)
+        from_value, additive = fields.source == Source.VALUE, fields.mask == Masking.ADDITIVE
+        limited = fields.mask == Masking.LENGTHS
         read = Signal()
         m.d.comb += [
             read.eq(panel.valid & panel.inside),
-            self.acc_read.en.eq(read),
+            self.acc_read.en.eq(read & ~from_value),
             self.acc_read.address.eq(source + panel.word),
             self.param_read.en.eq(read),
             self.param_read.address.eq(fields.param_address + panel.word),
-            self.row_read.en.eq(read | state.read),
+            self.row_read.en.eq((read & ~from_value) | state.read),
             self.row_read.address.eq(Mux(read, fields.row_address + panel.row, state.read_address)),
-            self.value_read.en.eq(read & fields.additive),
-            self.value_read.address.eq(operand + panel.word),
+            self.value_read.en.eq(read & (from_value | additive)),
+            self.value_read.address.eq(Mux(from_value, source, operand) + panel.word),
+            element.eq(fields.operand_address + panel.row),
+            self.index_read.en.eq(read & limited),
+            self.index_read.address.eq(element[low:]),
+            self.index_read.part.eq(element[:low]),
             *(port.part.eq(panel.slot) for port in (self.acc_read, self.param_read, self.value_read)),
             scores.row.eq(panel.row),
             scores.group.eq(panel.group),
         ]
         m.d.comb += [
             getattr(scores, name).eq(getattr(fields, name))
-            for name in ("columns", "causal", "together", "offset", "window", "additive", "online")
+            for name in ("columns", "causal", "together", "offset", "window", "online")
         ]
+        m.d.comb += [scores.from_value.eq(from_value), scores.additive.eq(additive), scores.limited.eq(limited)]
 
         pairs, values = self.param_read.data, self.value_read.data
         until_p = score_cycles(config, online=True) + config.probability_cycles - MEMORY_CYCLES - config.narrow_cycles
@@ -167,6 +181,7 @@ class Softmax(wiring.Component):
         m.d.comb += [
             scores.acc.eq(self.acc_read.data),
             scores.row_scale.eq(self.row_read.data),
+            scores.length.eq(self.index_read.data),
             later_scales.i.eq(Cat(pairs.word_select(2 * lane + 1, 32) for lane in range(lanes))),
             value_scales.i.eq(Mux(fields.online, later_scales.i, later_scales.o)),
         ]
@@ -262,6 +277,7 @@ class Softmax(wiring.Component):
             totals.greatest.eq(upper(row_maximum.o, config.vector_bits)),
             totals.total_valid.eq(Mux(fields.online, with_kept, row_sum.o_valid)),
             totals.total.eq(Mux(fields.online, kept.total, row_sum.o)),
+            totals.normalises.eq(fields.result == Result.VALUES),
             multipliers.restart.eq(phases.begin),
             multipliers.write.eq(totals.multiplier_valid),
             multipliers.value.eq(totals.multiplier),
@@ -270,7 +286,7 @@ class Softmax(wiring.Component):
             row_writer.restart.eq(phases.begin),
             *(getattr(row_writer, name).eq(getattr(fields, name))
               for name in ("online", "rows", "scales_address", "state_address")),
-            row_writer.valid.eq(totals.scale_valid),
+            row_writer.valid.eq(totals.scale_valid & (fields.result == Result.CODES)),
             row_writer.scale.eq(resized(m, totals.scale, 32)),
             row_writer.rescale.eq(resized(m, kept.rescale, 32)),
             row_writer.greatest.eq(kept.o_greatest),
@@ -278,25 +294,37 @@ class Softmax(wiring.Component):
         ]  # fmt: skip
         wiring.connect(m, row_writer.row_write, wiring.flipped(self.row_write))
 
-    def _write_codes(self, m: Module, phases: Phases, fields: SimpleNamespace, probabilities: Probabilities) -> None:
-        """Walk the groups of phase CODES as their codes come out, and write them from a register."""
+    def _write_results(self, m: Module, phases: Phases, fields: SimpleNamespace, probabilities: Probabilities) -> None:
+        """Walk the groups of phase RESULTS as they come out, and write them from a register."""
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.writes = writes = Panel(config)
         # `begin` is one cycle before the first address; the walk is one cycle ahead of the writes, its start two.
         begun = detour(m, phases.begin, ADD_CYCLES, skip=fields.online, name="begun_early")
-        begun = delay(m, begun, phase_tails(config, online=True)[Phase.CODES] - 1, name="begun")
+        begun = delay(m, begun, phase_tails(config, online=True)[Phase.RESULTS] - 1, name="begun")
+        to_value = fields.result == Result.VALUES
         m.d.comb += [
-            writes.start.eq(begun & (phases.phase == Phase.CODES)),
+            writes.start.eq(begun & (phases.phase == Phase.RESULTS)),
             writes.rows.eq(fields.rows),
             writes.columns.eq(fields.columns),
             writes.interval.eq(1),
-            writes.fill.eq(Fill.ACT_WORD),
+            writes.fill.eq(_fill(fields)),
         ]
-        slots = config.rows // lanes
-        address = row_address(m, writes, fields.address, fields.stride, name="codes")
+        address = row_address(m, writes, fields.address, fields.stride, name="results")
+        values = [Mux(writes.counts[lane], probabilities.values.word_select(lane, config.value_bits), 0)
+                  for lane in range(lanes)]  # fmt: skip
+        act_slots, slots, every = config.rows // lanes, config.columns // lanes, Const(-1, lanes)
         m.d.sync += [
-            self.act_write.en.eq(writes.valid),
+            self.act_write.en.eq(writes.valid & ~to_value),
             self.act_write.address.eq(address + writes.act_word),
-            self.act_write.mask.eq(spread(m, writes.act_slot, Const(-1, lanes), slots, name="codes_mask")),
+            self.act_write.mask.eq(spread(m, writes.act_slot, every, act_slots, name="codes_mask")),
             self.act_write.data.eq(probabilities.codes),
+            self.value_write.en.eq(writes.valid & to_value),
+            self.value_write.address.eq(address + writes.word),
+            self.value_write.mask.eq(spread(m, writes.slot, every, slots, name="values_mask")),
+            self.value_write.data.eq(Cat(values)),
         ]
+
+
+def _fill(fields: SimpleNamespace) -> Value:
+    """How far rows of results reach."""
+    return Mux(fields.result == Result.VALUES, Fill.WORD, Fill.ACT_WORD)

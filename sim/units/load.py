@@ -24,7 +24,7 @@ def execute(instruction: Load, state: State, config: HardwareConfig) -> None:
     start, stride = i.dram_address // config.axi_bytes, i.dram_stride // config.axi_bytes
     length = i.words * beats_per_word
     if i.gather:
-        indices = _indices(i, state).astype(np.int64)
+        indices = state.index_numbers(i.index_address, i.segments).astype(np.int64)
         first = start + indices * stride
         low, stop, size = (beats * config.axi_bytes for beats in
                            (int(first.min()), int(first.max()) + length, state.dram.count))  # fmt: skip
@@ -33,15 +33,6 @@ def execute(instruction: Load, state: State, config: HardwareConfig) -> None:
     else:
         beats = state.dram.read(start, stride, i.segments, length)
     state[i.memory].write(i.address, i.stride, words_of_beats(beats, i.memory, config))
-
-
-def _indices(i: Load, state: State) -> NDArray[np.int32]:
-    """The row numbers of a gather, (batch or 1, segments)."""
-    index = state[Memory.INDEX]
-    per_word = index.shared.shape[-1]
-    skip = i.index_address % per_word
-    words = index.read(i.index_address // per_word, 0, 1, -(-(skip + i.segments) // per_word))
-    return words.reshape(words.shape[0], -1)[:, skip : skip + i.segments]
 
 
 def words_of_beats(beats: NDArray[np.uint8], memory: Memory, config: HardwareConfig) -> NDArray:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from heddle.arch import numerics
 from heddle.arch.config import ADD_CYCLES, MULTIPLY_CYCLES, PRESETS
+from heddle.arch.isa import Masking
 from heddle.hw.row_totals import WAIT_CYCLES
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
@@ -149,7 +150,8 @@ def test_a_full_panel_of_rows(config):
 @both_shapes
 def test_both_instructions_in_turn(config):
     """The two have different ways through the unit."""
-    program = [softmax(config, 3, 7, additive=1), online_softmax(config, 1, 1, first=1), softmax(config, 1, 1),
+    additive = softmax(config, 3, 7, mask=Masking.ADDITIVE)
+    program = [additive, online_softmax(config, 1, 1, first=1), softmax(config, 1, 1),
                online_softmax(config, 1, 2), online_softmax(config, 4, 5), softmax(config, 2, 9, causal=1)]  # fmt: skip
     check(Memories(config), program)
 
