@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .dram import DRAM_PRESETS, Dram, DramConfig, as_dram
 from .errors import HeddleError, require_type, shown, unknown
+from .functions import EVALUATE_CYCLES
 from .ranges import make_plain, require_power_of_two, require_range
 
 
@@ -51,7 +52,7 @@ VECTOR_FORMATS = {"float32": WIDE_PRECISION, "tf32": 11}  # vector_format → si
 MULTIPLY_CYCLES = 3
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
 CONVERT_CYCLES = 2  # int32 to float32
-TABLE_CYCLES = 5  # exp2, rcp, rsqrt
+TABLE_CYCLES = 5  # exp2 and rcp of activations
 ROUND_CYCLES = 2  # to int8
 MEMORY_CYCLES = 1  # from address to data
 # x² ; min ; four Horner steps of multiply and add ; times x ; exp2 ; 1 + ; rcp ; times gate ; plus constant
@@ -314,14 +315,14 @@ class HardwareConfig:
     @property
     def probability_cycles(self) -> int:
         """SOFTMAX, from a score to exp2(t − maximum)."""
-        return self.subtract_cycles + TABLE_CYCLES
+        return self.subtract_cycles + EVALUATE_CYCLES
 
     @property
     def deviation_cycles(self) -> int:
         """NORM, from a sum of squares to 1/√(its mean + ε): × reciprocal, rounding, + ε, rsqrt, and with float32 its
         refinement."""
         refinement = 3 * MULTIPLY_CYCLES + ADD_CYCLES if self.vector_format == "float32" else 0
-        return MULTIPLY_CYCLES + self.narrow_cycles + ADD_CYCLES + TABLE_CYCLES + refinement
+        return MULTIPLY_CYCLES + self.narrow_cycles + ADD_CYCLES + EVALUATE_CYCLES + refinement
 
     @property
     def normalise_cycles(self) -> int:
@@ -336,7 +337,7 @@ class HardwareConfig:
     @property
     def row_scale_cycles(self) -> int:
         """From a row's largest magnitude to 127·rcp(max) in the row table: floor, rcp, × 127, table write."""
-        return 1 + TABLE_CYCLES + MULTIPLY_CYCLES + 1
+        return 1 + EVALUATE_CYCLES + MULTIPLY_CYCLES + 1
 
     # -- files and identity --------------------------------------------------------------------------------------------
 

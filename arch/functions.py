@@ -51,6 +51,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -214,6 +215,16 @@ class Table:
         """The same, 8 bytes each."""
         return b"".join(number.to_bytes(WORD_BYTES, "little") for number in self.to_ints())
 
+    @cached_property
+    def descriptor_columns(self) -> dict[str, NDArray[np.int64]]:
+        """Field of a descriptor → its numbers in all of them."""
+        return _columns(self.descriptors)
+
+    @cached_property
+    def word_columns(self) -> dict[str, NDArray[np.int64]]:
+        """Field of a word → its numbers in all of them."""
+        return _columns(self.words or (Word(),))
+
     @property
     def alignment(self) -> int:
         """What the place of its words must be a multiple of."""
@@ -242,6 +253,18 @@ class Table:
         """The table that `to_bytes` made them of."""
         return cls.from_ints([int.from_bytes(data[i : i + WORD_BYTES], "little")
                               for i in range(0, len(data), WORD_BYTES)])  # fmt: skip
+
+
+def joined(tables: Sequence[Table]) -> tuple[list[int], list[int]]:
+    """(descriptors, words) of tables that stand beside each other, one after the other: numbers of 36 bits."""
+    descriptors: list[int] = []
+    words: list[int] = []
+    for table in tables:
+        words += [0] * (-len(words) % table.alignment)
+        numbers = table.moved(len(words)).to_ints()[1:]
+        descriptors += numbers[:DESCRIPTOR_COUNT]
+        words += numbers[DESCRIPTOR_COUNT:]
+    return descriptors, words
 
 
 def _descriptor(fields: dict[str, int]) -> Descriptor:
@@ -284,7 +307,7 @@ def evaluate(table: Table, x: ArrayLike, significand_bits: int = SIGNIFICAND_BIT
     octave = np.where(biased == 0, ZERO_OCTAVE, octave_of(np.clip(exponent, LEAST_EXPONENT, MOST_EXPONENT)))
     half, place = fraction >> PLACE_BITS, fraction & (1 << PLACE_BITS) - 1
     octave = np.where(biased == 255, SPECIAL_OCTAVE, octave)
-    d = _Columns(table.descriptors, SIGN_BANDS * sign + 2 * octave + half)
+    d = _Columns(table.descriptor_columns, SIGN_BANDS * sign + 2 * octave + half)
     factor = np.abs(exponent) << 9 if table.of_exponent else (1 << FRACTION_BITS) + fraction
     product = factor * table.multiplier >> 6
 
@@ -293,7 +316,7 @@ def evaluate(table: Table, x: ArrayLike, significand_bits: int = SIGNIFICAND_BIT
     beyond = (place >> PLACE_BITS - 2 >= d.split) & (d.split != NEVER)
 
     segment, point, whole = _segment(table, d, sign, exponent, half, place, beyond, product)
-    word = _Columns(table.words or (Word(),), np.where(beyond, d.second, d.base) | segment)
+    word = _Columns(table.word_columns, np.where(beyond, d.second, d.base) | segment)
     offset = point & (1 << OFFSET_BITS) - 1
     total = (word.c0 << GUARD_BITS) + (word.c1 * offset >> COEFFICIENT_FRACTION_BITS + OFFSET_BITS - _SUM_FRACTION_BITS)
     total = total + np.where(d.mode == Mode.LOGARITHM, np.where(exponent < 0, ~(product >> 4), product >> 4), 0)
@@ -307,12 +330,17 @@ def evaluate(table: Table, x: ArrayLike, significand_bits: int = SIGNIFICAND_BIT
 class _Columns:
     """The fields of chosen descriptors or words, an array for each."""
 
-    def __init__(self, rows: Sequence[Descriptor] | Sequence[Word], chosen: NDArray[np.int64]):
-        fields = [row.fields() for row in rows]
-        self._columns = {name: np.array([each[name] for each in fields], np.int64)[chosen] for name in fields[0]}
+    def __init__(self, columns: dict[str, NDArray[np.int64]], chosen: NDArray[np.int64]):
+        self._columns, self._chosen = columns, chosen
 
     def __getattr__(self, name: str) -> NDArray[np.int64]:
-        return self._columns[name]
+        return self._columns[name][self._chosen]
+
+
+def _columns(rows: Sequence[Descriptor] | Sequence[Word]) -> dict[str, NDArray[np.int64]]:
+    """Field → the numbers of all rows."""
+    fields = [row.fields() for row in rows]
+    return {name: np.array([each[name] for each in fields], np.int64) for name in fields[0]}
 
 
 def _segment(table: Table, d: _Columns, sign, exponent, half, place, beyond, product):

@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .config import ADD_CYCLES, WIDE_PRECISION, HardwareConfig
+from .fixed_functions import EXP2, RECIPROCAL, RSQRT
+from .functions import Table, evaluate
 from .isa import Activation, Combine, Digit
 
 Floats = NDArray[np.float32]
@@ -41,10 +43,11 @@ WIDE_CODE_LIMIT = np.float32(32639)  # 127·256 + 127: its digits are at most 12
 RECIPROCAL_OF_32639 = np.float32(1 / 32639)
 RECIPROCAL_STEP = np.float32(128)  # of the magnitude of a row, before its reciprocal
 
-# -- tables: 64 segments, linear between end points; c0 has 18 fraction bits, the offset in a segment 16 ---------------
+FUNCTION_PRECISION = 16  # significand bits of functions by table, if the format has more
+
+# -- tables of activations: 64 segments, linear between end points; c0 has 18 fraction bits, the offset in a segment 16
 
 INDEX_BITS, OFFSET_BITS, TABLE_FRACTION_BITS = 6, 16, 18
-TABLE_PRECISION = 17  # significand bits of what is made from tables
 _SEGMENTS = 1 << INDEX_BITS
 
 
@@ -56,7 +59,6 @@ def _table(function) -> list[tuple[int, int]]:
 
 EXP2_TABLE = _table(lambda u: 2.0**u)
 RCP_TABLE = _table(lambda u: 2 / (1 + u))
-RSQRT_TABLES = [_table(lambda u, odd=odd: 2 / np.sqrt((1 + u) * (1 + odd))) for odd in (0, 1)]  # by exponent parity
 
 
 # -- float32 -----------------------------------------------------------------------------------------------------------
@@ -132,52 +134,22 @@ def digits(code: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int8]]
     return ((code - low) >> 8).astype(np.int8), low.astype(np.int8)
 
 
-# -- table functions ---------------------------------------------------------------------------------------------------
+# -- functions by table ------------------------------------------------------------------------------------------------
 
 
 def exp2(x: ArrayLike) -> Floats:
-    """2**x. t = floor(x·2²²) = (n, i, f) with 6 index and 16 offset bits; n < −126 gives +0, n > 127 gives +inf."""
-    x = clean(x)
-    with np.errstate(invalid="ignore"):
-        t = np.floor(np.clip(np.nan_to_num(x, nan=0), -200, 200).astype(np.float64) * 2.0**22).astype(np.int64)
-    n = t >> (INDEX_BITS + OFFSET_BITS)
-    mantissa = _interpolate(_EXP2, t >> OFFSET_BITS & (_SEGMENTS - 1), t & 0xFFFF)
-    y = _compose(np.zeros_like(n), n + 127, mantissa)
-    y = np.where(n < -126, np.float32(0), np.where(n > 127, INFINITY, y))
-    return np.where(np.isnan(x), NAN, y)
+    """2^x of 17 significant bits of x, with 16."""
+    return evaluate(EXP2, x, FUNCTION_PRECISION)
 
 
 def rcp(x: ArrayLike) -> Floats:
-    """1 / x. Zero gives infinity of its sign, infinity zero; results below 2⁻¹²⁶ are zeros of the sign of x.
-
-    The table is indexed by the fraction's top 6 bits, its next 16 interpolate, the last is ignored; the exponent is
-    253 − e, one more where the mantissa reaches 2.
-    """
-    x = clean(x)
-    u = to_bits(x).astype(np.int64)
-    exponent, fraction = u >> 23 & 0xFF, u & 0x7FFFFF
-    y = _compose(u >> 31, 253 - exponent, _interpolate(_RCP, fraction >> 17, fraction >> 1 & 0xFFFF))
-    y = np.where(exponent == 0, np.copysign(INFINITY, x), y)
-    y = np.where(exponent == 255, np.copysign(np.float32(0), x), y)
-    return np.where(np.isnan(x), NAN, y)
+    """1 / x, likewise. Zero gives infinity of its sign, infinity zero; results below 2⁻¹²⁶ are zeros of its sign."""
+    return evaluate(RECIPROCAL, x, FUNCTION_PRECISION)
 
 
 def rsqrt(x: ArrayLike) -> Floats:
-    """1 / √x. Either zero gives +inf, +inf gives +0, a negative number NaN.
-
-    With odd = (e − 127) & 1 and h = (e − 127 − odd) >> 1 the table of that parity is indexed as in `rcp`; the
-    exponent is 126 − h, one more where the mantissa reaches 2.
-    """
-    x = clean(x)
-    u = to_bits(x).astype(np.int64)
-    exponent, fraction = u >> 23 & 0xFF, u & 0x7FFFFF
-    odd = (exponent - 127) & 1
-    half = (exponent - 127 - odd) >> 1
-    index, offset = fraction >> 17, fraction >> 1 & 0xFFFF
-    mantissa = np.where(odd == 1, _interpolate(_RSQRT[1], index, offset), _interpolate(_RSQRT[0], index, offset))
-    y = _compose(np.zeros_like(u), 126 - half, mantissa)
-    y = np.where(exponent == 0, INFINITY, np.where(exponent == 255, np.float32(0), y))
-    return np.where(np.isnan(x) | ((u >> 31 == 1) & (exponent != 0)), NAN, y)
+    """1 / √x, likewise. Zero gives infinity of its sign, +inf gives +0, a negative number NaN."""
+    return evaluate(RSQRT, x, FUNCTION_PRECISION)
 
 
 # -- formats -----------------------------------------------------------------------------------------------------------
@@ -193,7 +165,7 @@ class Arithmetic:
     does no harm if q ≥ 2p + 2 (Figueroa, "When is double rounding innocuous?", 1995): 24 ≥ 2·11 + 2, and 12 bits would
     be one too many. At the lower end products need no rule of their own: one from 2⁻¹²⁷ up is exact as a subnormal
     float32, for it has at most 22 bits, and none is rounded up to 2⁻¹²⁶. At the upper end both roundings saturate. A
-    function is that of float32, rounded.
+    function by table (arch/functions.py) is rounded once, to this format, or if it is float32 to 16 bits.
 
     What must see all bits is done in float32 and rounded after: conversion of sums with their planes, x − mean, scores
     and t − maximum. Row sums, means, and the running sums of an online softmax stay float32.
@@ -203,8 +175,8 @@ class Arithmetic:
 
     @property
     def refines(self) -> bool:
-        """Whether 1/√x has more bits than its table."""
-        return self.precision > TABLE_PRECISION
+        """Whether numbers have more bits than functions by table give."""
+        return self.precision > FUNCTION_PRECISION
 
     def round(self, x: ArrayLike) -> Floats:
         """Numbers of float32 as they enter."""
@@ -219,16 +191,19 @@ class Arithmetic:
         return _rounded(_multiply(a, b), self.precision)
 
     def exp2(self, x: ArrayLike) -> Floats:
-        """2**x."""
-        return _rounded(exp2(x), self.precision)
+        """2^x."""
+        return self._by_table(EXP2, x)
 
     def rcp(self, x: ArrayLike) -> Floats:
         """1 / x."""
-        return _rounded(rcp(x), self.precision)
+        return self._by_table(RECIPROCAL, x)
 
     def rsqrt(self, x: ArrayLike) -> Floats:
         """1 / √x."""
-        return _rounded(rsqrt(x), self.precision)
+        return self._by_table(RSQRT, x)
+
+    def _by_table(self, table: Table, x: ArrayLike) -> Floats:
+        return evaluate(table, x, min(self.precision, FUNCTION_PRECISION))
 
 
 FLOAT32 = Arithmetic(WIDE_PRECISION)
@@ -314,6 +289,33 @@ def matmul_int8(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
 # -- activations -------------------------------------------------------------------------------------------------------
 
 
+def interpolated_exp2(x: ArrayLike) -> Floats:
+    """2**x. t = floor(x·2²²) = (n, i, f) with 6 index and 16 offset bits; n < −126 gives +0, n > 127 gives +inf."""
+    x = clean(x)
+    with np.errstate(invalid="ignore"):
+        t = np.floor(np.clip(np.nan_to_num(x, nan=0), -200, 200).astype(np.float64) * 2.0**22).astype(np.int64)
+    n = t >> (INDEX_BITS + OFFSET_BITS)
+    mantissa = _interpolate(_EXP2, t >> OFFSET_BITS & (_SEGMENTS - 1), t & 0xFFFF)
+    y = _compose(np.zeros_like(n), n + 127, mantissa)
+    y = np.where(n < -126, np.float32(0), np.where(n > 127, INFINITY, y))
+    return np.where(np.isnan(x), NAN, y)
+
+
+def interpolated_rcp(x: ArrayLike) -> Floats:
+    """1 / x. Zero gives infinity of its sign, infinity zero; results below 2⁻¹²⁶ are zeros of the sign of x.
+
+    The table is indexed by the fraction's top 6 bits, its next 16 interpolate, the last is ignored; the exponent is
+    253 − e, one more where the mantissa reaches 2.
+    """
+    x = clean(x)
+    u = to_bits(x).astype(np.int64)
+    exponent, fraction = u >> 23 & 0xFF, u & 0x7FFFFF
+    y = _compose(u >> 31, 253 - exponent, _interpolate(_RCP, fraction >> 17, fraction >> 1 & 0xFFFF))
+    y = np.where(exponent == 0, np.copysign(INFINITY, x), y)
+    y = np.where(exponent == 255, np.copysign(np.float32(0), x), y)
+    return np.where(np.isnan(x), NAN, y)
+
+
 class ActivationCoefficients(NamedTuple):
     """y = gate · rcp(1 + exp2(x·P(min(x², limit)))) + constant, P by Horner's rule from p[0]·u⁴ down to p[4]."""
 
@@ -357,7 +359,8 @@ def activation(kind: Activation, x: ArrayLike, arithmetic: Arithmetic = FLOAT32)
     polynomial = np.broadcast_to(first, x.shape)
     for coefficient in others:
         polynomial = add(multiply(polynomial, u), coefficient)
-    y = arithmetic.rcp(add(ONE, arithmetic.exp2(multiply(polynomial, x))))
+    power = arithmetic.round(interpolated_exp2(multiply(polynomial, x)))
+    y = arithmetic.round(interpolated_rcp(add(ONE, power)))
     return add(multiply(y, x if c.gate is None else gate), constant)
 
 
@@ -466,7 +469,7 @@ def quantise(
 
 
 def softmax(
-    acc: NDArray,
+    source: NDArray,
     key_scale: ArrayLike,
     value_scale: ArrayLike,
     row: ArrayLike,
@@ -478,18 +481,40 @@ def softmax(
 ) -> tuple[NDArray, Floats]:
     """Scores (…, M, N) → codes of the un-normalised probabilities (…, M, N) and row scales (…, M).
 
-    key_scale and value_scale (…, N), row (…, M), visible (M, N). Not seen: −inf for the maximum, p = +0. The maximum
+    key_scale and value_scale (…, N), row (…, M), visible (…, M, N). Not seen: −inf for the maximum, p = +0. The maximum
     is at least the lowest finite number and the sum at least 1 (it is anyway, unless a row sees nothing), so that such
     a row gives zero codes and a finite scale.
     """
-    t = _scores(acc, key_scale, row)
+    p, inverse = _powers(_scores(source, key_scale, row), visible, lanes, additive, arithmetic)
+    codes, scale = _probability_codes(p, value_scale, visible, to, arithmetic)
+    return codes, arithmetic.multiply(scale, inverse)
+
+
+def softmax_values(
+    source: NDArray,
+    key_scale: ArrayLike,
+    value_scale: ArrayLike,
+    row: ArrayLike,
+    visible: NDArray[np.bool_],
+    lanes: int,
+    additive: ArrayLike | None = None,
+    arithmetic: Arithmetic = FLOAT32,
+) -> Floats:
+    """Scores (…, M, N) → probabilities times the scales of V (…, M, N), before rounding to the format of VALUE.
+    Arguments as for `softmax`."""
+    p, inverse = _powers(_scores(source, key_scale, row), visible, lanes, additive, arithmetic)
+    return arithmetic.multiply(_weighted(p, value_scale, visible, arithmetic), inverse[..., None])
+
+
+def _powers(
+    t: Floats, visible: NDArray[np.bool_], lanes: int, additive: ArrayLike | None, arithmetic: Arithmetic
+) -> tuple[Floats, Floats]:
+    """(2**(t − greatest), 1 / their sum) of each row."""
     if additive is not None:
         t = _add(t, clean(additive))
     greatest = maximum(row_maximum(np.where(visible, t, -INFINITY)), LOWEST)
     p = np.where(visible, _exp2_of_difference(t, greatest[..., None], arithmetic), np.float32(0))
-    inverse = arithmetic.rcp(arithmetic.round(maximum(row_sum(p, lanes), ONE)))
-    codes, scale = _probability_codes(p, value_scale, visible, to, arithmetic)
-    return codes, arithmetic.multiply(scale, inverse)
+    return p, arithmetic.rcp(arithmetic.round(maximum(row_sum(p, lanes), ONE)))
 
 
 class OnlineSoftmaxResult(NamedTuple):
@@ -530,9 +555,9 @@ def online_softmax(
     return OnlineSoftmaxResult(codes, arithmetic.multiply(scale, inverse), rescale, greatest, total)
 
 
-def _scores(acc: NDArray, key_scale: ArrayLike, row: ArrayLike) -> Floats:
-    """Sums of the array, int32 or float32, as scores in units of log2, float32."""
-    x = from_int32(acc) if acc.dtype == np.int32 else clean(acc)
+def _scores(source: NDArray, key_scale: ArrayLike, row: ArrayLike) -> Floats:
+    """Sums of the array, int32 or float32, or values, as scores in units of log2, float32."""
+    x = from_int32(source) if source.dtype == np.int32 else clean(source)
     return _multiply(_multiply(x, clean(key_scale)[..., None, :]), clean(row)[..., None])
 
 
@@ -545,10 +570,15 @@ def _probability_codes(
     p: Floats, value_scale: ArrayLike, visible: NDArray[np.bool_], to: CodeFormat, arithmetic: Arithmetic
 ) -> tuple[NDArray, Floats]:
     """(codes, scale of each row) of p times the scales of V; 0 where not seen."""
-    q = np.where(visible, arithmetic.multiply(p, arithmetic.round(value_scale)[..., None, :]), np.float32(0))
+    q = _weighted(p, value_scale, visible, arithmetic)
     scale, multiplier = row_scale(row_maximum(q), to, arithmetic)  # the scales of V are not negative
     codes = encode_rows(q, multiplier, to, arithmetic)
     return np.where(visible, codes, 0).astype(codes.dtype), scale
+
+
+def _weighted(p: Floats, value_scale: ArrayLike, visible: NDArray[np.bool_], arithmetic: Arithmetic) -> Floats:
+    """p times the scales of V; +0 where not seen."""
+    return np.where(visible, arithmetic.multiply(p, arithmetic.round(value_scale)[..., None, :]), np.float32(0))
 
 
 def norm(
@@ -556,6 +586,26 @@ def norm(
     arithmetic: Arithmetic = FLOAT32,
 ) -> Floats:  # fmt: skip
     """LayerNorm (centred) or RMSNorm of rows x (…, M, N); gamma, beta (…, N). Before rounding to the format of VALUE.
+    See `norm_with_statistics`."""
+    return norm_with_statistics(x, gamma, beta, reciprocal, epsilon, lanes, centred, arithmetic).y
+
+
+class NormResult(NamedTuple):
+    """Normalised rows (…, M, N), and of each row (…, M): Σx, its mean, Σd² and 1/σ. Where x is not centred, the first
+    two are 0."""
+
+    y: Floats
+    sum_of_x: Floats
+    mean: Floats
+    sum_of_squares: Floats
+    deviation: Floats
+
+
+def norm_with_statistics(
+    x: Floats, gamma: ArrayLike, beta: ArrayLike, reciprocal: float, epsilon: float, lanes: int, centred: bool,
+    arithmetic: Arithmetic = FLOAT32,
+) -> NormResult:  # fmt: skip
+    """`norm` with what it finds of each row.
 
     With float32 rsqrt is refined by one Newton step: y·(1.5 − (0.5·v)·(y·y)); 11 bits it has without. A finite variance
     v is held between LEAST_VARIANCE and MOST_VARIANCE, where no factor of it leaves the range of float32. Sums
@@ -564,9 +614,11 @@ def norm(
     """
     add, multiply = arithmetic.add, arithmetic.multiply
     x, inverse = clean(x), clean(np.float32(reciprocal))
-    shift = -_multiply(row_sum(x, lanes), inverse)[..., None] if centred else np.float32(-0.0)
-    x = arithmetic.round(_add(x, shift))
-    mean_square = _multiply(row_sum(multiply(x, x), lanes), inverse)
+    sum_of_x = row_sum(x, lanes) if centred else np.zeros(x.shape[:-1], np.float32)
+    mean = _multiply(sum_of_x, inverse) if centred else sum_of_x
+    x = arithmetic.round(_add(x, -mean[..., None]))
+    sum_of_squares = row_sum(multiply(x, x), lanes)
+    mean_square = _multiply(sum_of_squares, inverse)
     variance = add(arithmetic.round(mean_square), arithmetic.round(np.float32(epsilon)))
     variance = np.where(np.isfinite(variance), np.clip(variance, LEAST_VARIANCE, MOST_VARIANCE), variance)
     deviation = arithmetic.rsqrt(variance)
@@ -575,13 +627,12 @@ def norm(
         correction = add(np.float32(1.5), -multiply(multiply(variance, np.float32(0.5)), square))
         deviation = multiply(deviation, correction)
     scaled = multiply(multiply(x, deviation[..., None]), arithmetic.round(gamma))
-    return add(scaled, arithmetic.round(beta))
+    return NormResult(add(scaled, arithmetic.round(beta)), sum_of_x, mean, sum_of_squares, deviation)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 _EXP2, _RCP = np.array(EXP2_TABLE, np.int64), np.array(RCP_TABLE, np.int64)
-_RSQRT = [np.array(table, np.int64) for table in RSQRT_TABLES]
 
 
 def _finish(r: Floats, *operands: ArrayLike) -> Floats:

@@ -27,14 +27,17 @@ from ..arch.isa import (
     Instruction,
     Load,
     Map,
+    Masking,
     Matmul,
     Norm,
     NormKind,
     OnlineSoftmax,
     Quantise,
+    Result,
     Scales,
     Softmax,
     Source,
+    Statistics,
     Store,
     Stream,
 )
@@ -292,7 +295,10 @@ class RandomInstructions:
 
     def softmax(self) -> Instruction:
         """Of all columns."""
-        return self.places.placed(Softmax, self._seen() | {"additive": self.random.randrange(2)})
+        source = self.random.choice([Source.ACC, Source.ACC, Source.VALUE])
+        masks = [each for each in Masking if source is Source.ACC or each is not Masking.ADDITIVE]
+        given = {"source": source, "mask": self.random.choice(masks), "result": self.random.choice(list(Result))}
+        return self.places.placed(Softmax, self._seen() | given)
 
     def online_softmax(self) -> Instruction:
         """Of a block of columns."""
@@ -304,8 +310,8 @@ class RandomInstructions:
         columns = self.places.columns()
         epsilon = self._number(self.random.choice([0.0, 1e-5, 1.0]))
         given = {"columns": columns, "reciprocal": self._number(1 / columns), "epsilon": epsilon}
-        return self.places.placed(Norm, given | {"kind": self.random.choice(list(NormKind))})
-
+        statistics = self.random.choice([Statistics.NONE, *Statistics])
+        return self.places.placed(Norm, given | {"kind": self.random.choice(list(NormKind)), "statistics": statistics})
 
     def index_map(self) -> Instruction:
         """Any numbers, or rows of a table where a gather reads: what is compared, or counted up to its last row."""

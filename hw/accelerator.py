@@ -56,10 +56,11 @@ MEMORY_PORTS: Mapping[Memory, tuple[tuple[Unit, ...], tuple[Unit, ...]]] = {
     Memory.ACT: ((Unit.LOAD, Unit.VECTOR, Unit.SOFTMAX), (Unit.MATRIX, Unit.STORE)),
     Memory.WEIGHT: ((Unit.LOAD, Unit.KV, Unit.VECTOR), (Unit.MATRIX, Unit.STORE, Unit.KV)),
     Memory.PARAM: ((Unit.LOAD, Unit.KV, Unit.VECTOR), (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM, Unit.STORE, Unit.KV)),
-    Memory.VALUE: ((Unit.LOAD, Unit.VECTOR, Unit.NORM), (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM, Unit.STORE)),
+    Memory.VALUE: ((Unit.LOAD, Unit.VECTOR, Unit.SOFTMAX, Unit.NORM),
+                   (Unit.VECTOR, Unit.SOFTMAX, Unit.NORM, Unit.STORE)),
     Memory.ACC: ((Unit.MATRIX,), (Unit.MATRIX, Unit.VECTOR, Unit.SOFTMAX)),
-    Memory.ROW: ((Unit.VECTOR, Unit.SOFTMAX), (Unit.VECTOR, Unit.SOFTMAX)),
-    Memory.INDEX: ((Unit.LOAD, Unit.VECTOR), (Unit.LOAD, Unit.STORE)),
+    Memory.ROW: ((Unit.VECTOR, Unit.SOFTMAX, Unit.NORM), (Unit.VECTOR, Unit.SOFTMAX)),
+    Memory.INDEX: ((Unit.LOAD, Unit.VECTOR), (Unit.LOAD, Unit.SOFTMAX, Unit.STORE)),
     Memory.PAGE: ((Unit.LOAD,), (Unit.KV,)),
 }
 

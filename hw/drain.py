@@ -6,7 +6,7 @@ factor that is not wanted is 1: that product is exact, and only makes the operan
 which values read from memory need anyway.
 """
 
-from amaranth import Module, Value, unsigned
+from amaranth import Module, Mux, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,10 +16,11 @@ from .pipeline import delay
 
 
 class Drain(wiring.Component):
-    """o = (float32(acc[lane]) · scale[lane]) · row: the front of SOFTMAX.
+    """o = (float32(acc[lane]) · scale[lane]) · row, or value[lane] for float32(acc[lane]) if `from_value`: the front of
+    SOFTMAX.
 
     Operands that belong together come in one cycle, a group every cycle if need be; `o` is valid `drain_front_cycles`
-    later. Numbers are the bits of float32, `acc` is what the array makes (`to_float`).
+    later. Numbers are the bits of float32, `acc` is what the array makes (`to_float`). `from_value` holds still.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -27,6 +28,8 @@ class Drain(wiring.Component):
         floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
         super().__init__({
             "acc": In(floats),
+            "value": In(floats),
+            "from_value": In(1),
             "scale": In(floats),
             "row": In(32),
             "o": Out(floats),
@@ -35,8 +38,10 @@ class Drain(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.factors = factors = Factors(self._config, WIDE_PRECISION)
-        for lane, acc in enumerate(self.acc):
-            m.d.comb += factors.x[lane].eq(to_float(m, acc, self._config, name=f"convert_{lane}"))
+        for lane, (acc, value) in enumerate(zip(self.acc, self.value, strict=True)):
+            converted = to_float(m, acc, self._config, name=f"convert_{lane}")
+            value = delay(m, value, CONVERT_CYCLES, name=f"value_{lane}", reset_less=True)
+            m.d.comb += factors.x[lane].eq(Mux(self.from_value, value, converted))
         m.d.comb += [
             factors.scale.eq(delay(m, self.scale.as_value(), CONVERT_CYCLES, name="scale", reset_less=True)),
             factors.row.eq(delay(m, self.row, CONVERT_CYCLES, name="row", reset_less=True)),

@@ -39,10 +39,14 @@ class Operator(wiring.Component):
 
     module: str  # in Verilog
 
-    def __init__(self, precision: int = WIDE, operands: str = "a", *, input_shape=None, output_shape=None):
+    def __init__(
+        self, precision: int = WIDE, operands: str = "a", *, input_shape=None, output_shape=None, **more: wiring.Member
+    ):  # fmt: skip
         self._precision = precision
         width = EXPONENT_BITS + precision
-        super().__init__({**{name: In(input_shape or width) for name in operands}, "o": Out(output_shape or width)})
+        super().__init__({
+            **{name: In(input_shape or width) for name in operands}, **more, "o": Out(output_shape or width),
+        })  # fmt: skip
 
     def logic(self) -> Module:
         """The pipeline from `a` and `b` to `o`."""

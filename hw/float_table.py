@@ -1,6 +1,6 @@
-"""exp2, 1/x and 1/√x of float32 by tables of 64 segments with linear interpolation.
+"""exp2 and 1/x of activations, by tables of 64 segments with linear interpolation.
 
-All three take the same three cycles: find segment and offset; read (c0, c1) of the segment from a ROM; interpolate.
+Both take the same three cycles: find segment and offset; read (c0, c1) of the segment from a ROM; interpolate.
 Only the contents of the ROMs come from `arch/numerics.py`. Results carry 16 fraction bits.
 """
 
@@ -10,7 +10,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.data import StructLayout
 from amaranth.lib.memory import Memory
 
-from ..arch.numerics import EXP2_TABLE, INDEX_BITS, OFFSET_BITS, RCP_TABLE, RSQRT_TABLES, TABLE_FRACTION_BITS
+from ..arch.numerics import EXP2_TABLE, INDEX_BITS, OFFSET_BITS, RCP_TABLE, TABLE_FRACTION_BITS
 from .float_format import EXPONENT_BIAS, WIDE, Fields, Operator, compose
 from .pipeline import delay, register
 
@@ -90,7 +90,7 @@ class TableFunction(Operator):
 
 
 class Exp2(TableFunction):
-    """o = 2**a as `numerics.exp2`. The argument is floored to 22 fraction bits."""
+    """o = 2**a as `numerics.interpolated_exp2`. The argument is floored to 22 fraction bits."""
 
     module = "heddle_exp2"
     table = EXP2_TABLE
@@ -126,7 +126,7 @@ class Exp2(TableFunction):
 
 
 class Reciprocal(TableFunction):
-    """o = 1 / a as `numerics.rcp`."""
+    """o = 1 / a as `numerics.interpolated_rcp`."""
 
     module = "heddle_reciprocal"
     table = RCP_TABLE
@@ -142,27 +142,6 @@ class Reciprocal(TableFunction):
             zero=a.infinite,
             infinite=a.zero,
             nan=a.nan,
-        )
-
-
-class ReciprocalSqrt(TableFunction):
-    """o = 1 / √a as `numerics.rsqrt`. Even powers of two use the first half of the ROM, odd powers the second."""
-
-    module = "heddle_reciprocal_sqrt"
-    table = RSQRT_TABLES[0] + RSQRT_TABLES[1]
-
-    def argument(self, m: Module) -> Argument:
-        a = Fields(register(m, self.a, "a"))
-        fraction = _fraction(a)
-        odd = ~a.exponent[0]  # the bias is odd
-        return Argument(
-            address=Cat(fraction[OFFSET_BITS:], odd),
-            offset=fraction[:OFFSET_BITS],
-            exponent=62 - a.exponent[1:] + odd,  # −1 − ((e − 127 − odd) >> 1)
-            sign=Const(0, 1),
-            zero=a.infinite,
-            infinite=a.zero,
-            nan=a.nan | (a.sign & ~a.zero),
         )
 
 

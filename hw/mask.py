@@ -9,8 +9,10 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig
 from ..arch.isa import COLUMNS, ROWS
+from .pipeline import register
 
-MASK_CYCLES = 2  # from (row, group) to the bits: the distances, then the comparisons
+MASK_CYCLES = 3  # from (row, group) to the bits: the distances, those that the length gives, the comparisons
+LENGTH_BITS = 32  # signed
 
 MASK_INPUTS = {
     "columns": In(COLUMNS),
@@ -20,6 +22,8 @@ MASK_INPUTS = {
     "window": In(16),
     "row": In(ROWS),
     "group": In(COLUMNS + 1),  # groups run to the end of the last word, beyond the largest `columns`
+    "limited": In(1),
+    "length": In(signed(LENGTH_BITS)),
 }
 
 
@@ -27,8 +31,8 @@ class Mask(wiring.Component):
     """Bit l of `seen` tells, MASK_CYCLES after (row, group), whether `row` sees column n = group · V + l.
 
     n < columns, and, if causal, n <= place, and, if window is not 0, n > place - window; place = row + offset, or just
-    offset if the rows stand `together`.
-    The description of the mask (columns … window) holds still while groups are under way.
+    offset if the rows stand `together`. And, if `limited`, n < length, which comes MEMORY_CYCLES (1) after the others.
+    The description of the mask (columns … window, limited) holds still while groups are under way.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -49,5 +53,13 @@ class Mask(wiring.Component):
             too_new = self.causal & (lane > ahead)
             too_old = Mux(self.window == 0, 0, lane <= behind)
             seen.append((lane < left) & ~too_new & ~too_old)
-        m.d.sync += self.seen.eq(Cat(seen))
+        seen = register(m, Cat(seen), "seen_by_place")
+
+        # Of a length that is beyond any column only that counts.
+        long = ~self.length[-1] & self.length[COLUMNS:-1].any()
+        held = Mux(self.length[-1], 0, Mux(long, (1 << COLUMNS) - 1, self.length[:COLUMNS]))
+        within = Signal(signed(20))  # columns from the first of this group to the length
+        m.d.sync += within.eq(held - register(m, first, "first"))
+        short = Cat(lane < within for lane in range(self._lanes))
+        m.d.sync += self.seen.eq(seen & (short | (~self.limited).replicate(self._lanes)))
         return m

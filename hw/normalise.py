@@ -10,10 +10,12 @@ from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig
-from ..arch.numerics import LEAST_VARIANCE, MOST_VARIANCE, TABLE_PRECISION, to_bits
+from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, HardwareConfig
+from ..arch.functions import EVALUATE_CYCLES
+from ..arch.numerics import FUNCTION_PRECISION, LEAST_VARIANCE, MOST_VARIANCE, to_bits
 from .delay_line import DelayLine
-from .float import Add, Fields, Multiply, ReciprocalSqrt, narrowed, negate
+from .fixed_function import ReciprocalSqrt
+from .float import Add, Fields, Multiply, narrowed, negate
 from .pipeline import delay
 
 MEAN_CYCLES = MULTIPLY_CYCLES  # from a sum to the mean
@@ -112,14 +114,14 @@ class RowMoments(wiring.Component):
             rsqrt.a.eq(variance),
             self.mean.eq(by_reciprocal.o),
             self.mean_valid.eq(delay(m, self.valid & ~self.squares, MEAN_CYCLES, name="mean_valid")),
-            self.deviation.eq(_refined(m, variance, rsqrt.o) if precision > TABLE_PRECISION else rsqrt.o),
+            self.deviation.eq(_refined(m, variance, rsqrt.o) if precision > FUNCTION_PRECISION else rsqrt.o),
             self.deviation_valid.eq(found),
         ]
         return m
 
 
 def _refined(m: Module, variance: Value, y: Value) -> Value:
-    """y·(1.5 − (0.5·v)·(y·y)), one Newton step; `y` comes TABLE_CYCLES after `variance`. float32."""
+    """y·(1.5 − (0.5·v)·(y·y)), one Newton step; `y` comes EVALUATE_CYCLES after `variance`. float32."""
     m.submodules.half = half = Multiply()
     m.submodules.square = square = Multiply()
     m.submodules.product = product = Multiply()
@@ -130,7 +132,7 @@ def _refined(m: Module, variance: Value, y: Value) -> Value:
         half.b.eq(HALF),
         square.a.eq(y),
         square.b.eq(y),
-        product.a.eq(delay(m, half.o, TABLE_CYCLES, name="half_variance", reset_less=True)),
+        product.a.eq(delay(m, half.o, EVALUATE_CYCLES, name="half_variance", reset_less=True)),
         product.b.eq(square.o),
         correction.a.eq(THREE_HALVES),
         correction.b.eq(negate(product.o)),

@@ -2,8 +2,10 @@
 
     ROW ─ tables of the running maxima g and sums l                     phase STATE
 
-    g − G ─ exp2 ─ × l ─ kept ─ wait ─┬─ + sum of the block ─ total
-                                      └─ wait ─ × rcp(total) ─ rescale  phase SUMS
+    g − G ─ exp2 ─ table of powers                                      phase MAXIMA
+
+    power ─ × l ─ kept ─ wait ─┬─ + sum of the block ─ total
+                               └─ wait ─ × rcp(total) ─ rescale         phase SUMS
 
 (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.) G is the greatest so far, this block
 included. Row numbers wait in delay lines, beside the pipelines that they must be in step with.
@@ -16,11 +18,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch import isa
-from ..arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig
+from ..arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig
+from ..arch.functions import EVALUATE_CYCLES
 from ..arch.isa import ADDRESS, ROWS
 from ..arch.numerics import LOWEST, to_bits
 from .delay_line import DelayLine
-from .float import NAN, Add, Exp2, Fields, Multiply, narrowed, negate, resized
+from .float import NAN, Add, Fields, Multiply, narrowed, negate, resized
 from .instructions import fields_of, opcode_of
 from .panel import count
 from .pipeline import delay
@@ -78,21 +81,62 @@ class State(wiring.Component):
         return m
 
 
-class Kept(wiring.Component):
-    """kept = known_total · exp2(known − greatest), total = sum + kept, rescale = kept · inverse.
+class Powers(wiring.Component):
+    """exp2(known − greatest) of each row: found in phase MAXIMA, given row by row in phase SUMS.
 
-    `known` and `greatest` come `probability_cycles` before `known_total`, `sum` comes `row_sum_cycles` after it, and
-    `total` is valid ADD_CYCLES later; `inverse` comes TABLE_CYCLES after that, and `rescale` is valid MULTIPLY_CYCLES
-    later, together with `o_greatest`, which is `greatest` again. The exponential, `inverse` and `rescale` have the
-    format of vector arithmetic, the other numbers are float32; rows may follow each other at once.
+    `known` and `greatest` come with `valid`. `difference` is valid `subtract_cycles` later, and `power` must be its
+    exponential EVALUATE_CYCLES after that. `restart` comes before each phase, and rows that are under way then count
+    as before it. `next` is `last` of the `RowTable` behind `o`. `known` and `greatest` are float32, the others have the
+    format of vector arithmetic.
+    """
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        bits = config.vector_bits
+        super().__init__({
+            "restart": In(1),
+            "valid": In(1),
+            "known": In(32),
+            "greatest": In(32),
+            "difference": Out(bits),
+            "power": In(bits),
+            "next": In(1),
+            "o": Out(bits),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config = self._config
+        m.submodules.minus = minus = Add()
+        m.submodules.table = table = RowTable(config, config.vector_bits)
+        m.d.comb += [
+            minus.a.eq(self.known),
+            minus.b.eq(negate(self.greatest)),
+            self.difference.eq(narrowed(m, minus.o, config, "difference")),
+            table.restart.eq(delay(m, self.restart, config.probability_cycles, "restart")),
+            table.write.eq(delay(m, self.valid, config.probability_cycles, "valid")),
+            table.value.eq(self.power),
+            table.last.eq(self.next),
+            self.o.eq(table.o),
+        ]
+        return m
+
+
+class Kept(wiring.Component):
+    """kept = known_total · power, total = sum + kept, rescale = kept · inverse.
+
+    `known_total` and `power` come `row_sum_cycles` before `sum`, and `greatest` `probability_cycles` before them;
+    `total` is valid ADD_CYCLES after `sum`; `inverse` comes EVALUATE_CYCLES after that, and `rescale` is valid
+    MULTIPLY_CYCLES later, together with `o_greatest`, which is `greatest` again. `power`, `inverse` and `rescale` have
+    the format of vector arithmetic, the other numbers are float32; rows may follow each other at once.
     """
 
     def __init__(self, config: HardwareConfig):
         self._config = config
         super().__init__({
-            "known": In(32),
             "greatest": In(32),
             "known_total": In(32),
+            "power": In(config.vector_bits),
             "sum": In(32),
             "inverse": In(config.vector_bits),
             "total": Out(32),
@@ -104,10 +148,8 @@ class Kept(wiring.Component):
         m = Module()
         config = self._config
         until_sum = config.row_sum_cycles
-        until_inverse = ADD_CYCLES + TABLE_CYCLES
+        until_inverse = ADD_CYCLES + EVALUATE_CYCLES
         until_o = config.probability_cycles + until_sum + until_inverse + MULTIPLY_CYCLES
-        m.submodules.minus = minus = Add()
-        m.submodules.exp2 = exp2 = Exp2(config.precision)
         m.submodules.times = times = Multiply()
         m.submodules.at_sum = at_sum = DelayLine(32, until_sum - MULTIPLY_CYCLES)
         m.submodules.plus = plus = Add()
@@ -115,11 +157,8 @@ class Kept(wiring.Component):
         m.submodules.normalised = normalised = Multiply(config.precision)
         m.submodules.at_o = at_o = DelayLine(32, until_o)
         m.d.comb += [
-            minus.a.eq(self.known),
-            minus.b.eq(negate(self.greatest)),
-            exp2.a.eq(narrowed(m, minus.o, config, "difference")),
             times.a.eq(self.known_total),
-            times.b.eq(resized(m, exp2.o, 32)),
+            times.b.eq(resized(m, self.power, 32)),
             at_sum.i.eq(times.o),
             plus.a.eq(self.sum),
             plus.b.eq(at_sum.o),

@@ -1,6 +1,7 @@
 """The lanes of SOFTMAX: from masked scores to un-normalised probabilities, to codes.
 
-    t ─ − greatest ─ narrowed ─ exp2 ─ p ─ × value scale ─ q ─ × multiplier ─ round ─ codes
+    t ─ − greatest ─ narrowed ─ exp2 ─ p ─ × value scale ─ q ─ × multiplier ─┬─ round ─ codes
+                                                                             └─ values
 
 A pipeline that never stalls; each row number joins its group where it is needed, so no score waits in a buffer.
 """
@@ -10,7 +11,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import MULTIPLY_CYCLES, HardwareConfig
-from .float import ZERO, Add, Exp2, Multiply, narrowed, negate, upper
+from .fixed_function import Exp2
+from .float import ZERO, Add, Multiply, narrowed, negate, upper
 from .pipeline import delay
 from .quantise import CodeLanes
 
@@ -21,12 +23,13 @@ def q_cycles(config: HardwareConfig) -> int:
 
 
 class Probabilities(wiring.Component):
-    """p = exp2(t − greatest), q = p · value_scale, codes = int8(q · multiplier), or bf16(q) for bf16 PEs.
+    """p = exp2(t − greatest), q = p · value_scale, codes = int8(q · multiplier), or bf16(q) for bf16 PEs, and values =
+    q · multiplier in the format of VALUE.
 
     `t`, `seen` and `greatest` of a group, float32, come in one cycle, a group every cycle if need be. `p` is valid
     `probability_cycles` later and takes its `value_scale` then; `q` is valid `q_cycles` later and takes the
-    `multiplier` of its row then; `codes` are valid `quantise_cycles` − 1 after `q`. These have the format of vector
-    arithmetic.
+    `multiplier` of its row then; `codes` and `values` are valid `quantise_cycles` − 1 after `q`. Numbers have the
+    format of vector arithmetic if not said otherwise.
 
     Lanes that are not `seen` come with t = −inf. Their p is 0 since `greatest` is not −inf (where it is NaN, so is the
     sum of the row, whatever they add), their q and codes are 0 whatever the scales.
@@ -45,12 +48,13 @@ class Probabilities(wiring.Component):
             "p": Out(floats),
             "q": Out(floats),
             "codes": Out(config.code_bits * config.vector_lanes),
+            "values": Out(config.value_bits * config.vector_lanes),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
         config, precision = self._config, self._config.precision
-        m.submodules.code_lanes = code_lanes = CodeLanes(config)
+        m.submodules.code_lanes = code_lanes = CodeLanes(config, products=True)
         seen = delay(m, self.seen, q_cycles(config), name="q_seen")
         for lane in range(config.vector_lanes):
             m.submodules[f"minus_{lane}"] = minus = Add()
@@ -71,5 +75,6 @@ class Probabilities(wiring.Component):
             code_lanes.value.eq(self.q),
             code_lanes.multiplier.eq(self.multiplier),
             self.codes.eq(code_lanes.o),
+            self.values.eq(code_lanes.product),
         ]
         return m

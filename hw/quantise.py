@@ -3,17 +3,71 @@
 A machine with bf16 PEs has codes that are numbers: no scale but 1, and nothing to multiply with.
 """
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import MULTIPLY_CYCLES, ROUND_CYCLES, TABLE_CYCLES, HardwareConfig
+from ..arch.config import MULTIPLY_CYCLES, ROUND_CYCLES, HardwareConfig
+from ..arch.functions import EVALUATE_CYCLES
 from ..arch.isa import Digit
 from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_OF_32639, WIDE_CODE_LIMIT
-from .float import ONE, Fields, Multiply, Reciprocal, RoundInt8, RoundInt16, constant, to_bf16, upper
+from .fixed_function import Reciprocal
+from .float import ONE, Fields, Multiply, RoundInt8, RoundInt16, constant, resized, to_bf16, upper
 from .pipeline import delay
 
 _STEP = 7  # the reciprocal is taken of a/2⁷, so that those of the largest a are not flushed
+
+
+def _ports(config: HardwareConfig) -> dict[str, wiring.Member]:
+    bits = config.vector_bits
+    return {
+        "valid": In(1),
+        "greatest": In(bits),
+        "wide": In(1),
+        "o_valid": Out(1),
+        "scale": Out(bits),
+        "multiplier": Out(bits),
+    }
+
+
+class RowFactors(wiring.Component):
+    """`RowScale` but for the reciprocal: `inverse` is that of `argument`, which comes with `argument_valid` a cycle
+    after `valid`, EVALUATE_CYCLES earlier. bf16 PEs need none."""
+
+    def __init__(self, config: HardwareConfig):
+        self._config = config
+        bits = config.vector_bits
+        super().__init__({
+            **_ports(config), "argument_valid": Out(1), "argument": Out(bits), "inverse": In(bits),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        asked = delay(m, self.valid, 1, name="asked")
+        m.d.comb += self.o_valid.eq(delay(m, asked, EVALUATE_CYCLES + MULTIPLY_CYCLES, name="valid"))
+        bits, precision = self._config.vector_bits, self._config.precision
+        if self._config.pe == "bf16":
+            m.d.comb += [self.scale.eq(upper(ONE, bits)), self.multiplier.eq(upper(ONE, bits))]
+            return m
+        floor, step = constant(MAXIMUM_FLOOR, precision), 1 << _STEP
+        limits = [constant(limit / step, precision) for limit in (WIDE_CODE_LIMIT, CODE_LIMIT)]
+        reciprocals = [constant(number, precision) for number in (RECIPROCAL_OF_32639, RECIPROCAL_OF_127)]
+        a = Signal(bits)
+        # Magnitudes compare like integers, a NaN as the greatest.
+        m.d.sync += a.eq(Mux(self.greatest > floor, self.greatest, floor))
+        m.submodules.times_limit = times_limit = Multiply(precision)
+        m.submodules.over_limit = over_limit = Multiply(precision)
+        m.d.comb += [
+            self.argument_valid.eq(asked),
+            self.argument.eq(Mux(Fields(a).special, a, a - (_STEP << precision - 1))),
+            times_limit.a.eq(self.inverse),
+            times_limit.b.eq(Mux(self.wide, *limits)),
+            over_limit.a.eq(a),
+            over_limit.b.eq(Mux(self.wide, *reciprocals)),
+            self.multiplier.eq(times_limit.o),
+            self.scale.eq(delay(m, over_limit.o, EVALUATE_CYCLES, name="scale", reset_less=True)),
+        ]
+        return m
 
 
 class RowScale(wiring.Component):
@@ -26,41 +80,17 @@ class RowScale(wiring.Component):
 
     def __init__(self, config: HardwareConfig):
         self._config = config
-        bits = config.vector_bits
-        super().__init__({
-            "valid": In(1),
-            "greatest": In(bits),
-            "wide": In(1),
-            "o_valid": Out(1),
-            "scale": Out(bits),
-            "multiplier": Out(bits),
-        })  # fmt: skip
+        super().__init__(_ports(config))
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.d.comb += self.o_valid.eq(delay(m, self.valid, 1 + TABLE_CYCLES + MULTIPLY_CYCLES, name="valid"))
-        bits, precision = self._config.vector_bits, self._config.precision
-        if self._config.pe == "bf16":
-            m.d.comb += [self.scale.eq(upper(ONE, bits)), self.multiplier.eq(upper(ONE, bits))]
-            return m
-        floor, step = constant(MAXIMUM_FLOOR, precision), 1 << _STEP
-        limits = [constant(limit / step, precision) for limit in (WIDE_CODE_LIMIT, CODE_LIMIT)]
-        reciprocals = [constant(number, precision) for number in (RECIPROCAL_OF_32639, RECIPROCAL_OF_127)]
-        a = Signal(bits)
-        # Magnitudes compare like integers, a NaN as the greatest.
-        m.d.sync += a.eq(Mux(self.greatest > floor, self.greatest, floor))
-        m.submodules.rcp = rcp = Reciprocal(precision)
-        m.submodules.times_limit = times_limit = Multiply(precision)
-        m.submodules.over_limit = over_limit = Multiply(precision)
-        m.d.comb += [
-            rcp.a.eq(Mux(Fields(a).special, a, a - (_STEP << precision - 1))),
-            times_limit.a.eq(rcp.o),
-            times_limit.b.eq(Mux(self.wide, *limits)),
-            over_limit.a.eq(a),
-            over_limit.b.eq(Mux(self.wide, *reciprocals)),
-            self.multiplier.eq(times_limit.o),
-            self.scale.eq(delay(m, over_limit.o, TABLE_CYCLES, name="scale", reset_less=True)),
-        ]
+        m.submodules.factors = factors = RowFactors(self._config)
+        for name, port in _ports(self._config).items():
+            mine, inside = getattr(self, name), getattr(factors, name)
+            m.d.comb += inside.eq(mine) if port.flow == In else mine.eq(inside)
+        if self._config.pe != "bf16":
+            m.submodules.rcp = rcp = Reciprocal(self._config.precision)
+            m.d.comb += [rcp.a.eq(factors.argument), factors.inverse.eq(rcp.o)]
         return m
 
 
@@ -68,13 +98,18 @@ class CodeLanes(wiring.Component):
     """o[lane] = code of value[lane] · multiplier, as `numerics.encode_rows`, `quantise_cycles` − 1 later, each cycle.
 
     The code is an int8; if the lanes are made for `digits`, the `digit` of it that is wanted, which holds still; for
-    bf16 PEs bf16(value), whatever the multiplier.
+    bf16 PEs bf16(value), whatever the multiplier. If they are made for `products`, too, product[lane] = value[lane] ·
+    multiplier in the format of VALUE comes with it.
     """
 
-    def __init__(self, config: HardwareConfig, *, digits: bool = False):
+    def __init__(self, config: HardwareConfig, *, digits: bool = False, products: bool = False):
         self._config = config
         self._digits = digits
+        self._products = products
+        lanes = config.vector_lanes
+        products_out = {"product": Out(data.ArrayLayout(unsigned(config.value_bits), lanes))} if products else {}
         super().__init__({
+            **products_out,
             "value": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "multiplier": In(config.vector_bits),
             "digit": In(Digit),
@@ -88,11 +123,18 @@ class CodeLanes(wiring.Component):
             m.d.comb += self.o[lane].eq(code(m, lane))
         return m
 
+    def _times(self, m: Module, lane: int) -> Value:
+        m.submodules[f"times_{lane}"] = times = Multiply(self._config.precision)
+        m.d.comb += [times.a.eq(self.value[lane]), times.b.eq(self.multiplier)]
+        if self._products:
+            stored = resized(m, times.o, self._config.value_bits, f"stored_{lane}")
+            m.d.comb += self.product[lane].eq(delay(m, stored, ROUND_CYCLES, f"product_{lane}", reset_less=True))
+        return times.o
+
     def _encode(self, m: Module, lane: int):
         precision = self._config.precision
-        m.submodules[f"times_{lane}"] = times = Multiply(precision)
         m.submodules[f"round_{lane}"] = code = RoundInt16(precision) if self._digits else RoundInt8(precision)
-        m.d.comb += [times.a.eq(self.value[lane]), times.b.eq(self.multiplier), code.a.eq(times.o)]
+        m.d.comb += code.a.eq(self._times(m, lane))
         if not self._digits:
             return code.o
         # A whole code needs no saturation to ±127: 127·rcp(a) times what is at most a is less than 127.5.
@@ -100,5 +142,7 @@ class CodeLanes(wiring.Component):
         return Mux(self.digit == Digit.HIGH, code.o[8:] + low[7], low)
 
     def _encode_bf16(self, m: Module, lane: int):
+        if self._products:
+            self._times(m, lane)
         code = to_bf16(m, self.value[lane])
         return delay(m, code, MULTIPLY_CYCLES + ROUND_CYCLES, name=f"rounded_{lane}", reset_less=True)

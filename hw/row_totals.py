@@ -1,24 +1,42 @@
-"""The numbers that SOFTMAX keeps of a row: what its codes are multiplied with, and what they stand for."""
+"""The numbers that SOFTMAX keeps of a row: what its codes are multiplied with, and what they stand for.
+
+All functions that work once a row are evaluated in one place, here.
+
+    greatest ─ wait ─ floor ─ a/128 ─┐
+    total ────────────────── l ──────┼─ 1/x or 2^x ─┬─ · 127/128 ─ multiplier
+    difference ──────────────────────┘              ├─ · a·(1/127) ─ scale
+                                                    └─ power
+"""
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig
+from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, HardwareConfig
+from ..arch.functions import EVALUATE_CYCLES
 from .delay_line import DelayLine
-from .float import ONE, Multiply, Reciprocal, maximum, resized
+from .fixed_function import Exp2OrReciprocal
+from .float import ONE, Multiply, maximum, resized
 from .pipeline import delay
-from .quantise import RowScale
+from .quantise import RowFactors
+
+WAIT_CYCLES = ADD_CYCLES  # of the greatest of a row: its total comes so much later in an online softmax
 
 
 class RowTotals(wiring.Component):
     """multiplier = (127/128)·rcp(a/128), scale = (a·(1/127))·rcp(l), with a = max(greatest, 2⁻⁶⁰), l = max(total, 1).
 
-    `multiplier_valid` comes `row_scale_cycles` − 1 after `greatest_valid`, `scale_valid` TABLE_CYCLES + MULTIPLY_CYCLES
-    after `total_valid`, with `floored` = l; `inverse` = rcp(l) comes MULTIPLY_CYCLES before. The total of a row comes
-    at least `row_scale_cycles` − TABLE_CYCLES after its greatest, and sooner than that after the greatest of the next
-    row: so one register bridges the time between. With bf16 PEs the scale is rcp(l), the multiplier is not used.
-    `total` and `floored` are float32, the others have the format of vector arithmetic.
+    `greatest` comes with `greatest_valid` and stays for WAIT_CYCLES. `multiplier_valid` comes WAIT_CYCLES +
+    `row_scale_cycles` − 1 later, `scale_valid` EVALUATE_CYCLES + MULTIPLY_CYCLES after `total_valid`, with `floored` =
+    l; `inverse` = rcp(l) comes MULTIPLY_CYCLES before. With bf16 PEs the scale is rcp(l), the multiplier is not used.
+
+    The total of a row comes more than MULTIPLY_CYCLES after its greatest has waited and been floored, and less than the
+    period of rows: so one register bridges the time between, and two reciprocals never meet.
+
+    If `normalises`, which holds still, the multiplier is `inverse` instead, and `multiplier_valid` comes with that.
+
+    In cycles without either, power = exp2(difference), EVALUATE_CYCLES later. `total` and `floored` are float32, the
+    others have the format of vector arithmetic.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -29,9 +47,12 @@ class RowTotals(wiring.Component):
             "greatest": In(bits),
             "total_valid": In(1),
             "total": In(32),
+            "difference": In(bits),
+            "normalises": In(1),
             "multiplier_valid": Out(1),
             "multiplier": Out(bits),
             "inverse": Out(bits),
+            "power": Out(bits),
             "scale_valid": Out(1),
             "scale": Out(bits),
             "floored": Out(32),
@@ -39,27 +60,32 @@ class RowTotals(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.row_scale = row_scale = RowScale(self._config)
-        m.submodules.rcp = rcp = Reciprocal(self._config.precision)
+        m.submodules.factors = factors = RowFactors(self._config)
+        m.submodules.function = function = Exp2OrReciprocal(self._config.precision)
         m.submodules.times = times = Multiply(self._config.precision)
-        m.submodules.floored = floored = DelayLine(32, TABLE_CYCLES + MULTIPLY_CYCLES)
+        m.submodules.floored = floored = DelayLine(32, EVALUATE_CYCLES + MULTIPLY_CYCLES)
         total = maximum(m, self.total, ONE)
         code_scale = Signal.like(self.scale)  # a·(1/127) of the row whose total is on its way
-        with m.If(row_scale.o_valid):
-            m.d.sync += code_scale.eq(row_scale.scale)
+        with m.If(factors.o_valid):
+            m.d.sync += code_scale.eq(factors.scale)
+        inverse_valid = delay(m, self.total_valid, EVALUATE_CYCLES, name="total_valid")
+        asked = Mux(factors.argument_valid, factors.argument, self.difference)
         m.d.comb += [
-            row_scale.valid.eq(self.greatest_valid),
-            # RowScale takes magnitudes. A negative number is below the least of them anyway.
-            row_scale.greatest.eq(Mux(self.greatest[-1], 0, self.greatest)),
-            self.multiplier_valid.eq(row_scale.o_valid),
-            self.multiplier.eq(row_scale.multiplier),
-            rcp.a.eq(resized(m, total, self._config.vector_bits)),
+            factors.valid.eq(delay(m, self.greatest_valid, WAIT_CYCLES, name="greatest_valid")),
+            # It takes magnitudes. A negative number is below the least of them anyway.
+            factors.greatest.eq(Mux(self.greatest[-1], 0, self.greatest)),
+            factors.inverse.eq(function.o),
+            self.multiplier_valid.eq(Mux(self.normalises, inverse_valid, factors.o_valid)),
+            self.multiplier.eq(Mux(self.normalises, function.o, factors.multiplier)),
+            function.a.eq(Mux(self.total_valid, resized(m, total, self._config.vector_bits), asked)),
+            function.reciprocal.eq(self.total_valid | factors.argument_valid),
             times.a.eq(code_scale),
-            times.b.eq(rcp.o),
-            self.inverse.eq(rcp.o),
+            times.b.eq(function.o),
+            self.inverse.eq(function.o),
+            self.power.eq(function.o),
             floored.i.eq(total),
             self.floored.eq(floored.o),
             self.scale.eq(times.o),
-            self.scale_valid.eq(delay(m, self.total_valid, TABLE_CYCLES + MULTIPLY_CYCLES, name="total_valid")),
+            self.scale_valid.eq(delay(m, inverse_valid, MULTIPLY_CYCLES, name="inverse_valid")),
         ]
         return m

@@ -1,7 +1,8 @@
 """The front of SOFTMAX: from accumulators to masked scores.
 
-acc ─ float32 ─ × key scale ─ × row ─ + operand ─ mask register ─ t
-(row, group) ─ mask ──────────────────────────────┘
+acc ─ float32 ─┬─ × key scale ─ × row ─ + operand ─ mask register ─ t
+        value ─┘                                    │
+(row, group), length ─ mask ────────────────────────┘
 
 Scores of an online softmax, which knows no additive mask, go around that addition.
 """
@@ -13,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import ADD_CYCLES, MEMORY_CYCLES, HardwareConfig
 from .delay_line import DelayLine
 from .drain import Drain
-from .float import MINUS_INFINITY, MINUS_ZERO, Add
+from .float import MINUS_INFINITY, MINUS_ZERO, ONE, Add
 from .mask import MASK_CYCLES, MASK_INPUTS, Mask
 from .online import detour
 from .pipeline import delay
@@ -25,11 +26,13 @@ def score_cycles(config: HardwareConfig, online: bool = False) -> int:
 
 
 class Scores(wiring.Component):
-    """t = (float32(acc)·key_scale)·row_scale (+ operand, if `additive`), −inf in lanes that are not `seen`.
+    """t = (float32(acc)·key_scale)·row_scale (+ operand, if `additive`), −inf in lanes that are not `seen`. If
+    `from_value`, `operand` takes the place of float32(acc), and the factor of rows is 1.
 
-    `row` and `group` come in the cycle of the read addresses, the operands MEMORY_CYCLES later, `t` and `seen`
-    `score_cycles` later, a group every cycle if need be. The mask (see `Mask`), `additive` and `online` (without
-    operand, ADD_CYCLES sooner) hold still while groups are under way. Numbers are the bits of float32.
+    `row` and `group` come in the cycle of the read addresses, the operands and `length` MEMORY_CYCLES later, `t` and
+    `seen` `score_cycles` later, a group every cycle if need be. The mask (see `Mask`), `from_value`, `additive` and
+    `online` (without operand, ADD_CYCLES sooner) hold still while groups are under way. Numbers are the bits of
+    float32.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -37,6 +40,7 @@ class Scores(wiring.Component):
         floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
         super().__init__({
             **MASK_INPUTS,
+            "from_value": In(1),
             "additive": In(1),
             "online": In(1),
             "acc": In(floats),
@@ -60,7 +64,9 @@ class Scores(wiring.Component):
             *(getattr(mask, name).eq(getattr(self, name)) for name in MASK_INPUTS),
             drain.acc.eq(self.acc),
             drain.scale.eq(self.key_scale),
-            drain.row.eq(self.row_scale),
+            drain.value.eq(self.operand),
+            drain.from_value.eq(self.from_value),
+            drain.row.eq(Mux(self.from_value, ONE, self.row_scale)),
             operands.i.eq(self.operand),
         ]
         for lane in range(config.vector_lanes):

@@ -254,7 +254,7 @@ class State:
         self[Memory.ROW].write(address, 0, numbers[:, None, :, None])
 
     def index_numbers(self, element: int, count: int) -> NDArray[np.int32]:
-        """(batch or 1, count), from INDEX."""
+        """(batch or 1, count), from INDEX; `element` counts numbers, not words."""
         index = self[Memory.INDEX]
         per_word = index.shared.shape[-1]
         skip = element % per_word
@@ -270,6 +270,14 @@ class State:
         flat = words.reshape(len(words), -1)
         flat[:, skip : skip + count] = numbers
         words[...] = flat.reshape(words.shape)
+
+    def index_rows(self, element: int, count: int) -> Rows:
+        """The same for kernels, a number for each row."""
+        index = self[Memory.INDEX]
+        per_word = index.shared.shape[-1]
+        skip = element % per_word
+        data, step, first, _ = index.rows(element // per_word, 0, 1, -(-(skip + count) // per_word))
+        return data, step, first + skip, 1
 
     def write_values(self, address: int, stride: int, values: NDArray[np.float32]) -> None:
         """Round (batch or 1, rows, columns) to the format of VALUE and write whole words, +0 beyond the columns."""

@@ -4,64 +4,104 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import ClassVar
 
 from ..config import HardwareConfig, Memory, Unit
 from ..errors import HeddleError
 from ..operands import FLAG, Read, Write
 from .instruction import ADDRESS, COLUMNS, REGISTER, ROWS, STRIDE, Instruction, bits, clamp, size
+from .vector import Source
 
-# What both read in three passes, for maxima, sums and codes, and what they write of it.
+# What both read in three passes, for maxima, sums and results, and what they write of it.
+COLUMN_SCALES = Read(Memory.PARAM, at="param_address", words="in_words(columns)", passes="3 * rows")
 SCORES = (
     Read(Memory.ACC, at="source_address", words="in_words(columns)", stride="source_stride", count="rows", passes="3"),
-    Read(Memory.PARAM, at="param_address", words="in_words(columns)", passes="3 * rows"),
+    COLUMN_SCALES,
     Read(Memory.ROW, at="row_address", words="rows", passes="3"),
 )
 CODES = Write(Memory.ACT, at="address", words="in_act_words(columns)", stride="stride", count="rows")
 
 
+class Masking(IntEnum):
+    """What SOFTMAX reads besides scores."""
+
+    NONE = 0
+    ADDITIVE = 1  # a number for each score, in VALUE
+    LENGTHS = 2  # how many columns each row sees, in INDEX
+
+
+class Result(IntEnum):
+    """What SOFTMAX makes of scores."""
+
+    CODES = 0  # un-normalised probabilities in ACT, with scales in ROW
+    VALUES = 1  # probabilities in VALUE
+
+
 @dataclass(frozen=True)
 class Softmax(Instruction):
-    """Scores in ACC → un-normalised probabilities as int8 codes in ACT, normalisation folded into the row scale.
+    """Scores → un-normalised probabilities as int8 codes in ACT, normalisation folded into the row scale; or VALUES.
 
-    t = (float32(acc[source_address + m·source_stride + word(n)])·ks[n])·row[row_address + m], in units of log2;
-    if additive: t = t + value[operand_address + m·operand_stride + word(n)].
+    t = (float32(acc[source_address + m·source_stride + word(n)])·ks[n])·row[row_address + m], in units of log2; with
+    source value: t = value[source_address + m·source_stride + word(n)]·ks[n].
+    mask ADDITIVE: t = t + value[operand_address + m·operand_stride + word(n)], not with source value, as VALUE has one
+    port. LENGTHS: row m sees no column n with n >= index[operand_address + m], where operand_address counts int32
+    elements.
     Column n is seen by row m if n < columns, and, if causal, n <= m + offset, and, if window, n > m + offset - window.
     g = max(max_n t, lowest finite number); p = exp2(t - g), 0 where not seen; l = max(Σ_n p, 1); q = p·vs[n];
     a = max(max_n q, 2⁻⁶⁰); codes = int8(q·((127/128)·rcp(a/128))) → act[address + m·stride + n // rows];
     row[scales_address + m] = (a·(1/127))·rcp(l).
+    result VALUES: value[address + m·stride + word(n)] = q·rcp(l), rounded to the format of VALUE, nothing to ROW.
     (ks, vs)[n] = param[param_address + word(n)], element n % columns: the scales of K and V per token.
     Columns not seen, and those up to the end of the last word of ACT, get code 0. A row that sees nothing gives zeros,
-    and so does one to all of which −∞ is added. With bf16 PEs: codes = bf16(q); row[scales_address + m] = rcp(l).
+    and so does one to all of which −∞ is added. So it is with VALUES, too, up to the end of the last word of VALUE.
+    With bf16 PEs: codes = bf16(q); row[scales_address + m] = rcp(l).
     Products and sums saturate: scores beyond the largest float32 count as that, so two of them weigh the same, and
     nothing finite gives NaN.
     """
 
     opcode: ClassVar[int] = 6
     unit: ClassVar[Unit | None] = Unit.SOFTMAX
+    in_place: ClassVar[bool] = True
     rows: int = size(ROWS)
     columns: int = size(COLUMNS)
+    source: Source = bits(1, Source, default=Source.ACC)
     source_address: int = bits(ADDRESS)
     source_stride: int = bits(STRIDE)
     param_address: int = bits(ADDRESS)
     row_address: int = bits(ADDRESS)
     causal: int = bits(FLAG)
     offset: int = bits(17, signed=True)
-    window: int = bits(16)  # 0: unlimited
-    additive: int = bits(FLAG)
+    window: int = bits(15)  # 0: unlimited
+    mask: Masking = bits(2, Masking, default=Masking.NONE)
     operand_address: int = bits(ADDRESS)
     operand_stride: int = bits(STRIDE)
     address: int = bits(ADDRESS)
     stride: int = bits(STRIDE)
     scales_address: int = bits(ADDRESS)
+    result: Result = bits(1, Result, default=Result.CODES)
 
     operands = (
-        *SCORES,
+        Read(Memory.ACC, at="source_address", words="in_words(columns)", stride="source_stride", count="rows",
+             passes="3", when="source == Source.ACC"),
+        Read(Memory.VALUE, at="source_address", words="in_words(columns)", stride="source_stride", count="rows",
+             passes="3", when="source == Source.VALUE"),
+        COLUMN_SCALES,
+        Read(Memory.ROW, at="row_address", words="rows", passes="3", when="source == Source.ACC"),
         Read(Memory.VALUE, at="operand_address", words="in_words(columns)", stride="operand_stride", count="rows",
-             passes="3", when="additive"),
-        CODES,
-        Write(Memory.ROW, at="scales_address", words="rows"),
+             passes="3", when="mask == Masking.ADDITIVE"),
+        Read(Memory.INDEX, at="operand_address", elements="rows", passes="3", when="mask == Masking.LENGTHS"),
+        Write(Memory.ACT, at="address", words="in_act_words(columns)", stride="stride", count="rows",
+              when="result == Result.CODES"),
+        Write(Memory.ROW, at="scales_address", words="rows", when="result == Result.CODES"),
+        Write(Memory.VALUE, at="address", words="in_words(columns)", stride="stride", count="rows",
+              when="result == Result.VALUES"),
     )  # fmt: skip
+
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
+        if self.mask is Masking.ADDITIVE and self.source is Source.VALUE:
+            raise HeddleError("softmax: mask must not be additive with source=value")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...arch.config import Memory
-from ...arch.isa import Codes, Map, Quantise, Scales, Softmax, Source
+from ...arch.isa import Codes, Map, Masking, Quantise, Scales, Softmax, Source
 from ...arch.program import Tensor as DramTensor
 from ..builder import Rows, Tiles, Weights, split_rows
 from ..coder import Coder
@@ -319,7 +319,8 @@ class _Attention:
                 rows=count, columns=self.keys, source_address=scores.at(0), source_stride=words,
                 param_address=scales.at(0), row_address=queries.scale_place(start),
                 causal=int(node.causal), offset=start if node.causal else 0,
-                additive=int(node.additive is not None), operand_address=operand, operand_stride=operand_stride,
+                mask=Masking.NONE if node.additive is None else Masking.ADDITIVE, operand_address=operand,
+                operand_stride=operand_stride,
                 address=codes.place(0, count)[0], stride=codes.words, scales_address=codes.scale_place(0),
             ), f"softmax {head}",
         )  # fmt: skip

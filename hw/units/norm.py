@@ -6,7 +6,8 @@
 
       … d ─ × deviation ─ × γ ─ + β ─ register ─ VALUE       (PARAM: γ, β)                      phase RESULTS
 
-Each phase walks the panel and reads x anew. A write panel walks the groups again as their results come out.
+Each phase walks the panel and reads x anew. A write panel walks the groups again as their results come out. What is
+found of a row goes to ROW, if that is wanted, as it goes to a table.
 """
 
 from enum import IntEnum
@@ -18,12 +19,12 @@ from amaranth.lib.wiring import In, Out
 
 from ...arch import isa
 from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
-from ...arch.isa import NormKind
+from ...arch.isa import ROWS, NormKind, Statistics
 from ..float import ZERO, resized
 from ..instructions import fields_of
 from ..memories import lane_bits, read_signature, write_signature
 from ..normalise import MEAN_CYCLES, Normalise, RowMoments
-from ..panel import Fill, Panel, row_address, spread
+from ..panel import Fill, Panel, count, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay
 from ..reduce import RowSum
@@ -66,6 +67,7 @@ class Norm(wiring.Component):
             "value_read": Out(read_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
             "param_read": Out(read_signature(config, Memory.PARAM, lane_bits(config, Memory.PARAM))),
             "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
+            "row_write": Out(write_signature(config, Memory.ROW)),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -162,6 +164,22 @@ class Norm(wiring.Component):
             deviations.value.eq(moments.deviation),
             deviations.last.eq(before_d.last),
             normalise.deviation.eq(deviations.o),
+        ]
+        self._write_statistics(m, phases, fields, moments)
+
+    def _write_statistics(self, m: Module, phases: Phases, fields: SimpleNamespace, moments: RowMoments) -> None:
+        """What is found of each row to ROW, from a register: that of phase DEVIATIONS behind that of phase MEANS."""
+        sums = fields.statistics == Statistics.SUMS
+        of_squares = Mux(sums, moments.squares, moments.deviation_valid)
+        found = Mux(sums, moments.valid, moments.mean_valid | moments.deviation_valid)
+        moment = Mux(moments.mean_valid, moments.mean, resized(m, moments.deviation, 32))
+        row, behind = Signal(ROWS), (fields.kind == NormKind.LAYER) & of_squares
+        count(m, row, clear=phases.begin, step=found)
+        m.d.comb += self.row_write.mask.eq(1)
+        m.d.sync += [
+            self.row_write.en.eq(found & (fields.statistics != Statistics.NONE)),
+            self.row_write.address.eq(fields.statistics_address + Mux(behind, fields.rows, 0) + row),
+            self.row_write.data.eq(Mux(sums, moments.sum, moment)),
         ]
 
     def _write(self, m: Module, phases: Phases, fields: SimpleNamespace, normalise: Normalise) -> None:

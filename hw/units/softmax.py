@@ -1,13 +1,15 @@
-"""SOFTMAX: Softmax and OnlineSoftmax, scores in ACC → codes of un-normalised probabilities in ACT, row scales in ROW.
+"""SOFTMAX: Softmax and OnlineSoftmax, scores in ACC or VALUE → codes of un-normalised probabilities in ACT and row
+scales in ROW, or probabilities in VALUE.
 
-    ROW ─ tables of what the blocks before have left                                        phase STATE
+    ROW ─ tables of what the blocks before have left                                             phase STATE
 
-    read panel ─ ACC, PARAM, ROW, VALUE ─ scores ─ t ─ row maximum ─ table of maxima        phase MAXIMA
+    read panel ─ ACC, PARAM, ROW, VALUE, INDEX ─ scores ─ t ─ row maximum ─ table of maxima      phase MAXIMA
 
-      … t ─ exp2(t − maximum) ─ p ─ row sum ─────────────────┬─ row totals ─ ROW            phase SUMS
+      … t ─ exp2(t − maximum) ─ p ─ row sum ─────────────────┬─ row totals ─ ROW                 phase SUMS
                                 └─ × vs ─ q ─ row maximum ───┘      └─ table of multipliers
 
-      … q ─ × multiplier ─ round ─ register ─ ACT                                           phase CODES
+      … q ─ × multiplier ─┬─ round ─ register ─ ACT                                              phase RESULTS
+                          └─ register ─ VALUE
 
 Each phase walks the panel and computes t anew. What a group is (valid, first, last of its row, seen columns) travels
 beside its numbers; a write panel walks the groups again as their codes come out. Only a block of an online softmax that
@@ -17,7 +19,7 @@ is not the first has a phase STATE; hw/online.py is what it then does with the s
 from enum import IntEnum
 from types import SimpleNamespace
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,15 +29,16 @@ from ...arch.config import (
     INSTRUCTION_BITS,
     MEMORY_CYCLES,
     MULTIPLY_CYCLES,
-    TABLE_CYCLES,
     HardwareConfig,
     Memory,
 )
+from ...arch.functions import EVALUATE_CYCLES
+from ...arch.isa import Masking, Result, Source
 from ...arch.numerics import LOWEST, to_bits
 from ..delay_line import DelayLine
 from ..float import maximum, narrowed, resized, upper
 from ..memories import lane_bits, read_signature, write_signature
-from ..online import Kept, State, detour, work_of
+from ..online import Kept, Powers, State, detour, work_of
 from ..panel import Fill, Panel, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay, register
@@ -53,7 +56,7 @@ class Phase(IntEnum):
     STATE = 0  # not of a panel
     MAXIMA = 1
     SUMS = 2
-    CODES = 3
+    RESULTS = 3
 
 
 def phase_tails(config: HardwareConfig, online: bool = False) -> list[int]:
@@ -63,7 +66,7 @@ def phase_tails(config: HardwareConfig, online: bool = False) -> list[int]:
     return [
         MEMORY_CYCLES + 1,
         t + config.row_maximum_cycles + (2 if online else 1),
-        t + config.probability_cycles + total + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1),
+        t + config.probability_cycles + total + EVALUATE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1),
         t + q_cycles(config) + config.quantise_cycles,
     ]
 
@@ -88,8 +91,10 @@ class Softmax(wiring.Component):
             "param_read": Out(read_signature(config, Memory.PARAM, lane_bits(config, Memory.PARAM))),
             "row_read": Out(read_signature(config, Memory.ROW)),
             "value_read": Out(read_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
+            "index_read": Out(read_signature(config, Memory.INDEX, config.element_bits(Memory.INDEX))),
             "act_write": Out(write_signature(config, Memory.ACT, lane_bits(config, Memory.ACT))),
             "row_write": Out(write_signature(config, Memory.ROW)),
+            "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -99,6 +104,7 @@ class Softmax(wiring.Component):
         m.submodules.panel = panel = Panel(config)
         m.submodules.state = state = State(config)
         m.submodules.scores = scores = Scores(config)
+        m.submodules.powers = powers = Powers(config)
         m.submodules.probabilities = probabilities = Probabilities(config)
         given, fields = work_of(m, self.instruction, self.start)
         has_state = given.online & ~given.first
@@ -119,16 +125,16 @@ class Softmax(wiring.Component):
             panel.rows.eq(fields.rows),
             panel.columns.eq(fields.columns),
             panel.interval.eq(1),
-            panel.fill.eq(Mux(phases.phase == Phase.CODES, Fill.ACT_WORD, Fill.COLUMNS)),
+            panel.fill.eq(Mux(phases.phase == Phase.RESULTS, _fill(fields), Fill.COLUMNS)),
             panel.period.eq(Mux(phases.phase == Phase.SUMS, config.row_sum_tree_cycles, 0)),
             probabilities.t.eq(scores.t),
             probabilities.seen.eq(scores.seen),
         ]
         self._read(m, panel, state, fields, scores, probabilities)
         places = self._places(m, phases, panel, fields)
-        row_maximum = self._maxima(m, phases, fields, places, state, scores, probabilities)
-        self._sums(m, phases, fields, places, state, row_maximum, probabilities)
-        self._write_codes(m, phases, fields, probabilities)
+        row_maximum = self._maxima(m, phases, fields, places, state, powers, scores, probabilities)
+        self._sums(m, phases, fields, places, state, powers, row_maximum, probabilities)
+        self._write_results(m, phases, fields, probabilities)
         return m
 
     def _read(
@@ -139,25 +145,34 @@ class Softmax(wiring.Component):
         config, lanes = self._config, self._config.vector_lanes
         source = row_address(m, panel, fields.source_address, fields.source_stride, name="source")
         operand = row_address(m, panel, fields.operand_address, fields.operand_stride, name="operand")
+        element = Signal(len(fields.operand_address))  # of INDEX, counted in numbers, not words
+        low = len(self.index_read.part)
+        from_value, additive = fields.source == Source.VALUE, fields.mask == Masking.ADDITIVE
+        limited = fields.mask == Masking.LENGTHS
         read = Signal()
         m.d.comb += [
             read.eq(panel.valid & panel.inside),
-            self.acc_read.en.eq(read),
+            self.acc_read.en.eq(read & ~from_value),
             self.acc_read.address.eq(source + panel.word),
             self.param_read.en.eq(read),
             self.param_read.address.eq(fields.param_address + panel.word),
-            self.row_read.en.eq(read | state.read),
+            self.row_read.en.eq((read & ~from_value) | state.read),
             self.row_read.address.eq(Mux(read, fields.row_address + panel.row, state.read_address)),
-            self.value_read.en.eq(read & fields.additive),
-            self.value_read.address.eq(operand + panel.word),
+            self.value_read.en.eq(read & (from_value | additive)),
+            self.value_read.address.eq(Mux(from_value, source, operand) + panel.word),
+            element.eq(fields.operand_address + panel.row),
+            self.index_read.en.eq(read & limited),
+            self.index_read.address.eq(element[low:]),
+            self.index_read.part.eq(element[:low]),
             *(port.part.eq(panel.slot) for port in (self.acc_read, self.param_read, self.value_read)),
             scores.row.eq(panel.row),
             scores.group.eq(panel.group),
         ]
         m.d.comb += [
             getattr(scores, name).eq(getattr(fields, name))
-            for name in ("columns", "causal", "together", "offset", "window", "additive", "online")
+            for name in ("columns", "causal", "together", "offset", "window", "online")
         ]
+        m.d.comb += [scores.from_value.eq(from_value), scores.additive.eq(additive), scores.limited.eq(limited)]
 
         pairs, values = self.param_read.data, self.value_read.data
         until_p = score_cycles(config, online=True) + config.probability_cycles - MEMORY_CYCLES - config.narrow_cycles
@@ -166,6 +181,7 @@ class Softmax(wiring.Component):
         m.d.comb += [
             scores.acc.eq(self.acc_read.data),
             scores.row_scale.eq(self.row_read.data),
+            scores.length.eq(self.index_read.data),
             later_scales.i.eq(Cat(pairs.word_select(2 * lane + 1, 32) for lane in range(lanes))),
             value_scales.i.eq(Mux(fields.online, later_scales.i, later_scales.o)),
         ]
@@ -198,7 +214,7 @@ class Softmax(wiring.Component):
 
     def _maxima(
         self, m: Module, phases: Phases, fields: SimpleNamespace, places: SimpleNamespace, state: State,
-        scores: Scores, probabilities: Probabilities,
+        powers: Powers, scores: Scores, probabilities: Probabilities,
     ) -> RowMaximum:  # fmt: skip
         """The greatest t of each row to a table, and from there back to the scores."""
         m.submodules.row_maximum = row_maximum = RowMaximum(self._config.vector_lanes)
@@ -209,6 +225,7 @@ class Softmax(wiring.Component):
         # The maximum of before joins a cycle later.
         greatest = maximum(m, register(m, floored, "floored"), state.maximum)
         complete = row_maximum.o_valid & in_maxima
+        complete_later = delay(m, complete, 1, "complete")
         for lane, t in enumerate(scores.t):
             # One tree for both: the maximum of t in the first phase, of q in the second.
             m.d.comb += row_maximum.data[lane].eq(Mux(in_maxima, t, resized(m, probabilities.q[lane], 32)))
@@ -217,18 +234,20 @@ class Softmax(wiring.Component):
             row_maximum.first.eq(Mux(in_maxima, at_t.first, at_q.first)),
             row_maximum.last.eq(Mux(in_maxima, at_t.last, at_q.last)),
             maxima.restart.eq(phases.begin),
-            maxima.write.eq(Mux(fields.online, delay(m, complete, 1, "complete"), complete)),
+            maxima.write.eq(Mux(fields.online, complete_later, complete)),
             maxima.value.eq(Mux(fields.online, greatest, floored)),
             maxima.last.eq(places.before_t.last),
             probabilities.greatest.eq(maxima.o),
-            # Both in step: with the maxima as they are written, and again as they are read.
-            state.next_maximum.eq(Mux(in_maxima, row_maximum.o_valid, places.before_t.last)),
+            state.next_maximum.eq(row_maximum.o_valid),
+            powers.valid.eq(complete_later),
+            powers.known.eq(state.maximum),
+            powers.greatest.eq(greatest),
         ]
         return row_maximum
 
     def _sums(
         self, m: Module, phases: Phases, fields: SimpleNamespace, places: SimpleNamespace, state: State,
-        row_maximum: RowMaximum, probabilities: Probabilities,
+        powers: Powers, row_maximum: RowMaximum, probabilities: Probabilities,
     ) -> None:  # fmt: skip
         """Row sums and the greatest q of each row to multipliers, in a table, and to row numbers in ROW."""
         config, at_p = self._config, places.at_p
@@ -237,22 +256,28 @@ class Softmax(wiring.Component):
         m.submodules.totals = totals = RowTotals(config)
         m.submodules.multipliers = multipliers = RowTable(config, config.vector_bits)
         m.submodules.row_writer = row_writer = RowWriter(config)
+        next_total = places.before_p.sums & places.before_p.last
         with_kept = delay(m, row_sum.o_valid, ADD_CYCLES, "with_kept")
         m.d.comb += [
             *(data.eq(resized(m, p, 32)) for data, p in zip(row_sum.data, probabilities.p, strict=True)),
             row_sum.valid.eq(at_p.sums),
             row_sum.first.eq(at_p.first),
             row_sum.last.eq(at_p.last),
-            kept.known.eq(state.maximum),
             kept.greatest.eq(probabilities.greatest),
             kept.known_total.eq(state.total),
-            state.next_total.eq(places.before_p.sums & places.before_p.last),
+            kept.power.eq(powers.o),
+            powers.restart.eq(phases.begin),
+            totals.difference.eq(powers.difference),
+            powers.power.eq(totals.power),
+            powers.next.eq(next_total),
+            state.next_total.eq(next_total),
             kept.sum.eq(row_sum.o),
             kept.inverse.eq(totals.inverse),
             totals.greatest_valid.eq(row_maximum.o_valid & (phases.phase == Phase.SUMS)),
             totals.greatest.eq(upper(row_maximum.o, config.vector_bits)),
             totals.total_valid.eq(Mux(fields.online, with_kept, row_sum.o_valid)),
             totals.total.eq(Mux(fields.online, kept.total, row_sum.o)),
+            totals.normalises.eq(fields.result == Result.VALUES),
             multipliers.restart.eq(phases.begin),
             multipliers.write.eq(totals.multiplier_valid),
             multipliers.value.eq(totals.multiplier),
@@ -261,7 +286,7 @@ class Softmax(wiring.Component):
             row_writer.restart.eq(phases.begin),
             *(getattr(row_writer, name).eq(getattr(fields, name))
               for name in ("online", "rows", "scales_address", "state_address")),
-            row_writer.valid.eq(totals.scale_valid),
+            row_writer.valid.eq(totals.scale_valid & (fields.result == Result.CODES)),
             row_writer.scale.eq(resized(m, totals.scale, 32)),
             row_writer.rescale.eq(resized(m, kept.rescale, 32)),
             row_writer.greatest.eq(kept.o_greatest),
@@ -269,25 +294,37 @@ class Softmax(wiring.Component):
         ]  # fmt: skip
         wiring.connect(m, row_writer.row_write, wiring.flipped(self.row_write))
 
-    def _write_codes(self, m: Module, phases: Phases, fields: SimpleNamespace, probabilities: Probabilities) -> None:
-        """Walk the groups of phase CODES as their codes come out, and write them from a register."""
+    def _write_results(self, m: Module, phases: Phases, fields: SimpleNamespace, probabilities: Probabilities) -> None:
+        """Walk the groups of phase RESULTS as they come out, and write them from a register."""
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.writes = writes = Panel(config)
         # `begin` is one cycle before the first address; the walk is one cycle ahead of the writes, its start two.
         begun = detour(m, phases.begin, ADD_CYCLES, skip=fields.online, name="begun_early")
-        begun = delay(m, begun, phase_tails(config, online=True)[Phase.CODES] - 1, name="begun")
+        begun = delay(m, begun, phase_tails(config, online=True)[Phase.RESULTS] - 1, name="begun")
+        to_value = fields.result == Result.VALUES
         m.d.comb += [
-            writes.start.eq(begun & (phases.phase == Phase.CODES)),
+            writes.start.eq(begun & (phases.phase == Phase.RESULTS)),
             writes.rows.eq(fields.rows),
             writes.columns.eq(fields.columns),
             writes.interval.eq(1),
-            writes.fill.eq(Fill.ACT_WORD),
+            writes.fill.eq(_fill(fields)),
         ]
-        slots = config.rows // lanes
-        address = row_address(m, writes, fields.address, fields.stride, name="codes")
+        address = row_address(m, writes, fields.address, fields.stride, name="results")
+        values = [Mux(writes.counts[lane], probabilities.values.word_select(lane, config.value_bits), 0)
+                  for lane in range(lanes)]  # fmt: skip
+        act_slots, slots, every = config.rows // lanes, config.columns // lanes, Const(-1, lanes)
         m.d.sync += [
-            self.act_write.en.eq(writes.valid),
+            self.act_write.en.eq(writes.valid & ~to_value),
             self.act_write.address.eq(address + writes.act_word),
-            self.act_write.mask.eq(spread(m, writes.act_slot, Const(-1, lanes), slots, name="codes_mask")),
+            self.act_write.mask.eq(spread(m, writes.act_slot, every, act_slots, name="codes_mask")),
             self.act_write.data.eq(probabilities.codes),
+            self.value_write.en.eq(writes.valid & to_value),
+            self.value_write.address.eq(address + writes.word),
+            self.value_write.mask.eq(spread(m, writes.slot, every, slots, name="values_mask")),
+            self.value_write.data.eq(Cat(values)),
         ]
+
+
+def _fill(fields: SimpleNamespace) -> Value:
+    """How far rows of results reach."""
+    return Mux(fields.result == Result.VALUES, Fill.WORD, Fill.ACT_WORD)

@@ -26,7 +26,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from ...arch.numerics import EXP2_TABLE, RCP_TABLE, RECIPROCAL_STEP, RSQRT_TABLES, TABLE_FRACTION_BITS
+from ...arch.numerics import EXP2_TABLE, RCP_TABLE, TABLE_FRACTION_BITS
 from ..jit import OPTIONS, compiled
 from ..jit import inlined_late as inlined
 
@@ -50,12 +50,12 @@ STEP_BITS, STEP_MASK = 13, i4((1 << 13) - 1)
 MIDDLE = i4(3 << TABLE_FRACTION_BITS - 1)  # of what c0 may be
 
 
-def _packed(*tables: list[tuple[int, int]]) -> np.ndarray:
-    """Tables one after the other, the two numbers of a segment in one, to be fetched at once: c0 less MIDDLE, |c1|."""
-    return np.array([(c0 - int(MIDDLE) << STEP_BITS) + abs(c1) for table in tables for c0, c1 in table], np.int32)
+def _packed(table: list[tuple[int, int]]) -> np.ndarray:
+    """The two numbers of a segment in one, to be fetched at once: c0 less MIDDLE, |c1|."""
+    return np.array([(c0 - int(MIDDLE) << STEP_BITS) + abs(c1) for c0, c1 in table], np.int32)
 
 
-EXP2, RCP, RSQRT = _packed(EXP2_TABLE), _packed(RCP_TABLE), _packed(*RSQRT_TABLES)
+EXP2, RCP = _packed(EXP2_TABLE), _packed(RCP_TABLE)
 
 
 @_intrinsic
@@ -235,7 +235,7 @@ def _composed(exponent, mantissa):
 
 @inlined
 def exp2(x):
-    """2**x, as `numerics.exp2`. x·2²² is exact in float32, and its floor fits in an int32."""
+    """2**x, as `numerics.interpolated_exp2`. x·2²² is exact in float32, and its floor fits in an int32."""
     within = x if x == x else f4(0)
     within = within if within < f4(200) else f4(200)
     within = within if within > f4(-200) else f4(-200)
@@ -249,7 +249,7 @@ def exp2(x):
 
 @inlined
 def rcp(x):
-    """1 / x, as `numerics.rcp`."""
+    """1 / x, as `numerics.interpolated_rcp`."""
     bits = bits_of(x)
     exponent, fraction = i4(i4(bits >> 23) & 0xFF), i4(bits & 0x7FFFFF)
     mantissa = _mantissa(RCP[fraction >> 17], -1, i4(i4(fraction >> 1) & 0xFFFF))
@@ -259,26 +259,6 @@ def rcp(x):
     y = i4(0) if exponent == 255 else y
     y = i4(y | i4(bits & SIGN))
     return float_of(y) if x == x else float_of(NAN)
-
-
-@inlined
-def multiplier_of(format, a, limit):
-    """limit·rcp(a), as `numerics.row_scale`, of a ≥ 2⁻⁶⁰: no product here is near 2⁻¹²⁶ or overflows."""
-    inverse = fit(format, rcp(f4(a * f4(1 / RECIPROCAL_STEP))))
-    return fit(format, f4(fit(format, f4(limit * f4(1 / RECIPROCAL_STEP))) * inverse))
-
-
-@inlined
-def rsqrt(x):
-    """1 / √x, as `numerics.rsqrt`."""
-    bits = bits_of(x)
-    exponent, fraction = i4(i4(bits >> 23) & 0xFF), i4(bits & 0x7FFFFF)
-    odd = i4(i4(exponent - 127) & 1)
-    mantissa = _mantissa(RSQRT[i4(odd << 6) + i4(fraction >> 17)], -1, i4(i4(fraction >> 1) & 0xFFFF))
-    y = _composed(i4(126 - i4(i4(exponent - 127 - odd) >> 1)), mantissa)
-    y = i4(0) if exponent == 255 else y
-    y = INFINITY if exponent == 0 else y
-    return float_of(NAN) if x != x or (bits < 0 and exponent != 0) else float_of(y)
 
 
 def _row_sum(wrap: Any, plus: Any) -> Any:

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 
 from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
-from ...arch.isa import Norm, NormKind
-from ...arch.numerics import LEAST_VARIANCE, MOST_VARIANCE, TABLE_PRECISION
+from ...arch.isa import Norm, NormKind, Statistics
+from ...arch.numerics import FUNCTION_PRECISION, LEAST_VARIANCE, MOST_VARIANCE
 from ..jit import compiled, entry, inlined_late
 from ..state import State
+from .fixed_functions import rsqrt
 from .float32 import (
     FORMATS,
     add,
     add_saturated,
+    canonical,
     f4,
     fit,
     fit_saturated,
@@ -26,10 +28,11 @@ from .float32 import (
     product,
     row_sum,
     row_sum_saturated,
-    rsqrt,
 )
 from .kernel import Kernel
-from .vector import place, store_values, unpack_pairs
+from .vector import ONES, place, store_values, unpack_pairs
+
+SUMS = int(Statistics.SUMS)
 
 
 def execute(i: Norm, state: State, config: HardwareConfig) -> None:
@@ -41,8 +44,12 @@ def execute(i: Norm, state: State, config: HardwareConfig) -> None:
     into = value.rows_for(i.address, i.stride, i.rows, words, batch)
     buffers = np.empty((5, words * config.columns), np.float32)
     partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
-    norm_rows(FORMATS[config.precision], batch, i.rows, i.columns, source, pairs, i.reciprocal, i.epsilon,
-              i.kind is NormKind.LAYER, buffers, partial, into, config.value_format == "bf16")  # fmt: skip
+    centred, statistics = i.kind is NormKind.LAYER, ONES
+    if i.statistics is not Statistics.NONE:
+        statistics = state[Memory.ROW].rows_for(i.statistics_address, 1, i.rows * (1 + centred), 1, batch)
+    norm_rows(FORMATS[config.precision], batch, i.rows, i.columns, source, pairs, i.reciprocal, i.epsilon, centred,
+              buffers, partial, into, config.value_format == "bf16", int(i.statistics), np.empty(4, np.float32),
+              statistics)  # fmt: skip
 
 
 EXECUTE = {Norm: Kernel(execute, bf16=True)}
@@ -50,16 +57,16 @@ EXECUTE = {Norm: Kernel(execute, bf16=True)}
 
 def _norm(wrap: Any, times: Any, plus: Any, total: Any, fit: Any) -> Any:
     @wrap
-    def norm(format, columns, x, squares, gamma, beta, inverse, epsilon, centred, refines, partial, y):
-        """`numerics.norm` of one row x, with `times` for products, `plus` for sums and `total` for those of a row, each
-        made `fit`."""
-        edge, shift = i4(0), f4(-0.0)
+    def norm(format, columns, x, squares, gamma, beta, inverse, epsilon, centred, refines, partial, y, found):
+        """`numerics.norm_with_statistics` of one row x, with `times` for products, `plus` for sums and `total` for
+        those of a row, each made `fit`. `found`: Σx, the mean, Σd², 1/σ."""
+        edge, sum_of_row, mean = i4(0), f4(0), f4(0)
         if centred:
             sum_of_row = total(x, columns, partial)
             edge = i4(overflown(sum_of_row))
-            shift = f4(-product(sum_of_row, inverse))
+            mean = product(sum_of_row, inverse)
         for n in range(len(x)):
-            y[n] = fit(format, plus(x[n], shift))
+            y[n] = fit(format, plus(x[n], f4(-mean)))
             v, edge = times(y[n], y[n], edge)
             squares[n] = fit(format, v)
         sum_of_squares = total(squares, columns, partial)
@@ -68,10 +75,11 @@ def _norm(wrap: Any, times: Any, plus: Any, total: Any, fit: Any) -> Any:
         variance = fit_saturated(format, add_saturated(mean_square, epsilon))
         if not overflown(variance):
             variance = min(max(variance, LEAST_VARIANCE), MOST_VARIANCE)
-        deviation = fit(format, rsqrt(variance))
+        deviation = rsqrt(format, variance)
         if refines:
             correction = add(f4(1.5), f4(-product(product(variance, f4(0.5)), product(deviation, deviation))))
             deviation = product(deviation, correction)
+        found[0], found[1], found[2], found[3] = sum_of_row, mean, sum_of_squares, deviation
         for n in range(len(x)):
             v, edge = times(y[n], deviation, edge)
             v, edge = times(fit(format, v), gamma[n], edge)
@@ -88,11 +96,11 @@ _norm_exact = _norm(compiled, multiply_exactly, add_saturated, row_sum_saturated
 
 @entry
 def norm_rows(format, batch, rows, columns, source, pairs, reciprocal, epsilon, centred, buffers, partial, into,
-              to_bf16):  # fmt: skip
-    """Norm of rows, rounded to the format of VALUE."""
+              to_bf16, statistics, found, statistics_into):  # fmt: skip
+    """Norm of rows, rounded to the format of VALUE, and the `statistics` of each."""
     x, y, squares, gamma, beta = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
     inverse, small = flush(f4(reciprocal)), fit_saturated(format, flush(f4(epsilon)))
-    given = (columns, x, squares, gamma, beta, inverse, small, centred, format > TABLE_PRECISION, partial, y)
+    given = (columns, x, squares, gamma, beta, inverse, small, centred, format > FUNCTION_PRECISION, partial, y, found)
     data, result = source[0], into[0]
     for b in range(batch):
         unpack_pairs(format, pairs, b, len(x), True, gamma, beta)
@@ -103,6 +111,12 @@ def norm_rows(format, batch, rows, columns, source, pairs, reciprocal, epsilon, 
                 x[n] = flush(row[n])
             if _norm_fast(format, *given):
                 _norm_exact(format, *given)
+            if statistics != 0:
+                first, behind = statistics_into[2] + b * statistics_into[1] + m, rows if centred else 0
+                sums = statistics == SUMS
+                if centred:
+                    statistics_into[0][first] = canonical(found[0] if sums else found[1])
+                statistics_into[0][first + behind] = canonical(found[2] if sums else found[3])
             at = place(into, b, m)
             for n in range(columns, len(y)):
                 y[n] = f4(0)

@@ -1,17 +1,20 @@
-"""SOFTMAX, compiled: scores in ACC → codes of un-normalised probabilities in ACT, row by row."""
+"""SOFTMAX, compiled: scores → codes of un-normalised probabilities in ACT, or probabilities in VALUE, row by row."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
 from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
-from ...arch.isa import OnlineSoftmax, Softmax
+from ...arch.isa import Masking, OnlineSoftmax, Result, Softmax, Source
 from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_127
-from ..jit import compiled, entry, inlined_late
+from ..jit import OPTIONS, compiled, entry, inlined_late
 from ..state import Rows, State
+from .fixed_functions import exp2, multiplier_of, rcp
 from .float32 import (
     FORMATS,
     add,
@@ -20,7 +23,6 @@ from .float32 import (
     canonical,
     clean,
     code_of,
-    exp2,
     f4,
     fit,
     fit_saturated,
@@ -28,20 +30,20 @@ from .float32 import (
     flush,
     i4,
     key,
-    multiplier_of,
     multiply,
     multiply_exactly,
     number,
     of_key,
     overflown,
     product,
-    rcp,
     row_sum,
 )
 from .kernel import Kernel
-from .vector import ONES, place, unpack_pairs
+from .vector import ONES, place, store_values, unpack_pairs
 
+_overload: Any = overload  # pyright takes what it makes for what it is made of
 FLOAT32 = FORMATS[24]
+NO_LENGTHS: Rows = (np.full(1, np.iinfo(np.int32).max, np.int32), 0, 0, 0)
 _FLOOR = int(MAXIMUM_FLOOR.view(np.int32))
 _ONE = int(np.float32(1).view(np.int32))
 
@@ -52,15 +54,20 @@ _ONE = int(np.float32(1).view(np.int32))
 def softmax(i: Softmax, state: State, config: HardwareConfig) -> None:
     """Like `units.softmax.softmax`."""
     words, row = -(-i.columns // config.columns), state[Memory.ROW]
-    operands, additive = _operands(i, state, config), ONES
-    if i.additive:
+    operands, additive, lengths = _operands(i, state, config), ONES, NO_LENGTHS
+    if i.mask is Masking.ADDITIVE:
         additive = state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, words)
-    batch = state.batch if additive[1] or any(each[1] for each in operands) else 1
-    codes, scratch = _codes_into(i, state, config, batch), _scratch(i, config)
-    scales = row.rows_for(i.scales_address, 1, i.rows, 1, batch)
-    softmax_rows(FORMATS[config.precision], batch, i.rows, i.columns, *operands, bool(i.additive), additive,
-                 i.causal, i.window, i.offset, 0, False, 1, ONES, *scratch, codes, config.rows, scales,
-                 scales)  # fmt: skip
+    elif i.mask is Masking.LENGTHS:
+        lengths = state.index_rows(i.operand_address, i.rows)
+    batch = state.batch if additive[1] or lengths[1] or any(each[1] for each in operands) else 1
+    if i.result is Result.VALUES:
+        into, scales = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, words, batch), ONES
+    else:
+        into, scales = _codes_into(i, state, config, batch), row.rows_for(i.scales_address, 1, i.rows, 1, batch)
+    per_word = config.columns if i.result is Result.VALUES else config.rows
+    softmax_rows(FORMATS[config.precision], batch, i.rows, i.columns, *operands, i.mask is Masking.ADDITIVE, additive,
+                 i.causal, i.window, i.offset, lengths, 0, False, 1, ONES, *_scratch(i, config), into, per_word,
+                 config.value_format == "bf16", scales, scales)  # fmt: skip
 
 
 def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> None:
@@ -72,7 +79,8 @@ def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> No
     scales = row.rows_for(i.scales_address, 1, 2 * i.rows, 1, batch)
     after = row.rows_for(i.state_address, 1, 2 * i.rows, 1, batch)
     softmax_rows(FORMATS[config.precision], batch, i.rows, i.columns, *operands, False, ONES, i.causal, i.window,
-                 i.offset, i.together, True, i.first, before, *scratch, codes, config.rows, scales, after)  # fmt: skip
+                 i.offset, NO_LENGTHS, i.together, True, i.first, before, *scratch, codes, config.rows, False, scales,
+                 after)  # fmt: skip
 
 
 EXECUTE = {Softmax: Kernel(softmax, bf16=False), OnlineSoftmax: Kernel(online_softmax, bf16=False)}
@@ -81,9 +89,11 @@ EXECUTE = {Softmax: Kernel(softmax, bf16=False), OnlineSoftmax: Kernel(online_so
 def _operands(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig) -> tuple[Rows, Rows, Rows]:
     """Scores, pairs and the factors of rows."""
     words = -(-i.columns // config.columns)
-    scores = state[Memory.ACC].rows(i.source_address, i.source_stride, i.rows, words)
+    values = isinstance(i, Softmax) and i.source is Source.VALUE
+    memory = Memory.VALUE if values else Memory.ACC
+    scores = state[memory].rows(i.source_address, i.source_stride, i.rows, words)
     pairs = state[Memory.PARAM].rows(i.param_address, 0, 1, words)
-    return scores, pairs, state[Memory.ROW].rows(i.row_address, 1, i.rows, 1)
+    return scores, pairs, ONES if values else state[Memory.ROW].rows(i.row_address, 1, i.rows, 1)
 
 
 def _codes_into(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig, batch: int) -> Rows:
@@ -93,7 +103,7 @@ def _codes_into(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig
 def _scratch(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> tuple[NDArray, NDArray]:
     """Room for a row, and for its partial sums."""
     width = -(-i.columns // config.columns) * config.columns
-    return np.empty((3, width), np.float32), np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
+    return np.empty((4, width), np.float32), np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
 
 
 # -- compiled ----------------------------------------------------------------------------------------------------------
@@ -123,10 +133,11 @@ _scores_exact = _scores(compiled, multiply_exactly, add_saturated)
 
 @entry
 def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, additive, causal, window, offset,
-                 together, online, first, before, buffers, partial, into, per_word, scales, after):  # fmt: skip
-    """Softmax, or OnlineSoftmax if `online`: as `numerics.softmax` and `numerics.online_softmax`."""
+                 lengths, together, online, first, before, buffers, partial, into, per_word, to_bf16, scales,
+                 after):  # fmt: skip
+    """Softmax, or OnlineSoftmax if `online`: as `numerics.softmax`, `softmax_values` and `online_softmax`."""
     x, key_scale, value_scale = buffers[0], buffers[1], buffers[2]
-    codes, numbers, state = into[0], scales[0], after[0]
+    results, numbers, state = into[0], scales[0], after[0]
     padded = -(-columns // per_word) * per_word
     for b in range(batch):
         unpack_pairs(FLOAT32, pairs, b, len(x), True, key_scale, value_scale)
@@ -135,6 +146,7 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
         for m in range(rows):
             position = offset + (0 if together else m)
             high = min(columns, max(position + 1, 0)) if causal else columns
+            high = min(high, max(lengths[0][place(lengths, b, m)], 0))
             low = min(max(position - window + 1, 0), high) if window else 0
             at = place(source, b, m)
             sums = source[0][at : at + len(x)]
@@ -155,38 +167,86 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
                 greatest_key = max(greatest_key, key(known))
             greatest = of_key(i4(greatest_key))
             for n in range(len(x)):  # −infinity for the lowest number makes no difference
-                x[n] = fit(format, exp2(fit_saturated(format, add(x[n], f4(-greatest)))))
+                x[n] = exp2(format, fit_saturated(format, add(x[n], f4(-greatest))))
             hide(x, low, high, f4(0))
             total, kept = row_sum(x, columns, partial), f4(0)
             if online:
-                power = fit(format, exp2(fit_saturated(format, add(known, f4(-greatest)))))
+                power = exp2(format, fit_saturated(format, add(known, f4(-greatest))))
                 kept = product(known_total, power)
                 total = add_saturated(total, kept)
             total = of_key(i4(max(key(canonical(total)), _ONE)))
-            inverse = fit(format, rcp(fit_saturated(format, total)))
-            # What is too small here need not be flushed: it is below 2⁻⁶⁰, and its code 0.
-            most = i4(_FLOOR)
-            for n in range(len(x)):
-                x[n] = fit(format, f4(x[n] * value_scale[n]))
-            hide(x, low, high, f4(0))
-            for n in range(len(x)):
-                most = max(most, bits_of(canonical(x[n])))
-            a = float_of(i4(most))
-            multiplier = multiplier_of(format, a, CODE_LIMIT)
-            over_limit = fit(format, product(a, fit(format, RECIPROCAL_OF_127)))
-            scale = fit_saturated(format, product(over_limit, inverse))
+            inverse = rcp(format, fit_saturated(format, total))
             at = place(into, b, m)
-            words = codes[at : at + padded]
-            for n in range(min(len(x), padded)):
-                words[n] = np.int8(code_of(fit(format, f4(x[n] * multiplier)), CODE_LIMIT))
-            for n in range(len(x), padded):
-                words[n] = 0
-            numbers[place(scales, b, m)] = canonical(scale)
+            scale = finish(format, results[at : at + padded], x, low, high, value_scale, inverse, buffers[3], to_bf16)
+            numbers[place(scales, b, m)] = scale
             if online:
                 rescale = fit_saturated(format, product(fit_saturated(format, kept), inverse))
                 numbers[place(scales, b, rows + m)] = canonical(rescale)
                 state[place(after, b, m)] = canonical(greatest)
                 state[place(after, b, rows + m)] = canonical(total)
+
+
+def finish(format, words, x, low, high, value_scale, inverse, y, to_bf16) -> Any:
+    """Write a row of probabilities x, not yet normalised, as codes or values; the scale that codes have."""
+
+
+@_overload(finish, jit_options=OPTIONS)
+def _finish(format, words, x, low, high, value_scale, inverse, y, to_bf16):
+    if isinstance(words.dtype, types.Integer):
+        return lambda format, words, x, low, high, value_scale, inverse, y, to_bf16: _codes(
+            format, words, x, low, high, value_scale, inverse
+        )
+    return lambda format, words, x, low, high, value_scale, inverse, y, to_bf16: _values(
+        format, words, x, low, high, value_scale, inverse, y, to_bf16
+    )
+
+
+@inlined_late
+def _codes(format, words, x, low, high, value_scale, inverse):
+    # What is too small here need not be flushed: it is below 2⁻⁶⁰, and its code 0.
+    most = i4(_FLOOR)
+    for n in range(len(x)):
+        x[n] = fit(format, f4(x[n] * value_scale[n]))
+    hide(x, low, high, f4(0))
+    for n in range(len(x)):
+        most = max(most, bits_of(canonical(x[n])))
+    a = float_of(i4(most))
+    multiplier = multiplier_of(format, a, CODE_LIMIT)
+    for n in range(min(len(x), len(words))):
+        words[n] = np.int8(code_of(fit(format, f4(x[n] * multiplier)), CODE_LIMIT))
+    for n in range(len(x), len(words)):
+        words[n] = 0
+    over_limit = fit(format, product(a, fit(format, RECIPROCAL_OF_127)))
+    return canonical(fit_saturated(format, product(over_limit, inverse)))
+
+
+@inlined_late
+def _values(format, words, x, low, high, value_scale, inverse, y, to_bf16):
+    if _weighted_fast(format, x, low, high, value_scale, inverse, y):
+        _weighted_exact(format, x, low, high, value_scale, inverse, y)
+    store_values(y, words, to_bf16)
+    return f4(1)  # a scale that nobody wants
+
+
+def _weighted(wrap: Any, times: Any) -> Any:
+    @wrap
+    def weighted(format, x, low, high, value_scale, inverse, y):
+        """y = x·value_scale·inverse, with `times` for products. None is beyond its first factor, which is 1 at most."""
+        edge = i4(0)
+        for n in range(len(x)):
+            v, edge = times(x[n], value_scale[n], edge)
+            y[n] = fit(format, v)
+        hide(y, low, high, f4(0))
+        for n in range(len(x)):
+            v, edge = times(y[n], inverse, edge)
+            y[n] = fit(format, v)
+        return edge
+
+    return weighted
+
+
+_weighted_fast = _weighted(inlined_late, multiply)
+_weighted_exact = _weighted(compiled, multiply_exactly)
 
 
 @inlined_late

@@ -34,6 +34,7 @@ from .. import units
 from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
 from ..units.vector import write_indices
+from .fixed_functions import multiplier_of
 from .float32 import (
     FORMATS,
     INFINITY,
@@ -53,7 +54,6 @@ from .float32 import (
     flush,
     i4,
     key,
-    multiplier_of,
     multiply,
     multiply_exactly,
     number,

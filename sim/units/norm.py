@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from ...arch.config import MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
-from ...arch.isa import Norm, NormKind
-from ...arch.numerics import arithmetic_of, norm
+from ...arch.isa import Norm, NormKind, Statistics
+from ...arch.numerics import arithmetic_of, norm_with_statistics
 from ..state import State
 from .meaning import Meaning
 from .panel import read_groups, word_groups
 
 
 def execute(instruction: Norm, state: State, config: HardwareConfig) -> None:
-    """Normalised rows to VALUE."""
+    """Normalised rows to VALUE, statistics to ROW."""
     i = instruction
     gamma, beta = state.pairs(i.param_address, i.columns)
     x = state.panel(Memory.VALUE, i.source_address, i.source_stride, i.rows, i.columns)
-    y = norm(x, gamma[:, None], beta[:, None], i.reciprocal, i.epsilon, config.vector_lanes, i.kind is NormKind.LAYER,
-             arithmetic_of(config))  # fmt: skip
-    state.write_values(i.address, i.stride, y)
+    found = norm_with_statistics(x, gamma[:, None], beta[:, None], i.reciprocal, i.epsilon, config.vector_lanes,
+                                 i.kind is NormKind.LAYER, arithmetic_of(config))  # fmt: skip
+    state.write_values(i.address, i.stride, found.y)
+    if i.statistics is not Statistics.NONE:
+        sums = i.statistics is Statistics.SUMS
+        numbers = (found.sum_of_x, found.sum_of_squares) if sums else (found.mean, found.deviation)
+        for place, each in enumerate(numbers[i.kind is NormKind.RMS :]):
+            state.write_row_numbers(i.statistics_address + place * i.rows, each)
 
 
 def cycles(instruction: Norm, config: HardwareConfig) -> int:

@@ -1,5 +1,5 @@
-"""SOFTMAX: scores in ACC → codes of un-normalised probabilities in ACT, and row scales that normalise; all columns at
-once, or block by block with a state in ROW."""
+"""SOFTMAX: scores in ACC or VALUE → codes of un-normalised probabilities in ACT, and row scales that normalise, or
+probabilities in VALUE; all columns at once, or block by block with a state in ROW."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch import numerics
-from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, TABLE_CYCLES, HardwareConfig, Memory
-from ...arch.isa import OnlineSoftmax, Softmax
+from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
+from ...arch.functions import EVALUATE_CYCLES
+from ...arch.isa import Masking, OnlineSoftmax, Result, Softmax, Source
 from ...arch.numerics import arithmetic_of, code_format
 from ..state import State, in_words
 from .meaning import Meaning
-from .panel import act_groups, read_groups
+from .panel import act_groups, read_groups, word_groups
 
 
 def softmax(i: Softmax, state: State, config: HardwareConfig) -> None:
-    """Codes to ACT, scales to ROW."""
+    """Codes to ACT and scales to ROW, or values to VALUE."""
     additive = None
-    if i.additive:
+    if i.mask is Masking.ADDITIVE:
         additive = state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, i.columns)
-    codes, scales = numerics.softmax(*_operands(i, state), visible(i), config.vector_lanes, additive,
-                                     code_format(config), arithmetic_of(config))  # fmt: skip
-    _write(i, state, config, codes, scales)
+    seen = visible(i)
+    if i.mask is Masking.LENGTHS:
+        lengths = state.index_numbers(i.operand_address, i.rows)
+        seen = seen & (np.arange(i.columns) < lengths[..., None])
+    given = *_operands(i, state), seen, config.vector_lanes, additive
+    if i.result is Result.VALUES:
+        state.write_values(i.address, i.stride, numerics.softmax_values(*given, arithmetic_of(config)))
+    else:
+        _write(i, state, config, *numerics.softmax(*given, code_format(config), arithmetic_of(config)))
 
 
 def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> None:
@@ -40,8 +47,11 @@ def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> No
 
 def _operands(i: Softmax | OnlineSoftmax, state: State) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Scores, the scales of keys, those of values, and the factors of rows."""
-    scores = state.panel(Memory.ACC, i.source_address, i.source_stride, i.rows, i.columns)
-    return scores, *state.pairs(i.param_address, i.columns), state.row_numbers(i.row_address, i.rows)
+    values = isinstance(i, Softmax) and i.source is Source.VALUE
+    memory = Memory.VALUE if values else Memory.ACC
+    scores = state.panel(memory, i.source_address, i.source_stride, i.rows, i.columns)
+    factors = np.ones((1, i.rows), np.float32) if values else state.row_numbers(i.row_address, i.rows)
+    return scores, *state.pairs(i.param_address, i.columns), factors
 
 
 def _write(
@@ -78,15 +88,17 @@ def online_cycles(i: OnlineSoftmax, config: HardwareConfig) -> int:
 
 
 def _passes(i: Softmax | OnlineSoftmax, config: HardwareConfig, front: int, turn: int) -> int:
-    """Maxima, sums and codes. A score takes `front` cycles, the turn from the maxima to the next pass `turn`."""
+    """Maxima, sums and results. A score takes `front` cycles, the turn from the maxima to the next pass `turn`."""
     groups = read_groups(i, config)
     maximum = i.rows * groups + front + config.row_maximum_cycles + turn
     row_period = max(groups, config.row_sum_tree_cycles)
     exponentials = front + config.probability_cycles
     sums = (i.rows - 1) * row_period + groups + exponentials + config.row_sum_cycles
-    sums += TABLE_CYCLES + MULTIPLY_CYCLES + 1
-    codes = i.rows * act_groups(i, config) + exponentials + MULTIPLY_CYCLES + config.quantise_cycles
-    return maximum + sums + codes
+    sums += EVALUATE_CYCLES + MULTIPLY_CYCLES + 1
+    to_values = isinstance(i, Softmax) and i.result is Result.VALUES
+    written = word_groups(i, config) if to_values else act_groups(i, config)
+    results = i.rows * written + exponentials + MULTIPLY_CYCLES + config.quantise_cycles
+    return maximum + sums + results
 
 
 MEANING = {

@@ -17,15 +17,18 @@ from heddle.arch.isa import (
     IndexOperation,
     Load,
     Map,
+    Masking,
     Matmul,
     Norm,
     NormKind,
     OnlineSoftmax,
     Part,
     Quantise,
+    Result,
     Scales,
     Softmax,
     Source,
+    Statistics,
     Store,
     Stream,
 )
@@ -80,8 +83,9 @@ def test_programs_between_them_try_everything():
     for kind in (Map, Quantise, Argmax):
         assert {each.planes for each in of[kind] if each.source is Source.ACC} == {0, 1, 2}
     assert {(each.operand_scaled, each.combine) for each in of[Map]} >= {(1, Combine.ADD), (1, Combine.MULTIPLY)}
-    assert {(each.causal, each.window > 0, each.additive) for each in of[Softmax]} == {
-        (c, w, a) for c in (0, 1) for w in (False, True) for a in (0, 1)
+    assert {(each.causal, each.window > 0) for each in of[Softmax]} == {(c, w) for c in (0, 1) for w in (False, True)}
+    assert {(each.source, each.mask, each.result) for each in of[Softmax]} == {
+        (s, m, r) for s in Source for m in Masking for r in Result if s is Source.ACC or m is not Masking.ADDITIVE
     }
     assert {(each.causal, each.together, each.first, each.register > 0) for each in of[OnlineSoftmax]} == {
         (c, t, f, r) for c in (0, 1) for t in (0, 1) for f in (0, 1) for r in (False, True)
@@ -91,7 +95,7 @@ def test_programs_between_them_try_everything():
     }
     assert {each.register > 0 for each in of[IndexMap]} == {each.step > 0 for each in of[IndexMap]} == {False, True}
     assert any(each.source and each.address == each.source_address for each in of[IndexMap])  # in place
-    assert {each.kind for each in of[Norm]} == set(NormKind)
+    assert {(each.kind, each.statistics) for each in of[Norm]} == {(k, s) for k in NormKind for s in Statistics}
     assert {each.accumulate for each in of[Matmul]} == {0, 1}
     assert any(each.rows == 1 for each in of[Matmul]) and any(each.rows > 20 for each in of[Matmul])
     assert any(each.k_tiles > 2 and each.n_tiles > 1 for each in of[Matmul])

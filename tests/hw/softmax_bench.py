@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, TABLE_CYCLES, HardwareConfig
-from heddle.arch.isa import OnlineSoftmax, Softmax
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig
+from heddle.arch.functions import EVALUATE_CYCLES
+from heddle.arch.isa import Masking, OnlineSoftmax, Result, Softmax, Source
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
 from .unit_bench import Memories, Record, assert_accesses, assert_same, run_unit
@@ -22,9 +23,11 @@ PLACES = {"source_address": 37, "param_address": 11, "row_address": 5, "address"
 
 def softmax(config: HardwareConfig, rows: int, columns: int, gap: int = 0, **fields) -> Softmax:
     """An instruction whose panels have `gap` words between rows."""
+    values = fields.get("result") is Result.VALUES
     words, act_words = -(-columns // config.columns) + gap, -(-columns // config.rows) + gap
-    strides = {"source_stride": words, "operand_stride": words + gap, "stride": act_words}
-    return Softmax(rows=rows, columns=columns, **{**PLACES, "operand_address": 300, **strides, **fields})
+    strides = {"source_stride": words, "operand_stride": words + gap, "stride": words if values else act_words}
+    operand = 9 if fields.get("mask") is Masking.LENGTHS else 300
+    return Softmax(rows=rows, columns=columns, **{**PLACES, "operand_address": operand, **strides, **fields})
 
 
 def online_softmax(config: HardwareConfig, rows: int, columns: int, gap: int = 0, **fields) -> OnlineSoftmax:
@@ -39,20 +42,21 @@ def duration(config: HardwareConfig, work: Softmax | OnlineSoftmax) -> int:
     online = isinstance(work, OnlineSoftmax)
     lanes, m = config.vector_lanes, work.rows
     g = -(-work.columns // lanes)
-    a = -(-work.columns // config.rows) * config.rows // lanes
+    per_word = config.columns if not online and work.result is Result.VALUES else config.rows
+    a = -(-work.columns // per_word) * per_word // lanes
     front = MEMORY_CYCLES + config.drain_front_cycles + (0 if online else ADD_CYCLES) + 1
     period = max(g, config.row_sum_tree_cycles)
     state = 2 * m + MEMORY_CYCLES + 1 if online and not work.first else 0
     maxima = m * g + front + config.row_maximum_cycles + (2 if online else 1)
-    p = ADD_CYCLES + (config.vector_format == "tf32") + TABLE_CYCLES  # t − maximum, rounded, and its exponential
+    p = ADD_CYCLES + (config.vector_format == "tf32") + EVALUATE_CYCLES  # t − maximum, rounded, and its exponential
     sums = (m - 1) * period + g + front + p + config.row_sum_cycles
-    sums += (ADD_CYCLES if online else 0) + TABLE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1)
+    sums += (ADD_CYCLES if online else 0) + EVALUATE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1)
     codes = m * a + front + p + MULTIPLY_CYCLES + config.quantise_cycles
     return state + maxima + sums + codes
 
 
-def visible(work: Softmax | OnlineSoftmax) -> np.ndarray:
-    """(rows, columns) of which row sees which column."""
+def visible(work: Softmax | OnlineSoftmax, memories: Memories | None = None) -> np.ndarray:
+    """(rows, columns) of which row sees which column; lengths are in INDEX of `memories`."""
     m, n = np.arange(work.rows)[:, None], np.arange(work.columns)
     place = work.offset + (0 * m if isinstance(work, OnlineSoftmax) and work.together else m)
     seen = np.ones((work.rows, work.columns), bool)
@@ -60,6 +64,9 @@ def visible(work: Softmax | OnlineSoftmax) -> np.ndarray:
         seen &= n <= place
     if work.window:
         seen &= n > place - work.window
+    if isinstance(work, Softmax) and work.mask is Masking.LENGTHS:
+        assert memories is not None
+        seen &= n < memories.indices(work.operand_address, work.rows)[:, None]
     return seen
 
 
@@ -71,13 +78,15 @@ def row_numbers(memories: Memories, address: int, rows: int) -> np.ndarray:
 def operands(memories: Memories, work: Softmax | OnlineSoftmax):
     """acc, key scales, value scales, row scales: arguments of the oracle."""
     key_scale, value_scale = memories.pairs(work.param_address, work.columns)
-    acc = memories.sums(work.source_address, work.source_stride, work.rows, work.columns)
-    return acc, key_scale, value_scale, row_numbers(memories, work.row_address, work.rows)
+    panel = work.source_address, work.source_stride, work.rows, work.columns
+    if isinstance(work, Softmax) and work.source is Source.VALUE:
+        return memories.values(*panel), key_scale, value_scale, np.ones(work.rows, np.float32)
+    return memories.sums(*panel), key_scale, value_scale, row_numbers(memories, work.row_address, work.rows)
 
 
 def additive_mask(memories: Memories, work: Softmax) -> np.ndarray | None:
     """(rows, columns), if there is one."""
-    if not work.additive:
+    if work.mask is not Masking.ADDITIVE:
         return None
     return memories.values(work.operand_address, work.operand_stride, work.rows, work.columns)
 
@@ -85,8 +94,12 @@ def additive_mask(memories: Memories, work: Softmax) -> np.ndarray | None:
 def execute(memories: Memories, work: Softmax | OnlineSoftmax) -> None:
     """The effect of `work` on `memories`, by the oracle."""
     config, rows = memories.config, work.rows
-    arguments = (*operands(memories, work), visible(work), config.vector_lanes)
+    arguments = (*operands(memories, work), visible(work, memories), config.vector_lanes)
     to, arithmetic = numerics.code_format(config), numerics.arithmetic_of(config)
+    if isinstance(work, Softmax) and work.result is Result.VALUES:
+        values = numerics.softmax_values(*arguments, additive_mask(memories, work), arithmetic)
+        memories.put("value", work.address, work.stride, memories.stored(values))
+        return
     if isinstance(work, Softmax):
         codes, scales = numerics.softmax(*arguments, additive_mask(memories, work), to, arithmetic)
         written = [(work.scales_address, scales)]
@@ -116,6 +129,8 @@ def check(memories: Memories, program: list, gap: int = 1) -> list[Record]:
         online = isinstance(work, OnlineSoftmax)
         groups = work.rows * -(-work.columns // memories.config.vector_lanes)
         state = 2 * work.rows if online and not work.first else 0
-        assert len(record.reads) == 3 * groups * (4 if not online and work.additive else 3) + state
-        assert len([name for _, name, _ in record.writes if name == "row"]) == work.rows * (4 if online else 1)
+        ports = 3 if online else 3 - (work.source is Source.VALUE) + (work.mask is not Masking.NONE)
+        assert len(record.reads) == 3 * groups * ports + state
+        row_numbers = 4 if online else int(work.result is Result.CODES)
+        assert len([name for _, name, _ in record.writes if name == "row"]) == work.rows * row_numbers
     return records

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, TABLE_CYCLES, HardwareConfig
-from heddle.arch.isa import Norm, NormKind
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig
+from heddle.arch.functions import EVALUATE_CYCLES
+from heddle.arch.isa import Norm, NormKind, Statistics
 from heddle.hw.units.norm import Norm as NormUnit
 
 from .unit_bench import Memories, assert_accesses, assert_same, run_unit
@@ -41,7 +42,7 @@ def duration(config: HardwareConfig, work: Norm) -> int:
     means = walk + config.row_sum_cycles + MULTIPLY_CYCLES + 1
     narrow = 1 if config.vector_format == "tf32" else 0  # x − mean, the mean square: rounded
     deviations = walk + ADD_CYCLES + narrow + MULTIPLY_CYCLES + config.row_sum_cycles + MULTIPLY_CYCLES + narrow
-    deviations += ADD_CYCLES + TABLE_CYCLES + (0 if narrow else 3 * MULTIPLY_CYCLES + ADD_CYCLES) + 1
+    deviations += ADD_CYCLES + EVALUATE_CYCLES + (0 if narrow else 3 * MULTIPLY_CYCLES + ADD_CYCLES) + 1
     results = m * w + MEMORY_CYCLES + ADD_CYCLES + narrow + 2 * MULTIPLY_CYCLES + ADD_CYCLES + 1
     return means * (work.kind is LAYER) + deviations + results
 
@@ -57,8 +58,17 @@ def execute(memories: Memories, work: Norm) -> None:
     x, gamma, beta = operands(memories, work)
     lanes = memories.config.vector_lanes
     arithmetic = numerics.arithmetic_of(memories.config)
-    y = numerics.norm(x, gamma, beta, work.reciprocal, work.epsilon, lanes, work.kind is LAYER, arithmetic)
-    memories.put("value", work.address, work.stride, memories.stored(y))
+    found = numerics.norm_with_statistics(x, gamma, beta, work.reciprocal, work.epsilon, lanes, work.kind is LAYER,
+                                          arithmetic)  # fmt: skip
+    memories.put("value", work.address, work.stride, memories.stored(found.y))
+    numbers = {
+        Statistics.NONE: (), Statistics.MOMENTS: (found.mean, found.deviation),
+        Statistics.SUMS: (found.sum_of_x, found.sum_of_squares),
+    }[work.statistics]  # fmt: skip
+    place = work.statistics_address
+    for each in numbers[work.kind is RMS :]:
+        memories.row[place : place + work.rows, 0] = numerics.to_bits(each)
+        place += work.rows
 
 
 def check(memories: Memories, program: list[Norm], gap: int = 1) -> None:
@@ -74,6 +84,8 @@ def check(memories: Memories, program: list[Norm], gap: int = 1) -> None:
         # Groups beyond `columns` read nothing, the others x once in each phase and γ, β in the last.
         groups = work.rows * -(-work.columns // config.vector_lanes)
         assert len(record.reads) == groups * (4 if work.kind is LAYER else 3)
+        statistics = work.rows * (1 + (work.kind is LAYER)) if work.statistics else 0
+        assert len([name for _, name, _ in record.writes if name == "row"]) == statistics
 
 
 def as_floats(bits) -> float:
@@ -89,8 +101,8 @@ def test_a_row_of_four_by_hand():
     # The mean is 4 and the variance 1, and rsqrt is exact at powers of two: −1, 1, −1, 1.
     assert as_floats(memories.value[1]).tolist() == [-1.0, 2.0, 4.0, -1.0]
     # Each walk two groups and the memory. The sum 21, the mean 3, the table; d 4, d² 3, the sum, · 1/N 3, + ε 4,
-    # rsqrt 5, the Newton step 13, the table; d 4, three factors and a sum 10, the register.
-    assert record.retire - record.start == (2 + 1 + 21 + 3 + 1) + (2 + 1 + 7 + 21 + 25 + 1) + (2 + 1 + 4 + 10 + 1)
+    # rsqrt 8, the Newton step 13, the table; d 4, three factors and a sum 10, the register.
+    assert record.retire - record.start == (2 + 1 + 21 + 3 + 1) + (2 + 1 + 7 + 21 + 28 + 1) + (2 + 1 + 4 + 10 + 1)
 
 
 @all_shapes
@@ -107,6 +119,35 @@ def test_kinds_follow_each_other(config):
     program = [norm(config, 2, 3, kind, address=700 + 8 * i) for i, kind in enumerate(kinds)]
     check(Memories(config), program)
     check(Memories(config, seed=1), program, gap=4)
+
+
+@all_shapes
+def test_statistics_of_all_kinds(config):
+    program = [
+        norm(config, rows, 7, kind, statistics=statistics, statistics_address=50 + 20 * i, address=700 + 20 * i)
+        for i, (rows, statistics, kind) in enumerate(
+            (rows, statistics, kind) for rows in (1, 4) for statistics in Statistics for kind in NormKind
+        )
+    ]
+    check(Memories(config), program)
+    check(Memories(config, seed=1), program[::-1], gap=3)
+
+
+@pytest.mark.parametrize("config, tolerance", [(FLOAT32, 1e-6), (TF32, 2.0**-9)], ids=["float32", "tf32"])
+def test_statistics_are_those_of_torch(config, tolerance):
+    """Means and sums in float32; squares and 1/σ in the format of vector arithmetic."""
+    memories, rows, columns = Memories(config, seed=7), 5, 24
+    x = memories.values(37, -(-columns // config.columns), rows, columns)
+    first = norm(config, rows, columns, LAYER, statistics=Statistics.MOMENTS, statistics_address=100)
+    run_unit(NormUnit(config), memories, [first, replace(first, statistics=Statistics.SUMS, statistics_address=200)])
+    moments, sums = (numerics.from_bits(memories.row[at : at + 2 * rows, 0].copy()).reshape(2, rows)
+                     for at in (100, 200))  # fmt: skip
+    x = torch.tensor(x, dtype=torch.float64)
+    deviations, squares = 1 / (x.var(1, correction=0) + first.epsilon).sqrt(), ((x - x.mean(1, True)) ** 2).sum(1)
+    np.testing.assert_allclose(moments[0], x.mean(1), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(sums[0], x.sum(1), rtol=1e-6, atol=3e-5)
+    np.testing.assert_allclose(moments[1], deviations, rtol=tolerance)
+    np.testing.assert_allclose(sums[1], squares, rtol=tolerance)
 
 
 @both_shapes

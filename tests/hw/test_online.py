@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, TABLE_CYCLES
-from heddle.hw.online import Kept, State
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS
+from heddle.arch.functions import EVALUATE_CYCLES
+from heddle.hw.online import Kept, Powers, State
 from heddle.hw.row_writer import RowWriter
 
 NANO = PRESETS["nano"]
@@ -69,39 +70,82 @@ def test_state_is_read_then_given_row_by_row(rows):
 @configs
 def test_what_is_kept_of_rows_that_come_at_once(config):
     kept, random, count, arithmetic = Kept(config), np.random.default_rng(1), 40, numerics.arithmetic_of(config)
-    known, greatest, known_total, total, inverse = (
+    power, greatest, known_total, total, inverse = (
         np.abs(random.normal(0, 3, count)).astype(np.float32) for _ in range(5)
     )
-    greatest += known
-    known[0], known_total[0] = numerics.LOWEST, 0
-    known[1], greatest[2], known_total[3], inverse[4] = np.inf, np.nan, np.inf, np.inf
-    inverse = arithmetic.round(inverse)
-    at_p = ADD_CYCLES + (config.vector_format == "tf32") + TABLE_CYCLES
+    known_total[0], power[1], greatest[2], known_total[3], inverse[4] = 0, np.nan, np.nan, np.inf, np.inf
+    inverse, power = arithmetic.round(inverse), arithmetic.round(power)
+    at_p = config.probability_cycles
     at_sum = at_p + config.row_sum_cycles
-    at_inverse = at_sum + ADD_CYCLES + TABLE_CYCLES
-    inputs = {"known": (0, known), "greatest": (0, greatest), "known_total": (at_p, known_total),
+    at_inverse = at_sum + ADD_CYCLES + EVALUATE_CYCLES
+    inputs = {"greatest": (0, greatest), "known_total": (at_p, known_total), "power": (at_p, power),
               "sum": (at_sum, total), "inverse": (at_inverse, inverse)}  # fmt: skip
-    power = arithmetic.exp2(arithmetic.round(numerics.subtract(known, greatest)))
     expected = numerics.multiply(known_total, power)
     outputs = {
         "total": (at_sum + ADD_CYCLES, numerics.add(total, expected)),
         "rescale": (at_inverse + MULTIPLY_CYCLES, arithmetic.multiply(arithmetic.round(expected), inverse)),
         "o_greatest": (at_inverse + MULTIPLY_CYCLES, greatest),
     }
+    run_rows(kept, at_inverse + MULTIPLY_CYCLES + count, inputs, outputs)
+
+
+@configs
+@pytest.mark.parametrize("gap", [1, 3])
+def test_powers_are_found_in_one_phase_and_given_in_the_next(config, gap):
+    powers, random, rows, arithmetic = Powers(config), np.random.default_rng(gap), 7, numerics.arithmetic_of(config)
+    known, greatest = (random.normal(0, 3, rows).astype(np.float32) for _ in range(2))
+    known[0] = numerics.LOWEST
+    differences = arithmetic.round(numerics.subtract(known, greatest))
+    expected = arithmetic.exp2(differences)
+    end = 1 + (rows - 1) * gap  # the phase may end with its last row
+    found = []
+
+    def bits(x):
+        return int(numerics.to_bits(x)) >> 32 - config.vector_bits
 
     async def bench(ctx):
-        for cycle in range(at_inverse + MULTIPLY_CYCLES + count):
+        for phase in range(2):  # what is found in the second is not asked for
+            for cycle in range(end + config.probability_cycles + 20):
+                row, rest = divmod(cycle - 1, gap)
+                valid = rest == 0 and 0 <= row < rows and phase == 0
+                ctx.set(powers.restart, cycle == 0 or (cycle == end and phase == 0))
+                ctx.set(powers.valid, valid)
+                ctx.set(powers.known, int(numerics.to_bits(known[row % rows] if valid else np.float32(0))))
+                ctx.set(powers.greatest, int(numerics.to_bits(greatest[row % rows] if valid else np.float32(0))))
+                row, rest = divmod(cycle - 1 - config.subtract_cycles, gap)
+                if rest == 0 and 0 <= row < rows and phase == 0:
+                    assert ctx.get(powers.difference) == bits(differences[row])
+                row, rest = divmod(cycle - 1 - config.probability_cycles, gap)
+                ctx.set(powers.power, bits(expected[row]) if rest == 0 and 0 <= row < rows and phase == 0 else 0)
+                await ctx.tick()
+        ctx.set(powers.restart, 0)
+        for _ in range(rows):
+            found.append(ctx.get(powers.o))
+            ctx.set(powers.next, 1)
+            await ctx.tick()
+            ctx.set(powers.next, 0)
+            await ctx.tick()
+
+    simulate(powers, bench)
+    assert found == [bits(each) for each in expected]
+
+
+def run_rows(component, cycles, inputs, outputs) -> None:
+    """Inputs and outputs: name → (cycle of its first row, float32 numbers of rows that follow each other at once)."""
+
+    async def bench(ctx):
+        for cycle in range(cycles):
             for name, (start, values) in inputs.items():
-                if 0 <= cycle - start < count:
-                    port = getattr(kept, name)
+                if 0 <= cycle - start < len(values):
+                    port = getattr(component, name)
                     ctx.set(port, int(numerics.to_bits(values[cycle - start])) >> 32 - len(port))
             for name, (start, values) in outputs.items():
-                if 0 <= cycle - start < count:
-                    port = getattr(kept, name)
+                if 0 <= cycle - start < len(values):
+                    port = getattr(component, name)
                     assert ctx.get(port) << 32 - len(port) == numerics.to_bits(values[cycle - start]), (name, cycle)
             await ctx.tick()
 
-    simulate(kept, bench)
+    simulate(component, bench)
 
 
 @pytest.mark.parametrize("online,gap", [(0, 1), (0, 4), (1, 4), (1, 11)])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import HardwareConfig
+from heddle.arch.config import HardwareConfig, Memory
 from heddle.arch.encoding import encode
 
 
@@ -25,7 +25,7 @@ class Memories:
     Floats are kept as their bits; VALUE as uint16 or uint32. With bf16 PEs so are ACC and ACT.
     """
 
-    names = ("acc", "value", "param", "row", "act")
+    names = ("acc", "value", "param", "row", "act", "index")
 
     def __init__(self, config: HardwareConfig, seed: int = 0):
         random = np.random.default_rng(seed)
@@ -36,6 +36,7 @@ class Memories:
         self.param = numerics.to_bits(scales).copy()
         self.row = numerics.to_bits(random.normal(0, 2, (config.row_words, 1)).astype(np.float32)).copy()
         self.act = random.integers(-127, 128, (config.act_words, config.rows), dtype=np.int8)
+        self.index = random.integers(-2, 40, (config.index_words, config.word_elements(Memory.INDEX)), dtype=np.int32)
         if config.pe == "bf16":
             self.acc = numerics.to_bits(random.normal(0, 20_000, self.acc.shape)).copy()
             self.act = self.coded(random.normal(0, 1, self.act.shape).astype(np.float32))
@@ -90,6 +91,10 @@ class Memories:
         """(rows, columns) float32 numbers of a panel in VALUE."""
         bits = self.panel("value", address, stride, rows, columns).astype(np.uint32)
         return numerics.from_bits(bits << (32 - self.config.value_bits))
+
+    def indices(self, element: int, count: int) -> np.ndarray:
+        """(count,) numbers of INDEX; `element` counts numbers, not words."""
+        return self.index.reshape(-1)[element : element + count]
 
     def pairs(self, address: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
         """Both halves of the pairs of `columns` columns, (columns,) float32 each."""

@@ -16,6 +16,7 @@ from heddle.arch.isa import (
     Halt,
     Load,
     Map,
+    Masking,
     Matmul,
     Norm,
     NormKind,
@@ -308,8 +309,9 @@ def random_instruction(config, rng):
                              row_address=48, first=rng.randint(0, 1), register=rng.randrange(4))  # fmt: skip
     if kind == "softmax":
         return Softmax(rows=rows, columns=columns, source_address=address(Memory.ACC, 64), source_stride=words,
-                       address=address(Memory.ACT, 64), stride=8, scales_address=8, additive=rng.randint(0, 1),
-                       operand_address=value, operand_stride=words)  # fmt: skip
+                       address=address(Memory.ACT, 64), stride=8, scales_address=8,
+                       mask=rng.choice([Masking.NONE, Masking.ADDITIVE]), operand_address=value,
+                       operand_stride=words)  # fmt: skip
     common = dict(
         rows=rows, columns=columns, source=rng.choice(list(Source)), source_address=value, source_stride=words,
         combine=rng.choice(list(Combine)), operand_address=address(Memory.VALUE, 64), operand_stride=words,

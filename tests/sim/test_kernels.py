@@ -19,14 +19,17 @@ from heddle.arch.isa import (
     Combine,
     Digit,
     Map,
+    Masking,
     Matmul,
     Norm,
     NormKind,
     OnlineSoftmax,
     Quantise,
+    Result,
     Scales,
     Softmax,
     Source,
+    Statistics,
 )
 from heddle.compiler.builder import Tiling
 from heddle.compiler.cache import CachePlan
@@ -96,9 +99,9 @@ def finite_floats(random, shape):
     return (random.choice([-1, 1], shape) * random.uniform(1, 2, shape) * 2.0**exponents).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["clean", "exp2", "rcp", "rsqrt", "to_bf16"])
+@pytest.mark.parametrize("name", ["clean", "interpolated_exp2", "interpolated_rcp", "to_bf16"])
 def test_functions_of_one_number(name):
-    function = getattr(float32, {"to_bf16": "bf16"}.get(name, name))
+    function = getattr(float32, {"to_bf16": "bf16"}.get(name, name.removeprefix("interpolated_")))
     x = any_floats(np.random.default_rng(1), 1 << 18)
     x = np.concatenate([x, np.linspace(-140, 140, 1 << 18, dtype=np.float32), np.array(SPECIAL, np.float32)])
     x = np.concatenate([x, finite_floats(np.random.default_rng(0), 1 << 16)])
@@ -220,15 +223,19 @@ def some(random, config, kind):
             one = Argmax(**{k: v for k, v in common.items() if k != "stride"}, **vector)
             one = replace(one, address=random.randrange(30))
         elif kind is Softmax:
-            one = Softmax(**common, **seen, additive=random.randrange(2), operand_address=random.randrange(64),
+            one = Softmax(**common, **seen, source=random.choice(list(Source)), mask=random.choice(list(Masking)),
+                          result=random.choice(list(Result)), operand_address=random.randrange(64),
                           operand_stride=random.randrange(16))  # fmt: skip
+            if one.result is Result.VALUES and one.source is Source.VALUE and random.random() < 0.5:
+                one = replace(one, address=one.source_address, stride=one.source_stride)
         elif kind is OnlineSoftmax:
             one = OnlineSoftmax(**common, **seen, together=random.randrange(2), first=random.randrange(2),
                                 state_address=random.randrange(250, 300))  # fmt: skip
         elif kind is Norm:
             del common["row_address"]
             one = Norm(**common, kind=random.choice(list(NormKind)), reciprocal=1 / common["columns"],
-                       epsilon=random.choice([0.0, 1e-5, 1e-40]))  # fmt: skip
+                       epsilon=random.choice([0.0, 1e-5, 1e-40]), statistics=random.choice(list(Statistics)),
+                       statistics_address=random.randrange(100, 200))  # fmt: skip
         else:
             k, n = random.choice([1, 2, 5, 300]), random.choice([1, 2, 5, 20])  # 20: several strips
             one = Matmul(rows=common["rows"], k_tiles=k, n_tiles=n, act_address=random.randrange(64), act_stride=k,

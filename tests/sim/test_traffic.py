@@ -9,6 +9,7 @@ from heddle.arch.isa import (
     Combine,
     Load,
     Map,
+    Masking,
     Matmul,
     Norm,
     NormKind,
@@ -57,7 +58,7 @@ CASES = {
     ),
     "argmax": (Argmax(rows=3, columns=7), {(ACC, READ): 6, (INDEX, WRITE): 3}),
     "softmax": (
-        Softmax(rows=3, columns=7, additive=1),
+        Softmax(rows=3, columns=7, mask=Masking.ADDITIVE),
         {(ACC, READ): 18, (PARAM, READ): 18, (ROW, READ): 9, (VALUE, READ): 18, (ACT, WRITE): 6, (ROW, WRITE): 3},
     ),
     "onlinesoftmax": (

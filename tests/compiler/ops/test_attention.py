@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Softmax
+from heddle.arch.isa import Masking, Softmax
 from heddle.compiler.builder import Tiling
 from heddle.compiler.ops import STREAMED
 from heddle.compiler.pipeline import front_end
@@ -75,12 +75,12 @@ def test_other_constant_masks_are_added(run, odd, kind):
     }[kind]
     found = run(Attention(lambda q, k, v: sdpa(q, k, v, attn_mask=mask)), odd, torch.randn(4, 6, 12))
     assert found.sqnr_db > 36
-    assert all(each.additive for each in found.program.instructions if isinstance(each, Softmax))
+    assert all(each.mask is Masking.ADDITIVE for each in found.program.instructions if isinstance(each, Softmax))
 
 
 def test_a_mask_of_zeros_is_none(run, nano):
     found = run(Attention(lambda q, k, v: sdpa(q, k, v, attn_mask=torch.zeros(5, 5))), nano, torch.randn(1, 5, 12))
-    assert not any(each.additive for each in found.program.instructions if isinstance(each, Softmax))
+    assert not any(each.mask for each in found.program.instructions if isinstance(each, Softmax))
 
 
 def test_key_heads_can_serve_several_query_heads(run, nano):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from heddle.arch.config import Memory
-from heddle.arch.isa import Norm, NormKind
+from heddle.arch.isa import Norm, NormKind, Statistics
 from heddle.arch.numerics import to_bf16
 from heddle.sim import units
 
@@ -36,12 +36,32 @@ def test_norm_agrees_with_torch(config, make_state, fill_panel, fill_params, kin
     assert not found[..., COLUMNS:].any()
 
 
+@pytest.mark.parametrize("kind", list(NormKind))
+@pytest.mark.parametrize("statistics", [Statistics.MOMENTS, Statistics.SUMS])
+def test_statistics_agree_with_torch(config, make_state, fill_panel, fill_params, kind, statistics):
+    x = to_bf16(np.random.default_rng(4).normal(2, 3, (2, ROWS, COLUMNS)).astype(np.float32))
+    state = make_state(config, batch=2)
+    stride = fill_panel(state, Memory.VALUE, 8, x)
+    fill_params(state, 2, np.ones(COLUMNS), np.zeros(COLUMNS))
+    units.execute(Norm(rows=ROWS, columns=COLUMNS, kind=kind, source_address=8, source_stride=stride, param_address=2,
+                      address=90, stride=stride, reciprocal=1 / COLUMNS, epsilon=1e-5, statistics=statistics,
+                      statistics_address=20), state, config)  # fmt: skip
+    x = torch.from_numpy(x).double()
+    d = x - x.mean(-1, keepdim=True) if kind is NormKind.LAYER else x
+    expected = [x.sum(-1), (d**2).sum(-1)]
+    if statistics is Statistics.MOMENTS:
+        expected = [x.mean(-1), 1 / ((d**2).mean(-1) + 1e-5).sqrt()]
+    for place, each in enumerate(expected[kind is NormKind.RMS :]):
+        found = state.row_numbers(20 + place * ROWS, ROWS)
+        np.testing.assert_allclose(found, each.numpy(), rtol=2e-6 if config.vector_format == "float32" else 2**-9)
+
+
 def test_passes_take_the_time_the_manual_says(nano, odd):
     def duration(config, rows, groups, word_groups, layer):
         rows_of_sums = (rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + 1
         mean = rows_of_sums + config.row_sum_cycles + 3 + 1
         rounds = config.vector_format == "tf32"  # x − mean; the mean of squares; and no Newton step
-        deviation = rows_of_sums + 4 + rounds + 3 + config.row_sum_cycles + 3 + rounds + 4 + 5 + 13 * (not rounds) + 1
+        deviation = rows_of_sums + 4 + rounds + 3 + config.row_sum_cycles + 3 + rounds + 4 + 8 + 13 * (not rounds) + 1
         output = rows * word_groups + 1 + 4 + rounds + 6 + 4 + 1
         return mean * layer + deviation + output
 

@@ -93,7 +93,7 @@ def test_codes_for_act_lie_in_rows_filled_with_zeros(config, make_state, fill_pa
     words = -(-8 // config.rows)
     state = quantised(config, make_state, fill_panel, x, address=5, stride=words + 1, scales_address=20)
     found = state[Memory.ACT].read(5, words + 1, 7, words).reshape(7, -1)
-    assert np.abs(found[:, :8] - codes).max() <= 1  # rcp is good to 2⁻¹⁵: a tie may fall on the other side
+    assert np.abs(found[:, :8] - codes).max() <= 1  # rcp is good to 2⁻¹¹·⁵: codes near a tie may fall on the other side
     assert (np.abs(found[:, :8] - codes) > 0).mean() < 0.02
     assert not found[:, 8:].any()
     assert (state[Memory.ACT].read(5 + words, words + 1, 6, 1) == -1).all(), "words between rows are left alone"
@@ -218,7 +218,8 @@ def test_high_and_low_digits_make_codes_of_sixteen_bits(config, make_state, fill
     scales = state.row_numbers(20, 7)[0]
     largest = np.abs(x).max(1)
     np.testing.assert_allclose(scales, np.maximum(largest, 2**-60) / 32639, rtol=1e-6)
-    assert (np.abs(codes * scales[:, None] - x) <= 2.5 * scales[:, None]).all()  # rcp is good to 2⁻¹⁵
+    # Half a step, and rcp is good to 2⁻¹¹·⁵: codes may be too large or small by that part of themselves.
+    assert (np.abs(codes * scales[:, None] - x) <= 0.51 * scales[:, None] + np.abs(x) * 2.0**-11.5).all()
     assert np.abs(codes).max() <= 32639
 
 
