@@ -13,7 +13,7 @@ VECTOR, SOFTMAX and NORM may compute in a narrower format: see `Arithmetic`, whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .config import ADD_CYCLES, WIDE_PRECISION, HardwareConfig
-from .isa import Activation, Combine, Digit
+from .functions import FRACTION_BITS, Table, evaluate
+from .isa import Combine, Digit
 
 Floats = NDArray[np.float32]
 
@@ -102,6 +103,11 @@ def minimum(a: ArrayLike, b: ArrayLike) -> Floats:
     """The lesser in the order of `maximum`."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float32), np.asarray(b, np.float32))
     return np.where(_key(a) <= _key(b), a, b)
+
+
+def relu(x: ArrayLike) -> Floats:
+    """maximum(x, +0)."""
+    return maximum(x, np.float32(0))
 
 
 def from_int32(i: ArrayLike) -> Floats:
@@ -193,7 +199,7 @@ class Arithmetic:
     does no harm if q ≥ 2p + 2 (Figueroa, "When is double rounding innocuous?", 1995): 24 ≥ 2·11 + 2, and 12 bits would
     be one too many. At the lower end products need no rule of their own: one from 2⁻¹²⁷ up is exact as a subnormal
     float32, for it has at most 22 bits, and none is rounded up to 2⁻¹²⁶. At the upper end both roundings saturate. A
-    function is that of float32, rounded.
+    function is that of float32, rounded; one by table has as many bits, or of float32 16.
 
     What must see all bits is done in float32 and rounded after: conversion of sums with their planes, x − mean, scores
     and t − maximum. Row sums, means, and the running sums of an online softmax stay float32.
@@ -229,6 +235,10 @@ class Arithmetic:
     def rsqrt(self, x: ArrayLike) -> Floats:
         """1 / √x."""
         return _rounded(rsqrt(x), self.precision)
+
+    def by_table(self, table: Table, x: ArrayLike) -> Floats:
+        """The function of a table, with 16 significant bits at most."""
+        return evaluate(table, x, min(self.precision, FRACTION_BITS))
 
 
 FLOAT32 = Arithmetic(WIDE_PRECISION)
@@ -311,56 +321,6 @@ def matmul_int8(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
     return total
 
 
-# -- activations -------------------------------------------------------------------------------------------------------
-
-
-class ActivationCoefficients(NamedTuple):
-    """y = gate · rcp(1 + exp2(x·P(min(x², limit)))) + constant, P by Horner's rule from p[0]·u⁴ down to p[4]."""
-
-    p: tuple[np.float32, ...]  # of u⁴, u³, u², u, 1
-    limit: np.float32
-    gate: np.float32 | None  # None: x itself
-    constant: np.float32
-
-
-def _coefficients(p: list[float], limit: float, gate: float | None, constant: float) -> ActivationCoefficients:
-    padded = [0.0] * (5 - len(p)) + p
-    return ActivationCoefficients(tuple(np.float32(c) for c in padded), np.float32(limit),
-                                  None if gate is None else np.float32(gate), np.float32(constant))  # fmt: skip
-
-
-_LOG2_E = 1.4426950408889634
-_LARGE = float(LARGEST)
-ACTIVATION_COEFFICIENTS = {
-    Activation.GELU: _coefficients(
-        [-3.2103777e-6, 8.790977e-5, 3.6204767e-4, -0.10522998, -2.30204378], 36.0, None, 0.0
-    ),
-    Activation.GELU_TANH: _coefficients([0.044715 * -1.5957691 * _LOG2_E, -1.5957691 * _LOG2_E], _LARGE, None, 0.0),
-    Activation.SILU: _coefficients([-_LOG2_E], _LARGE, None, 0.0),
-    Activation.SIGMOID: _coefficients([-_LOG2_E], _LARGE, 1.0, 0.0),
-    Activation.TANH: _coefficients([-2 * _LOG2_E], _LARGE, 2.0, -1.0),
-}
-
-
-def activation(kind: Activation, x: ArrayLike, arithmetic: Arithmetic = FLOAT32) -> Floats:
-    """The activation of values; NONE passes them, RELU is maximum(x, +0). The coefficients are rounded."""
-    x = arithmetic.round(x)
-    if kind is Activation.NONE:
-        return x
-    if kind is Activation.RELU:
-        return maximum(x, np.float32(0))
-    c = ACTIVATION_COEFFICIENTS[kind]
-    add, multiply = arithmetic.add, arithmetic.multiply
-    limit, gate, constant = map(arithmetic.round, (c.limit, ONE if c.gate is None else c.gate, c.constant))
-    first, *others = map(arithmetic.round, c.p)
-    u = minimum(multiply(x, x), limit)
-    polynomial = np.broadcast_to(first, x.shape)
-    for coefficient in others:
-        polynomial = add(multiply(polynomial, u), coefficient)
-    y = arithmetic.rcp(add(ONE, arithmetic.exp2(multiply(polynomial, x))))
-    return add(multiply(y, x if c.gate is None else gate), constant)
-
-
 # -- composites: what one instruction does to a panel ------------------------------------------------------------------
 
 
@@ -370,7 +330,7 @@ def map_values(
     scale: ArrayLike | None = None,
     offset: ArrayLike | None = None,
     row_scale: ArrayLike | None = None,
-    kind: Activation = Activation.NONE,
+    function: Callable[[Floats], Floats] | None = None,
     combine: Combine = Combine.NONE,
     operand: ArrayLike | None = None,
     operand_scale: ArrayLike | None = None,
@@ -380,7 +340,7 @@ def map_values(
     """The elementwise front of VECTOR.
 
     source (…, M, N) int32 or float32; scale, offset (…, N) or (…, 1, N); row_scale (…, M); operand (…, M, N).
-    Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, activation, combine. `planes` are
+    Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, function, combine. `planes` are
     further sums (…, M, N) int32, the lower digits: x·256 + plane for each, in float32. `operand_scale` (…, M)
     multiplies the operand. ROTATE is `rotate` of the source by operands (…, M, 2·N), cosines and sines, and nothing
     else.
@@ -398,7 +358,7 @@ def map_values(
         x = arithmetic.multiply(x, read(row_scale)[..., None])
     if offset is not None:
         x = arithmetic.add(x, read(offset))
-    x = activation(kind, x, arithmetic)
+    x = x if function is None else function(x)
     if combine is Combine.NONE or operand is None:
         return x
     operand = read(operand)

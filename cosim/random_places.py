@@ -44,8 +44,8 @@ class DoesNotFitError(HeddleError):
 class Places:
     """The arenas (`of`, by memory), the areas of DRAM, and random choices of sizes and addresses that fit them.
 
-    Sixteenths of DRAM: 0–1 code, 2–6 sources (by memory; INDEX and PAGE share the last), 7 shared (written and read
-    back), 8 the KV cache, 9–15 the final state.
+    Sixteenths of the lower half of DRAM: 0–1 code, 2–6 sources (by memory; INDEX and PAGE share the last), 7 shared
+    (written and read back), 8 the KV cache, 9–15 the final state. Tables of functions are in the upper half.
     """
 
     def __init__(self, config: HardwareConfig, random: Random) -> None:
@@ -54,15 +54,17 @@ class Places:
         self.dram_bytes = dram_bytes(config)
         self.of: dict[Memory, Area] = {}
         for memory in Memory:
-            self.of[memory] = self._arena(memory, self.dram_bytes // 32)
-        part = self.dram_bytes // 16
+            self.of[memory] = self._arena(memory, self.dram_bytes // 64)
+        half = self.dram_bytes // 2
+        part = half // 16
         self.code = Area(0, 2 * part)
         self.sources = {memory: Area((2 + memory) * part, (3 + memory) * part) for memory in STORABLE}
         self.sources[Memory.INDEX] = Area(6 * part, 6 * part + part // 2)
         self.sources[Memory.PAGE] = Area(6 * part + part // 2, 7 * part)
         self.shared = Area(7 * part, 8 * part)
         self.cache = Area(8 * part, 9 * part)
-        self.final = Area(9 * part, self.dram_bytes)
+        self.final = Area(9 * part, half)
+        self.tables = Area(half, self.dram_bytes)
 
     def _arena(self, memory: Memory, most_bytes: int) -> Area:
         words, bank = self.config.words(memory), self.config.bank_words(memory)
@@ -191,4 +193,4 @@ def _in_a_row(operands: Sequence[Block]) -> dict[str, int]:
 
 def dram_bytes(config: HardwareConfig) -> int:
     """Size of the DRAM of random programs: it leaves room for the arenas of any seed, and for two pages of a burst."""
-    return max(1 << 16, 2048 * config.dram_word_bytes(Memory.PARAM), 32 * config.burst_bytes)
+    return max(1 << 17, 4096 * config.dram_word_bytes(Memory.PARAM), 64 * config.burst_bytes)

@@ -47,11 +47,14 @@ class _Generator:
         body: list[Instruction] = []
         while len(body) < count:
             body += self.instructions.group() if self.random.random() < 0.2 else [self.instructions.instruction()]
-        body = [*self._fill(), *body, Guard(), *self._drain()]  # nothing of what is written at the end is void
+        tables = self.instructions.tables
+        body = [*tables.at_start(), *self._fill(), *body, Guard()]  # nothing of what is written at the end is void
+        body += self._drain()
         ordered = synchronise(self.config, body)
         groups = -(-(len(ordered) + 1) // FETCH_GROUP)
         assert groups * FETCH_GROUP * INSTRUCTION_BYTES <= self.places.code.size
         data = [(area.start, self._content(memory, area.size)) for memory, area in self.places.sources.items()]
+        data.append((self.places.tables.start, tables.content))
         kv = self.instructions.kv
         data.append((self.places.cache.start, self._content(Memory.WEIGHT, kv.cache_bytes)))
         program = Program(
