@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .dram import DRAM_PRESETS, Dram, DramConfig, as_dram
 from .errors import HeddleError, require_type, shown, unknown
-from .functions import EVALUATE_CYCLES
+from .functions import EVALUATE_CYCLES, FRACTION_BITS
 from .ranges import make_plain, require_power_of_two, require_range
 
 
@@ -52,14 +52,8 @@ VECTOR_FORMATS = {"float32": WIDE_PRECISION, "tf32": 11}  # vector_format → si
 MULTIPLY_CYCLES = 3
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
 CONVERT_CYCLES = 2  # int32 to float32
-TABLE_CYCLES = 5  # exp2 and rcp of activations
 ROUND_CYCLES = 2  # to int8
 MEMORY_CYCLES = 1  # from address to data
-# x² ; min ; four Horner steps of multiply and add ; times x ; exp2 ; 1 + ; rcp ; times gate ; plus constant
-ACTIVATION_CYCLES = (
-    MULTIPLY_CYCLES + 1 + 4 * (MULTIPLY_CYCLES + ADD_CYCLES) + MULTIPLY_CYCLES
-    + TABLE_CYCLES + ADD_CYCLES + TABLE_CYCLES + MULTIPLY_CYCLES + ADD_CYCLES
-)  # fmt: skip
 INSTRUCTION_BITS = 256
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 FETCH_GROUP = 8  # instructions in one fetch burst
@@ -219,6 +213,16 @@ class HardwareConfig:
         return 8 + self.precision
 
     @property
+    def function_bits(self) -> int:
+        """Significand bits of the results of functions by table."""
+        return min(self.precision, FRACTION_BITS)
+
+    @property
+    def function_fraction_bits(self) -> int:
+        """Bits of the fraction of x that they look at."""
+        return min(self.precision - 1, FRACTION_BITS)
+
+    @property
     def code_bits(self) -> int:
         """Bits of one operand of the array: a code."""
         return 8 if self.pe == "int8" else 16
@@ -302,9 +306,9 @@ class HardwareConfig:
 
     @property
     def vector_map_cycles(self) -> int:
-        """VECTOR, from memory data to the mapped value: planes, rounding, front, + offset, activation, combine, a
+        """VECTOR, from memory data to the mapped value: planes, rounding, front, + offset, function, combine, a
         register."""
-        return (PLANES_CYCLES + self.narrow_cycles + self.drain_front_cycles + ADD_CYCLES + ACTIVATION_CYCLES
+        return (PLANES_CYCLES + self.narrow_cycles + self.drain_front_cycles + ADD_CYCLES + EVALUATE_CYCLES
                 + ADD_CYCLES + 1)  # fmt: skip
 
     @property

@@ -71,6 +71,11 @@ ZERO_OCTAVE, SPECIAL_OCTAVE, OCTAVES = 14, 15, 32
 SIGN_BANDS = 2 * OCTAVES  # descriptors for each sign
 DESCRIPTOR_COUNT = 2 * SIGN_BANDS
 
+# Places of all that an evaluator holds: descriptors of each table in turn, words of all, headers.
+WORD_PLACE = TABLE_COUNT * DESCRIPTOR_COUNT
+HEADER_PLACE = WORD_PLACE + WORD_COUNT
+PLACE_COUNT = HEADER_PLACE + TABLE_COUNT
+
 FRACTION_BITS = 16  # of x that are looked at
 PLACE_BITS = FRACTION_BITS - 1  # of them, in a band
 OFFSET_BITS = 15  # of t
@@ -208,7 +213,7 @@ class Table:
         return [
             self.header(),
             *(_pack("descriptor", DESCRIPTOR_FIELDS, each.fields()) for each in self.descriptors),
-            *(_pack("word", WORD_FIELDS, each.fields()) for each in self.words),
+            *map(pack_word, self.words),
         ]
 
     def to_bytes(self) -> bytes:
@@ -267,9 +272,16 @@ def joined(tables: Sequence[Table]) -> tuple[list[int], list[int]]:
     return descriptors, words
 
 
+def pack_word(word: Word) -> int:
+    """A word in 36 bits."""
+    return _pack("word", WORD_FIELDS, word.fields())
+
+
 def _descriptor(fields: dict[str, int]) -> Descriptor:
-    rule = Rule(*(fields.pop(name) for name in Rule._fields))
-    return Descriptor(mode=Mode(fields.pop("mode")), rule=rule, **fields)
+    rule, mode = Rule(*(fields.pop(name) for name in Rule._fields)), fields.pop("mode")
+    if mode not in SEGMENT_MASKS:
+        raise HeddleError(f"the mode of a descriptor must be one of {', '.join(map(str, Mode))}, not {mode}")
+    return Descriptor(mode=Mode(mode), rule=rule, **fields)
 
 
 def _pack(what: str, layout: Sequence[tuple[str, int]], fields: dict[str, int]) -> int:

@@ -13,7 +13,7 @@ VECTOR, SOFTMAX and NORM may compute in a narrower format: see `Arithmetic`, whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from .config import ADD_CYCLES, WIDE_PRECISION, HardwareConfig
 from .fixed_functions import EXP2, RECIPROCAL, RSQRT
 from .functions import Table, evaluate
-from .isa import Activation, Combine, Digit
+from .isa import Combine, Digit
 
 Floats = NDArray[np.float32]
 
@@ -44,22 +44,6 @@ RECIPROCAL_OF_32639 = np.float32(1 / 32639)
 RECIPROCAL_STEP = np.float32(128)  # of the magnitude of a row, before its reciprocal
 
 FUNCTION_PRECISION = 16  # significand bits of functions by table, if the format has more
-
-# -- tables of activations: 64 segments, linear between end points; c0 has 18 fraction bits, the offset in a segment 16
-
-INDEX_BITS, OFFSET_BITS, TABLE_FRACTION_BITS = 6, 16, 18
-_SEGMENTS = 1 << INDEX_BITS
-
-
-def _table(function) -> list[tuple[int, int]]:
-    """(c0, c1) for each segment of [0, 1), with function values in [1, 2]: m = c0 + ((c1·f) >> 16)."""
-    nodes = [round(float(function(i / _SEGMENTS)) * (1 << TABLE_FRACTION_BITS)) for i in range(_SEGMENTS + 1)]
-    return [(nodes[i], nodes[i + 1] - nodes[i]) for i in range(_SEGMENTS)]
-
-
-EXP2_TABLE = _table(lambda u: 2.0**u)
-RCP_TABLE = _table(lambda u: 2 / (1 + u))
-
 
 # -- float32 -----------------------------------------------------------------------------------------------------------
 
@@ -104,6 +88,11 @@ def minimum(a: ArrayLike, b: ArrayLike) -> Floats:
     """The lesser in the order of `maximum`."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float32), np.asarray(b, np.float32))
     return np.where(_key(a) <= _key(b), a, b)
+
+
+def relu(x: ArrayLike) -> Floats:
+    """maximum(x, +0)."""
+    return maximum(x, np.float32(0))
 
 
 def from_int32(i: ArrayLike) -> Floats:
@@ -192,17 +181,18 @@ class Arithmetic:
 
     def exp2(self, x: ArrayLike) -> Floats:
         """2^x."""
-        return self._by_table(EXP2, x)
+        return self.by_table(EXP2, x)
 
     def rcp(self, x: ArrayLike) -> Floats:
         """1 / x."""
-        return self._by_table(RECIPROCAL, x)
+        return self.by_table(RECIPROCAL, x)
 
     def rsqrt(self, x: ArrayLike) -> Floats:
         """1 / √x."""
-        return self._by_table(RSQRT, x)
+        return self.by_table(RSQRT, x)
 
-    def _by_table(self, table: Table, x: ArrayLike) -> Floats:
+    def by_table(self, table: Table, x: ArrayLike) -> Floats:
+        """The function of a table, with 16 significant bits at most."""
         return evaluate(table, x, min(self.precision, FUNCTION_PRECISION))
 
 
@@ -286,84 +276,6 @@ def matmul_int8(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
     return total
 
 
-# -- activations -------------------------------------------------------------------------------------------------------
-
-
-def interpolated_exp2(x: ArrayLike) -> Floats:
-    """2**x. t = floor(x·2²²) = (n, i, f) with 6 index and 16 offset bits; n < −126 gives +0, n > 127 gives +inf."""
-    x = clean(x)
-    with np.errstate(invalid="ignore"):
-        t = np.floor(np.clip(np.nan_to_num(x, nan=0), -200, 200).astype(np.float64) * 2.0**22).astype(np.int64)
-    n = t >> (INDEX_BITS + OFFSET_BITS)
-    mantissa = _interpolate(_EXP2, t >> OFFSET_BITS & (_SEGMENTS - 1), t & 0xFFFF)
-    y = _compose(np.zeros_like(n), n + 127, mantissa)
-    y = np.where(n < -126, np.float32(0), np.where(n > 127, INFINITY, y))
-    return np.where(np.isnan(x), NAN, y)
-
-
-def interpolated_rcp(x: ArrayLike) -> Floats:
-    """1 / x. Zero gives infinity of its sign, infinity zero; results below 2⁻¹²⁶ are zeros of the sign of x.
-
-    The table is indexed by the fraction's top 6 bits, its next 16 interpolate, the last is ignored; the exponent is
-    253 − e, one more where the mantissa reaches 2.
-    """
-    x = clean(x)
-    u = to_bits(x).astype(np.int64)
-    exponent, fraction = u >> 23 & 0xFF, u & 0x7FFFFF
-    y = _compose(u >> 31, 253 - exponent, _interpolate(_RCP, fraction >> 17, fraction >> 1 & 0xFFFF))
-    y = np.where(exponent == 0, np.copysign(INFINITY, x), y)
-    y = np.where(exponent == 255, np.copysign(np.float32(0), x), y)
-    return np.where(np.isnan(x), NAN, y)
-
-
-class ActivationCoefficients(NamedTuple):
-    """y = gate · rcp(1 + exp2(x·P(min(x², limit)))) + constant, P by Horner's rule from p[0]·u⁴ down to p[4]."""
-
-    p: tuple[np.float32, ...]  # of u⁴, u³, u², u, 1
-    limit: np.float32
-    gate: np.float32 | None  # None: x itself
-    constant: np.float32
-
-
-def _coefficients(p: list[float], limit: float, gate: float | None, constant: float) -> ActivationCoefficients:
-    padded = [0.0] * (5 - len(p)) + p
-    return ActivationCoefficients(tuple(np.float32(c) for c in padded), np.float32(limit),
-                                  None if gate is None else np.float32(gate), np.float32(constant))  # fmt: skip
-
-
-_LOG2_E = 1.4426950408889634
-_LARGE = float(LARGEST)
-ACTIVATION_COEFFICIENTS = {
-    Activation.GELU: _coefficients(
-        [-3.2103777e-6, 8.790977e-5, 3.6204767e-4, -0.10522998, -2.30204378], 36.0, None, 0.0
-    ),
-    Activation.GELU_TANH: _coefficients([0.044715 * -1.5957691 * _LOG2_E, -1.5957691 * _LOG2_E], _LARGE, None, 0.0),
-    Activation.SILU: _coefficients([-_LOG2_E], _LARGE, None, 0.0),
-    Activation.SIGMOID: _coefficients([-_LOG2_E], _LARGE, 1.0, 0.0),
-    Activation.TANH: _coefficients([-2 * _LOG2_E], _LARGE, 2.0, -1.0),
-}
-
-
-def activation(kind: Activation, x: ArrayLike, arithmetic: Arithmetic = FLOAT32) -> Floats:
-    """The activation of values; NONE passes them, RELU is maximum(x, +0). The coefficients are rounded."""
-    x = arithmetic.round(x)
-    if kind is Activation.NONE:
-        return x
-    if kind is Activation.RELU:
-        return maximum(x, np.float32(0))
-    c = ACTIVATION_COEFFICIENTS[kind]
-    add, multiply = arithmetic.add, arithmetic.multiply
-    limit, gate, constant = map(arithmetic.round, (c.limit, ONE if c.gate is None else c.gate, c.constant))
-    first, *others = map(arithmetic.round, c.p)
-    u = minimum(multiply(x, x), limit)
-    polynomial = np.broadcast_to(first, x.shape)
-    for coefficient in others:
-        polynomial = add(multiply(polynomial, u), coefficient)
-    power = arithmetic.round(interpolated_exp2(multiply(polynomial, x)))
-    y = arithmetic.round(interpolated_rcp(add(ONE, power)))
-    return add(multiply(y, x if c.gate is None else gate), constant)
-
-
 # -- composites: what one instruction does to a panel ------------------------------------------------------------------
 
 
@@ -373,7 +285,7 @@ def map_values(
     scale: ArrayLike | None = None,
     offset: ArrayLike | None = None,
     row_scale: ArrayLike | None = None,
-    kind: Activation = Activation.NONE,
+    function: Callable[[Floats], Floats] | None = None,
     combine: Combine = Combine.NONE,
     operand: ArrayLike | None = None,
     operand_scale: ArrayLike | None = None,
@@ -383,7 +295,7 @@ def map_values(
     """The elementwise front of VECTOR.
 
     source (…, M, N) int32 or float32; scale, offset (…, N) or (…, 1, N); row_scale (…, M); operand (…, M, N).
-    Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, activation, combine. `planes` are
+    Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, function, combine. `planes` are
     further sums (…, M, N) int32, the lower digits: x·256 + plane for each, in float32. `operand_scale` (…, M)
     multiplies the operand. ROTATE is `rotate` of the source by operands (…, M, 2·N), cosines and sines, and nothing
     else.
@@ -401,7 +313,7 @@ def map_values(
         x = arithmetic.multiply(x, read(row_scale)[..., None])
     if offset is not None:
         x = arithmetic.add(x, read(offset))
-    x = activation(kind, x, arithmetic)
+    x = x if function is None else function(x)
     if combine is Combine.NONE or operand is None:
         return x
     operand = read(operand)
@@ -632,8 +544,6 @@ def norm_with_statistics(
 
 # -- inside ------------------------------------------------------------------------------------------------------------
 
-_EXP2, _RCP = np.array(EXP2_TABLE, np.int64), np.array(RCP_TABLE, np.int64)
-
 
 def _finish(r: Floats, *operands: ArrayLike) -> Floats:
     """Flush subnormals, canonicalise NaN, and saturate what is infinite though no operand is; in place where r allows
@@ -687,18 +597,3 @@ def _key(x: Floats) -> NDArray[np.int32]:
     """Integers in the order of `maximum`."""
     bits = np.ascontiguousarray(x).view(np.int32)
     return np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits)
-
-
-def _interpolate(table: NDArray[np.int64], index: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The mantissa with 16 fraction bits, from 1·2¹⁶ to 2·2¹⁶."""
-    start, step = np.take(table[:, 0], index), np.take(table[:, 1], index)
-    return (start + (step * offset >> OFFSET_BITS) + 2) >> (TABLE_FRACTION_BITS - 16)
-
-
-def _compose(sign: NDArray, exponent: NDArray, mantissa: NDArray) -> Floats:
-    """Float32 of biased exponent and mantissa (16 fraction bits, up to 2); flushed below, infinite above."""
-    carry = mantissa >> 17
-    exponent = exponent + carry
-    fraction = np.where(carry == 1, 0, mantissa & 0xFFFF) << 7
-    magnitude = np.where(exponent <= 0, 0, np.where(exponent >= 255, 0x7F800000, exponent << 23 | fraction))
-    return (sign << 31 | magnitude).astype(np.uint32).view(np.float32)

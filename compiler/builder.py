@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError, NoRoomError, require_type
-from ..arch.isa import Digit, Instruction, Load, Matmul
+from ..arch.isa import Digit, Function, Instruction, Load, Matmul, Tables
 from ..arch.program import Tensor
 from ..arch.ranges import make_plain, require_range
 from .cache import CacheLayout, Registers
+from .evaluators import Evaluators, Piece
+from .functions import RELU
 from .graph import Node
 from .matrix import Matrix
 from .precision import MOST_PLANES, Precision
@@ -171,11 +173,12 @@ class Tiles:
 
     def __init__(
         self, config: HardwareConfig, tiling: Tiling, longest_panel: int, decoder: Decoder | None = None,
-        shared: SharedDram | None = None,
+        shared: SharedDram | None = None, evaluators: Evaluators | None = None,
     ) -> None:  # fmt: skip
         self.config = config
         self.decoder = decoder
         self.shared = shared or SharedDram(config)
+        self.evaluators = evaluators.copy() if evaluators else Evaluators()  # what they hold so far
         self.group: tuple[int, int] | None = None  # (first, rows) of the present group; None: all
         self.phase = ""
         self.rotary: dict[bytes | tuple[int, ...], Rows] = {}  # tables of cosines and sines → their rows here
@@ -418,7 +421,7 @@ class Tiles:
             self._winners[node] = self.buffer(Memory.INDEX, words, f"{node.name} numbers")
         return self._winners[node]
 
-    def load_pairs(self, name: str, pairs: NDArray[np.float32]) -> Buffer:
+    def load_pairs(self, name: str, pairs: NDArray[np.float32], what: str = "parameters") -> Buffer:
         """(words, columns, 2) float32 → PARAM."""
         size = self.config.dram_word_bytes(Memory.PARAM)
         place = self.phase, name, Memory.PARAM, self._asked.get((name, Memory.PARAM), 0)
@@ -431,8 +434,33 @@ class Tiles:
                 self.timing_only = True
         address = self._pairs[place]
         buffer = self.buffer(Memory.PARAM, len(pairs), name)
-        self.emit(Load(memory=Memory.PARAM, dram_address=address, words=len(pairs), address=buffer.at(0)), "parameters")
+        self.emit(Load(memory=Memory.PARAM, dram_address=address, words=len(pairs), address=buffer.at(0)), what)
         return buffer
+
+    def function(self, name: str) -> Function:
+        """What the instructions of the next tasks call a function; evaluators that do not hold it are set first."""
+        if not name or name == RELU:
+            return Function.RELU if name else Function.NONE
+        if self.evaluators.find(name) is None:
+            if not self.evaluators.take(name):
+                self.evaluators.give_up()
+                self.evaluators.take(name)
+            self.set_tables(name)
+        found = self.evaluators.find(name)
+        assert found is not None, "alone it fits"
+        return found
+
+    def set_tables(self, name: str) -> None:
+        """Set a function that evaluators are said to hold; not more than half of PARAM is taken at a time."""
+        most = max(1, self.config.words(Memory.PARAM) // 2)
+        for entries, place in self.evaluators.pieces(name):
+            step = most * self.config.columns
+            for start in range(0, len(entries), step):
+                piece = Piece(entries[start : start + step], place + start)
+                buffer = self.load_pairs(f"{name} at {piece.place}", piece.pairs(self.config), "table")
+                self.emit(
+                    Tables(param_address=buffer.at(0), entries=len(piece.entries), place=piece.place), f"set {name}"
+                )
 
     def matmul(
         self, x: Rows, start: int, count: int, weights: Buffer, depth: int, words: int, acc: int, acc_stride: int,

@@ -63,6 +63,7 @@ from .lines import (
     words_of,
 )
 
+RELU = "relu"  # exact without a table
 CHECKED_BITS = 16  # of results that are not rounded further
 _NOTHING = Word()
 
@@ -271,7 +272,9 @@ GOLDEN: dict[str, Function] = {
 
 @cache
 def named(name: str) -> Table:
-    """The table of a function in GOLDEN."""
+    """The table of a function in GOLDEN, or that of a power, such as x^1.5."""
+    if name.startswith("x^"):
+        return power(float(name[2:]))
     function = GOLDEN[name]
     special = {
         "exp": lambda: exponential(math.e), "exp2": lambda: exponential(2), "log": lambda: logarithm(math.e),

@@ -37,6 +37,7 @@ from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
 from .capture import built_part, capture, require_model
 from .emit import Step, emit, require_equal
+from .evaluators import functions_of, together
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph, Node
@@ -163,6 +164,10 @@ def lower(
     show("segments", "\n".join(str(len(piece.graph.nodes)) + " nodes" for piece in pieces))
     found: dict[tuple, tuple[Schedule, Segment, int]] = {}
     steps, layer = [], 0
+    held = together(functions_of(graph)) if len(pieces) > 1 else None  # one piece sets them where it uses them
+    if held and held.held:
+        setting = lowering.set_functions(held)
+        steps.append(Step(setting, setting.tiles))
     for piece in pieces:
         key = piece.signature, piece.last
         if key not in found:

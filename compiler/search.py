@@ -10,6 +10,7 @@ from ..arch.errors import HeddleError, NoRoomError
 from ..arch.program import Choice
 from .allocate import FragmentedError, allocate, pack
 from .builder import Decoder, SharedDram, Tiles, Tiling, split_rows
+from .evaluators import Evaluators
 from .macs import count_macs
 from .schedule import Schedule, one_by_one, schedule
 from .segments import Segment
@@ -36,13 +37,24 @@ class Lowering:
     decoder: Decoder | None = None
     thrifty: bool = False  # a segment that fits in no other way goes in ever fewer rows and smaller pieces
     choices: list[Choice] = field(default_factory=list)
+    evaluators: Evaluators = field(default_factory=Evaluators)  # what they hold where a segment begins
 
     def tile(self, segment: Segment, tiling: Tiling) -> Tiles:
         """The tasks of a segment. Its decoder has registers of its own, which count only if the tiling is chosen."""
         decoder = self.decoder
         if decoder:
             decoder = replace(decoder, registers=decoder.registers.copy(), table=None)
-        return tile(segment.graph, self.config, tiling, self.output if segment.last else None, decoder, self.shared)
+        return tile(segment.graph, self.config, tiling, self.output if segment.last else None, decoder, self.shared,
+                    self.evaluators)  # fmt: skip
+
+    def set_functions(self, evaluators: Evaluators) -> Schedule:
+        """Tasks that let evaluators hold these functions, for all segments that come after."""
+        tiles = Tiles(self.config, Tiling(), 1, shared=self.shared, evaluators=evaluators)
+        for name in evaluators.held:
+            tiles.set_tables(name)
+        self.evaluators = evaluators
+        work = work_of(tiles, self.config)
+        return allocate(one_by_one(schedule(tiles, self.config, work=work)), self.config)
 
     def lower(self, segment: Segment, tiling: Tiling | None, streamed: bool) -> Schedule:
         """The quickest schedule found for a segment, or that of a given tiling."""

@@ -9,6 +9,7 @@ from ..arch.errors import HeddleError
 from ..arch.isa import Store
 from ..arch.program import Tensor
 from .builder import Decoder, Rows, SharedDram, Tiles, Tiling, split_rows
+from .evaluators import Evaluators
 from .graph import Graph, Node
 from .ops import OPS, cached_attention
 from .ops.linear import column_groups, needs_whole_rows
@@ -16,15 +17,16 @@ from .ops.linear import column_groups, needs_whole_rows
 
 def tile(
     graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str | None = "output",
-    decoder: Decoder | None = None, shared: SharedDram | None = None,
+    decoder: Decoder | None = None, shared: SharedDram | None = None, evaluators: Evaluators | None = None,
 ) -> Tiles:  # fmt: skip
     """All tasks of a graph, in an order in which they could be executed one by one.
 
     output_name  of the model's result; None: another segment reads it
+    evaluators   what they hold at the start
     With `tiling.group_rows` rows go through the graph in groups. Attention needs the keys and values of all groups:
     these are computed first, and what leads to them is computed once more for each group that attends.
     """
-    tiles = Tiles(config, tiling, longest_panel(graph, config, tiling), decoder, shared)
+    tiles = Tiles(config, tiling, longest_panel(graph, config, tiling), decoder, shared, evaluators)
     if decoder and any(node.op == "cached_attention" for node in graph):
         _load_page_tables(decoder, tiles)
     if not tiling.group_rows:

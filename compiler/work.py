@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from ..arch.accesses import AccessTable, access_table, owners
 from ..arch.config import APPEND_ITEMS, HardwareConfig, Memory, Unit
-from ..arch.isa import Append, Instruction, Stream
+from ..arch.isa import Append, Instruction, Stream, Tables
 from ..arch.kinds import of_each_size
 from ..sim.jit import entry
 from ..sim.units import cycles, occupied
 from .builder import Tiles
+from .evaluators import uses_table
 from .overlaps import overlaps
 
 Numbers = NDArray[np.int64]
@@ -101,7 +103,8 @@ def priorities(work: Work, in_order: float) -> NDArray[np.float64]:
 
 
 def _order(tiles: Tiles, table: AccessTable, buffer: Numbers) -> tuple[Lists, Numbers]:
-    """Who must wait for whom: a task for those before it that touch the same words, if one of the two writes."""
+    """Who must wait for whom: a task for those before it that touch the same words, or the same tables of functions, if
+    one of the two writes."""
     count, layers = len(tiles.tasks), max((task.cache for task in tiles.tasks), default=-1) + 1
     kv = {Append: _APPENDS, Stream: _STREAMS}
     uses = [kv.get(type(task.instruction), 0) for task in tiles.tasks]
@@ -115,8 +118,21 @@ def _order(tiles: Tiles, table: AccessTable, buffer: Numbers) -> tuple[Lists, Nu
         if found <= room:
             break
         room = found
-    earlier, later = edges[:found].T
+    earlier, later = np.concatenate([edges[:found], _by_tables([task.instruction for task in tiles.tasks])]).T
     return lists(earlier, later, count), np.bincount(later, minlength=count)
+
+
+def _by_tables(instructions: Sequence[Instruction]) -> Numbers:
+    """(earlier, later) of each pair of which one sets tables of functions, and the other sets or uses any."""
+    found, setter, users = [], None, []
+    for task, each in enumerate(instructions):
+        if isinstance(each, Tables):
+            found += [(user, task) for user in users] + ([] if setter is None else [(setter, task)])
+            setter, users = task, []
+        elif uses_table(each):
+            found += [] if setter is None else [(setter, task)]
+            users.append(task)
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 @entry

@@ -14,12 +14,12 @@ import numpy as np
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import (
-    Activation,
     Append,
     Argmax,
     Codes,
     Combine,
     Digit,
+    Function,
     Guard,
     Halt,
     IndexMap,
@@ -40,10 +40,12 @@ from ..arch.isa import (
     Statistics,
     Store,
     Stream,
+    Tables,
 )
 from .random_data import EDGES
 from .random_kv import RandomKv
 from .random_places import LOADABLE, NUMBERS, STORABLE, Area, DoesNotFitError, Places
+from .random_tables import RandomTables
 
 TABLE_ROWS = 16  # of a table; INDEX content is below that
 SUMMED = 1300  # products of the largest codes, of which a sum has more than 24 bits
@@ -62,6 +64,7 @@ class RandomInstructions:
         self.random = random
         self.scalars = scalars
         self.kv = RandomKv(config, places, random, scalars)
+        self.tables = RandomTables(config, places, random)
 
     def instruction(self) -> Instruction:
         """One that is legal."""
@@ -94,7 +97,9 @@ class RandomInstructions:
 
     def group(self) -> list[Instruction]:
         """Some that belong together."""
-        return self.random.choice([self.rivals, self._guarded, self._guarded, self._step, self._blocks])()
+        return self.random.choice([
+            self.rivals, self._guarded, self._guarded, self._step, self._blocks, self.tables.later,
+        ])()  # fmt: skip
 
     def _guarded(self) -> list[Instruction]:
         """Some that a guard may make void; it may reach further, and another one may begin within its reach."""
@@ -247,12 +252,12 @@ class RandomInstructions:
         columns, rotates = self._columns()
         given = {
             "columns": columns, "source": self.random.choice(list(Source)), "scaled": self.random.randrange(2),
-            "row_scaled": self.random.randrange(2), "activation": self.random.choice([Activation.NONE, *Activation]),
+            "row_scaled": self.random.randrange(2), "function": self.random.choice([Function.NONE, *Function]),
             "combine": self.random.choice([Combine.NONE, Combine.NONE, Combine.ADD, Combine.MULTIPLY]),
         }  # fmt: skip
         if rotates:
             given |= {"source": Source.VALUE, "combine": Combine.ROTATE, "scaled": 0, "row_scaled": 0,
-                      "activation": Activation.NONE}  # fmt: skip
+                      "function": Function.NONE}  # fmt: skip
         elif given["source"] is Source.ACC and self.config.pe == "int8" and self.random.random() < 0.3:
             given["planes"] = self.random.randint(1, 2)
         return given
@@ -360,6 +365,7 @@ MAKERS: dict[type[Instruction], Maker | None] = {
     Append: Maker(lambda those: those.kv.append(), 5),
     Stream: Maker(lambda those: those.kv.stream(), 5),
     Matmul: Maker(RandomInstructions.matmul, 8),
+    Tables: Maker(lambda those: those.tables.words(), 2),
     Map: Maker(RandomInstructions.map, 8),
     Quantise: Maker(RandomInstructions.quantise, 8),
     Argmax: Maker(RandomInstructions.argmax, 4),

@@ -11,6 +11,7 @@ from typing import Any
 from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.encoding import encoding
 from ..arch.errors import HeddleError
+from ..arch.functions import PLACE_COUNT
 from ..arch.isa import PANEL_UNITS, Instruction, Load
 from ..arch.operands import Block, blocks
 
@@ -26,6 +27,7 @@ FAR = 0.2  # of the programs have a large DRAM
 FAR_BYTES = 1 << 21  # of it, at least: addresses beyond 20 bits
 CACHE_ALIGNMENT = 4096
 FAR_CODE_BYTES = 1 << 16  # for the longest programs
+TABLE_SETS = 2  # of all entries that evaluators hold
 NUMBERS = (Memory.INDEX, Memory.PAGE)  # hold places, so only content of their own kind may go there
 
 
@@ -54,8 +56,8 @@ class Places:
 
     `of` says where the next instruction works in each memory. Most programs have one arena of each, so that all meet
     there; some have several in banks of their own, of which each unit mostly uses one, so that units work side by side.
-    Areas of DRAM: code, sources (by memory), shared (written and read back), the KV cache, the final state; behind the
-    code they stand in any order, with gaps, at any multiple of a burst.
+    Areas of DRAM: code, sources (by memory), shared (written and read back), the KV cache, tables of functions, the
+    final state; behind the code they stand in any order, with gaps, at any multiple of a burst.
     """
 
     def __init__(self, config: HardwareConfig, random: Random) -> None:
@@ -64,7 +66,9 @@ class Places:
         part = dram_bytes(config) // 16
         self.spread, far = random.random() < SPREAD, random.random() < FAR
         self.loud = random.random() < LOUD
-        self.dram_bytes = max(FAR_BYTES, 32 * part) if far else 32 * part
+        tables = TABLE_SETS * table_words(config) * config.dram_word_bytes(Memory.PARAM)
+        tables += -tables % config.burst_bytes
+        self.dram_bytes = max(FAR_BYTES, 32 * part + tables) if far else 32 * part + tables
         self.all: dict[Memory, list[Area]] = {}
         for memory in Memory:
             self.all[memory] = [self._arena(memory, part // 2)]
@@ -78,9 +82,9 @@ class Places:
         }
         self.code = Area(0, max(FAR_CODE_BYTES, 4 * part) if far else 4 * part)
         sizes = {memory: part for memory in STORABLE} | {Memory.INDEX: part // 2, Memory.PAGE: part // 2}
-        areas = self._areas([*sizes.values(), part, part + CACHE_ALIGNMENT, 16 * part])
+        areas = self._areas([*sizes.values(), part, part + CACHE_ALIGNMENT, tables, 16 * part])
         self.sources = dict(zip(sizes, areas, strict=False))
-        self.shared, cache, self.final = areas[len(sizes) :]
+        self.shared, cache, self.tables, self.final = areas[len(sizes) :]
         start = -(-cache.start // CACHE_ALIGNMENT) * CACHE_ALIGNMENT
         self.cache = Area(start, start + part)
 
@@ -250,6 +254,11 @@ def _in_a_row(operands: Sequence[Block]) -> dict[str, int]:
     """The operands in ROW, if it is written, and how many words they take."""
     found = {each.operand.at: each.length for each in operands if each.memory is Memory.ROW}
     return found if any(each.operand.write for each in operands if each.memory is Memory.ROW) else {}
+
+
+def table_words(config: HardwareConfig) -> int:
+    """Words of PARAM that all entries of the evaluators take."""
+    return -(-PLACE_COUNT // config.word_elements(Memory.PARAM))
 
 
 def dram_bytes(config: HardwareConfig) -> int:

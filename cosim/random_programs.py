@@ -56,7 +56,9 @@ class _Generator:
             body += self.instructions.deep()
         if (self.places.code.size // INSTRUCTION_BYTES) > 4 * LONG_REACH and self.random.random() < 0.6:
             body += self.instructions.desert()
-        body = [*self._fill(), *body, Guard(), *self._drain()]  # nothing of what is written at the end is void
+        tables = self.instructions.tables
+        body = [*tables.at_start(), *self._fill(), *body, Guard()]  # nothing of what is written at the end is void
+        body += self._drain()
         if self.random.random() < EARLY_HALT:
             body += [Halt(), *(self.instructions.instruction() for _ in range(self.random.randint(1, 20)))]
         ordered = synchronise(self.config, body)
@@ -65,6 +67,7 @@ class _Generator:
         groups = -(-(len(ordered) + 1) // FETCH_GROUP)
         assert groups * FETCH_GROUP * INSTRUCTION_BYTES <= self.places.code.size
         data = [(area.start, self._content(memory, area.size)) for memory, area in self.places.sources.items()]
+        data.append((self.places.tables.start, tables.content))
         kv = self.instructions.kv
         data.append((self.places.cache.start, self._content(Memory.WEIGHT, kv.cache_bytes)))
         program = Program(

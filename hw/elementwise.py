@@ -1,7 +1,7 @@
 """The datapath of VECTOR: from the operands of a group, as they come from memory, to its V values.
 
-    acc ─┬─ planes ─ narrowed ─ × scale ─ × row ─ + offset ─ activation ─ + or × ─ o
-    value ┘                                          operand ─ × factor ────┘
+    acc ─┬─ planes ─ narrowed ─ × scale ─ × row ─ + offset ─ function ─ + or × ─ o
+    value ┘                                        operand ─ × factor ────┘
 
 A pipeline that never stalls; steps that are not wanted pass the value on, so the latency is always the same.
 """
@@ -10,29 +10,29 @@ from amaranth import Cat, Const, Module, Mux, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ACTIVATION_CYCLES, ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, PLANES_CYCLES, HardwareConfig
-from ..arch.isa import Activation, Combine
-from .activation import ActivationLane, setting_of
+from ..arch.config import ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, PLANES_CYCLES, HardwareConfig
+from ..arch.functions import EVALUATE_CYCLES
+from ..arch.isa import Combine, Function
 from .delay_line import DelayLine
 from .drain import Factors
 from .float import MINUS_ZERO, ONE, Add, Multiply, narrowed, upper
+from .functions import Functions, write_signature
 from .pipeline import delay
 from .planes import Planes
-from .verilog import shared
 
 _X_CYCLES = CONVERT_CYCLES + PLANES_CYCLES  # until x is there to be narrowed
-_OPERAND_CYCLES = _X_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + ACTIVATION_CYCLES  # that is, until x is combined
+_OPERAND_CYCLES = _X_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + EVALUATE_CYCLES  # that is, until x is combined
 
 
 class Elementwise(wiring.Component):
-    """o = activation(x · scale · row + offset) (+ or ·) operand · factor, x = value if `from_value`, else that of the
+    """o = function(x · scale · row + offset) (+ or ·) operand · factor, x = value if `from_value`, else that of the
     planes of acc (`Planes`).
 
     The operands of a group come in one cycle, planes but the last in the cycles before it; `o` is valid
     `vector_map_cycles` − 1 later. The lower group of inputs says which steps are wanted (see `isa.VectorInstruction`;
     combine ROTATE is none), and holds still while groups are under way. Operands are bits as the memories hold them,
     those of VALUE widened to float32, subnormals and any NaN included; `o` has the format of vector arithmetic, to
-    which they are rounded.
+    which they are rounded. `table_write` sets the tables of functions.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -52,9 +52,10 @@ class Elementwise(wiring.Component):
             "planes": In(2),
             "scaled": In(1),
             "row_scaled": In(1),
-            "activation": In(Activation),
+            "function": In(Function),
             "combine": In(Combine),
             "operand_scaled": In(1),
+            "table_write": In(write_signature()),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -80,7 +81,9 @@ class Elementwise(wiring.Component):
         one, minus_zero = upper(ONE, bits), upper(MINUS_ZERO, bits)
         m.d.comb += factors.row.eq(Mux(self.row_scaled, narrow(scales.o[-32:], "row"), one))
         factor = Mux(self.operand_scaled, narrow(operands.o[-32:], "factor"), one)
-        setting = setting_of(m, self.activation, precision)
+        m.submodules.functions = functions = Functions(config)
+        m.d.comb += functions.function.eq(self.function)
+        wiring.connect(m, wiring.flipped(self.table_write), functions.write)
         widen = Const(0, 32 - config.value_bits)  # a bf16 is the upper half of a float32
         for lane in range(lanes):
             scale = narrow(scales.o.word_select(lane, 32), f"scale_{lane}")
@@ -88,8 +91,6 @@ class Elementwise(wiring.Component):
             offset = delay(m, offset, 2 * MULTIPLY_CYCLES, name=f"offset_{lane}", reset_less=True)
             operand = Cat(widen, operands.o.word_select(lane, config.value_bits))
             m.submodules[f"plus_offset_{lane}"] = plus_offset = Add(precision)
-            function = ActivationLane(precision)
-            m.submodules[f"activation_{lane}"] = shared(platform, function, "heddle_activation")
             m.submodules[f"times_factor_{lane}"] = times_factor = Multiply(precision)
             m.submodules[f"plus_operand_{lane}"] = plus = Add(precision)
             m.submodules[f"times_operand_{lane}"] = times = Multiply(precision)
@@ -99,13 +100,12 @@ class Elementwise(wiring.Component):
                 factors.scale[lane].eq(Mux(self.scaled, scale, one)),
                 plus_offset.a.eq(factors.o[lane]),
                 plus_offset.b.eq(Mux(self.scaled, offset, minus_zero)),
-                function.a.eq(plus_offset.o),
-                function.setting.eq(setting),
+                functions.a[lane].eq(plus_offset.o),
                 times_factor.a.eq(narrow(operand, f"operand_{lane}")),
                 times_factor.b.eq(factor),
-                plus.a.eq(function.o),
+                plus.a.eq(functions.o[lane]),
                 plus.b.eq(Mux(self.combine == Combine.ADD, times_factor.o, minus_zero)),
-                times.a.eq(function.o),
+                times.a.eq(functions.o[lane]),
                 times.b.eq(times_factor.o),
                 self.o[lane].eq(Mux(self.combine == Combine.MULTIPLY, product, plus.o)),
             ]

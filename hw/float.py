@@ -10,7 +10,6 @@ that name of its `Arithmetic` of the precision that the operator is made for, 24
 | Add | add | ADD_CYCLES |
 | ConvertInt32 | from_int32 | CONVERT_CYCLES |
 | RoundInt8, RoundInt16 | round_int8, encode_rows before its digits | ROUND_CYCLES |
-| Exp2, Reciprocal | interpolated_exp2, interpolated_rcp | TABLE_CYCLES |
 """
 
 from .float_add import Add
@@ -32,10 +31,8 @@ from .float_format import (
     upper,
 )
 from .float_multiply import Multiply
-from .float_table import Exp2, Reciprocal
 
 __all__ = [
-    "MINUS_INFINITY", "MINUS_ZERO", "NAN", "ONE", "ZERO", "Add", "ConvertInt32", "Exp2", "Fields", "Multiply",
-    "Reciprocal", "RoundInt16", "RoundInt8", "constant", "magnitude", "maximum", "narrowed", "negate",
-    "order_key", "resized", "to_bf16", "upper",
+    "MINUS_INFINITY", "MINUS_ZERO", "NAN", "ONE", "ZERO", "Add", "ConvertInt32", "Fields", "Multiply", "RoundInt16",
+    "RoundInt8", "constant", "magnitude", "maximum", "narrowed", "negate", "order_key", "resized", "to_bf16", "upper",
 ]  # fmt: skip

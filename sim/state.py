@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError
+from ..arch.functions import PLACE_COUNT
 from ..arch.numerics import to_bf16
 
 Rows = tuple[NDArray, int, int, int]  # for compiled kernels: elements (n,), and how many of them from input to input,
@@ -214,12 +215,13 @@ class State:
         self.dram = dram
         self.cache_address, self.cache_bytes = cache
         self.memories = {memory: _zeros(memory, config, batch) for memory in Memory}
+        self.tables = Words(PLACE_COUNT, (1,), np.int64, batch)  # of VECTOR's functions: entries of 36 bits
         self._scratch: dict[str, NDArray] = {}
 
     def restart(self, dram: Words) -> State:
         """The state at the start of another run, for as many inputs, in the same memory."""
         self.dram = dram
-        for words in self.memories.values():
+        for words in (*self.memories.values(), self.tables):
             words.clear()
         return self
 

@@ -12,7 +12,7 @@ from heddle.cosim.mutations import Fault, copy_package, plant
 # The place of the least number of each row, in four files: what it is, what it does and how long it takes, how the RTL
 # does it, and how it is drawn at random. (file, text, text in its place)
 TRIAL = [
-    ("arch/isa/vector.py", "INSTRUCTIONS: list[type[Instruction]] = [Map, Quantise, Argmax]", '''\
+    ("arch/isa/vector.py", "INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Argmax]", '''\
 @dataclass(frozen=True)
 class Argmin(VectorInstruction):
     """index[address + m] = the least n with -x(m, n) = max -x(m, ·), as for `argmax`."""
@@ -22,7 +22,7 @@ class Argmin(VectorInstruction):
     operands = (*VectorInstruction.operands, Write(Memory.INDEX, at="address", elements="rows"))
 
 
-INSTRUCTIONS: list[type[Instruction]] = [Map, Quantise, Argmax, Argmin]'''),
+INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Argmax, Argmin]'''),
     ("sim/units/vector.py", "from ...arch.isa import Argmax,", "from ...arch.isa import Argmax, Argmin,"),
     ("sim/units/vector.py", "def _values(", '''\
 def argmin_panel(i: Argmin, state: State, config: HardwareConfig) -> None:

@@ -1,4 +1,4 @@
-"""VECTOR: elementwise work on a panel, and what becomes of it."""
+"""VECTOR: elementwise work on a panel, what becomes of it, and the tables of its functions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from ..config import HardwareConfig, Memory, Unit
 from ..errors import HeddleError
+from ..functions import PLACE_COUNT
 from ..operands import FLAG, Read, Write, repeated
 from .instruction import ADDRESS, COLUMNS, ROWS, STRIDE, Instruction, bits, size
 
@@ -19,16 +20,15 @@ class Source(IntEnum):
     VALUE = 1
 
 
-class Activation(IntEnum):
-    """Functions of one value; `numerics.ACTIVATIONS` defines each."""
+class Function(IntEnum):
+    """A function of one value: that of a table, which a program has set (`tables`), or relu, which needs none."""
 
     NONE = 0
-    RELU = 1
-    GELU = 2
-    GELU_TANH = 3
-    SILU = 4
-    SIGMOID = 5
-    TANH = 6
+    TABLE_0 = 1
+    TABLE_1 = 2
+    TABLE_2 = 3
+    TABLE_3 = 4
+    RELU = 7  # maximum(x, +0)
 
 
 class Combine(IntEnum):
@@ -72,13 +72,14 @@ class VectorInstruction(Instruction):
     x = float32(acc or value); for p = 1 … planes: x = x·256 + float32(acc_p), acc_p being another panel of sums,
     p·rows·source_stride words on (products of digits, the highest first);
     if scaled: x = x·scale[n]; if row_scaled: x = x·row[row_address + m]; if scaled: x = x + offset[n];
-    x = activation(x); x = x (+ or ·) value[operand_address + m·operand_stride + word(n)].
+    x = function(x); x = x (+ or ·) value[operand_address + m·operand_stride + word(n)].
     ROTATE: x(m, n) = value(m, n)·cos(m, n) + value(m, n')·sin(m, n), the partner n' is columns / 2 on from n (or
     back), whole groups of `vector_lanes`; cos = value[operand_address + m·operand_stride + word(n)], sin as many words
     on as a row has.
     (scale, offset)[n] = param[param_address + word(n)], element n % columns. A value read is cleaned (subnormals become
     zeros, NaN the quiet NaN). Columns at or beyond `columns`, up to the end of the word, are +0. Each step saturates:
-    of finite numbers it makes finite ones, at most the largest float32, 2¹²⁸·(1 − 2⁻²⁴).
+    of finite numbers it makes finite ones, at most the largest float32, 2¹²⁸·(1 − 2⁻²⁴). A function by table is that
+    of `functions.evaluate`, which gives 16 significant bits, or as many as vector arithmetic has.
     """
 
     unit: ClassVar[Unit | None] = Unit.VECTOR
@@ -91,7 +92,7 @@ class VectorInstruction(Instruction):
     param_address: int = bits(ADDRESS)
     row_scaled: int = bits(FLAG)
     row_address: int = bits(ADDRESS)
-    activation: Activation = bits(3, Activation, default=Activation.NONE)
+    function: Function = bits(3, Function, default=Function.NONE)
     combine: Combine = bits(2, Combine, default=Combine.NONE)
     operand_address: int = bits(ADDRESS)
     operand_stride: int = bits(STRIDE)
@@ -115,8 +116,8 @@ class VectorInstruction(Instruction):
             raise HeddleError(f"{self.name}: planes must be 0, but for a source in ACC of a machine with int8 PEs, "
                               f"not {self.planes}")  # fmt: skip
         if self.combine is Combine.ROTATE:
-            if self.source is not Source.VALUE or self.scaled or self.row_scaled or self.activation:
-                raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled and inactive")
+            if self.source is not Source.VALUE or self.scaled or self.row_scaled or self.function:
+                raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled, and no function")
             if self.columns % config.columns or self.columns % (2 * config.vector_lanes):
                 raise HeddleError(f"{self.name}: with combine=rotate columns must be whole words of {config.columns}, "
                                   f"and half of them groups of {config.vector_lanes}, not {self.columns}")  # fmt: skip
@@ -214,4 +215,28 @@ class Argmax(VectorInstruction):
     operands = (*VectorInstruction.operands, Write(Memory.INDEX, at="address", elements="rows"))
 
 
-INSTRUCTIONS: list[type[Instruction]] = [Map, Quantise, Argmax]
+@dataclass(frozen=True)
+class Tables(Instruction):
+    """table[place + i] = entry i of param[param_address …], i < entries: parts of functions by table.
+
+    Entry i is the low 36 bits of pair i % columns of word param_address + i // columns: scale is the low 32 of them.
+    Places are 0 to 511 for descriptors (128 for each of the four tables), 512 to 1023 for words, which all tables
+    share, and 1024 to 1027 for headers. `arch/functions.py` says what these hold; what others do is not defined.
+    """
+
+    opcode: ClassVar[int] = 15
+    unit: ClassVar[Unit | None] = Unit.VECTOR
+    param_address: int = bits(ADDRESS)
+    entries: int = size(11)
+    place: int = bits(11)
+
+    operands = (Read(Memory.PARAM, at="param_address", words="in_words(entries)"),)
+
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
+        if self.place + self.entries > PLACE_COUNT:
+            raise HeddleError(f"tables: places up to {self.place + self.entries - 1} are written, but the last is "
+                              f"{PLACE_COUNT - 1}")  # fmt: skip
+
+
+INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Argmax]

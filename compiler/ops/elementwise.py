@@ -1,25 +1,26 @@
-"""What is left of sums, products and activations when the linear layers have taken theirs: VALUE → VALUE."""
+"""What is left of sums, products and functions when the linear layers have taken theirs: VALUE → VALUE."""
 
 from __future__ import annotations
 
 import torch
 
-from ...arch.isa import Activation, Combine, Map, Source
+from ...arch.isa import Combine, Map, Source
 from ..builder import Tiles
+from ..calls import function_of, is_function
 from ..graph import Graph, Node, constant
 from ..operands import require_finite, require_number
-from .linear import ACTIVATIONS, COMBINES, activation_of
+from .linear import COMBINES
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """An activation of a tensor, or the sum or product of two tensors; a constant one may be broadcast."""
-    if node.op in ACTIVATIONS:
-        new = node.turned_into("elementwise", node.inputs, activation=activation_of(node), combine=Combine.NONE)
+    """A function of a tensor, or the sum or product of two tensors; a constant one may be broadcast."""
+    if is_function(node):
+        new = node.turned_into("elementwise", node.inputs, function=function_of(node), combine=Combine.NONE)
     elif node.op in COMBINES and not node.kwargs:
         first, second = (_spread(graph, node, each) for each in node.args)
         if first.op == "constant":
             first, second = second, first
-        new = node.turned_into("elementwise", [first, second], activation=Activation.NONE, combine=COMBINES[node.op])
+        new = node.turned_into("elementwise", [first, second], function="", combine=COMBINES[node.op])
     else:
         return False
     graph.replace(node, new)
@@ -46,7 +47,7 @@ def tile(node: Node, tiles: Tiles) -> None:
     """One instruction per panel."""
     x, out = tiles.plain_values(node.inputs[0]), tiles.new_values(node)
     operand = tiles.plain_values(node.inputs[1]) if node.combine is not Combine.NONE else None
-    verb = node.combine.name.lower() if operand else node.activation.name.lower()
+    verb = node.combine.name.lower() if operand else node.function
     for start, count in tiles.panels(node):
         source, source_stride = x.place(start, count)
         second, second_stride = operand.place(start, count) if operand else (0, 0)
@@ -55,7 +56,7 @@ def tile(node: Node, tiles: Tiles) -> None:
             Map(
                 rows=count, columns=node.columns,
                 source=Source.VALUE, source_address=source, source_stride=source_stride,
-                activation=node.activation, combine=node.combine, operand_address=second, operand_stride=second_stride,
-                address=address, stride=stride,
+                function=tiles.function(node.function), combine=node.combine, operand_address=second,
+                operand_stride=second_stride, address=address, stride=stride,
             ), verb,
         )  # fmt: skip

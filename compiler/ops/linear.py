@@ -1,4 +1,4 @@
-"""y = x·Wᵀ + b, with the activation and the residual (or gate) that follow it taken in."""
+"""y = x·Wᵀ + b, with the function of one number and the residual (or gate) that follow it taken in."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ...arch.config import HardwareConfig, Memory
-from ...arch.isa import Activation, Argmax, Combine, Map, Quantise, Source
+from ...arch.isa import Argmax, Combine, Map, Quantise, Source
 from ..builder import Rows, Tiles, Tiling, Weights
+from ..calls import function_of, is_function
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..matrix import Matrix
@@ -18,35 +19,21 @@ from ..operands import constant_operand
 from ..tasks import Buffer
 from .quantise import quantise_rows
 
-ACTIVATIONS = {
-    "aten.relu": Activation.RELU,
-    "aten.gelu": Activation.GELU,
-    "aten.silu": Activation.SILU,
-    "aten.sigmoid": Activation.SIGMOID,
-    "aten.tanh": Activation.TANH,
-}
 COMBINES = {"aten.add.Tensor": Combine.ADD, "aten.mul.Tensor": Combine.MULTIPLY}
 
 
-PLAIN = {"activation": Activation.NONE, "combine": Combine.NONE}  # attributes of a layer with nothing taken in
+PLAIN = {"function": "", "combine": Combine.NONE}  # attributes of a layer with nothing taken in
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """A linear layer; an activation of one, an addition to one, a multiplication by one, if nobody else reads it."""
+    """A linear layer; a function of one, an addition to one, a multiplication by one, if nobody else reads it."""
     if node.op in ("aten.linear", "aten.addmm", "aten.mm"):
         x, weight, bias = parameters(node)
         graph.replace(node, node.turned_into("linear", [x], weight=weight, bias=bias, **PLAIN))
         return True
-    if node.op in ACTIVATIONS:
-        return _take_activation(graph, node)
+    if is_function(node):
+        return _take_function(graph, node)
     return node.op in COMBINES and _take_operand(graph, node)
-
-
-def activation_of(node: Node) -> Activation:
-    """The activation that a call stands for."""
-    if node.op == "aten.gelu" and node.kwargs.get("approximate") == "tanh":
-        return Activation.GELU_TANH
-    return ACTIVATIONS[node.op]
 
 
 def parameters(node: Node) -> tuple[Node, Tensor, Tensor | None]:
@@ -78,13 +65,13 @@ def projection_macs(views: Iterable[tuple[Node, Tensor]]) -> int:
                for layer, some in columns.items())  # fmt: skip
 
 
-def _take_activation(graph: Graph, node: Node) -> bool:
+def _take_function(graph: Graph, node: Node) -> bool:
     source = node.inputs[0]
-    if source.op != "linear" or source.activation is not Activation.NONE or source.combine is not Combine.NONE:
+    if source.op != "linear" or source.function or source.combine is not Combine.NONE:
         return False
     if graph.only_user(source) is not node:
         return False
-    attributes = {**source.attributes, "activation": activation_of(node)}
+    attributes = {**source.attributes, "function": function_of(node)}
     graph.replace(node, source.turned_into("linear", source.inputs, node.shape, **attributes))
     return True
 
@@ -249,11 +236,11 @@ class _Epilogue:
         return {
             "rows": count, "source": Source.ACC, "source_address": sums.at(0), "source_stride": sums_stride,
             "scaled": 1, "param_address": self.pairs.at(first), "row_scaled": 1,
-            "row_address": self.x.scale_place(start), "activation": self.node.activation, "combine": self.node.combine,
+            "row_address": self.x.scale_place(start), "function": self.tiles.function(self.node.function),
+            "combine": self.node.combine,
             "operand_address": operand, "operand_stride": operand_stride,
             "planes": self.node.precision.planes,
         }  # fmt: skip
 
     def _what(self, verb: str) -> str:
-        activation = self.node.activation
-        return verb if activation is Activation.NONE else f"{activation.name.lower()} {verb}"
+        return f"{self.node.function} {verb}".lstrip()

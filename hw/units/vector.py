@@ -1,4 +1,5 @@
-"""VECTOR: Map, Quantise and Argmax, elementwise work on a panel, from ACC or VALUE to VALUE, to codes or to places.
+"""VECTOR: Map, Quantise and Argmax, elementwise work on a panel, from ACC or VALUE to VALUE, to codes or to places; and
+Tables, which sets the functions that this takes.
 
     read panel ─ ACC, VALUE, PARAM, ROW ─┬──────────┬─ elementwise ─ writer ─ VALUE | ACT, WEIGHT | ROW, PARAM | INDEX
                                          └─ rotate ─┘
@@ -14,7 +15,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
-from ...arch.isa import ADDRESS, Argmax, Codes, Combine, Map, Quantise, Source, VectorInstruction
+from ...arch.isa import ADDRESS, Argmax, Codes, Combine, Map, Quantise, Source, Tables, VectorInstruction
 from ..elementwise import Elementwise
 from ..float import resized
 from ..instructions import fields_of, opcode_of
@@ -22,14 +23,15 @@ from ..memories import lane_bits, read_signature, write_signature
 from ..panel import Fill, Panel, row_address
 from ..pipeline import delay, register
 from ..rotate import Rotate, partner_of, row_words
+from ..table_writer import TableWriter
 from .vector_writer import Phase, VectorWriter
 
-# The instructions that it executes, and what their first walk is for.
+# The instructions that walk over a panel, and what their first walk is for.
 FIRST_WALK = {Map: Phase.MAP, Quantise: Phase.MAXIMA, Argmax: Phase.PLACES}
 
 
 class Vector(wiring.Component):
-    """Executes one Map, Quantise or Argmax at a time.
+    """Executes one Map, Quantise, Argmax or Tables at a time.
 
     `start` comes with `instruction` in a cycle s in which `ready` is up; the first read is issued in s + 1 and `retire`
     is up in s + D, D as docs/architecture.md gives it, in the cycle of the last write.
@@ -38,7 +40,7 @@ class Vector(wiring.Component):
     last of them, so that all operands are there in the cycle after.
     """
 
-    executes = tuple(FIRST_WALK)
+    executes = (*FIRST_WALK, Tables)
 
     def __init__(self, config: HardwareConfig):
         self._config = config
@@ -65,6 +67,7 @@ class Vector(wiring.Component):
         m.submodules.panel = panel = Panel(config, blocks=True)
         m.submodules.elementwise = elementwise = Elementwise(config)
         m.submodules.writer = writer = VectorWriter(config)
+        m.submodules.tables = tables = TableWriter(config)
         for port in ("value_write", "act_write", "weight_write", "param_write", "row_write", "index_write"):
             wiring.connect(m, wiring.flipped(getattr(self, port)), getattr(writer, port))
 
@@ -77,16 +80,23 @@ class Vector(wiring.Component):
                 for kind, first in FIRST_WALK.items():
                     with m.Case(kind.opcode):
                         m.d.sync += phase.eq(first)
-        with m.Elif(writer.retire):
+        with m.Elif(self.retire):
             m.d.sync += busy.eq(0)
         with m.Elif(writer.maxima_done):
             m.d.sync += phase.eq(Phase.CODES)
-        m.d.comb += [self.ready.eq(~busy), self.retire.eq(writer.retire)]
+        sets_tables = opcode_of(self.instruction) == Tables.opcode
+        m.d.comb += [
+            self.ready.eq(~busy),
+            self.retire.eq(writer.retire | tables.retire),
+            tables.start.eq(self.start & sets_tables),
+            tables.instruction.eq(self.instruction),
+        ]
+        wiring.connect(m, tables.write, elementwise.table_write)
 
         fields = fields_of(VectorInstruction, instruction)
         steps = self._steps(m, instruction, phase)
         m.d.comb += [
-            panel.start.eq(self.start | writer.maxima_done),
+            panel.start.eq((self.start & ~sets_tables) | writer.maxima_done),
             panel.rows.eq(fields.rows),
             panel.columns.eq(fields.columns),
         ]
@@ -95,6 +105,7 @@ class Vector(wiring.Component):
         m.d.comb += value_slot.eq(panel.slot)
         self._read(m, panel, fields, steps, fields_of(Map, instruction).operand_row_address, value_slot)
         self._compute(m, panel, elementwise, fields, steps, value_slot)
+        self._read_pairs(m, panel, fields, tables)
         m.d.comb += [
             writer.instruction.eq(instruction),
             writer.phase.eq(phase),
@@ -169,7 +180,6 @@ class Vector(wiring.Component):
             last.eq(reads & (panel.beat == steps.before_last)),
             one_before.eq(reads & (panel.beat + 1 == steps.before_last)),
             self.param_read.en.eq(last & fields.scaled),
-            self.param_read.address.eq(fields.param_address + panel.word),
             self.row_read.en.eq((last & fields.row_scaled) | (one_before & steps.operand_scaled)),
             self.row_read.address.eq(Mux(last, fields.row_address, operand_row_address) + panel.row),
             self.acc_read.en.eq(~from_value & Mux(fields.planes != 0, reads, last)),
@@ -213,6 +223,20 @@ class Vector(wiring.Component):
             with m.Default():
                 m.d.comb += self.value_read.address.eq(operand + words)
 
+    def _read_pairs(self, m: Module, panel: Panel, fields, tables: TableWriter) -> None:
+        """Where PARAM is read: the pairs of a group, or of entries of tables."""
+        m.d.comb += [
+            self.param_read.address.eq(fields.param_address + panel.word),
+            self.param_read.part.eq(panel.slot),
+            tables.pairs.eq(self.param_read.data),
+        ]
+        with m.If(tables.reading):
+            m.d.comb += [
+                self.param_read.en.eq(1),
+                self.param_read.address.eq(tables.address),
+                self.param_read.part.eq(tables.part),
+            ]
+
     def _compute(
         self, m: Module, panel: Panel, elementwise: Elementwise, fields, steps: SimpleNamespace, value_slot: Signal
     ) -> None:  # fmt: skip
@@ -223,7 +247,6 @@ class Vector(wiring.Component):
         m.d.comb += [
             self.acc_read.part.eq(panel.slot),
             self.value_read.part.eq(value_slot),
-            self.param_read.part.eq(panel.slot),
         ]
         for lane in range(lanes):
             widened = resized(m, value.word_select(lane, config.value_bits), 32)
@@ -242,7 +265,7 @@ class Vector(wiring.Component):
             elementwise.planes.eq(fields.planes),
             elementwise.scaled.eq(fields.scaled),
             elementwise.row_scaled.eq(fields.row_scaled),
-            elementwise.activation.eq(fields.activation),
+            elementwise.function.eq(fields.function),
             elementwise.combine.eq(fields.combine),
             elementwise.operand_scaled.eq(steps.operand_scaled),
         ]

@@ -26,7 +26,6 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from ...arch.numerics import EXP2_TABLE, RCP_TABLE, TABLE_FRACTION_BITS
 from ..jit import OPTIONS, compiled
 from ..jit import inlined_late as inlined
 
@@ -45,17 +44,6 @@ FORMATS = {24: f4(24), 11: i4(11)}  # by significand bits
 DROPPED = 13  # bits of a float32 that TF32 has not
 KEPT, BELOW_HALF = i4(-(1 << DROPPED)), i4((1 << DROPPED - 1) - 1)
 LARGEST_TF32 = i4(LARGEST & KEPT)
-
-STEP_BITS, STEP_MASK = 13, i4((1 << 13) - 1)
-MIDDLE = i4(3 << TABLE_FRACTION_BITS - 1)  # of what c0 may be
-
-
-def _packed(table: list[tuple[int, int]]) -> np.ndarray:
-    """The two numbers of a segment in one, to be fetched at once: c0 less MIDDLE, |c1|."""
-    return np.array([(c0 - int(MIDDLE) << STEP_BITS) + abs(c1) for c0, c1 in table], np.int32)
-
-
-EXP2, RCP = _packed(EXP2_TABLE), _packed(RCP_TABLE)
 
 
 @_intrinsic
@@ -217,48 +205,6 @@ def code_of(x, limit):
     x = x if x < limit else limit
     x = x if x > -limit else f4(-limit)
     return i4(bits_of(f4(x + ROUND)) - ROUND_BITS)
-
-
-@inlined
-def _mantissa(segment, direction, offset):
-    """With 16 fraction bits, from 1·2¹⁶ to 2·2¹⁶; `direction` is the sign of c1."""
-    start, step = i4(i4(segment >> STEP_BITS) + MIDDLE), i4(segment & STEP_MASK)
-    return i4(i4(start + i4(i4(direction * i4(step * offset)) >> 16) + 2) >> 2)
-
-
-@inlined
-def _composed(exponent, mantissa):
-    """The bits of a number by its biased exponent and mantissa, which may be 2: below 2²³ or negative where it is too
-    small."""
-    return i4(i4(i4(exponent - 1) << 23) + i4(mantissa << 7))
-
-
-@inlined
-def exp2(x):
-    """2**x, as `numerics.interpolated_exp2`. x·2²² is exact in float32, and its floor fits in an int32."""
-    within = x if x == x else f4(0)
-    within = within if within < f4(200) else f4(200)
-    within = within if within > f4(-200) else f4(-200)
-    t = i4(np.floor(f4(within * f4(1 << 22))))
-    n = i4(t >> 22)
-    y = _composed(i4(n + 127), _mantissa(EXP2[i4(t >> 16) & 63], 1, i4(t & 0xFFFF)))
-    y = i4(0) if n < -126 else y
-    y = INFINITY if n > 127 else y
-    return float_of(y) if x == x else float_of(NAN)
-
-
-@inlined
-def rcp(x):
-    """1 / x, as `numerics.interpolated_rcp`."""
-    bits = bits_of(x)
-    exponent, fraction = i4(i4(bits >> 23) & 0xFF), i4(bits & 0x7FFFFF)
-    mantissa = _mantissa(RCP[fraction >> 17], -1, i4(i4(fraction >> 1) & 0xFFFF))
-    y = _composed(i4(253 - exponent), mantissa)
-    y = y if y >= MIN_NORMAL else i4(0)
-    y = INFINITY if exponent == 0 else y
-    y = i4(0) if exponent == 255 else y
-    y = i4(y | i4(bits & SIGN))
-    return float_of(y) if x == x else float_of(NAN)
 
 
 def _row_sum(wrap: Any, plus: Any) -> Any:

@@ -27,6 +27,7 @@ from ...arch.functions import (
     PLACE_BITS,
     POINT_BITS,
     POWER_BITS,
+    QUARTERS,
     SEGMENT_MASKS,
     SIGN_BANDS,
     SPECIAL_OCTAVE,
@@ -35,7 +36,10 @@ from ...arch.functions import (
     ZERO_OCTAVE,
     Mode,
     Table,
+    follows,
+    octave_of,
 )
+from ..jit import compiled
 from ..jit import inlined_late as inlined
 from .float32 import INFINITY, MAGNITUDE, NAN, SIGN, bits_of, float_of
 
@@ -48,6 +52,8 @@ MASKS = np.array([SEGMENT_MASKS.get(mode, 0) for mode in range(max(Mode) + 1)], 
 LEAST, MOST = i4(127 + LEAST_EXPONENT), i4(127 + MOST_EXPONENT)
 PLACE_MASK, POINT_MASK, OFFSET_MASK = (i4((1 << bits) - 1) for bits in (PLACE_BITS, POINT_BITS, OFFSET_BITS))
 SUM_FRACTION_BITS = COEFFICIENT_FRACTION_BITS + GUARD_BITS
+INFINITE_BAND, UNDEFINED_BAND = i4(1 << 10), i4(1 << 11)  # what `_bands` says
+PLAIN = {Mode.LINE, Mode.PARITY, Mode.INFINITE, Mode.UNDEFINED}
 
 
 class PackedTable(NamedTuple):
@@ -61,6 +67,9 @@ class PackedTable(NamedTuple):
     origin: np.int32
     of_exponent: np.int32
     falling: np.int32
+    is_plain: bool  # no mode needs more than `replace_plainly`
+    bands: NDArray[np.int64]  # by the upper ten bits of x: what `_bands` gives
+    segments: NDArray[np.int64]  # c0, c1 and the exponent, 16 bits each
 
 
 def packed(table: Table) -> PackedTable:
@@ -73,8 +82,73 @@ def packed(table: Table) -> PackedTable:
     return PackedTable(
         (descriptors & (1 << 28) - 1).astype(np.int32), (descriptors >> 28).astype(np.int32), low.astype(np.int32),
         exponents.astype(np.int32), np.int64(table.multiplier), np.int32(table.origin), np.int32(table.of_exponent),
-        np.int32(table.falling),
+        np.int32(table.falling), all(each.mode in PLAIN for each in table.descriptors), _bands(table),
+        _signed(low, 0, 15) & 0xFFFF | (_signed(low, 15, 15) & 0xFFFF) << 16 | exponents << 32,
     )  # fmt: skip
+
+
+def _signed(numbers: NDArray[np.int64], place: int, bits: int) -> NDArray[np.int64]:
+    return (numbers >> place & (1 << bits) - 1 ^ 1 << bits - 1) - (1 << bits - 1)
+
+
+def _bands(table: Table) -> NDArray[np.int64]:
+    """For each sign, exponent and half of an octave, what to do with its numbers, the exponent worked in. From bit 0 up
+    base, second (9 bits each), the quarter from which on that counts (3), shift (4); from bit 32 up the bits of U that
+    count (9), sign of the result, whether it is infinite, whether it is NaN, and what follows from the exponent."""
+    found = []
+    for index in range(1024):
+        sign, biased, half = index >> 9, index >> 1 & 255, index & 1
+        clamped = octave_of(min(max(biased - 127, LEAST_EXPONENT), MOST_EXPONENT))
+        octave = {0: ZERO_OCTAVE, 255: SPECIAL_OCTAVE}.get(biased, clamped)
+        each = table.descriptors[SIGN_BANDS * sign + 2 * octave + half]
+        parity = ((biased - 127) & 1) << PARITY_BITS if each.mode is Mode.PARITY else 0
+        low = each.base | parity | (each.second | parity) << 9 | (each.split or QUARTERS) << 18 | each.shift << 21
+        is_nan = each.mode is Mode.UNDEFINED or biased == 255 and half == 1
+        high = SEGMENT_MASKS[each.mode] | each.flip << 9 | (each.mode is Mode.INFINITE) << 10 | is_nan << 11
+        found.append(low | (high | int(follows(each.rule, biased - 127)) << 12) << 32)
+    return np.array(found, np.int64)
+
+
+@compiled
+def replace(x, table, significand_bits):
+    """Put f(x) in place of each x."""
+    for n in range(len(x)):
+        x[n] = evaluate(x[n], table, significand_bits)
+
+
+@compiled
+def replace_plainly(x, table, significand_bits, a, b, c):
+    """Put f(x) in place of each x, for a table that `is_plain`: in loops of which LLVM makes vectors, and two that only
+    look something up. No x is subnormal, and NaNs have their first bit. a, b and c are scratch, of the same length."""
+    for n in range(len(x)):
+        a[n] = float_of(i4(i4(bits_of(x[n]) >> 22) & 1023))
+    for n in range(len(x)):
+        band = table.bands[u8(bits_of(a[n]))]
+        b[n], c[n] = float_of(i4(band)), float_of(i4(band >> 32))
+    for n in range(len(x)):
+        low, high = bits_of(b[n]), bits_of(c[n])
+        place = i4(i4(bits_of(x[n]) >> 7) & PLACE_MASK)
+        beyond = i4(place >> (PLACE_BITS - 2)) >= i4(i4(low >> 18) & 7)
+        shift = i4(i4(low >> 21) & 15)
+        shift = i4(shift + COARSER) if beyond else shift
+        point = i4(i4(place << WHOLE_BAND) >> shift)
+        base = i4(i4(low >> 9) if beyond else low)
+        segment = i4(i4(i4(point >> OFFSET_BITS) & high) | base)
+        a[n] = float_of(i4(i4(segment & (WORD_COUNT - 1)) | i4(i4(point & OFFSET_MASK) << 9)))
+    for n in range(len(x)):
+        both = bits_of(a[n])
+        segment = table.segments[u8(i4(both & (WORD_COUNT - 1)))]
+        a[n] = float_of(i4(i4(both >> 9) | i4(i4(segment >> 32) << OFFSET_BITS)))
+        b[n] = float_of(i4(segment))
+    for n in range(len(x)):
+        offset, line, high = bits_of(a[n]), bits_of(b[n]), bits_of(c[n])
+        c0, c1 = i4(i4(line << 16) >> 16), i4(line >> 16)
+        total = i4(i4(c0 << GUARD_BITS) + i4(i4(c1 * i4(offset & OFFSET_MASK)) >> (OFFSET_BITS - GUARD_BITS)))
+        scale = i4(i4(offset >> OFFSET_BITS) + i4(high >> 12))
+        infinite = i4(high & INFINITE_BAND) != 0
+        sign = i4(i4((i4(0) if infinite else total) ^ i4(high << 22)) & SIGN)
+        result = _assembled(total, scale, infinite, sign, significand_bits)
+        x[n] = float_of(NAN) if i4(high & UNDEFINED_BAND) != 0 else float_of(result)
 
 
 @inlined
@@ -134,6 +208,14 @@ def evaluate(x, table, significand_bits):
     scale = i4(scale + (whole if mode == POWER else follows))
 
     sign = i4(i4((i4(0) if mode == INFINITE else total) ^ i4(rules << 27)) & SIGN)
+    result = _assembled(total, scale, mode == INFINITE, sign, significand_bits)
+    undefined = mode == UNDEFINED or i4(bits & MAGNITUDE) > INFINITY
+    return float_of(NAN) if undefined else float_of(result)
+
+
+@inlined
+def _assembled(total, scale, infinite, sign, significand_bits):
+    """The bits of ±total·2^scale, or of an infinity."""
     magnitude = bits_of(f4(i4(~total) if total < 0 else total))
     scale = i4(scale - SUM_FRACTION_BITS)
     least = i4(i4(1) << i4(24 - significand_bits))
@@ -141,7 +223,5 @@ def evaluate(x, table, significand_bits):
     biased = i4(i4(rounded >> 23) + scale)
     result = i4(INFINITY - least) if biased >= 255 else i4(rounded + i4(scale << 23))
     result = i4(0) if biased <= 0 or magnitude == 0 else result
-    result = INFINITY if mode == INFINITE else result
-    result = i4(result | sign)
-    undefined = mode == UNDEFINED or i4(bits & MAGNITUDE) > INFINITY
-    return float_of(NAN) if undefined else float_of(result)
+    result = INFINITY if infinite else result
+    return i4(result | sign)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig, Memory
+from ...arch.functions import DESCRIPTOR_COUNT, FRACTION_BITS, Descriptor, Table
 from ...arch.isa import (
-    Activation,
     Argmax,
     Codes,
     Combine,
     Digit,
+    Function,
     Map,
     Quantise,
     Scales,
@@ -22,18 +22,16 @@ from ...arch.isa import (
     VectorInstruction,
 )
 from ...arch.numerics import (
-    ACTIVATION_COEFFICIENTS,
     CODE_LIMIT,
     MAXIMUM_FLOOR,
     RECIPROCAL_OF_127,
     RECIPROCAL_OF_32639,
     WIDE_CODE_LIMIT,
-    rounded,
 )
 from .. import units
 from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
-from ..units.vector import write_indices
+from ..units.vector import entries_of, table_of, write_indices
 from .fixed_functions import multiplier_of
 from .float32 import (
     FORMATS,
@@ -46,7 +44,6 @@ from .float32 import (
     bits_of,
     canonical,
     code_of,
-    exp2,
     f4,
     fit,
     fit_saturated,
@@ -58,28 +55,24 @@ from .float32 import (
     multiply_exactly,
     number,
     overflown,
-    rcp,
 )
+from .functions import PackedTable, packed, replace, replace_plainly
 from .kernel import Kernel
 
 ADD, MULTIPLY, ROTATE = int(Combine.ADD), int(Combine.MULTIPLY), int(Combine.ROTATE)
-NONE, RELU, GATED_BY_X, GATED = range(4)  # forms of an activation
+NONE, RELU, BY_TABLE = range(3)  # forms of a function
 TO_ACT, TO_WEIGHT, TO_WEIGHT_TRANSPOSED = int(Codes.ACT), int(Codes.WEIGHT), int(Codes.WEIGHT_TRANSPOSED)
 HIGH, LOW = int(Digit.HIGH), int(Digit.LOW)
 FLOOR = int(MAXIMUM_FLOOR.view(np.int32))
 BLOCK = 1024  # elements that are computed together, whole rows and at least one: their buffers stay in the L1 cache
 ONES: Rows = (np.ones(1, np.float32), 0, 0, 0)  # a factor that changes nothing
+NO_TABLE = packed(Table((Descriptor(),) * DESCRIPTOR_COUNT, ()))
 
 
-@cache
-def _form(kind: Activation, precision: int) -> tuple[int, NDArray[np.float32]]:
-    """The form of an activation, and limit, gate, constant, then the coefficients from the first that is not 0 on."""
-    if kind is Activation.NONE or kind is Activation.RELU:
-        return (RELU if kind is Activation.RELU else NONE), np.zeros(4, np.float32)
-    c = ACTIVATION_COEFFICIENTS[kind]
-    first = next(place for place, coefficient in enumerate(c.p) if coefficient)
-    numbers = [c.limit, np.float32(0) if c.gate is None else c.gate, c.constant, *c.p[first:]]
-    return (GATED_BY_X if c.gate is None else GATED), rounded(np.array(numbers, np.float32), precision)
+@lru_cache(64)
+def _packed(entries: bytes) -> PackedTable:
+    """The table as kernels read it."""
+    return packed(table_of(entries))
 
 
 # -- from Python -------------------------------------------------------------------------------------------------------
@@ -87,6 +80,8 @@ def _form(kind: Activation, precision: int) -> tuple[int, NDArray[np.float32]]:
 
 def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
     """Like `units.vector.map_panel`."""
+    if _differs(i, state):
+        return units.vector.map_panel(i, state, config)
     factors = state[Memory.ROW].rows(i.operand_row_address, 1, i.rows, 1) if i.operand_scaled else ONES
     front = _operands(i, state, config, factors)
     into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.columns), front[1])
@@ -95,6 +90,8 @@ def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
 
 def argmax_panel(i: Argmax, state: State, config: HardwareConfig) -> None:
     """Like `units.vector.argmax_panel`."""
+    if _differs(i, state):
+        return units.vector.argmax_panel(i, state, config)
     front = _operands(i, state, config)
     places = np.empty((front[1], i.rows), np.int32)
     argmax_rows(*front, places)
@@ -103,7 +100,7 @@ def argmax_panel(i: Argmax, state: State, config: HardwareConfig) -> None:
 
 def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
     """Like `units.vector.quantise_panel`."""
-    if i.codes is Codes.WEIGHT and i.stride < i.rows:  # blocks of words may overlap
+    if _differs(i, state) or i.codes is Codes.WEIGHT and i.stride < i.rows:  # blocks of words may overlap
         return units.vector.quantise_panel(i, state, config)
     front = _operands(i, state, config)
     into, scales = _codes_into(i, state, config, front[1]), _scales_into(i, state, config, front[1])
@@ -133,11 +130,17 @@ def _operands(i: VectorInstruction, state: State, config: HardwareConfig, operan
         length = 2 * words if i.combine is Combine.ROTATE else words
         operand = state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, length)
     batch = state.batch if source[1] or pairs[1] or row_scale[1] or operand[1] or operand_scale[1] else 1
-    form, numbers = _form(i.activation, config.precision)
+    form = {Function.NONE: NONE, Function.RELU: RELU}.get(i.function, BY_TABLE)
+    table = _packed(entries_of(i.function, state)[0]) if form == BY_TABLE else NO_TABLE
     width = words * config.columns
-    buffers = state.scratch("vector", np.float32, 9, max(1, min(i.rows, BLOCK // width)) * width)
+    buffers = state.scratch("vector", np.float32, 10, max(1, min(i.rows, BLOCK // width)) * width)
     return (FORMATS[config.precision], batch, i.rows, i.columns, width, source, i.planes, pairs, i.scaled, row_scale,
-            form, numbers, int(i.combine), operand, operand_scale, buffers)  # fmt: skip
+            form, table, int(i.combine), operand, operand_scale, buffers)  # fmt: skip
+
+
+def _differs(i: VectorInstruction, state: State) -> bool:
+    """Whether it has a function by table, whose table may not be the same for all inputs."""
+    return i.function not in (Function.NONE, Function.RELU) and bool(state.tables.differs.any())
 
 
 def _codes_into(i: Quantise, state: State, config: HardwareConfig, batch: int) -> Rows:
@@ -165,7 +168,7 @@ def _front(wrap: Any, times: Any, plus: Any, fit: Any) -> Any:
     `numerics.map_values`."""
 
     @wrap
-    def front(format, x, u, y, scale, offset, row_scale, form, numbers, combine, operand, operand_scale, result):
+    def front(format, x, u, y, z, scale, offset, row_scale, form, table, combine, operand, operand_scale, result):
         edge = i4(0)
         if combine == ROTATE:
             for n in range(len(x)):
@@ -183,31 +186,14 @@ def _front(wrap: Any, times: Any, plus: Any, fit: Any) -> Any:
             for n in range(len(x)):
                 bits = bits_of(canonical(result[n]))
                 result[n] = float_of(bits if bits > 0 else i4(0))
-        elif form != NONE:
-            # Up to the exponent, what is too small need not be flushed: it goes into sums with coefficients or 1. An
-            # infinity for the largest number makes no difference to x² and to the exponent.
-            limit, gate, constant = numbers[0], numbers[1], numbers[2]
-            most = bits_of(limit)
+        elif form == BY_TABLE:
+            bits = i4(format) if i4(format) < FRACTION_BITS else i4(FRACTION_BITS)
             for n in range(len(x)):
-                bits = i4(bits_of(fit(format, f4(result[n] * result[n]))) & MAGNITUDE)
-                u[n] = float_of(bits if bits < most else most)
-                y[n] = numbers[3]
-            for coefficient in numbers[4:]:
-                for n in range(len(x)):
-                    y[n] = fit(format, f4(fit(format, f4(y[n] * u[n])) + coefficient))
-            for n in range(len(x)):
-                v, edge = times(y[n], result[n], edge)
-                y[n] = fit(format, f4(f4(1) + fit(format, exp2(fit(format, v)))))
-            for n in range(len(x)):
-                y[n] = fit(format, rcp(y[n]))
-            if form == GATED_BY_X:
-                for n in range(len(x)):
-                    v, edge = times(y[n], result[n], edge)
-                    result[n] = fit(format, f4(fit(format, v) + constant))
+                result[n] = flush(result[n])
+            if table.is_plain:
+                replace_plainly(result, table, bits, u, y, z)
             else:
-                for n in range(len(x)):
-                    v, edge = times(y[n], gate, edge)
-                    result[n] = fit(format, f4(fit(format, v) + constant))
+                replace(result, table, bits)
         if combine == ADD:
             for n in range(len(x)):
                 v, edge = times(operand[n], operand_scale[n], edge)
@@ -270,7 +256,7 @@ def _fill(some, value):
 
 
 @inlined_late
-def _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine, operand,
+def _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, table, combine, operand,
            operand_scale, buffers):  # fmt: skip
     """x of `count` rows from `first` on for the input b, row after row in the last of the buffers, +0 from `columns` to
     `width`. Loops are over whole words, most of them over the whole block: LLVM makes the rest of a division by the
@@ -309,8 +295,8 @@ def _block(format, b, first, count, rows, columns, width, source, planes, row_sc
             for n in range(half):
                 swapped[n], swapped[half + n] = row[half + n], row[n]
     size = count * width
-    given = (x[:size], u[:size], buffers[2, :size], buffers[3, :size], buffers[4, :size], buffers[5, :size], form,
-             numbers, combine, operands[:size], buffers[7, :size], buffers[8, :size])  # fmt: skip
+    given = (x[:size], u[:size], buffers[2, :size], buffers[9, :size], buffers[3, :size], buffers[4, :size],
+             buffers[5, :size], form, table, combine, operands[:size], buffers[7, :size], buffers[8, :size])  # fmt: skip
     if _front_fast(format, *given):
         _front_exact(format, *given)
     for m in range(count):
@@ -322,7 +308,7 @@ def _block(format, b, first, count, rows, columns, width, source, planes, row_sc
 
 
 @entry
-def map_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine,
+def map_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, table, combine,
              operand, operand_scale, buffers, into, to_bf16):  # fmt: skip
     """Map: x(m, n) rounded to the format of VALUE, +0 up to the end of its last word."""
     block = buffers.shape[1] // width
@@ -330,7 +316,7 @@ def map_rows(format, batch, rows, columns, width, source, planes, pairs, scaled,
         _prepare(format, b, width, pairs, scaled, row_scale, operand_scale, buffers)
         for first in range(0, rows, block):
             count = min(block, rows - first)
-            _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine,
+            _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, table, combine,
                    operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 at = place(into, b, first + m)
@@ -349,7 +335,7 @@ def store_values(x, words, to_bf16):
 
 
 @entry
-def argmax_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine,
+def argmax_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, table, combine,
                 operand, operand_scale, buffers, places):  # fmt: skip
     """Argmax: the first place of the greatest of each row."""
     block = buffers.shape[1] // width
@@ -357,7 +343,7 @@ def argmax_rows(format, batch, rows, columns, width, source, planes, pairs, scal
         _prepare(format, b, width, pairs, scaled, row_scale, operand_scale, buffers)
         for first in range(0, rows, block):
             count = min(block, rows - first)
-            _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine,
+            _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, table, combine,
                    operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 x = buffers[8, m * width : (m + 1) * width]
@@ -371,7 +357,7 @@ def argmax_rows(format, batch, rows, columns, width, source, planes, pairs, scal
 
 
 @entry
-def quantise_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers,
+def quantise_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, table,
                   combine, operand, operand_scale, buffers, row, into, codes_to, per_word, digit, scales, scales_step,
                   half, other_half):  # fmt: skip
     """Quantise: codes and scales of rows. Words are `per_word` codes long, and `row` holds whole words of a row."""
@@ -384,7 +370,7 @@ def quantise_rows(format, batch, rows, columns, width, source, planes, pairs, sc
         _prepare(format, b, width, pairs, scaled, row_scale, operand_scale, buffers)
         for first in range(0, rows, block):
             count = min(block, rows - first)
-            _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, numbers, combine,
+            _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, table, combine,
                    operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 x = buffers[8, m * width : (m + 1) * width]

@@ -1,16 +1,27 @@
-"""VECTOR: Map, Quantise and Argmax, elementwise on panels from ACC or VALUE."""
+"""VECTOR: Map, Quantise and Argmax, elementwise on panels from ACC or VALUE, and the tables of its functions."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.config import MEMORY_CYCLES, HardwareConfig, Memory
-from ...arch.isa import Argmax, Codes, Combine, Map, Quantise, Scales, Source, VectorInstruction
-from ...arch.numerics import arithmetic_of, code_format, map_values, quantise, row_argmax
+from ...arch.functions import DESCRIPTOR_COUNT, HEADER_PLACE, WORD_BITS, WORD_COUNT, WORD_PLACE, Table
+from ...arch.isa import Argmax, Codes, Combine, Function, Map, Quantise, Scales, Source, Tables, VectorInstruction
+from ...arch.numerics import Floats, arithmetic_of, code_format, map_values, quantise, relu, row_argmax
 from ..state import State, in_words
 from .meaning import Meaning
 from .panel import act_groups, read_groups, word_groups
+
+
+def set_tables(i: Tables, state: State, config: HardwareConfig) -> None:
+    """Copy entries of tables."""
+    words = np.ascontiguousarray(state[Memory.PARAM].read(i.param_address, 0, 1, -(-i.entries // config.columns)))
+    entries = words.reshape(len(words), -1).view("<i8")[:, : i.entries] & (1 << WORD_BITS) - 1
+    state.tables.write(i.place, 0, entries[:, None, :, None])
 
 
 def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
@@ -49,13 +60,44 @@ def _values(
         scale=scale,
         offset=offset,
         row_scale=state.row_numbers(i.row_address, i.rows) if i.row_scaled else None,
-        kind=i.activation,
+        function=_function(i, state, config),
         combine=i.combine,
         operand=operand,
         operand_scale=operand_scale,
         planes=planes,
         arithmetic=arithmetic_of(config),
     )
+
+
+def _function(i: VectorInstruction, state: State, config: HardwareConfig) -> Callable[[Floats], Floats] | None:
+    """The function of an instruction, of arrays (batch or 1, …); None if it has none."""
+    if i.function in (Function.NONE, Function.RELU):
+        return relu if i.function else None
+    tables, arithmetic = [table_of(entries) for entries in entries_of(i.function, state)], arithmetic_of(config)
+
+    def by_table(x: Floats) -> Floats:
+        if len(tables) == 1:
+            return arithmetic.by_table(tables[0], x)
+        inputs = np.broadcast_to(x, (len(tables), *x.shape[1:]))
+        return np.stack([arithmetic.by_table(*pair) for pair in zip(tables, inputs, strict=True)])
+
+    return by_table
+
+
+def entries_of(function: Function, state: State) -> list[bytes]:
+    """Header, descriptors and words of a function by table: of each input, or once if they are the same for all."""
+    number = function - Function.TABLE_0
+    places = [(HEADER_PLACE + number, 1), (number * DESCRIPTOR_COUNT, DESCRIPTOR_COUNT), (WORD_PLACE, WORD_COUNT)]
+    parts = [state.tables.read(place, 0, 1, count)[:, 0, :, 0] for place, count in places]
+    batch = max(map(len, parts))
+    parts = [np.broadcast_to(part, (batch, part.shape[1])) for part in parts]
+    return [entries.tobytes() for entries in np.concatenate(parts, 1)]
+
+
+@lru_cache(64)
+def table_of(entries: bytes) -> Table:
+    """The table that `entries_of` gives. Raises HeddleError if it is none."""
+    return Table.from_bytes(entries)
 
 
 def write_indices(i: Argmax, state: State, places: NDArray[np.int32]) -> None:
@@ -94,6 +136,11 @@ def _write_scales(i: Quantise, state: State, scales: NDArray[np.float32]) -> Non
         pairs[:, 0, : some.shape[-1], halves] = some
 
 
+def tables_cycles(i: Tables, config: HardwareConfig) -> int:
+    """D: an entry a cycle, from memory through a register."""
+    return i.entries + MEMORY_CYCLES + 1
+
+
 def map_cycles(i: Map, config: HardwareConfig) -> int:
     """D: from start to retire."""
     return i.rows * word_groups(i, config) * i.interval + _front_cycles(i, config)
@@ -128,6 +175,7 @@ def _maximum_cycles(i: VectorInstruction, config: HardwareConfig) -> int:
 
 
 MEANING = {
+    Tables: Meaning(set_tables, kernel=False, cycles=tables_cycles),
     Map: Meaning(map_panel, kernel=True, cycles=map_cycles),
     Quantise: Meaning(quantise_panel, kernel=True, cycles=quantise_cycles),
     Argmax: Meaning(argmax_panel, kernel=True, cycles=argmax_cycles),

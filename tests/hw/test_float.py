@@ -3,7 +3,6 @@
 The oracle gives the bits, `arch/config.py` the latency. test_float_bulk.py goes on with millions of operands.
 """
 
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, ROUND_CYCLES, TABLE_CYCLES
+from heddle.arch.config import ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, ROUND_CYCLES
 from heddle.hw import float as floats
 from heddle.hw.verilog import to_verilog
 
@@ -162,61 +161,6 @@ def test_edges_with_edges(operator, cycles, oracle):
     assert_same(run(operator(), cycles, a, b), oracle(a.view(np.float32), b.view(np.float32)), a, b)
 
 
-@dataclass(frozen=True)
-class Function:
-    """A table function: its operator, its oracle, its golden, and a bound of its relative error before rounding."""
-
-    operator: type
-    oracle: object
-    golden: object
-    chord_error: float  # h²·max|f''/f|/8 for segments of width h = 1/64
-
-
-FUNCTIONS = {
-    "exp2": Function(floats.Exp2, numerics.interpolated_exp2, torch.exp2, (np.log(2) / 64) ** 2 / 8),
-    "rcp": Function(floats.Reciprocal, numerics.interpolated_rcp, torch.reciprocal, 2 / 64**2 / 8),
-}
-# The mantissa, at least 1, has its last bit rounded (2⁻¹⁷); a node is rounded to 2⁻¹⁹, the product cut to 2⁻¹⁸; an
-# argument is cut to 2⁻²².
-ROUNDING_ERROR = 2.0**-17 + 2.0**-18 + 2.0**-19 + 2.0**-22
-
-
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_functions_at_the_edges(function):
-    expected = function.oracle(EDGES.view(np.float32))
-    assert_same(run(function.operator(), TABLE_CYCLES, EDGES), expected, EDGES)
-
-
-@pytest.mark.parametrize("exponent", [1, 2, 126, 127, 128, 133, 252, 253, 254])
-def test_every_segment_of_the_reciprocal(exponent):
-    function, random = FUNCTIONS["rcp"], np.random.default_rng(exponent)
-    offsets = np.concatenate([[0, 1, 2, 0xFFFF, 0x10000, 0x1FFFE, 0x1FFFF], random.integers(1 << 17, size=3)])
-    fractions = (np.arange(64)[:, None] << 17 | offsets).ravel()
-    bits = (exponent << 23 | fractions).astype(np.uint32)
-    assert_same(run(function.operator(), TABLE_CYCLES, bits), function.oracle(bits.view(np.float32)), bits)
-
-
-@pytest.mark.parametrize("whole", [-127, -126, -20, -2, -1, 0, 1, 5, 127, 128])
-def test_every_segment_of_exp2(whole):
-    random = np.random.default_rng(whole + 200)
-    offsets = np.concatenate([[0.0, 1, 2, 0x8000, 0xFFFE, 0xFFFF, 0xFFFF + 0.9], random.uniform(0, 1 << 16, 3)])
-    x = (whole + (np.arange(64)[:, None] + offsets / (1 << 16)) / 64).astype(np.float32).ravel()
-    assert_same(run(floats.Exp2(), TABLE_CYCLES, x.view(np.uint32)), numerics.interpolated_exp2(x), x.view(np.uint32))
-
-
-def test_exp2_of_numbers_near_zero_floors():
-    x = np.float32([0.0, 1, -1, 1.5, -1.5])[:, None] * np.float32(2.0) ** np.arange(-126, 0, dtype=np.float32)
-    bits = x.ravel().view(np.uint32)
-    assert_same(run(floats.Exp2(), TABLE_CYCLES, bits), numerics.interpolated_exp2(x.ravel()), bits)
-
-
-def test_exp2_ends_where_float32_does():
-    ends = np.float32([-128, -127, -126, 126, 127, 128, -200, -256, 200, 256])
-    x = np.concatenate([ends, np.nextafter(ends, np.float32(0)), np.nextafter(ends, ends * 2)])
-    bits = x.view(np.uint32)
-    assert_same(run(floats.Exp2(), TABLE_CYCLES, bits), numerics.interpolated_exp2(x), bits)
-
-
 def test_integers_around_each_power_of_two():
     powers = 1 << np.arange(32, dtype=np.int64)
     halves = powers + (powers >> 24)  # ties from 2²⁴ on
@@ -279,25 +223,6 @@ def test_arithmetic_is_that_of_pytorch(operator, cycles, golden):
     a, b = (random.standard_normal((2, 1500)) * 2.0 ** random.integers(-20, 20, (2, 1500))).astype(np.float32)
     expected = golden(torch.from_numpy(a), torch.from_numpy(b)).numpy()
     assert_same(run(operator(), cycles, a.view(np.uint32), b.view(np.uint32)), expected, a.view(np.uint32))
-
-
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_functions_are_near_those_of_pytorch(function):
-    random = np.random.default_rng(6)
-    x = (random.uniform(1, 2, 1500) * 2.0 ** random.integers(-30, 7, 1500)).astype(np.float32)
-    if function.golden is torch.exp2:
-        x = np.where(random.random(1500) < 0.5, -x, x).clip(-125, 127)
-    result = run(function.operator(), TABLE_CYCLES, x.view(np.uint32)).view(np.float32)
-    golden = function.golden(torch.from_numpy(x).double()).numpy()
-    assert np.abs(result / golden - 1).max() <= function.chord_error + ROUNDING_ERROR
-
-
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_functions_are_exact_at_powers_of_two(function):
-    x = np.arange(-126.0, 128) if function.golden is torch.exp2 else 4.0 ** np.arange(-62, 63)
-    bits = numerics.to_bits(x)
-    expected = function.golden(torch.from_numpy(x)).numpy().astype(np.float32)
-    assert_same(run(function.operator(), TABLE_CYCLES, bits), expected, bits)
 
 
 # -- Verilog -----------------------------------------------------------------------------------------------------------

@@ -13,15 +13,13 @@ from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, ROUND_CYCLES, TABLE_CYCLES
+from heddle.arch.config import ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, ROUND_CYCLES
 from heddle.arch.functions import EVALUATE_CYCLES
 from heddle.hw import fixed_function
 from heddle.hw.float import (
     Add,
     ConvertInt32,
-    Exp2,
     Multiply,
-    Reciprocal,
     RoundInt8,
     RoundInt16,
     maximum,
@@ -41,8 +39,6 @@ def operators(arithmetic):
         f"add_{p}": (Add(p), ADD_CYCLES, lambda a, b: arithmetic.add(read(a), read(b))),
         f"round_{p}": (RoundInt8(p), ROUND_CYCLES, lambda a, b: as_float(numerics.round_int8(read(a)))),
         f"round_16_{p}": (RoundInt16(p), ROUND_CYCLES, lambda a, b: as_float(whole_code(read(a)))),
-        f"interpolated_exp2_{p}": (Exp2(p), TABLE_CYCLES, lambda a, b: read(numerics.interpolated_exp2(a))),
-        f"interpolated_rcp_{p}": (Reciprocal(p), TABLE_CYCLES, lambda a, b: read(numerics.interpolated_rcp(a))),
         f"exp2_{p}": (fixed_function.Exp2(p), EVALUATE_CYCLES, lambda a, b: arithmetic.exp2(a)),
         f"rcp_{p}": (fixed_function.Reciprocal(p), EVALUATE_CYCLES, lambda a, b: arithmetic.rcp(a)),
         f"rsqrt_{p}": (fixed_function.ReciprocalSqrt(p), EVALUATE_CYCLES, lambda a, b: arithmetic.rsqrt(a)),

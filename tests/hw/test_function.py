@@ -1,5 +1,7 @@
 """hw/function.py against the oracle, bit for bit in EVALUATE_CYCLES, with tables of functions and of none."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
@@ -10,14 +12,10 @@ from heddle.arch.functions import (
     LEAST_EXPONENT,
     MOST_EXPONENT,
     TABLE_COUNT,
-    Descriptor,
-    Mode,
-    Rule,
-    Table,
-    Word,
     evaluate,
 )
 from heddle.compiler.functions import named
+from heddle.cosim.random_tables import random_table, random_words
 from heddle.hw.function import HEADER, Evaluator
 
 WIDE = {"fraction_bits": 16, "significand_bits": 16}
@@ -80,28 +78,6 @@ def operands(seed, count, fraction_bits=10):
     return (bits >> 23 - fraction_bits << 23 - fraction_bits).astype(np.uint32).view(np.float32)
 
 
-def random_table(seed):
-    """A table of no function: any descriptor, any word."""
-    random = np.random.default_rng(seed)
-    of_exponent = seed % 2
-    own = [Mode.BENT, Mode.LOGARITHM] if of_exponent else [Mode.POWER, Mode.PERIOD]
-    modes = [Mode.LINE, Mode.PARITY, *own] * 4
-    modes += [Mode.INFINITE, Mode.UNDEFINED]
-
-    def descriptor():
-        numbers = random.integers(1 << 9, size=8).tolist()
-        mode = modes[numbers[0] % len(modes)]
-        split = 0 if mode in (Mode.BENT, Mode.POWER, Mode.PERIOD) else numbers[5] % 4
-        rule = Rule(numbers[4] & 1, numbers[4] >> 1 & 3, numbers[4] >> 3 & 1)
-        return Descriptor(mode, base=numbers[1], shift=5 + numbers[2] % 9, rule=rule, flip=numbers[3] % 2, split=split,
-                          second=numbers[6])  # fmt: skip
-
-    words = [Word(*(int(random.integers(-1 << bits, 1 << bits)) for bits in (14, 14, 5))) for _ in range(512)]
-    return Table(tuple(descriptor() for _ in range(DESCRIPTOR_COUNT)), tuple(words),
-                 multiplier=int(random.integers(1 << 17)), origin=0 if of_exponent else int(random.integers(120, 145)),
-                 of_exponent=of_exponent, falling=int(random.integers(4)))  # fmt: skip
-
-
 def assert_same(results, table, x, significand_bits=11):
     expected = evaluate(table, x, significand_bits).view(np.uint32)
     wrong = np.flatnonzero(results != expected)
@@ -123,7 +99,8 @@ def test_equals_the_oracle_with_more_bits():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_any_table_gives_what_the_oracle_says(seed):
-    table, x = random_table(seed), operands(seed, 80, fraction_bits=16)
+    random = Random(seed)
+    table, x = random_table(random, random_words(random), seed % 2 == 1), operands(seed, 80, fraction_bits=16)
     assert_same(run([table], x, **WIDE)[0], table, x, 16)
 
 

@@ -4,13 +4,27 @@ and in the cycles that docs/architecture.md gives."""
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
 import torch
 from heddle.arch import numerics
 from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig, Memory
-from heddle.arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source
+from heddle.arch.functions import (
+    DESCRIPTOR_COUNT,
+    HEADER_PLACE,
+    PLACE_COUNT,
+    TABLE_COUNT,
+    WORD_COUNT,
+    WORD_PLACE,
+    Table,
+    Word,
+    pack_word,
+)
+from heddle.arch.isa import Argmax, Codes, Combine, Digit, Function, Map, Quantise, Scales, Source, Tables
+from heddle.compiler.functions import named
+from heddle.cosim.random_tables import random_table, random_words
 from heddle.hw.units.vector import Vector
 
 from .unit_bench import Memories as UnitMemories
@@ -34,11 +48,13 @@ both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"]
 three_shapes = pytest.mark.parametrize("config", [NANO, ODD, BF16], ids=["nano", "3x5", "bf16"])
 all_shapes = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 
-Work = Map | Quantise | Argmax
+Work = Map | Quantise | Argmax | Tables
 
 
 def duration(config: HardwareConfig, work: Work) -> int:
     """D of an instruction, as docs/architecture.md gives it."""
+    if isinstance(work, Tables):
+        return work.entries + MEMORY_CYCLES + 1
     lanes, m, n, v = config.vector_lanes, work.rows, work.columns, work.interval
     g = -(-n // lanes)
     w = -(-n // config.columns) * config.columns // lanes
@@ -72,6 +88,32 @@ class Memories(UnitMemories):
         self.weight = self.coded(random.integers(-127, 128, (config.weight_words, config.columns), dtype=np.int8))
         elements = config.word_elements(Memory.INDEX)
         self.index = random.integers(-(2**31), 2**31, (config.index_words, elements)).astype(np.int32)
+        self.tables = [int(each) for each in np.zeros(PLACE_COUNT, int)]  # what evaluators hold, by place
+
+    def copy(self):
+        """The same contents, apart from each other."""
+        twin = super().copy()
+        twin.tables = list(self.tables)
+        return twin
+
+    def put_entries(self, address: int, numbers: Sequence[int]) -> None:
+        """Entries of tables from a word of PARAM on: the lower halves of pairs first, what is left of them ones."""
+        pairs = np.array([number | 0xFFF << 36 for number in numbers], np.uint64)
+        self.param.reshape(-1)[2 * address * self.config.columns :][: 2 * len(pairs)] = pairs.view(np.uint32)
+
+    def entries(self, address: int, count: int) -> list[int]:
+        """The inverse."""
+        pairs = self.param.reshape(-1)[2 * address * self.config.columns :][: 2 * count].reshape(-1, 2)
+        return [int(low) | (int(high) & 15) << 32 for low, high in pairs]
+
+    def table(self, function: Function) -> Table:
+        """The table that evaluators hold as one of four."""
+        number = function - 1
+        return Table.from_ints([
+            self.tables[HEADER_PLACE + number],
+            *self.tables[number * DESCRIPTOR_COUNT : (number + 1) * DESCRIPTOR_COUNT],
+            *self.tables[WORD_PLACE:HEADER_PLACE],
+        ])  # fmt: skip
 
     def places(self, address: int, rows: int) -> np.ndarray:
         """(rows,) int32 elements of INDEX."""
@@ -98,7 +140,7 @@ def x_of(memories: Memories, work: Work) -> np.ndarray:
         scale=scale,
         offset=offset,
         row_scale=row if work.row_scaled else None,
-        kind=work.activation,
+        function=_function(memories, work.function),
         combine=work.combine,
         operand=memories.values(work.operand_address, work.operand_stride, m, operand_columns),
         operand_scale=_rows(memories, work.operand_row_address, m) if scales_operand else None,
@@ -107,12 +149,22 @@ def x_of(memories: Memories, work: Work) -> np.ndarray:
     )
 
 
+def _function(memories: Memories, function: Function):
+    if function in (Function.NONE, Function.RELU):
+        return numerics.relu if function is Function.RELU else None
+    table, arithmetic = memories.table(function), numerics.arithmetic_of(memories.config)
+    return lambda x: arithmetic.by_table(table, x)
+
+
 def _rows(memories: Memories, address: int, rows: int) -> np.ndarray:
     return numerics.from_bits(memories.row[address : address + rows, 0].copy())
 
 
 def execute(memories: Memories, work: Work) -> None:
     """The effect of `work` on `memories`, from the equations in arch/isa."""
+    if isinstance(work, Tables):
+        memories.tables[work.place : work.place + work.entries] = memories.entries(work.param_address, work.entries)
+        return
     m, n, config = work.rows, work.columns, memories.config
     x = x_of(memories, work)
     if isinstance(work, Argmax):
@@ -170,10 +222,14 @@ def check(memories: Memories, program: Sequence[Work], gap: int = 1) -> None:
         transposed = isinstance(work, Quantise) and work.codes is Codes.WEIGHT_TRANSPOSED
         unwritten = -work.columns % config.vector_lanes if transposed else 0
         assert_accesses(config, work, replace(record, retire=record.retire - unwritten))
-        assert_reads(config, work, record)
+        if isinstance(work, Tables):
+            cycles = range(record.start + 1, record.start + 1 + work.entries)
+            assert [cycle for cycle, *_ in record.reads] == [*cycles] and not record.writes
+        else:
+            assert_reads(config, work, record)
 
 
-def assert_reads(config: HardwareConfig, work: Work, record: Record) -> None:
+def assert_reads(config: HardwareConfig, work: Map | Quantise | Argmax, record: Record) -> None:
     """Groups beyond `columns` read nothing, and those within read once a walk, in the cycles of their interval."""
     v, groups = work.interval, -(-work.columns // config.vector_lanes)
     source = 4 if work.combine is Combine.ROTATE else 1 + work.planes + (work.combine is not Combine.NONE)
@@ -190,6 +246,22 @@ def assert_reads(config: HardwareConfig, work: Work, record: Record) -> None:
     else:
         return
     assert {cycle for cycle, *_ in record.reads} == {last - early for last in last_reads for early in range(v)}
+
+
+def set_tables(memories: Memories, tables: Sequence[Table], words: Sequence[Word]) -> Tables:
+    """What makes all that evaluators hold four tables and their words."""
+    parts = [table.to_ints() for table in tables]
+    descriptors = [each for part in parts for each in part[1 : 1 + DESCRIPTOR_COUNT]]
+    filled = [*map(pack_word, words), *[0] * (WORD_COUNT - len(words))]
+    memories.put_entries(250, [*descriptors, *filled, *(part[0] for part in parts)])
+    return Tables(param_address=250, entries=PLACE_COUNT)
+
+
+def set_random_tables(memories: Memories, seed: int) -> Tables:
+    """The same of tables of no function."""
+    random = Random(seed)
+    tables = [random_table(random, (), number % 2 == 1) for number in range(TABLE_COUNT)]
+    return set_tables(memories, tables, random_words(random))
 
 
 def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
@@ -218,7 +290,7 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
         param_address=int(random.integers(0, 100)),
         row_scaled=flag() & (not rotates),
         row_address=int(random.integers(0, 100)),
-        activation=Activation(0 if rotates else random.integers(0, 7)),
+        function=Function.NONE if rotates else random.choice(list(Function)),
         combine=combine,
         operand_address=int(random.integers(600, 1000)),
         operand_stride=stride(2 * words),
@@ -247,7 +319,8 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
 @all_shapes
 def test_random_instructions_leave_the_bits_and_take_the_cycles_of_the_specification(config):
     random = np.random.default_rng(11)
-    check(Memories(config, 1), [random_work(config, random) for _ in range(14)])
+    memories = Memories(config, 1)
+    check(memories, [set_random_tables(memories, 1), *(random_work(config, random) for _ in range(14))])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -257,7 +330,11 @@ def test_finite_numbers_give_finite_numbers(config, seed):
     memories.make_hard(seed)
     if config.pe == "bf16":
         memories.acc[:] = numerics.to_bits(numerics.multiply(numerics.from_bits(memories.acc), 2.0**124))
-    program = [random_work(config, random) for _ in range(10)]
+    tables = [named("tanh"), named("elu").moved(64), named("erf").moved(192), named("relu").moved(256)]
+    words = [Word()] * WORD_COUNT
+    for table, start in zip(tables, (0, 64, 192, 256), strict=True):
+        words[start : start + len(table.words)] = table.words
+    program = [set_tables(memories, tables, words), *(random_work(config, random) for _ in range(10))]
     check(memories, program)
     assert np.isfinite(memories.values(0, 1, memories.value.shape[0], config.columns)).all()
 
@@ -278,6 +355,7 @@ def kinds_of_work(config: HardwareConfig) -> list[Work]:
         Quantise(**rotation, **codes),
         Argmax(**region, address=1),
         Argmax(**rotation, address=2),
+        Tables(param_address=3, entries=2 * config.columns + 1, place=WORD_PLACE + 7),
     ]
 
 
@@ -339,7 +417,7 @@ def test_values_are_replaced_in_place(config):
     region = dict(rows=4, columns=2 * config.columns)
     check(Memories(config, 6), [
         Map(**region, source_stride=2, combine=Combine.ADD, operand_address=40, operand_stride=2, address=40, stride=2),
-        Map(**region, source=Source.VALUE, source_address=40, source_stride=2, activation=Activation.RELU,
+        Map(**region, source=Source.VALUE, source_address=40, source_stride=2, function=Function.RELU,
             combine=Combine.MULTIPLY, operand_address=90, operand_stride=3, address=40, stride=2),
     ], gap=3)  # fmt: skip
 
@@ -358,7 +436,7 @@ def test_special_values_of_memory_are_cleaned(config):
     region = dict(rows=4, columns=config.columns, source_stride=1)
     check(memories, [
         Map(**region, source=Source.VALUE, address=100, stride=1),
-        Map(**region, source=Source.VALUE, activation=Activation.RELU, address=110, stride=1),
+        Map(**region, source=Source.VALUE, function=Function.RELU, address=110, stride=1),
         Map(**region, source=Source.VALUE, combine=Combine.MULTIPLY, operand_address=3, operand_stride=1, address=120,
             stride=1),
         Map(**region, scaled=1, row_scaled=1, address=130, stride=1),
@@ -385,36 +463,41 @@ def test_scale_and_offset_by_hand():
     np.testing.assert_array_equal(memories.values(20, 0, 1, 4)[0], expected)
 
 
-TORCH_ACTIVATIONS = {
-    Activation.GELU: torch.nn.functional.gelu,
-    Activation.GELU_TANH: lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
-    Activation.SILU: torch.nn.functional.silu,
-    Activation.SIGMOID: torch.sigmoid,
-    Activation.TANH: torch.tanh,
-    Activation.RELU: torch.relu,
+GOLDEN = {
+    Function.TABLE_0: ("tanh", torch.tanh),
+    Function.TABLE_1: ("erf", torch.erf),
+    Function.TABLE_2: ("rsqrt", torch.rsqrt),
+    Function.TABLE_3: ("elu", torch.nn.functional.elu),
+    Function.RELU: ("relu", torch.relu),
 }
 
 
 @both_shapes
 def test_a_layer_is_that_of_pytorch(config):
-    """Dequantise, bias, activation, residual: within half a unit of bf16 and the 10⁻⁴ of the tables."""
+    """Dequantise, bias, function, residual: within half a unit of bf16 and 2⁻¹¹ of the function. Tables stand beside
+    each other."""
     memories, rows, columns = Memories(config, 10), 3, 2 * config.columns - 1
+    memories.row[6 : 6 + rows] &= 0x7FFF_FFFF  # square roots
+    memories.param[4:10, 1::2] &= 0x7FFF_FFFF
+    memories.acc[10:20] = np.abs(memories.acc[10:20])
+    tables = [named(name).moved(128 * number) for number, (name, _) in enumerate(GOLDEN.values()) if name != "relu"]
+    words = [word for table in tables for word in [*table.words, *[Word()] * (128 - len(table.words))]]
     scale, bias = (torch.from_numpy(x) for x in memories.pairs(4, columns))
     row = torch.from_numpy(memories.row[6 : 6 + rows].view(np.float32).copy())
     acc = torch.from_numpy(memories.panel("acc", 10, 2, rows, columns).copy())
     residual = torch.from_numpy(memories.values(600, 3, rows, columns))
-    run(memories, [
+    run(memories, [set_tables(memories, tables, words)] + [
         Map(rows=rows, columns=columns, source_address=10, source_stride=2, scaled=1, param_address=4, row_scaled=1,
-            row_address=6, activation=kind, combine=Combine.ADD, operand_address=600, operand_stride=3,
-            address=1000 + 50 * kind, stride=2)
-        for kind in TORCH_ACTIVATIONS
+            row_address=6, function=function, combine=Combine.ADD, operand_address=600, operand_stride=3,
+            address=1000 + 50 * function, stride=2)
+        for function in GOLDEN
     ])  # fmt: skip
     x = acc.float() * scale * row + bias
-    for kind, function in TORCH_ACTIVATIONS.items():
-        expected = (function(x) + residual).numpy()
-        values = memories.values(1000 + 50 * kind, 2, rows, columns)
-        tolerance = 2.0**-8 * np.abs(expected) + 1e-4 * (1 + np.abs(x.numpy()))
-        assert (np.abs(values - expected) <= tolerance).all(), kind
+    for function, (name, golden) in GOLDEN.items():
+        y = golden(x)
+        expected, values = (y + residual).numpy(), memories.values(1000 + 50 * function, 2, rows, columns)
+        tolerance = 2.0**-8 * np.abs(expected) + 2.0**-10 * np.abs(y.numpy())
+        assert (np.abs(values - expected) <= tolerance).all(), name
 
 
 @both_shapes
