@@ -92,6 +92,7 @@ def _any_magnitude(random: np.random.Generator, shape: tuple[int, ...]) -> NDArr
     flushed."""
     low, high = [(-149, 128), (122, 128), (60, 70), (-70, -55)][random.integers(4)]
     numbers = random.uniform(1, 2, shape) * 2.0 ** random.integers(low, high, shape).astype(np.float64)
+    numbers = np.minimum(numbers, np.finfo(np.float32).max)  # the greatest would round up to an infinity
     return (numbers * random.choice([-1, 1], shape)).astype(np.float32).view(np.uint32)
 
 
