@@ -67,8 +67,8 @@ class Places:
         self.spread, far = random.random() < SPREAD, random.random() < FAR
         self.loud = random.random() < LOUD
         tables = TABLE_SETS * table_words(config) * config.dram_word_bytes(Memory.PARAM)
-        tables += -tables % config.burst_bytes
-        self.dram_bytes = max(FAR_BYTES, 32 * part + tables) if far else 32 * part + tables
+        needed = max(FAR_BYTES, 32 * part + tables) if far else 32 * part + tables
+        self.dram_bytes = 1 << (needed - 1).bit_length()
         self.all: dict[Memory, list[Area]] = {}
         for memory in Memory:
             self.all[memory] = [self._arena(memory, part // 2)]
