@@ -231,6 +231,17 @@ class Table:
         return _columns(self.words or (Word(),))
 
     @property
+    def sum_lengths(self) -> tuple[int, int]:
+        """How many bits S has at least and at most, apart from words of zeros. Raises HeddleError for a table whose
+        sums may be negative or hang on more than a word."""
+        last = (1 << OFFSET_BITS) - 1
+        ends = [(word.c0 << GUARD_BITS) + (word.c1 * offset >> OFFSET_BITS - GUARD_BITS)
+                for word in self.words if word.c0 or word.c1 for offset in (0, last)]  # fmt: skip
+        if min(ends) < 0 or any(each.mode is Mode.LOGARITHM for each in self.descriptors):
+            raise HeddleError("a table that is built in must have no negative sums and be no logarithm")
+        return max(1, min(ends).bit_length()), max(ends).bit_length()
+
+    @property
     def alignment(self) -> int:
         """What the place of its words must be a multiple of."""
         spans = [1 << WHOLE_BAND - each.shift if each.mode in (Mode.LINE, Mode.LOGARITHM)

@@ -89,6 +89,8 @@ class Evaluator(wiring.Component):
         self._dropped = FRACTION_BITS - fraction_bits
         self._significand_bits = significand_bits
         self._fixed = fixed
+        least, most = zip(*[table.sum_lengths for table in fixed] or [(1, _MAGNITUDE_BITS)], strict=True)
+        self._zeros = _MAGNITUDE_BITS - max(most), _MAGNITUDE_BITS - min(least)  # of a sum before its leading one
         self._module = f"heddle_evaluator_{fraction_bits}_{significand_bits}"
         writes = {} if fixed else {
             "header": In(HEADER),
@@ -168,18 +170,23 @@ class Evaluator(wiring.Component):
         scale = register(m, scale_5 + _SCALE + increment, "scale_6")
         total = Signal(signed(SUM_BITS))
         m.d.comb += total.eq(start + (slope >> OFFSET_BITS - GUARD_BITS))
-        magnitude = total[:_MAGNITUDE_BITS] ^ total[-1].replicate(_MAGNITUDE_BITS)
+        minus = Const(0, 1) if self._fixed else total[-1]
+        magnitude = total[:_MAGNITUDE_BITS] ^ minus.replicate(_MAGNITUDE_BITS)
 
-        # 6, 7: normalise. 8: round.
-        kept, zeros_high = _shift_out(m, magnitude, (_MAGNITUDE_BITS - 16,), "high")
-        kept, zeros_low = _shift_out(m, register(m, kept, "kept_6"), (8, 4, 2, 1), "low")
+        # 6, 7: normalise, by the zeros that there may be. 8: round.
+        least, most = self._zeros
+        magnitude = Cat(Const(0, least), magnitude)[:_MAGNITUDE_BITS]
+        high = (_MAGNITUDE_BITS - 16,) if most - least >= 16 else ()
+        kept, zeros_high = _shift_out(m, magnitude, high, "high")
+        low = tuple(step for step in (8, 4, 2, 1) if step <= most - least)
+        kept, zeros_low = _shift_out(m, register(m, kept, "kept_6"), low, "low")
         kept = register(m, kept[-self._significand_bits - 1 :], "kept_7")
-        # With the step above taken away, and one more in case that rounding carries.
-        scale_7 = scale - Mux(register(m, zeros_high, "zeros_6"), _MAGNITUDE_BITS - 16, 0)
+        # With the steps above taken away, and one more in case that rounding carries.
+        scale_7 = scale - (Mux(register(m, zeros_high, "zeros_6"), high[0], 0) if high else least)
         scales = register(m, scale_7, "scale_7"), register(m, scale_7 + 1, "carried_7")
         zeros_7 = register(m, zeros_low, "zeros_7")
         infinite = delay(m, d.mode == Mode.INFINITE, 3, "infinite", reset_less=True)
-        negative = (total[-1] & ~infinite) ^ delay(m, d.flip, 3, "flip", reset_less=True)
+        negative = (minus & ~infinite) ^ delay(m, d.flip, 3, "flip", reset_less=True)
         negative, infinite = (delay(m, each, 2, name, reset_less=True)
                               for each, name in ((negative, "negative"), (infinite, "infinite_5")))  # fmt: skip
         nan = delay(m, (d.mode == Mode.UNDEFINED) | delay(m, a.nan, 2, "a_nan", reset_less=True), 5, "nan",
