@@ -23,6 +23,7 @@ from .random_instructions import LONG_REACH, TABLE_ROWS, RandomInstructions
 from .random_places import LOADABLE, STORABLE, Area, Places
 from .random_tokens import with_spare_tokens
 
+LONG = 20  # instructions of a program that may be made still longer
 EARLY_HALT = 0.2  # of the programs end before their last instruction
 SPARE_TOKENS = 0.4  # of the programs send and take tokens that they need not
 
@@ -52,9 +53,9 @@ class _Generator:
         body: list[Instruction] = []
         while len(body) < count:
             body += self.instructions.group() if self.random.random() < 0.2 else [self.instructions.instruction()]
-        if self.places.loud and self.config.pe == "int8":
+        if self.places.loud and self.config.pe == "int8" and count >= LONG:
             body += self.instructions.deep()
-        if (self.places.code.size // INSTRUCTION_BYTES) > 4 * LONG_REACH and self.random.random() < 0.6:
+        if self.places.code.size // INSTRUCTION_BYTES > 4 * LONG_REACH and count >= LONG and self.random.random() < 0.6:
             body += self.instructions.desert()
         tables = self.instructions.tables
         body = [*tables.at_start(), *self._fill(), *body, Guard()]  # nothing of what is written at the end is void
