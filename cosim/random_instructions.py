@@ -15,7 +15,7 @@ from ..arch.errors import HeddleError
 from ..arch.isa import (
     Activation,
     Append,
-    Argmax,
+    Axis,
     Codes,
     Combine,
     Digit,
@@ -29,6 +29,9 @@ from ..arch.isa import (
     NormKind,
     OnlineSoftmax,
     Quantise,
+    Reduce,
+    Reduction,
+    Results,
     Scales,
     Softmax,
     Source,
@@ -217,12 +220,23 @@ class RandomInstructions:
         where = {"codes": self.random.choice(list(Codes)), "scales": self.random.choice(list(Scales)), "digit": digit}
         return self.places.placed(Quantise, self.front(Quantise) | where)
 
-    def argmax(self) -> Instruction:
-        """Places, those that may be large not where a gather reads."""
-        given, index, small = self.front(Argmax), self.places.of[Memory.INDEX], self._small_indices()
+    def reduce(self) -> Instruction:
+        """Along either axis, in a third of all cases to more than one number; places, those that may be large not where
+        a gather reads."""
+        given = self.front(Reduce) | {"kind": self.random.choice(list(Reduction))}
+        if self.random.random() < 0.3:
+            return self.places.placed(Reduce, given | {"axis": Axis.ROWS, "results": Results.VALUE})
+        given["results"] = self.random.choice(list(Results))
+        if given["kind"] is not Reduction.SUM:
+            given["placed"] = 1 if given["results"] is Results.NONE else self.random.randrange(2)
+            several = self.random.randint(2, 2 * self.config.columns)
+            given["count"] = min(given["columns"], self.random.choice([1, 1, several]))
+        elif given["results"] is Results.NONE:
+            given["results"] = Results.ROW
+        index, small = self.places.of[Memory.INDEX], self._small_indices()
         stop = index.stop * self.config.word_elements(Memory.INDEX)
         area = Area(small.start if given["columns"] <= TABLE_ROWS else small.stop, stop)
-        return self.places.placed(Argmax, given, {Memory.INDEX: area})
+        return self.places.placed(Reduce, given, {Memory.INDEX: area})
 
     def _seen(self) -> dict[str, Any]:
         """How many columns there are, and which of them rows see."""
@@ -266,7 +280,7 @@ MAKERS: dict[type[Instruction], Maker | None] = {
     Matmul: Maker(RandomInstructions.matmul, 8),
     Map: Maker(RandomInstructions.map, 8),
     Quantise: Maker(RandomInstructions.quantise, 8),
-    Argmax: Maker(RandomInstructions.argmax, 4),
+    Reduce: Maker(RandomInstructions.reduce, 6),
     Softmax: Maker(RandomInstructions.softmax, 4),
     OnlineSoftmax: Maker(RandomInstructions.online_softmax, 4),
     Norm: Maker(RandomInstructions.norm, 6),

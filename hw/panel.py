@@ -7,11 +7,11 @@ Nothing here multiplies or divides: addresses advance by adding strides, positio
 
 from enum import IntEnum
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import HardwareConfig
+from ..arch.config import ROW_SUM_INTERVAL, HardwareConfig
 from ..arch.isa import ADDRESS, COLUMNS, ROWS
 
 
@@ -33,6 +33,9 @@ class Panel(wiring.Component):
     (rows − 1) · max(q · interval, period) + (q − 1) · interval cycles after the first. It takes `interval` cycles too,
     but of a panel that is `brief` only one, and with it the walk is over.
 
+    If `turned` the walk goes down before it goes on: row 0 group 0, row 1 group 0, … row 0 group 1, …, without a
+    period. The last group of the panel is the same, and comes as late. (Such a panel is made with `to_turn`.)
+
     Outputs, all meaningful while `active`, and steady for the `interval` cycles of a group:
       active    a group is under way; `beat` counts its cycles from 0; `valid` is the cycle of beat 0
       row       m, from 0
@@ -40,15 +43,18 @@ class Panel(wiring.Component):
       counts    bit l: column group · V + l is below `columns`
       inside    the group holds such columns at all (if not, it is there to fill the word: read nothing)
       first     the group is the first of its row; `last`: the last; `done`: the last of the last row, in beat 0 only
+      last_row  the row is the last
       word      n // C: which word of VALUE, ACC or PARAM in the row holds the group; `slot`: which V elements of it
       act_word  n // R: which word of ACT holds the group; `act_slot`: which V elements of it
     and, for counters kept beside this one, `next_row`: the next cycle is the first of a row (but the first row), and
-    `next_word`: the next cycle is the first of a word in the same row.
+    `next_word`: the next cycle is the first of a word in the same row; turned: `next_row` is the same but for what
+    `back` tells, that it is the first of row 0 again, and `next_word` means nothing.
     """
 
-    def __init__(self, config: HardwareConfig, *, brief: bool = False):
+    def __init__(self, config: HardwareConfig, *, brief: bool = False, to_turn: bool = False):
         self._config = config
         self._brief = brief
+        self._to_turn = to_turn
         lanes = config.vector_lanes
         super().__init__({
             "start": In(1),
@@ -56,7 +62,8 @@ class Panel(wiring.Component):
             "columns": In(COLUMNS),
             "fill": In(2),
             "interval": In(interval_shape(config)),
-            "period": In(range(config.row_sum_tree_cycles + 1)),
+            "period": In(range(longest_period(config) + 1)),
+            **({"turned": In(1)} if to_turn else {}),
             "active": Out(1),
             "valid": Out(1),
             "beat": Out(range(max(interval_shape(config)))),
@@ -67,12 +74,14 @@ class Panel(wiring.Component):
             "first": Out(1),
             "last": Out(1),
             "done": Out(1),
+            "last_row": Out(1),
             "word": Out(COLUMNS),
             "slot": Out(range(config.columns // lanes)),
             "act_word": Out(COLUMNS),
             "act_slot": Out(range(config.rows // lanes)),
             "next_row": Out(1),
             "next_word": Out(1),
+            "back": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -80,13 +89,13 @@ class Panel(wiring.Component):
         config, lanes = self._config, self._config.vector_lanes
         running = Signal()  # between start and the end of the last group
         waiting = Signal()  # the row is complete, but its period is not
-        age = Signal(range(config.row_sum_tree_cycles + 1))  # cycles since the row's first, up to the longest period
+        age = Signal(range(longest_period(config) + 1))  # cycles since the row's first, up to the longest period
 
         left = Signal(signed(COLUMNS + 2))  # columns from the first of this group to the end of the row
         end_of_word = Signal()
         end_of_group = Signal()
-        last_row = Signal()
         row_complete = Signal()
+        turned = self.turned if self._to_turn else Const(0, 1)
         m.d.comb += [
             left.eq(self.columns - (self.group << (lanes.bit_length() - 1))),
             self.counts.eq(Cat(left > lane for lane in range(lanes))),
@@ -95,11 +104,12 @@ class Panel(wiring.Component):
             self.valid.eq(self.active & (self.beat == 0)),
             self.first.eq(self.group == 0),
             self.last.eq((left <= lanes) & end_of_word),
-            self.done.eq(self.valid & self.last & last_row),
-            last_row.eq(self.row + 1 == self.rows),
+            self.done.eq(self.valid & self.last & self.last_row),
+            self.last_row.eq(self.row + 1 == self.rows),
             end_of_group.eq(self.active & (self.beat + 1 == self.interval)),
             row_complete.eq(waiting | (end_of_group & self.last)),
-            self.next_row.eq(row_complete & ~last_row & (age + 1 >= self.period)),
+            self.next_row.eq(~self.last_row & Mux(turned, end_of_group, row_complete & (age + 1 >= self.period))),
+            self.back.eq(turned & end_of_group & self.last_row & ~self.last),
         ]
         with m.Switch(self.fill):
             with m.Case(Fill.WORD):
@@ -109,22 +119,27 @@ class Panel(wiring.Component):
             with m.Default():
                 m.d.comb += end_of_word.eq(1)
 
-        over = self.done if self._brief else row_complete & last_row
+        over = self.done if self._brief else row_complete & self.last_row
         next_group = Signal()
-        m.d.comb += next_group.eq(end_of_group & ~self.last)
-        new_row = self.start | self.next_row
+        m.d.comb += next_group.eq(end_of_group & ~self.last & (~turned | self.last_row))
+        new_row = self.start | (self.next_row & ~turned)
         count(m, self.group, clear=new_row, step=next_group)
         word_ends = count_in(m, self.word, self.slot, config.columns // lanes, clear=new_row, step=next_group)
         m.d.comb += self.next_word.eq(next_group & word_ends)
         count_in(m, self.act_word, self.act_slot, config.rows // lanes, clear=new_row, step=next_group)
-        count(m, self.row, clear=self.start, step=self.next_row)
+        count(m, self.row, clear=self.start | self.back, step=self.next_row)
         m.d.sync += [
             self.beat.eq(Mux(self.active & ~end_of_group, self.beat + 1, 0)),
             running.eq(self.start | (running & ~over)),
-            waiting.eq(row_complete & ~last_row & ~self.next_row),
-            age.eq(Mux(new_row, 0, Mux(age == config.row_sum_tree_cycles, age, age + 1))),
+            waiting.eq(row_complete & ~self.last_row & ~self.next_row),
+            age.eq(Mux(new_row, 0, Mux(age == longest_period(config), age, age + 1))),
         ]
         return m
+
+
+def longest_period(config: HardwareConfig) -> int:
+    """The longest period of rows."""
+    return max(ROW_SUM_INTERVAL, config.softmax_row_interval)
 
 
 def interval_shape(config: HardwareConfig) -> range:
@@ -157,7 +172,7 @@ def count_in(
 def row_address(m: Module, panel: Panel, address: Value, stride: Value, *, name: str) -> Value:
     """address + row · stride, for the row `panel` is in; add `panel.word` (or `act_word`) for the word of its group."""
     offset = Signal(ADDRESS, name=f"{name}_row_offset")
-    count(m, offset, clear=panel.start, step=panel.next_row, by=stride)
+    count(m, offset, clear=panel.start | panel.back, step=panel.next_row, by=stride)
     total = Signal(ADDRESS, name=f"{name}_row_address")
     m.d.comb += total.eq(address + offset)
     return total

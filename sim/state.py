@@ -259,6 +259,15 @@ class State:
             values = to_bf16(values)
         self[Memory.VALUE].write(address, stride, in_words(values, self.config.columns))
 
+    def write_elements(self, address: int, stride: int, values: NDArray[np.float32]) -> None:
+        """Round (batch or 1, rows, n) to the format of VALUE and write n elements of each row; others stay."""
+        if self.config.value_format == "bf16":
+            values = to_bf16(values)
+        batch, rows, count = values.shape
+        for row in range(rows):
+            words = self[Memory.VALUE].part(address + row * stride, -(-count // self.config.columns), batch)
+            words.reshape(len(words), -1)[:, :count] = values[:, row]
+
 
 def in_words(panel: NDArray, per_word: int) -> NDArray:
     """(batch, rows, columns) → (batch, rows, words, per_word), filled with zeros."""

@@ -11,6 +11,8 @@ from ..errors import HeddleError
 from ..operands import FLAG, Read, Write, repeated
 from .instruction import ADDRESS, COLUMNS, ROWS, STRIDE, Instruction, bits, size
 
+COUNT = 7  # bits of how many of the greatest numbers are wanted
+
 
 class Source(IntEnum):
     """Where a VECTOR instruction reads its first operand."""
@@ -63,6 +65,29 @@ class Scales(IntEnum):
     PARAM_SCALE = 1  # the scale half of pair m: param[address + m // columns], element m % columns
     PARAM_OFFSET = 2  # the offset half of pair m
     PARAM_PAIR = 3  # both halves of pair m: keys that are values too
+
+
+class Reduction(IntEnum):
+    """What REDUCE makes of many numbers."""
+
+    SUM = 0
+    MAXIMUM = 1
+    MINIMUM = 2
+
+
+class Axis(IntEnum):
+    """What REDUCE makes one number of."""
+
+    COLUMNS = 0  # those of each row
+    ROWS = 1  # those of each column
+
+
+class Results(IntEnum):
+    """Where a REDUCE instruction writes its numbers."""
+
+    NONE = 0
+    ROW = 1
+    VALUE = 2
 
 
 @dataclass(frozen=True)
@@ -202,16 +227,52 @@ class Quantise(VectorInstruction):
 
 
 @dataclass(frozen=True)
-class Argmax(VectorInstruction):
-    """index[address + m] = the least n with x(m, n) = max x(m, ·), in the order of `numerics.maximum`.
+class Reduce(VectorInstruction):
+    """Along the columns, for each row: its sum, or its `count` greatest or least numbers and their places.
 
-    `address` counts int32 elements. x is not rounded to the format of VALUE.
+    SUM: r(m, 0) = the row sum of x(m, ·) (`numerics.row_sum`), in float32. MAXIMUM, MINIMUM: r(m, j) = x(m, n) and
+    place(m, j) = n, for j < count ≤ columns the n that comes after j others. A greater number comes before a lesser
+    one, or after it for MINIMUM; of equal ones that with the lesser n comes first. Zeros are equal, and +0 as a result;
+    NaN comes before every number. So it is the order of a stable descending sort in PyTorch (torch.topk does not say
+    which of equal numbers it takes), and of a stable ascending one but for NaN, which torch.amin and argmin prefer too.
+    results ROW: row[address + m·count + j] = r(m, j); VALUE: value[address + m·stride + word(j)], element j % columns,
+    is r(m, j), rounded to the format of VALUE; other elements stay. placed: index[index_address + m·count + j] =
+    place(m, j); `index_address` counts int32 elements. x is not rounded before. It is computed `count` times over.
+
+    Along the rows, for each column: value[address + word(n)] = r(n), rounded, as one row of a Map; the sum is
+    ((+0 + x(0, n)) + x(1, n)) + …, in float32.
     """
 
     opcode: ClassVar[int] = 12
     address: int = bits(ADDRESS)
+    stride: int = bits(STRIDE)
+    kind: Reduction = bits(2, Reduction, default=Reduction.SUM)
+    axis: Axis = bits(1, Axis, default=Axis.COLUMNS)
+    count: int = size(COUNT)
+    results: Results = bits(2, Results, default=Results.NONE)
+    placed: int = bits(FLAG)
+    index_address: int = bits(ADDRESS)
 
-    operands = (*VectorInstruction.operands, Write(Memory.INDEX, at="address", elements="rows"))
+    operands = (
+        *repeated(VectorInstruction.operands, "count"),
+        Write(Memory.ROW, at="address", words="rows * count", when="results == Results.ROW"),
+        Write(Memory.VALUE, at="address", words="in_words(count)", stride="stride", count="rows", moved="rows * count",
+              when="results == Results.VALUE and axis == Axis.COLUMNS"),  # an element of a word at a time
+        Write(Memory.VALUE, at="address", words="in_words(columns)",
+              when="results == Results.VALUE and axis == Axis.ROWS"),
+        Write(Memory.INDEX, at="index_address", elements="rows * count", when="placed"),
+    )  # fmt: skip
+
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
+        if not self.placed and self.results is Results.NONE:
+            raise HeddleError("reduce: results must be row or value, or it must be placed: nothing is written")
+        if self.axis is Axis.ROWS and (self.results is not Results.VALUE or self.placed or self.count > 1):
+            raise HeddleError("reduce: along the rows results must be value, one for each column, and not placed")
+        if self.kind is Reduction.SUM and (self.placed or self.count > 1):
+            raise HeddleError("reduce: a sum has no place, and there is one")
+        if self.axis is Axis.COLUMNS and self.count > self.columns:
+            raise HeddleError(f"reduce: count must be at most {self.columns}, the columns, not {self.count}")
 
 
-INSTRUCTIONS: list[type[Instruction]] = [Map, Quantise, Argmax]
+INSTRUCTIONS: list[type[Instruction]] = [Map, Quantise, Reduce]

@@ -1,10 +1,11 @@
-"""VECTOR: Map, Quantise and Argmax, elementwise work on a panel, from ACC or VALUE to VALUE, to codes or to places.
+"""VECTOR: Map, Quantise and Reduce, elementwise work on a panel, to values, to codes, or to what rows or columns are.
 
     read panel ─ ACC, VALUE, PARAM, ROW ─┬──────────┬─ elementwise ─ writer ─ VALUE | ACT, WEIGHT | ROW, PARAM | INDEX
                                          └─ rotate ─┘
 
 The read panel walks the groups and fetches their operands; the datapath never stalls; the writer walks the same groups
-as they come out. A Map or an Argmax is one walk, a Quantise two: one for the row maxima, one for the codes.
+as they come out. A Map is one walk, a Quantise two: one for the row maxima, one for the codes; a Reduce one for each
+number of a row that it finds.
 """
 
 from types import SimpleNamespace
@@ -13,8 +14,8 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
-from ...arch.isa import ADDRESS, Argmax, Codes, Combine, Map, Quantise, Source, VectorInstruction
+from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, MEMORY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
+from ...arch.isa import ADDRESS, Axis, Codes, Combine, Map, Quantise, Reduce, Reduction, Source, VectorInstruction
 from ..elementwise import Elementwise
 from ..float import resized
 from ..instructions import fields_of, opcode_of
@@ -25,11 +26,11 @@ from ..rotate import Rotate, partner_of, row_words
 from .vector_writer import Phase, VectorWriter
 
 # The instructions that it executes, and what their first walk is for.
-FIRST_WALK = {Map: Phase.MAP, Quantise: Phase.MAXIMA, Argmax: Phase.PLACES}
+FIRST_WALK = {Map: Phase.MAP, Quantise: Phase.MAXIMA, Reduce: Phase.REDUCE}
 
 
 class Vector(wiring.Component):
-    """Executes one Map, Quantise or Argmax at a time.
+    """Executes one Map, Quantise or Reduce at a time.
 
     `start` comes with `instruction` in a cycle s in which `ready` is up; the first read is issued in s + 1 and `retire`
     is up in s + D, D as docs/architecture.md gives it, in the cycle of the last write.
@@ -62,7 +63,7 @@ class Vector(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self._config
-        m.submodules.panel = panel = Panel(config)
+        m.submodules.panel = panel = Panel(config, to_turn=True)
         m.submodules.elementwise = elementwise = Elementwise(config)
         m.submodules.writer = writer = VectorWriter(config)
         for port in ("value_write", "act_write", "weight_write", "param_write", "row_write", "index_write"):
@@ -79,18 +80,18 @@ class Vector(wiring.Component):
                         m.d.sync += phase.eq(first)
         with m.Elif(writer.retire):
             m.d.sync += busy.eq(0)
-        with m.Elif(writer.maxima_done):
+        with m.Elif(writer.next_walk & (phase == Phase.MAXIMA)):
             m.d.sync += phase.eq(Phase.CODES)
         m.d.comb += [self.ready.eq(~busy), self.retire.eq(writer.retire)]
 
         fields = fields_of(VectorInstruction, instruction)
         steps = self._steps(m, instruction, phase)
         m.d.comb += [
-            panel.start.eq(self.start | writer.maxima_done),
+            panel.start.eq(self.start | writer.next_walk),
             panel.rows.eq(fields.rows),
             panel.columns.eq(fields.columns),
         ]
-        self._shape(m, panel, phase, fields_of(Quantise, instruction).codes, steps.before_last)
+        self._shape(m, panel, phase, instruction, steps.before_last)
         value_slot = Signal.like(panel.slot)  # of the group that is read from VALUE
         m.d.comb += value_slot.eq(panel.slot)
         self._read(m, panel, fields, steps, fields_of(Map, instruction).operand_row_address, value_slot)
@@ -101,6 +102,8 @@ class Vector(wiring.Component):
             writer.start.eq(self._first_group(m, panel.start, steps.before_last)),
             writer.fill.eq(panel.fill),
             writer.interval.eq(panel.interval),
+            writer.period.eq(panel.period),
+            writer.turned.eq(panel.turned),
             writer.values.eq(elementwise.o),
         ]
         return m
@@ -126,16 +129,25 @@ class Vector(wiring.Component):
             m.d.comb += steps.before_last.eq(3)
         return steps
 
-    def _shape(self, m: Module, panel: Panel, phase: Signal, codes: Value, before_last: Value) -> None:
+    def _shape(self, m: Module, panel: Panel, phase: Signal, instruction: Value, before_last: Value) -> None:
         """How far rows reach and how fast groups follow, in this phase."""
-        lanes = self._config.vector_lanes
+        lanes, codes = self._config.vector_lanes, fields_of(Quantise, instruction).codes
+        reduce = fields_of(Reduce, instruction)
+        sums = reduce.kind == Reduction.SUM
         interval = before_last + 1
         m.d.comb += panel.interval.eq(interval)
         with m.Switch(phase):
             with m.Case(Phase.MAP):
                 m.d.comb += panel.fill.eq(Fill.WORD)
-            with m.Case(Phase.MAXIMA, Phase.PLACES):
+            with m.Case(Phase.MAXIMA):
                 m.d.comb += panel.fill.eq(Fill.COLUMNS)
+            with m.Case(Phase.REDUCE):
+                with m.If(reduce.axis == Axis.COLUMNS):
+                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.period.eq(Mux(sums, ROW_SUM_INTERVAL, 0))]
+                with m.Else():
+                    # Of a column, a number comes when the sum of those before it does.
+                    slow = Mux(sums & (interval < ADD_CYCLES), ADD_CYCLES, interval)
+                    m.d.comb += [panel.fill.eq(Fill.WORD), panel.turned.eq(1), panel.interval.eq(slow)]
             with m.Case(Phase.CODES), m.Switch(codes):
                 with m.Case(Codes.ACT):
                     m.d.comb += panel.fill.eq(Fill.ACT_WORD)

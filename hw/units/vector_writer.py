@@ -1,8 +1,8 @@
-"""The writing side of VECTOR: values to VALUE, or row maxima to scales and then values to codes, or their places.
+"""The writing side of VECTOR: values to VALUE, or row maxima to scales and then values to codes, or what they come to.
 
     values ─ register ─┬─ VALUE                                               (phase MAP)
                        ├─ row results ─┬─ ROW, PARAM                          (phase MAXIMA)
-                       │               ├─ INDEX                               (phase PLACES)
+                       │               ├─ ROW, VALUE, INDEX                   (phase REDUCE)
                        │               multiplier
                        └─ × multiplier ─ round ─ register ─ ACT, WEIGHT       (phase CODES)
 
@@ -15,12 +15,12 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
-from ...arch.isa import ADDRESS, Codes, Map, Quantise
-from ..float import MINUS_INFINITY, ZERO, resized, upper
+from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.isa import ADDRESS, Axis, Codes, Map, Quantise, Reduce, Reduction
+from ..float import resized
 from ..instructions import fields_of
 from ..memories import lane_bits, write_signature
-from ..panel import Panel, count, count_in, interval_shape, spread
+from ..panel import Panel, count, count_in, interval_shape, longest_period, spread
 from ..pipeline import delay
 from ..quantise import CodeLanes
 from ..row_results import RowResults
@@ -32,17 +32,17 @@ class Phase(IntEnum):
     MAP = 0  # values to VALUE
     MAXIMA = 1  # the first walk of Quantise
     CODES = 2  # its second
-    PLACES = 3  # the walk of Argmax
+    REDUCE = 3  # a walk of Reduce
 
 
 class VectorWriter(wiring.Component):
     """Takes the groups of a walk, in order, and writes what becomes of them.
 
     `start` comes in the cycle before the first group; the walk is that of `Panel` with the rows and columns of
-    `instruction` and the given fill and interval, and `values` are the group's in its first cycle. A value is written
-    to VALUE one cycle later, a code `quantise_cycles` after that, the result of a row as `RowResults` says; `retire` is
-    up in the cycle of the last write, or for the phase MAXIMA `maxima_done` in the cycle after. Other inputs hold still
-    during a phase.
+    `instruction` and the given fill, interval, period and turn, and `values` are the group's in its first cycle. A
+    value is written to VALUE one cycle later, a code `quantise_cycles` after that, the result of a row or column as
+    `RowResults` says; `retire` is up in the cycle of the last write, or `next_walk` where another walk follows: in that
+    cycle, or for the phase MAXIMA in the one after. Other inputs hold still during a walk.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -53,8 +53,10 @@ class VectorWriter(wiring.Component):
             "phase": In(Phase),
             "fill": In(2),
             "interval": In(interval_shape(config)),
+            "period": In(range(longest_period(config) + 1)),
+            "turned": In(1),
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
-            "maxima_done": Out(1),
+            "next_walk": Out(1),
             "retire": Out(1),
             "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
             "act_write": Out(write_signature(config, Memory.ACT, lane_bits(config, Memory.ACT))),
@@ -75,54 +77,55 @@ class VectorWriter(wiring.Component):
         m = Module()
         quantise = fields_of(Quantise, self.instruction)
         # With its last group the instruction may be over, and the next one in its place.
-        m.submodules.panel = panel = Panel(self._config, brief=True)
+        m.submodules.panel = panel = Panel(self._config, brief=True, to_turn=True)
         m.d.comb += [
             panel.start.eq(self.start),
             panel.rows.eq(quantise.rows),
             panel.columns.eq(quantise.columns),
             panel.fill.eq(self.fill),
             panel.interval.eq(self.interval),
+            panel.period.eq(self.period),
+            panel.turned.eq(self.turned),
         ]
         values = data.View(self.values.shape(), Signal(len(self.values.as_value()), name="values_out"))
-        bits = self._config.vector_bits
         for lane, value in enumerate(self.values):
-            beyond = Mux(self.phase == Phase.PLACES, upper(MINUS_INFINITY, bits), upper(ZERO, bits))
-            m.d.sync += values[lane].eq(Mux(panel.counts[lane], value, beyond))
+            m.d.sync += values[lane].eq(Mux(panel.counts[lane], value, 0))
         coming = self._destination(m, panel)
         group = data.View(self._group_layout, delay(m, coming.as_value(), 1, name="group"))
-        results = self._reduce(m, panel, values)
-        retire_map = self._write_values(m, values, group)
+        results = self._reduce(m, panel, values, group)
+        retire_values = self._write_values(m, panel, values, group, results)
         retire_codes = self._write_codes(m, values, results.multiplier, group, quantise)
         m.d.comb += [
-            self.maxima_done.eq(results.scales_done),
-            self.retire.eq(retire_map | retire_codes | results.places_done),
+            self.next_walk.eq(results.scales_done | results.next_rank),
+            self.retire.eq(retire_values | retire_codes | results.done),
         ]
         return m
 
     def _destination(self, m: Module, panel: Panel) -> data.View:
-        """Where the group that `panel` is at goes: `address`, so many strides, and a position, as `isa.Codes` says."""
+        """Where the group that `panel` is at goes: `address`, so many strides, and a position, as `isa.Codes` says; or
+        where the results of its columns go, as if to one row."""
         config, lanes = self._config, self._config.vector_lanes
         of_map, of_quantise = fields_of(Map, self.instruction), fields_of(Quantise, self.instruction)
-        is_map = self.phase == Phase.MAP
+        to_value = (self.phase == Phase.MAP) | (self.phase == Phase.REDUCE)  # their addresses have one place
         row_slot = Signal(range(config.columns))  # m % C
         row_word_ends = count_in(m, None, row_slot, config.columns, clear=panel.start, step=panel.next_row)
 
         strides = Signal(ADDRESS)  # their sum so far
         step, clear = Signal(), Signal()
-        count(m, strides, clear=clear, step=step, by=Mux(is_map, of_map.stride, of_quantise.stride))
+        count(m, strides, clear=clear, step=step, by=Mux(to_value, of_map.stride, of_quantise.stride))
         position = Signal(ADDRESS)
         coming = data.View(self._group_layout, Signal(self._group_layout.size, name="coming"))
         m.d.comb += [
             clear.eq(panel.start),
-            step.eq(panel.next_row),
+            step.eq(panel.next_row & ~self.turned),
             position.eq(panel.word),
             coming.valid.eq(panel.valid),
             coming.done.eq(panel.done),
-            coming.address.eq(Mux(is_map, of_map.address, of_quantise.address) + strides + position),
+            coming.address.eq(Mux(to_value, of_map.address, of_quantise.address) + strides + position),
             coming.slot.eq(panel.slot),
             coming.counts.eq(panel.counts),
         ]
-        with m.If(~is_map), m.Switch(of_quantise.codes):
+        with m.If(~to_value), m.Switch(of_quantise.codes):
             with m.Case(Codes.ACT):
                 m.d.comb += [position.eq(panel.act_word), coming.slot.eq(panel.act_slot)]
             with m.Case(Codes.WEIGHT):
@@ -135,33 +138,58 @@ class VectorWriter(wiring.Component):
                 ]
         return coming
 
-    def _write_values(self, m: Module, values: data.View, group: data.View) -> Value:
-        """Phase MAP. Returns whether this cycle is its last."""
+    def _write_values(
+        self, m: Module, panel: Panel, values: data.View, group: data.View, results: RowResults
+    ) -> Value:  # fmt: skip
+        """The words of phase MAP, and those or elements of phase REDUCE. Returns whether the last word is written."""
         config, lanes = self._config, self._config.vector_lanes
-        slots = config.columns // lanes
-        stored = Cat(resized(m, value, config.value_bits) for value in values)
-        is_map = self.phase == Phase.MAP
-        m.d.comb += [
-            self.value_write.en.eq(group.valid & is_map),
-            self.value_write.address.eq(group.address),
-            self.value_write.mask.eq(spread(m, group.slot, Const(-1, lanes), slots, name="value_mask")),
-            self.value_write.data.eq(stored),
-        ]
-        return group.done & is_map
+        reduce = fields_of(Reduce, self.instruction)
+        along_rows = (self.phase == Phase.REDUCE) & (reduce.axis == Axis.ROWS)
+        # Of columns, with their last row. Until their numbers are there, no others have come to theirs.
+        ends = delay(m, panel.valid & panel.last_row, 1, "ends") & along_rows
+        address, slot = Signal.like(Value.cast(group.address)), Signal.like(Value.cast(group.slot))
+        with m.If(ends):
+            m.d.sync += [address.eq(group.address), slot.eq(group.slot)]
 
-    def _reduce(self, m: Module, panel: Panel, values: data.View) -> RowResults:
-        """Phases MAXIMA and PLACES; gives the group of phase CODES the multiplier of its row."""
+        def numbers_come(of_group: Value, name: str) -> Value:
+            soon, sums = delay(m, of_group, 1, f"{name}_soon"), reduce.kind == Reduction.SUM
+            return Mux(sums, delay(m, soon & sums, ADD_CYCLES - 1, f"{name}_late"), soon)
+
+        element, bits = results.element, config.value_bits
+        words = [Mux(along_rows, number, resized(m, x, 32))
+                 for number, x in zip(results.numbers, values, strict=True)]  # fmt: skip
+        slot, slots = Mux(along_rows, slot, group.slot), config.columns // lanes
+        m.d.comb += [
+            self.value_write.en.eq((group.valid & (self.phase == Phase.MAP)) | numbers_come(ends, "ends") | element.en),
+            self.value_write.address.eq(Mux(along_rows, address, group.address)),
+            self.value_write.mask.eq(spread(m, slot, Const(-1, lanes), slots, name="value_mask")),
+            self.value_write.data.eq(Cat(resized(m, each, bits) for each in words)),
+        ]
+        with m.If(element.en):
+            m.d.comb += [
+                self.value_write.address.eq(element.address),
+                self.value_write.mask.eq(spread(m, element.slot, Const(1, 1), config.columns, name="number_mask")),
+                self.value_write.data.eq(resized(m, element.number, bits).replicate(lanes)),
+            ]
+        done_columns = numbers_come(group.done & along_rows, "done_columns")
+        return (group.done & (self.phase == Phase.MAP)) | done_columns
+
+    def _reduce(self, m: Module, panel: Panel, values: data.View, group: data.View) -> RowResults:
+        """Phases MAXIMA and REDUCE; gives the group of phase CODES the multiplier of its row."""
         m.submodules.results = results = RowResults(self._config)
         for port in ("param_write", "row_write", "index_write"):
             wiring.connect(m, wiring.flipped(getattr(self, port)), getattr(results, port))
-        reduces = panel.valid & ((self.phase == Phase.MAXIMA) | (self.phase == Phase.PLACES))
+        reduces = panel.valid & ((self.phase == Phase.MAXIMA) | (self.phase == Phase.REDUCE))
+        first = Mux(self.turned, panel.row == 0, panel.first)
         m.d.comb += [
             results.start.eq(self.start),
             results.instruction.eq(self.instruction),
-            results.is_argmax.eq(self.phase == Phase.PLACES),
+            results.reduces.eq(self.phase == Phase.REDUCE),
             results.valid.eq(delay(m, reduces, 1, name="reduces")),
-            results.first.eq(delay(m, panel.first, 1, name="first")),
+            results.first.eq(delay(m, first, 1, name="first")),
             results.last.eq(delay(m, panel.last, 1, name="last")),
+            results.group.eq(delay(m, panel.group, 1, name="group_number")),
+            results.counts.eq(group.counts),
             results.values.eq(values),
             results.read.eq(panel.valid),
             results.read_row.eq(panel.row),

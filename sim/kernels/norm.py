@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
+from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Norm, NormKind
 from ...arch.numerics import LEAST_VARIANCE, MOST_VARIANCE, TABLE_PRECISION
 from ..jit import compiled, entry, inlined_late
@@ -40,9 +40,9 @@ def execute(i: Norm, state: State, config: HardwareConfig) -> None:
     batch = state.batch if pairs[1] or source[1] else 1
     into = value.rows_for(i.address, i.stride, i.rows, words, batch)
     buffers = np.empty((5, words * config.columns), np.float32)
-    partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
+    group = np.empty(config.vector_lanes, np.float32)
     norm_rows(FORMATS[config.precision], batch, i.rows, i.columns, source, pairs, i.reciprocal, i.epsilon,
-              i.kind is NormKind.LAYER, buffers, partial, into, config.value_format == "bf16")  # fmt: skip
+              i.kind is NormKind.LAYER, buffers, group, into, config.value_format == "bf16")  # fmt: skip
 
 
 EXECUTE = {Norm: Kernel(execute, bf16=True)}
@@ -50,19 +50,19 @@ EXECUTE = {Norm: Kernel(execute, bf16=True)}
 
 def _norm(wrap: Any, times: Any, plus: Any, total: Any, fit: Any) -> Any:
     @wrap
-    def norm(format, columns, x, squares, gamma, beta, inverse, epsilon, centred, refines, partial, y):
+    def norm(format, columns, x, squares, gamma, beta, inverse, epsilon, centred, refines, group, y):
         """`numerics.norm` of one row x, with `times` for products, `plus` for sums and `total` for those of a row, each
         made `fit`."""
         edge, shift = i4(0), f4(-0.0)
         if centred:
-            sum_of_row = total(x, columns, partial)
+            sum_of_row = total(x, columns, group)
             edge = i4(overflown(sum_of_row))
             shift = f4(-product(sum_of_row, inverse))
         for n in range(len(x)):
             y[n] = fit(format, plus(x[n], shift))
             v, edge = times(y[n], y[n], edge)
             squares[n] = fit(format, v)
-        sum_of_squares = total(squares, columns, partial)
+        sum_of_squares = total(squares, columns, group)
         edge = i4(edge | overflown(sum_of_squares))
         mean_square = fit_saturated(format, product(sum_of_squares, inverse))
         variance = fit_saturated(format, add_saturated(mean_square, epsilon))
@@ -87,12 +87,12 @@ _norm_exact = _norm(compiled, multiply_exactly, add_saturated, row_sum_saturated
 
 
 @entry
-def norm_rows(format, batch, rows, columns, source, pairs, reciprocal, epsilon, centred, buffers, partial, into,
+def norm_rows(format, batch, rows, columns, source, pairs, reciprocal, epsilon, centred, buffers, group, into,
               to_bf16):  # fmt: skip
     """Norm of rows, rounded to the format of VALUE."""
     x, y, squares, gamma, beta = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
     inverse, small = flush(f4(reciprocal)), fit_saturated(format, flush(f4(epsilon)))
-    given = (columns, x, squares, gamma, beta, inverse, small, centred, format > TABLE_PRECISION, partial, y)
+    given = (columns, x, squares, gamma, beta, inverse, small, centred, format > TABLE_PRECISION, group, y)
     data, result = source[0], into[0]
     for b in range(batch):
         unpack_pairs(format, pairs, b, len(x), True, gamma, beta)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
+from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import OnlineSoftmax, Softmax
 from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_127
 from ..jit import compiled, entry, inlined_late
@@ -91,9 +91,9 @@ def _codes_into(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig
 
 
 def _scratch(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> tuple[NDArray, NDArray]:
-    """Room for a row, and for its partial sums."""
+    """Room for a row, and for a group of it."""
     width = -(-i.columns // config.columns) * config.columns
-    return np.empty((3, width), np.float32), np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
+    return np.empty((3, width), np.float32), np.empty(config.vector_lanes, np.float32)
 
 
 # -- compiled ----------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ _scores_exact = _scores(compiled, multiply_exactly, add_saturated)
 
 @entry
 def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, additive, causal, window, offset,
-                 together, online, first, before, buffers, partial, into, per_word, scales, after):  # fmt: skip
+                 together, online, first, before, buffers, group, into, per_word, scales, after):  # fmt: skip
     """Softmax, or OnlineSoftmax if `online`: as `numerics.softmax` and `numerics.online_softmax`."""
     x, key_scale, value_scale = buffers[0], buffers[1], buffers[2]
     codes, numbers, state = into[0], scales[0], after[0]
@@ -157,7 +157,7 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
             for n in range(len(x)):  # −infinity for the lowest number makes no difference
                 x[n] = fit(format, exp2(fit_saturated(format, add(x[n], f4(-greatest)))))
             hide(x, low, high, f4(0))
-            total, kept = row_sum(x, columns, partial), f4(0)
+            total, kept = row_sum(x, columns, group), f4(0)
             if online:
                 power = fit(format, exp2(fit_saturated(format, add(known, f4(-greatest)))))
                 kept = product(known_total, power)

@@ -1,4 +1,4 @@
-"""VECTOR, compiled: Map, Quantise and Argmax row by row, from the words of memories to words of memories."""
+"""VECTOR, compiled: Map and Quantise row by row, from the words of memories to words of memories; x for Reduce."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import (
     Activation,
-    Argmax,
     Codes,
     Combine,
     Digit,
     Map,
     Quantise,
+    Reduce,
     Scales,
     Source,
     VectorInstruction,
@@ -33,7 +33,7 @@ from ...arch.numerics import (
 from .. import units
 from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
-from ..units.vector import write_indices
+from ..units.vector import reduce_values
 from .float32 import (
     FORMATS,
     INFINITY,
@@ -52,7 +52,6 @@ from .float32 import (
     float_of,
     flush,
     i4,
-    key,
     multiplier_of,
     multiply,
     multiply_exactly,
@@ -93,12 +92,12 @@ def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
     map_rows(*front, into, config.value_format == "bf16")
 
 
-def argmax_panel(i: Argmax, state: State, config: HardwareConfig) -> None:
-    """Like `units.vector.argmax_panel`."""
+def reduce_panel(i: Reduce, state: State, config: HardwareConfig) -> None:
+    """Like `units.vector.reduce_panel`."""
     front = _operands(i, state, config)
-    places = np.empty((front[1], i.rows), np.int32)
-    argmax_rows(*front, places)
-    write_indices(i, state, places)
+    values = np.empty((front[1], i.rows, i.columns), np.float32)
+    value_rows(*front, values)
+    reduce_values(i, state, config, values)
 
 
 def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
@@ -117,7 +116,7 @@ def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
 EXECUTE = {
     Map: Kernel(map_panel, bf16=True),
     Quantise: Kernel(quantise_panel, bf16=False),
-    Argmax: Kernel(argmax_panel, bf16=True),
+    Reduce: Kernel(reduce_panel, bf16=True),
 }
 
 
@@ -349,9 +348,9 @@ def store_values(x, words, to_bf16):
 
 
 @entry
-def argmax_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine,
-                operand, operand_scale, buffers, places):  # fmt: skip
-    """Argmax: the first place of the greatest of each row."""
+def value_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, numbers, combine,
+               operand, operand_scale, buffers, values):  # fmt: skip
+    """x(m, n), as it is."""
     block = buffers.shape[1] // width
     for b in range(batch):
         _prepare(format, b, width, pairs, scaled, row_scale, operand_scale, buffers)
@@ -361,13 +360,8 @@ def argmax_rows(format, batch, rows, columns, width, source, planes, pairs, scal
                    operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 x = buffers[8, m * width : (m + 1) * width]
-                best = 0
-                greatest = key(canonical(x[0]))
-                for n in range(1, columns):
-                    this = key(canonical(x[n]))
-                    if this > greatest:
-                        best, greatest = n, this
-                places[b, first + m] = best
+                for n in range(columns):
+                    values[b, first + m, n] = canonical(x[n])
 
 
 @entry

@@ -14,10 +14,12 @@ CONFIGS = {
     "3x5": replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4),
     "8x4": replace(NANO, rows=8, columns=4, vector_lanes=4, axi_bytes=4),
 }
-OUTPUTS = ("row", "group", "counts", "inside", "first", "last", "word", "slot", "act_word", "act_slot")
+OUTPUTS = ("row", "group", "counts", "inside", "first", "last", "last_row", "word", "slot", "act_word", "act_slot")
 
 
-def expected_walk(config: HardwareConfig, rows: int, columns: int, fill: Fill, interval: int, period: int) -> dict:
+def expected_walk(
+    config: HardwareConfig, rows: int, columns: int, fill: Fill, interval: int, period: int, turned: int = 0
+) -> dict:
     """Cycle after start → the outputs in that cycle, for every cycle in which a group is under way."""
     lanes = config.vector_lanes
     unit = {Fill.COLUMNS: lanes, Fill.WORD: config.columns, Fill.ACT_WORD: config.rows}[fill]
@@ -26,6 +28,8 @@ def expected_walk(config: HardwareConfig, rows: int, columns: int, fill: Fill, i
     for row in range(rows):
         for group in range(groups):
             begin = 1 + row * max(groups * interval, period) + group * interval
+            if turned:
+                begin = 1 + (group * rows + row) * interval
             column = group * lanes
             inside = [column + lane < columns for lane in range(lanes)]
             outputs = {
@@ -35,6 +39,7 @@ def expected_walk(config: HardwareConfig, rows: int, columns: int, fill: Fill, i
                 "inside": int(inside[0]),
                 "first": int(group == 0),
                 "last": int(group == groups - 1),
+                "last_row": int(row == rows - 1),
                 "word": column // config.columns,
                 "slot": column % config.columns // lanes,
                 "act_word": column // config.rows,
@@ -47,18 +52,18 @@ def expected_walk(config: HardwareConfig, rows: int, columns: int, fill: Fill, i
 
 
 def run(config: HardwareConfig, walks: list[tuple]) -> None:
-    """Walk each (rows, columns, fill, interval, period), one right after the other, and check every cycle."""
-    panel = Panel(config)
+    """Walk each (rows, columns, fill, interval, period, turned), one right after the other, and check every cycle."""
+    panel = Panel(config, to_turn=True)
 
     async def bench(ctx):
-        for rows, columns, fill, interval, period in walks:
-            expected = expected_walk(config, rows, columns, fill, interval, period)
+        for rows, columns, fill, interval, period, turned in walks:
+            expected = expected_walk(config, rows, columns, fill, interval, period, turned)
             ctx.set(panel.start, 1)
             await ctx.tick()
             ctx.set(panel.start, 0)
             for name, value in zip(
-                ("rows", "columns", "fill", "interval", "period"),
-                (rows, columns, int(fill), interval, period),
+                ("rows", "columns", "fill", "interval", "period", "turned"),
+                (rows, columns, int(fill), interval, period, turned),
                 strict=True,
             ):
                 ctx.set(getattr(panel, name), value)
@@ -74,10 +79,11 @@ def run(config: HardwareConfig, walks: list[tuple]) -> None:
                     before = now
                 after = expected.get(cycle + 1)
                 new_group = after is not None and after["valid"]
-                new_row = bool(new_group and after["first"])
+                new_row = bool(new_group and (after["row"] > 0 if turned else after["first"]))
                 new_word = bool(new_group and not new_row and after["word"] != before["word"])
                 assert ctx.get(panel.next_row) == new_row, (cycle, expected)
-                assert ctx.get(panel.next_word) == new_word, (cycle, expected)
+                assert ctx.get(panel.back) == bool(turned and new_group and after["row"] == 0)
+                assert turned or ctx.get(panel.next_word) == new_word, (cycle, expected)
                 await ctx.tick()
             assert not ctx.get(panel.active)
 
@@ -90,7 +96,7 @@ def run(config: HardwareConfig, walks: list[tuple]) -> None:
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("fill", Fill, ids=lambda fill: fill.name)
 def test_walks_every_width_up_to_three_words(config, fill):
-    run(config, [(2, columns, fill, 1, 0) for columns in range(1, 3 * config.columns + 1)])
+    run(config, [(2, columns, fill, 1, 0, columns % 2) for columns in range(1, 3 * config.columns + 1)])
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -100,20 +106,20 @@ def test_random_walks_with_intervals_and_row_periods(config):
     for _ in range(40):
         rows, columns = int(random.integers(1, 6)), int(random.integers(1, 4 * config.rows))
         interval = int(random.integers(1, max(2, config.vector_lanes) + 1))
-        period = int(random.choice([0, 1, 2, 5, config.row_sum_tree_cycles]))
-        walks.append((rows, columns, Fill(random.integers(0, 3)), interval, period))
+        period = int(random.choice([0, 1, 2, 5, config.softmax_row_interval]))
+        walks.append((rows, columns, Fill(random.integers(0, 3)), interval, period, int(random.integers(2))))
     run(config, walks)
 
 
 def test_the_least_panel_takes_one_cycle():
-    run(NANO, [(1, 1, Fill.COLUMNS, 1, 0)] * 3)
+    run(NANO, [(1, 1, Fill.COLUMNS, 1, 0, 0), (1, 1, Fill.COLUMNS, 1, 0, 1)] * 2)
 
 
 def test_the_most_rows_of_a_panel():
-    run(NANO, [(NANO.panel_rows, 3, Fill.COLUMNS, 1, 0)])
+    run(NANO, [(NANO.panel_rows, 3, Fill.COLUMNS, 1, 0, turned) for turned in (0, 1)])
 
 
 def test_the_widest_row_ends_at_its_last_column():
     columns = (1 << 16) - 1
     wide = replace(NANO, rows=64, columns=64, vector_lanes=64, axi_bytes=64)
-    run(wide, [(2, columns, Fill.WORD, 1, 0), (1, columns, Fill.COLUMNS, 2, 0)])
+    run(wide, [(2, columns, Fill.WORD, 1, 0, 0), (1, columns, Fill.COLUMNS, 2, 0, 1)])

@@ -215,4 +215,4 @@ def test_one_register_holds_a_row_scale_until_the_sum(lanes):
     config = replace(PRESETS["server"], rows=256, columns=256, vector_lanes=lanes)
     scale = MULTIPLY_CYCLES + config.row_maximum_cycles + config.row_scale_cycles  # from the last p of a row
     total = config.row_sum_cycles + ADD_CYCLES + TABLE_CYCLES
-    assert scale <= total < scale + config.row_sum_tree_cycles
+    assert scale <= total < scale + config.softmax_row_interval

@@ -9,8 +9,29 @@ import numpy as np
 import pytest
 import torch
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig, Memory
-from heddle.arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source
+from heddle.arch.config import (
+    ADD_CYCLES,
+    MEMORY_CYCLES,
+    MULTIPLY_CYCLES,
+    PRESETS,
+    ROW_SUM_INTERVAL,
+    HardwareConfig,
+    Memory,
+)
+from heddle.arch.isa import (
+    Activation,
+    Axis,
+    Codes,
+    Combine,
+    Digit,
+    Map,
+    Quantise,
+    Reduce,
+    Reduction,
+    Results,
+    Scales,
+    Source,
+)
 from heddle.hw.units.vector import Vector
 
 from .unit_bench import Memories as UnitMemories
@@ -34,7 +55,7 @@ both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"]
 three_shapes = pytest.mark.parametrize("config", [NANO, ODD, BF16], ids=["nano", "3x5", "bf16"])
 all_shapes = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 
-Work = Map | Quantise | Argmax
+Work = Map | Quantise | Reduce
 
 
 def duration(config: HardwareConfig, work: Work) -> int:
@@ -48,8 +69,13 @@ def duration(config: HardwareConfig, work: Work) -> int:
     to_value = MEMORY_CYCLES + rotate + config.vector_map_cycles
     if isinstance(work, Map):
         return m * w * v + to_value
-    if isinstance(work, Argmax):
-        return m * g * v + to_value + config.row_maximum_cycles + 1
+    if isinstance(work, Reduce) and work.axis is Axis.ROWS:
+        u, tail = (max(v, ADD_CYCLES), ADD_CYCLES) if work.kind is Reduction.SUM else (v, 1)
+        return (m * w - 1) * u + v + to_value + tail
+    if isinstance(work, Reduce) and work.kind is Reduction.SUM:
+        return (m - 1) * max(g * v, ROW_SUM_INTERVAL) + g * v + to_value + config.row_sum_cycles + 1
+    if isinstance(work, Reduce):
+        return work.count * (m * g * v + to_value + config.row_maximum_cycles + 1)
     q, u, t = {
         Codes.ACT: (a, v, 0),
         Codes.WEIGHT: (w, v, 0),
@@ -115,8 +141,8 @@ def execute(memories: Memories, work: Work) -> None:
     """The effect of `work` on `memories`, from the equations in arch/isa."""
     m, n, config = work.rows, work.columns, memories.config
     x = x_of(memories, work)
-    if isinstance(work, Argmax):
-        memories.places(work.address, m)[:] = numerics.row_argmax(x)
+    if isinstance(work, Reduce):
+        _reduce(memories, work, x)
         return
     if isinstance(work, Map):
         filled = np.zeros((m, -(-n // config.columns) * config.columns), np.float32)
@@ -140,6 +166,30 @@ def execute(memories: Memories, work: Work) -> None:
                 memories.weight[work.address + j // config.columns * work.stride + i, j % config.columns] = code
             elif work.codes is Codes.WEIGHT_TRANSPOSED and j < n:
                 memories.weight[work.address + i // config.columns * work.stride + j, i % config.columns] = code
+
+
+def _reduce(memories: Memories, work: Reduce, x: np.ndarray) -> None:
+    config, count, least = memories.config, work.count, work.kind is Reduction.MINIMUM
+    shift = 32 - config.value_bits
+    if work.axis is Axis.ROWS:
+        total = numerics.column_sum(x) if work.kind is Reduction.SUM else numerics.extremes(x.T, 1, least)[0][:, 0]
+        words = np.zeros((-(-work.columns // config.columns), config.columns), np.float32)
+        words.reshape(-1)[: work.columns] = numerics.to_bf16(total) if shift else total
+        memories.value[work.address :][: len(words)] = (numerics.to_bits(words) >> shift).astype(memories.value.dtype)
+        return
+    if work.kind is Reduction.SUM:
+        found, places = numerics.row_sum(x, config.vector_lanes)[:, None], None
+    else:
+        found, places = numerics.extremes(x, count, least)
+    if work.placed:
+        memories.places(work.index_address, work.rows * count)[:] = places.reshape(-1)
+    for m in range(work.rows):
+        if work.results is Results.ROW:
+            memories.row[work.address + m * count :][:count, 0] = numerics.to_bits(found[m])
+        elif work.results is Results.VALUE:
+            stored = numerics.to_bits(numerics.to_bf16(found[m]) if shift else found[m]) >> shift
+            for j in range(count):
+                memories.value[work.address + m * work.stride + j // config.columns, j % config.columns] = stored[j]
 
 
 def _write_scale(memories: Memories, work: Quantise, i: int, bits: np.uint32) -> None:
@@ -178,15 +228,17 @@ def assert_reads(config: HardwareConfig, work: Work, record: Record) -> None:
     v, groups = work.interval, -(-work.columns // config.vector_lanes)
     source = 4 if work.combine is Combine.ROTATE else 1 + work.planes + (work.combine is not Combine.NONE)
     scales = work.scaled + work.row_scaled + (isinstance(work, Map) and work.operand_scaled)
-    walks = 2 if isinstance(work, Quantise) else 1
+    walks = 2 if isinstance(work, Quantise) else work.count if isinstance(work, Reduce) else 1
     assert len(record.reads) == walks * (source + scales) * work.rows * groups, work
     if isinstance(work, Map):
         per_word = config.columns // config.vector_lanes
         groups_of_row = -(-groups // per_word) * per_word
         last_reads = [record.start + (m * groups_of_row + group + 1) * v
                       for m in range(work.rows) for group in range(groups)]  # fmt: skip
-    elif isinstance(work, Argmax):
-        last_reads = [record.start + (group + 1) * v for group in range(work.rows * groups)]
+    elif isinstance(work, Reduce) and work.axis is Axis.COLUMNS and work.kind is not Reduction.SUM:
+        walk = duration(config, work) // work.count
+        last_reads = [record.start + j * walk + (group + 1) * v
+                      for j in range(work.count) for group in range(work.rows * groups)]  # fmt: skip
     else:
         return
     assert {cycle for cycle, *_ in record.reads} == {last - early for last in last_reads for early in range(v)}
@@ -224,13 +276,13 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
         operand_stride=stride(2 * words),
         planes=int(random.integers(0, 3)) if source is Source.ACC and config.pe == "int8" else 0,
     )
-    kind = random.choice(["map", "map", "quantise", "quantise", "argmax"])
+    kind = random.choice(["map", "map", "quantise", "quantise", "reduce", "reduce"])
     if kind == "map":
         combines = combine in (Combine.ADD, Combine.MULTIPLY)
         return Map(**common, address=int(random.integers(1300, 1800)), stride=stride(words),
                    operand_scaled=flag() & combines, operand_row_address=int(random.integers(0, 100)))  # fmt: skip
-    if kind == "argmax":
-        return Argmax(**common, address=int(random.integers(0, 40)))
+    if kind == "reduce":
+        return random_reduce(config, random, common)
     codes = Codes(random.integers(0, 3))
     least = {Codes.ACT: act_words, Codes.WEIGHT: rows, Codes.WEIGHT_TRANSPOSED: columns}[codes]
     return Quantise(
@@ -242,6 +294,21 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
         scales_address=int(random.integers(200, 400)),
         digit=Digit(random.integers(0, 3) if config.pe == "int8" else 0),
     )
+
+
+def random_reduce(config: HardwareConfig, random: np.random.Generator, common: dict) -> Reduce:
+    """Along either axis, to one number or to several."""
+    what, axis = Reduction(random.integers(0, 3)), Axis(random.integers(0, 2))
+    results = Results.VALUE if axis is Axis.ROWS else Results(random.integers(0, 3))
+    if what is Reduction.SUM:
+        results, placed, count = results or Results.ROW, 0, 1
+    else:
+        placed = int(not results or random.integers(2)) & (axis is Axis.COLUMNS)
+        count = 1 if axis is Axis.ROWS else int(random.integers(1, min(common["columns"], config.columns + 2) + 1))
+    address = {Results.NONE: 0, Results.ROW: 200, Results.VALUE: 1300}[results] + int(random.integers(0, 200))
+    return Reduce(**common, kind=what, axis=axis, results=results, address=address,
+                  stride=2 + int(random.integers(0, 3)), placed=placed, count=count,
+                  index_address=int(random.integers(0, 20)))  # fmt: skip
 
 
 @all_shapes
@@ -276,8 +343,12 @@ def kinds_of_work(config: HardwareConfig) -> list[Work]:
         Map(**rotation, address=1330),
         Quantise(**region, planes=planes, **codes),
         Quantise(**rotation, **codes),
-        Argmax(**region, address=1),
-        Argmax(**rotation, address=2),
+        Reduce(**region, kind=Reduction.MAXIMUM, count=2, placed=1, index_address=1),
+        Reduce(**rotation, kind=Reduction.MINIMUM, results=Results.VALUE, address=1340, placed=1, index_address=2),
+        Reduce(**region, kind=Reduction.SUM, results=Results.ROW, address=300),
+        Reduce(**rotation, kind=Reduction.SUM, results=Results.VALUE, address=1350),
+        Reduce(**region, kind=Reduction.SUM, axis=Axis.ROWS, results=Results.VALUE, address=1360),
+        Reduce(**rotation, kind=Reduction.MAXIMUM, axis=Axis.ROWS, results=Results.VALUE, address=1370),
     ]
 
 
