@@ -22,6 +22,7 @@ from ..arch.isa import (
     Guard,
     Halt,
     Instruction,
+    Layout,
     Load,
     Map,
     Matmul,
@@ -212,7 +213,12 @@ class RandomInstructions:
         """Values."""
         given = self.front(Map)
         combines = given["combine"] in (Combine.ADD, Combine.MULTIPLY)
-        return self.places.placed(Map, given | {"operand_scaled": int(combines and self.random.randrange(2))})
+        given["operand_scaled"] = int(combines and self.random.randrange(2))
+        if self.random.random() < 0.3:
+            least = 1 - min(given["columns"], self.config.columns)
+            given["shift"] = self.random.randint(least, self.config.columns - 1)
+            given["layout"] = self.random.choice([Layout.TRANSPOSED, Layout.SHIFTED, Layout.SHIFTED])
+        return self.places.placed(Map, given)
 
     def quantise(self) -> Instruction:
         """Codes, at any place that they may have."""

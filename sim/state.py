@@ -259,14 +259,16 @@ class State:
             values = to_bf16(values)
         self[Memory.VALUE].write(address, stride, in_words(values, self.config.columns))
 
-    def write_elements(self, address: int, stride: int, values: NDArray[np.float32]) -> None:
-        """Round (batch or 1, rows, n) to the format of VALUE and write n elements of each row; others stay."""
+    def write_elements(self, address: int, stride: int, values: NDArray[np.float32], shift: int = 0) -> None:
+        """Round (batch or 1, rows, n) to the format of VALUE and write n elements of each row, from element `shift` on;
+        those before element 0 are left out, and others stay."""
+        values = values[..., max(0, -shift) :]
         if self.config.value_format == "bf16":
             values = to_bf16(values)
-        batch, rows, count = values.shape
+        (batch, rows, count), first = values.shape, max(0, shift)
         for row in range(rows):
-            words = self[Memory.VALUE].part(address + row * stride, -(-count // self.config.columns), batch)
-            words.reshape(len(words), -1)[:, :count] = values[:, row]
+            words = self[Memory.VALUE].part(address + row * stride, -(-(first + count) // self.config.columns), batch)
+            words.reshape(len(words), -1)[:, first : first + count] = values[:, row]
 
 
 def in_words(panel: NDArray, per_word: int) -> NDArray:

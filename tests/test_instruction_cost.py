@@ -32,7 +32,7 @@ def _values('''),
     ("sim/units/vector.py", "    Reduce: Meaning(", """\
     Negated: Meaning(negated_panel, kernel=False, cycles=reduce_cycles),
     Reduce: Meaning("""),
-    ("hw/units/vector.py", "Combine, Map, Quantise,", "Combine, Map, Negated, Quantise,"),
+    ("hw/units/vector.py", "    Map,\n", "    Map,\n    Negated,\n"),
     ("hw/units/vector.py", "Reduce: Phase.REDUCE}", "Reduce: Phase.REDUCE, Negated: Phase.REDUCE}"),
     ("hw/units/vector.py", "            writer.values.eq(elementwise.o),\n", """\
             *(mine.eq(value ^ (other << 31)) for mine, value in zip(writer.values, elementwise.o, strict=True)),

@@ -12,6 +12,7 @@ from ..operands import FLAG, Read, Write, repeated
 from .instruction import ADDRESS, COLUMNS, ROWS, STRIDE, Instruction, bits, size
 
 COUNT = 7  # bits of how many of the greatest numbers are wanted
+SHIFT = 9  # bits of a shift of columns
 
 
 class Source(IntEnum):
@@ -40,6 +41,14 @@ class Combine(IntEnum):
     ADD = 1
     MULTIPLY = 2
     ROTATE = 3  # rotary position embedding of the first operand, by cosines and sines
+
+
+class Layout(IntEnum):
+    """Where a MAP instruction writes its values. Whole words at a time, or else an element, and others stay."""
+
+    ROWS = 0  # row m, column n → value[address + m·stride + n // columns], element n % columns, +0 behind the last
+    TRANSPOSED = 1  # → value[address + n·stride + m // columns], element m % columns
+    SHIFTED = 2  # → value[address + m·stride + p // columns], element p % columns, p = n + shift; not if p < 0
 
 
 class Codes(IntEnum):
@@ -158,7 +167,9 @@ class VectorInstruction(Instruction):
 class Map(VectorInstruction):
     """value[address + m·stride + word(n)] = x(m, n), rounded to the format of VALUE, finite numbers to finite ones.
 
-    If operand_scaled, the operand of ADD or MULTIPLY is first multiplied by row[operand_row_address + m].
+    If operand_scaled, the operand of ADD or MULTIPLY is first multiplied by row[operand_row_address + m]. `layout` may
+    say another place: rows that become columns, or that begin at any element of a word. So rows are cut and joined at
+    any column: to the left by a negative `shift`, of which the first elements are left out, then to the right.
     """
 
     opcode: ClassVar[int] = 4
@@ -167,19 +178,30 @@ class Map(VectorInstruction):
     stride: int = bits(STRIDE)
     operand_scaled: int = bits(FLAG)
     operand_row_address: int = bits(ADDRESS)
+    layout: Layout = bits(2, Layout, default=Layout.ROWS)
+    shift: int = bits(SHIFT, signed=True)  # in columns, less than a word either way
 
     operands = (
         *VectorInstruction.operands,
         Read(Memory.ROW, at="operand_row_address", words="rows", when="operand_scaled"),
-        Write(Memory.VALUE, at="address", words="in_words(columns)", stride="stride", count="rows"),
-    )
+        Write(Memory.VALUE, at="address", words="in_words(columns)", stride="stride", count="rows",
+              when="layout == Layout.ROWS"),
+        Write(Memory.VALUE, at="address", words="in_words(rows)", stride="stride", count="columns",
+              moved="rows * columns", when="layout == Layout.TRANSPOSED"),  # an element of a word at a time
+        Write(Memory.VALUE, at="address", words="in_words(columns + shift)", stride="stride", count="rows",
+              moved="rows * (columns + shift * (shift < 0))", when="layout == Layout.SHIFTED"),
+    )  # fmt: skip
 
     def check_fields(self, config: HardwareConfig) -> None:
         super().check_fields(config)
-        if self.combine is Combine.ROTATE:
-            source, *_, written = self.accesses(config)
-            if source.overlaps(written):
-                raise HeddleError("map: with combine=rotate the result must not replace its source: it is read twice")
+        if not -min(config.columns, self.columns) < self.shift < config.columns:
+            raise HeddleError(f"map: shift must be less than a word of {config.columns}, and leave some of "
+                              f"{self.columns} columns, not {self.shift}")  # fmt: skip
+        if self.combine is Combine.ROTATE or self.layout is not Layout.ROWS:
+            *read, written = self.accesses(config)
+            if any(each.overlaps(written) for each in read):
+                raise HeddleError("map: the result must not replace what it is made of, as it does not come in the "
+                                  "order in which that is read")  # fmt: skip
         if self.operand_scaled and self.combine not in (Combine.ADD, Combine.MULTIPLY):
             raise HeddleError(f"map: operand_scaled needs combine=add or multiply, not {self.combine.name.lower()}")
 

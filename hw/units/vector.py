@@ -15,7 +15,19 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, MEMORY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
-from ...arch.isa import ADDRESS, Axis, Codes, Combine, Map, Quantise, Reduce, Reduction, Source, VectorInstruction
+from ...arch.isa import (
+    ADDRESS,
+    Axis,
+    Codes,
+    Combine,
+    Layout,
+    Map,
+    Quantise,
+    Reduce,
+    Reduction,
+    Source,
+    VectorInstruction,
+)
 from ..elementwise import Elementwise
 from ..float import resized
 from ..instructions import fields_of, opcode_of
@@ -135,10 +147,14 @@ class Vector(wiring.Component):
         reduce = fields_of(Reduce, instruction)
         sums = reduce.kind == Reduction.SUM
         interval = before_last + 1
+        by_lanes = Mux(interval < lanes, lanes, interval)  # where the writer takes a cycle for each lane
         m.d.comb += panel.interval.eq(interval)
         with m.Switch(phase):
             with m.Case(Phase.MAP):
-                m.d.comb += panel.fill.eq(Fill.WORD)
+                with m.If(fields_of(Map, instruction).layout == Layout.ROWS):
+                    m.d.comb += panel.fill.eq(Fill.WORD)
+                with m.Else():
+                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.interval.eq(by_lanes)]
             with m.Case(Phase.MAXIMA):
                 m.d.comb += panel.fill.eq(Fill.COLUMNS)
             with m.Case(Phase.REDUCE):
@@ -154,9 +170,7 @@ class Vector(wiring.Component):
                 with m.Case(Codes.WEIGHT):
                     m.d.comb += panel.fill.eq(Fill.WORD)
                 with m.Case(Codes.WEIGHT_TRANSPOSED):
-                    # The writer takes a cycle for each code.
-                    slow = Mux(interval < lanes, lanes, interval)
-                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.interval.eq(slow)]
+                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.interval.eq(by_lanes)]
 
     def _first_group(self, m: Module, start: Value, before_last: Value) -> Value:
         """Whether the first group of the walk leaves `elementwise` in the next cycle.

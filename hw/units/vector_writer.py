@@ -10,13 +10,14 @@ A panel of its own walks the groups as they come out of the datapath.
 """
 
 from enum import IntEnum
+from types import SimpleNamespace
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, HardwareConfig, Memory
-from ...arch.isa import ADDRESS, Axis, Codes, Map, Quantise, Reduce, Reduction
+from ...arch.isa import ADDRESS, Axis, Codes, Layout, Map, Quantise, Reduce, Reduction
 from ..float import resized
 from ..instructions import fields_of
 from ..memories import lane_bits, write_signature
@@ -88,12 +89,15 @@ class VectorWriter(wiring.Component):
             panel.turned.eq(self.turned),
         ]
         values = data.View(self.values.shape(), Signal(len(self.values.as_value()), name="values_out"))
-        for lane, value in enumerate(self.values):
-            m.d.sync += values[lane].eq(Mux(panel.counts[lane], value, 0))
+        with m.If(panel.valid):
+            m.d.sync += [values[lane].eq(Mux(panel.counts[lane], x, 0)) for lane, x in enumerate(self.values)]
+        with m.Else():  # to be written from the first lane
+            m.d.sync += values.as_value().eq(values.as_value() >> self._config.vector_bits)
         coming = self._destination(m, panel)
         group = data.View(self._group_layout, delay(m, coming.as_value(), 1, name="group"))
         results = self._reduce(m, panel, values, group)
-        retire_values = self._write_values(m, panel, values, group, results)
+        elements = self._elements(m, panel, coming, group)
+        retire_values = self._write_values(m, panel, values, group, results, elements)
         retire_codes = self._write_codes(m, values, results.multiplier, group, quantise)
         m.d.comb += [
             self.next_walk.eq(results.scales_done | results.next_rank),
@@ -106,13 +110,16 @@ class VectorWriter(wiring.Component):
         where the results of its columns go, as if to one row."""
         config, lanes = self._config, self._config.vector_lanes
         of_map, of_quantise = fields_of(Map, self.instruction), fields_of(Quantise, self.instruction)
-        to_value = (self.phase == Phase.MAP) | (self.phase == Phase.REDUCE)  # their addresses have one place
+        is_map = self.phase == Phase.MAP
+        to_value = is_map | (self.phase == Phase.REDUCE)  # their addresses have one place
         row_slot = Signal(range(config.columns))  # m % C
         row_word_ends = count_in(m, None, row_slot, config.columns, clear=panel.start, step=panel.next_row)
+        transposed = is_map & (of_map.layout == Layout.TRANSPOSED)
 
         strides = Signal(ADDRESS)  # their sum so far
         step, clear = Signal(), Signal()
-        count(m, strides, clear=clear, step=step, by=Mux(to_value, of_map.stride, of_quantise.stride))
+        stride = Mux(to_value, of_map.stride, of_quantise.stride)
+        count(m, strides, clear=clear, step=step, by=Mux(transposed, 1, stride))
         position = Signal(ADDRESS)
         coming = data.View(self._group_layout, Signal(self._group_layout.size, name="coming"))
         m.d.comb += [
@@ -125,6 +132,15 @@ class VectorWriter(wiring.Component):
             coming.slot.eq(panel.slot),
             coming.counts.eq(panel.counts),
         ]
+        with m.If(is_map), m.Switch(of_map.layout):
+            with m.Case(Layout.TRANSPOSED):
+                m.d.comb += [step.eq(panel.next_row & row_word_ends), position.eq(0), coming.slot.eq(row_slot)]
+            with m.Case(Layout.SHIFTED):
+                back = of_map.shift < 0
+                m.d.comb += [
+                    position.eq(Mux(back, -1, 0)),
+                    coming.slot.eq(Mux(back, of_map.shift + config.columns, of_map.shift)),
+                ]
         with m.If(~to_value), m.Switch(of_quantise.codes):
             with m.Case(Codes.ACT):
                 m.d.comb += [position.eq(panel.act_word), coming.slot.eq(panel.act_slot)]
@@ -138,10 +154,41 @@ class VectorWriter(wiring.Component):
                 ]
         return coming
 
+    def _elements(self, m: Module, panel: Panel, coming: data.View, group: data.View) -> SimpleNamespace:
+        """Where the first lane of `values` goes, if a Map writes them one by one: from the first column of a row on, a
+        stride further for each or to the next place. `done` with the last."""
+        config, fields = self._config, fields_of(Map, self.instruction)
+        those = SimpleNamespace(
+            chosen=Signal(), en=Signal(), done=Signal(), address=Signal(ADDRESS), slot=Signal(range(config.columns))
+        )
+        transposed, left = fields.layout == Layout.TRANSPOSED, Signal(config.vector_lanes)
+        before = Signal()  # the element is left out, as it would come to the word before those of its row
+        row_starts, word_ends = panel.valid & panel.first, those.slot == config.columns - 1
+        m.d.sync += left.eq(Mux(panel.valid, panel.counts, left >> 1))
+        with m.If(row_starts):
+            m.d.sync += [
+                those.address.eq(coming.address),
+                those.slot.eq(coming.slot),
+                before.eq(~transposed & (fields.shift < 0)),
+            ]
+        with m.Elif(left[0] & transposed):
+            m.d.sync += those.address.eq(those.address + fields.stride)
+        with m.Elif(left[0]):
+            m.d.sync += [those.slot.eq(Mux(word_ends, 0, those.slot + 1)), those.address.eq(those.address + word_ends)]
+            m.d.sync += before.eq(before & ~word_ends)
+        m.d.comb += [
+            those.chosen.eq((self.phase == Phase.MAP) & (fields.layout != Layout.ROWS)),
+            those.en.eq(those.chosen & left[0] & ~before),
+        ]
+        m.d.comb += those.done.eq(delay(m, group.done & those.chosen, config.vector_lanes - 1, "elements_done"))
+        return those
+
     def _write_values(
-        self, m: Module, panel: Panel, values: data.View, group: data.View, results: RowResults
+        self, m: Module, panel: Panel, values: data.View, group: data.View, results: RowResults,
+        elements: SimpleNamespace,
     ) -> Value:  # fmt: skip
-        """The words of phase MAP, and those or elements of phase REDUCE. Returns whether the last word is written."""
+        """The words or elements of phases MAP and REDUCE. Returns whether this cycle is the last of them, but for a
+        Reduce along the columns."""
         config, lanes = self._config, self._config.vector_lanes
         reduce = fields_of(Reduce, self.instruction)
         along_rows = (self.phase == Phase.REDUCE) & (reduce.axis == Axis.ROWS)
@@ -155,12 +202,18 @@ class VectorWriter(wiring.Component):
             soon, sums = delay(m, of_group, 1, f"{name}_soon"), reduce.kind == Reduction.SUM
             return Mux(sums, delay(m, soon & sums, ADD_CYCLES - 1, f"{name}_late"), soon)
 
-        element, bits = results.element, config.value_bits
+        bits, in_words = config.value_bits, (self.phase == Phase.MAP) & ~elements.chosen
+        element = SimpleNamespace(
+            en=results.element.en | elements.en,
+            address=Mux(elements.chosen, elements.address, results.element.address),
+            slot=Mux(elements.chosen, elements.slot, results.element.slot),
+            number=Mux(elements.chosen, resized(m, values[0], 32), results.element.number),
+        )
         words = [Mux(along_rows, number, resized(m, x, 32))
                  for number, x in zip(results.numbers, values, strict=True)]  # fmt: skip
         slot, slots = Mux(along_rows, slot, group.slot), config.columns // lanes
         m.d.comb += [
-            self.value_write.en.eq((group.valid & (self.phase == Phase.MAP)) | numbers_come(ends, "ends") | element.en),
+            self.value_write.en.eq((group.valid & in_words) | numbers_come(ends, "ends") | element.en),
             self.value_write.address.eq(Mux(along_rows, address, group.address)),
             self.value_write.mask.eq(spread(m, slot, Const(-1, lanes), slots, name="value_mask")),
             self.value_write.data.eq(Cat(resized(m, each, bits) for each in words)),
@@ -172,7 +225,7 @@ class VectorWriter(wiring.Component):
                 self.value_write.data.eq(resized(m, element.number, bits).replicate(lanes)),
             ]
         done_columns = numbers_come(group.done & along_rows, "done_columns")
-        return (group.done & (self.phase == Phase.MAP)) | done_columns
+        return (group.done & in_words) | elements.done | done_columns
 
     def _reduce(self, m: Module, panel: Panel, values: data.View, group: data.View) -> RowResults:
         """Phases MAXIMA and REDUCE; gives the group of phase CODES the multiplier of its row."""

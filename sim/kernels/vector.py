@@ -14,6 +14,7 @@ from ...arch.isa import (
     Codes,
     Combine,
     Digit,
+    Layout,
     Map,
     Quantise,
     Reduce,
@@ -33,7 +34,7 @@ from ...arch.numerics import (
 from .. import units
 from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
-from ..units.vector import reduce_values
+from ..units.vector import reduce_values, write_mapped
 from .float32 import (
     FORMATS,
     INFINITY,
@@ -88,16 +89,22 @@ def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
     """Like `units.vector.map_panel`."""
     factors = state[Memory.ROW].rows(i.operand_row_address, 1, i.rows, 1) if i.operand_scaled else ONES
     front = _operands(i, state, config, factors)
+    if i.layout is not Layout.ROWS:
+        return write_mapped(i, state, config, _computed(i, front))
     into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.columns), front[1])
     map_rows(*front, into, config.value_format == "bf16")
 
 
 def reduce_panel(i: Reduce, state: State, config: HardwareConfig) -> None:
     """Like `units.vector.reduce_panel`."""
-    front = _operands(i, state, config)
+    reduce_values(i, state, config, _computed(i, _operands(i, state, config)))
+
+
+def _computed(i: VectorInstruction, front: tuple) -> NDArray[np.float32]:
+    """x(m, n), (batch or 1, rows, columns)."""
     values = np.empty((front[1], i.rows, i.columns), np.float32)
     value_rows(*front, values)
-    reduce_values(i, state, config, values)
+    return values
 
 
 def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:

@@ -10,6 +10,7 @@ from ...arch.isa import (
     Axis,
     Codes,
     Combine,
+    Layout,
     Map,
     Quantise,
     Reduce,
@@ -28,7 +29,19 @@ from .panel import act_groups, read_groups, word_groups
 def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
     """Write x(m, n)."""
     scale = state.row_numbers(i.operand_row_address, i.rows) if i.operand_scaled else None
-    state.write_values(i.address, i.stride, _values(i, state, config, scale))
+    write_mapped(i, state, config, _values(i, state, config, scale))
+
+
+def write_mapped(i: Map, state: State, config: HardwareConfig, x: NDArray[np.float32]) -> None:
+    """Write x(m, n), (batch or 1, rows, columns), where its layout says."""
+    if i.layout is Layout.ROWS:
+        state.write_values(i.address, i.stride, x)
+    elif i.layout is Layout.SHIFTED:
+        state.write_elements(i.address, i.stride, x, i.shift)
+    else:
+        for block, row in enumerate(range(0, i.rows, config.columns)):  # in the order of rows, as words may overlap
+            some = x[:, row : row + config.columns].swapaxes(1, 2)
+            state.write_elements(i.address + block, i.stride, some)
 
 
 def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
@@ -128,7 +141,12 @@ def _write_scales(i: Quantise, state: State, scales: NDArray[np.float32]) -> Non
 
 def map_cycles(i: Map, config: HardwareConfig) -> int:
     """D: from start to retire."""
-    return i.rows * word_groups(i, config) * i.interval + _front_cycles(i, config)
+    if i.layout is Layout.ROWS:
+        return i.rows * word_groups(i, config) * i.interval + _front_cycles(i, config)
+    # The lanes of a group are written one after the other.
+    spacing = max(i.interval, config.vector_lanes)
+    last = (i.rows * read_groups(i, config) - 1) * spacing + i.interval + _front_cycles(i, config)
+    return last + config.vector_lanes - 1
 
 
 def reduce_cycles(i: Reduce, config: HardwareConfig) -> int:

@@ -13,6 +13,7 @@ from heddle.arch.isa import (
     Combine,
     Digit,
     Guard,
+    Layout,
     Load,
     Map,
     Matmul,
@@ -74,6 +75,9 @@ def test_programs_between_them_try_everything():
     assert {each.memory for each in of[Store]} == set(Memory) - {Memory.ACC, Memory.ROW, Memory.PAGE}
     assert {each.gather for each in of[Load]} == {0, 1}
     assert {each.activation for each in of[Map]} == set(Activation)
+    assert {each.layout for each in of[Map]} == set(Layout)
+    shifts = {each.shift for each in of[Map] if each.layout is Layout.SHIFTED}
+    assert shifts == set(range(1 - NANO.columns, NANO.columns))
     assert {each.combine for each in of[Map]} == {each.combine for each in of[Quantise]} == set(Combine)
     assert {each.combine for each in of[Reduce]} == set(Combine)
     columns, rows = ([each for each in of[Reduce] if each.axis is axis] for axis in Axis)

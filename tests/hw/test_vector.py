@@ -24,6 +24,7 @@ from heddle.arch.isa import (
     Codes,
     Combine,
     Digit,
+    Layout,
     Map,
     Quantise,
     Reduce,
@@ -67,8 +68,10 @@ def duration(config: HardwareConfig, work: Work) -> int:
     rotates = work.combine is Combine.ROTATE
     rotate = (config.vector_format == "tf32") + MULTIPLY_CYCLES + ADD_CYCLES if rotates else 0
     to_value = MEMORY_CYCLES + rotate + config.vector_map_cycles
-    if isinstance(work, Map):
+    if isinstance(work, Map) and work.layout is Layout.ROWS:
         return m * w * v + to_value
+    if isinstance(work, Map):
+        return (m * g - 1) * max(v, lanes) + v + to_value + lanes - 1
     if isinstance(work, Reduce) and work.axis is Axis.ROWS:
         u, tail = (max(v, ADD_CYCLES), ADD_CYCLES) if work.kind is Reduction.SUM else (v, 1)
         return (m * w - 1) * u + v + to_value + tail
@@ -144,6 +147,14 @@ def execute(memories: Memories, work: Work) -> None:
     if isinstance(work, Reduce):
         _reduce(memories, work, x)
         return
+    if isinstance(work, Map) and work.layout is not Layout.ROWS:
+        bits = numerics.to_bits(numerics.to_bf16(x) if config.value_format == "bf16" else x) >> (32 - config.value_bits)
+        for i, j in np.ndindex(m, n):
+            line, place = (j, i) if work.layout is Layout.TRANSPOSED else (i, j + work.shift)
+            if place >= 0:
+                word = work.address + line * work.stride + place // config.columns
+                memories.value[word, place % config.columns] = bits[i, j]
+        return
     if isinstance(work, Map):
         filled = np.zeros((m, -(-n // config.columns) * config.columns), np.float32)
         filled[:, :n] = numerics.to_bf16(x) if config.value_format == "bf16" else x
@@ -217,8 +228,9 @@ def check(memories: Memories, program: Sequence[Work], gap: int = 1) -> None:
     for work, record in zip(program, records, strict=True):
         assert record.retire - record.start == duration(config, work), work
         # The cycles of transposed codes beyond `columns` pass without a write, also at the very end.
-        transposed = isinstance(work, Quantise) and work.codes is Codes.WEIGHT_TRANSPOSED
-        unwritten = -work.columns % config.vector_lanes if transposed else 0
+        by_lanes = isinstance(work, Quantise) and work.codes is Codes.WEIGHT_TRANSPOSED
+        by_lanes |= isinstance(work, Map) and work.layout is not Layout.ROWS
+        unwritten = -work.columns % config.vector_lanes if by_lanes else 0
         assert_accesses(config, work, replace(record, retire=record.retire - unwritten))
         assert_reads(config, work, record)
 
@@ -230,7 +242,7 @@ def assert_reads(config: HardwareConfig, work: Work, record: Record) -> None:
     scales = work.scaled + work.row_scaled + (isinstance(work, Map) and work.operand_scaled)
     walks = 2 if isinstance(work, Quantise) else work.count if isinstance(work, Reduce) else 1
     assert len(record.reads) == walks * (source + scales) * work.rows * groups, work
-    if isinstance(work, Map):
+    if isinstance(work, Map) and work.layout is Layout.ROWS:
         per_word = config.columns // config.vector_lanes
         groups_of_row = -(-groups // per_word) * per_word
         last_reads = [record.start + (m * groups_of_row + group + 1) * v
@@ -279,8 +291,12 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
     kind = random.choice(["map", "map", "quantise", "quantise", "reduce", "reduce"])
     if kind == "map":
         combines = combine in (Combine.ADD, Combine.MULTIPLY)
+        layout = Layout(random.integers(0, 3))
+        least = 1 - min(columns, config.columns)
+        shift = int(random.integers(least, config.columns)) if layout is Layout.SHIFTED else 0
         return Map(**common, address=int(random.integers(1300, 1800)), stride=stride(words),
-                   operand_scaled=flag() & combines, operand_row_address=int(random.integers(0, 100)))  # fmt: skip
+                   operand_scaled=flag() & combines, operand_row_address=int(random.integers(0, 100)), layout=layout,
+                   shift=shift)  # fmt: skip
     if kind == "reduce":
         return random_reduce(config, random, common)
     codes = Codes(random.integers(0, 3))
@@ -341,6 +357,8 @@ def kinds_of_work(config: HardwareConfig) -> list[Work]:
         Map(**value, combine=Combine.ADD, address=1310),
         Map(**region, planes=planes, address=1320),
         Map(**rotation, address=1330),
+        Map(**region, layout=Layout.TRANSPOSED, address=1400, stride=2),
+        Map(**rotation, layout=Layout.SHIFTED, shift=-1, address=1430),
         Quantise(**region, planes=planes, **codes),
         Quantise(**rotation, **codes),
         Reduce(**region, kind=Reduction.MAXIMUM, count=2, placed=1, index_address=1),
@@ -413,6 +431,34 @@ def test_values_are_replaced_in_place(config):
         Map(**region, source=Source.VALUE, source_address=40, source_stride=2, activation=Activation.RELU,
             combine=Combine.MULTIPLY, operand_address=90, operand_stride=3, address=40, stride=2),
     ], gap=3)  # fmt: skip
+
+
+@three_shapes
+def test_values_by_elements_reach_every_place(config):
+    """Every shift, with rows that overlap in a word, and more rows than a word has columns, turned."""
+    rows, columns = config.columns + 1, config.columns + 2
+    shifted = [
+        Map(rows=3, columns=columns, source_stride=3, layout=Layout.SHIFTED, shift=shift, address=1300 + 8 * k,
+            stride=1)
+        for k, shift in enumerate(range(1 - config.columns, config.columns))
+    ]  # fmt: skip
+    turned = [
+        Map(rows=rows, columns=columns, source=Source.VALUE, source_stride=2, layout=Layout.TRANSPOSED,
+            address=1500 + 50 * stride, stride=stride) for stride in (0, 1, 2, 3)
+    ]  # fmt: skip
+    check(Memories(config, 12), shifted + turned)
+
+
+@both_shapes
+def test_a_row_may_be_repeated(config):
+    """A source, or an operand, of stride 0 is one row for all; a result of stride 0 what the last row makes."""
+    common = dict(rows=3, columns=config.columns + 1, source=Source.VALUE, combine=Combine.ADD, operand_address=600)
+    check(Memories(config, 14), [
+        Map(**common, source_stride=0, operand_stride=2, address=1300, stride=2),
+        Map(**common, source_stride=2, operand_stride=0, address=1310, stride=3),
+        Map(**common, source_stride=0, operand_stride=0, address=1320, stride=0),
+        Map(**common, source_stride=5, operand_stride=3, address=1330, stride=2),
+    ])  # fmt: skip
 
 
 @both_shapes

@@ -18,6 +18,7 @@ from heddle.arch.isa import (
     Codes,
     Combine,
     Digit,
+    Layout,
     Map,
     Matmul,
     Norm,
@@ -213,7 +214,9 @@ def some(random, config, kind):
             "scales_address": random.randrange(100, 200),
         }  # fmt: skip
         if kind is Map:
-            one = Map(**common, **vector, operand_scaled=random.randrange(2), operand_row_address=random.randrange(64))
+            layout = random.choice([Layout.ROWS, *Layout])
+            one = Map(**common, **vector, operand_scaled=random.randrange(2), operand_row_address=random.randrange(64),
+                      layout=layout, shift=random.randint(1 - config.columns, config.columns - 1))  # fmt: skip
             if random.random() < 0.2:
                 one = replace(one, source=Source.VALUE, address=one.source_address, stride=one.source_stride)
         elif kind is Quantise:
