@@ -13,6 +13,7 @@ from heddle.arch.isa import (
     Codes,
     Combine,
     Digit,
+    Layout,
     Map,
     Quantise,
     Reduce,
@@ -243,6 +244,65 @@ def test_scales_can_become_both_halves_of_a_pair(config, make_state, fill_panel,
         assert (found[0, 7:] == -1).all()
 
 
+def mapped(config, make_state, fill_panel, x, **fields):
+    """The state after a Map of values x to where all is −1."""
+    state = make_state(config, batch=len(x) if x.ndim > 2 else 1)
+    stride = fill_panel(state, Memory.VALUE, 0, x)
+    state[Memory.VALUE].shared[:, 100:] = -1
+    shape = dict(zip(("rows", "columns"), x.shape[-2:], strict=True))
+    units.execute(Map(**shape, source=Source.VALUE, source_stride=stride, **fields), state, config)
+    return state
+
+
+@pytest.mark.parametrize("rows, columns", [(9, 7), (1, 11), (4, 4)])
+def test_values_can_be_turned(config, make_state, fill_panel, rows, columns):
+    x = stored(config, np.random.default_rng(11).normal(size=(2, rows, columns)))
+    stride = -(-rows // config.columns) + 1
+    state = mapped(config, make_state, fill_panel, x, layout=Layout.TRANSPOSED, address=100, stride=stride)
+    found = state.panel(Memory.VALUE, 100, stride, columns, stride * config.columns)
+    np.testing.assert_array_equal(found[..., :rows], torch.from_numpy(x).mT.numpy())
+    assert (found[..., rows:] == -1).all(), "other elements stay"
+
+
+def test_slices_and_concatenations_at_any_column(config, make_state, fill_panel):
+    """torch.cat((x[:, cut:], x[:, :cut]), 1) by two Maps, for every cut."""
+    x = stored(config, np.random.default_rng(13).normal(size=(3, 11)))
+    for cut in range(1, 11):
+        state = make_state(config)
+        stride = fill_panel(state, Memory.VALUE, 0, x)
+        state[Memory.VALUE].shared[:, 100:] = -1
+        common = dict(rows=3, source=Source.VALUE, layout=Layout.SHIFTED, stride=4, source_stride=stride)
+        word, rest = divmod(cut, config.columns)
+        units.execute(
+            Map(**common, columns=11 - cut + rest, source_address=word, shift=-rest, address=100), state, config
+        )
+        word, rest = divmod(11 - cut, config.columns)
+        units.execute(Map(**common, columns=cut, shift=rest, address=100 + word), state, config)
+        found = state.panel(Memory.VALUE, 100, 4, 3, 4 * config.columns)[0]
+        expected = torch.cat((torch.from_numpy(x[:, cut:]), torch.from_numpy(x[:, :cut])), 1).numpy()
+        np.testing.assert_array_equal(found[:, :11], expected, str(cut))
+        assert (found[:, 11:] == -1).all()
+
+
+def test_one_row_can_be_repeated(config, make_state, fill_panel):
+    x = stored(config, np.random.default_rng(14).normal(size=(1, 6)))
+    state = make_state(config)
+    fill_panel(state, Memory.VALUE, 0, x)
+    units.execute(Map(rows=4, columns=6, source=Source.VALUE, source_stride=0, address=100, stride=2), state, config)
+    np.testing.assert_array_equal(state.panel(Memory.VALUE, 100, 2, 4, 6)[0], np.broadcast_to(x, (4, 6)))
+
+
+@pytest.mark.parametrize("fields, message", [
+    (dict(shift=4), "shift must be less than a word of 4"),
+    (dict(shift=-2), "leave some of 2 columns, not -2"),
+    (dict(layout=Layout.TRANSPOSED), "the result must not replace what it is made of"),
+    (dict(layout=Layout.SHIFTED), "the result must not replace what it is made of"),
+])  # fmt: skip
+def test_a_layout_that_makes_no_sense_is_refused(nano, fields, message):
+    with pytest.raises(HeddleError, match=message):
+        Map(**dict(columns=2, source=Source.VALUE) | fields).check(nano)
+
+
 def with_ties():
     """Rows of few different numbers, zeros of both signs among them, one row with NaN and infinities."""
     random = np.random.default_rng(5)
@@ -374,6 +434,9 @@ def test_new_instructions_take_the_time_the_manual_says(nano):
     rotate = Map(rows=3, columns=8, source=Source.VALUE, combine=Combine.ROTATE)
     assert units.cycles(rotate, nano) == 3 * 4 * 4 + front + 7
     assert units.cycles(Map(rows=3, columns=5, planes=2), nano) == 3 * 4 * 3 + front
+    turned = Map(rows=3, columns=5, layout=Layout.TRANSPOSED)  # three groups, one element a cycle
+    assert units.cycles(turned, nano) == 8 * 2 + 1 + front + 1
+    assert units.cycles(replace(turned, layout=Layout.SHIFTED, planes=2), nano) == 8 * 3 + 3 + front + 1
     assert units.cycles(Map(rows=3, columns=5, combine=Combine.ADD, operand_scaled=1), nano) == 3 * 4 * 2 + front
     tf32 = replace(nano, vector_format="tf32")  # what comes from memory is rounded
     assert units.cycles(rotate, tf32) == 3 * 4 * 4 + 1 + tf32.vector_map_cycles + 1 + 7
