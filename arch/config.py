@@ -51,6 +51,7 @@ VECTOR_FORMATS = {"float32": WIDE_PRECISION, "tf32": 11}  # vector_format → si
 # Latencies of the float operators, in cycles from operands to result (throughput is one per cycle).
 MULTIPLY_CYCLES = 3
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
+ROW_SUM_INTERVAL = ADD_CYCLES + 2  # least cycles from a row to the next: one adder adds up its running sums, in pairs
 CONVERT_CYCLES = 2  # int32 to float32
 ROUND_CYCLES = 2  # to int8
 MEMORY_CYCLES = 1  # from address to data
@@ -274,20 +275,24 @@ class HardwareConfig:
         return self.vector_lanes.bit_length() + 1
 
     @property
-    def row_sum_tree_cycles(self) -> int:
-        """Cycles one row's tree occupies: w = lanes × ADD_CYCLES partial sums, halved until one is left, the pairs of
-        a level through `vector_lanes` adders. Rows follow each other no faster than this."""
-        lanes, cycles = self.vector_lanes, 0
-        pairs = lanes * ADD_CYCLES // 2
-        while pairs >= 1:
-            cycles += -(-pairs // lanes) + ADD_CYCLES
-            pairs //= 2
-        return cycles
+    def row_sum_cycles(self) -> int:
+        """From the last group of a row to its sum: the tree over lanes, the running sums, a register, the sum of the
+        running sums."""
+        tree = (self.vector_lanes.bit_length() - 1) * ADD_CYCLES
+        return tree + ADD_CYCLES + 1 + ROW_SUM_INTERVAL - 1 + ADD_CYCLES
 
     @property
-    def row_sum_cycles(self) -> int:
-        """From the last group of a row to its sum: the running adders, a snapshot register, the tree."""
-        return ADD_CYCLES + 1 + self.row_sum_tree_cycles
+    def softmax_wait_cycles(self) -> int:
+        """SOFTMAX: how long the greatest of a row waits for its total, to be just as far ahead of it as what is made of
+        both needs: the product for the scale of the codes."""
+        greatest = MULTIPLY_CYCLES + self.row_maximum_cycles + 1
+        return self.row_sum_cycles - greatest - (MULTIPLY_CYCLES + 1)
+
+    @property
+    def softmax_row_interval(self) -> int:
+        """SOFTMAX: least cycles from a row to the next in the phase of sums, so that one register can hold the scale of
+        a row's codes until its total is there, which in an online softmax takes an addition more."""
+        return max(ROW_SUM_INTERVAL, MULTIPLY_CYCLES + 1 + ADD_CYCLES + 1)
 
     @property
     def narrow_cycles(self) -> int:

@@ -210,21 +210,24 @@ def arithmetic_of(config: HardwareConfig) -> Arithmetic:
 def row_sum(x: ArrayLike, lanes: int) -> Floats:
     """Σ over the last axis, in the machine's order.
 
-    Element j is added to partial j mod P, P = lanes · ADD_CYCLES, in order from +0; then a[i] += a[i + w/2]
-    for w = P, P/2 … 2.
+    Of each group of `lanes` elements, the last one filled up with +0: a[i] += a[i + w/2] for w = lanes, lanes/2 … 2.
+    The sum of group k is added to partial k mod 4 (ADD_CYCLES), in order from +0; then (p₀ + p₂) + (p₁ + p₃).
     """
     x = clean(x)
-    width = lanes * ADD_CYCLES
-    padding = -x.shape[-1] % width
+    padding = -x.shape[-1] % lanes
     x = np.concatenate([x, np.zeros((*x.shape[:-1], padding), np.float32)], -1)
-    x = x.reshape(*x.shape[:-1], -1, width)
-    partial = np.zeros(x.shape[:-2] + (width,), np.float32)
-    for group in range(x.shape[-2]):
-        partial = _add(partial, x[..., group, :])
+    x = x.reshape(*x.shape[:-1], -1, lanes)
+    width = lanes
     while width > 1:
         width //= 2
-        partial = _add(partial[..., :width], partial[..., width : 2 * width])
-    return partial[..., 0]
+        x = _add(x[..., :width], x[..., width:])
+    sums = x[..., 0]
+    partial = np.zeros((*sums.shape[:-1], ADD_CYCLES), np.float32)
+    for start in range(0, sums.shape[-1], ADD_CYCLES):
+        some = sums[..., start : start + ADD_CYCLES]
+        partial[..., : some.shape[-1]] = _add(partial[..., : some.shape[-1]], some)
+    pairs = _add(partial[..., :2], partial[..., 2:])
+    return _add(pairs[..., 0], pairs[..., 1])
 
 
 def row_maximum(x: ArrayLike) -> Floats:
@@ -233,9 +236,22 @@ def row_maximum(x: ArrayLike) -> Floats:
     return np.take_along_axis(x, np.argmax(_key(x), -1)[..., None], -1)[..., 0]
 
 
-def row_argmax(x: ArrayLike) -> NDArray[np.int32]:
-    """The first place of the greatest over the last axis, in the order of `maximum`."""
-    return np.argmax(_key(np.asarray(x, np.float32)), -1).astype(np.int32)
+def extremes(x: ArrayLike, count: int = 1, least: bool = False) -> tuple[Floats, NDArray[np.int32]]:
+    """(numbers, places) (…, count): the greatest over the last axis, or the least, in their order. Zeros are equal, and
+    +0 as a result; NaN comes first; of equal numbers that which stands first."""
+    x = clean(x) + np.float32(0)  # −0 + 0 is +0
+    key = -_key(np.where(np.isnan(x), x, -x) + np.float32(0) if least else x).astype(np.int64)
+    places = np.argmin(key, -1)[..., None] if count == 1 else np.argsort(key, -1, kind="stable")[..., :count]
+    return np.take_along_axis(x, places, -1), places.astype(np.int32)
+
+
+def column_sum(x: ArrayLike) -> Floats:
+    """Σ over the last axis but one, in its order from +0."""
+    x = clean(x)
+    total = np.zeros((*x.shape[:-2], x.shape[-1]), np.float32)
+    for m in range(x.shape[-2]):
+        total = _add(total, x[..., m, :])
+    return total
 
 
 def rotate(x: ArrayLike, cosine: ArrayLike, sine: ArrayLike, arithmetic: Arithmetic = FLOAT32) -> Floats:

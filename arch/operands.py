@@ -121,12 +121,12 @@ class Write(Operand):
     write = True
 
 
-def repeated(operands: tuple[Operand, ...], times: int) -> tuple[Operand, ...]:
-    """Operands for work that is done so many times over."""
+def repeated(operands: tuple[Operand, ...], times: int | str) -> tuple[Operand, ...]:
+    """Operands for work that is done so many times over, a number or an expression."""
     return tuple(replace(each, passes=_times(times, each.passes)) for each in operands)
 
 
-def _times(times: int, passes: str) -> str:
+def _times(times: int | str, passes: str) -> str:
     return str(times) if passes == "1" else f"{times} * ({passes})"
 
 

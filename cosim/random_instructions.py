@@ -15,7 +15,7 @@ from ..arch.config import HardwareConfig, Memory, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import (
     Append,
-    Argmax,
+    Axis,
     Codes,
     Combine,
     Digit,
@@ -25,6 +25,7 @@ from ..arch.isa import (
     IndexMap,
     IndexOperation,
     Instruction,
+    Layout,
     Load,
     Map,
     Masking,
@@ -33,7 +34,10 @@ from ..arch.isa import (
     NormKind,
     OnlineSoftmax,
     Quantise,
+    Reduce,
+    Reduction,
     Result,
+    Results,
     Scales,
     Softmax,
     Source,
@@ -275,7 +279,12 @@ class RandomInstructions:
         """Values."""
         given = self.front(Map)
         combines = given["combine"] in (Combine.ADD, Combine.MULTIPLY)
-        return self.places.placed(Map, given | {"operand_scaled": int(combines and self.random.randrange(2))})
+        given["operand_scaled"] = int(combines and self.random.randrange(2))
+        if self.random.random() < 0.3:
+            least = 1 - min(given["columns"], self.config.columns)
+            given["shift"] = self.random.randint(least, self.config.columns - 1)
+            given["layout"] = self.random.choice([Layout.TRANSPOSED, Layout.SHIFTED, Layout.SHIFTED])
+        return self.places.placed(Map, given)
 
     def quantise(self) -> Instruction:
         """Codes, at any place that they may have."""
@@ -283,12 +292,23 @@ class RandomInstructions:
         where = {"codes": self.random.choice(list(Codes)), "scales": self.random.choice(list(Scales)), "digit": digit}
         return self.places.placed(Quantise, self.front(Quantise) | where)
 
-    def argmax(self) -> Instruction:
-        """Places, those that may be large not where a gather reads."""
-        given, index, small = self.front(Argmax), self.places.of[Memory.INDEX], self._small_indices()
+    def reduce(self) -> Instruction:
+        """Along either axis, in a third of all cases to more than one number; places, those that may be large not where
+        a gather reads."""
+        given = self.front(Reduce) | {"kind": self.random.choice(list(Reduction))}
+        if self.random.random() < 0.3:
+            return self.places.placed(Reduce, given | {"axis": Axis.ROWS, "results": Results.VALUE})
+        given["results"] = self.random.choice(list(Results))
+        if given["kind"] is not Reduction.SUM:
+            given["placed"] = 1 if given["results"] is Results.NONE else self.random.randrange(2)
+            several = self.random.randint(2, 2 * self.config.columns)
+            given["count"] = min(given["columns"], self.random.choice([1, 1, several]))
+        elif given["results"] is Results.NONE:
+            given["results"] = Results.ROW
+        index, small = self.places.of[Memory.INDEX], self._small_indices()
         stop = index.stop * self.config.word_elements(Memory.INDEX)
         area = Area(small.start if given["columns"] <= TABLE_ROWS else small.stop, stop)
-        return self.places.placed(Argmax, given, {Memory.INDEX: area})
+        return self.places.placed(Reduce, given, {Memory.INDEX: area})
 
     def _seen(self) -> dict[str, Any]:
         """How many columns there are, and which of them rows see."""
@@ -368,7 +388,7 @@ MAKERS: dict[type[Instruction], Maker | None] = {
     Tables: Maker(lambda those: those.tables.words(), 2),
     Map: Maker(RandomInstructions.map, 8),
     Quantise: Maker(RandomInstructions.quantise, 8),
-    Argmax: Maker(RandomInstructions.argmax, 4),
+    Reduce: Maker(RandomInstructions.reduce, 6),
     IndexMap: Maker(RandomInstructions.index_map, 4),
     Softmax: Maker(RandomInstructions.softmax, 4),
     OnlineSoftmax: Maker(RandomInstructions.online_softmax, 4),

@@ -11,10 +11,8 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import HardwareConfig
+from ..arch.config import ROW_SUM_INTERVAL, HardwareConfig
 from ..arch.isa import ADDRESS, COLUMNS, ROWS
-
-INTERVALS = range(4 + 1)  # from a group to the next: up to 4 reads of one port
 
 
 class Fill(IntEnum):
@@ -35,10 +33,10 @@ class Panel(wiring.Component):
     (rows − 1) · max(q · interval, period) + (q − 1) · interval cycles after the first. It takes `interval` cycles too,
     but of a panel that is `brief` only one, and with it the walk is over.
 
-    A panel with `blocks` has the input `tall`. Such a walk goes through blocks of V rows: row 0 group 0, row 1 group 0,
-    … row V − 1 group 0, row 0 group 1, …, then the next V rows. Rows beyond `rows` fill the last block; `row_counts` is
-    down for them and `inside` too. `block_ends` is up at the last row of a block. What is said above of a row is then
-    said of a block, which takes V · q · interval cycles.
+    A panel made with `blocks` walks by blocks of rows if `tall` (of V rows) or `turned` (of all): row 0 group 0, row 1
+    group 0, … to the last row of the block, row 0 group 1, …, then the next block. Of a `tall` walk rows beyond `rows`
+    fill the last block; `row_counts` is down for them and `inside` too. `block_ends` is up at the last row of a block.
+    What is said above of a row is then said of a block, which takes as many rows as long; a turned walk has no period.
 
     Outputs, all meaningful while `active`, and steady for the `interval` cycles of a group:
       active    a group is under way; `beat` counts its cycles from 0; `valid` is the cycle of beat 0
@@ -47,10 +45,11 @@ class Panel(wiring.Component):
       counts    bit l: column group · V + l is below `columns`
       inside    the group holds such columns at all (if not, it is there to fill the word: read nothing)
       first     the group is the first of its row; `last`: the last; `done`: the last of the walk, in beat 0 only
+      last_row  the row is the last
       word      n // C: which word of VALUE, ACC or PARAM in the row holds the group; `slot`: which V elements of it
       act_word  n // R: which word of ACT holds the group; `act_slot`: which V elements of it
     and, for counters kept beside this one, `next_row`: the next cycle is the first of a row (but the first row), and
-    `next_word`: the next cycle is the first of a word in the same row. In a tall walk `next_row` leads to the next
+    `next_word`: the next cycle is the first of a word in the same row. In a walk by blocks `next_row` leads to the next
     block, `down` to the next row of a block, and `back` to the first row of it, a group on.
     """
 
@@ -64,11 +63,11 @@ class Panel(wiring.Component):
             "rows": In(ROWS),
             "columns": In(COLUMNS),
             "fill": In(2),
-            "interval": In(INTERVALS),
-            "period": In(range(config.row_sum_tree_cycles + 1)),
+            "interval": In(interval_shape(config)),
+            "period": In(range(longest_period(config) + 1)),
             "active": Out(1),
             "valid": Out(1),
-            "beat": Out(range(max(INTERVALS))),
+            "beat": Out(range(max(interval_shape(config)))),
             "row": Out(ROWS),
             "group": Out(COLUMNS + 1),  # fill groups may lie beyond the largest `columns`
             "counts": Out(lanes),
@@ -76,6 +75,7 @@ class Panel(wiring.Component):
             "first": Out(1),
             "last": Out(1),
             "done": Out(1),
+            "last_row": Out(1),
             "word": Out(COLUMNS),
             "slot": Out(range(config.columns // lanes)),
             "act_word": Out(COLUMNS),
@@ -86,7 +86,7 @@ class Panel(wiring.Component):
             "back": Out(1),
             "row_counts": Out(1),
             "block_ends": Out(1),
-            **({"tall": In(1)} if blocks else {}),
+            **({"tall": In(1), "turned": In(1)} if blocks else {}),
         })  # fmt: skip
 
     @property
@@ -99,21 +99,21 @@ class Panel(wiring.Component):
         config, lanes = self._config, self._config.vector_lanes
         running = Signal()  # between start and the end of the last group
         waiting = Signal()  # the row is complete, but its period is not
-        age = Signal(range(config.row_sum_tree_cycles + 1))  # cycles since the row's first, up to the longest period
+        age = Signal(range(longest_period(config) + 1))  # cycles since the row's first, up to the longest period
 
         lane_bits = lanes.bit_length() - 1
-        tall = self.tall if self._blocks and lane_bits else Const(0)
+        tall = self.tall if self._blocks and lane_bits else Const(0, 1)
+        turned = self.turned if self._blocks else Const(0, 1)
         rows_left = Signal(signed(ROWS + 1))  # from this row on
         m.d.comb += [
             rows_left.eq(self.rows - self.row),
             self.row_counts.eq(~tall | (rows_left > 0)),
-            self.block_ends.eq(~tall | self.row[:lane_bits].all()),
+            self.block_ends.eq(Mux(turned, self.last_row, ~tall | self.row[:lane_bits].all())),
         ]
 
         left = Signal(signed(COLUMNS + 2))  # columns from the first of this group to the end of the row
         end_of_word = Signal()
         end_of_group = Signal()
-        last_row = Signal()
         row_complete = Signal()
         m.d.comb += [
             left.eq(self.columns - (self.group << lane_bits)),
@@ -123,13 +123,13 @@ class Panel(wiring.Component):
             self.valid.eq(self.active & (self.beat == 0)),
             self.first.eq(self.group == 0),
             self.last.eq((left <= lanes) & end_of_word),
-            self.done.eq(self.valid & self.last & last_row & self.block_ends),
-            last_row.eq(Mux(tall, rows_left <= 1, self.row + 1 == self.rows)),
+            self.done.eq(self.valid & self.last & self.last_row & self.block_ends),
+            self.last_row.eq(Mux(tall, rows_left <= 1, self.row + 1 == self.rows)),
             end_of_group.eq(self.active & (self.beat + 1 == self.interval)),
             self.down.eq(end_of_group & ~self.block_ends),
             self.back.eq(end_of_group & self.block_ends & ~self.last),
             row_complete.eq(waiting | (end_of_group & self.block_ends & self.last)),
-            self.next_row.eq(row_complete & ~last_row & (age + 1 >= self.period)),
+            self.next_row.eq(row_complete & ~self.last_row & (age + 1 >= self.period)),
         ]
         with m.Switch(self.fill):
             with m.Case(Fill.WORD):
@@ -139,7 +139,7 @@ class Panel(wiring.Component):
             with m.Default():
                 m.d.comb += end_of_word.eq(1)
 
-        over = self.done if self._brief else row_complete & last_row
+        over = self.done if self._brief else row_complete & self.last_row
         next_group = self.back
         new_row = self.start | self.next_row
         count(m, self.group, clear=new_row, step=next_group)
@@ -149,13 +149,25 @@ class Panel(wiring.Component):
         count(m, self.row, clear=self.start, step=self.next_row | self.down)
         with m.If(self.back & tall):
             m.d.sync += self.row[:lane_bits].eq(0)
+        with m.If(self.back & turned):
+            m.d.sync += self.row.eq(0)
         m.d.sync += [
             self.beat.eq(Mux(self.active & ~end_of_group, self.beat + 1, 0)),
             running.eq(self.start | (running & ~over)),
-            waiting.eq(row_complete & ~last_row & ~self.next_row),
-            age.eq(Mux(new_row, 0, Mux(age == config.row_sum_tree_cycles, age, age + 1))),
+            waiting.eq(row_complete & ~self.last_row & ~self.next_row),
+            age.eq(Mux(new_row, 0, Mux(age == longest_period(config), age, age + 1))),
         ]
         return m
+
+
+def longest_period(config: HardwareConfig) -> int:
+    """The longest period of rows."""
+    return max(ROW_SUM_INTERVAL, config.softmax_row_interval)
+
+
+def interval_shape(config: HardwareConfig) -> range:
+    """Intervals from a group to the next: up to 4 reads of one port, V for a write of each element by itself."""
+    return range(max(4, config.vector_lanes) + 1)
 
 
 def count(m: Module, counter: Signal, *, clear: Value, step: Value, by: Value | int = 1) -> None:
@@ -191,7 +203,7 @@ def row_address(m: Module, panel: Panel, address: Value, stride: Value, *, name:
             m.d.sync += offset.eq(offset + stride)
             with m.If(panel.next_row):
                 m.d.sync += of_block.eq(offset + stride)
-        with m.Elif(panel.back & panel.tall):
+        with m.Elif(panel.back & (panel.tall | panel.turned)):
             m.d.sync += offset.eq(of_block)
     else:
         count(m, offset, clear=panel.start, step=panel.next_row, by=stride)

@@ -4,15 +4,15 @@ A row comes as groups of V columns, `first` with its first and `last` with its l
 counterparts of `numerics.row_maximum` and `numerics.row_sum`, which define the order of additions.
 """
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ADD_CYCLES
+from ..arch.config import ADD_CYCLES, ROW_SUM_INTERVAL
 from ..arch.isa import COLUMNS
 from .float_add import Add
-from .float_format import FRACTION_BITS, ZERO, from_order_key, order_key
+from .float_format import ZERO, from_order_key, order_key
 from .pipeline import delay, register
 
 
@@ -37,34 +37,37 @@ class Reduction(wiring.Component):
 class RowMaximum(Reduction):
     """o = the greatest of a row as `numerics.row_maximum`, `config.row_maximum_cycles` after its last group.
 
-    `place` is where in the row it stands first, as `numerics.row_argmax`. A compare tree over the lanes with a register
-    a level, a running maximum, an output register. Rows may follow each other at once, groups may come with gaps.
-    Columns that do not count are −inf. `o` and `place` stay until the next `o_valid`.
+    `place` is where in the row it stands first. A compare tree over the lanes with a register a level, a running
+    maximum, an output register. Rows may follow each other at once, groups may come with gaps. Columns that do not
+    count are −inf, or their bit of `counts` is 0; where none counts, `o` and `place` mean nothing. They stay until the
+    next `o_valid`.
     """
 
     def __init__(self, lanes: int, bits: int = 32):
-        super().__init__(lanes, bits, place=Out(COLUMNS))
+        super().__init__(lanes, bits, counts=In(lanes, init=-1), place=Out(COLUMNS))
 
     def elaborate(self, platform):
         m = Module()
         # Of equal numbers the first is kept: an upper neighbour wins only if it is greater, so does a later group.
-        best = [(order_key(self.data[lane]), Const(0, 0)) for lane in range(self._lanes)]  # (key, lane it comes from)
+        # (key, whether it counts, lane it comes from)
+        best = [(order_key(self.data[lane]), self.counts[lane], Const(0, 0)) for lane in range(self._lanes)]
         levels = 0
         while len(best) > 1:
             levels += 1
             pairs = list(zip(best[::2], best[1::2], strict=True))
             best = [self._winner(m, lower, upper, f"{levels}_{i}") for i, (lower, upper) in enumerate(pairs)]
-        key, lane = best[0]
+        key, counts, lane = best[0]
         valid = delay(m, self.valid, levels)
         first = delay(m, self.first, levels, reset_less=True)
         last = delay(m, self.valid & self.last, levels, "last")
 
         group, next_group = Signal(COLUMNS), Signal(COLUMNS)
         running, place = Signal(signed(self._bits), reset_less=True), Signal(COLUMNS, reset_less=True)
+        known = Signal(reset_less=True)  # whether one that counts has come
         m.d.comb += group.eq(Mux(first, 0, next_group))
         with m.If(valid):
-            m.d.sync += next_group.eq(group + 1)
-            with m.If(first | (key > running)):
+            m.d.sync += [next_group.eq(group + 1), known.eq(counts | (known & ~first))]
+            with m.If(first | (counts & (~known | (key > running)))):
                 m.d.sync += [running.eq(key), place.eq(Cat(lane, group))]
         complete = delay(m, last, 1, "complete")
         with m.If(complete):
@@ -72,108 +75,125 @@ class RowMaximum(Reduction):
         m.d.comb += self.o_valid.eq(delay(m, complete, 1))
         return m
 
-    def _winner(self, m: Module, lower: tuple[Value, Value], upper: tuple[Value, Value], name: str):
-        """Registers of the greater key and of its lane, a bit longer than those of the two."""
-        wins = upper[0] > lower[0]
+    def _winner(self, m: Module, lower: tuple[Value, Value, Value], upper: tuple[Value, Value, Value], name: str):
+        """Registers of the greater key, of whether it counts and of its lane, a bit longer than those of the two."""
+        wins = upper[1] & (~lower[1] | (upper[0] > lower[0]))
         key = register(m, Mux(wins, upper[0], lower[0]), f"key_{name}")
-        lane = Cat(Mux(wins, upper[1], lower[1]), wins) if len(upper[1]) else wins  # no choice between no bits
-        return key, register(m, lane, f"lane_{name}")
+        lane = Cat(Mux(wins, upper[2], lower[2]), wins) if len(upper[2]) else wins  # no choice between no bits
+        return key, register(m, lower[1] | upper[1], f"counts_{name}"), register(m, lane, f"lane_{name}")
+
+
+class LaneMaxima(wiring.Component):
+    """`o[i]` = the greatest that lane i has had since `first`, in the order of `numerics.maximum`, a cycle later."""
+
+    def __init__(self, lanes: int, bits: int = 32):
+        self._bits = bits
+        super().__init__({
+            "valid": In(1),
+            "first": In(1),
+            "data": In(ArrayLayout(unsigned(bits), lanes)),
+            "o": Out(ArrayLayout(unsigned(bits), lanes)),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        for lane, (x, o) in enumerate(zip(self.data, self.o, strict=True)):
+            key, running = order_key(x), Signal(signed(self._bits), name=f"running_{lane}", reset_less=True)
+            with m.If(self.valid & (self.first | (key > running))):
+                m.d.sync += running.eq(key)
+            m.d.comb += o.eq(from_order_key(running))
+        return m
 
 
 class RowSum(Reduction):
     """o = the sum of a row of float32 as `numerics.row_sum`, `config.row_sum_cycles` after its last group.
 
-    Group k goes to slot k mod ADD_CYCLES (which is 4): its lanes are added to what the running adders give out in
-    that very cycle, which is the sum of that slot so far. So the groups of a row come in consecutive cycles. When all
-    are added, the 4·V partial sums go through V more adders, level by level. The first group of a row, and also its
-    last, must come no sooner than `config.row_sum_tree_cycles` after that of the row before. Columns that do not
-    count are +0. `o` is valid in the cycle of `o_valid` only.
+    A tree adds up the lanes of a group. The sum of group k goes to slot k mod ADD_CYCLES (which is 4), in one adder,
+    and so never meets one of the same slot that is still under way. When all are there, another adder adds up the
+    slots, in pairs: it takes two cycles for their operands, and one for those sums when they have come. Groups may come
+    with gaps; the first group of a row, and also its last, at the earliest ROW_SUM_INTERVAL after that of the row
+    before. Columns that do not count are +0. `o` is valid in the cycle of `o_valid` only.
 
     ```
-    data ──► Add ──┬──► slots 0 … 3 ──► Add ──┬──► o
-          ▲        │    (V sums each)    ▲    │
-          └────────┘                     └────┘ halves
+    data ──► tree ──► Add ──┬──► slots 0 … 3 ──► Add ──┬──► o
+                       ▲    │                     ▲    │
+                       └────┘                     └────┘ pairs
     ```
+
+    With `lanes_too` each lane can have a sum of its own instead, from +0 in the order of its numbers: they come exactly
+    ADD_CYCLES apart while `apart` is up, and `sums` are those of all since `first`, ADD_CYCLES later. That takes no
+    adder more: there are as many in the tree and at the slots as there are lanes.
     """
+
+    def __init__(self, lanes: int, *, lanes_too: bool = False):
+        self._lanes_too = lanes_too
+        more = {"apart": In(1), "sums": Out(ArrayLayout(unsigned(32), lanes))} if lanes_too else {}
+        super().__init__(lanes, **more)
 
     def elaborate(self, platform):
         m = Module()
-        slots, last_slot_filled = self._running_sums(m)
-        self._tree(m, slots, last_slot_filled)
+        level, levels = list(self.data), self._lanes.bit_length() - 1
+        while len(level) > 1:
+            half = len(level) // 2
+            level = [self._added(m, level[i], level[half + i], half + i) for i in range(half)]
+        cycles = levels * ADD_CYCLES
+        first = delay(m, self.first, cycles, "first", reset_less=True)
+        ends = delay(m, self.valid & self.last, cycles, "ends")
+        slots, complete = self._slots(m, level[0], delay(m, self.valid, cycles, "valid"), first, ends)
+        self._add_slots(m, slots, complete)
         return m
 
-    def _running_sums(self, m: Module) -> tuple[list[list[Value]], Value]:
-        """The partial sums by slot and lane, and the pulse that says they are those of a whole row."""
+    def _added(self, m: Module, a: Value, b: Value, lane: int) -> Value:
+        """a + b, ADD_CYCLES later, in the adder that is that of a lane where each adds up its own numbers."""
+        m.submodules[f"adder_{lane}"] = add = Add()
+        if self._lanes_too:
+            a, b = Mux(self.apart, self.data[lane], a), Mux(self.apart, Mux(self.first, ZERO, add.o), b)
+            m.d.comb += self.sums[lane].eq(add.o)
+        m.d.comb += [add.a.eq(a), add.b.eq(b)]
+        return add.o
+
+    def _slots(self, m: Module, x: Value, valid: Value, first: Value, ends: Value) -> tuple[list[Signal], Value]:
+        """The running sums of the numbers `x`, and a pulse in the cycle before they are those of a whole row."""
         groups = Signal(range(ADD_CYCLES + 1), reset_less=True)  # of this row before this one, at most ADD_CYCLES
         slot = Signal(range(ADD_CYCLES), reset_less=True)
         this_group, this_slot = Signal.like(groups), Signal.like(slot)
         fresh = Signal()  # nothing was added to this slot yet
         m.d.comb += [
-            this_group.eq(Mux(self.first, 0, groups)),
-            this_slot.eq(Mux(self.first, 0, slot)),
+            this_group.eq(Mux(first, 0, groups)),
+            this_slot.eq(Mux(first, 0, slot)),
             fresh.eq(this_group < ADD_CYCLES),
         ]
-        with m.If(self.valid):
+        with m.If(valid):
             m.d.sync += [groups.eq(this_group + fresh), slot.eq(this_slot + 1)]
-        filled = delay(m, self.valid, ADD_CYCLES, "filled")
+        filled = delay(m, valid, ADD_CYCLES, "filled")
         filled_slot = delay(m, this_slot, ADD_CYCLES, "filled_slot", reset_less=True)
         filled_fresh = delay(m, fresh, ADD_CYCLES, "filled_fresh", reset_less=True)
-        last = delay(m, self.valid & self.last, ADD_CYCLES, "last")
+        complete = delay(m, ends, ADD_CYCLES, "complete")
 
-        slots = [[Signal(32, name=f"sum_{s}_{i}", reset_less=True) for i in range(self._lanes)]
-                 for s in range(ADD_CYCLES)]  # fmt: skip
-        for lane in range(self._lanes):
-            m.submodules[f"running_{lane}"] = add = Add()
-            m.d.comb += [add.a.eq(self.data[lane]), add.b.eq(Mux(fresh, ZERO, add.o))]
-            for number in range(ADD_CYCLES):
-                total = slots[number][lane]
-                with m.If(filled & (filled_slot == number)):
-                    m.d.sync += total.eq(add.o)
-                # The row is padded with +0 to whole rounds of slots: that makes +0 of −0, and of what was never set.
-                with m.Elif(last & (filled_slot < number)):
-                    m.d.sync += total.eq(Mux(filled_fresh | (total[FRACTION_BITS:31] == 0), ZERO, total))
-        return slots, last
+        slots = [Signal(32, name=f"slot_{number}", reset_less=True) for number in range(ADD_CYCLES)]
+        before = Signal(32)
+        total = self._added(m, x, Mux(fresh, ZERO, before), 0)
+        arrives = filled & (filled_slot == this_slot)  # the sum so far, in this very cycle
+        m.d.comb += before.eq(Mux(arrives, total, Array(slots)[this_slot]))
+        for number, each in enumerate(slots):
+            with m.If(filled & (filled_slot == number)):
+                m.d.sync += each.eq(total)
+            with m.Elif(complete & filled_fresh & (filled_slot < number)):  # the row has no group for it
+                m.d.sync += each.eq(ZERO)
+        return slots, complete
 
-    def _tree(self, m: Module, slots: list[list[Value]], last: Value) -> None:
-        """Adds slot s to s + 2, then the two halves, then lane i to i + w/2 until one is left.
-
-        Step 0 follows the last running sum. A level takes its steps of operands, then ADD_CYCLES until the register
-        has the last of its sums. Lanes are in reversed bit order, so that partners are neighbours at every level.
-        """
-        lanes = self._lanes
-        order = _bit_reversed(lanes)
-        starts = [0, 2 + ADD_CYCLES]  # the step of the operands of each level
-        for _ in range(lanes.bit_length() - 1):
-            starts.append(starts[-1] + 1 + ADD_CYCLES)
-        end = starts[-1] + 1 + ADD_CYCLES
-        now = Signal(end + 1)  # bit k: this is step k of a row
-        m.d.sync += now.eq(Cat(last, now))
-
-        adders = [Add() for _ in range(lanes)]
-        lower, upper = ([Signal(32, name=f"{half}_{i}", reset_less=True) for i in range(lanes)]
-                        for half in ("lower", "upper"))  # fmt: skip
-        lower_set = Cat(now[start + ADD_CYCLES] for start in starts).any()
-        for i, add in enumerate(adders):
-            m.submodules[f"tree_{i}"] = add
-            with m.If(now[0]):
-                m.d.comb += [add.a.eq(slots[0][order[i]]), add.b.eq(slots[2][order[i]])]
-            with m.Elif(now[1]):
-                m.d.comb += [add.a.eq(slots[1][order[i]]), add.b.eq(slots[3][order[i]])]
-            with m.Elif(now[starts[1]]):
-                m.d.comb += [add.a.eq(lower[i]), add.b.eq(upper[i])]
-            if 2 * i + 1 < lanes:
-                with m.Else():
-                    m.d.comb += [add.a.eq(lower[2 * i]), add.b.eq(lower[2 * i + 1])]
-            with m.If(lower_set):
-                m.d.sync += lower[i].eq(add.o)
-            with m.If(now[1 + ADD_CYCLES]):
-                m.d.sync += upper[i].eq(add.o)
-        m.d.comb += [self.o.eq(lower[0]), self.o_valid.eq(now[end])]
-
-
-def _bit_reversed(count: int) -> list[int]:
-    """The numbers below `count`, a power of two, in the order of their reversed bits."""
-    order = [0]
-    while len(order) < count:
-        order = [2 * i for i in order] + [2 * i + 1 for i in order]
-    return order
+    def _add_slots(self, m: Module, slots: list[Signal], complete: Value) -> None:
+        """(slot 0 + slot 2) + (slot 1 + slot 3)."""
+        now = Signal(ROW_SUM_INTERVAL + ADD_CYCLES)  # bit k: k cycles after the slots are those of a whole row
+        m.d.sync += now.eq(Cat(complete, now))
+        m.submodules.joining = add = Add()
+        pair = Signal(32, reset_less=True)
+        with m.If(now[ADD_CYCLES]):
+            m.d.sync += pair.eq(add.o)
+        with m.If(now[0]):
+            m.d.comb += [add.a.eq(slots[0]), add.b.eq(slots[2])]
+        with m.Elif(now[1]):
+            m.d.comb += [add.a.eq(slots[1]), add.b.eq(slots[3])]
+        with m.Else():
+            m.d.comb += [add.a.eq(pair), add.b.eq(add.o)]
+        m.d.comb += [self.o.eq(add.o), self.o_valid.eq(now[-1])]

@@ -1,8 +1,11 @@
-"""What VECTOR finds out about rows: the scale and multiplier of their codes, or the place of their greatest number.
+"""What VECTOR finds out about rows: the scale and multiplier of their codes, or what Reduce makes of their numbers.
 
-values ─ row maximum ─┬─ row scale ─┬─ ROW, PARAM
-                      │             └─ table of multipliers
-                      └─ INDEX
+    values ─┬─ row maximum ─┬─ row scale ─┬─ ROW, PARAM
+            │               │             └─ table ─ multipliers
+            │               └─ table of the last number of each row, to find the next one
+            └─ row sum ─────── number and place ─ ROW, VALUE, INDEX
+
+And what Reduce makes of columns: a running sum or maximum in each lane.
 """
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
@@ -10,23 +13,29 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
-from ..arch.isa import ADDRESS, ROWS, Argmax, Digit, Quantise, Scales
-from .float import magnitude, resized
+from ..arch.isa import ADDRESS, COLUMNS, COUNT, ROWS, Axis, Digit, Quantise, Reduce, Reduction, Results, Scales
+from .float import Fields, order_key, resized
 from .instructions import fields_of
 from .memories import write_signature
 from .panel import count, count_in, spread
 from .quantise import RowScale
 from .ram import Ram
-from .reduce import RowMaximum
+from .reduce import LaneMaxima, RowMaximum, RowSum
 
 
 class RowResults(wiring.Component):
-    """Takes the groups of a walk, `valid`, as RowMaximum does, for an Argmax if `is_argmax`, else for a Quantise.
+    """Takes the groups of a walk, `valid`, as RowMaximum does, for a Reduce if `reduces`, else for a Quantise.
 
     `row_maximum_cycles` after the last group of a row, plus `row_scale_cycles` − 1, its scale is written; or plus one
-    cycle its place. `scales_done` comes the cycle after the last scale of the walk, `places_done` with the last place.
+    cycle its greatest number and the place of it, or `row_sum_cycles` plus one after it its sum. `scales_done` comes
+    the cycle after the last scale of the walk; `next_rank` with the last number, or `done` if no further is wanted. A
+    Reduce takes a walk for each number of a row: the greatest, then the greatest of those that come after it.
     `multiplier` is that of row `read_row`, given with `read`, a cycle later (bf16 PEs need none). `start` comes before
-    the first group; `instruction` and `is_argmax` hold still. Columns that do not count are +0, or for an Argmax −inf.
+    the first group of a walk; `instruction` and `reduces` hold still. Columns that do not count are +0, and say so.
+
+    Along the rows, where each lane has a column, `first` is the first row: `numbers` are the sums ADD_CYCLES after the
+    last one, or the greatest a cycle after it. The element of VALUE that a number of a row goes to is that which
+    `element` says: `en`, `address`, `slot` in the word and `number`.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -34,16 +43,26 @@ class RowResults(wiring.Component):
         super().__init__({
             "start": In(1),
             "instruction": In(INSTRUCTION_BITS),
-            "is_argmax": In(1),
+            "reduces": In(1),
             "valid": In(1),
             "first": In(1),
             "last": In(1),
+            "group": In(COLUMNS),
+            "counts": In(config.vector_lanes),
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "read": In(1),
             "read_row": In(ROWS),
             "multiplier": Out(config.vector_bits),
             "scales_done": Out(1),
-            "places_done": Out(1),
+            "next_rank": Out(1),
+            "done": Out(1),
+            "numbers": Out(data.ArrayLayout(unsigned(32), config.vector_lanes)),
+            "element": Out(wiring.Signature({
+                "en": Out(1),
+                "address": Out(ADDRESS),
+                "slot": Out(range(config.columns)),
+                "number": Out(32),
+            })),
             "param_write": Out(write_signature(config, Memory.PARAM, 32)),
             "row_write": Out(write_signature(config, Memory.ROW)),
             "index_write": Out(write_signature(config, Memory.INDEX, 32)),
@@ -53,41 +72,87 @@ class RowResults(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.greatest = greatest = RowMaximum(config.vector_lanes, config.vector_bits)
+        m.submodules.total = total = RowSum(config.vector_lanes, lanes_too=True)
         m.submodules.row_scale = row_scale = RowScale(config)
-        quantise, argmax = fields_of(Quantise, self.instruction), fields_of(Argmax, self.instruction)
+        quantise, reduce = fields_of(Quantise, self.instruction), fields_of(Reduce, self.instruction)
+        sums, along_rows = Signal(), Signal()  # of a Reduce
         m.d.comb += [
-            greatest.valid.eq(self.valid),
+            sums.eq(self.reduces & (reduce.kind == Reduction.SUM)),
+            along_rows.eq(self.reduces & (reduce.axis == Axis.ROWS)),
+        ]
+        ordered = [self._ordered(value, reduce.kind == Reduction.MINIMUM) for value in self.values]
+        rank = Signal(COUNT)  # of the number that this walk is for
+        last_of_row = Cat(greatest.place, greatest.o)
+        before = self._table(m, row_scale, greatest.o_valid & self.reduces, last_of_row)
+        m.d.comb += [
+            greatest.valid.eq(self.valid & ~sums & ~along_rows),
             greatest.first.eq(self.first),
             greatest.last.eq(self.last),
-            *(data.eq(Mux(self.is_argmax, value, magnitude(value)))
-              for data, value in zip(greatest.data, self.values, strict=True)),
-            row_scale.valid.eq(greatest.o_valid & ~self.is_argmax),
+            greatest.counts.eq(self.counts & (self._after(ordered, before) | (rank == 0).replicate(len(self.counts)))),
+            *(data.eq(x) for data, x in zip(greatest.data, ordered, strict=True)),
+            total.valid.eq(self.valid & sums & ~along_rows),
+            total.first.eq(self.first),
+            total.last.eq(self.last),
+            total.apart.eq(along_rows),
+            *(data.eq(resized(m, x, 32)) for data, x in zip(total.data, self.values, strict=True)),
+            row_scale.valid.eq(greatest.o_valid & ~self.reduces),
             row_scale.greatest.eq(greatest.o),
             row_scale.wide.eq(quantise.digit != Digit.WHOLE),
-        ]  # fmt: skip
+        ]
+        self._reduce_columns(m, ordered, total, sums, reduce.kind == Reduction.MINIMUM)
 
-        found = greatest.o_valid & self.is_argmax
+        found = Signal()
+        m.d.comb += found.eq(total.o_valid | (greatest.o_valid & self.reduces))
         row, next_row, last_row = Signal(range(config.panel_rows)), Signal(), Signal()
         m.d.comb += [next_row.eq(row_scale.o_valid | found), last_row.eq(row + 1 == quantise.rows)]
         count(m, row, clear=self.start, step=next_row)
         m.d.sync += self.scales_done.eq(row_scale.o_valid & last_row)
-        if config.pe == "int8":
-            self._keep_multiplier(m, row_scale, row)
         self._write_scale(m, row_scale, row, quantise)
-        self._write_place(m, found, argmax.address + row, greatest.place)
-        m.d.sync += self.places_done.eq(found & last_row)
+        number = resized(m, self._ordered(greatest.o, reduce.kind == Reduction.MINIMUM), 32)
+        self._write_number(m, found, found & last_row, rank, Mux(sums, total.o, number), greatest.place, reduce)
         return m
 
-    def _keep_multiplier(self, m: Module, row_scale: RowScale, row: Value) -> None:
-        m.submodules.table = table = Ram(self._config.vector_bits, self._config.panel_rows)
+    def _ordered(self, value: Value, least: Value) -> Value:
+        """A number of a Reduce, negated for the least, in the order of numbers; zeros are +0, NaN is beyond all. Twice
+        is not at all. Of a Quantise its magnitude."""
+        fields = Fields(value)
+        return Cat(value[:-1], (value[-1] ^ least) & self.reduces & ~fields.zero & ~fields.nan)
+
+    def _after(self, ordered: list[Value], before: Value) -> Value:
+        """Which numbers of the group come after that of the last walk."""
+        key, place = order_key(before[COLUMNS:]), before[:COLUMNS]
+        lane_bits = len(ordered).bit_length() - 1
+        places = [Cat(Const(lane, lane_bits), self.group)[:COLUMNS] for lane in range(len(ordered))]
+        return Cat(
+            (order_key(x) < key) | ((order_key(x) == key) & (at > place))
+            for x, at in zip(ordered, places, strict=True)
+        )  # fmt: skip
+
+    def _table(self, m: Module, row_scale: RowScale, found: Value, last_of_row: Value) -> Value:
+        """A word for each row, read for the row `read_row`: of the last walk of a Reduce or the multiplier."""
+        m.submodules.table = table = Ram(len(last_of_row), self._config.panel_rows)
+        written = Signal(range(self._config.panel_rows))
+        count(m, written, clear=self.start, step=table.write_mask)
+        multiplies = self._config.pe == "int8"
         m.d.comb += [
-            table.write_mask.eq(row_scale.o_valid),
-            table.write_address.eq(row),
-            table.write_data.eq(row_scale.multiplier),
+            table.write_mask.eq(found | (row_scale.o_valid if multiplies else 0)),
+            table.write_address.eq(written),
+            table.write_data.eq(Mux(self.reduces, last_of_row, row_scale.multiplier) if multiplies else last_of_row),
             table.read_en.eq(self.read),
             table.read_address.eq(self.read_row),
             self.multiplier.eq(table.read_data),
         ]
+        return table.read_data
+
+    def _reduce_columns(self, m: Module, ordered: list[Value], total: RowSum, sums: Value, least: Value) -> None:
+        m.submodules.columns = columns = LaneMaxima(len(ordered), self._config.vector_bits)
+        m.d.comb += [
+            columns.valid.eq(self.valid & self.reduces),
+            columns.first.eq(self.first),
+            *(data.eq(x) for data, x in zip(columns.data, ordered, strict=True)),
+            *(number.eq(Mux(sums, of_sum, resized(m, self._ordered(extreme, least), 32)))
+              for number, of_sum, extreme in zip(self.numbers, total.sums, columns.o, strict=True)),
+        ]  # fmt: skip
 
     def _write_scale(self, m: Module, row_scale: RowScale, row: Value, fields) -> None:
         config = self._config
@@ -106,15 +171,40 @@ class RowResults(wiring.Component):
             self.param_write.data.eq(scale),
         ]
 
-    def _write_place(self, m: Module, found: Value, element: Value, place: Value) -> None:
-        """From a register, into one element of a word of INDEX."""
-        per_word = self._config.word_elements(Memory.INDEX)
+    def _write_number(
+        self, m: Module, found: Value, ends: Value, rank: Signal, number: Value, place: Value, fields
+    ) -> None:  # fmt: skip
+        """Write a number of a row, and its place, from registers; go on to the next rank at the end of a walk."""
+        config = self._config
+        last_rank, elements, strides = Signal(), Signal(ADDRESS), Signal(ADDRESS)  # from the first row to this one
+        rank_word, rank_slot = Signal(COUNT), Signal(range(config.columns))
+        m.d.comb += last_rank.eq(rank + 1 == fields.count)
+        count(m, rank, clear=ends & last_rank, step=ends)
+        count_in(m, rank_word, rank_slot, config.columns, clear=ends & last_rank, step=ends)
+        count(m, elements, clear=self.start, step=found, by=fields.count)
+        count(m, strides, clear=self.start, step=found, by=fields.stride)
+        m.d.sync += [self.next_rank.eq(ends & ~last_rank), self.done.eq(ends & last_rank)]
+
+        per_word = config.word_elements(Memory.INDEX)
         slot_bits = per_word.bit_length() - 1
-        number = Signal(ADDRESS)
-        m.d.comb += number.eq(element)
+        index, to_row = Signal(ADDRESS), Signal()
+        row_address = Signal(ADDRESS)
+        m.d.comb += index.eq(fields.index_address + elements + rank)
         m.d.sync += [
-            self.index_write.en.eq(found),
-            self.index_write.address.eq(number >> slot_bits),
-            self.index_write.mask.eq(spread(m, number[:slot_bits], Const(1, 1), per_word, name="element_mask")),
+            to_row.eq(found & (fields.results == Results.ROW)),
+            row_address.eq(fields.address + elements + rank),
+            self.element.en.eq(found & (fields.results == Results.VALUE)),
+            self.element.address.eq(fields.address + strides + rank_word),
+            self.element.slot.eq(rank_slot),
+            self.element.number.eq(number),
+            self.index_write.en.eq(found & fields.placed),
+            self.index_write.address.eq(index >> slot_bits),
+            self.index_write.mask.eq(spread(m, index[:slot_bits], Const(1, 1), per_word, name="element_mask")),
             self.index_write.data.eq(place),
         ]
+        with m.If(to_row):
+            m.d.comb += [
+                self.row_write.en.eq(1),
+                self.row_write.address.eq(row_address),
+                self.row_write.data.eq(self.element.number),
+            ]

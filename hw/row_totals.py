@@ -12,7 +12,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, HardwareConfig
+from ..arch.config import MULTIPLY_CYCLES, HardwareConfig
 from ..arch.functions import EVALUATE_CYCLES
 from .delay_line import DelayLine
 from .fixed_function import Exp2OrReciprocal
@@ -20,15 +20,13 @@ from .float import ONE, Multiply, maximum, resized
 from .pipeline import delay
 from .quantise import RowFactors
 
-WAIT_CYCLES = ADD_CYCLES  # of the greatest of a row: its total comes so much later in an online softmax
-
 
 class RowTotals(wiring.Component):
     """multiplier = (127/128)·rcp(a/128), scale = (a·(1/127))·rcp(l), with a = max(greatest, 2⁻⁶⁰), l = max(total, 1).
 
-    `greatest` comes with `greatest_valid` and stays for WAIT_CYCLES. `multiplier_valid` comes WAIT_CYCLES +
-    `row_scale_cycles` − 1 later, `scale_valid` EVALUATE_CYCLES + MULTIPLY_CYCLES after `total_valid`, with `floored` =
-    l; `inverse` = rcp(l) comes MULTIPLY_CYCLES before. With bf16 PEs the scale is rcp(l), the multiplier is not used.
+    `greatest` comes with `greatest_valid`. `multiplier_valid` comes `softmax_wait_cycles` + `row_scale_cycles` − 1
+    later, `scale_valid` EVALUATE_CYCLES + MULTIPLY_CYCLES after `total_valid`, with `floored` = l; `inverse` = rcp(l)
+    comes MULTIPLY_CYCLES before. With bf16 PEs the scale is rcp(l), the multiplier is not used.
 
     The total of a row comes more than MULTIPLY_CYCLES after its greatest has waited and been floored, and less than the
     period of rows: so one register bridges the time between, and two reciprocals never meet.
@@ -63,6 +61,8 @@ class RowTotals(wiring.Component):
         m.submodules.factors = factors = RowFactors(self._config)
         m.submodules.function = function = Exp2OrReciprocal(self._config.precision)
         m.submodules.times = times = Multiply(self._config.precision)
+        wait = self._config.softmax_wait_cycles
+        m.submodules.waiting = waiting = DelayLine(self._config.vector_bits, wait)
         m.submodules.floored = floored = DelayLine(32, EVALUATE_CYCLES + MULTIPLY_CYCLES)
         total = maximum(m, self.total, ONE)
         code_scale = Signal.like(self.scale)  # a·(1/127) of the row whose total is on its way
@@ -71,9 +71,10 @@ class RowTotals(wiring.Component):
         inverse_valid = delay(m, self.total_valid, EVALUATE_CYCLES, name="total_valid")
         asked = Mux(factors.argument_valid, factors.argument, self.difference)
         m.d.comb += [
-            factors.valid.eq(delay(m, self.greatest_valid, WAIT_CYCLES, name="greatest_valid")),
+            waiting.i.eq(self.greatest),
+            factors.valid.eq(delay(m, self.greatest_valid, wait, name="greatest_valid")),
             # It takes magnitudes. A negative number is below the least of them anyway.
-            factors.greatest.eq(Mux(self.greatest[-1], 0, self.greatest)),
+            factors.greatest.eq(Mux(waiting.o[-1], 0, waiting.o)),
             factors.inverse.eq(function.o),
             self.multiplier_valid.eq(Mux(self.normalises, inverse_valid, factors.o_valid)),
             self.multiplier.eq(Mux(self.normalises, function.o, factors.multiplier)),

@@ -283,9 +283,22 @@ class State:
 
     def write_values(self, address: int, stride: int, values: NDArray[np.float32]) -> None:
         """Round (batch or 1, rows, columns) to the format of VALUE and write whole words, +0 beyond the columns."""
+        self[Memory.VALUE].write(address, stride, in_words(self._stored(values), self.config.columns))
+
+    def write_elements(self, address: int, stride: int, values: NDArray[np.float32], shift: int = 0) -> None:
+        """Round (batch or 1, rows, n) to the format of VALUE and write n elements of each row, from element `shift` on;
+        those before element 0 are left out, and others stay."""
+        values = self._stored(values[..., max(0, -shift) :])
+        (batch, rows, count), first = values.shape, max(0, shift)
+        for row in range(rows):
+            words = self[Memory.VALUE].part(address + row * stride, -(-(first + count) // self.config.columns), batch)
+            words.reshape(len(words), -1)[:, first : first + count] = values[:, row]
+
+    def _stored(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Numbers as VALUE holds them."""
         if self.config.value_format == "bf16":
             values = to_bf16(values)
-        self[Memory.VALUE].write(address, stride, in_words(values, self.config.columns))
+        return values
 
 
 def in_words(panel: NDArray, per_word: int) -> NDArray:

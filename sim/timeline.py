@@ -26,7 +26,7 @@ from .trace import UNITS, Record
 # Kinds of one unit have colours far apart.
 COLOURS = {
     "load": PALETTE[0], "store": PALETTE[5], "append": PALETTE[8], "stream": PALETTE[7], "matmul": PALETTE[3],
-    "map": PALETTE[2], "quantise": PALETTE[1], "argmax": "#17255a", "softmax": PALETTE[4], "onlinesoftmax": PALETTE[6],
+    "map": PALETTE[2], "quantise": PALETTE[1], "reduce": "#17255a", "softmax": PALETTE[4], "onlinesoftmax": PALETTE[6],
     "norm": PALETTE[9],
 }  # fmt: skip
 MOVERS = (Unit.LOAD, Unit.STORE, Unit.KV)  # run ahead of their layer, or behind it

@@ -9,46 +9,44 @@ from pathlib import Path
 import pytest
 from heddle.cosim.mutations import Fault, copy_package, plant
 
-# The place of the least number of each row, in four files: what it is, what it does and how long it takes, how the RTL
-# does it, and how it is drawn at random. (file, text, text in its place)
+# A reduction of −x, in four files: what it is, what it does and how long it takes, how the RTL does it, and how it is
+# drawn at random. (file, text, text in its place)
 TRIAL = [
-    ("arch/isa/vector.py", "INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Argmax]", '''\
+    ("arch/isa/vector.py", "INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Reduce]", '''\
 @dataclass(frozen=True)
-class Argmin(VectorInstruction):
-    """index[address + m] = the least n with -x(m, n) = max -x(m, ·), as for `argmax`."""
+class Negated(Reduce):
+    """What `reduce` does of x, of -x."""
 
     opcode: ClassVar[int] = 13
-    address: int = bits(ADDRESS)
-    operands = (*VectorInstruction.operands, Write(Memory.INDEX, at="address", elements="rows"))
 
 
-INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Argmax, Argmin]'''),
-    ("sim/units/vector.py", "from ...arch.isa import Argmax,", "from ...arch.isa import Argmax, Argmin,"),
+INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Reduce, Negated]'''),
+    ("sim/units/vector.py", "    Map,\n", "    Map,\n    Negated,\n"),
     ("sim/units/vector.py", "def _values(", '''\
-def argmin_panel(i: Argmin, state: State, config: HardwareConfig) -> None:
-    """Write the place of the least of each row."""
-    write_indices(i, state, row_argmax(-_values(i, state, config)))
+def negated_panel(i: Negated, state: State, config: HardwareConfig) -> None:
+    """Write what rows or columns of -x come to."""
+    reduce_values(i, state, config, -_values(i, state, config))
 
 
 def _values('''),
-    ("sim/units/vector.py", "    Argmax: Meaning(", """\
-    Argmin: Meaning(argmin_panel, kernel=False, cycles=argmax_cycles),
-    Argmax: Meaning("""),
-    ("hw/units/vector.py", "import ADDRESS, Argmax,", "import ADDRESS, Argmax, Argmin,"),
-    ("hw/units/vector.py", "Argmax: Phase.PLACES}", "Argmax: Phase.PLACES, Argmin: Phase.PLACES}"),
+    ("sim/units/vector.py", "    Reduce: Meaning(", """\
+    Negated: Meaning(negated_panel, kernel=False, cycles=reduce_cycles),
+    Reduce: Meaning("""),
+    ("hw/units/vector.py", "    Map,\n", "    Map,\n    Negated,\n"),
+    ("hw/units/vector.py", "Reduce: Phase.REDUCE}", "Reduce: Phase.REDUCE, Negated: Phase.REDUCE}"),
     ("hw/units/vector.py", "            writer.values.eq(elementwise.o),\n", """\
-            *(mine.eq(value ^ (least << 31)) for mine, value in zip(writer.values, elementwise.o, strict=True)),
+            *(mine.eq(value ^ (other << 31)) for mine, value in zip(writer.values, elementwise.o, strict=True)),
 """),
     ("hw/units/vector.py", "        steps = self._steps(m, instruction, phase)\n", """\
-        steps, least = self._steps(m, instruction, phase), opcode_of(instruction) == Argmin.opcode
+        steps, other = self._steps(m, instruction, phase), opcode_of(instruction) == Negated.opcode
 """),
-    ("cosim/random_instructions.py", "    Argmax: Maker(", """\
-    Argmin: Maker(lambda those: Argmin(**vars(those.argmax())), 4),
-    Argmax: Maker("""),
-    ("cosim/random_instructions.py", "    Argmax,\n", "    Argmax,\n    Argmin,\n"),
+    ("cosim/random_instructions.py", "    Reduce: Maker(", """\
+    Negated: Maker(lambda those: Negated(**vars(those.reduce())), 4),
+    Reduce: Maker("""),
+    ("cosim/random_instructions.py", "    Matmul,\n    Norm,", "    Matmul,\n    Negated,\n    Norm,"),
 ]  # fmt: skip
 CHECK = """
-import json, sys
+import dataclasses, json, sys
 import heddle
 import numpy as np
 from heddle.arch import isa
@@ -70,11 +68,12 @@ from heddle.sim.units import execute
 def places(sums):
     state = State(nano, 1, Words(1, (nano.axi_bytes,), np.uint8, 1))
     state[Memory.ACC].write(0, 2, in_words(sums[None].astype(np.int32), nano.columns))
-    execute(isa.Argmin(rows=3, columns=7, source_stride=2, address=5), state, nano)
+    execute(dataclasses.replace(one, source_stride=2), state, nano)
     return state[Memory.INDEX].read(5, 0, 1, 3).reshape(-1).tolist()
 
 
-nano, one = PRESETS["nano"], isa.Argmin(rows=3, columns=7, address=5)
+nano = PRESETS["nano"]
+one = isa.Negated(rows=3, columns=7, kind=isa.Reduction.MAXIMUM, placed=1, index_address=5)
 engine, seeds = sys.argv[1], range(int(sys.argv[2]))
 programs = [random_program(nano, seed, 60) for seed in seeds]
 buffers = Buffers()
@@ -85,13 +84,13 @@ require_all_executed(UNIT_COMPONENTS)
 found = {
     "package": heddle.__file__,
     "decodes": decode(encode(one)) == one,
-    "documented": "index[address + m]" in document().split("## argmin")[1] and "writes INDEX" in document(),
+    "documented": "of -x" in document().split("## negated")[1] and "writes INDEX" in document(),
     "accesses": [[each.memory.name, each.write, each.start, each.length] for each in one.accesses(nano)],
     "table": access_table([one], nano).stop.tolist(),
     "traffic": sorted([memory.name, write, count] for (memory, write), count in words(one, nano).items()),
     "fields": list(address_fields(one)),
-    "placed": [placed.source_address, placed.address],
-    "drawn": sum(isinstance(each, isa.Argmin) for program in programs for each in program.instructions),
+    "placed": [placed.source_address, placed.index_address],
+    "drawn": sum(isinstance(each, isa.Negated) for program in programs for each in program.instructions),
     "races": sum(len(list(find_races(program))) for program in programs),
     "cycles": [simulate(program).cycles for program in programs[:3]],
     "places": places(np.array([[3, -5, 8, 1, 0, 7, -5], [0, 0, 0, 0, 0, 0, 0], [9, 8, 7, 6, 5, 4, 3]])),
@@ -129,7 +128,7 @@ def test_and_is_in_all_that_follows_from_its_operands(tmp_path):
     assert found["decodes"] and found["documented"]
     assert found["accesses"] == [["ACC", False, 0, 2], ["INDEX", True, 5, 3]] and found["table"] == [2, 8]
     assert found["traffic"] == [["ACC", False, 6], ["INDEX", True, 3]]
-    assert found["fields"] == ["source_address", "address"] and found["placed"] == [40, 8]
+    assert found["fields"] == ["source_address", "index_address"] and found["placed"] == [40, 8]
     assert found["drawn"] > 5 and found["races"] == 0 and all(found["cycles"])
     assert found["places"] == [1, 0, 6]
 

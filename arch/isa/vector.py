@@ -12,6 +12,9 @@ from ..functions import PLACE_COUNT
 from ..operands import FLAG, Read, Write, repeated
 from .instruction import ADDRESS, COLUMNS, ROWS, STRIDE, Instruction, bits, size
 
+COUNT = 7  # bits of how many of the greatest numbers are wanted
+SHIFT = 9  # bits of a shift of columns
+
 
 class Source(IntEnum):
     """Where a VECTOR instruction reads its first operand."""
@@ -40,6 +43,14 @@ class Combine(IntEnum):
     ROTATE = 3  # rotary position embedding of the first operand, by cosines and sines
 
 
+class Layout(IntEnum):
+    """Where a MAP instruction writes its values. Whole words at a time, or else an element, and others stay."""
+
+    ROWS = 0  # row m, column n → value[address + m·stride + n // columns], element n % columns, +0 behind the last
+    TRANSPOSED = 1  # → value[address + n·stride + m // columns], element m % columns
+    SHIFTED = 2  # → value[address + m·stride + p // columns], element p % columns, p = n + shift; not if p < 0
+
+
 class Codes(IntEnum):
     """Where a QUANTISE instruction writes its codes."""
 
@@ -63,6 +74,29 @@ class Scales(IntEnum):
     PARAM_SCALE = 1  # the scale half of pair m: param[address + m // columns], element m % columns
     PARAM_OFFSET = 2  # the offset half of pair m
     PARAM_PAIR = 3  # both halves of pair m: keys that are values too
+
+
+class Reduction(IntEnum):
+    """What REDUCE makes of many numbers."""
+
+    SUM = 0
+    MAXIMUM = 1
+    MINIMUM = 2
+
+
+class Axis(IntEnum):
+    """What REDUCE makes one number of."""
+
+    COLUMNS = 0  # those of each row
+    ROWS = 1  # those of each column
+
+
+class Results(IntEnum):
+    """Where a REDUCE instruction writes its numbers."""
+
+    NONE = 0
+    ROW = 1
+    VALUE = 2
 
 
 @dataclass(frozen=True)
@@ -117,7 +151,7 @@ class VectorInstruction(Instruction):
                               f"not {self.planes}")  # fmt: skip
         if self.combine is Combine.ROTATE:
             if self.source is not Source.VALUE or self.scaled or self.row_scaled or self.function:
-                raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled, and no function")
+                raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled, no function")
             if self.columns % config.columns or self.columns % (2 * config.vector_lanes):
                 raise HeddleError(f"{self.name}: with combine=rotate columns must be whole words of {config.columns}, "
                                   f"and half of them groups of {config.vector_lanes}, not {self.columns}")  # fmt: skip
@@ -134,7 +168,9 @@ class VectorInstruction(Instruction):
 class Map(VectorInstruction):
     """value[address + m·stride + word(n)] = x(m, n), rounded to the format of VALUE, finite numbers to finite ones.
 
-    If operand_scaled, the operand of ADD or MULTIPLY is first multiplied by row[operand_row_address + m].
+    If operand_scaled, the operand of ADD or MULTIPLY is first multiplied by row[operand_row_address + m]. `layout` may
+    say another place: rows that become columns, or that begin at any element of a word. So rows are cut and joined at
+    any column: to the left by a negative `shift`, of which the first elements are left out, then to the right.
     """
 
     opcode: ClassVar[int] = 4
@@ -143,19 +179,30 @@ class Map(VectorInstruction):
     stride: int = bits(STRIDE)
     operand_scaled: int = bits(FLAG)
     operand_row_address: int = bits(ADDRESS)
+    layout: Layout = bits(2, Layout, default=Layout.ROWS)
+    shift: int = bits(SHIFT, signed=True)  # in columns, less than a word either way
 
     operands = (
         *VectorInstruction.operands,
         Read(Memory.ROW, at="operand_row_address", words="rows", when="operand_scaled"),
-        Write(Memory.VALUE, at="address", words="in_words(columns)", stride="stride", count="rows"),
-    )
+        Write(Memory.VALUE, at="address", words="in_words(columns)", stride="stride", count="rows",
+              when="layout == Layout.ROWS"),
+        Write(Memory.VALUE, at="address", words="in_words(rows)", stride="stride", count="columns",
+              moved="rows * columns", when="layout == Layout.TRANSPOSED"),  # an element of a word at a time
+        Write(Memory.VALUE, at="address", words="in_words(columns + shift)", stride="stride", count="rows",
+              moved="rows * (columns + shift * (shift < 0))", when="layout == Layout.SHIFTED"),
+    )  # fmt: skip
 
     def check_fields(self, config: HardwareConfig) -> None:
         super().check_fields(config)
-        if self.combine is Combine.ROTATE:
-            source, *_, written = self.accesses(config)
-            if source.overlaps(written):
-                raise HeddleError("map: with combine=rotate the result must not replace its source: it is read twice")
+        if not -min(config.columns, self.columns) < self.shift < config.columns:
+            raise HeddleError(f"map: shift must be less than a word of {config.columns}, and leave some of "
+                              f"{self.columns} columns, not {self.shift}")  # fmt: skip
+        if self.combine is Combine.ROTATE or self.layout is not Layout.ROWS:
+            *read, written = self.accesses(config)
+            if any(each.overlaps(written) for each in read):
+                raise HeddleError("map: the result must not replace what it is made of, as it does not come in the "
+                                  "order in which that is read")  # fmt: skip
         if self.operand_scaled and self.combine not in (Combine.ADD, Combine.MULTIPLY):
             raise HeddleError(f"map: operand_scaled needs combine=add or multiply, not {self.combine.name.lower()}")
 
@@ -203,16 +250,52 @@ class Quantise(VectorInstruction):
 
 
 @dataclass(frozen=True)
-class Argmax(VectorInstruction):
-    """index[address + m] = the least n with x(m, n) = max x(m, ·), in the order of `numerics.maximum`.
+class Reduce(VectorInstruction):
+    """Along the columns, for each row: its sum, or its `count` greatest or least numbers and their places.
 
-    `address` counts int32 elements. x is not rounded to the format of VALUE.
+    SUM: r(m, 0) = the row sum of x(m, ·) (`numerics.row_sum`), in float32. MAXIMUM, MINIMUM: r(m, j) = x(m, n) and
+    place(m, j) = n, for j < count ≤ columns the n that comes after j others. A greater number comes before a lesser
+    one, or after it for MINIMUM; of equal ones that with the lesser n comes first. Zeros are equal, and +0 as a result;
+    NaN comes before every number. So it is the order of a stable descending sort in PyTorch (torch.topk does not say
+    which of equal numbers it takes), and of a stable ascending one but for NaN, which torch.amin and argmin prefer too.
+    results ROW: row[address + m·count + j] = r(m, j); VALUE: value[address + m·stride + word(j)], element j % columns,
+    is r(m, j), rounded to the format of VALUE; other elements stay. placed: index[index_address + m·count + j] =
+    place(m, j); `index_address` counts int32 elements. x is not rounded before. It is computed `count` times over.
+
+    Along the rows, for each column: value[address + word(n)] = r(n), rounded, as one row of a Map; the sum is
+    ((+0 + x(0, n)) + x(1, n)) + …, in float32.
     """
 
     opcode: ClassVar[int] = 12
     address: int = bits(ADDRESS)
+    stride: int = bits(STRIDE)
+    kind: Reduction = bits(2, Reduction, default=Reduction.SUM)
+    axis: Axis = bits(1, Axis, default=Axis.COLUMNS)
+    count: int = size(COUNT)
+    results: Results = bits(2, Results, default=Results.NONE)
+    placed: int = bits(FLAG)
+    index_address: int = bits(ADDRESS)
 
-    operands = (*VectorInstruction.operands, Write(Memory.INDEX, at="address", elements="rows"))
+    operands = (
+        *repeated(VectorInstruction.operands, "count"),
+        Write(Memory.ROW, at="address", words="rows * count", when="results == Results.ROW"),
+        Write(Memory.VALUE, at="address", words="in_words(count)", stride="stride", count="rows", moved="rows * count",
+              when="results == Results.VALUE and axis == Axis.COLUMNS"),  # an element of a word at a time
+        Write(Memory.VALUE, at="address", words="in_words(columns)",
+              when="results == Results.VALUE and axis == Axis.ROWS"),
+        Write(Memory.INDEX, at="index_address", elements="rows * count", when="placed"),
+    )  # fmt: skip
+
+    def check_fields(self, config: HardwareConfig) -> None:
+        super().check_fields(config)
+        if not self.placed and self.results is Results.NONE:
+            raise HeddleError("reduce: results must be row or value, or it must be placed: nothing is written")
+        if self.axis is Axis.ROWS and (self.results is not Results.VALUE or self.placed or self.count > 1):
+            raise HeddleError("reduce: along the rows results must be value, one for each column, and not placed")
+        if self.kind is Reduction.SUM and (self.placed or self.count > 1):
+            raise HeddleError("reduce: a sum has no place, and there is one")
+        if self.axis is Axis.COLUMNS and self.count > self.columns:
+            raise HeddleError(f"reduce: count must be at most {self.columns}, the columns, not {self.count}")
 
 
 @dataclass(frozen=True)
@@ -239,4 +322,4 @@ class Tables(Instruction):
                               f"{PLACE_COUNT - 1}")  # fmt: skip
 
 
-INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Argmax]
+INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Reduce]

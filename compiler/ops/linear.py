@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...arch.config import HardwareConfig, Memory
-from ...arch.isa import Argmax, Combine, Map, Quantise, Source
+from ...arch.isa import Combine, Map, Quantise, Reduce, Reduction, Source
 from ..builder import Rows, Tiles, Tiling, Weights
 from ..calls import function_of, is_function
 from ..coder import Coder
@@ -206,8 +206,9 @@ class _Epilogue:
         first = self.winners.start * self.tiles.config.word_elements(Memory.INDEX) + self.group * self.node.rows
         columns = min(words * self.tiles.config.columns, self.node.columns - self.column)
         self.tiles.emit(
-            Argmax(**self._front(start, count, 0, sums, words), columns=columns, address=first + start), "argmax"
-        )
+            Reduce(**self._front(start, count, 0, sums, words), columns=columns, kind=Reduction.MAXIMUM, placed=1,
+                   index_address=first + start), "argmax",
+        )  # fmt: skip
         self.map(start, count, 0, words, sums)
 
     def quantise(self, start: int, count: int, words: int, sums: Buffer) -> None:

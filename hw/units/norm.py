@@ -18,7 +18,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch import isa
-from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
+from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, MULTIPLY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
 from ...arch.isa import ROWS, NormKind, Statistics
 from ..float import ZERO, resized
 from ..instructions import fields_of
@@ -93,7 +93,7 @@ class Norm(wiring.Component):
             panel.columns.eq(fields.columns),
             panel.interval.eq(1),
             panel.fill.eq(Mux(in_results, Fill.WORD, Fill.COLUMNS)),
-            panel.period.eq(Mux(in_results, 0, config.row_sum_tree_cycles)),
+            panel.period.eq(Mux(in_results, 0, ROW_SUM_INTERVAL)),
         ]
         self._read(m, phases, panel, fields, normalise)
         self._reduce(m, phases, panel, fields, normalise)

@@ -126,7 +126,7 @@ class Softmax(wiring.Component):
             panel.columns.eq(fields.columns),
             panel.interval.eq(1),
             panel.fill.eq(Mux(phases.phase == Phase.RESULTS, _fill(fields), Fill.COLUMNS)),
-            panel.period.eq(Mux(phases.phase == Phase.SUMS, config.row_sum_tree_cycles, 0)),
+            panel.period.eq(Mux(phases.phase == Phase.SUMS, config.softmax_row_interval, 0)),
             probabilities.t.eq(scores.t),
             probabilities.seen.eq(scores.seen),
         ]

@@ -1,11 +1,12 @@
-"""VECTOR: Map, Quantise and Argmax, elementwise work on a panel, from ACC or VALUE to VALUE, to codes or to places; and
-Tables, which sets the functions that this takes.
+"""VECTOR: Map, Quantise and Reduce, elementwise work on a panel, to values, to codes, or to what rows or columns are;
+and Tables, which sets the functions that this takes.
 
     read panel ─ ACC, VALUE, PARAM, ROW ─┬──────────┬─ elementwise ─ writer ─ VALUE | ACT, WEIGHT | ROW, PARAM | INDEX
                                          └─ rotate ─┘
 
 The read panel walks the groups and fetches their operands; the datapath never stalls; the writer walks the same groups
-as they come out. A Map or an Argmax is one walk, a Quantise two: one for the row maxima, one for the codes.
+as they come out. A Map is one walk, a Quantise two: one for the row maxima, one for the codes; a Reduce one for each
+number of a row that it finds.
 """
 
 from types import SimpleNamespace
@@ -14,8 +15,21 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
-from ...arch.isa import ADDRESS, Argmax, Codes, Combine, Map, Quantise, Source, Tables, VectorInstruction
+from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, MEMORY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
+from ...arch.isa import (
+    ADDRESS,
+    Axis,
+    Codes,
+    Combine,
+    Layout,
+    Map,
+    Quantise,
+    Reduce,
+    Reduction,
+    Source,
+    Tables,
+    VectorInstruction,
+)
 from ..elementwise import Elementwise
 from ..float import resized
 from ..instructions import fields_of, opcode_of
@@ -27,11 +41,11 @@ from ..table_writer import TableWriter
 from .vector_writer import Phase, VectorWriter
 
 # The instructions that walk over a panel, and what their first walk is for.
-FIRST_WALK = {Map: Phase.MAP, Quantise: Phase.MAXIMA, Argmax: Phase.PLACES}
+FIRST_WALK = {Map: Phase.MAP, Quantise: Phase.MAXIMA, Reduce: Phase.REDUCE}
 
 
 class Vector(wiring.Component):
-    """Executes one Map, Quantise, Argmax or Tables at a time.
+    """Executes one Map, Quantise, Reduce or Tables at a time.
 
     `start` comes with `instruction` in a cycle s in which `ready` is up; the first read is issued in s + 1 and `retire`
     is up in s + D, D as docs/architecture.md gives it, in the cycle of the last write.
@@ -82,7 +96,7 @@ class Vector(wiring.Component):
                         m.d.sync += phase.eq(first)
         with m.Elif(self.retire):
             m.d.sync += busy.eq(0)
-        with m.Elif(writer.maxima_done):
+        with m.Elif(writer.next_walk & (phase == Phase.MAXIMA)):
             m.d.sync += phase.eq(Phase.CODES)
         sets_tables = opcode_of(self.instruction) == Tables.opcode
         m.d.comb += [
@@ -96,11 +110,11 @@ class Vector(wiring.Component):
         fields = fields_of(VectorInstruction, instruction)
         steps = self._steps(m, instruction, phase)
         m.d.comb += [
-            panel.start.eq((self.start & ~sets_tables) | writer.maxima_done),
+            panel.start.eq((self.start & ~sets_tables) | writer.next_walk),
             panel.rows.eq(fields.rows),
             panel.columns.eq(fields.columns),
         ]
-        self._shape(m, panel, phase, fields_of(Quantise, instruction).codes, steps.before_last)
+        self._shape(m, panel, phase, instruction, steps.before_last)
         value_slot = Signal.like(panel.slot)  # of the group that is read from VALUE
         m.d.comb += value_slot.eq(panel.slot)
         self._read(m, panel, fields, steps, fields_of(Map, instruction).operand_row_address, value_slot)
@@ -112,7 +126,9 @@ class Vector(wiring.Component):
             writer.start.eq(self._first_group(m, panel.start, steps.before_last)),
             writer.fill.eq(panel.fill),
             writer.interval.eq(panel.interval),
+            writer.period.eq(panel.period),
             writer.tall.eq(panel.tall),
+            writer.turned.eq(panel.turned),
             writer.values.eq(elementwise.o),
         ]
         return m
@@ -138,14 +154,29 @@ class Vector(wiring.Component):
             m.d.comb += steps.before_last.eq(3)
         return steps
 
-    def _shape(self, m: Module, panel: Panel, phase: Signal, codes: Value, before_last: Value) -> None:
+    def _shape(self, m: Module, panel: Panel, phase: Signal, instruction: Value, before_last: Value) -> None:
         """How far rows reach and how fast groups follow, in this phase."""
-        m.d.comb += panel.interval.eq(before_last + 1)
+        lanes, codes = self._config.vector_lanes, fields_of(Quantise, instruction).codes
+        reduce = fields_of(Reduce, instruction)
+        sums = reduce.kind == Reduction.SUM
+        interval = before_last + 1
+        by_lanes = Mux(interval < lanes, lanes, interval)  # where the writer takes a cycle for each lane
+        m.d.comb += panel.interval.eq(interval)
         with m.Switch(phase):
             with m.Case(Phase.MAP):
-                m.d.comb += panel.fill.eq(Fill.WORD)
-            with m.Case(Phase.MAXIMA, Phase.PLACES):
+                with m.If(fields_of(Map, instruction).layout == Layout.ROWS):
+                    m.d.comb += panel.fill.eq(Fill.WORD)
+                with m.Else():
+                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.interval.eq(by_lanes)]
+            with m.Case(Phase.MAXIMA):
                 m.d.comb += panel.fill.eq(Fill.COLUMNS)
+            with m.Case(Phase.REDUCE):
+                with m.If(reduce.axis == Axis.COLUMNS):
+                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.period.eq(Mux(sums, ROW_SUM_INTERVAL, 0))]
+                with m.Else():
+                    # Of a column, a number comes when the sum of those before it does.
+                    slow = Mux(sums & (interval < ADD_CYCLES), ADD_CYCLES, interval)
+                    m.d.comb += [panel.fill.eq(Fill.WORD), panel.turned.eq(1), panel.interval.eq(slow)]
             with m.Case(Phase.CODES), m.Switch(codes):
                 with m.Case(Codes.ACT):
                     m.d.comb += panel.fill.eq(Fill.ACT_WORD)

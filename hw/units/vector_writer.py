@@ -1,8 +1,8 @@
-"""The writing side of VECTOR: values to VALUE, or row maxima to scales and then values to codes, or their places.
+"""The writing side of VECTOR: values to VALUE, or row maxima to scales and then values to codes, or what they come to.
 
     values ─ register ─┬─ VALUE                                               (phase MAP)
                        ├─ row results ─┬─ ROW, PARAM                          (phase MAXIMA)
-                       │               ├─ INDEX                               (phase PLACES)
+                       │               ├─ ROW, VALUE, INDEX                   (phase REDUCE)
                        │               multiplier
                        └─ × multiplier ─ round ─ register ─┬─ ACT, WEIGHT     (phase CODES)
                                                            └─ transposer ─ WEIGHT
@@ -17,12 +17,12 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
-from ...arch.isa import ADDRESS, Codes, Map, Quantise
-from ..float import MINUS_INFINITY, ZERO, resized, upper
+from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.isa import ADDRESS, Axis, Codes, Layout, Map, Quantise, Reduce, Reduction
+from ..float import resized
 from ..instructions import fields_of
 from ..memories import lane_bits, write_signature
-from ..panel import INTERVALS, Panel, count, count_in, spread
+from ..panel import Panel, count, count_in, interval_shape, longest_period, spread
 from ..pipeline import delay
 from ..quantise import CodeLanes
 from ..row_results import RowResults
@@ -35,17 +35,17 @@ class Phase(IntEnum):
     MAP = 0  # values to VALUE
     MAXIMA = 1  # the first walk of Quantise
     CODES = 2  # its second
-    PLACES = 3  # the walk of Argmax
+    REDUCE = 3  # a walk of Reduce
 
 
 class VectorWriter(wiring.Component):
     """Takes the groups of a walk, in order, and writes what becomes of them.
 
     `start` comes in the cycle before the first group; the walk is that of `Panel` with the rows and columns of
-    `instruction` and the given fill and interval, and `values` are the group's in its first cycle. A value is written
-    to VALUE one cycle later, a code `quantise_cycles` after that, the result of a row as `RowResults` says; `retire` is
-    up in the cycle of the last write, or for the phase MAXIMA `maxima_done` in the cycle after. Other inputs hold still
-    during a phase.
+    `instruction` and the given fill, interval, period and turn, and `values` are the group's in its first cycle. A
+    value is written to VALUE one cycle later, a code `quantise_cycles` after that, the result of a row or column as
+    `RowResults` says; `retire` is up in the cycle of the last write, or `next_walk` where another walk follows: in that
+    cycle, or for the phase MAXIMA in the one after. Other inputs hold still during a walk.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -55,10 +55,12 @@ class VectorWriter(wiring.Component):
             "instruction": In(INSTRUCTION_BITS),
             "phase": In(Phase),
             "fill": In(2),
-            "interval": In(INTERVALS),
+            "interval": In(interval_shape(config)),
+            "period": In(range(longest_period(config) + 1)),
             "tall": In(1),
+            "turned": In(1),
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
-            "maxima_done": Out(1),
+            "next_walk": Out(1),
             "retire": Out(1),
             "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
             "act_write": Out(write_signature(config, Memory.ACT, lane_bits(config, Memory.ACT))),
@@ -71,7 +73,7 @@ class VectorWriter(wiring.Component):
             "valid": 1,
             "done": 1,  # it is the last of the walk
             "address": ADDRESS,  # of the word it goes to, for the transposed codes: of the first
-            "slot": range(max(config.rows, config.columns) // config.vector_lanes),  # its place in the word
+            "slot": range(max(config.rows, config.columns)),  # its place in the word
             "counts": config.vector_lanes,  # which lanes are below `columns`
             "row_counts": 1,  # its row is below `rows`
             "block_ends": 1,  # its row is the last of its block
@@ -88,35 +90,44 @@ class VectorWriter(wiring.Component):
             panel.columns.eq(quantise.columns),
             panel.fill.eq(self.fill),
             panel.interval.eq(self.interval),
+            panel.period.eq(self.period),
             panel.tall.eq(self.tall),
+            panel.turned.eq(self.turned),
         ]
         values = data.View(self.values.shape(), Signal(len(self.values.as_value()), name="values_out"))
-        bits = self._config.vector_bits
-        for lane, value in enumerate(self.values):
-            beyond = Mux(self.phase == Phase.PLACES, upper(MINUS_INFINITY, bits), upper(ZERO, bits))
-            m.d.sync += values[lane].eq(Mux(panel.counts[lane], value, beyond))
+        with m.If(panel.valid):
+            m.d.sync += [values[lane].eq(Mux(panel.counts[lane], x, 0)) for lane, x in enumerate(self.values)]
+        with m.Else():  # to be written from the first lane
+            m.d.sync += values.as_value().eq(values.as_value() >> self._config.vector_bits)
         coming = self._destination(m, panel)
         group = data.View(self._group_layout, delay(m, coming.as_value(), 1, name="group"))
-        results = self._reduce(m, panel, values)
-        retire_map = self._write_values(m, values, group)
+        results = self._reduce(m, panel, values, group)
+        elements = self._elements(m, panel, coming, group)
+        retire_values = self._write_values(m, panel, values, group, results, elements)
         retire_codes = self._write_codes(m, values, results.multiplier, group, quantise)
         m.d.comb += [
-            self.maxima_done.eq(results.scales_done),
-            self.retire.eq(retire_map | retire_codes | results.places_done),
+            self.next_walk.eq(results.scales_done | results.next_rank),
+            self.retire.eq(retire_values | retire_codes | results.done),
         ]
         return m
 
     def _destination(self, m: Module, panel: Panel) -> data.View:
-        """Where the group that `panel` is at goes: `address`, so many strides, and a position, as `isa.Codes` says."""
+        """Where the group that `panel` is at goes: `address`, so many strides, and a position, as `isa.Codes` says; or
+        where the results of its columns go, as if to one row."""
         config, lanes = self._config, self._config.vector_lanes
         of_map, of_quantise = fields_of(Map, self.instruction), fields_of(Quantise, self.instruction)
         is_map = self.phase == Phase.MAP
+        to_value = is_map | (self.phase == Phase.REDUCE)  # their addresses have one place
+        row_slot = Signal(range(config.columns))  # m % C
+        row_word_ends = count_in(m, None, row_slot, config.columns, clear=panel.start, step=panel.next_row)
         block_slot = Signal(range(config.columns // lanes))  # of V rows: m % C // V
         block_word_ends = count_in(m, None, block_slot, config.columns // lanes, clear=panel.start, step=panel.next_row)
+        transposed = is_map & (of_map.layout == Layout.TRANSPOSED)
 
         strides = Signal(ADDRESS)  # their sum so far
         step, clear = Signal(), Signal()
-        count(m, strides, clear=clear, step=step, by=Mux(is_map, of_map.stride, of_quantise.stride))
+        stride = Mux(to_value, of_map.stride, of_quantise.stride)
+        count(m, strides, clear=clear, step=step, by=Mux(transposed, 1, stride))
         position = Signal(ADDRESS)
         coming = data.View(self._group_layout, Signal(self._group_layout.size, name="coming"))
         m.d.comb += [
@@ -125,13 +136,22 @@ class VectorWriter(wiring.Component):
             position.eq(panel.word),
             coming.valid.eq(panel.valid),
             coming.done.eq(panel.done),
-            coming.address.eq(Mux(is_map, of_map.address, of_quantise.address) + strides + position),
+            coming.address.eq(Mux(to_value, of_map.address, of_quantise.address) + strides + position),
             coming.slot.eq(panel.slot),
             coming.counts.eq(panel.counts),
             coming.row_counts.eq(panel.row_counts),
             coming.block_ends.eq(panel.block_ends),
         ]
-        with m.If(~is_map), m.Switch(of_quantise.codes):
+        with m.If(is_map), m.Switch(of_map.layout):
+            with m.Case(Layout.TRANSPOSED):
+                m.d.comb += [step.eq(panel.next_row & row_word_ends), position.eq(0), coming.slot.eq(row_slot)]
+            with m.Case(Layout.SHIFTED):
+                back = of_map.shift < 0
+                m.d.comb += [
+                    position.eq(Mux(back, -1, 0)),
+                    coming.slot.eq(Mux(back, of_map.shift + config.columns, of_map.shift)),
+                ]
+        with m.If(~to_value), m.Switch(of_quantise.codes):
             with m.Case(Codes.ACT):
                 m.d.comb += [position.eq(panel.act_word), coming.slot.eq(panel.act_slot)]
             with m.Case(Codes.WEIGHT):
@@ -144,33 +164,95 @@ class VectorWriter(wiring.Component):
                 ]
         return coming
 
-    def _write_values(self, m: Module, values: data.View, group: data.View) -> Value:
-        """Phase MAP. Returns whether this cycle is its last."""
-        config, lanes = self._config, self._config.vector_lanes
-        slots = config.columns // lanes
-        stored = Cat(resized(m, value, config.value_bits) for value in values)
-        is_map = self.phase == Phase.MAP
+    def _elements(self, m: Module, panel: Panel, coming: data.View, group: data.View) -> SimpleNamespace:
+        """Where the first lane of `values` goes, if a Map writes them one by one: from the first column of a row on, a
+        stride further for each or to the next place. `done` with the last."""
+        config, fields = self._config, fields_of(Map, self.instruction)
+        those = SimpleNamespace(
+            chosen=Signal(), en=Signal(), done=Signal(), address=Signal(ADDRESS), slot=Signal(range(config.columns))
+        )
+        transposed, left = fields.layout == Layout.TRANSPOSED, Signal(config.vector_lanes)
+        before = Signal()  # the element is left out, as it would come to the word before those of its row
+        row_starts, word_ends = panel.valid & panel.first, those.slot == config.columns - 1
+        m.d.sync += left.eq(Mux(panel.valid, panel.counts, left >> 1))
+        with m.If(row_starts):
+            m.d.sync += [
+                those.address.eq(coming.address),
+                those.slot.eq(coming.slot),
+                before.eq(~transposed & (fields.shift < 0)),
+            ]
+        with m.Elif(left[0] & transposed):
+            m.d.sync += those.address.eq(those.address + fields.stride)
+        with m.Elif(left[0]):
+            m.d.sync += [those.slot.eq(Mux(word_ends, 0, those.slot + 1)), those.address.eq(those.address + word_ends)]
+            m.d.sync += before.eq(before & ~word_ends)
         m.d.comb += [
-            self.value_write.en.eq(group.valid & is_map),
-            self.value_write.address.eq(group.address),
-            self.value_write.mask.eq(spread(m, group.slot, Const(-1, lanes), slots, name="value_mask")),
-            self.value_write.data.eq(stored),
+            those.chosen.eq((self.phase == Phase.MAP) & (fields.layout != Layout.ROWS)),
+            those.en.eq(those.chosen & left[0] & ~before),
         ]
-        return group.done & is_map
+        m.d.comb += those.done.eq(delay(m, group.done & those.chosen, config.vector_lanes - 1, "elements_done"))
+        return those
 
-    def _reduce(self, m: Module, panel: Panel, values: data.View) -> RowResults:
-        """Phases MAXIMA and PLACES; gives the group of phase CODES the multiplier of its row."""
+    def _write_values(
+        self, m: Module, panel: Panel, values: data.View, group: data.View, results: RowResults,
+        elements: SimpleNamespace,
+    ) -> Value:  # fmt: skip
+        """The words or elements of phases MAP and REDUCE. Returns whether this cycle is the last of them, but for a
+        Reduce along the columns."""
+        config, lanes = self._config, self._config.vector_lanes
+        reduce = fields_of(Reduce, self.instruction)
+        along_rows = (self.phase == Phase.REDUCE) & (reduce.axis == Axis.ROWS)
+        # Of columns, with their last row. Until their numbers are there, no others have come to theirs.
+        ends = delay(m, panel.valid & panel.last_row, 1, "ends") & along_rows
+        address, slot = Signal.like(Value.cast(group.address)), Signal.like(Value.cast(group.slot))
+        with m.If(ends):
+            m.d.sync += [address.eq(group.address), slot.eq(group.slot)]
+
+        def numbers_come(of_group: Value, name: str) -> Value:
+            soon, sums = delay(m, of_group, 1, f"{name}_soon"), reduce.kind == Reduction.SUM
+            return Mux(sums, delay(m, soon & sums, ADD_CYCLES - 1, f"{name}_late"), soon)
+
+        bits, in_words = config.value_bits, (self.phase == Phase.MAP) & ~elements.chosen
+        element = SimpleNamespace(
+            en=results.element.en | elements.en,
+            address=Mux(elements.chosen, elements.address, results.element.address),
+            slot=Mux(elements.chosen, elements.slot, results.element.slot),
+            number=Mux(elements.chosen, resized(m, values[0], 32), results.element.number),
+        )
+        words = [Mux(along_rows, number, resized(m, x, 32))
+                 for number, x in zip(results.numbers, values, strict=True)]  # fmt: skip
+        slot, slots = Mux(along_rows, slot, group.slot), config.columns // lanes
+        m.d.comb += [
+            self.value_write.en.eq((group.valid & in_words) | numbers_come(ends, "ends") | element.en),
+            self.value_write.address.eq(Mux(along_rows, address, group.address)),
+            self.value_write.mask.eq(spread(m, slot, Const(-1, lanes), slots, name="value_mask")),
+            self.value_write.data.eq(Cat(resized(m, each, bits) for each in words)),
+        ]
+        with m.If(element.en):
+            m.d.comb += [
+                self.value_write.address.eq(element.address),
+                self.value_write.mask.eq(spread(m, element.slot, Const(1, 1), config.columns, name="number_mask")),
+                self.value_write.data.eq(resized(m, element.number, bits).replicate(lanes)),
+            ]
+        done_columns = numbers_come(group.done & along_rows, "done_columns")
+        return (group.done & in_words) | elements.done | done_columns
+
+    def _reduce(self, m: Module, panel: Panel, values: data.View, group: data.View) -> RowResults:
+        """Phases MAXIMA and REDUCE; gives the group of phase CODES the multiplier of its row."""
         m.submodules.results = results = RowResults(self._config)
         for port in ("param_write", "row_write", "index_write"):
             wiring.connect(m, wiring.flipped(getattr(self, port)), getattr(results, port))
-        reduces = panel.valid & ((self.phase == Phase.MAXIMA) | (self.phase == Phase.PLACES))
+        reduces = panel.valid & ((self.phase == Phase.MAXIMA) | (self.phase == Phase.REDUCE))
+        first = Mux(self.turned, panel.row == 0, panel.first)
         m.d.comb += [
             results.start.eq(self.start),
             results.instruction.eq(self.instruction),
-            results.is_argmax.eq(self.phase == Phase.PLACES),
+            results.reduces.eq(self.phase == Phase.REDUCE),
             results.valid.eq(delay(m, reduces, 1, name="reduces")),
-            results.first.eq(delay(m, panel.first, 1, name="first")),
+            results.first.eq(delay(m, first, 1, name="first")),
             results.last.eq(delay(m, panel.last, 1, name="last")),
+            results.group.eq(delay(m, panel.group, 1, name="group_number")),
+            results.counts.eq(group.counts),
             results.values.eq(values),
             results.read.eq(panel.valid),
             results.read_row.eq(panel.row),

@@ -209,21 +209,23 @@ def code_of(x, limit):
 
 def _row_sum(wrap: Any, plus: Any) -> Any:
     @wrap
-    def row_sum(x, columns, partial):
-        """Σ of x[:columns] in the machine's order, as `numerics.row_sum`, with `plus` for sums; `partial` has as many
-        elements as the machine has partial sums, and is overwritten."""
-        width = len(partial)
-        for p in range(width):
-            partial[p] = f4(0)
-        for start in range(0, columns, width):
-            some = x[start : min(start + width, columns)]
-            for p in range(len(some)):
-                partial[p] = plus(partial[p], some[p])
-        while width > 1:
-            width //= 2
-            for p in range(width):
-                partial[p] = plus(partial[p], partial[width + p])
-        return partial[0]
+    def row_sum(x, columns, group):
+        """Σ of x[:columns] in the machine's order, as `numerics.row_sum`, with `plus` for sums; `group` has as many
+        elements as the machine has lanes, and is overwritten."""
+        a, b, c, d = f4(0), f4(0), f4(0), f4(0)
+        for start in range(0, columns, len(group)):
+            some = x[start : min(start + len(group), columns)]
+            for i in range(len(some)):
+                group[i] = some[i]
+            for i in range(len(some), len(group)):
+                group[i] = f4(0)
+            width = len(group)
+            while width > 1:
+                width //= 2
+                for i in range(width):
+                    group[i] = plus(group[i], group[width + i])
+            a, b, c, d = b, c, d, plus(a, group[0])
+        return plus(plus(a, c), plus(b, d))  # wherever the first of them has come to
 
     return row_sum
 

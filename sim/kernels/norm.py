@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
+from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Norm, NormKind, Statistics
 from ...arch.numerics import FUNCTION_PRECISION, LEAST_VARIANCE, MOST_VARIANCE
 from ..jit import compiled, entry, inlined_late
@@ -43,12 +43,12 @@ def execute(i: Norm, state: State, config: HardwareConfig) -> None:
     batch = state.batch if pairs[1] or source[1] else 1
     into = value.rows_for(i.address, i.stride, i.rows, words, batch)
     buffers = np.empty((5, words * config.columns), np.float32)
-    partial = np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
+    group = np.empty(config.vector_lanes, np.float32)
     centred, statistics = i.kind is NormKind.LAYER, ONES
     if i.statistics is not Statistics.NONE:
         statistics = state[Memory.ROW].rows_for(i.statistics_address, 1, i.rows * (1 + centred), 1, batch)
     norm_rows(FORMATS[config.precision], batch, i.rows, i.columns, source, pairs, i.reciprocal, i.epsilon, centred,
-              buffers, partial, into, config.value_format == "bf16", int(i.statistics), np.empty(4, np.float32),
+              buffers, group, into, config.value_format == "bf16", int(i.statistics), np.empty(4, np.float32),
               statistics)  # fmt: skip
 
 
@@ -57,19 +57,19 @@ EXECUTE = {Norm: Kernel(execute, bf16=True)}
 
 def _norm(wrap: Any, times: Any, plus: Any, total: Any, fit: Any) -> Any:
     @wrap
-    def norm(format, columns, x, squares, gamma, beta, inverse, epsilon, centred, refines, partial, y, found):
+    def norm(format, columns, x, squares, gamma, beta, inverse, epsilon, centred, refines, group, y, found):
         """`numerics.norm_with_statistics` of one row x, with `times` for products, `plus` for sums and `total` for
         those of a row, each made `fit`. `found`: Σx, the mean, Σd², 1/σ."""
         edge, sum_of_row, mean = i4(0), f4(0), f4(0)
         if centred:
-            sum_of_row = total(x, columns, partial)
+            sum_of_row = total(x, columns, group)
             edge = i4(overflown(sum_of_row))
             mean = product(sum_of_row, inverse)
         for n in range(len(x)):
             y[n] = fit(format, plus(x[n], f4(-mean)))
             v, edge = times(y[n], y[n], edge)
             squares[n] = fit(format, v)
-        sum_of_squares = total(squares, columns, partial)
+        sum_of_squares = total(squares, columns, group)
         edge = i4(edge | overflown(sum_of_squares))
         mean_square = fit_saturated(format, product(sum_of_squares, inverse))
         variance = fit_saturated(format, add_saturated(mean_square, epsilon))
@@ -95,12 +95,12 @@ _norm_exact = _norm(compiled, multiply_exactly, add_saturated, row_sum_saturated
 
 
 @entry
-def norm_rows(format, batch, rows, columns, source, pairs, reciprocal, epsilon, centred, buffers, partial, into,
+def norm_rows(format, batch, rows, columns, source, pairs, reciprocal, epsilon, centred, buffers, group, into,
               to_bf16, statistics, found, statistics_into):  # fmt: skip
     """Norm of rows, rounded to the format of VALUE, and the `statistics` of each."""
     x, y, squares, gamma, beta = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
     inverse, small = flush(f4(reciprocal)), fit_saturated(format, flush(f4(epsilon)))
-    given = (columns, x, squares, gamma, beta, inverse, small, centred, format > FUNCTION_PRECISION, partial, y, found)
+    given = (columns, x, squares, gamma, beta, inverse, small, centred, format > FUNCTION_PRECISION, group, y, found)
     data, result = source[0], into[0]
     for b in range(batch):
         unpack_pairs(format, pairs, b, len(x), True, gamma, beta)

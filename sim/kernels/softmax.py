@@ -9,7 +9,7 @@ from numba.core import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from ...arch.config import ADD_CYCLES, HardwareConfig, Memory
+from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Masking, OnlineSoftmax, Result, Softmax, Source
 from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_127
 from ..jit import OPTIONS, compiled, entry, inlined_late
@@ -101,9 +101,9 @@ def _codes_into(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig
 
 
 def _scratch(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> tuple[NDArray, NDArray]:
-    """Room for a row, and for its partial sums."""
+    """Room for a row, and for a group of it."""
     width = -(-i.columns // config.columns) * config.columns
-    return np.empty((4, width), np.float32), np.empty(config.vector_lanes * ADD_CYCLES, np.float32)
+    return np.empty((4, width), np.float32), np.empty(config.vector_lanes, np.float32)
 
 
 # -- compiled ----------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ _scores_exact = _scores(compiled, multiply_exactly, add_saturated)
 
 @entry
 def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, additive, causal, window, offset,
-                 lengths, together, online, first, before, buffers, partial, into, per_word, to_bf16, scales,
+                 lengths, together, online, first, before, buffers, group, into, per_word, to_bf16, scales,
                  after):  # fmt: skip
     """Softmax, or OnlineSoftmax if `online`: as `numerics.softmax`, `softmax_values` and `online_softmax`."""
     x, key_scale, value_scale = buffers[0], buffers[1], buffers[2]
@@ -169,7 +169,7 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
             for n in range(len(x)):  # −infinity for the lowest number makes no difference
                 x[n] = exp2(format, fit_saturated(format, add(x[n], f4(-greatest))))
             hide(x, low, high, f4(0))
-            total, kept = row_sum(x, columns, partial), f4(0)
+            total, kept = row_sum(x, columns, group), f4(0)
             if online:
                 power = exp2(format, fit_saturated(format, add(known, f4(-greatest))))
                 kept = product(known_total, power)

@@ -1,4 +1,4 @@
-"""VECTOR, compiled: Map, Quantise and Argmax row by row, from the words of memories to words of memories."""
+"""VECTOR, compiled: Map and Quantise row by row, from the words of memories to words of memories; x for Reduce."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...arch.config import HardwareConfig, Memory
 from ...arch.functions import DESCRIPTOR_COUNT, FRACTION_BITS, Descriptor, Table
 from ...arch.isa import (
-    Argmax,
     Codes,
     Combine,
     Digit,
     Function,
+    Layout,
     Map,
     Quantise,
+    Reduce,
     Scales,
     Source,
     VectorInstruction,
@@ -31,7 +33,7 @@ from ...arch.numerics import (
 from .. import units
 from ..jit import compiled, entry, inlined_late
 from ..state import Rows, State
-from ..units.vector import entries_of, table_of, write_indices
+from ..units.vector import entries_of, reduce_values, table_of, write_mapped
 from .fixed_functions import multiplier_of
 from .float32 import (
     FORMATS,
@@ -50,7 +52,6 @@ from .float32 import (
     float_of,
     flush,
     i4,
-    key,
     multiply,
     multiply_exactly,
     number,
@@ -84,18 +85,24 @@ def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
         return units.vector.map_panel(i, state, config)
     factors = state[Memory.ROW].rows(i.operand_row_address, 1, i.rows, 1) if i.operand_scaled else ONES
     front = _operands(i, state, config, factors)
+    if i.layout is not Layout.ROWS:
+        return write_mapped(i, state, config, _computed(i, front))
     into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.columns), front[1])
     map_rows(*front, into, config.value_format == "bf16")
 
 
-def argmax_panel(i: Argmax, state: State, config: HardwareConfig) -> None:
-    """Like `units.vector.argmax_panel`."""
+def reduce_panel(i: Reduce, state: State, config: HardwareConfig) -> None:
+    """Like `units.vector.reduce_panel`."""
     if _differs(i, state):
-        return units.vector.argmax_panel(i, state, config)
-    front = _operands(i, state, config)
-    places = np.empty((front[1], i.rows), np.int32)
-    argmax_rows(*front, places)
-    write_indices(i, state, places)
+        return units.vector.reduce_panel(i, state, config)
+    reduce_values(i, state, config, _computed(i, _operands(i, state, config)))
+
+
+def _computed(i: VectorInstruction, front: tuple) -> NDArray[np.float32]:
+    """x(m, n), (batch or 1, rows, columns)."""
+    values = np.empty((front[1], i.rows, i.columns), np.float32)
+    value_rows(*front, values)
+    return values
 
 
 def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
@@ -114,7 +121,7 @@ def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
 EXECUTE = {
     Map: Kernel(map_panel, bf16=True),
     Quantise: Kernel(quantise_panel, bf16=False),
-    Argmax: Kernel(argmax_panel, bf16=True),
+    Reduce: Kernel(reduce_panel, bf16=True),
 }
 
 
@@ -335,9 +342,9 @@ def store_values(x, words, to_bf16):
 
 
 @entry
-def argmax_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, table, combine,
-                operand, operand_scale, buffers, places):  # fmt: skip
-    """Argmax: the first place of the greatest of each row."""
+def value_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, table, combine,
+               operand, operand_scale, buffers, values):  # fmt: skip
+    """x(m, n), as it is."""
     block = buffers.shape[1] // width
     for b in range(batch):
         _prepare(format, b, width, pairs, scaled, row_scale, operand_scale, buffers)
@@ -347,13 +354,8 @@ def argmax_rows(format, batch, rows, columns, width, source, planes, pairs, scal
                    operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 x = buffers[8, m * width : (m + 1) * width]
-                best = 0
-                greatest = key(canonical(x[0]))
-                for n in range(1, columns):
-                    this = key(canonical(x[n]))
-                    if this > greatest:
-                        best, greatest = n, this
-                places[b, first + m] = best
+                for n in range(columns):
+                    values[b, first + m, n] = canonical(x[n])
 
 
 @entry

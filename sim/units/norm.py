@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...arch.config import MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
+from ...arch.config import MEMORY_CYCLES, MULTIPLY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
 from ...arch.isa import Norm, NormKind, Statistics
 from ...arch.numerics import arithmetic_of, norm_with_statistics
 from ..state import State
@@ -28,7 +28,7 @@ def execute(instruction: Norm, state: State, config: HardwareConfig) -> None:
 def cycles(instruction: Norm, config: HardwareConfig) -> int:
     """D: from start to retire; two or three passes over the panel."""
     i, groups = instruction, read_groups(instruction, config)
-    sums = (i.rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + MEMORY_CYCLES
+    sums = (i.rows - 1) * max(groups, ROW_SUM_INTERVAL) + groups + MEMORY_CYCLES
     mean = sums + config.row_sum_cycles + MULTIPLY_CYCLES + 1
     deviation = sums + config.subtract_cycles + MULTIPLY_CYCLES + config.row_sum_cycles + config.deviation_cycles + 1
     output = i.rows * word_groups(i, config) + MEMORY_CYCLES + config.normalise_cycles + 1

@@ -91,7 +91,7 @@ def _passes(i: Softmax | OnlineSoftmax, config: HardwareConfig, front: int, turn
     """Maxima, sums and results. A score takes `front` cycles, the turn from the maxima to the next pass `turn`."""
     groups = read_groups(i, config)
     maximum = i.rows * groups + front + config.row_maximum_cycles + turn
-    row_period = max(groups, config.row_sum_tree_cycles)
+    row_period = max(groups, config.softmax_row_interval)
     exponentials = front + config.probability_cycles
     sums = (i.rows - 1) * row_period + groups + exponentials + config.row_sum_cycles
     sums += EVALUATE_CYCLES + MULTIPLY_CYCLES + 1

@@ -1,4 +1,4 @@
-"""VECTOR: Map, Quantise and Argmax, elementwise on panels from ACC or VALUE, and the tables of its functions."""
+"""VECTOR: Map, Quantise and Reduce, elementwise on panels from ACC or VALUE, and the tables of its functions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,35 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import MEMORY_CYCLES, HardwareConfig, Memory
+from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
 from ...arch.functions import DESCRIPTOR_COUNT, HEADER_PLACE, WORD_BITS, WORD_COUNT, WORD_PLACE, Table
-from ...arch.isa import Argmax, Codes, Combine, Function, Map, Quantise, Scales, Source, Tables, VectorInstruction
-from ...arch.numerics import Floats, arithmetic_of, code_format, map_values, quantise, relu, row_argmax
+from ...arch.isa import (
+    Axis,
+    Codes,
+    Combine,
+    Function,
+    Layout,
+    Map,
+    Quantise,
+    Reduce,
+    Reduction,
+    Results,
+    Scales,
+    Source,
+    Tables,
+    VectorInstruction,
+)
+from ...arch.numerics import (
+    Floats,
+    arithmetic_of,
+    code_format,
+    column_sum,
+    extremes,
+    map_values,
+    quantise,
+    relu,
+    row_sum,
+)
 from ..state import State, in_words
 from .meaning import Meaning
 from .panel import act_groups, read_groups, word_groups
@@ -27,7 +52,19 @@ def set_tables(i: Tables, state: State, config: HardwareConfig) -> None:
 def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
     """Write x(m, n)."""
     scale = state.row_numbers(i.operand_row_address, i.rows) if i.operand_scaled else None
-    state.write_values(i.address, i.stride, _values(i, state, config, scale))
+    write_mapped(i, state, config, _values(i, state, config, scale))
+
+
+def write_mapped(i: Map, state: State, config: HardwareConfig, x: NDArray[np.float32]) -> None:
+    """Write x(m, n), (batch or 1, rows, columns), where its layout says."""
+    if i.layout is Layout.ROWS:
+        state.write_values(i.address, i.stride, x)
+    elif i.layout is Layout.SHIFTED:
+        state.write_elements(i.address, i.stride, x, i.shift)
+    else:
+        for block, row in enumerate(range(0, i.rows, config.columns)):  # in the order of rows, as words may overlap
+            some = x[:, row : row + config.columns].swapaxes(1, 2)
+            state.write_elements(i.address + block, i.stride, some)
 
 
 def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
@@ -37,9 +74,28 @@ def quantise_panel(i: Quantise, state: State, config: HardwareConfig) -> None:
     _write_scales(i, state, scales)
 
 
-def argmax_panel(i: Argmax, state: State, config: HardwareConfig) -> None:
-    """Write the place of the greatest of each row."""
-    write_indices(i, state, row_argmax(_values(i, state, config)))
+def reduce_panel(i: Reduce, state: State, config: HardwareConfig) -> None:
+    """Write what rows or columns of x come to."""
+    reduce_values(i, state, config, _values(i, state, config))
+
+
+def reduce_values(i: Reduce, state: State, config: HardwareConfig, x: NDArray[np.float32]) -> None:
+    """The same of x(m, n), (batch or 1, rows, columns)."""
+    if i.axis is Axis.ROWS:
+        least = i.kind is Reduction.MINIMUM
+        total = column_sum(x) if i.kind is Reduction.SUM else extremes(x.swapaxes(-1, -2), 1, least)[0][..., 0]
+        state.write_values(i.address, 0, total[:, None])
+        return
+    if i.kind is Reduction.SUM:
+        numbers = row_sum(x, config.vector_lanes)[..., None]
+    else:
+        numbers, places = extremes(x, i.count, i.kind is Reduction.MINIMUM)
+        if i.placed:
+            write_indices(i.index_address, state, places.reshape(len(places), -1))
+    if i.results is Results.ROW:
+        state.write_row_numbers(i.address, numbers.reshape(len(numbers), -1))
+    elif i.results is Results.VALUE:
+        state.write_elements(i.address, i.stride, numbers)
 
 
 def _values(
@@ -100,13 +156,14 @@ def table_of(entries: bytes) -> Table:
     return Table.from_bytes(entries)
 
 
-def write_indices(i: Argmax, state: State, places: NDArray[np.int32]) -> None:
-    """The place of the greatest of each row, (batch or 1, rows), to INDEX."""
+def write_indices(address: int, state: State, places: NDArray[np.int32]) -> None:
+    """Places, (batch or 1, n), to the elements of INDEX from `address` on."""
     index, per_word = state[Memory.INDEX], state.config.word_elements(Memory.INDEX)
-    first, skip = divmod(i.address, per_word)
-    for word in range(first, first + -(-(skip + i.rows) // per_word)):
-        start = word * per_word - i.address  # the row whose place is element 0 of this word
-        low, high = max(start, 0), min(start + per_word, i.rows)
+    count = places.shape[1]
+    first, skip = divmod(address, per_word)
+    for word in range(first, first + -(-(skip + count) // per_word)):
+        start = word * per_word - address  # the place that is element 0 of this word
+        low, high = max(start, 0), min(start + per_word, count)
         part = index.part(word, 1, places.shape[0])
         part[:, 0, low - start : high - start] = places[:, low:high]
 
@@ -143,12 +200,26 @@ def tables_cycles(i: Tables, config: HardwareConfig) -> int:
 
 def map_cycles(i: Map, config: HardwareConfig) -> int:
     """D: from start to retire."""
-    return i.rows * word_groups(i, config) * i.interval + _front_cycles(i, config)
+    if i.layout is Layout.ROWS:
+        return i.rows * word_groups(i, config) * i.interval + _front_cycles(i, config)
+    # The lanes of a group are written one after the other.
+    spacing = max(i.interval, config.vector_lanes)
+    last = (i.rows * read_groups(i, config) - 1) * spacing + i.interval + _front_cycles(i, config)
+    return last + config.vector_lanes - 1
 
 
-def argmax_cycles(i: Argmax, config: HardwareConfig) -> int:
-    """D."""
-    return _maximum_cycles(i, config) + 1
+def reduce_cycles(i: Reduce, config: HardwareConfig) -> int:
+    """D: a walk for each number of a row."""
+    if i.axis is Axis.ROWS:
+        # A running sum takes one number of its column each time that it comes round.
+        spacing, tail = (max(i.interval, ADD_CYCLES), ADD_CYCLES) if i.kind is Reduction.SUM else (i.interval, 1)
+        return (i.rows * word_groups(i, config) - 1) * spacing + i.interval + _front_cycles(i, config) + tail
+    if i.kind is Reduction.SUM:
+        row = read_groups(i, config) * i.interval
+        walk = (i.rows - 1) * max(row, ROW_SUM_INTERVAL) + row + _front_cycles(i, config) + config.row_sum_cycles
+    else:
+        walk = _maximum_cycles(i, config)
+    return i.count * (walk + 1)
 
 
 def quantise_cycles(i: Quantise, config: HardwareConfig) -> int:
@@ -178,5 +249,5 @@ MEANING = {
     Tables: Meaning(set_tables, kernel=False, cycles=tables_cycles),
     Map: Meaning(map_panel, kernel=True, cycles=map_cycles),
     Quantise: Meaning(quantise_panel, kernel=True, cycles=quantise_cycles),
-    Argmax: Meaning(argmax_panel, kernel=True, cycles=argmax_cycles),
+    Reduce: Meaning(reduce_panel, kernel=True, cycles=reduce_cycles),
 }

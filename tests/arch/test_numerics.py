@@ -116,13 +116,28 @@ def test_special_operands_of_table_functions():
 
 def test_row_sum_adds_in_the_documented_order():
     x = np.random.default_rng(4).normal(size=37).astype(F32)
-    lanes = 2
-    partial = [F32(0)] * (lanes * 4)
-    for j, value in enumerate(x):
-        partial[j % 8] = F32(partial[j % 8] + value)
-    for width in (4, 2, 1):
-        partial = [F32(partial[i] + partial[i + width]) for i in range(width)]
-    assert numerics.row_sum(x, lanes) == partial[0]
+    partial = [F32(0)] * 4
+    for k, start in enumerate(range(0, 37, 4)):  # four lanes: in a group 0 meets 2, and 1 meets 3
+        a, b, c, d = [*x[start : start + 4], F32(0), F32(0), F32(0)][:4]
+        partial[k % 4] = F32(partial[k % 4] + F32(F32(a + c) + F32(b + d)))
+    expected = F32(F32(partial[0] + partial[2]) + F32(partial[1] + partial[3]))
+    assert numerics.row_sum(x, 4) == expected
+    assert numerics.row_sum(np.stack([x, -x]), 4).tolist() == [expected, -expected]
+
+
+def test_extremes_are_those_of_a_stable_sort_with_zeros_equal_and_nan_first():
+    x = np.array([0.0, -0.0, 1, np.nan, -np.inf, 1, 1e-40, -3], F32)
+    numbers, places = numerics.extremes(x, 8)
+    assert places.tolist() == [3, 2, 5, 0, 1, 6, 7, 4]
+    assert not np.signbit(numbers[3:6]).any() and not numbers[3:6].any()
+    numbers, places = numerics.extremes(x, 8, least=True)
+    assert places.tolist() == [3, 4, 7, 0, 1, 6, 2, 5] and numbers[1:3].tolist() == [-np.inf, -3]
+    assert numerics.extremes(x)[1].tolist() == [3] and numerics.extremes(x[4:], least=True)[1].tolist() == [0]
+
+
+def test_a_column_sum_is_one_addition_after_the_other():
+    x = np.array([[1e8, -0.0], [1, -0.0], [-1e8, -0.0]], F32)
+    assert numerics.column_sum(x).tolist() == [0, 0] and not np.signbit(numerics.column_sum(x)).any()
 
 
 @pytest.mark.parametrize("k", [1, 7, 1024, 1025, 4096])

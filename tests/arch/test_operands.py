@@ -10,7 +10,6 @@ from heddle.arch.errors import HeddleError
 from heddle.arch.isa import (
     INSTRUCTIONS,
     Append,
-    Argmax,
     Instruction,
     Load,
     Map,
@@ -18,6 +17,8 @@ from heddle.arch.isa import (
     Norm,
     OnlineSoftmax,
     Part,
+    Reduce,
+    Reduction,
     Source,
     Store,
     Stream,
@@ -94,7 +95,7 @@ def test_elements_are_in_the_words_that_hold_them():
     wide = replace(NANO, axi_bytes=4)
     base = PRESETS["base"]
     per_word = base.word_elements(Memory.INDEX)
-    argmax = Argmax(rows=per_word, address=per_word + 1)
+    argmax = Reduce(rows=per_word, kind=Reduction.MAXIMUM, placed=1, index_address=per_word + 1)
     assert argmax.accesses(base)[-1] == (Memory.INDEX, True, 1, 2, 0, 1)
     assert list(element_ranges(argmax, base, Memory.INDEX, True)) == [(per_word + 1, per_word)]
     assert list(element_ranges(argmax, wide, Memory.INDEX, False)) == []

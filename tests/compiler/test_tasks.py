@@ -7,7 +7,6 @@ from heddle.arch.config import Memory
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import (
     Append,
-    Argmax,
     Codes,
     Combine,
     Load,
@@ -18,6 +17,8 @@ from heddle.arch.isa import (
     OnlineSoftmax,
     Part,
     Quantise,
+    Reduce,
+    Results,
     Scales,
     Softmax,
     Source,
@@ -33,7 +34,7 @@ EVERYTHING = [
     Matmul(),
     Map(source=Source.VALUE, scaled=1, row_scaled=1, combine=Combine.ADD, operand_scaled=1),
     Quantise(scaled=1, row_scaled=1, combine=Combine.ADD, codes=Codes.WEIGHT, scales=Scales.PARAM_SCALE),
-    Argmax(scaled=1, row_scaled=1, combine=Combine.ADD),
+    Reduce(scaled=1, row_scaled=1, combine=Combine.ADD, placed=1, results=Results.ROW),
     Softmax(mask=Masking.ADDITIVE),
     OnlineSoftmax(),
     Norm(),

@@ -8,13 +8,14 @@ from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.isa import (
     Activation,
     Append,
-    Argmax,
+    Axis,
     Codes,
     Combine,
     Digit,
     Guard,
     IndexMap,
     IndexOperation,
+    Layout,
     Load,
     Map,
     Masking,
@@ -24,7 +25,10 @@ from heddle.arch.isa import (
     OnlineSoftmax,
     Part,
     Quantise,
+    Reduce,
+    Reduction,
     Result,
+    Results,
     Scales,
     Softmax,
     Source,
@@ -70,17 +74,27 @@ def test_a_seed_gives_one_program():
 def test_programs_between_them_try_everything():
     programs = [random_program(NANO, seed) for seed in range(80)]
     instructions = [each for program in programs for each in program.instructions]
-    kinds = Load, Store, Matmul, Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Append, Stream, Guard, IndexMap
+    kinds = Load, Store, Matmul, Map, Quantise, Reduce, Softmax, OnlineSoftmax, Norm, Append, Stream, Guard, IndexMap
     of = {kind: [each for each in instructions if isinstance(each, kind)] for kind in kinds}
     assert {each.memory for each in of[Load]} == set(Memory) - {Memory.ACC, Memory.ROW}
     assert {each.memory for each in of[Store]} == set(Memory) - {Memory.ACC, Memory.ROW, Memory.PAGE}
     assert {each.gather for each in of[Load]} == {each.scatter for each in of[Store]} == {0, 1}
     assert {each.activation for each in of[Map]} == set(Activation)
+    assert {each.layout for each in of[Map]} == set(Layout)
+    shifts = {each.shift for each in of[Map] if each.layout is Layout.SHIFTED}
+    assert shifts == set(range(1 - NANO.columns, NANO.columns))
     assert {each.combine for each in of[Map]} == {each.combine for each in of[Quantise]} == set(Combine)
-    assert {each.combine for each in of[Argmax]} == set(Combine)
+    assert {each.combine for each in of[Reduce]} == set(Combine)
+    columns, rows = ([each for each in of[Reduce] if each.axis is axis] for axis in Axis)
+    assert {each.kind for each in rows} == set(Reduction)
+    assert {(each.kind, each.results, each.placed) for each in columns} == {
+        (kind, results, placed) for kind in Reduction for results in Results for placed in (0, 1)
+        if not (kind is Reduction.SUM and placed) and (placed or results)
+    }  # fmt: skip
+    assert any(each.count > NANO.columns for each in columns) and {each.count for each in columns} > {1, 2, 3}
     assert {(each.codes, each.scales) for each in of[Quantise]} == {(c, s) for c in Codes for s in Scales}
     assert {(each.codes, each.digit) for each in of[Quantise]} == {(c, d) for c in Codes for d in Digit}
-    for kind in (Map, Quantise, Argmax):
+    for kind in (Map, Quantise, Reduce):
         assert {each.planes for each in of[kind] if each.source is Source.ACC} == {0, 1, 2}
     assert {(each.operand_scaled, each.combine) for each in of[Map]} >= {(1, Combine.ADD), (1, Combine.MULTIPLY)}
     assert {(each.causal, each.window > 0) for each in of[Softmax]} == {(c, w) for c in (0, 1) for w in (False, True)}

@@ -45,7 +45,7 @@ def duration(config: HardwareConfig, work: Softmax | OnlineSoftmax) -> int:
     per_word = config.columns if not online and work.result is Result.VALUES else config.rows
     a = -(-work.columns // per_word) * per_word // lanes
     front = MEMORY_CYCLES + config.drain_front_cycles + (0 if online else ADD_CYCLES) + 1
-    period = max(g, config.row_sum_tree_cycles)
+    period = max(g, config.softmax_row_interval)
     state = 2 * m + MEMORY_CYCLES + 1 if online and not work.first else 0
     maxima = m * g + front + config.row_maximum_cycles + (2 if online else 1)
     p = ADD_CYCLES + (config.vector_format == "tf32") + EVALUATE_CYCLES  # t − maximum, rounded, and its exponential

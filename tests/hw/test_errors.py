@@ -9,7 +9,6 @@ from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.encoding import encode, listing
 from heddle.arch.isa import (
     Append,
-    Argmax,
     Guard,
     Halt,
     Instruction,
@@ -20,6 +19,7 @@ from heddle.arch.isa import (
     OnlineSoftmax,
     Part,
     Quantise,
+    Reduce,
     Softmax,
     Source,
     Store,
@@ -192,7 +192,8 @@ ILLEGAL = [
     Load(segments=0), Load(memory=Memory.ACC), Store(memory=Memory.PAGE), Store(memory=Memory.ROW), Map(planes=3),
     Quantise().changed(codes=3), Quantise().changed(digit=3), Map().changed(activation=7), Append(part=Part.KEYS),
     Append(heads=0), Append().changed(part=3),
-    Stream(blocks=0), Stream(token_words=0), Softmax(columns=0), OnlineSoftmax(rows=0), Argmax(columns=0),
+    Stream(blocks=0), Stream(token_words=0), Softmax(columns=0), OnlineSoftmax(rows=0), Reduce(columns=0),
+    Reduce(count=0), Reduce().changed(kind=3), Reduce().changed(results=3),
     Matmul(wait=1 << 7), Map(signal=1 << 7), Halt(wait=1), Halt(signal=1 << 7), Guard(signal=1), Guard(wait=1 << 7),
 ]  # fmt: skip
 

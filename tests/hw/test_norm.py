@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, ROW_SUM_INTERVAL, HardwareConfig
 from heddle.arch.functions import EVALUATE_CYCLES
 from heddle.arch.isa import Norm, NormKind, Statistics
 from heddle.hw.units.norm import Norm as NormUnit
@@ -38,7 +38,7 @@ def duration(config: HardwareConfig, work: Norm) -> int:
     lanes, m = config.vector_lanes, work.rows
     g = -(-work.columns // lanes)
     w = -(-work.columns // config.columns) * config.columns // lanes
-    walk = (m - 1) * max(g, config.row_sum_tree_cycles) + g + MEMORY_CYCLES
+    walk = (m - 1) * max(g, ROW_SUM_INTERVAL) + g + MEMORY_CYCLES
     means = walk + config.row_sum_cycles + MULTIPLY_CYCLES + 1
     narrow = 1 if config.vector_format == "tf32" else 0  # x − mean, the mean square: rounded
     deviations = walk + ADD_CYCLES + narrow + MULTIPLY_CYCLES + config.row_sum_cycles + MULTIPLY_CYCLES + narrow

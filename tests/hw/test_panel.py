@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, HardwareConfig
-from heddle.hw.panel import Fill, Panel
+from heddle.hw.panel import Fill, Panel, interval_shape
 
 NANO = PRESETS["nano"]
 CONFIGS = {
@@ -15,19 +15,20 @@ CONFIGS = {
     "3x5": replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4),
     "8x4": replace(NANO, rows=8, columns=4, vector_lanes=4, axi_bytes=4),
 }
-OUTPUTS = ("row", "group", "counts", "inside", "first", "last", "word", "slot", "act_word", "act_slot", "row_counts",
-           "block_ends")  # fmt: skip
+OUTPUTS = ("row", "group", "counts", "inside", "first", "last", "last_row", "word", "slot", "act_word", "act_slot",
+           "row_counts", "block_ends")  # fmt: skip
+TALL, TURNED = 1, 2
 
 
 def expected_walk(
-    config: HardwareConfig, rows: int, columns: int, fill: Fill, interval: int, period: int, tall: bool
+    config: HardwareConfig, rows: int, columns: int, fill: Fill, interval: int, period: int, by: int = 0
 ) -> dict:  # fmt: skip
     """Cycle after start → the outputs in that cycle, for every cycle in which a group is under way."""
     lanes = config.vector_lanes
     unit = {Fill.COLUMNS: lanes, Fill.WORD: config.columns, Fill.ACT_WORD: config.rows}[fill]
     groups = -(-columns // unit) * unit // lanes
     cycles = {}
-    height = lanes if tall else 1
+    height = {TALL: lanes, TURNED: rows}.get(by, 1)
     blocks = -(-rows // height)
     for block in range(blocks):
         for group, in_block in product(range(groups), range(height)):
@@ -42,6 +43,7 @@ def expected_walk(
                 "inside": int(inside[0] and row < rows),
                 "first": int(group == 0),
                 "last": int(group == groups - 1),
+                "last_row": int(row >= rows - 1),
                 "word": column // config.columns,
                 "slot": column % config.columns // lanes,
                 "act_word": column // config.rows,
@@ -56,15 +58,17 @@ def expected_walk(
 
 
 def run(config: HardwareConfig, walks: list[tuple]) -> None:
-    """Walk each (rows, columns, fill, interval, period, and tall if it is), one right after the other, and check every
-    cycle."""
+    """Walk each (rows, columns, fill, interval, period, and by which blocks if by any), one right after the other, and
+    check every cycle."""
     panel = Panel(config, blocks=any(len(walk) > 5 for walk in walks))
 
     async def bench(ctx):
-        for rows, columns, fill, interval, period, *tall in walks:
-            expected = expected_walk(config, rows, columns, fill, interval, period, any(tall))
+        for rows, columns, fill, interval, period, *more in walks:
+            by = sum(more)
+            expected = expected_walk(config, rows, columns, fill, interval, period, by)
             if panel.blocks:
-                ctx.set(panel.tall, any(tall))
+                ctx.set(panel.tall, by == TALL)
+                ctx.set(panel.turned, by == TURNED)
             ctx.set(panel.start, 1)
             await ctx.tick()
             ctx.set(panel.start, 0)
@@ -105,7 +109,7 @@ def run(config: HardwareConfig, walks: list[tuple]) -> None:
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("fill", Fill, ids=lambda fill: fill.name)
 def test_walks_every_width_up_to_three_words(config, fill):
-    run(config, [(2, columns, fill, 1, 0) for columns in range(1, 3 * config.columns + 1)])
+    run(config, [(2, columns, fill, 1, 0, columns % 2) for columns in range(1, 3 * config.columns + 1)])
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -114,31 +118,31 @@ def test_random_walks_with_intervals_and_row_periods(config):
     walks = []
     for _ in range(40):
         rows, columns = int(random.integers(1, 6)), int(random.integers(1, 4 * config.rows))
-        interval = int(random.integers(1, 5))
-        period = int(random.choice([0, 1, 2, 5, config.row_sum_tree_cycles]))
+        interval = int(random.integers(1, max(interval_shape(config)) + 1))
+        period = int(random.choice([0, 1, 2, 5, config.softmax_row_interval]))
         walks.append((rows, columns, Fill(random.integers(0, 3)), interval, period))
     run(config, walks)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_random_walks_tall_and_not(config):
+def test_random_walks_by_blocks(config):
     random = np.random.default_rng(8)
     walks = []
     for _ in range(40):
         rows, columns = int(random.integers(1, 4 * config.vector_lanes)), int(random.integers(1, 4 * config.columns))
-        walks.append((rows, columns, Fill.COLUMNS, int(random.integers(1, 5)), 0, bool(random.integers(0, 2))))
+        walks.append((rows, columns, Fill.COLUMNS, int(random.integers(1, 5)), 0, int(random.integers(0, 3))))
     run(config, walks)
 
 
 def test_the_least_panel_takes_one_cycle():
-    run(NANO, [(1, 1, Fill.COLUMNS, 1, 0)] * 3)
+    run(NANO, [(1, 1, Fill.COLUMNS, 1, 0, 0), (1, 1, Fill.COLUMNS, 1, 0, 1)] * 2)
 
 
 def test_the_most_rows_of_a_panel():
-    run(NANO, [(NANO.panel_rows, 3, Fill.COLUMNS, 1, 0)])
+    run(NANO, [(NANO.panel_rows, 3, Fill.COLUMNS, 1, 0, turned) for turned in (0, 1)])
 
 
 def test_the_widest_row_ends_at_its_last_column():
     columns = (1 << 16) - 1
     wide = replace(NANO, rows=64, columns=64, vector_lanes=64, axi_bytes=64)
-    run(wide, [(2, columns, Fill.WORD, 1, 0), (1, columns, Fill.COLUMNS, 2, 0)])
+    run(wide, [(2, columns, Fill.WORD, 1, 0, 0), (1, columns, Fill.COLUMNS, 2, 0, 1)])

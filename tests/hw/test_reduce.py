@@ -9,10 +9,11 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from amaranth import Module
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import PRESETS
-from heddle.hw.reduce import RowMaximum, RowSum
+from heddle.arch.config import PRESETS, ROW_SUM_INTERVAL
+from heddle.hw.reduce import LaneMaxima, RowMaximum, RowSum
 
 LEAST = np.float32(2.0**-126)
 
@@ -52,17 +53,20 @@ def run(component, lanes, groups, cycles):
     return results
 
 
-def sums(rows, lanes, periods=None):
-    """Run RowSum on rows as close as it takes them; check cycles and bits; return the sums as floats."""
-    config = config_of(lanes)
+def sums(rows, lanes, interval=1):
+    """Run RowSum on rows as close as it takes them, a group every `interval` cycles, or at random gaps if that is 0;
+    check cycles and bits; return the sums as floats."""
+    config, random = config_of(lanes), np.random.default_rng(2)
     groups, expected, first, previous_last = {}, {}, 3, 0
     for row in rows:
         bits = groups_of(row, lanes, 0)
-        first = max(first, previous_last + config.row_sum_tree_cycles - len(bits) + 1)
-        last = first + len(bits) - 1
-        groups |= {first + k: (k == 0, k == len(bits) - 1, each) for k, each in enumerate(bits)}
+        steps = [interval or int(random.integers(1, 8)) for _ in bits]
+        first = max(first, previous_last + ROW_SUM_INTERVAL - sum(steps[1:]))
+        cycles = [first + sum(steps[1 : k + 1]) for k in range(len(bits))]
+        last = cycles[-1]
+        groups |= {cycle: (k == 0, k == len(bits) - 1, bits[k]) for k, cycle in enumerate(cycles)}
         expected[last + config.row_sum_cycles] = int(numerics.to_bits(numerics.row_sum(row, lanes)))
-        first, previous_last = max(last + 1, first + config.row_sum_tree_cycles), last
+        first, previous_last = max(last + 1, first + ROW_SUM_INTERVAL), last
     results = run(RowSum(lanes), lanes, groups, max(expected) + 10)
     assert results == expected
     return numerics.from_bits(list(results.values()))
@@ -92,11 +96,14 @@ def random_rows(random, count, least, most):
 def test_the_order_of_additions_by_hand():
     # One lane, four partial sums, then (p0 + p2) + (p1 + p3). One after the other it would be 1.
     assert sums([np.float32([1e8, 1, -1e8, 1])], lanes=1) == [2]
-    # Two lanes, eight partial sums: elements 0 and 8 meet first, then 0 and 4, 0 and 2, 0 and 1.
-    assert sums([np.float32([1e8, 0, 0, 0, 0, 0, 0, 0, -1e8, 1])], lanes=2) == [1]
-    assert sums([np.float32([1e8, 1, 0, 0, -1e8, 0, 0, 0, 0, 0])], lanes=2) == [1]
-    assert sums([np.float32([1e8, 1, -1e8, 0, 0, 0, 0, 0, 0, 0])], lanes=2) == [1]
-    assert sums([np.float32([1e8, -1e8, 1, 0, 0, 0, 0, 0, 0, 0])], lanes=2) == [0]
+    # Two lanes: 0 and 1 meet first, then 0 and 8, then 0 and 4, at last 0 and 2.
+    assert sums([np.float32([1e8, -1e8, 1, 0, 0, 0, 0, 0, 1, 0])], lanes=2) == [2]
+    assert sums([np.float32([1e8, 0, 1, 0, 1, 0, 0, 0, -1e8, 1])], lanes=2) == [2]
+    assert sums([np.float32([1e8, 0, 1, 0, -1e8, 0, 1, 0, 0, 0])], lanes=2) == [2]
+    assert sums([np.float32([1e8, 0, -1e8, 0, 1, 0, 0, 0, 0, 0])], lanes=2) == [0]
+    # Four lanes: 0 and 2, 1 and 3.
+    assert sums([np.float32([1e8, 1, -1e8, 1])], lanes=4) == [2]
+    assert sums([np.float32([1e8, -1e8, 1, 1])], lanes=4) == [0]
 
 
 def test_maxima_by_hand():
@@ -118,13 +125,21 @@ def test_sums_of_rows_of_changing_length(lanes):
     sums(random_rows(np.random.default_rng(lanes), 12, 1, 20 * lanes), lanes)
 
 
+@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("interval", [0, 2, 3, 4, 5])
+def test_sums_of_groups_with_gaps(lanes, interval):
+    sums(random_rows(np.random.default_rng(lanes), 8, 1, 13 * lanes), lanes, interval)
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("count", range(4, 14))
-def test_padding_makes_minus_zero_plus_zero(lanes, count):
-    # −1.5·2⁻¹²⁶ + 2⁻¹²⁶ is flushed to −0, which stays if every partial sum is −0 and none is padded with +0.
-    row = np.where(np.arange(count * lanes) < 4 * lanes, LEAST * np.float32(-1.5), LEAST)
-    row[8 * lanes :] = -0.0
-    sums([row, row[: len(row) - lanes + 1], -row], lanes)
+def test_minus_zeros_are_those_of_the_oracle(lanes, count):
+    # −1.5·2⁻¹²⁶ + 2⁻¹²⁶ is flushed to −0, which stays if every slot is −0 and none is empty: that is +0.
+    row = np.zeros(count * lanes, np.float32)
+    row[::lanes] = np.where(np.arange(count) < 4, LEAST * np.float32(-1.5), np.where(np.arange(count) < 8, LEAST, -0.0))
+    found = sums([row, row[: len(row) - lanes + 1], -row], lanes)
+    if count == 8:
+        assert np.signbit(found).tolist() == [True, True, False]
 
 
 def test_sums_of_special_values():
@@ -161,6 +176,83 @@ def test_a_maximum_stays_until_the_next():
     assert seen == [5.0] * 7 + [3.0] * 2
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_columns_that_do_not_count_are_never_the_greatest(lanes):
+    """Whatever they hold: also where all that count are −inf, and the first groups have none."""
+    random, component, expected, seen = np.random.default_rng(lanes), RowMaximum(lanes), [], []
+    rows = []
+    for length in random.integers(1, 5, 30):
+        x = random.choice(np.float32([-np.inf, -1, 2, np.nan]), (length, lanes))
+        counts = random.random((length, lanes)) < 0.4
+        counts[random.integers(length), random.integers(lanes)] = True
+        x[counts] = -np.inf if random.random() < 0.3 else np.where(np.isnan(x[counts]), 1, x[counts])
+        rows.append((x, counts))
+        places = np.flatnonzero(counts.reshape(-1))
+        best = places[numerics.extremes(x.reshape(-1)[places])[1][0]]
+        expected.append((float(x.reshape(-1)[best]), int(best)))
+
+    async def bench(ctx):
+        groups = [(x[k], counts[k], k == 0, k == len(x) - 1) for x, counts in rows for k in range(len(x))]
+        for cycle in range(len(groups) + config_of(lanes).row_maximum_cycles + 1):
+            ctx.set(component.valid, cycle < len(groups))
+            if cycle < len(groups):
+                x, counts, first, last = groups[cycle]
+                ctx.set(component.counts, sum(int(each) << lane for lane, each in enumerate(counts)))
+                ctx.set(component.first, int(first))
+                ctx.set(component.last, int(last))
+                for lane in range(lanes):
+                    ctx.set(component.data[lane], int(numerics.to_bits(x[lane])))
+            if ctx.get(component.o_valid):
+                seen.append((float(numerics.from_bits(ctx.get(component.o))), ctx.get(component.place)))
+            await ctx.tick()
+
+    simulator = Simulator(component)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen == expected
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_lanes_have_maxima_and_sums_of_their_own(lanes):
+    random = np.random.default_rng(lanes)
+    x = (random.standard_normal((9, lanes)) * 2.0 ** random.integers(-8, 9, (9, lanes))).astype(np.float32)
+    x[5] = -0.0
+    total, greatest = RowSum(lanes, lanes_too=True), LaneMaxima(lanes)
+    m = Module()
+    m.submodules.total, m.submodules.greatest = total, greatest
+    sums, maxima_seen = {}, {}
+
+    async def bench(ctx):
+        ctx.set(total.apart, 1)
+        for cycle in range(4 * len(x) + 5):
+            row, rest = divmod(cycle, 4)
+            here = rest == 0 and row < len(x)
+            for each in (total, greatest):
+                ctx.set(each.first, int(here and row in (0, 5)) if here else int(random.integers(2)))
+                for lane in range(lanes):
+                    noise = int(random.integers(1 << 32))
+                    ctx.set(each.data[lane], int(numerics.to_bits(x[row, lane])) if here else noise)
+            ctx.set(total.valid, 0)
+            ctx.set(greatest.valid, int(here))
+            if rest == 0 and row:
+                sums[row - 1] = numerics.from_bits([ctx.get(each) for each in total.sums])
+            if rest == 1 and row < len(x):
+                maxima_seen[row] = numerics.from_bits([ctx.get(each) for each in greatest.o])
+            await ctx.tick()
+
+    simulator = Simulator(m)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(bench)
+    simulator.run()
+    for row in range(len(x)):
+        some = x[5 if row >= 5 else 0 : row + 1]
+        np.testing.assert_array_equal(numerics.to_bits(sums[row]), numerics.to_bits(numerics.column_sum(some)))
+        np.testing.assert_array_equal(
+            numerics.to_bits(maxima_seen[row]), numerics.to_bits(numerics.row_maximum(some.T))
+        )
+
+
 @pytest.mark.parametrize("lanes", [2, 4])
 def test_both_are_near_pytorch(lanes):
     random = np.random.default_rng(7)
@@ -168,7 +260,7 @@ def test_both_are_near_pytorch(lanes):
     golden = torch.from_numpy(np.stack(rows))
     assert (maxima(rows, lanes) == golden.amax(-1).numpy()).all()
     # Each element goes through at most `depth` additions, each off by at most 2⁻²⁴ of sums no greater than Σ|x|.
-    depth = 24 // 4 + int(np.log2(4 * lanes))
+    depth = 24 // 4 + int(np.log2(4 * lanes))  # the slots, the tree before and the pairs after
     error = np.abs(sums(rows, lanes) - golden.double().sum(-1).numpy())
     assert (error <= depth * 2.0**-24 * golden.double().abs().sum(-1).numpy()).all()
 

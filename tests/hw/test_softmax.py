@@ -11,7 +11,6 @@ from heddle.arch import numerics
 from heddle.arch.config import MULTIPLY_CYCLES, PRESETS
 from heddle.arch.isa import Masking, Result, Source
 from heddle.hw.mask import MASK_CYCLES, Mask
-from heddle.hw.row_totals import WAIT_CYCLES
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
 from .softmax_bench import NANO, NANO_BF16, ODD, ODD_BF16, TF32, additive_mask, check, operands, softmax, visible
@@ -223,9 +222,9 @@ def test_weights_are_those_of_torch(config):
 def test_the_total_of_a_row_comes_between_two_multipliers(lanes):
     """The condition of RowTotals, so that one register does, and reciprocals never meet."""
     config = replace(PRESETS["server"], rows=256, columns=256, vector_lanes=lanes)
-    floored = MULTIPLY_CYCLES + config.row_maximum_cycles + WAIT_CYCLES + 1  # from the last p of a row
+    floored = MULTIPLY_CYCLES + config.row_maximum_cycles + config.softmax_wait_cycles + 1  # from the last p of a row
     total = config.row_sum_cycles
-    assert MULTIPLY_CYCLES < total - floored < config.row_sum_tree_cycles
+    assert MULTIPLY_CYCLES < total - floored < config.softmax_row_interval
 
 
 @both_shapes

@@ -8,7 +8,6 @@ import torch
 from heddle.arch import numerics
 from heddle.arch.config import ADD_CYCLES, MULTIPLY_CYCLES, PRESETS
 from heddle.arch.isa import Masking
-from heddle.hw.row_totals import WAIT_CYCLES
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
 from .softmax_bench import NANO, NANO_BF16, ODD, ODD_BF16, TF32, check, online_softmax, row_numbers, softmax
@@ -217,6 +216,6 @@ def test_attention_over_blocks_is_that_of_torch(config, causal):
 def test_the_total_of_a_row_comes_between_two_multipliers(lanes):
     """The condition of RowTotals, with the addition of what is kept before the total."""
     config = replace(PRESETS["server"], rows=256, columns=256, vector_lanes=lanes)
-    floored = MULTIPLY_CYCLES + config.row_maximum_cycles + WAIT_CYCLES + 1  # from the last p of a row
+    floored = MULTIPLY_CYCLES + config.row_maximum_cycles + config.softmax_wait_cycles + 1  # from the last p of a row
     total = config.row_sum_cycles + ADD_CYCLES
-    assert MULTIPLY_CYCLES < total - floored < config.row_sum_tree_cycles
+    assert MULTIPLY_CYCLES < total - floored < config.softmax_row_interval

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig, Memory
+from heddle.arch.config import (
+    ADD_CYCLES,
+    MEMORY_CYCLES,
+    MULTIPLY_CYCLES,
+    PRESETS,
+    ROW_SUM_INTERVAL,
+    HardwareConfig,
+    Memory,
+)
 from heddle.arch.functions import (
     DESCRIPTOR_COUNT,
     HEADER_PLACE,
@@ -22,7 +30,22 @@ from heddle.arch.functions import (
     Word,
     pack_word,
 )
-from heddle.arch.isa import Argmax, Codes, Combine, Digit, Function, Map, Quantise, Scales, Source, Tables
+from heddle.arch.isa import (
+    Axis,
+    Codes,
+    Combine,
+    Digit,
+    Function,
+    Layout,
+    Map,
+    Quantise,
+    Reduce,
+    Reduction,
+    Results,
+    Scales,
+    Source,
+    Tables,
+)
 from heddle.compiler.functions import named
 from heddle.cosim.random_tables import random_table, random_words
 from heddle.hw.units.vector import Vector
@@ -48,7 +71,7 @@ both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"]
 three_shapes = pytest.mark.parametrize("config", [NANO, ODD, BF16], ids=["nano", "3x5", "bf16"])
 all_shapes = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 
-Work = Map | Quantise | Argmax | Tables
+Work = Map | Quantise | Reduce | Tables
 
 
 def duration(config: HardwareConfig, work: Work) -> int:
@@ -62,10 +85,17 @@ def duration(config: HardwareConfig, work: Work) -> int:
     rotates = work.combine is Combine.ROTATE
     rotate = (config.vector_format == "tf32") + MULTIPLY_CYCLES + ADD_CYCLES if rotates else 0
     to_value = MEMORY_CYCLES + rotate + config.vector_map_cycles
-    if isinstance(work, Map):
+    if isinstance(work, Map) and work.layout is Layout.ROWS:
         return m * w * v + to_value
-    if isinstance(work, Argmax):
-        return m * g * v + to_value + config.row_maximum_cycles + 1
+    if isinstance(work, Map):
+        return (m * g - 1) * max(v, lanes) + v + to_value + lanes - 1
+    if isinstance(work, Reduce) and work.axis is Axis.ROWS:
+        u, tail = (max(v, ADD_CYCLES), ADD_CYCLES) if work.kind is Reduction.SUM else (v, 1)
+        return (m * w - 1) * u + v + to_value + tail
+    if isinstance(work, Reduce) and work.kind is Reduction.SUM:
+        return (m - 1) * max(g * v, ROW_SUM_INTERVAL) + g * v + to_value + config.row_sum_cycles + 1
+    if isinstance(work, Reduce):
+        return work.count * (m * g * v + to_value + config.row_maximum_cycles + 1)
     q, t = {
         Codes.ACT: (m * a, 0),
         Codes.WEIGHT: (m * w, 0),
@@ -167,8 +197,16 @@ def execute(memories: Memories, work: Work) -> None:
         return
     m, n, config = work.rows, work.columns, memories.config
     x = x_of(memories, work)
-    if isinstance(work, Argmax):
-        memories.places(work.address, m)[:] = numerics.row_argmax(x)
+    if isinstance(work, Reduce):
+        _reduce(memories, work, x)
+        return
+    if isinstance(work, Map) and work.layout is not Layout.ROWS:
+        bits = numerics.to_bits(numerics.to_bf16(x) if config.value_format == "bf16" else x) >> (32 - config.value_bits)
+        for i, j in np.ndindex(m, n):
+            line, place = (j, i) if work.layout is Layout.TRANSPOSED else (i, j + work.shift)
+            if place >= 0:
+                word = work.address + line * work.stride + place // config.columns
+                memories.value[word, place % config.columns] = bits[i, j]
         return
     if isinstance(work, Map):
         filled = np.zeros((m, -(-n // config.columns) * config.columns), np.float32)
@@ -192,6 +230,30 @@ def execute(memories: Memories, work: Work) -> None:
                 memories.weight[work.address + j // config.columns * work.stride + i, j % config.columns] = code
             elif work.codes is Codes.WEIGHT_TRANSPOSED and j < n:
                 memories.weight[work.address + i // config.columns * work.stride + j, i % config.columns] = code
+
+
+def _reduce(memories: Memories, work: Reduce, x: np.ndarray) -> None:
+    config, count, least = memories.config, work.count, work.kind is Reduction.MINIMUM
+    shift = 32 - config.value_bits
+    if work.axis is Axis.ROWS:
+        total = numerics.column_sum(x) if work.kind is Reduction.SUM else numerics.extremes(x.T, 1, least)[0][:, 0]
+        words = np.zeros((-(-work.columns // config.columns), config.columns), np.float32)
+        words.reshape(-1)[: work.columns] = numerics.to_bf16(total) if shift else total
+        memories.value[work.address :][: len(words)] = (numerics.to_bits(words) >> shift).astype(memories.value.dtype)
+        return
+    if work.kind is Reduction.SUM:
+        found, places = numerics.row_sum(x, config.vector_lanes)[:, None], None
+    else:
+        found, places = numerics.extremes(x, count, least)
+    if work.placed:
+        memories.places(work.index_address, work.rows * count)[:] = places.reshape(-1)
+    for m in range(work.rows):
+        if work.results is Results.ROW:
+            memories.row[work.address + m * count :][:count, 0] = numerics.to_bits(found[m])
+        elif work.results is Results.VALUE:
+            stored = numerics.to_bits(numerics.to_bf16(found[m]) if shift else found[m]) >> shift
+            for j in range(count):
+                memories.value[work.address + m * work.stride + j // config.columns, j % config.columns] = stored[j]
 
 
 def _write_scale(memories: Memories, work: Quantise, i: int, bits: np.uint32) -> None:
@@ -219,8 +281,9 @@ def check(memories: Memories, program: Sequence[Work], gap: int = 1) -> None:
     for work, record in zip(program, records, strict=True):
         assert record.retire - record.start == duration(config, work), work
         # The cycles of transposed codes beyond `columns` pass without a write, also at the very end.
-        transposed = isinstance(work, Quantise) and work.codes is Codes.WEIGHT_TRANSPOSED
-        unwritten = -work.columns % config.vector_lanes if transposed else 0
+        by_lanes = isinstance(work, Quantise) and work.codes is Codes.WEIGHT_TRANSPOSED
+        by_lanes |= isinstance(work, Map) and work.layout is not Layout.ROWS
+        unwritten = -work.columns % config.vector_lanes if by_lanes else 0
         assert_accesses(config, work, replace(record, retire=record.retire - unwritten))
         if isinstance(work, Tables):
             cycles = range(record.start + 1, record.start + 1 + work.entries)
@@ -229,20 +292,22 @@ def check(memories: Memories, program: Sequence[Work], gap: int = 1) -> None:
             assert_reads(config, work, record)
 
 
-def assert_reads(config: HardwareConfig, work: Map | Quantise | Argmax, record: Record) -> None:
+def assert_reads(config: HardwareConfig, work: Map | Quantise | Reduce, record: Record) -> None:
     """Groups beyond `columns` read nothing, and those within read once a walk, in the cycles of their interval."""
     v, groups = work.interval, -(-work.columns // config.vector_lanes)
     source = 4 if work.combine is Combine.ROTATE else 1 + work.planes + (work.combine is not Combine.NONE)
     scales = work.scaled + work.row_scaled + (isinstance(work, Map) and work.operand_scaled)
-    walks = 2 if isinstance(work, Quantise) else 1
+    walks = 2 if isinstance(work, Quantise) else work.count if isinstance(work, Reduce) else 1
     assert len(record.reads) == walks * (source + scales) * work.rows * groups, work
-    if isinstance(work, Map):
+    if isinstance(work, Map) and work.layout is Layout.ROWS:
         per_word = config.columns // config.vector_lanes
         groups_of_row = -(-groups // per_word) * per_word
         last_reads = [record.start + (m * groups_of_row + group + 1) * v
                       for m in range(work.rows) for group in range(groups)]  # fmt: skip
-    elif isinstance(work, Argmax):
-        last_reads = [record.start + (group + 1) * v for group in range(work.rows * groups)]
+    elif isinstance(work, Reduce) and work.axis is Axis.COLUMNS and work.kind is not Reduction.SUM:
+        walk = duration(config, work) // work.count
+        last_reads = [record.start + j * walk + (group + 1) * v
+                      for j in range(work.count) for group in range(work.rows * groups)]  # fmt: skip
     else:
         return
     assert {cycle for cycle, *_ in record.reads} == {last - early for last in last_reads for early in range(v)}
@@ -296,13 +361,17 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
         operand_stride=stride(2 * words),
         planes=int(random.integers(0, 3)) if source is Source.ACC and config.pe == "int8" else 0,
     )
-    kind = random.choice(["map", "map", "quantise", "quantise", "argmax"])
+    kind = random.choice(["map", "map", "quantise", "quantise", "reduce", "reduce"])
     if kind == "map":
         combines = combine in (Combine.ADD, Combine.MULTIPLY)
+        layout = Layout(random.integers(0, 3))
+        least = 1 - min(columns, config.columns)
+        shift = int(random.integers(least, config.columns)) if layout is Layout.SHIFTED else 0
         return Map(**common, address=int(random.integers(1300, 1800)), stride=stride(words),
-                   operand_scaled=flag() & combines, operand_row_address=int(random.integers(0, 100)))  # fmt: skip
-    if kind == "argmax":
-        return Argmax(**common, address=int(random.integers(0, 40)))
+                   operand_scaled=flag() & combines, operand_row_address=int(random.integers(0, 100)), layout=layout,
+                   shift=shift)  # fmt: skip
+    if kind == "reduce":
+        return random_reduce(config, random, common)
     codes = Codes(random.integers(0, 3))
     least = {Codes.ACT: act_words, Codes.WEIGHT: rows, Codes.WEIGHT_TRANSPOSED: columns}[codes]
     return Quantise(
@@ -314,6 +383,21 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
         scales_address=int(random.integers(200, 400)),
         digit=Digit(random.integers(0, 3) if config.pe == "int8" else 0),
     )
+
+
+def random_reduce(config: HardwareConfig, random: np.random.Generator, common: dict) -> Reduce:
+    """Along either axis, to one number or to several."""
+    what, axis = Reduction(random.integers(0, 3)), Axis(random.integers(0, 2))
+    results = Results.VALUE if axis is Axis.ROWS else Results(random.integers(0, 3))
+    if what is Reduction.SUM:
+        results, placed, count = results or Results.ROW, 0, 1
+    else:
+        placed = int(not results or random.integers(2)) & (axis is Axis.COLUMNS)
+        count = 1 if axis is Axis.ROWS else int(random.integers(1, min(common["columns"], config.columns + 2) + 1))
+    address = {Results.NONE: 0, Results.ROW: 200, Results.VALUE: 1300}[results] + int(random.integers(0, 200))
+    return Reduce(**common, kind=what, axis=axis, results=results, address=address,
+                  stride=2 + int(random.integers(0, 3)), placed=placed, count=count,
+                  index_address=int(random.integers(0, 20)))  # fmt: skip
 
 
 @all_shapes
@@ -351,10 +435,16 @@ def kinds_of_work(config: HardwareConfig) -> list[Work]:
         Map(**value, combine=Combine.ADD, address=1310),
         Map(**region, planes=planes, address=1320),
         Map(**rotation, address=1330),
+        Map(**region, layout=Layout.TRANSPOSED, address=1400, stride=2),
+        Map(**rotation, layout=Layout.SHIFTED, shift=-1, address=1430),
         Quantise(**region, planes=planes, **codes),
         Quantise(**rotation, **codes),
-        Argmax(**region, address=1),
-        Argmax(**rotation, address=2),
+        Reduce(**region, kind=Reduction.MAXIMUM, count=2, placed=1, index_address=1),
+        Reduce(**rotation, kind=Reduction.MINIMUM, results=Results.VALUE, address=1340, placed=1, index_address=2),
+        Reduce(**region, kind=Reduction.SUM, results=Results.ROW, address=300),
+        Reduce(**rotation, kind=Reduction.SUM, results=Results.VALUE, address=1350),
+        Reduce(**region, kind=Reduction.SUM, axis=Axis.ROWS, results=Results.VALUE, address=1360),
+        Reduce(**rotation, kind=Reduction.MAXIMUM, axis=Axis.ROWS, results=Results.VALUE, address=1370),
         Tables(param_address=3, entries=2 * config.columns + 1, place=WORD_PLACE + 7),
     ]
 
@@ -420,6 +510,34 @@ def test_values_are_replaced_in_place(config):
         Map(**region, source=Source.VALUE, source_address=40, source_stride=2, function=Function.RELU,
             combine=Combine.MULTIPLY, operand_address=90, operand_stride=3, address=40, stride=2),
     ], gap=3)  # fmt: skip
+
+
+@three_shapes
+def test_values_by_elements_reach_every_place(config):
+    """Every shift, with rows that overlap in a word, and more rows than a word has columns, turned."""
+    rows, columns = config.columns + 1, config.columns + 2
+    shifted = [
+        Map(rows=3, columns=columns, source_stride=3, layout=Layout.SHIFTED, shift=shift, address=1300 + 8 * k,
+            stride=1)
+        for k, shift in enumerate(range(1 - config.columns, config.columns))
+    ]  # fmt: skip
+    turned = [
+        Map(rows=rows, columns=columns, source=Source.VALUE, source_stride=2, layout=Layout.TRANSPOSED,
+            address=1500 + 50 * stride, stride=stride) for stride in (0, 1, 2, 3)
+    ]  # fmt: skip
+    check(Memories(config, 12), shifted + turned)
+
+
+@both_shapes
+def test_a_row_may_be_repeated(config):
+    """A source, or an operand, of stride 0 is one row for all; a result of stride 0 what the last row makes."""
+    common = dict(rows=3, columns=config.columns + 1, source=Source.VALUE, combine=Combine.ADD, operand_address=600)
+    check(Memories(config, 14), [
+        Map(**common, source_stride=0, operand_stride=2, address=1300, stride=2),
+        Map(**common, source_stride=2, operand_stride=0, address=1310, stride=3),
+        Map(**common, source_stride=0, operand_stride=0, address=1320, stride=0),
+        Map(**common, source_stride=5, operand_stride=3, address=1330, stride=2),
+    ])  # fmt: skip
 
 
 @both_shapes

@@ -7,7 +7,7 @@ import pytest
 from heddle.arch.config import PRESETS, Memory
 from heddle.arch.dram import DRAM_PRESETS, DramConfig
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Append, Argmax, Halt, Load, Part, Source, Store, Stream
+from heddle.arch.isa import Append, Halt, Load, Part, Reduce, Reduction, Source, Store, Stream
 from heddle.arch.program import Program, Tensor
 from heddle.compiler.synchronise import synchronise
 from heddle.sim.addresses import loaded_addresses
@@ -289,7 +289,7 @@ def test_indices_that_are_computed_are_known_with_values_only():
     config = NANO.with_dram("DDR4-2400")
     program = program_of(config, [
         Load(memory=Memory.VALUE, dram_address=0x8000, words=2),
-        Argmax(rows=1, columns=8, source=Source.VALUE, address=0),
+        Reduce(rows=1, columns=8, source=Source.VALUE, kind=Reduction.MAXIMUM, placed=1),
         Load(memory=Memory.ACT, gather=1, segments=1, words=16, dram_address=0x10000, dram_stride=64),
     ], data=((0x8000, np.array([0, 0, 0, 0, 0, 0x3F80, 0, 0], "<u2").tobytes()),))  # fmt: skip
     found = {}
@@ -379,12 +379,12 @@ def test_the_last_pair_of_a_cache_lies_within_it(dram):
 
 @pytest.mark.parametrize("dram", ["ideal", "HBM2"])
 def test_indices_that_the_run_replaces_are_not_held_against_it(dram):
-    """By a STORE to where they are loaded from, and by Argmax where they are."""
+    """By a STORE to where they are loaded from, and by Reduce where they are."""
     wrong = np.array([1 << 20, 1, 2, 3], "<i4").tobytes()
     gather = Load(memory=Memory.ACT, gather=1, segments=4, words=16, stride=16, dram_address=0x10000, dram_stride=64)
     load = Load(memory=Memory.INDEX, dram_address=0x8000, words=4)
     zeros = [Load(memory=Memory.VALUE, dram_address=0x9000, words=2), Store(address=0, words=2, dram_address=0x8000)]
-    least = [load, zeros[0], Argmax(rows=1, columns=8, source=Source.VALUE, address=0)]
+    least = [load, zeros[0], Reduce(rows=1, columns=8, source=Source.VALUE, kind=Reduction.MAXIMUM, placed=1)]
     for instructions in ([*zeros, load, gather], [*least, gather]):
         program = program_of(NANO, instructions, data=((0x8000, wrong),))
         simulate(program, dram=dram)

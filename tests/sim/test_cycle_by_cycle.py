@@ -9,7 +9,7 @@ from heddle.arch import isa
 from heddle.arch.config import PRESETS, DramConfig, Memory, Unit
 from heddle.arch.isa import (
     Append,
-    Argmax,
+    Axis,
     Codes,
     Combine,
     Guard,
@@ -23,6 +23,9 @@ from heddle.arch.isa import (
     OnlineSoftmax,
     Part,
     Quantise,
+    Reduce,
+    Reduction,
+    Results,
     Softmax,
     Source,
     Store,
@@ -279,7 +282,7 @@ def random_instruction(config, rng):
     def address(memory, needed):
         return rng.randrange(config.words(memory) - needed)
 
-    kind = rng.choice(["load", "load", "store", "matmul", "map", "quantise", "argmax", "softmax", "online", "norm",
+    kind = rng.choice(["load", "load", "store", "matmul", "map", "quantise", "reduce", "softmax", "online", "norm",
                        "append", "stream", "guard"])  # fmt: skip
     if kind == "guard":
         return Guard(register=rng.randrange(4), threshold=rng.randrange(4), count=rng.randrange(5))
@@ -321,8 +324,14 @@ def random_instruction(config, rng):
         words = 2
     elif common["source"] is Source.ACC:
         common["planes"] = rng.randrange(3)
-    if kind == "argmax":
-        return Argmax(**common, address=rng.randrange(16))
+    if kind == "reduce":
+        given = rng.choice([
+            dict(kind=Reduction.MAXIMUM, placed=1, index_address=rng.randrange(16)),
+            dict(kind=Reduction.MINIMUM, count=rng.randint(1, columns), results=Results.VALUE, stride=4, address=1024),
+            dict(kind=Reduction.SUM, results=Results.ROW, address=64),
+            dict(kind=Reduction.SUM, axis=Axis.ROWS, results=Results.VALUE, address=1024),
+        ])  # fmt: skip
+        return Reduce(**common, **given)
     if kind == "map":
         return Map(**common, address=value, stride=words)
     return Quantise(**common, codes=rng.choice(list(Codes)), address=rng.randrange(256), stride=16)

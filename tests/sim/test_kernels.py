@@ -14,10 +14,11 @@ from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import (
     Activation,
-    Argmax,
+    Axis,
     Codes,
     Combine,
     Digit,
+    Layout,
     Map,
     Masking,
     Matmul,
@@ -25,7 +26,10 @@ from heddle.arch.isa import (
     NormKind,
     OnlineSoftmax,
     Quantise,
+    Reduce,
+    Reduction,
     Result,
+    Results,
     Scales,
     Softmax,
     Source,
@@ -148,12 +152,12 @@ def test_row_sums_are_in_the_order_of_the_machine(lanes):
     generator = np.random.default_rng(lanes)
     for columns in [1, 3, 4, 17, 64, 100]:
         x = numerics.clean(generator.normal(size=columns) * 2.0 ** generator.integers(-20, 20, columns))
-        assert summed(x, columns, np.empty(4 * lanes, np.float32)) == numerics.row_sum(x, lanes)
+        assert summed(x, columns, np.empty(lanes, np.float32)) == numerics.row_sum(x, lanes)
 
 
 @entry
-def summed(x, columns, partial):
-    return float32.row_sum(x, columns, partial)
+def summed(x, columns, group):
+    return float32.row_sum(x, columns, group)
 
 
 # -- one instruction ---------------------------------------------------------------------------------------------------
@@ -213,15 +217,18 @@ def some(random, config, kind):
             "scales_address": random.randrange(100, 200),
         }  # fmt: skip
         if kind is Map:
-            one = Map(**common, **vector, operand_scaled=random.randrange(2), operand_row_address=random.randrange(64))
+            layout = random.choice([Layout.ROWS, *Layout])
+            one = Map(**common, **vector, operand_scaled=random.randrange(2), operand_row_address=random.randrange(64),
+                      layout=layout, shift=random.randint(1 - config.columns, config.columns - 1))  # fmt: skip
             if random.random() < 0.2:
                 one = replace(one, source=Source.VALUE, address=one.source_address, stride=one.source_stride)
         elif kind is Quantise:
             one = Quantise(**common, **vector, codes=random.choice(list(Codes)), scales=random.choice(list(Scales)),
                            scales_address=random.randrange(70, 90), digit=random.choice(list(Digit)))  # fmt: skip
-        elif kind is Argmax:
-            one = Argmax(**{k: v for k, v in common.items() if k != "stride"}, **vector)
-            one = replace(one, address=random.randrange(30))
+        elif kind is Reduce:
+            one = Reduce(**common, **vector, kind=random.choice(list(Reduction)), axis=random.choice(list(Axis)),
+                         count=random.choice([1, 1, 3, 9]), results=random.choice(list(Results)),
+                         placed=random.randrange(2), index_address=random.randrange(30))  # fmt: skip
         elif kind is Softmax:
             one = Softmax(**common, **seen, source=random.choice(list(Source)), mask=random.choice(list(Masking)),
                           result=random.choice(list(Result)), operand_address=random.randrange(64),
@@ -252,7 +259,7 @@ def some(random, config, kind):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # sums of NaN as numbers
 @pytest.mark.parametrize(
-    "kind", [Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Matmul], ids=lambda k: k.__name__
+    "kind", [Map, Quantise, Reduce, Softmax, OnlineSoftmax, Norm, Matmul], ids=lambda k: k.__name__
 )
 def test_an_instruction_does_what_the_oracle_says(config, kind):
     for seed in range(40):
@@ -268,7 +275,7 @@ def compare_instruction(instruction, config, seed):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("kind", [Map, Quantise, Argmax], ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kind", [Map, Quantise, Reduce], ids=lambda k: k.__name__)
 def test_blocks_of_rows_may_be_of_any_size(kind, monkeypatch):
     for block in (1, 48):
         monkeypatch.setattr(kernels.vector, "BLOCK", block)
@@ -337,7 +344,7 @@ def test_thousands_of_random_programs_compute_the_same(config):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "kind", [Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Matmul], ids=lambda k: k.__name__
+    "kind", [Map, Quantise, Reduce, Softmax, OnlineSoftmax, Norm, Matmul], ids=lambda k: k.__name__
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_thousands_of_instructions_do_what_the_oracle_says(config, kind):

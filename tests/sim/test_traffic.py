@@ -4,7 +4,7 @@ import pytest
 from heddle.arch.config import PRESETS, Memory
 from heddle.arch.isa import (
     Append,
-    Argmax,
+    Axis,
     Codes,
     Combine,
     Load,
@@ -16,6 +16,8 @@ from heddle.arch.isa import (
     OnlineSoftmax,
     Part,
     Quantise,
+    Reduce,
+    Results,
     Scales,
     Softmax,
     Source,
@@ -56,7 +58,15 @@ CASES = {
         Quantise(rows=3, columns=7, codes=Codes.WEIGHT_TRANSPOSED, scales=Scales.PARAM_PAIR),
         {(ACC, READ): 12, (WEIGHT, WRITE): 21, (PARAM, WRITE): 3},
     ),
-    "argmax": (Argmax(rows=3, columns=7), {(ACC, READ): 6, (INDEX, WRITE): 3}),
+    "argmax": (Reduce(rows=3, columns=7, placed=1), {(ACC, READ): 6, (INDEX, WRITE): 3}),
+    "the five greatest": (
+        Reduce(rows=3, columns=7, scaled=1, count=5, placed=1, results=Results.VALUE),
+        {(ACC, READ): 30, (PARAM, READ): 30, (VALUE, WRITE): 15, (INDEX, WRITE): 15},
+    ),
+    "row sums": (Reduce(rows=3, columns=7, results=Results.ROW), {(ACC, READ): 6, (ROW, WRITE): 3}),
+    "sums of columns": (
+        Reduce(rows=3, columns=7, axis=Axis.ROWS, results=Results.VALUE), {(ACC, READ): 6, (VALUE, WRITE): 2}
+    ),
     "softmax": (
         Softmax(rows=3, columns=7, mask=Masking.ADDITIVE),
         {(ACC, READ): 18, (PARAM, READ): 18, (ROW, READ): 9, (VALUE, READ): 18, (ACT, WRITE): 6, (ROW, WRITE): 3},

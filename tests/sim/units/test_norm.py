@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from heddle.arch.config import Memory
+from heddle.arch.config import ROW_SUM_INTERVAL, Memory
 from heddle.arch.isa import Norm, NormKind, Statistics
 from heddle.arch.numerics import to_bf16
 from heddle.sim import units
@@ -58,7 +58,7 @@ def test_statistics_agree_with_torch(config, make_state, fill_panel, fill_params
 
 def test_passes_take_the_time_the_manual_says(nano, odd):
     def duration(config, rows, groups, word_groups, layer):
-        rows_of_sums = (rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + 1
+        rows_of_sums = (rows - 1) * max(groups, ROW_SUM_INTERVAL) + groups + 1
         mean = rows_of_sums + config.row_sum_cycles + 3 + 1
         rounds = config.vector_format == "tf32"  # x − mean; the mean of squares; and no Newton step
         deviation = rows_of_sums + 4 + rounds + 3 + config.row_sum_cycles + 3 + rounds + 4 + 8 + 13 * (not rounds) + 1

@@ -101,7 +101,7 @@ def test_values_become_the_probabilities_of_torch(config, make_state, fill_panel
 
 def test_three_passes_take_the_time_the_manual_says(nano, odd):
     def passes(config, rows, groups, act_groups):
-        tree = config.row_sum_tree_cycles
+        tree = config.softmax_row_interval
         front = 1 + config.drain_front_cycles + 4 + 1  # MEMORY, front, ADD, masks
         maximum = rows * groups + front + config.row_maximum_cycles + 1
         p = 4 + (config.vector_format == "tf32") + 8  # ADD, rounded, and exp2
@@ -114,7 +114,7 @@ def test_three_passes_take_the_time_the_manual_says(nano, odd):
     assert units.cycles(Softmax(rows=3, columns=5), odd) == passes(odd, 3, 5, 6)
     tf32 = replace(nano, vector_format="tf32")
     assert units.cycles(Softmax(rows=3, columns=5), tf32) == passes(tf32, 3, 3, 4)
-    long = 2 * nano.row_sum_tree_cycles + 40  # columns: more groups than the tree takes
+    long = 2 * nano.softmax_row_interval + 40  # columns: more groups than the tree takes
     assert units.cycles(Softmax(rows=3, columns=long), nano) == passes(nano, 3, long // 2, -(-long // 4) * 2)
 
 
@@ -196,7 +196,7 @@ def test_a_block_takes_the_time_the_manual_says(nano, odd):
     def passes(config, rows, groups, act_groups, state):
         front = 1 + config.drain_front_cycles + 1  # MEMORY, front, masks
         maximum = rows * groups + front + config.row_maximum_cycles + 2
-        sums = (rows - 1) * max(groups, config.row_sum_tree_cycles) + groups + front + 4 + 8 + config.row_sum_cycles
+        sums = (rows - 1) * max(groups, config.softmax_row_interval) + groups + front + 4 + 8 + config.row_sum_cycles
         codes = rows * act_groups + front + 4 + 8 + 3 + config.quantise_cycles
         return state + maximum + sums + 4 + 8 + 3 + 4 + codes
 

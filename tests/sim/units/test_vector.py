@@ -7,7 +7,21 @@ import pytest
 import torch
 from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Activation, Argmax, Codes, Combine, Digit, Map, Quantise, Scales, Source
+from heddle.arch.isa import (
+    Activation,
+    Axis,
+    Codes,
+    Combine,
+    Digit,
+    Layout,
+    Map,
+    Quantise,
+    Reduce,
+    Reduction,
+    Results,
+    Scales,
+    Source,
+)
 from heddle.arch.numerics import to_bf16
 from heddle.sim import units
 
@@ -231,15 +245,162 @@ def test_scales_can_become_both_halves_of_a_pair(config, make_state, fill_panel,
         assert (found[0, 7:] == -1).all()
 
 
-def test_argmax_finds_the_first_of_the_greatest(config, make_state, fill_panel):
-    x = np.zeros((5, 7), np.float32)
-    x[0, 6], x[1, [2, 4]], x[2, :], x[3, 3] = 1, 5, -1, np.nan
-    x[2, 5] = -0.5
-    state = make_state(config)
+def mapped(config, make_state, fill_panel, x, **fields):
+    """The state after a Map of values x to where all is −1."""
+    state = make_state(config, batch=len(x) if x.ndim > 2 else 1)
     stride = fill_panel(state, Memory.VALUE, 0, x)
-    state[Memory.INDEX].shared[:] = -1
-    units.execute(Argmax(rows=5, columns=7, source=Source.VALUE, source_stride=stride, address=3), state, config)
-    assert state[Memory.INDEX].read(0, 0, 1, 16).reshape(-1)[:10].tolist() == [-1] * 3 + [6, 2, 5, 3, 0, -1, -1]
+    state[Memory.VALUE].shared[:, 100:] = -1
+    shape = dict(zip(("rows", "columns"), x.shape[-2:], strict=True))
+    units.execute(Map(**shape, source=Source.VALUE, source_stride=stride, **fields), state, config)
+    return state
+
+
+@pytest.mark.parametrize("rows, columns", [(9, 7), (1, 11), (4, 4)])
+def test_values_can_be_turned(config, make_state, fill_panel, rows, columns):
+    x = stored(config, np.random.default_rng(11).normal(size=(2, rows, columns)))
+    stride = -(-rows // config.columns) + 1
+    state = mapped(config, make_state, fill_panel, x, layout=Layout.TRANSPOSED, address=100, stride=stride)
+    found = state.panel(Memory.VALUE, 100, stride, columns, stride * config.columns)
+    np.testing.assert_array_equal(found[..., :rows], torch.from_numpy(x).mT.numpy())
+    assert (found[..., rows:] == -1).all(), "other elements stay"
+
+
+def test_slices_and_concatenations_at_any_column(config, make_state, fill_panel):
+    """torch.cat((x[:, cut:], x[:, :cut]), 1) by two Maps, for every cut."""
+    x = stored(config, np.random.default_rng(13).normal(size=(3, 11)))
+    for cut in range(1, 11):
+        state = make_state(config)
+        stride = fill_panel(state, Memory.VALUE, 0, x)
+        state[Memory.VALUE].shared[:, 100:] = -1
+        common = dict(rows=3, source=Source.VALUE, layout=Layout.SHIFTED, stride=4, source_stride=stride)
+        word, rest = divmod(cut, config.columns)
+        units.execute(
+            Map(**common, columns=11 - cut + rest, source_address=word, shift=-rest, address=100), state, config
+        )
+        word, rest = divmod(11 - cut, config.columns)
+        units.execute(Map(**common, columns=cut, shift=rest, address=100 + word), state, config)
+        found = state.panel(Memory.VALUE, 100, 4, 3, 4 * config.columns)[0]
+        expected = torch.cat((torch.from_numpy(x[:, cut:]), torch.from_numpy(x[:, :cut])), 1).numpy()
+        np.testing.assert_array_equal(found[:, :11], expected, str(cut))
+        assert (found[:, 11:] == -1).all()
+
+
+def test_one_row_can_be_repeated(config, make_state, fill_panel):
+    x = stored(config, np.random.default_rng(14).normal(size=(1, 6)))
+    state = make_state(config)
+    fill_panel(state, Memory.VALUE, 0, x)
+    units.execute(Map(rows=4, columns=6, source=Source.VALUE, source_stride=0, address=100, stride=2), state, config)
+    np.testing.assert_array_equal(state.panel(Memory.VALUE, 100, 2, 4, 6)[0], np.broadcast_to(x, (4, 6)))
+
+
+@pytest.mark.parametrize("fields, message", [
+    (dict(shift=4), "shift must be less than a word of 4"),
+    (dict(shift=-2), "leave some of 2 columns, not -2"),
+    (dict(layout=Layout.TRANSPOSED), "the result must not replace what it is made of"),
+    (dict(layout=Layout.SHIFTED), "the result must not replace what it is made of"),
+])  # fmt: skip
+def test_a_layout_that_makes_no_sense_is_refused(nano, fields, message):
+    with pytest.raises(HeddleError, match=message):
+        Map(**dict(columns=2, source=Source.VALUE) | fields).check(nano)
+
+
+def with_ties():
+    """Rows of few different numbers, zeros of both signs among them, one row with NaN and infinities."""
+    random = np.random.default_rng(5)
+    x = random.choice(np.float32([-2, -0.0, 0.0, 1.5, 3]), (5, 9))
+    x[4] = 0, np.nan, 3, np.inf, -np.inf, -2, 0, np.nan, -2
+    return x
+
+
+def reduced(config, make_state, fill_panel, x, batch=1, **fields):
+    """The state after a Reduce of values x."""
+    state = make_state(config, batch=batch)
+    stride = fill_panel(state, Memory.VALUE, 0, x)
+    for memory in (Memory.INDEX, Memory.VALUE):
+        state[memory].shared[:, 100 if memory is Memory.VALUE else 0 :] = -1
+    shape = dict(zip(("rows", "columns"), x.shape[-2:], strict=True))
+    units.execute(Reduce(**shape, source=Source.VALUE, source_stride=stride, **fields), state, config)
+    return state
+
+
+def indices(state, first, rows, count):
+    """(batch or 1, rows, count) elements of INDEX."""
+    words = state[Memory.INDEX].read(0, 0, 1, 48)
+    return words.reshape(len(words), -1)[:, first : first + rows * count].reshape(-1, rows, count)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_the_greatest_and_their_places_are_those_of_a_stable_sort_of_torch(config, make_state, fill_panel, count):
+    x = with_ties()
+    state = reduced(config, make_state, fill_panel, x, kind=Reduction.MAXIMUM, count=count, placed=1, index_address=3,
+                    results=Results.ROW, address=7)  # fmt: skip
+    values, places = torch.sort(torch.from_numpy(x), dim=-1, descending=True, stable=True)
+    np.testing.assert_array_equal(indices(state, 3, 5, count)[0], places[:, :count].numpy())
+    np.testing.assert_array_equal(state.row_numbers(7, 5 * count)[0], values[:, :count].numpy().reshape(-1))
+    if count == 1:
+        np.testing.assert_array_equal(indices(state, 3, 5, 1)[0, :, 0], torch.argmax(torch.from_numpy(x), -1).numpy())
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_least_are_those_of_a_stable_sort_but_for_nan(config, make_state, fill_panel, count):
+    x = with_ties()
+    state = reduced(config, make_state, fill_panel, x, kind=Reduction.MINIMUM, count=count, placed=1, index_address=3,
+                    results=Results.VALUE, address=100, stride=3)  # fmt: skip
+    values, places = (each[:4, :count].numpy() for each in torch.sort(torch.from_numpy(x), dim=-1, stable=True))
+    found = state.panel(Memory.VALUE, 100, 3, 5, 3 * config.columns)[0]
+    np.testing.assert_array_equal(indices(state, 3, 5, count)[0, :4], places)
+    np.testing.assert_array_equal(found[:4, :count], values)
+    assert (found[:, count:] == -1).all(), "other elements stay"
+    assert indices(state, 3, 5, count)[0, 4].tolist() == [1, 7, 4, 5][:count], "NaN, NaN, −inf, the first −2"
+    if count == 1:
+        np.testing.assert_array_equal(indices(state, 3, 5, 1)[0, :, 0], torch.argmin(torch.from_numpy(x), -1).numpy())
+        np.testing.assert_array_equal(found[:, 0], torch.amin(torch.from_numpy(x), -1).numpy())
+
+
+@pytest.mark.parametrize("axis", Axis, ids=lambda axis: axis.name)
+@pytest.mark.parametrize("kind", Reduction, ids=lambda kind: kind.name)
+def test_rows_and_columns_come_to_what_torch_says(config, make_state, fill_panel, kind, axis):
+    x = stored(config, np.random.default_rng(6).normal(size=(2, 6, 7)))
+    state = reduced(config, make_state, fill_panel, x, batch=2, kind=kind, axis=axis, results=Results.VALUE,
+                    address=100, stride=1)  # fmt: skip
+    function = {Reduction.SUM: torch.sum, Reduction.MAXIMUM: torch.amax, Reduction.MINIMUM: torch.amin}[kind]
+    expected = function(torch.from_numpy(x), 1 if axis is Axis.ROWS else 2).numpy()
+    if axis is Axis.ROWS:
+        words = -(-7 // config.columns)
+        row = state.panel(Memory.VALUE, 100, 0, 1, words * config.columns)[:, 0]
+        found, beyond, wanted = row[:, :7], row[:, 7:], 0
+    else:
+        panel = state.panel(Memory.VALUE, 100, 1, 6, config.columns)
+        found, beyond, wanted = panel[..., 0], panel[..., 1:], -1
+    np.testing.assert_allclose(found, stored(config, expected), **tolerance(config))
+    assert (beyond == wanted).all()
+
+
+def test_sums_are_float32_whatever_is_stored(make_state, fill_panel, nano):
+    """256 times 257 in bf16: every row sum is exact, where 256 + 1 would be 256 in bf16."""
+    config = replace(nano, vector_format="tf32")
+    x = np.full((3, 256), 257, np.float32)
+    state = make_state(config)
+    stride = fill_panel(state, Memory.ACC, 0, x.astype(np.int32))
+    common = dict(rows=3, columns=256, source_stride=stride, address=9)
+    units.execute(Reduce(**common, results=Results.ROW), state, config)
+    units.execute(Reduce(**common, axis=Axis.ROWS, results=Results.VALUE), state, config)
+    assert state.row_numbers(9, 3)[0].tolist() == [256 * 257] * 3
+    assert (state.panel(Memory.VALUE, 9, 0, 1, 256) == to_bf16(np.float32(3 * 257))).all()
+
+
+@pytest.mark.parametrize("fields, message", [
+    (dict(), "nothing is written"),
+    (dict(axis=Axis.ROWS, results=Results.ROW), "along the rows results must be value"),
+    (dict(axis=Axis.ROWS, results=Results.VALUE, kind=Reduction.MAXIMUM, placed=1), "along the rows"),
+    (dict(axis=Axis.ROWS, results=Results.VALUE, kind=Reduction.MAXIMUM, count=2), "along the rows"),
+    (dict(results=Results.ROW, placed=1), "a sum has no place"),
+    (dict(results=Results.ROW, count=2), "a sum has no place"),
+    (dict(results=Results.ROW, kind=Reduction.MAXIMUM, count=9), "count must be at most 8, the columns, not 9"),
+])  # fmt: skip
+def test_a_reduce_that_makes_no_sense_is_refused(nano, fields, message):
+    with pytest.raises(HeddleError, match=message):
+        Reduce(columns=8, **fields).check(nano)
 
 
 def test_argmax_writes_parts_of_words_and_compares_before_rounding(make_state, fill_panel):
@@ -250,7 +411,9 @@ def test_argmax_writes_parts_of_words_and_compares_before_rounding(make_state, f
     acc[1, np.arange(6), 15 - np.arange(6)] += 1
     fill_panel(state, Memory.ACC, 0, acc)
     state[Memory.INDEX].shared[:] = -1
-    units.execute(Argmax(rows=6, columns=16, source_stride=1, address=7), state, config)
+    units.execute(
+        Reduce(rows=6, columns=16, source_stride=1, kind=Reduction.MAXIMUM, placed=1, index_address=7), state, config
+    )
     found = state[Memory.INDEX].read(0, 0, 1, 4).reshape(2, 16)
     assert found[0].tolist() == [-1] * 7 + [0, 1, 2, 3, 4, 5] + [-1] * 3
     assert found[1].tolist() == [-1] * 7 + [15, 14, 13, 12, 11, 10] + [-1] * 3
@@ -272,12 +435,23 @@ def test_new_instructions_take_the_time_the_manual_says(nano):
     rotate = Map(rows=3, columns=8, source=Source.VALUE, combine=Combine.ROTATE)
     assert units.cycles(rotate, nano) == 3 * 4 * 4 + front + 7
     assert units.cycles(Map(rows=3, columns=5, planes=2), nano) == 3 * 4 * 3 + front
+    turned = Map(rows=3, columns=5, layout=Layout.TRANSPOSED)  # three groups, one element a cycle
+    assert units.cycles(turned, nano) == 8 * 2 + 1 + front + 1
+    assert units.cycles(replace(turned, layout=Layout.SHIFTED, planes=2), nano) == 8 * 3 + 3 + front + 1
     assert units.cycles(Map(rows=3, columns=5, combine=Combine.ADD, operand_scaled=1), nano) == 3 * 4 * 2 + front
     tf32 = replace(nano, vector_format="tf32")  # what comes from memory is rounded
     assert units.cycles(rotate, tf32) == 3 * 4 * 4 + 1 + tf32.vector_map_cycles + 1 + 7
     assert tf32.vector_map_cycles == nano.vector_map_cycles + 1
-    argmax = Argmax(rows=3, columns=5, planes=1)  # three groups of two columns, two reads each
+    common = dict(rows=3, columns=5, planes=1)  # three groups of two columns, two reads each
+    argmax = Reduce(**common, kind=Reduction.MAXIMUM, placed=1)
     assert units.cycles(argmax, nano) == 3 * 3 * 2 + front + nano.row_maximum_cycles + 1
+    assert units.cycles(replace(argmax, count=3), nano) == 3 * units.cycles(argmax, nano)
+    assert units.cycles(Reduce(**common, results=Results.ROW), nano) == 3 * 3 * 2 + front + 18 + 1
+    short = Reduce(rows=3, columns=3, results=Results.ROW)  # rows of two cycles come every six
+    assert units.cycles(short, nano) == 2 * 6 + 2 + front + 18 + 1
+    along_rows = Reduce(**common, axis=Axis.ROWS, results=Results.VALUE)  # four groups, up to the end of the word
+    assert units.cycles(along_rows, nano) == 11 * 4 + 2 + front + 4
+    assert units.cycles(replace(along_rows, kind=Reduction.MINIMUM), nano) == 12 * 2 + front + 1
     turned = Quantise(rows=3, columns=8, source=Source.VALUE, combine=Combine.ROTATE)
     maximum = 3 * 4 * 4 + front + 7 + nano.row_maximum_cycles + nano.row_scale_cycles
     assert units.cycles(turned, nano) == maximum + 11 * 4 + 4 + front + 7 + nano.quantise_cycles
