@@ -44,7 +44,7 @@ class RowMaximum(Reduction):
     """
 
     def __init__(self, lanes: int, bits: int = 32):
-        super().__init__(lanes, bits, counts=In(lanes, init=-1), place=Out(COLUMNS))
+        super().__init__(lanes, bits, counts=In(lanes, init=(1 << lanes) - 1), place=Out(COLUMNS))
 
     def elaborate(self, platform):
         m = Module()
