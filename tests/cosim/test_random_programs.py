@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.isa import (
-    Activation,
     Append,
     Argmax,
     Codes,
     Combine,
     Digit,
+    Function,
     Guard,
     Load,
     Map,
@@ -26,6 +26,7 @@ from heddle.arch.isa import (
     Source,
     Store,
     Stream,
+    Tables,
 )
 from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
@@ -65,12 +66,13 @@ def test_a_seed_gives_one_program():
 def test_programs_between_them_try_everything():
     programs = [random_program(NANO, seed) for seed in range(80)]
     instructions = [each for program in programs for each in program.instructions]
-    kinds = Load, Store, Matmul, Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Append, Stream, Guard
+    kinds = Load, Store, Matmul, Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm, Append, Stream, Guard, Tables
     of = {kind: [each for each in instructions if isinstance(each, kind)] for kind in kinds}
     assert {each.memory for each in of[Load]} == set(Memory) - {Memory.ACC, Memory.ROW}
     assert {each.memory for each in of[Store]} == set(Memory) - {Memory.ACC, Memory.ROW, Memory.PAGE}
     assert {each.gather for each in of[Load]} == {0, 1}
-    assert {each.activation for each in of[Map]} == set(Activation)
+    assert {each.function for each in of[Map]} == {each.function for each in of[Quantise]} == set(Function)
+    assert {each.place >> 7 for each in of[Tables]} == {*range(9)} and any(each.entries == 1 for each in of[Tables])
     assert {each.combine for each in of[Map]} == {each.combine for each in of[Quantise]} == set(Combine)
     assert {each.combine for each in of[Argmax]} == set(Combine)
     assert {(each.codes, each.scales) for each in of[Quantise]} == {(c, s) for c in Codes for s in Scales}
