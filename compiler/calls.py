@@ -22,8 +22,13 @@ _CALLS = {*_GIVEN, "aten.gelu", _POWER}
 
 
 def is_function(node: Node) -> bool:
-    """Whether a call is such a function of the one value that it reads."""
-    return node.op in _CALLS and len(node.inputs) == 1
+    """Whether a call is such a function of the one value that it reads. Squares and cubes are products."""
+    return node.op in _CALLS and len(node.inputs) == 1 and not factors(node)
+
+
+def factors(node: Node) -> int:
+    """2 for a square, 3 for a cube, 0 for any other call."""
+    return {2: 2, 3: 3}.get(node.args[1], 0) if node.op == _POWER else 0
 
 
 def function_of(node: Node) -> str:

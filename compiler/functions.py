@@ -254,7 +254,8 @@ def power(exponent: float) -> Table:
     name = f"x^{exponent:g}"
     if 2 * exponent in RULES:
         return table_of(function, name=name)
-    return table_of(function, name=name, least=LEAST_EXPONENT + 1, most=MOST_EXPONENT - 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # of the steepest, which no table can hold
+        return table_of(function, name=name, least=LEAST_EXPONENT + 1, most=MOST_EXPONENT - 1)
 
 
 def _gelu_tanh(x: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ semaphore  more tokens than a semaphore counts could be waiting
 overwrite  a STORE writes over an input or a constant, so that the program cannot run twice (of a scatter, only a run
            shows where it writes)
 output     bytes of an output that no STORE writes
+function   a function by table is used, not all of whose table has been set before
 check      what Program.check refuses; nothing else is looked at then
 """
 
@@ -22,13 +23,14 @@ import numpy as np
 from ..arch.config import SEMAPHORE_LIMIT, Unit
 from ..arch.encoding import listing
 from ..arch.errors import HeddleError
-from ..arch.isa import units_in
+from ..arch.functions import DESCRIPTOR_COUNT, HEADER_PLACE, PLACE_COUNT
+from ..arch.isa import Function, Tables, VectorInstruction, units_in
 from ..arch.operands import is_chosen
 from ..arch.program import Program, Tensor, require_program
 from .footprints import Blocks, dram_blocks
 from .races import Race, find_races
 
-KINDS = ("race", "port", "token", "semaphore", "overwrite", "output", "check")
+KINDS = ("race", "port", "token", "semaphore", "overwrite", "output", "function", "check")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def lint(program: Program) -> list[Finding]:
     except HeddleError as error:
         return [Finding("check", str(error))]
     found = [_race(program, race) for race in find_races(program)]
-    found += [*_tokens(program), *_dram(program)]
+    found += [*_tokens(program), *_dram(program), *_functions(program)]
     return sorted(found, key=lambda each: KINDS.index(each.kind))
 
 
@@ -124,6 +126,24 @@ def _tokens(program: Program) -> Iterator[Finding]:
             message = (f"up to {count + program.config.queue_depth} tokens of {source.name} for {target.name} may be "
                        f"waiting at {described(program, index)}, more than {SEMAPHORE_LIMIT}")  # fmt: skip
             yield Finding("semaphore", message, (index,), token=f"{source.name.lower()} to {target.name.lower()}")
+
+
+# -- functions ---------------------------------------------------------------------------------------------------------
+
+
+def _functions(program: Program) -> Iterator[Finding]:
+    """Each function that is used before its header and its descriptors are set, once. Guards are not looked at."""
+    is_set, reported = np.zeros(PLACE_COUNT, bool), set()
+    for index, each in enumerate(program.instructions):
+        if isinstance(each, Tables):
+            is_set[each.place : each.place + each.entries] = True
+        elif isinstance(each, VectorInstruction) and each.function not in (Function.NONE, Function.RELU, *reported):
+            table = each.function - Function.TABLE_0
+            first = table * DESCRIPTOR_COUNT
+            if not (is_set[first : first + DESCRIPTOR_COUNT].all() and is_set[HEADER_PLACE + table]):
+                reported.add(each.function)
+                yield Finding("function", f"{described(program, index)} has a function whose table the program has not "
+                              f"set before: no Tables has written all places of table {table}", (index,))  # fmt: skip
 
 
 # -- DRAM --------------------------------------------------------------------------------------------------------------

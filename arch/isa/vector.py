@@ -151,7 +151,7 @@ class VectorInstruction(Instruction):
                               f"not {self.planes}")  # fmt: skip
         if self.combine is Combine.ROTATE:
             if self.source is not Source.VALUE or self.scaled or self.row_scaled or self.function:
-                raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled, no function")
+                raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled and as it is")
             if self.columns % config.columns or self.columns % (2 * config.vector_lanes):
                 raise HeddleError(f"{self.name}: with combine=rotate columns must be whole words of {config.columns}, "
                                   f"and half of them groups of {config.vector_lanes}, not {self.columns}")  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 
 from ...arch.isa import Combine, Map, Source
 from ..builder import Tiles
-from ..calls import function_of, is_function
+from ..calls import factors, function_of, is_function
 from ..graph import Graph, Node, constant
 from ..operands import require_finite, require_number
 from .linear import COMBINES
@@ -14,7 +14,9 @@ from .linear import COMBINES
 
 def match(graph: Graph, node: Node) -> bool:
     """A function of a tensor, or the sum or product of two tensors; a constant one may be broadcast."""
-    if is_function(node):
+    if factors(node):
+        new = _product(graph, node, factors(node))
+    elif is_function(node):
         new = node.turned_into("elementwise", node.inputs, function=function_of(node), combine=Combine.NONE)
     elif node.op in COMBINES and not node.kwargs:
         first, second = (_spread(graph, node, each) for each in node.args)
@@ -25,6 +27,16 @@ def match(graph: Graph, node: Node) -> bool:
         return False
     graph.replace(node, new)
     return True
+
+
+def _product(graph: Graph, node: Node, count: int) -> Node:
+    """A value times itself, so many factors."""
+    (x,) = node.inputs
+    other = x if count == 2 else _product(graph, node, count - 1)
+    if other is not x:
+        other.name = f"{node.name}_power_{count - 1}"
+        graph.nodes.insert(graph.nodes.index(node), other)
+    return node.turned_into("elementwise", [x, other], function="", combine=Combine.MULTIPLY)
 
 
 def _spread(graph: Graph, node: Node, operand: Node | float) -> Node:

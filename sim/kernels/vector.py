@@ -303,7 +303,8 @@ def _block(format, b, first, count, rows, columns, width, source, planes, row_sc
                 swapped[n], swapped[half + n] = row[half + n], row[n]
     size = count * width
     given = (x[:size], u[:size], buffers[2, :size], buffers[9, :size], buffers[3, :size], buffers[4, :size],
-             buffers[5, :size], form, table, combine, operands[:size], buffers[7, :size], buffers[8, :size])  # fmt: skip
+             buffers[5, :size], form, table, combine, operands[:size], buffers[7, :size],
+             buffers[8, :size])  # fmt: skip
     if _front_fast(format, *given):
         _front_exact(format, *given)
     for m in range(count):

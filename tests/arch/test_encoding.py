@@ -63,9 +63,9 @@ def test_a_value_that_does_not_fit_names_instruction_field_value_and_width():
 def test_unknown_opcodes_and_codes_are_refused():
     with pytest.raises(HeddleError, match="unknown opcode 63"):
         encoding.decode(b"\x3f" + bytes(31))
-    position, _ = encoding.encoding(isa.Map)["activation"]
-    with pytest.raises(HeddleError, match="activation has the unknown code 7"):
-        encoding.decode((isa.Map.opcode | 7 << position).to_bytes(32, "little"))
+    position, _ = encoding.encoding(isa.Map)["function"]
+    with pytest.raises(HeddleError, match="function has the unknown code 5"):
+        encoding.decode((isa.Map.opcode | 5 << position).to_bytes(32, "little"))
 
 
 def test_listing_shows_what_differs_from_the_defaults():

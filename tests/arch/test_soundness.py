@@ -12,8 +12,8 @@ from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
 from heddle.arch.isa import (
     INSTRUCTIONS,
-    Activation,
     Append,
+    Function,
     Guard,
     Halt,
     Load,
@@ -145,8 +145,8 @@ def test_no_number_in_a_field_of_an_instruction(kind, value):
 
 
 def test_what_is_no_member_of_an_enumeration_and_no_float():
-    with pytest.raises(HeddleError, match=r"activation must be one of 0 \(none\), 1 \(relu\).*, not 7"):
-        Map(activation=7)  # type: ignore[arg-type]
+    with pytest.raises(HeddleError, match=r"function must be one of 0 \(none\), 1 \(table_0\).*, not 5"):
+        Map(function=5)  # type: ignore[arg-type]
     for wrong in ("1", None, True, [1.0]):
         with pytest.raises(HeddleError, match="reciprocal must be a number"):
             Norm(reciprocal=wrong)  # type: ignore[arg-type]
@@ -154,9 +154,9 @@ def test_what_is_no_member_of_an_enumeration_and_no_float():
 
 
 def test_numbers_of_numpy_and_of_enumerations_are_welcome():
-    made = Map(rows=np.int64(3), activation=4, source=np.uint8(1), scaled=np.True_)  # type: ignore[arg-type]
-    assert made == Map(rows=3, activation=Activation.SILU, source=Source.VALUE, scaled=1)
-    assert made.activation is Activation.SILU and type(made.rows) is int and type(made.scaled) is int
+    made = Map(rows=np.int64(3), function=4, source=np.uint8(1), scaled=np.True_)  # type: ignore[arg-type]
+    assert made == Map(rows=3, function=Function.TABLE_3, source=Source.VALUE, scaled=1)
+    assert made.function is Function.TABLE_3 and type(made.rows) is int and type(made.scaled) is int
     assert Norm(reciprocal=np.float32(0.1)).reciprocal == struct.unpack("<f", struct.pack("<f", 0.1))[0]
     assert Norm(reciprocal=1).reciprocal == 1.0
     plain, numpy = (0x4000, 5, 1, 7), (np.int64(0x4000), np.int32(5), np.uint8(1), np.uint32(7))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from heddle.arch.config import PRESETS, Memory, Unit
-from heddle.arch.isa import Argmax, Codes, Halt, IndexMap, Load, Map, Matmul, Quantise, Source, Store, Stream
+from heddle.arch.isa import Codes, Halt, IndexMap, Load, Map, Matmul, Quantise, Reduce, Reduction, Source, Store, Stream
 from heddle.compiler.synchronise import synchronise
 
 NANO = PRESETS["nano"]
@@ -69,7 +69,8 @@ def test_a_scatter_may_write_all_that_is_behind_its_table_and_the_cache():
 
 def test_numbers_are_computed_before_and_after_who_uses_them():
     program = [
-        Argmax(columns=4, source=Source.VALUE, address=3),  # written by VECTOR, read by LOAD, as by the next
+        # Written by VECTOR, read by LOAD, as by the next.
+        Reduce(columns=4, source=Source.VALUE, kind=Reduction.MAXIMUM, placed=1, index_address=3),
         IndexMap(source=1, source_address=3, number=5, address=7),
         Load(gather=1, index_address=7),
         Store(memory=Memory.ACT, address=100, scatter=1, index_address=7, dram_address=4096),

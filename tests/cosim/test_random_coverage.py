@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from heddle.arch.config import FETCH_GROUP, Memory, Unit
 from heddle.arch.isa import (
-    Argmax,
     Guard,
     Halt,
     IndexMap,
@@ -18,6 +17,7 @@ from heddle.arch.isa import (
     NormKind,
     OnlineSoftmax,
     Quantise,
+    Reduce,
     Softmax,
     Store,
     units_in,
@@ -30,7 +30,7 @@ from heddle.sim.values import run_values
 from .conftest import NANO
 
 PROGRAMS = 100
-WIDE = (Map, Quantise, Argmax, Softmax, OnlineSoftmax, Norm)
+WIDE = (Map, Quantise, Reduce, Softmax, OnlineSoftmax, Norm)
 BOUNDARY = 4096
 FAR = 1 << 20
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from heddle.arch.config import PRESETS, Memory, Unit
 from heddle.arch.isa import (
-    Activation,
     Append,
     Axis,
     Codes,
     Combine,
     Digit,
+    Function,
     Guard,
     IndexMap,
     IndexOperation,
@@ -35,6 +35,7 @@ from heddle.arch.isa import (
     Statistics,
     Store,
     Stream,
+    Tables,
 )
 from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
@@ -74,12 +75,14 @@ def test_a_seed_gives_one_program():
 def test_programs_between_them_try_everything():
     programs = [random_program(NANO, seed) for seed in range(80)]
     instructions = [each for program in programs for each in program.instructions]
-    kinds = Load, Store, Matmul, Map, Quantise, Reduce, Softmax, OnlineSoftmax, Norm, Append, Stream, Guard, IndexMap
+    kinds = (Load, Store, Matmul, Map, Quantise, Reduce, Softmax, OnlineSoftmax, Norm, Append, Stream, Guard, IndexMap,
+             Tables)  # fmt: skip
     of = {kind: [each for each in instructions if isinstance(each, kind)] for kind in kinds}
     assert {each.memory for each in of[Load]} == set(Memory) - {Memory.ACC, Memory.ROW}
     assert {each.memory for each in of[Store]} == set(Memory) - {Memory.ACC, Memory.ROW, Memory.PAGE}
     assert {each.gather for each in of[Load]} == {each.scatter for each in of[Store]} == {0, 1}
-    assert {each.activation for each in of[Map]} == set(Activation)
+    assert {each.function for each in of[Map]} == {each.function for each in of[Quantise]} == set(Function)
+    assert {each.place >> 7 for each in of[Tables]} == {*range(9)} and any(each.entries == 1 for each in of[Tables])
     assert {each.layout for each in of[Map]} == set(Layout)
     shifts = {each.shift for each in of[Map] if each.layout is Layout.SHIFTED}
     assert shifts == set(range(1 - NANO.columns, NANO.columns))

@@ -24,6 +24,7 @@ from heddle.arch.isa import (
     Source,
     Store,
     Stream,
+    Tables,
 )
 from heddle.arch.registers import ErrorKind, Register
 from heddle.hw.errors import ErrorRegister
@@ -190,7 +191,8 @@ def test_what_is_beyond_the_cache_stops_the_machine(on_machine, axi_slave, work)
 ILLEGAL = [
     Matmul(rows=0), Matmul(k_tiles=0), Matmul(n_tiles=0, n_register=3), Map(columns=0), Norm(rows=0), Load(words=0),
     Load(segments=0), Load(memory=Memory.ACC), Store(memory=Memory.PAGE), Store(memory=Memory.ROW), Map(planes=3),
-    Quantise().changed(codes=3), Quantise().changed(digit=3), Map().changed(activation=7), Append(part=Part.KEYS),
+    Quantise().changed(codes=3), Quantise().changed(digit=3), Map().changed(function=5), Append(part=Part.KEYS),
+    Tables(entries=0),
     Append(heads=0), Append().changed(part=3),
     Stream(blocks=0), Stream(token_words=0), Softmax(columns=0), OnlineSoftmax(rows=0), Reduce(columns=0),
     Reduce(count=0), Reduce().changed(kind=3), Reduce().changed(results=3),

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ import torch
 from heddle.arch import numerics
 from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
+from heddle.arch.functions import DESCRIPTOR_COUNT, HEADER_PLACE, TABLE_COUNT, WORD_PLACE, Descriptor, Table
 from heddle.arch.isa import (
-    Activation,
     Axis,
     Codes,
     Combine,
     Digit,
+    Function,
     Layout,
     Map,
     Masking,
@@ -38,8 +40,10 @@ from heddle.arch.isa import (
 from heddle.compiler.builder import Tiling
 from heddle.compiler.cache import CachePlan
 from heddle.compiler.decoder import compile_decoder
+from heddle.compiler.functions import named
 from heddle.compiler.pipeline import compile
 from heddle.cosim.random_programs import random_program
+from heddle.cosim.random_tables import random_table, random_words
 from heddle.models.llama import Llama, LlamaConfig
 from heddle.models.registry import WORKLOADS
 from heddle.sim import kernels, units, values
@@ -184,7 +188,22 @@ def filled(config, seed):
         words.shared[...], words.own[...] = content(random, memory, words.shared), content(random, memory, words.own)
         differing = random.random((1, words.count)) < random.choice([0, 0.1, 0.9, 1], p=[0.3, 0.2, 0.2, 0.3])
         words.differs[...] = differing
+    state.tables.write(0, 0, np.array(any_tables(seed % 4), np.int64).reshape(1, 1, -1, 1))
+    if seed % 8 == 5:  # words of one input
+        words = np.repeat(state.tables.shared[:, WORD_PLACE:HEADER_PLACE], BATCH, 0)
+        words[1] = words[1, ::-1]
+        state.tables.write(WORD_PLACE, 0, words[:, None])
     return state
+
+
+@cache
+def any_tables(seed):
+    """Entries for all places: tables of no function, one of them of a kind that needs nothing but lines."""
+    maker = random.Random(seed)
+    tables = [random_table(maker, (), number % 2 == 1).to_ints() for number in range(TABLE_COUNT)]
+    tables[2] = named(["gelu", "sqrt", "tanh", "erf"][seed]).to_ints()[: 1 + DESCRIPTOR_COUNT]
+    words = Table((Descriptor(),) * DESCRIPTOR_COUNT, random_words(maker)).to_ints()[1 + DESCRIPTOR_COUNT :]
+    return [*(each for table in tables for each in table[1:]), *words, *(table[0] for table in tables)]
 
 
 def held(state, memory):
@@ -206,12 +225,12 @@ def some(random, config, kind):
         }  # fmt: skip
         vector = {
             "source": random.choice(list(Source)), "scaled": random.randrange(2), "row_scaled": random.randrange(2),
-            "activation": random.choice(list(Activation)), "combine": random.choice(list(Combine)),
+            "function": random.choice(list(Function)), "combine": random.choice(list(Combine)),
             "operand_address": random.randrange(600), "operand_stride": random.randrange(16),
             "planes": random.choice([0, 0, 1, 2]),
         }  # fmt: skip
         if vector["combine"] is Combine.ROTATE:
-            vector |= {"source": Source.VALUE, "scaled": 0, "row_scaled": 0, "activation": Activation.NONE, "planes": 0}
+            vector |= {"source": Source.VALUE, "scaled": 0, "row_scaled": 0, "function": Function.NONE, "planes": 0}
         seen = {
             "causal": random.randrange(2), "window": random.choice([0, 0, 1, 3]), "offset": random.randrange(-3, 20),
             "scales_address": random.randrange(100, 200),
@@ -307,19 +326,26 @@ def test_products_at_the_edge_are_computed_again(nano):
     assert np.array_equal(bits(compiled[Memory.VALUE].read(9, 0, 1, 1)), np.zeros((1, 1, 1, 4), np.uint32))
 
 
-@pytest.mark.parametrize("kind", list(Activation), ids=lambda kind: kind.name)
-def test_activations_of_many_numbers(kind):
-    config = replace(SMALL, name="wide", value_format="float32")
-    generator, instruction = np.random.default_rng(3), Map(rows=64, columns=256, source=Source.VALUE, source_stride=32,
-                                                           address=2048, stride=32, activation=kind)  # fmt: skip
+@pytest.mark.parametrize("vector_format", ["float32", "tf32"])
+@pytest.mark.parametrize("name", ["gelu", "silu", "rsqrt", "log", "exp", "sin", "relu"])
+def test_functions_of_many_numbers(name, vector_format):
+    config = replace(SMALL, name="wide", value_format="float32", vector_format=vector_format)
+    header, *others = named(name).to_ints()
+    generator = np.random.default_rng(3)
+    instruction = Map(rows=64, columns=256, source=Source.VALUE, source_stride=32, address=2048, stride=32,
+                      function=Function.TABLE_0)  # fmt: skip
     x = np.concatenate([any_floats(generator, 64 * 128), np.linspace(-40, 40, 64 * 128, dtype=np.float32)])
     states = [filled(config, 0) for _ in range(2)]
     for state, execute in zip(states, (units.execute, kernels.execute), strict=True):
         state[Memory.VALUE].write(0, 0, x.reshape(1, 1, 2048, 8))
+        for place, entries in ((0, others[:DESCRIPTOR_COUNT]), (WORD_PLACE, others[DESCRIPTOR_COUNT:]),
+                               (HEADER_PLACE, [header])):
+            state.tables.write(place, 0, np.array(entries).reshape(1, 1, -1, 1))
         execute(instruction, state, config)
     assert np.array_equal(held(states[0], Memory.VALUE), held(states[1], Memory.VALUE))
     found = states[1][Memory.VALUE].read(2048, 0, 1, 2048).reshape(-1)
-    assert same(found, numerics.activation(kind, x))
+    arithmetic = numerics.arithmetic_of(config)
+    assert same(found, arithmetic.by_table(named(name), arithmetic.round(x)))
 
 
 # -- whole programs ----------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """What lint says of a program: races in words, and slips of tokens and of DRAM places."""
 
+from dataclasses import replace
+
 from heddle.arch.config import PRESETS, Memory, Unit
-from heddle.arch.isa import Halt, Load, Map, Norm, Source, Store
+from heddle.arch.isa import Function, Halt, Load, Map, Norm, Source, Store, Tables
 from heddle.arch.program import Program, Tensor
 from heddle.sim import lint as lints
 from heddle.sim.lint import lint
@@ -92,3 +94,12 @@ def test_kinds_are_in_order():
     assert [each.kind for each in found] == sorted((each.kind for each in found), key=lints.KINDS.index)
     assert {each.kind for each in found} == {"race", "port", "token", "overwrite"}
     assert found[0].to_dict()["indices"] == (0, 1)
+
+
+def test_functions_that_nothing_has_set():
+    halves = Tables(entries=64, place=2 * 128), Tables(entries=64, place=2 * 128 + 64)
+    header, use = Tables(place=1024 + 2), Map(columns=4, source=Source.VALUE, function=Function.TABLE_2)
+    function = only(halves[0], header, use, use)
+    assert (function.kind, function.indices) == ("function", (2,)) and "all places of table 2" in function.message
+    assert only(*halves, use, header).kind == only(Tables(entries=512), header, replace(use, function=1)).kind
+    assert lint(program(*halves, header, use, replace(use, function=Function.RELU))) == []

@@ -1,4 +1,4 @@
-"""Sums, products and activations outside linear layers; rows."""
+"""Sums, products and functions of one number outside linear layers; rows."""
 
 import numpy as np
 import pytest
@@ -14,6 +14,21 @@ FUNCTIONS = {
     "row constant": lambda x, y: y + x * torch.arange(6.0),
     "tanh": lambda x, y: torch.tanh(x) + y,
     "gelu": lambda x, y: nn.functional.gelu(x + y),
+    "exp": lambda x, y: torch.exp(x) * y,
+    "exp2": lambda x, y: torch.exp2(x) * y,
+    "log": lambda x, y: torch.log(x * x + 1) + y,
+    "log2": lambda x, y: torch.log2(x * x + 1) + y,
+    "sqrt": lambda x, y: torch.sqrt(x * x) + y,
+    "rsqrt": lambda x, y: torch.rsqrt(x * x + 0.5) * y,
+    "reciprocal": lambda x, y: torch.reciprocal(x * x + 1) * y,
+    "erf": lambda x, y: torch.erf(x) + y,
+    "softplus": lambda x, y: nn.functional.softplus(x) + y,
+    "mish": lambda x, y: nn.functional.mish(x) + y,
+    "elu": lambda x, y: nn.functional.elu(x) + y,
+    "hardswish": lambda x, y: nn.functional.hardswish(x) + y,
+    "sin and cos": lambda x, y: torch.sin(x) + torch.cos(y),
+    "powers": lambda x, y: x**-1 * 0.01 + (y * y + 1) ** 0.75,
+    "square and cube": lambda x, y: x**2 + y**3,
 }
 
 
