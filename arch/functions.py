@@ -334,8 +334,6 @@ def evaluate(table: Table, x: ArrayLike, significand_bits: int = SIGNIFICAND_BIT
     factor = np.abs(exponent) << 9 if table.of_exponent else (1 << FRACTION_BITS) + fraction
     product = factor * table.multiplier >> 6
 
-    place = fraction & (1 << PLACE_BITS) - 1
-
     beyond = (place >> PLACE_BITS - 2 >= d.split) & (d.split != NEVER)
 
     segment, point, whole = _segment(table, d, sign, exponent, half, place, beyond, product)
