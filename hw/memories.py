@@ -5,9 +5,7 @@ different banks in the same cycle without knowing of each other; that two of the
 bank is the program's business, and is checked here at every access.
 """
 
-from collections.abc import Mapping
-from functools import reduce
-from operator import or_
+from collections.abc import Mapping, Sequence
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -139,13 +137,13 @@ class BankedMemory(wiring.Component):
         """What the read of the cycle before gave: an and-or multiplexer, for half of what a tree of them takes."""
         bits = len(port.data)
         part, _ = _split_part(port, len(bank_data[0]))
-        found: Value = Const(0)
+        found: list[Value] = []
         for bank, word in enumerate(bank_data):
             for place in range(-(-len(word) // bits)):
                 chosen = Signal(name=f"{name}_{bank}_{place}")  # travels with the read, one cycle behind the address
                 m.d.sync += chosen.eq((self._bank_of(port.address) == bank) & (part == place))
-                found = found | Mux(chosen, word[place * bits : (place + 1) * bits], 0)
-        return found
+                found.append(Mux(chosen, word[place * bits : (place + 1) * bits], 0))
+        return _disjunction(found)
 
     def _bank_of(self, address: Value) -> Value:
         low = (self._config.bank_words(self._memory) - 1).bit_length()
@@ -181,7 +179,15 @@ def _fold_of_mask(mask: Value, folds: int) -> Value:
 def _ored(mask: Value, pieces: int) -> Value:
     """The disjunction of the equal `pieces` of a mask."""
     size = len(mask) // pieces
-    return reduce(or_, (mask[start : start + size] for start in range(0, len(mask), size)))
+    return _disjunction([mask[start : start + size] for start in range(0, len(mask), size)])
+
+
+def _disjunction(values: Sequence[Value]) -> Value:
+    """All of them, or-ed bit by bit: in pairs, for Amaranth takes no expression that is hundreds of levels deep."""
+    if len(values) == 1:
+        return values[0]
+    middle = len(values) // 2
+    return _disjunction(values[:middle]) | _disjunction(values[middle:])
 
 
 def _any(values) -> Value:
