@@ -122,6 +122,13 @@ class RandomInstructions:
         some = [self.instruction() for _ in range(40)]
         return [Guard(count=LONG_REACH), *(self.random.choice(some) for _ in range(LONG_REACH)), Guard()]
 
+    def wide(self) -> list[Instruction]:
+        """A few of rows of many columns: their results stand where a program ends with them."""
+        self.places.wide = True
+        drawn = [self._drawn(kind) for kind in self.random.choices([Map, Quantise, Argmax, Argmax, Norm, Norm], k=8)]
+        self.places.wide = False
+        return [each for each in drawn if each is not None][:3]
+
     def deep(self) -> list[Instruction]:
         """Sums of so many products that they need more than 24 bits, if codes are large; nothing if it takes long."""
         arenas = {memory: self.random.choice(self.places.all[memory]) for memory in (Memory.ACT, Memory.WEIGHT)}

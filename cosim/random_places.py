@@ -75,6 +75,7 @@ class Places:
             if self.spread:
                 self.all[memory] += self._others(memory)
         self.of = {memory: arenas[0] for memory, arenas in self.all.items()}
+        self.wide = False  # whether rows are to have many columns
         homes = {memory: random.sample(list(Unit), len(Unit)) for memory in Memory}
         self._homes = {
             unit: {memory: arenas[homes[memory].index(unit) % len(arenas)] for memory, arenas in self.all.items()}
@@ -245,6 +246,8 @@ class Places:
         if self.random.random() < 0.15:  # what needs less than that may have more
             most = max(self.of[memory].size for memory in memories[:2]) * self.config.columns
         wide = self.random.randint(15, 80)
+        if self.wide:
+            return min(most, wide * self.config.columns - self.random.randrange(self.config.columns))
         words = self.random.choice([1, 1, 1, 1, 2, 2, 3, 4, 6, 9, 14, wide, wide, wide])
         tail = self.random.randrange(self.config.columns)
         return min(most, words * self.config.columns - self.random.choice([0, tail]))

@@ -24,6 +24,7 @@ from .random_places import LOADABLE, STORABLE, Area, Places
 from .random_tokens import with_spare_tokens
 
 LONG = 20  # instructions of a program that may be made still longer
+WIDE = 0.3  # of the programs end with rows of many columns
 EARLY_HALT = 0.2  # of the programs end before their last instruction
 SPARE_TOKENS = 0.4  # of the programs send and take tokens that they need not
 
@@ -55,6 +56,8 @@ class _Generator:
             body += self.instructions.group() if self.random.random() < 0.2 else [self.instructions.instruction()]
         if self.places.loud and self.config.pe == "int8" and count >= LONG:
             body += self.instructions.deep()
+        if count >= LONG and self.random.random() < WIDE:
+            body += self.instructions.wide()
         if self.places.code.size // INSTRUCTION_BYTES > 4 * LONG_REACH and count >= LONG and self.random.random() < 0.6:
             body += self.instructions.desert()
         tables = self.instructions.tables
