@@ -177,7 +177,8 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
             total = of_key(i4(max(key(canonical(total)), _ONE)))
             inverse = rcp(format, fit_saturated(format, total))
             at = place(into, b, m)
-            scale = finish(format, results[at : at + padded], x, low, high, value_scale, inverse, buffers[3], to_bf16)
+            words, y = results[at : at + padded], buffers[3]
+            scale = finish(format, words, x, columns, low, high, value_scale, inverse, y, to_bf16)
             numbers[place(scales, b, m)] = scale
             if online:
                 rescale = fit_saturated(format, product(fit_saturated(format, kept), inverse))
@@ -186,18 +187,18 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
                 state[place(after, b, rows + m)] = canonical(total)
 
 
-def finish(format, words, x, low, high, value_scale, inverse, y, to_bf16) -> Any:
+def finish(format, words, x, columns, low, high, value_scale, inverse, y, to_bf16) -> Any:
     """Write a row of probabilities x, not yet normalised, as codes or values; the scale that codes have."""
 
 
 @_overload(finish, jit_options=OPTIONS)
-def _finish(format, words, x, low, high, value_scale, inverse, y, to_bf16):
+def _finish(format, words, x, columns, low, high, value_scale, inverse, y, to_bf16):
     if isinstance(words.dtype, types.Integer):
-        return lambda format, words, x, low, high, value_scale, inverse, y, to_bf16: _codes(
+        return lambda format, words, x, columns, low, high, value_scale, inverse, y, to_bf16: _codes(
             format, words, x, low, high, value_scale, inverse
         )
-    return lambda format, words, x, low, high, value_scale, inverse, y, to_bf16: _values(
-        format, words, x, low, high, value_scale, inverse, y, to_bf16
+    return lambda format, words, x, columns, low, high, value_scale, inverse, y, to_bf16: _values(
+        format, words, x, columns, low, high, value_scale, inverse, y, to_bf16
     )
 
 
@@ -221,9 +222,11 @@ def _codes(format, words, x, low, high, value_scale, inverse):
 
 
 @inlined_late
-def _values(format, words, x, low, high, value_scale, inverse, y, to_bf16):
+def _values(format, words, x, columns, low, high, value_scale, inverse, y, to_bf16):
     if _weighted_fast(format, x, low, high, value_scale, inverse, y):
         _weighted_exact(format, x, low, high, value_scale, inverse, y)
+    for n in range(columns, len(y)):
+        y[n] = f4(0)
     store_values(y, words, to_bf16)
     return f4(1)  # a scale that nobody wants
 
