@@ -30,6 +30,7 @@ from ..arch.isa import (
     OnlineSoftmax,
     Quantise,
     Scales,
+    SecondOperand,
     Softmax,
     Source,
     Store,
@@ -189,14 +190,17 @@ class RandomInstructions:
     def front(self, kind: type[Instruction]) -> dict[str, Any]:
         """What all of VECTOR share, for an instruction of `kind`."""
         columns, rotates = self._columns()
+        others = {Combine.ROTATE} if kind is Map else {Combine.ROTATE, Combine.SELECT}
+        combines = [each for each in Combine if each not in others]
         given = {
             "columns": columns, "source": self.random.choice(list(Source)), "scaled": self.random.randrange(2),
             "row_scaled": self.random.randrange(2), "function": self.random.choice([Function.NONE, *Function]),
-            "combine": self.random.choice([Combine.NONE, Combine.NONE, Combine.ADD, Combine.MULTIPLY]),
+            "combine": self.random.choice([Combine.NONE] * 5 + combines),
+            "operand": self.random.choice([SecondOperand.VALUE, *SecondOperand]),
         }  # fmt: skip
         if rotates:
             given |= {"source": Source.VALUE, "combine": Combine.ROTATE, "scaled": 0, "row_scaled": 0,
-                      "function": Function.NONE}  # fmt: skip
+                      "function": Function.NONE, "operand": SecondOperand.VALUE}  # fmt: skip
         elif given["source"] is Source.ACC and self.config.pe == "int8" and self.random.random() < 0.3:
             given["planes"] = self.random.randint(1, 2)
         return given
@@ -213,7 +217,7 @@ class RandomInstructions:
     def map(self) -> Instruction:
         """Values."""
         given = self.front(Map)
-        combines = given["combine"] in (Combine.ADD, Combine.MULTIPLY)
+        combines = given["combine"] not in (Combine.NONE, Combine.ROTATE) and given["operand"] is SecondOperand.VALUE
         return self.places.placed(Map, given | {"operand_scaled": int(combines and self.random.randrange(2))})
 
     def quantise(self) -> Instruction:

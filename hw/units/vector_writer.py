@@ -39,10 +39,10 @@ class VectorWriter(wiring.Component):
     """Takes the groups of a walk, in order, and writes what becomes of them.
 
     `start` comes in the cycle before the first group; the walk is that of `Panel` with the rows and columns of
-    `instruction` and the given fill and interval, and `values` are the group's in its first cycle. A value is written
-    to VALUE one cycle later, a code `quantise_cycles` after that, the result of a row as `RowResults` says; `retire` is
-    up in the cycle of the last write, or for the phase MAXIMA `maxima_done` in the cycle after. Other inputs hold still
-    during a phase.
+    `instruction` and the given fill and interval, and `values` are the group's in its first cycle; those below
+    `columns` that are not `chosen` then are not written to VALUE. A value is written to VALUE one cycle later, a code
+    `quantise_cycles` after that, the result of a row as `RowResults` says; `retire` is up in the cycle of the last
+    write, or for the phase MAXIMA `maxima_done` in the cycle after. Other inputs hold still during a phase.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -54,6 +54,7 @@ class VectorWriter(wiring.Component):
             "fill": In(2),
             "interval": In(interval_shape(config)),
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
+            "chosen": In(config.vector_lanes),
             "maxima_done": Out(1),
             "retire": Out(1),
             "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
@@ -91,7 +92,8 @@ class VectorWriter(wiring.Component):
         coming = self._destination(m, panel)
         group = data.View(self._group_layout, delay(m, coming.as_value(), 1, name="group"))
         results = self._reduce(m, panel, values)
-        retire_map = self._write_values(m, values, group)
+        chosen = delay(m, self.chosen | ~panel.counts, 1, name="chosen")
+        retire_map = self._write_values(m, values, chosen, group)
         retire_codes = self._write_codes(m, values, results.multiplier, group, quantise)
         m.d.comb += [
             self.maxima_done.eq(results.scales_done),
@@ -135,7 +137,7 @@ class VectorWriter(wiring.Component):
                 ]
         return coming
 
-    def _write_values(self, m: Module, values: data.View, group: data.View) -> Value:
+    def _write_values(self, m: Module, values: data.View, chosen: Value, group: data.View) -> Value:
         """Phase MAP. Returns whether this cycle is its last."""
         config, lanes = self._config, self._config.vector_lanes
         slots = config.columns // lanes
@@ -144,7 +146,7 @@ class VectorWriter(wiring.Component):
         m.d.comb += [
             self.value_write.en.eq(group.valid & is_map),
             self.value_write.address.eq(group.address),
-            self.value_write.mask.eq(spread(m, group.slot, Const(-1, lanes), slots, name="value_mask")),
+            self.value_write.mask.eq(spread(m, group.slot, chosen, slots, name="value_mask")),
             self.value_write.data.eq(stored),
         ]
         return group.done & is_map

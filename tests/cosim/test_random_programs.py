@@ -22,6 +22,7 @@ from heddle.arch.isa import (
     Part,
     Quantise,
     Scales,
+    SecondOperand,
     Softmax,
     Source,
     Store,
@@ -73,13 +74,17 @@ def test_programs_between_them_try_everything():
     assert {each.gather for each in of[Load]} == {0, 1}
     assert {each.function for each in of[Map]} == {each.function for each in of[Quantise]} == set(Function)
     assert {each.place >> 7 for each in of[Tables]} == {*range(9)} and any(each.entries == 1 for each in of[Tables])
-    assert {each.combine for each in of[Map]} == {each.combine for each in of[Quantise]} == set(Combine)
-    assert {each.combine for each in of[Argmax]} == set(Combine)
+    pairs = {(c, o) for c in set(Combine) - {Combine.ROTATE} for o in SecondOperand} | {(Combine.ROTATE, 0)}
+    assert {(each.combine, each.operand) for each in of[Map]} == pairs
+    for kind in (Quantise, Argmax):
+        assert {each.combine for each in of[kind]} == set(Combine) - {Combine.SELECT}
+        assert {each.operand for each in of[kind] if each.combine} == set(SecondOperand)
     assert {(each.codes, each.scales) for each in of[Quantise]} == {(c, s) for c in Codes for s in Scales}
     assert {(each.codes, each.digit) for each in of[Quantise]} == {(c, d) for c in Codes for d in Digit}
     for kind in (Map, Quantise, Argmax):
         assert {each.planes for each in of[kind] if each.source is Source.ACC} == {0, 1, 2}
-    assert {(each.operand_scaled, each.combine) for each in of[Map]} >= {(1, Combine.ADD), (1, Combine.MULTIPLY)}
+    scaled = {each.combine for each in of[Map] if each.operand_scaled}
+    assert scaled == set(Combine) - {Combine.NONE, Combine.ROTATE}
     assert {(each.causal, each.window > 0, each.additive) for each in of[Softmax]} == {
         (c, w, a) for c in (0, 1) for w in (False, True) for a in (0, 1)
     }
