@@ -310,11 +310,11 @@ def map_values(
 ) -> Floats:
     """The elementwise front of VECTOR.
 
-    source (…, M, N) int32 or float32; scale, offset (…, N) or (…, 1, N); row_scale (…, M); operand (…, M, N).
+    source (…, M, N) int32 or float32; scale, offset (…, N) or (…, 1, N); row_scale (…, M); operand (…, M or 1, N or 1).
     Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, function, combine. `planes` are
     further sums (…, M, N) int32, the lower digits: x·256 + plane for each, in float32. `operand_scale` (…, M)
     multiplies the operand. ROTATE is `rotate` of the source by operands (…, M, 2·N), cosines and sines, and nothing
-    else.
+    else; SELECT gives x, whatever the operand.
     """
     x = from_int32(source) if source.dtype == np.int32 else clean(source)
     for plane in planes:
@@ -332,10 +332,30 @@ def map_values(
     x = x if function is None else function(x)
     if combine is Combine.NONE or operand is None:
         return x
-    operand = read(operand)
-    if operand_scale is not None:
-        operand = arithmetic.multiply(operand, read(operand_scale)[..., None])
-    return (arithmetic.add if combine is Combine.ADD else arithmetic.multiply)(x, operand)
+    return combined(combine, x, second_operand(operand, operand_scale, arithmetic), arithmetic)
+
+
+def second_operand(operand: ArrayLike, scale: ArrayLike | None, arithmetic: Arithmetic = FLOAT32) -> Floats:
+    """y of VECTOR: an operand (…, M, N) as it enters, times a number for each row (…, M), if there are any."""
+    y = arithmetic.round(operand)
+    return y if scale is None else arithmetic.multiply(y, arithmetic.round(scale)[..., None])
+
+
+def combined(how: Combine, x: Floats, y: Floats, arithmetic: Arithmetic = FLOAT32) -> Floats:
+    """What x becomes by y. NaN compares false, and is the maximum and the minimum of itself and anything."""
+    if how in (Combine.ADD, Combine.SUBTRACT, Combine.SUBTRACT_FROM):
+        x, y = (-x if how is Combine.SUBTRACT_FROM else x), (-y if how is Combine.SUBTRACT else y)
+        return arithmetic.add(x, y)
+    if how is Combine.MULTIPLY:
+        return arithmetic.multiply(x, y)
+    if how is Combine.MAXIMUM:
+        return maximum(x, y)
+    if how is Combine.MINIMUM:
+        return np.where(np.isnan(x) | np.isnan(y), NAN, minimum(x, y))
+    if how is Combine.SELECT:
+        return np.broadcast_arrays(x, y)[0]
+    compare = {Combine.LESS: np.less, Combine.LESS_EQUAL: np.less_equal, Combine.EQUAL: np.equal}[how]
+    return compare(x, y).astype(np.float32)
 
 
 class CodeFormat(Enum):

@@ -39,6 +39,7 @@ from ..arch.isa import (
     Result,
     Results,
     Scales,
+    SecondOperand,
     Softmax,
     Source,
     Statistics,
@@ -125,7 +126,7 @@ class RandomInstructions:
     def wide(self) -> list[Instruction]:
         """A few of rows of many columns: their results stand where a program ends with them."""
         self.places.wide = True
-        drawn = [self._drawn(kind) for kind in self.random.choices([Map, Quantise, Argmax, Argmax, Norm, Norm], k=8)]
+        drawn = [self._drawn(kind) for kind in self.random.choices([Map, Quantise, Reduce, Reduce, Norm, Norm], k=8)]
         self.places.wide = False
         return [each for each in drawn if each is not None][:3]
 
@@ -261,14 +262,17 @@ class RandomInstructions:
     def front(self, kind: type[Instruction]) -> dict[str, Any]:
         """What all of VECTOR share, for an instruction of `kind`."""
         columns, rotates = self._columns()
+        others = {Combine.ROTATE} if kind is Map else {Combine.ROTATE, Combine.SELECT}
+        combines = [each for each in Combine if each not in others]
         given = {
             "columns": columns, "source": self.random.choice(list(Source)), "scaled": self.random.randrange(2),
             "row_scaled": self.random.randrange(2), "function": self.random.choice([Function.NONE, *Function]),
-            "combine": self.random.choice([Combine.NONE, Combine.NONE, Combine.ADD, Combine.MULTIPLY]),
+            "combine": self.random.choice([Combine.NONE] * 5 + combines),
+            "operand": self.random.choice([SecondOperand.VALUE, *SecondOperand]),
         }  # fmt: skip
         if rotates:
             given |= {"source": Source.VALUE, "combine": Combine.ROTATE, "scaled": 0, "row_scaled": 0,
-                      "function": Function.NONE}  # fmt: skip
+                      "function": Function.NONE, "operand": SecondOperand.VALUE}  # fmt: skip
         elif given["source"] is Source.ACC and self.config.pe == "int8" and self.random.random() < 0.3:
             given["planes"] = self.random.randint(1, 2)
         return given
@@ -285,9 +289,9 @@ class RandomInstructions:
     def map(self) -> Instruction:
         """Values."""
         given = self.front(Map)
-        combines = given["combine"] in (Combine.ADD, Combine.MULTIPLY)
+        combines = given["combine"] not in (Combine.NONE, Combine.ROTATE) and given["operand"] is SecondOperand.VALUE
         given["operand_scaled"] = int(combines and self.random.randrange(2))
-        if self.random.random() < 0.3:
+        if given["combine"] is not Combine.SELECT and self.random.random() < 0.3:
             least = 1 - min(given["columns"], self.config.columns)
             given["shift"] = self.random.randint(least, self.config.columns - 1)
             given["layout"] = self.random.choice([Layout.TRANSPOSED, Layout.SHIFTED, Layout.SHIFTED])

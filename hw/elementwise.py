@@ -1,7 +1,7 @@
 """The datapath of VECTOR: from the operands of a group, as they come from memory, to its V values.
 
-    acc ─┬─ planes ─ narrowed ─ × scale ─ × row ─ + offset ─ function ─ + or × ─ o
-    value ┘                                        operand ─ × factor ────┘
+    acc ─┬─ planes ─ narrowed ─ × scale ─ × row ─ + offset ─ function ─┬─ ± ────────────┬─ o
+    value ┘                                        operand ─ × factor ─┴─ compare ─ × ──┘
 
 A pipeline that never stalls; steps that are not wanted pass the value on, so the latency is always the same.
 """
@@ -13,9 +13,10 @@ from amaranth.lib.wiring import In, Out
 from ..arch.config import ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, PLANES_CYCLES, HardwareConfig
 from ..arch.functions import EVALUATE_CYCLES
 from ..arch.isa import Combine, Function
+from .choice import Choice
 from .delay_line import DelayLine
 from .drain import Factors
-from .float import MINUS_ZERO, ONE, Add, Multiply, narrowed, upper
+from .float import MINUS_ZERO, ONE, Add, Fields, Multiply, narrowed, upper
 from .functions import Functions, write_signature
 from .pipeline import delay
 from .planes import Planes
@@ -25,14 +26,15 @@ _OPERAND_CYCLES = _X_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + EVALUATE_CYCLES
 
 
 class Elementwise(wiring.Component):
-    """o = function(x · scale · row + offset) (+ or ·) operand · factor, x = value if `from_value`, else that of the
-    planes of acc (`Planes`).
+    """o = function(x · scale · row + offset) combined with operand · factor, x = value if `from_value`, else that of
+    the planes of acc (`Planes`).
 
     The operands of a group come in one cycle, planes but the last in the cycles before it; `o` is valid
     `vector_map_cycles` − 1 later. The lower group of inputs says which steps are wanted (see `isa.VectorInstruction`;
     combine ROTATE is none), and holds still while groups are under way. Operands are bits as the memories hold them,
     those of VALUE widened to float32, subnormals and any NaN included; `o` has the format of vector arithmetic, to
-    which they are rounded. `table_write` sets the tables of functions.
+    which they are rounded. `chosen`, in the cycle of `o`, is down where SELECT leaves the old value. `table_write` sets
+    the tables of functions.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -55,6 +57,8 @@ class Elementwise(wiring.Component):
             "function": In(Function),
             "combine": In(Combine),
             "operand_scaled": In(1),
+            "operand_is_factor": In(1),  # it has no other part
+            "chosen": Out(config.vector_lanes),
             "table_write": In(write_signature()),
         })  # fmt: skip
 
@@ -80,7 +84,10 @@ class Elementwise(wiring.Component):
         precision, bits = config.precision, config.vector_bits
         one, minus_zero = upper(ONE, bits), upper(MINUS_ZERO, bits)
         m.d.comb += factors.row.eq(Mux(self.row_scaled, narrow(scales.o[-32:], "row"), one))
-        factor = Mux(self.operand_scaled, narrow(operands.o[-32:], "factor"), one)
+        factor = Mux(self.operand_scaled | self.operand_is_factor, narrow(operands.o[-32:], "factor"), one)
+        combine = Value.cast(self.combine)
+        subtracts, subtracts_from = combine == Combine.SUBTRACT, combine == Combine.SUBTRACT_FROM
+        adds, selects = subtracts | subtracts_from | (combine == Combine.ADD), combine == Combine.SELECT
         m.submodules.functions = functions = Functions(config)
         m.d.comb += functions.function.eq(self.function)
         wiring.connect(m, wiring.flipped(self.table_write), functions.write)
@@ -94,19 +101,25 @@ class Elementwise(wiring.Component):
             m.submodules[f"times_factor_{lane}"] = times_factor = Multiply(precision)
             m.submodules[f"plus_operand_{lane}"] = plus = Add(precision)
             m.submodules[f"times_operand_{lane}"] = times = Multiply(precision)
-            product = delay(m, times.o, ADD_CYCLES - MULTIPLY_CYCLES, name=f"product_{lane}", reset_less=True)
+            x, y = functions.o[lane], times_factor.o
+            m.submodules[f"choice_{lane}"] = choice = Choice(precision)
+            not_zero = delay(m, ~Fields(y).zero, ADD_CYCLES, name=f"not_zero_{lane}", reset_less=True)
             m.d.comb += [
                 factors.x[lane].eq(narrow(planes.o[lane], f"x_{lane}")),
                 factors.scale[lane].eq(Mux(self.scaled, scale, one)),
                 plus_offset.a.eq(factors.o[lane]),
                 plus_offset.b.eq(Mux(self.scaled, offset, minus_zero)),
                 functions.a[lane].eq(plus_offset.o),
-                times_factor.a.eq(narrow(operand, f"operand_{lane}")),
+                times_factor.a.eq(Mux(self.operand_is_factor, one, narrow(operand, f"operand_{lane}"))),
                 times_factor.b.eq(factor),
-                plus.a.eq(functions.o[lane]),
-                plus.b.eq(Mux(self.combine == Combine.ADD, times_factor.o, minus_zero)),
-                times.a.eq(functions.o[lane]),
-                times.b.eq(times_factor.o),
-                self.o[lane].eq(Mux(self.combine == Combine.MULTIPLY, product, plus.o)),
+                plus.a.eq(Cat(x[:-1], x[-1] ^ subtracts_from)),
+                plus.b.eq(Mux(adds, Cat(y[:-1], y[-1] ^ subtracts), minus_zero)),
+                choice.combine.eq(combine),
+                choice.x.eq(x),
+                choice.y.eq(y),
+                times.a.eq(choice.a),
+                times.b.eq(choice.b),
+                self.o[lane].eq(Mux(choice.counts, times.o, plus.o)),
+                self.chosen[lane].eq(~selects | not_zero),
             ]
         return m

@@ -35,12 +35,28 @@ class Function(IntEnum):
 
 
 class Combine(IntEnum):
-    """How the second operand of a VECTOR instruction, read from VALUE, enters."""
+    """How the second operand y of a VECTOR instruction enters: what x becomes."""
 
     NONE = 0
     ADD = 1
     MULTIPLY = 2
     ROTATE = 3  # rotary position embedding of the first operand, by cosines and sines
+    SUBTRACT = 4  # x − y
+    SUBTRACT_FROM = 5  # y − x
+    MAXIMUM = 6  # NaN if either is
+    MINIMUM = 7  # likewise
+    LESS = 8  # 1 if x < y, else 0, as if either is NaN
+    LESS_EQUAL = 9  # x ≤ y
+    EQUAL = 10  # x = y, as are zeros of either sign
+    SELECT = 11  # x, but where y = 0 Map leaves what is there
+
+
+class SecondOperand(IntEnum):
+    """Where a VECTOR instruction reads its second operand."""
+
+    VALUE = 0  # value[operand_address + m·operand_stride + word(n)]; a stride of 0 makes it one row for all
+    COLUMN = 1  # row[operand_address + m], for all columns
+    SCALAR = 2  # row[operand_address], for all rows and columns
 
 
 class Layout(IntEnum):
@@ -106,7 +122,8 @@ class VectorInstruction(Instruction):
     x = float32(acc or value); for p = 1 … planes: x = x·256 + float32(acc_p), acc_p being another panel of sums,
     p·rows·source_stride words on (products of digits, the highest first);
     if scaled: x = x·scale[n]; if row_scaled: x = x·row[row_address + m]; if scaled: x = x + offset[n];
-    x = function(x); x = x (+ or ·) value[operand_address + m·operand_stride + word(n)].
+    x = function(x); x = x combined with y, y as `operand` says: value[operand_address + m·operand_stride + word(n)],
+    row[operand_address + m] or row[operand_address].
     ROTATE: x(m, n) = value(m, n)·cos(m, n) + value(m, n')·sin(m, n), the partner n' is columns / 2 on from n (or
     back), whole groups of `vector_lanes`; cos = value[operand_address + m·operand_stride + word(n)], sin as many words
     on as a row has.
@@ -127,7 +144,8 @@ class VectorInstruction(Instruction):
     row_scaled: int = bits(FLAG)
     row_address: int = bits(ADDRESS)
     function: Function = bits(3, Function, default=Function.NONE)
-    combine: Combine = bits(2, Combine, default=Combine.NONE)
+    combine: Combine = bits(4, Combine, default=Combine.NONE)
+    operand: SecondOperand = bits(2, SecondOperand, default=SecondOperand.VALUE)
     operand_address: int = bits(ADDRESS)
     operand_stride: int = bits(STRIDE)
     planes: int = bits(2, only=(0, 1, 2))  # panels of sums besides the first
@@ -141,7 +159,12 @@ class VectorInstruction(Instruction):
         Read(Memory.PARAM, at="param_address", words="in_words(columns)", passes="rows", when="scaled"),
         Read(Memory.ROW, at="row_address", words="rows", when="row_scaled"),
         Read(Memory.VALUE, at="operand_address", words="in_words(columns) * (2 if combine == Combine.ROTATE else 1)",
-             stride="operand_stride", count="rows", when="combine != Combine.NONE"),
+             stride="operand_stride", count="rows",
+             when="combine != Combine.NONE and operand == SecondOperand.VALUE"),
+        Read(Memory.ROW, at="operand_address", words="rows",
+             when="combine != Combine.NONE and operand == SecondOperand.COLUMN"),
+        Read(Memory.ROW, at="operand_address",
+             when="combine != Combine.NONE and operand == SecondOperand.SCALAR"),
     )  # fmt: skip
 
     def check_fields(self, config: HardwareConfig) -> None:
@@ -149,7 +172,12 @@ class VectorInstruction(Instruction):
         if self.planes and (self.source is not Source.ACC or config.pe != "int8"):
             raise HeddleError(f"{self.name}: planes must be 0, but for a source in ACC of a machine with int8 PEs, "
                               f"not {self.planes}")  # fmt: skip
+        if self.combine is Combine.SELECT and not isinstance(self, Map):
+            raise HeddleError(f"{self.name}: combine must not be select: only map can leave a value as it is")
         if self.combine is Combine.ROTATE:
+            if self.operand is not SecondOperand.VALUE:
+                raise HeddleError(f"{self.name}: with combine=rotate the operand must be value, not "
+                                  f"{self.operand.name.lower()}")  # fmt: skip
             if self.source is not Source.VALUE or self.scaled or self.row_scaled or self.function:
                 raise HeddleError(f"{self.name}: with combine=rotate the source must be value, unscaled and as it is")
             if self.columns % config.columns or self.columns % (2 * config.vector_lanes):
@@ -158,19 +186,28 @@ class VectorInstruction(Instruction):
 
     @property
     def interval(self) -> int:
-        """Cycles per group: one for each read at the port of VALUE or ACC that is read most, as each has one."""
+        """Cycles per group: one for each read at the port of VALUE, ROW or ACC that is read most, as each has one."""
         if self.combine is Combine.ROTATE:
             return 4
-        return max(1 + self.planes, 2 if self.source is Source.VALUE and self.combine is not Combine.NONE else 1)
+        of_value = self.source is Source.VALUE and self.operand_memory is Memory.VALUE
+        return max(1 + self.planes, 2 if of_value or self.row_scaled and self.operand_memory is Memory.ROW else 1)
+
+    @property
+    def operand_memory(self) -> Memory | None:
+        """What the second operand is read from, if there is one."""
+        if self.combine is Combine.NONE:
+            return None
+        return Memory.VALUE if self.operand is SecondOperand.VALUE else Memory.ROW
 
 
 @dataclass(frozen=True)
 class Map(VectorInstruction):
     """value[address + m·stride + word(n)] = x(m, n), rounded to the format of VALUE, finite numbers to finite ones.
 
-    If operand_scaled, the operand of ADD or MULTIPLY is first multiplied by row[operand_row_address + m]. `layout` may
-    say another place: rows that become columns, or that begin at any element of a word. So rows are cut and joined at
-    any column: to the left by a negative `shift`, of which the first elements are left out, then to the right.
+    If operand_scaled, an operand from VALUE (not of ROTATE) is first multiplied by row[operand_row_address + m]. With
+    SELECT, columns below `columns` whose y is zero are not written. `layout` may say another place: rows that become
+    columns, or that begin at any element of a word. So rows are cut and joined at any column: to the left by a negative
+    `shift`, of which the first elements are left out, then to the right.
     """
 
     opcode: ClassVar[int] = 4
@@ -203,13 +240,16 @@ class Map(VectorInstruction):
             if any(each.overlaps(written) for each in read):
                 raise HeddleError("map: the result must not replace what it is made of, as it does not come in the "
                                   "order in which that is read")  # fmt: skip
-        if self.operand_scaled and self.combine not in (Combine.ADD, Combine.MULTIPLY):
-            raise HeddleError(f"map: operand_scaled needs combine=add or multiply, not {self.combine.name.lower()}")
+        if self.combine is Combine.SELECT and self.layout is not Layout.ROWS:
+            raise HeddleError(f"map: with combine=select layout must be rows, not {self.layout.name.lower()}")
+        if self.operand_scaled and (self.combine is Combine.ROTATE or self.operand_memory is not Memory.VALUE):
+            raise HeddleError("map: operand_scaled needs an operand from VALUE that is combined in another way than by "
+                              "rotate")  # fmt: skip
 
     @property
     def interval(self) -> int:
         """Two also where ROW, which has one port, is read twice for a group."""
-        return max(super().interval, 1 + self.operand_scaled)
+        return max(super().interval, 2 if self.row_scaled and self.operand_scaled else 1)
 
 
 @dataclass(frozen=True)

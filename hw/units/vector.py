@@ -26,6 +26,7 @@ from ...arch.isa import (
     Quantise,
     Reduce,
     Reduction,
+    SecondOperand,
     Source,
     Tables,
     VectorInstruction,
@@ -130,25 +131,31 @@ class Vector(wiring.Component):
             writer.tall.eq(panel.tall),
             writer.turned.eq(panel.turned),
             writer.values.eq(elementwise.o),
+            writer.chosen.eq(elementwise.chosen),
         ]
         return m
 
     def _steps(self, m: Module, instruction: Value, phase: Signal) -> SimpleNamespace:
         """What of the work needs more than one read of a port, and how many cycles of reads come before the last."""
         fields = fields_of(VectorInstruction, instruction)
+        from_row = fields.operand != SecondOperand.VALUE
         steps = SimpleNamespace(
             rotates=Signal(),
-            combines=Signal(),  # an operand is added or multiplied
+            combines=Signal(),  # there is a second operand from VALUE, not to rotate by
             paired=Signal(),  # both operands come from VALUE: the second is read first
-            operand_scaled=Signal(),  # ROW is read for the operand first
+            operand_scaled=Signal(),  # it is multiplied by a number for each row
+            operand_in_row=Signal(),  # there is a second operand from ROW
+            row_twice=Signal(),  # ROW is read for the operand first
             before_last=Signal(2),
         )
         m.d.comb += [
             steps.rotates.eq(fields.combine == Combine.ROTATE),
-            steps.combines.eq((fields.combine == Combine.ADD) | (fields.combine == Combine.MULTIPLY)),
+            steps.combines.eq((fields.combine != Combine.NONE) & ~steps.rotates & ~from_row),
+            steps.operand_in_row.eq((fields.combine != Combine.NONE) & from_row),
             steps.paired.eq((fields.source == Source.VALUE) & steps.combines),
             steps.operand_scaled.eq((phase == Phase.MAP) & fields_of(Map, instruction).operand_scaled),
-            steps.before_last.eq(Mux(fields.planes != 0, fields.planes, steps.paired | steps.operand_scaled)),
+            steps.row_twice.eq(fields.row_scaled & (steps.operand_scaled | steps.operand_in_row)),
+            steps.before_last.eq(Mux(fields.planes != 0, fields.planes, steps.paired | steps.row_twice)),
         ]
         with m.If(steps.rotates):
             m.d.comb += steps.before_last.eq(3)
@@ -206,13 +213,17 @@ class Vector(wiring.Component):
         operand = row_address(m, panel, fields.operand_address, fields.operand_stride, name="operand") + panel.word
         reads, last, one_before = Signal(), Signal(), Signal()
         from_value = fields.source == Source.VALUE
+        factor = steps.operand_scaled | steps.operand_in_row
+        factor_address = Mux(steps.operand_scaled, operand_row_address, fields.operand_address)
+        of_row, is_scalar = last & fields.row_scaled, fields.operand == SecondOperand.SCALAR
         m.d.comb += [
             reads.eq(panel.active & panel.inside & (panel.beat <= steps.before_last)),
             last.eq(reads & (panel.beat == steps.before_last)),
             one_before.eq(reads & (panel.beat + 1 == steps.before_last)),
             self.param_read.en.eq(last & fields.scaled),
-            self.row_read.en.eq((last & fields.row_scaled) | (one_before & steps.operand_scaled)),
-            self.row_read.address.eq(Mux(last, fields.row_address, operand_row_address) + panel.row),
+            self.row_read.en.eq((last & (fields.row_scaled | factor)) | (one_before & steps.row_twice)),
+            self.row_read.address.eq(Mux(of_row, fields.row_address, factor_address)
+                                     + Mux(is_scalar & ~of_row, 0, panel.row)),
             self.acc_read.en.eq(~from_value & Mux(fields.planes != 0, reads, last)),
         ]
 
@@ -291,7 +302,8 @@ class Vector(wiring.Component):
         m.d.comb += [
             elementwise.operand.eq(Mux(steps.paired, register(m, value, "value_before"), value)),
             elementwise.row.eq(self.row_read.data),
-            elementwise.factor.eq(register(m, self.row_read.data, "row_before")),
+            elementwise.factor.eq(Mux(steps.row_twice, register(m, self.row_read.data, "row_before"),
+                                      self.row_read.data)),
             elementwise.from_value.eq(fields.source == Source.VALUE),
             elementwise.planes.eq(fields.planes),
             elementwise.scaled.eq(fields.scaled),
@@ -299,4 +311,5 @@ class Vector(wiring.Component):
             elementwise.function.eq(fields.function),
             elementwise.combine.eq(fields.combine),
             elementwise.operand_scaled.eq(steps.operand_scaled),
-        ]
+            elementwise.operand_is_factor.eq(steps.operand_in_row),
+        ]  # fmt: skip

@@ -42,10 +42,11 @@ class VectorWriter(wiring.Component):
     """Takes the groups of a walk, in order, and writes what becomes of them.
 
     `start` comes in the cycle before the first group; the walk is that of `Panel` with the rows and columns of
-    `instruction` and the given fill, interval, period and turn, and `values` are the group's in its first cycle. A
-    value is written to VALUE one cycle later, a code `quantise_cycles` after that, the result of a row or column as
-    `RowResults` says; `retire` is up in the cycle of the last write, or `next_walk` where another walk follows: in that
-    cycle, or for the phase MAXIMA in the one after. Other inputs hold still during a walk.
+    `instruction` and the given fill, interval, period and turn, and `values` are the group's in its first cycle; those
+    below `columns` that are not `chosen` then are not written to VALUE. A value is written to VALUE one cycle later, a
+    code `quantise_cycles` after that, the result of a row or column as `RowResults` says; `retire` is up in the cycle
+    of the last write, or `next_walk` where another walk follows: in that cycle, or for the phase MAXIMA in the one
+    after. Other inputs hold still during a walk.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -60,6 +61,7 @@ class VectorWriter(wiring.Component):
             "tall": In(1),
             "turned": In(1),
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
+            "chosen": In(config.vector_lanes),
             "next_walk": Out(1),
             "retire": Out(1),
             "value_write": Out(write_signature(config, Memory.VALUE, lane_bits(config, Memory.VALUE))),
@@ -102,8 +104,9 @@ class VectorWriter(wiring.Component):
         coming = self._destination(m, panel)
         group = data.View(self._group_layout, delay(m, coming.as_value(), 1, name="group"))
         results = self._reduce(m, panel, values, group)
+        chosen = delay(m, self.chosen | ~panel.counts, 1, name="chosen")
         elements = self._elements(m, panel, coming, group)
-        retire_values = self._write_values(m, panel, values, group, results, elements)
+        retire_values = self._write_values(m, panel, values, chosen, group, results, elements)
         retire_codes = self._write_codes(m, values, results.multiplier, group, quantise)
         m.d.comb += [
             self.next_walk.eq(results.scales_done | results.next_rank),
@@ -194,7 +197,7 @@ class VectorWriter(wiring.Component):
         return those
 
     def _write_values(
-        self, m: Module, panel: Panel, values: data.View, group: data.View, results: RowResults,
+        self, m: Module, panel: Panel, values: data.View, chosen: Value, group: data.View, results: RowResults,
         elements: SimpleNamespace,
     ) -> Value:  # fmt: skip
         """The words or elements of phases MAP and REDUCE. Returns whether this cycle is the last of them, but for a
@@ -219,13 +222,14 @@ class VectorWriter(wiring.Component):
             slot=Mux(elements.chosen, elements.slot, results.element.slot),
             number=Mux(elements.chosen, resized(m, values[0], 32), results.element.number),
         )
+        written = Mux(along_rows, Const(-1, lanes), chosen)
         words = [Mux(along_rows, number, resized(m, x, 32))
                  for number, x in zip(results.numbers, values, strict=True)]  # fmt: skip
         slot, slots = Mux(along_rows, slot, group.slot), config.columns // lanes
         m.d.comb += [
             self.value_write.en.eq((group.valid & in_words) | numbers_come(ends, "ends") | element.en),
             self.value_write.address.eq(Mux(along_rows, address, group.address)),
-            self.value_write.mask.eq(spread(m, slot, Const(-1, lanes), slots, name="value_mask")),
+            self.value_write.mask.eq(spread(m, slot, written, slots, name="value_mask")),
             self.value_write.data.eq(Cat(resized(m, each, bits) for each in words)),
         ]
         with m.If(element.en):

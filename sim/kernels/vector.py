@@ -20,6 +20,7 @@ from ...arch.isa import (
     Quantise,
     Reduce,
     Scales,
+    SecondOperand,
     Source,
     VectorInstruction,
 )
@@ -52,6 +53,7 @@ from .float32 import (
     float_of,
     flush,
     i4,
+    key,
     multiply,
     multiply_exactly,
     number,
@@ -60,7 +62,10 @@ from .float32 import (
 from .functions import PackedTable, packed, replace, replace_plainly
 from .kernel import Kernel
 
-ADD, MULTIPLY, ROTATE = int(Combine.ADD), int(Combine.MULTIPLY), int(Combine.ROTATE)
+ADD, MULTIPLY, ROTATE, SELECT = (int(each) for each in (Combine.ADD, Combine.MULTIPLY, Combine.ROTATE, Combine.SELECT))
+SUBTRACT, SUBTRACT_FROM = int(Combine.SUBTRACT), int(Combine.SUBTRACT_FROM)
+MAXIMUM, MINIMUM = int(Combine.MAXIMUM), int(Combine.MINIMUM)
+LESS, LESS_EQUAL = int(Combine.LESS), int(Combine.LESS_EQUAL)
 NONE, RELU, BY_TABLE = range(3)  # forms of a function
 TO_ACT, TO_WEIGHT, TO_WEIGHT_TRANSPOSED = int(Codes.ACT), int(Codes.WEIGHT), int(Codes.WEIGHT_TRANSPOSED)
 HIGH, LOW = int(Digit.HIGH), int(Digit.LOW)
@@ -87,7 +92,12 @@ def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
     front = _operands(i, state, config, factors)
     if i.layout is not Layout.ROWS:
         return write_mapped(i, state, config, _computed(i, front))
-    into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.columns), front[1])
+    words = -(-i.columns // config.columns)
+    if i.combine is Combine.SELECT:
+        into = state[Memory.VALUE].rows_to_change(i.address, i.stride, i.rows, words, front[1])
+        front = (front[0], state.batch if into[1] else 1, *front[2:])
+    else:
+        into = state[Memory.VALUE].rows_for(i.address, i.stride, i.rows, words, front[1])
     map_rows(*front, into, config.value_format == "bf16")
 
 
@@ -132,8 +142,12 @@ def _operands(i: VectorInstruction, state: State, config: HardwareConfig, operan
     source = state[memory].rows(i.source_address, i.source_stride, i.rows * (1 + i.planes), words)
     pairs = state[Memory.PARAM].rows(i.param_address, 0, 1, words) if i.scaled else ONES
     row_scale = state[Memory.ROW].rows(i.row_address, 1, i.rows, 1) if i.row_scaled else ONES
-    operand = ONES
-    if i.combine is not Combine.NONE:
+    operand, across = ONES, i.operand_memory is Memory.ROW  # one number across the row
+    if across:
+        step, rows = (1, i.rows) if i.operand is SecondOperand.COLUMN else (0, 1)
+        data, batch_step, first, _ = state[Memory.ROW].rows(i.operand_address, 1, rows, 1)
+        operand = data, batch_step, first, step
+    elif i.combine is not Combine.NONE:
         length = 2 * words if i.combine is Combine.ROTATE else words
         operand = state[Memory.VALUE].rows(i.operand_address, i.operand_stride, i.rows, length)
     batch = state.batch if source[1] or pairs[1] or row_scale[1] or operand[1] or operand_scale[1] else 1
@@ -142,7 +156,7 @@ def _operands(i: VectorInstruction, state: State, config: HardwareConfig, operan
     width = words * config.columns
     buffers = state.scratch("vector", np.float32, 10, max(1, min(i.rows, BLOCK // width)) * width)
     return (FORMATS[config.precision], batch, i.rows, i.columns, width, source, i.planes, pairs, i.scaled, row_scale,
-            form, table, int(i.combine), operand, operand_scale, buffers)  # fmt: skip
+            form, table, int(i.combine), across, operand, operand_scale, buffers)  # fmt: skip
 
 
 def _differs(i: VectorInstruction, state: State) -> bool:
@@ -212,6 +226,34 @@ def _front(wrap: Any, times: Any, plus: Any, fit: Any) -> Any:
                 w, edge = times(result[n], fit(format, v), edge)
                 result[n] = fit(format, w)
                 edge = i4(edge | overflown(result[n]))
+        elif combine != 0:
+            for n in range(len(x)):
+                v, edge = times(operand[n], operand_scale[n], edge)
+                y[n] = fit(format, v)
+                edge = i4(edge | overflown(y[n]))
+            if combine == SUBTRACT:
+                for n in range(len(x)):
+                    result[n] = fit(format, plus(result[n], f4(-y[n])))
+                    edge = i4(edge | overflown(result[n]))
+            elif combine == SUBTRACT_FROM:
+                for n in range(len(x)):
+                    result[n] = fit(format, plus(f4(-result[n]), y[n]))
+                    edge = i4(edge | overflown(result[n]))
+            elif combine in (MAXIMUM, MINIMUM):
+                for n in range(len(x)):
+                    a, b = key(canonical(result[n])), key(canonical(y[n]))
+                    ordered = result[n] == result[n] and y[n] == y[n]
+                    second = (a < b) != (combine == MINIMUM and ordered)
+                    result[n] = y[n] if second else result[n]
+            elif combine == LESS:
+                for n in range(len(x)):
+                    result[n] = f4(1) if result[n] < y[n] else f4(0)
+            elif combine == LESS_EQUAL:
+                for n in range(len(x)):
+                    result[n] = f4(1) if result[n] <= y[n] else f4(0)
+            elif combine != SELECT:
+                for n in range(len(x)):
+                    result[n] = f4(1) if result[n] == y[n] else f4(0)
         return edge
 
     return front
@@ -263,8 +305,8 @@ def _fill(some, value):
 
 
 @inlined_late
-def _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, table, combine, operand,
-           operand_scale, buffers):  # fmt: skip
+def _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, table, combine, across,
+           operand, operand_scale, buffers):  # fmt: skip
     """x of `count` rows from `first` on for the input b, row after row in the last of the buffers, +0 from `columns` to
     `width`. Loops are over whole words, most of them over the whole block: LLVM makes the rest of a division by the
     length of vectors slow."""
@@ -289,7 +331,10 @@ def _block(format, b, first, count, rows, columns, width, source, planes, row_sc
         if operand_scale[3] != 0:
             factor = fit_saturated(format, flush(operand_scale[0][place(operand_scale, b, first + m)]))
             _fill(buffers[7, begin : begin + width], factor)
-        if combine != 0:
+        if across:
+            factor = fit_saturated(format, flush(operand[0][place(operand, b, first + m)]))
+            _fill(operands[begin : begin + width], factor)
+        elif combine != 0:
             at = place(operand, b, first + m)
             data, into = operand[0][at : at + width], operands[begin : begin + width]
             for n in range(width):
@@ -317,7 +362,7 @@ def _block(format, b, first, count, rows, columns, width, source, planes, row_sc
 
 @entry
 def map_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, table, combine,
-             operand, operand_scale, buffers, into, to_bf16):  # fmt: skip
+             across, operand, operand_scale, buffers, into, to_bf16):  # fmt: skip
     """Map: x(m, n) rounded to the format of VALUE, +0 up to the end of its last word."""
     block = buffers.shape[1] // width
     for b in range(batch):
@@ -325,10 +370,18 @@ def map_rows(format, batch, rows, columns, width, source, planes, pairs, scaled,
         for first in range(0, rows, block):
             count = min(block, rows - first)
             _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, table, combine,
-                   operand, operand_scale, buffers)  # fmt: skip
+                   across, operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 at = place(into, b, first + m)
-                store_values(buffers[8, m * width : (m + 1) * width], into[0][at : at + width], to_bf16)
+                if combine == SELECT:
+                    for n in range(columns):
+                        if buffers[2, m * width + n] != f4(0):  # y
+                            x = buffers[8, m * width + n]
+                            into[0][at + n] = bf16(x) if to_bf16 else canonical(x)
+                    for n in range(columns, width):
+                        into[0][at + n] = f4(0)
+                else:
+                    store_values(buffers[8, m * width : (m + 1) * width], into[0][at : at + width], to_bf16)
 
 
 @inlined_late
@@ -344,7 +397,7 @@ def store_values(x, words, to_bf16):
 
 @entry
 def value_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, table, combine,
-               operand, operand_scale, buffers, values):  # fmt: skip
+               across, operand, operand_scale, buffers, values):  # fmt: skip
     """x(m, n), as it is."""
     block = buffers.shape[1] // width
     for b in range(batch):
@@ -352,7 +405,7 @@ def value_rows(format, batch, rows, columns, width, source, planes, pairs, scale
         for first in range(0, rows, block):
             count = min(block, rows - first)
             _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, table, combine,
-                   operand, operand_scale, buffers)  # fmt: skip
+                   across, operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 x = buffers[8, m * width : (m + 1) * width]
                 for n in range(columns):
@@ -361,8 +414,8 @@ def value_rows(format, batch, rows, columns, width, source, planes, pairs, scale
 
 @entry
 def quantise_rows(format, batch, rows, columns, width, source, planes, pairs, scaled, row_scale, form, table,
-                  combine, operand, operand_scale, buffers, row, into, codes_to, per_word, digit, scales, scales_step,
-                  half, other_half):  # fmt: skip
+                  combine, across, operand, operand_scale, buffers, row, into, codes_to, per_word, digit, scales,
+                  scales_step, half, other_half):  # fmt: skip
     """Quantise: codes and scales of rows. Words are `per_word` codes long, and `row` holds whole words of a row."""
     codes, numbers_out = into[0], scales[0]
     limit = WIDE_CODE_LIMIT if digit else CODE_LIMIT
@@ -374,7 +427,7 @@ def quantise_rows(format, batch, rows, columns, width, source, planes, pairs, sc
         for first in range(0, rows, block):
             count = min(block, rows - first)
             _block(format, b, first, count, rows, columns, width, source, planes, row_scale, form, table, combine,
-                   operand, operand_scale, buffers)  # fmt: skip
+                   across, operand, operand_scale, buffers)  # fmt: skip
             for m in range(count):
                 x = buffers[8, m * width : (m + 1) * width]
                 greatest = i4(FLOOR)

@@ -22,6 +22,7 @@ from ...arch.isa import (
     Reduction,
     Results,
     Scales,
+    SecondOperand,
     Source,
     Tables,
     VectorInstruction,
@@ -36,6 +37,8 @@ from ...arch.numerics import (
     quantise,
     relu,
     row_sum,
+    second_operand,
+    to_bf16,
 )
 from ..state import State, in_words
 from .meaning import Meaning
@@ -52,7 +55,12 @@ def set_tables(i: Tables, state: State, config: HardwareConfig) -> None:
 def map_panel(i: Map, state: State, config: HardwareConfig) -> None:
     """Write x(m, n)."""
     scale = state.row_numbers(i.operand_row_address, i.rows) if i.operand_scaled else None
-    write_mapped(i, state, config, _values(i, state, config, scale))
+    x = _values(i, state, config, scale)
+    if i.combine is Combine.SELECT:
+        chosen = second_operand(_operand(i, state), scale, arithmetic_of(config)) != 0
+        _write_chosen(i, state, config, x, np.broadcast_to(chosen, (len(chosen), i.rows, i.columns)))
+    else:
+        write_mapped(i, state, config, x)
 
 
 def write_mapped(i: Map, state: State, config: HardwareConfig, x: NDArray[np.float32]) -> None:
@@ -109,8 +117,7 @@ def _values(
     if i.scaled:
         scale, offset = (each[:, None] for each in state.pairs(i.param_address, i.columns))
     if i.combine is not Combine.NONE:
-        columns = i.columns * (2 if i.combine is Combine.ROTATE else 1)  # cosines, then sines
-        operand = state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, columns)
+        operand = _operand(i, state)
     return map_values(
         source,
         scale=scale,
@@ -123,6 +130,27 @@ def _values(
         planes=planes,
         arithmetic=arithmetic_of(config),
     )
+
+
+def _operand(i: VectorInstruction, state: State) -> NDArray[np.float32]:
+    """The second operand, (batch or 1, rows or 1, columns or 1); of ROTATE cosines, then sines."""
+    if i.operand is SecondOperand.VALUE:
+        columns = i.columns * (2 if i.combine is Combine.ROTATE else 1)
+        return state.panel(Memory.VALUE, i.operand_address, i.operand_stride, i.rows, columns)
+    rows = i.rows if i.operand is SecondOperand.COLUMN else 1
+    return state.row_numbers(i.operand_address, rows)[..., None]
+
+
+def _write_chosen(
+    i: Map, state: State, config: HardwareConfig, x: NDArray[np.float32], chosen: NDArray[np.bool_]
+) -> None:
+    """Write those of x(m, n), (batch or 1, rows, columns), that are chosen, and +0 beyond the columns."""
+    words, value = -(-i.columns // config.columns), state[Memory.VALUE]
+    rounded = in_words(to_bf16(x) if config.value_format == "bf16" else x, config.columns)
+    written = in_words(chosen, config.columns) | (np.arange(words * config.columns) >= i.columns).reshape(words, -1)
+    for m in range(i.rows):
+        row, at = slice(m, m + 1), i.address + m * i.stride
+        value.write(at, 0, np.where(written[:, row], rounded[:, row], value.read(at, 0, 1, words)))
 
 
 def _function(i: VectorInstruction, state: State, config: HardwareConfig) -> Callable[[Floats], Floats] | None:

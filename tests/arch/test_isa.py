@@ -139,10 +139,21 @@ def test_what_decoders_must_not_ask_for_is_refused():
         replace(rotate, columns=6).check(NANO)
     with pytest.raises(HeddleError, match="half of them groups of 4, not 4"):
         replace(rotate, columns=4).check(replace(NANO, vector_lanes=4))
-    with pytest.raises(HeddleError, match="the source must be value, unscaled and inactive"):
+    with pytest.raises(HeddleError, match="the source must be value, unscaled and as it is"):
         replace(rotate, scaled=1).check(NANO)
-    with pytest.raises(HeddleError, match="operand_scaled needs combine=add or multiply, not none"):
+    with pytest.raises(HeddleError, match="operand_scaled needs an operand from VALUE"):
         isa.Map(operand_scaled=1, operand_row_address=8).check(NANO)
+    with pytest.raises(HeddleError, match="operand_scaled needs an operand from VALUE"):
+        isa.Map(combine=isa.Combine.ADD, operand=isa.SecondOperand.COLUMN, operand_scaled=1).check(NANO)
+    with pytest.raises(HeddleError, match="with combine=rotate the operand must be value, not scalar"):
+        replace(rotate, operand=isa.SecondOperand.SCALAR).check(NANO)
+    with pytest.raises(HeddleError, match="quantise: combine must not be select"):
+        isa.Quantise(combine=isa.Combine.SELECT).check(NANO)
+    with pytest.raises(HeddleError, match="ROW words up to 512 are used, but nano has 512"):
+        compared = isa.Reduce(rows=2, combine=isa.Combine.LESS, operand=isa.SecondOperand.COLUMN, operand_address=511)
+        replace(compared, results=isa.Results.VALUE).check(NANO)
+    with pytest.raises(HeddleError, match="tables: places up to 1028 are written, but the last is 1027"):
+        isa.Tables(place=1000, entries=29).check(NANO)
     with pytest.raises(HeddleError, match="planes must be one of 0, 1, 2, not 3"):
         isa.Map(planes=3).check(NANO)
     with pytest.raises(HeddleError, match="planes must be 0, but for a source in ACC"):

@@ -30,6 +30,7 @@ from heddle.arch.isa import (
     Result,
     Results,
     Scales,
+    SecondOperand,
     Softmax,
     Source,
     Statistics,
@@ -86,8 +87,11 @@ def test_programs_between_them_try_everything():
     assert {each.layout for each in of[Map]} == set(Layout)
     shifts = {each.shift for each in of[Map] if each.layout is Layout.SHIFTED}
     assert shifts == set(range(1 - NANO.columns, NANO.columns))
-    assert {each.combine for each in of[Map]} == {each.combine for each in of[Quantise]} == set(Combine)
-    assert {each.combine for each in of[Reduce]} == set(Combine)
+    pairs = {(c, o) for c in set(Combine) - {Combine.ROTATE} for o in SecondOperand} | {(Combine.ROTATE, 0)}
+    assert {(each.combine, each.operand) for each in of[Map]} == pairs
+    for kind in (Quantise, Reduce):
+        assert {each.combine for each in of[kind]} == set(Combine) - {Combine.SELECT}
+        assert {each.operand for each in of[kind] if each.combine} == set(SecondOperand)
     columns, rows = ([each for each in of[Reduce] if each.axis is axis] for axis in Axis)
     assert {each.kind for each in rows} == set(Reduction)
     assert {(each.kind, each.results, each.placed) for each in columns} == {
@@ -99,7 +103,8 @@ def test_programs_between_them_try_everything():
     assert {(each.codes, each.digit) for each in of[Quantise]} == {(c, d) for c in Codes for d in Digit}
     for kind in (Map, Quantise, Reduce):
         assert {each.planes for each in of[kind] if each.source is Source.ACC} == {0, 1, 2}
-    assert {(each.operand_scaled, each.combine) for each in of[Map]} >= {(1, Combine.ADD), (1, Combine.MULTIPLY)}
+    scaled = {each.combine for each in of[Map] if each.operand_scaled}
+    assert scaled == set(Combine) - {Combine.NONE, Combine.ROTATE}
     assert {(each.causal, each.window > 0) for each in of[Softmax]} == {(c, w) for c in (0, 1) for w in (False, True)}
     assert {(each.source, each.mask, each.result) for each in of[Softmax]} == {
         (s, m, r) for s in Source for m in Masking for r in Result if s is Source.ACC or m is not Masking.ADDITIVE

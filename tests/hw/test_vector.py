@@ -43,6 +43,7 @@ from heddle.arch.isa import (
     Reduction,
     Results,
     Scales,
+    SecondOperand,
     Source,
     Tables,
 )
@@ -163,8 +164,6 @@ def x_of(memories: Memories, work: Work) -> np.ndarray:
         source = memories.values(work.source_address, work.source_stride, m, n)
     scale, offset = memories.pairs(work.param_address, n) if work.scaled else (None, None)
     row = _rows(memories, work.row_address, m)
-    scales_operand = isinstance(work, Map) and work.operand_scaled
-    operand_columns = 2 * n if work.combine is Combine.ROTATE else n
     return numerics.map_values(
         source,
         scale=scale,
@@ -172,8 +171,8 @@ def x_of(memories: Memories, work: Work) -> np.ndarray:
         row_scale=row if work.row_scaled else None,
         function=_function(memories, work.function),
         combine=work.combine,
-        operand=memories.values(work.operand_address, work.operand_stride, m, operand_columns),
-        operand_scale=_rows(memories, work.operand_row_address, m) if scales_operand else None,
+        operand=_operand(memories, work),
+        operand_scale=_operand_scale(memories, work),
         planes=planes,
         arithmetic=numerics.arithmetic_of(memories.config),
     )
@@ -184,6 +183,21 @@ def _function(memories: Memories, function: Function):
         return numerics.relu if function is Function.RELU else None
     table, arithmetic = memories.table(function), numerics.arithmetic_of(memories.config)
     return lambda x: arithmetic.by_table(table, x)
+
+
+def _operand(memories: Memories, work: Work) -> np.ndarray:
+    """(rows or 1, columns or 1) numbers as they are read."""
+    if work.operand is SecondOperand.VALUE:
+        columns = work.columns * (2 if work.combine is Combine.ROTATE else 1)
+        return memories.values(work.operand_address, work.operand_stride, work.rows, columns)
+    rows = work.rows if work.operand is SecondOperand.COLUMN else 1
+    return _rows(memories, work.operand_address, rows)[:, None]
+
+
+def _operand_scale(memories: Memories, work: Work) -> np.ndarray | None:
+    if isinstance(work, Map) and work.operand_scaled:
+        return _rows(memories, work.operand_row_address, work.rows)
+    return None
 
 
 def _rows(memories: Memories, address: int, rows: int) -> np.ndarray:
@@ -212,9 +226,14 @@ def execute(memories: Memories, work: Work) -> None:
         filled = np.zeros((m, -(-n // config.columns) * config.columns), np.float32)
         filled[:, :n] = numerics.to_bf16(x) if config.value_format == "bf16" else x
         bits = (numerics.to_bits(filled) >> (32 - config.value_bits)).astype(memories.value.dtype)
+        written = np.ones(filled.shape, bool)
+        if work.combine is Combine.SELECT:
+            y = numerics.second_operand(_operand(memories, work), _operand_scale(memories, work),
+                                        numerics.arithmetic_of(config))  # fmt: skip
+            written[:, :n] = y != 0
         for i in range(m):
-            words = bits[i].reshape(-1, config.columns)
-            memories.value[work.address + i * work.stride :][: len(words)] = words
+            words, chosen = bits[i].reshape(-1, config.columns), written[i].reshape(-1, config.columns)
+            memories.value[work.address + i * work.stride :][: len(words)][chosen] = words[chosen]
         return
     codes, scales = numerics.quantise(x, numerics.code_format(config, work.digit), numerics.arithmetic_of(config))
     codes = memories.coded(codes)
@@ -332,7 +351,8 @@ def set_random_tables(memories: Memories, seed: int) -> Tables:
 def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
     """Any legal instruction on regions that do not overlap; small."""
     rows, columns = int(random.integers(1, config.columns + 3)), int(random.integers(1, 3 * config.columns + 1))
-    combine, source = Combine(random.integers(0, 4)), Source(random.integers(0, 2))
+    combine, source = Combine(random.integers(0, 12)), Source(random.integers(0, 2))
+    operand = SecondOperand(random.integers(0, 3) if combine is not Combine.ROTATE else 0)
     rotates = combine is Combine.ROTATE
     if rotates:
         unit = math.lcm(config.columns, 2 * config.vector_lanes)
@@ -357,14 +377,15 @@ def random_work(config: HardwareConfig, random: np.random.Generator) -> Work:
         row_address=int(random.integers(0, 100)),
         function=Function.NONE if rotates else random.choice(list(Function)),
         combine=combine,
-        operand_address=int(random.integers(600, 1000)),
+        operand=operand,
+        operand_address=int(random.integers(600, 1000)) if operand is SecondOperand.VALUE else int(random.integers(90)),
         operand_stride=stride(2 * words),
         planes=int(random.integers(0, 3)) if source is Source.ACC and config.pe == "int8" else 0,
     )
     kind = random.choice(["map", "map", "quantise", "quantise", "reduce", "reduce"])
-    if kind == "map":
-        combines = combine in (Combine.ADD, Combine.MULTIPLY)
-        layout = Layout(random.integers(0, 3))
+    if kind == "map" or combine is Combine.SELECT:
+        combines = combine not in (Combine.NONE, Combine.ROTATE) and operand is SecondOperand.VALUE
+        layout = Layout.ROWS if combine is Combine.SELECT else Layout(random.integers(0, 3))
         least = 1 - min(columns, config.columns)
         shift = int(random.integers(least, config.columns)) if layout is Layout.SHIFTED else 0
         return Map(**common, address=int(random.integers(1300, 1800)), stride=stride(words),
@@ -439,6 +460,8 @@ def kinds_of_work(config: HardwareConfig) -> list[Work]:
         Map(**rotation, layout=Layout.SHIFTED, shift=-1, address=1430),
         Quantise(**region, planes=planes, **codes),
         Quantise(**rotation, **codes),
+        Map(**region, combine=Combine.LESS, operand=SecondOperand.SCALAR, operand_address=3, address=1340),
+        Map(**value | dict(operand=SecondOperand.COLUMN), combine=Combine.SELECT, row_scaled=1, address=1350),
         Reduce(**region, kind=Reduction.MAXIMUM, count=2, placed=1, index_address=1),
         Reduce(**rotation, kind=Reduction.MINIMUM, results=Results.VALUE, address=1340, placed=1, index_address=2),
         Reduce(**region, kind=Reduction.SUM, results=Results.ROW, address=300),

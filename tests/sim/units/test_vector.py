@@ -21,6 +21,7 @@ from heddle.arch.isa import (
     Reduction,
     Results,
     Scales,
+    SecondOperand,
     Source,
     Tables,
 )
@@ -127,6 +128,75 @@ def test_a_map_combines_with_a_second_operand_in_place(config, make_state, fill_
     units.execute(instruction, state, config)
     expected = a + b if combine is Combine.ADD else a * b
     np.testing.assert_allclose(state.panel(Memory.VALUE, 0, stride, 3, 6)[0], stored(config, expected), rtol=1e-7)
+
+
+COMBINED = {
+    Combine.ADD: torch.add, Combine.MULTIPLY: torch.mul, Combine.SUBTRACT: torch.sub,
+    Combine.SUBTRACT_FROM: lambda x, y: y - x, Combine.MAXIMUM: torch.maximum, Combine.MINIMUM: torch.minimum,
+    Combine.LESS: torch.lt, Combine.LESS_EQUAL: torch.le, Combine.EQUAL: torch.eq,
+}  # fmt: skip
+ANY = [0.0, -0.0, 1.0, -1.0, 2.5, np.inf, -np.inf, np.nan]
+
+
+def test_every_way_to_combine_is_tested():
+    assert {*COMBINED, Combine.NONE, Combine.ROTATE, Combine.SELECT} == {*Combine}
+
+
+@pytest.mark.parametrize("operand", SecondOperand, ids=lambda each: each.name)
+@pytest.mark.parametrize("combine", COMBINED, ids=lambda each: each.name)
+def test_two_operands_are_combined_as_torch_does(config, make_state, fill_panel, combine, operand):
+    """Of all pairs of special values."""
+    x, y = np.meshgrid(np.float32(ANY), np.float32(ANY))
+    if operand is SecondOperand.COLUMN:
+        y = y[:, :1]
+    elif operand is SecondOperand.SCALAR:
+        y = np.float32([[1.0]])
+    state, rows = make_state(config), len(x)
+    stride = fill_panel(state, Memory.VALUE, 0, x)
+    if operand is SecondOperand.VALUE:
+        fill_panel(state, Memory.VALUE, 100, y)
+    else:
+        state.write_row_numbers(100, y.T)
+    work = Map(rows=rows, columns=8, source=Source.VALUE, source_stride=stride, combine=combine, operand=operand,
+               operand_address=100, operand_stride=stride, address=200, stride=stride)  # fmt: skip
+    units.execute(work, state, config)
+    with torch.no_grad():
+        expected = COMBINED[combine](torch.from_numpy(x), torch.from_numpy(y)).float().numpy()
+    np.testing.assert_array_equal(state.panel(Memory.VALUE, 200, stride, rows, 8)[0], expected)
+
+
+def test_a_row_of_values_for_all_rows(nano, make_state, fill_panel):
+    state, x, y = make_state(nano), np.float32([[1, 2, 3, 4], [5, 6, 7, 8]]), np.float32([[1, 2, 0, 1]])
+    stride = fill_panel(state, Memory.VALUE, 0, x)
+    fill_panel(state, Memory.VALUE, 50, y)
+    work = Map(rows=2, columns=4, source=Source.VALUE, source_stride=stride, combine=Combine.SUBTRACT,
+               operand_address=50, address=90, stride=1)  # fmt: skip
+    units.execute(work, state, nano)
+    assert state.panel(Memory.VALUE, 90, 1, 2, 4)[0].tolist() == [[0, 0, 3, 3], [4, 4, 7, 7]]
+
+
+@pytest.mark.parametrize("operand", SecondOperand, ids=lambda each: each.name)
+def test_select_leaves_what_is_not_chosen(config, make_state, fill_panel, operand):
+    """torch.where. What stays keeps its bits; beyond the columns it is +0 in any case."""
+    rng = np.random.default_rng(3)
+    x = stored(config, rng.normal(size=(4, 7)))
+    mask = {SecondOperand.VALUE: rng.choice(np.float32([0, -0.0, 1, -3, np.nan]), (4, 7)),
+            SecondOperand.COLUMN: np.float32([[0], [2], [-0.0], [np.inf]]), SecondOperand.SCALAR: np.float32([[0]])}
+    y, state = mask[operand], make_state(config)
+    stride = fill_panel(state, Memory.VALUE, 0, x)
+    if operand is SecondOperand.VALUE:
+        fill_panel(state, Memory.VALUE, 100, y)
+    else:
+        state.write_row_numbers(60, y.T)
+    state[Memory.VALUE].shared[:, 200:300] = 9
+    work = Map(rows=4, columns=7, source=Source.VALUE, source_stride=stride, combine=Combine.SELECT, operand=operand,
+               operand_address=100 if operand is SecondOperand.VALUE else 60, operand_stride=stride, address=200,
+               stride=stride)  # fmt: skip
+    units.execute(work, state, config)
+    found = state.panel(Memory.VALUE, 200, stride, 4, stride * config.columns)[0]
+    expected = torch.where(torch.from_numpy(np.broadcast_to(y, x.shape) != 0), torch.from_numpy(x), torch.tensor(9.0))
+    np.testing.assert_array_equal(found[:, :7], expected)
+    assert not found[:, 7:].any() and (state[Memory.VALUE].read(200 + 4 * stride, 0, 1, 8) == 9).all()
 
 
 def quantised(config, make_state, fill_panel, x, **fields):
@@ -487,7 +557,13 @@ def test_new_instructions_take_the_time_the_manual_says(nano):
     turned = Map(rows=3, columns=5, layout=Layout.TRANSPOSED)  # three groups, one element a cycle
     assert units.cycles(turned, nano) == 8 * 2 + 1 + front + 1
     assert units.cycles(replace(turned, layout=Layout.SHIFTED, planes=2), nano) == 8 * 3 + 3 + front + 1
-    assert units.cycles(Map(rows=3, columns=5, combine=Combine.ADD, operand_scaled=1), nano) == 3 * 4 * 2 + front
+    scaled = Map(rows=3, columns=5, combine=Combine.ADD, operand_scaled=1)
+    assert units.cycles(scaled, nano) == 3 * 4 + front
+    assert units.cycles(replace(scaled, row_scaled=1), nano) == 3 * 4 * 2 + front  # ROW is read twice
+    column = Map(rows=3, columns=5, source=Source.VALUE, combine=Combine.SUBTRACT, operand=SecondOperand.COLUMN)
+    assert units.cycles(column, nano) == 3 * 4 + front
+    assert units.cycles(replace(column, row_scaled=1), nano) == 3 * 4 * 2 + front
+    assert units.cycles(replace(column, operand=SecondOperand.VALUE), nano) == 3 * 4 * 2 + front
     tf32 = replace(nano, vector_format="tf32")  # what comes from memory is rounded
     assert units.cycles(rotate, tf32) == 3 * 4 * 4 + 1 + tf32.vector_map_cycles + 1 + 7
     assert tf32.vector_map_cycles == nano.vector_map_cycles + 1

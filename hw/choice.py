@@ -1,0 +1,73 @@
+"""Which of two numbers goes on, or whether they compare: all of VECTOR's `combine` that is not a sum.
+
+One comparator, of the bits in the order of `float.order_key`, serves maximum, minimum, less and less or equal. What
+comes of it is a pair of factors, so that it takes the way of the product: the number chosen, or 1 or 0, times 1.
+"""
+
+from amaranth import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES
+from ..arch.isa import Combine
+from .float import ONE, ZERO, Fields, order_key, upper
+from .pipeline import register
+
+CHOICE_CYCLES = ADD_CYCLES - MULTIPLY_CYCLES  # what a product has to wait in any case
+assert CHOICE_CYCLES == 1
+
+
+class Choice(wiring.Component):
+    """a · b, CHOICE_CYCLES (1) later, is what `combine` makes of x and y, where it `counts`: MULTIPLY, MAXIMUM, MINIMUM
+    and comparisons. x and y are the bits of floats, clean; `combine` holds still while they are under way."""
+
+    def __init__(self, precision: int):
+        self._bits = 8 + precision
+        super().__init__({
+            "combine": In(Combine),
+            "x": In(self._bits),
+            "y": In(self._bits),
+            "a": Out(self._bits),
+            "b": Out(self._bits),
+            "counts": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        combine, one = Value.cast(self.combine), upper(ONE, self._bits)
+        x, y = Fields(self.x), Fields(self.y)
+        less, same, ordered, zeros = Signal(), Signal(), Signal(), Signal()
+        second, holds, compares = Signal(), Signal(), Signal()
+        m.d.comb += [
+            less.eq(order_key(self.x) < order_key(self.y)),
+            same.eq(self.x == self.y),
+            zeros.eq(x.zero & y.zero),  # of either sign
+            ordered.eq(~_is_nan(x) & ~_is_nan(y)),
+            compares.eq((combine == Combine.LESS) | (combine == Combine.LESS_EQUAL) | (combine == Combine.EQUAL)),
+            self.counts.eq(compares | (combine == Combine.MULTIPLY) | (combine == Combine.MAXIMUM)
+                           | (combine == Combine.MINIMUM)),
+        ]  # fmt: skip
+        with m.Switch(combine):
+            with m.Case(Combine.MAXIMUM):
+                m.d.comb += second.eq(less)
+            with m.Case(Combine.MINIMUM):
+                m.d.comb += second.eq(less ^ ordered)  # NaN is the greatest, so then the greater of the two
+            with m.Case(Combine.LESS):
+                m.d.comb += holds.eq(less & ~zeros & ordered)
+            with m.Case(Combine.LESS_EQUAL):
+                m.d.comb += holds.eq((less | same | zeros) & ordered)
+            with m.Default():
+                m.d.comb += holds.eq((same | zeros) & ordered)
+        first_x, first_y = register(m, self.x, "first_x"), register(m, self.y, "first_y")
+        chosen = Mux(register(m, second, "second"), first_y, first_x)
+        truth = Mux(register(m, holds, "holds"), one, upper(ZERO, self._bits))
+        m.d.comb += [
+            self.a.eq(Mux(compares, truth, chosen)),
+            self.b.eq(Mux(combine == Combine.MULTIPLY, first_y, one)),
+        ]
+        return m
+
+
+def _is_nan(x: Fields) -> Value:
+    """Of a clean number: the one NaN alone has this bit in the exponent of infinities."""
+    return x.special & x.fraction[-1]
