@@ -128,7 +128,7 @@ SIMULATOR = [
     Fault("STORE retires with the response", "sim/units/store.py",
           "return self.last_beat + 2", "return self.last_beat + 1"),
     Fault("STORE reads into a buffer that still holds beats", "sim/units/store.py",
-          "self.read = max(self.read + self.burst.beats, self.last_beat + 1)", "self.read += self.burst.beats"),
+          "self.read = max(read_whole + self.burst.setup_cycles, free)", "self.read = read_whole + self.burst.setup_cycles"),
     Fault("tiles of few rows follow each other at once", "sim/units/matrix.py",
           "return max(instruction.rows, config.tile_turnaround_cycles)", "return instruction.rows"),
     Fault("a Matmul that accumulates starts as soon as any other", "sim/units/matrix.py",
