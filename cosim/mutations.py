@@ -81,7 +81,7 @@ def check_fault(fault: Fault, programs: int = 120, engine: str = "verilator") ->
         if fault.in_rtl:
             environment["HEDDLE_CACHE"] = str(_cache_aside(Path(folder)))
         if fault.test:
-            return _check_by_tests(fault, environment)
+            return _check_by_tests(fault, folder, environment)
         command = [sys.executable, "-m", f"{__package__}.mutations", fault.machine, engine, str(programs)]
         result = processes.run(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, timeout=TIME_LIMIT_SECONDS)  # fmt: skip
@@ -93,11 +93,13 @@ def check_fault(fault: Fault, programs: int = 120, engine: str = "verilator") ->
     return Verdict(fault, not answer["agrees"], answer["report"])
 
 
-def _check_by_tests(fault: Fault, environment: dict[str, str]) -> Verdict:
-    """Run the unit tests of a fault on the faulty package."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", fault.test]
-    result = processes.run(command, env=environment, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True, timeout=TIME_LIMIT_SECONDS)  # fmt: skip
+def _check_by_tests(fault: Fault, folder: str, environment: dict[str, str]) -> Verdict:
+    """Run the unit tests of a fault on the faulty package, which is in `folder`."""
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-m", "pytest", "-c", str(root / "pyproject.toml"), "--rootdir", str(root), "-n", "0",
+               "-p", "no:cacheprovider", str(root / fault.test)]  # fmt: skip
+    result = processes.run(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, timeout=TIME_LIMIT_SECONDS)  # fmt: skip
     if result.returncode not in (0, 1):  # passed, or failed
         raise RuntimeError(f"with the fault “{fault.what}” the tests do not run:\n{result.stdout[-2000:]}")
     return Verdict(fault, bool(result.returncode), result.stdout)
