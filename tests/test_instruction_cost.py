@@ -23,7 +23,7 @@ class Argmin(VectorInstruction):
 
 
 INSTRUCTIONS: list[type[Instruction]] = [Tables, Map, Quantise, Argmax, Argmin]'''),
-    ("sim/units/vector.py", "from ...arch.isa import Argmax,", "from ...arch.isa import Argmax, Argmin,"),
+    ("sim/units/vector.py", "    Argmax,\n    Codes,\n", "    Argmax,\n    Argmin,\n    Codes,\n"),
     ("sim/units/vector.py", "def _values(", '''\
 def argmin_panel(i: Argmin, state: State, config: HardwareConfig) -> None:
     """Write the place of the least of each row."""
@@ -34,7 +34,7 @@ def _values('''),
     ("sim/units/vector.py", "    Argmax: Meaning(", """\
     Argmin: Meaning(argmin_panel, kernel=False, cycles=argmax_cycles),
     Argmax: Meaning("""),
-    ("hw/units/vector.py", "import ADDRESS, Argmax,", "import ADDRESS, Argmax, Argmin,"),
+    ("hw/units/vector.py", "    Argmax,\n    Codes,\n", "    Argmax,\n    Argmin,\n    Codes,\n"),
     ("hw/units/vector.py", "Argmax: Phase.PLACES}", "Argmax: Phase.PLACES, Argmin: Phase.PLACES}"),
     ("hw/units/vector.py", "            writer.values.eq(elementwise.o),\n", """\
             *(mine.eq(value ^ (least << 31)) for mine, value in zip(writer.values, elementwise.o, strict=True)),
