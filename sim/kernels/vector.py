@@ -184,6 +184,25 @@ def _scales_into(i: Quantise, state: State, config: HardwareConfig, batch: int) 
 # -- compiled: a block of rows -----------------------------------------------------------------------------------------
 
 
+@compiled
+def choose(combine, x, y):
+    """What `combine` makes of x and y that is no sum or product, in place of x."""
+    if combine in (MAXIMUM, MINIMUM):
+        for n in range(len(x)):
+            ordered = x[n] == x[n] and y[n] == y[n]
+            second = (key(canonical(x[n])) < key(canonical(y[n]))) != (combine == MINIMUM and ordered)
+            x[n] = y[n] if second else x[n]
+    elif combine == LESS:
+        for n in range(len(x)):
+            x[n] = f4(1) if x[n] < y[n] else f4(0)
+    elif combine == LESS_EQUAL:
+        for n in range(len(x)):
+            x[n] = f4(1) if x[n] <= y[n] else f4(0)
+    else:
+        for n in range(len(x)):
+            x[n] = f4(1) if x[n] == y[n] else f4(0)
+
+
 def _front(wrap: Any, times: Any, plus: Any, fit: Any) -> Any:
     """The elementwise front of VECTOR, with `times` for products and `plus` for sums, each made `fit`:
     `numerics.map_values`."""
@@ -231,29 +250,13 @@ def _front(wrap: Any, times: Any, plus: Any, fit: Any) -> Any:
                 v, edge = times(operand[n], operand_scale[n], edge)
                 y[n] = fit(format, v)
                 edge = i4(edge | overflown(y[n]))
-            if combine == SUBTRACT:
+            if combine in (SUBTRACT, SUBTRACT_FROM):
+                of_x, of_y = (f4(1), f4(-1)) if combine == SUBTRACT else (f4(-1), f4(1))
                 for n in range(len(x)):
-                    result[n] = fit(format, plus(result[n], f4(-y[n])))
+                    result[n] = fit(format, plus(f4(of_x * result[n]), f4(of_y * y[n])))
                     edge = i4(edge | overflown(result[n]))
-            elif combine == SUBTRACT_FROM:
-                for n in range(len(x)):
-                    result[n] = fit(format, plus(f4(-result[n]), y[n]))
-                    edge = i4(edge | overflown(result[n]))
-            elif combine in (MAXIMUM, MINIMUM):
-                for n in range(len(x)):
-                    a, b = key(canonical(result[n])), key(canonical(y[n]))
-                    ordered = result[n] == result[n] and y[n] == y[n]
-                    second = (a < b) != (combine == MINIMUM and ordered)
-                    result[n] = y[n] if second else result[n]
-            elif combine == LESS:
-                for n in range(len(x)):
-                    result[n] = f4(1) if result[n] < y[n] else f4(0)
-            elif combine == LESS_EQUAL:
-                for n in range(len(x)):
-                    result[n] = f4(1) if result[n] <= y[n] else f4(0)
             elif combine != SELECT:
-                for n in range(len(x)):
-                    result[n] = f4(1) if result[n] == y[n] else f4(0)
+                choose(combine, result, y)
         return edge
 
     return front
