@@ -22,6 +22,7 @@ from heddle.arch.isa import (
     Scales,
     Softmax,
     Source,
+    Statistics,
     Store,
     Stream,
 )
@@ -30,14 +31,14 @@ from heddle.compiler.tasks import Buffers, require_sizes
 
 EVERYTHING = [
     Load(memory=Memory.PARAM, gather=1),
-    Store(memory=Memory.VALUE),
+    Store(memory=Memory.VALUE, scatter=1),
     Matmul(),
     Map(source=Source.VALUE, scaled=1, row_scaled=1, combine=Combine.ADD, operand_scaled=1),
     Quantise(scaled=1, row_scaled=1, combine=Combine.ADD, codes=Codes.WEIGHT, scales=Scales.PARAM_SCALE),
     Reduce(scaled=1, row_scaled=1, combine=Combine.ADD, placed=1, results=Results.ROW),
     Softmax(mask=Masking.ADDITIVE),
     OnlineSoftmax(),
-    Norm(),
+    Norm(statistics=Statistics.MOMENTS),
     Append(part=Part.PAIRS),
     Append(part=Part.VALUES),
     Stream(part=Part.KEYS),

@@ -105,7 +105,7 @@ def test_encoders_have_the_same_graph_and_cycles(name, nano):
     real, empty = (str(front_end(model, inputs, ignore)) for model in models)
     assert real == empty
     real, empty = (compile(model, inputs, nano, tiling=Tiling()) for model in models)
-    assert empty.timing_only and not real.timing_only and not empty.data
+    assert empty.timing_only and not real.timing_only and set(empty.data) < set(real.data)  # tables of functions
     assert empty.instructions == real.instructions and empty.dram_bytes == real.dram_bytes
     assert simulate(empty, values=False).cycles == simulate(real, values=False).cycles
 
@@ -120,7 +120,7 @@ def test_decoders_have_the_same_graph_and_cycles(name, tokens, nano):
     real, empty = (
         compile_decoder(model, nano, CachePlan(TOKENS), tokens=tokens, tiling=Tiling()).at(7) for model in models
     )
-    assert empty.timing_only and not empty.data
+    assert empty.timing_only and set(empty.data) < set(real.data)  # tables of functions
     assert empty.instructions == real.instructions
     assert simulate(empty, values=False).cycles == simulate(real, values=False).cycles
 
@@ -158,7 +158,8 @@ def test_tables_on_the_cpu_meet_weights_on_meta(nano):
     model.cos, model.sin = real.cos, real.sin
     programs = [compile_decoder(each, nano, CachePlan(TOKENS), tiling=Tiling()) for each in (real, model)]
     assert programs[0].instructions == programs[1].instructions
-    assert len(programs[1].data) == 1  # the rotary table
+    rotary, *functions = sorted(set(programs[1].data) & set(programs[0].data))
+    assert len(programs[1].data) == 1 + len(functions) and len(functions) == 3  # what three loads set
     assert model.tokens.weight.is_meta, "the model is as it was"
 
 
