@@ -222,7 +222,7 @@ class VectorWriter(wiring.Component):
             slot=Mux(elements.chosen, elements.slot, results.element.slot),
             number=Mux(elements.chosen, resized(m, values[0], 32), results.element.number),
         )
-        written = Mux(along_rows, Const(-1, lanes), chosen)
+        written = Mux(along_rows, Const(-1, lanes).as_unsigned(), chosen)
         words = [Mux(along_rows, number, resized(m, x, 32))
                  for number, x in zip(results.numbers, values, strict=True)]  # fmt: skip
         slot, slots = Mux(along_rows, slot, group.slot), config.columns // lanes
