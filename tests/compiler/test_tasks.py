@@ -21,6 +21,7 @@ from heddle.arch.isa import (
     Scales,
     Softmax,
     Source,
+    Statistics,
     Store,
     Stream,
 )
@@ -36,7 +37,7 @@ EVERYTHING = [
     Argmax(scaled=1, row_scaled=1, combine=Combine.ADD),
     Softmax(mask=Masking.ADDITIVE),
     OnlineSoftmax(),
-    Norm(),
+    Norm(statistics=Statistics.MOMENTS),
     Append(part=Part.PAIRS),
     Append(part=Part.VALUES),
     Stream(part=Part.KEYS),
