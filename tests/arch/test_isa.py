@@ -129,7 +129,7 @@ def test_what_decoders_must_not_ask_for_is_refused():
         operand_stride=4, address=32, stride=2,
     )  # fmt: skip
     rotate.check(NANO)
-    with pytest.raises(HeddleError, match="the result must not replace its source"):
+    with pytest.raises(HeddleError, match="the result must not replace what it is made of"):
         replace(rotate, address=0).check(NANO)
     replace(rotate, columns=4).check(NANO)  # halves of a word
     with pytest.raises(HeddleError, match="columns must be whole words of 4, and half of them groups of 2, not 6"):
