@@ -177,7 +177,8 @@ class VectorWriter(wiring.Component):
         transposed, left = fields.layout == Layout.TRANSPOSED, Signal(config.vector_lanes)
         before = Signal()  # the element is left out, as it would come to the word before those of its row
         row_starts, word_ends = panel.valid & panel.first, those.slot == config.columns - 1
-        m.d.sync += left.eq(Mux(panel.valid, panel.counts, left >> 1))
+        # A Map of words leaves none behind: another one may begin in the cycle after it.
+        m.d.sync += left.eq(Mux(panel.valid, Mux(those.chosen, panel.counts, 0), left >> 1))
         with m.If(row_starts):
             m.d.sync += [
                 those.address.eq(coming.address),

@@ -535,6 +535,19 @@ def test_values_are_replaced_in_place(config):
     ], gap=3)  # fmt: skip
 
 
+@pytest.mark.parametrize("layout", Layout, ids=lambda layout: layout.name)
+def test_a_map_by_elements_starts_in_the_cycle_after_another(layout):
+    """With four lanes the last group of the one before could still be on its way out, lane by lane."""
+    config = replace(NANO, vector_lanes=4)
+    common = dict(rows=2, columns=4, source_stride=1, stride=2)
+    check(Memories(config, 15), [
+        Map(**common, layout=layout, address=1300),
+        Map(**common, layout=Layout.TRANSPOSED, address=1320),
+        Map(**common, layout=layout, address=1340),
+        Map(**common, layout=Layout.SHIFTED, shift=1, address=1360),
+    ])  # fmt: skip
+
+
 @three_shapes
 def test_values_by_elements_reach_every_place(config):
     """Every shift, with rows that overlap in a word, and more rows than a word has columns, turned."""
