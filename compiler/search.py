@@ -18,7 +18,7 @@ from .tile import groups_of, longest_panel, tile
 from .work import priorities, work_of
 
 PARTS = (1, 2, 3, 4)  # panels that rows are split into
-WEIGHT_SHARES = (4, 8, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
+WEIGHT_SHARES = (8, 4, 16)  # WEIGHT is loaded in chunks of at most one of so many parts
 IN_ORDER = (0.35, 0.1, 1.0)  # how much the order of the program counts against the longest chain
 MEMORY_SHARES = (1.0, 0.9, 0.75, 0.6, 0.45, 0.0)  # how far a memory is filled ahead; 0: one task after the other
 GROUPS = (2, 3, 4, 6, 8, 16)  # rows of a group, in columns of the array
