@@ -40,7 +40,7 @@ def test_two_blocks_by_hand():
     assert row_numbers(memories, 300, 2).tolist() == [3, pytest.approx(1.625, rel=2.0**-16)]
     # As a Softmax, but t 4 cycles sooner in each phase, + 1 for the maximum, + 4 + 3 for the sum and the row numbers;
     # reading the state takes 2 and 2.
-    alone = (1 + 10 + 3 + 2) + (1 + 10 + 12 + 21 + 4 + 11 + 4) + (2 + 10 + 15 + 6)
+    alone = (1 + 10 + 3 + 2) + (1 + 10 + 12 + 18 + 4 + 11 + 4) + (2 + 10 + 15 + 6)
     assert [record.retire - record.start for record in records] == [alone, alone + 4]
 
 
