@@ -38,6 +38,7 @@ from heddle.arch.isa import (
     Stream,
     Tables,
 )
+from heddle.cosim import random_data
 from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
 
@@ -160,3 +161,20 @@ def test_programs_leave_much_in_dram():
     program = random_program(NANO, 3)
     changed = simulate(program).image_of(0) != program.image
     assert changed.sum() > 2000
+
+
+def test_numbers_next_to_the_largest_stay_finite():
+    """2 − 2⁻⁵² times 2¹²⁷ is no float32, and would be rounded to an infinity."""
+
+    class Greatest:
+        def integers(self, low, high=None, shape=None):
+            return 1 if shape is None else np.full(shape, high - 1)
+
+        def uniform(self, low, high, shape):
+            return np.full(shape, np.nextafter(high, low))
+
+        def choice(self, values, shape):
+            return np.full(shape, values[0])
+
+    found = random_data._any_magnitude(Greatest(), (3,)).view(np.float32)
+    assert found.tolist() == [-np.finfo(np.float32).max] * 3

@@ -127,3 +127,12 @@ def test_ports_of_no_bits_are_no_ports_of_an_instance():
 
     text = to_verilog(Outside({}))
     assert ".read_matrix__address(" in text and "read_matrix__part" not in text
+
+
+def test_a_choice_of_a_thousand_parts_is_no_deep_expression():
+    """Amaranth walks expressions by recursion: one level for each part would be too many."""
+    server = PRESETS["server"]
+    elements, word = server.element_bits(Memory.WEIGHT), server.word_bits(Memory.WEIGHT)
+    memory = BankedMemory(server, Memory.WEIGHT, {Unit.KV: elements}, {Unit.LOAD: word})
+    assert server.banks(Memory.WEIGHT) * word // elements == 1024
+    assert to_verilog(memory).count("module heddle_ram ") == 1

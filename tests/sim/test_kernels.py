@@ -105,7 +105,8 @@ def ordinary_floats(random, shape):
 def finite_floats(random, shape):
     """Of all magnitudes, in one of two cases near the largest: where sums and products overflow."""
     exponents = random.integers(*((120, 128) if random.random() < 0.5 else (-149, 128)), shape).astype(np.float64)
-    return (random.choice([-1, 1], shape) * random.uniform(1, 2, shape) * 2.0**exponents).astype(np.float32)
+    sizes = np.minimum(random.uniform(1, 2, shape) * 2.0**exponents, np.finfo(np.float32).max)
+    return (random.choice([-1, 1], shape) * sizes).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", ["clean", "to_bf16"])
