@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .activations import ACTIVATIONS
+
 
 @dataclass(frozen=True)
 class BertConfig:
@@ -23,6 +25,7 @@ class BertConfig:
     hidden: int = 64  # features between the two linear layers of the MLP
     classes: int = 5
     epsilon: float = 1e-12  # of the layer norms
+    activation: str = "gelu"  # a name of `ACTIVATIONS`
 
 
 # Section 3 of the paper; vocabulary and positions as in the released bert_config.json files (uncased).
@@ -73,13 +76,14 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention = Attention(config)
         self.norm1 = nn.LayerNorm(config.width, eps=config.epsilon)
+        self.activation = ACTIVATIONS[config.activation]
         self.up = nn.Linear(config.width, config.hidden)
         self.down = nn.Linear(config.hidden, config.width)
         self.norm2 = nn.LayerNorm(config.width, eps=config.epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm1(x + self.attention(x))  # (B, T, W)
-        return self.norm2(x + self.down(functional.gelu(self.up(x))))  # (B, T, W)
+        return self.norm2(x + self.down(self.activation(self.up(x))))  # (B, T, W)
 
 
 class Bert(nn.Module):

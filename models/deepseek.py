@@ -31,6 +31,7 @@ class DeepseekConfig:
     hidden: int = 352  # features inside the MLP
     theta: float = 10000.0  # the slowest rotation turns about once in 2 π theta tokens
     epsilon: float = 1e-6  # of the RMS norms
+    activation: str = "silu"  # a name of `ACTIVATIONS`, of the gate
     expert_layers: int = 0  # further layers of the released model, with experts: they are not built
 
 
@@ -83,7 +84,7 @@ class DecoderLayer(nn.Module):
         self.norm1 = nn.RMSNorm(config.width, eps=config.epsilon)
         self.attention = LatentAttention(config)
         self.norm2 = nn.RMSNorm(config.width, eps=config.epsilon)
-        self.mlp = SwiGlu(config.width, config.hidden)
+        self.mlp = SwiGlu(config.width, config.hidden, activation=config.activation)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x), cos, sin)  # (B, T, W)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .activations import ACTIVATIONS
+
 
 @dataclass(frozen=True)
 class Gpt2Config:
@@ -20,6 +22,7 @@ class Gpt2Config:
     depth: int = 4  # decoder layers
     heads: int = 4  # attention heads of width / heads features
     epsilon: float = 1e-5  # of the layer norms
+    activation: str = "gelu_new"  # a name of `ACTIVATIONS`
 
     @property
     def hidden(self) -> int:
@@ -56,15 +59,16 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Linear, GELU in its tanh form, linear."""
+    """Linear, activation, linear."""
 
     def __init__(self, config: Gpt2Config) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[config.activation]
         self.up = nn.Linear(config.width, config.hidden)
         self.down = nn.Linear(config.hidden, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(functional.gelu(self.up(x), approximate="tanh"))  # (B, T, W)
+        return self.down(self.activation(self.up(x)))  # (B, T, W)
 
 
 class DecoderLayer(nn.Module):

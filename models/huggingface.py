@@ -5,9 +5,8 @@ of its field or family; where a field is missing, it has the value that the tran
 
 A shape has no values, so what changes values and no cycles is ignored: how rotary angles are stretched for a long
 context (rope_scaling, rope_parameters; yarn's factor on the scores is part of a scale that is there anyway), the format
-that the weights were released in (quantization_config; here precision is the compiler's choice), which activation an
-MLP has (VECTOR takes the same cycles for all), and whether the head shares its weights with the embedding (the machine
-keeps both, in the formats that their uses want).
+that the weights were released in (quantization_config; here precision is the compiler's choice), and whether the head
+shares its weights with the embedding (the machine keeps both, in the formats that their uses want).
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Any
 
 from torch import nn
 
+from .activations import ACTIVATIONS
 from .bert import Bert, BertConfig
 from .deepseek import Deepseek, DeepseekConfig
 from .gpt2 import Gpt2, Gpt2Config
@@ -186,8 +186,8 @@ def _deepseek(dense: int, experts: int) -> Callable[[Fields, Fields], dict[str, 
     return derived
 
 
-# Each takes VECTOR the same cycles, alone or on its way into a product.
-_ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh", "relu", "silu", "swish")
+_ACTIVATIONS = tuple(ACTIVATIONS)  # of the fields that name one
+_ACTIVATION_FIELDS = ("hidden_act", "activation_function")
 _TIED = {"tie_word_embeddings": (False, True)}
 _IGNORED = ("rope_scaling", "rope_parameters", "quantization_config")  # but must be objects or null
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_intermediate_size")
@@ -342,16 +342,18 @@ def from_fields(fields: Fields) -> Config:
     for name, alias in family.aliases.items():
         if name not in fields and alias in fields:
             fields[name] = fields[alias]
+    ours: dict[str, Any] = {}
     for name, choices in family.fixed.items():
         found = fields.get(name, choices[0])
         different = list(dict.fromkeys(choices))
         _require(any(_same(found, each) for each in choices), name, found,
                  ("one of " if len(different) > 1 else "") + ", ".join(map(json.dumps, different)))  # fmt: skip
+        if name in _ACTIVATION_FIELDS:
+            ours["activation"] = found
     for name in _IGNORED:
         _object(fields, name)
     pruned = _object(fields, "pruned_heads")
     _require(not pruned, "pruned_heads", pruned, "empty: all heads are built")
-    ours: dict[str, Any] = {}
     for name, (our, default) in family.sizes.items():
         ours[our] = (_whole if isinstance(default, int) else _number)(fields, name, default)
     if family.config not in (LlamaConfig, DeepseekConfig):  # their heads need not be a part of the width

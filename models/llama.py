@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .activations import ACTIVATIONS
+
 
 @dataclass(frozen=True)
 class LlamaConfig:
@@ -29,6 +31,7 @@ class LlamaConfig:
     qkv_bias: bool = False  # of queries, keys and values
     output_bias: bool = False  # of what attention gives
     mlp_bias: bool = False
+    activation: str = "silu"  # a name of `ACTIVATIONS`, of the gate
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -88,16 +91,17 @@ class Attention(nn.Module):
 
 
 class SwiGlu(nn.Module):
-    """down(silu(gate(x)) · up(x)) (Shazeer, 2020)."""
+    """down(activation(gate(x)) · up(x)) (Shazeer, 2020); with silu, SwiGLU."""
 
-    def __init__(self, width: int, hidden: int, bias: bool = False) -> None:
+    def __init__(self, width: int, hidden: int, bias: bool = False, activation: str = "silu") -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         self.gate = nn.Linear(width, hidden, bias=bias)
         self.up = nn.Linear(width, hidden, bias=bias)
         self.down = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(functional.silu(self.gate(x)) * self.up(x))  # (B, T, W)
+        return self.down(self.activation(self.gate(x)) * self.up(x))  # (B, T, W)
 
 
 class DecoderLayer(nn.Module):
@@ -108,7 +112,7 @@ class DecoderLayer(nn.Module):
         self.norm1 = nn.RMSNorm(config.width, eps=config.epsilon)
         self.attention = Attention(config)
         self.norm2 = nn.RMSNorm(config.width, eps=config.epsilon)
-        self.mlp = SwiGlu(config.width, config.hidden, config.mlp_bias)
+        self.mlp = SwiGlu(config.width, config.hidden, config.mlp_bias, config.activation)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.attention(self.norm1(x), cos, sin, mask)  # (B, T, W)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .activations import Activation
+
 
 @dataclass(frozen=True)
 class VitConfig:
@@ -23,6 +25,7 @@ class VitConfig:
     mlp_ratio: int = 4  # hidden features of the MLP / width
     classes: int = 10
     epsilon: float = 1e-5  # of the layer norms
+    activation: str = "gelu"  # a name of `ACTIVATIONS`
 
     @property
     def patches(self) -> int:
@@ -62,7 +65,7 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, eps=config.epsilon)
         self.mlp = nn.Sequential(
             nn.Linear(config.width, config.mlp_ratio * config.width),
-            nn.GELU(),
+            Activation(config.activation),
             nn.Linear(config.mlp_ratio * config.width, config.width),
         )
 

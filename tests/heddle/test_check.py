@@ -55,16 +55,18 @@ def test_a_pass_over_more_text_than_the_context_is_several_sequences(tiny):
     assert 0.9 <= logits.top1_agreement <= 1
 
 
-def test_a_language_model_is_judged(heddle, deeper, monkeypatch):
-    arguments = "check", "deeper", "--tokens", 16, "--precision", "bf16"
-    code, output, error = heddle(*arguments, "--json")
-    assert code == 0, error
+def test_a_language_model_is_judged(heddle, deeper):
+    """It is not trained, so the perplexity of 16 tokens is off by chance: what counts is that the verdict says so."""
+    code, output, _ = heddle("check", "deeper", "--tokens", 16, "--precision", "bf16", "--json")
     figures = json.loads(output)
     assert [each["name"] for each in figures["layers"]] == ["layer 1", "layer 2", "logits"]
     assert all(each["sqnr_db"] > 35 and each["cosine"] > 0.999 for each in figures["layers"])
     assert figures["perplexity"] / figures["perplexity_fp32"] == figures["perplexity_ratio"]
     assert [each["name"] for each in figures["thresholds"]] == ["perplexity ratio", "top-1 agreement"]
-    assert figures["reached"] is True and all(each["reached"] for each in figures["thresholds"])
+    ratio, agreement = figures["thresholds"]
+    assert ratio["reached"] is (ratio["value"] <= fidelity.PERPLEXITY_RATIO["bf16"])
+    assert agreement["reached"] is (agreement["value"] >= fidelity.TOP1_AGREEMENT)
+    assert figures["reached"] is (ratio["reached"] and agreement["reached"]) is (code == 0)
 
 
 def test_a_threshold_that_fails_is_exit_code_1(heddle, tiny, monkeypatch):

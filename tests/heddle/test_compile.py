@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import pytest
 from heddle import SHAPES, CachePlan, HeddleError, compile_decoder, get_config, get_shape, simulate
-from heddle.models import gpt2
 from heddle.models.llama import Llama, LlamaConfig
-from torch.nn import functional
 
 BERT = {
     "model_type": "bert", "vocab_size": 97, "max_position_embeddings": 16, "hidden_size": 32, "num_hidden_layers": 3,
@@ -121,19 +119,14 @@ def test_a_model_that_is_built_in_part_says_so(heddle, configs, tmp_path, model,
         assert f"It has {part}." in output if part else not re.search(r"It has \d", output)
 
 
-def test_what_is_ignored_in_a_file_changes_no_cycle(monkeypatch):
-    """Another activation, and a head that shares its weights with the embedding. Nor do biases, which are built."""
+def test_what_is_ignored_in_a_file_changes_no_cycle():
+    """A head that shares its weights with the embedding. Nor do biases, which are built."""
     config = get_config("nano")
 
     def cycles(model):
         program = compile_decoder(model, config, CachePlan(16), context=16)
         return simulate(program, values=False).cycles
 
-    decoder = gpt2.Gpt2Config(vocabulary=61, context=16, width=32, depth=1, heads=4)
-    expected, gelu = cycles(gpt2.Gpt2(decoder)), functional.gelu
-    for other in (functional.relu, functional.silu, gelu):
-        monkeypatch.setattr(functional, "gelu", lambda x, approximate, other=other: other(x))
-        assert cycles(gpt2.Gpt2(decoder)) == expected
     decoder = LlamaConfig(vocabulary=61, context=16, width=32, depth=1, heads=4, hidden=48)
     expected, tied = cycles(Llama(decoder)), Llama(decoder)
     tied.head.weight = tied.tokens.weight

@@ -287,8 +287,8 @@ NEMO = MISTRAL | {"hidden_size": 5120, "num_hidden_layers": 40, "head_dim": 128,
         (ROBERTA | {"model_type": "camembert", "vocab_size": 32005}, replace(ROBERTA_BASE, vocabulary=32005)),
         (ROBERTA | {"model_type": "xlm-roberta", "id2label": {"0": "x"}}, replace(ROBERTA_BASE, classes=1)),
         (BERT | {"model_type": "electra", "embedding_size": 768}, BERT_BASE),
-        (BERT | {"hidden_act": "relu"}, BERT_BASE),
-        (OPT, replace(GPT2_SMALL, vocabulary=50272, context=2048)),
+        (BERT | {"hidden_act": "relu"}, replace(BERT_BASE, activation="relu")),
+        (OPT, replace(GPT2_SMALL, vocabulary=50272, context=2048, activation="relu")),
         (MISTRAL, MISTRAL_7B),
         (without(MISTRAL, "sliding_window"), MISTRAL_7B),
         (without(MISTRAL, "num_key_value_heads"), MISTRAL_7B),
@@ -340,7 +340,9 @@ def test_a_model_type_alone_is_the_smallest_of_its_family():
     assert from_fields({"model_type": "gpt2"}) == GPT2_SMALL
     assert from_fields({"model_type": "llama"}) == replace(LLAMA2_7B, context=2048, epsilon=1e-6)
     assert from_fields({"model_type": "deepseek_v3"}) == replace(DEEPSEEK_V3, depth=3, expert_layers=58)
-    assert from_fields({"model_type": "opt"}) == replace(GPT2_SMALL, vocabulary=50272, context=2048)
+    assert from_fields({"model_type": "opt"}) == replace(
+        GPT2_SMALL, vocabulary=50272, context=2048, activation="relu"
+    )
 
 
 @pytest.mark.parametrize("model_type", REFUSED)

@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 
 @pytest.fixture
 def result():
-    values = {"rows": 8, "columns": 4, "source_stride": 1, "stride": 1}
+    values = {"rows": 32, "columns": 4, "source_stride": 1, "stride": 1}
     instructions = (
         Load(words=8, signal=1 << Unit.MATRIX), Matmul(rows=8, act_stride=1, acc_stride=1, wait=1 << Unit.LOAD,
                signal=1 << Unit.NORM),

@@ -80,7 +80,7 @@ def test_the_token_that_comes_last_is_the_cause(nano):
     result = run(
         nano,
         Load(words=1, signal=MATRIX),
-        Map(columns=4, address=512, signal=MATRIX),
+        Map(rows=16, columns=4, source_stride=1, address=512, stride=1, signal=MATRIX),
         Matmul(wait=LOAD | VECTOR, act_address=512, acc_address=512),
         Halt(),
     )
