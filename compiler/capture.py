@@ -19,45 +19,55 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
 
 from ..arch.errors import HeddleError, require_type
 from .graph import Graph, Node, call_inputs, constant
 from .rearrange import VIEWS
+from .rules import RULES
 
 _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range")
 
 
 def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
-    """The graph of `model.forward`, in evaluation mode, for inputs of these shapes (batch dimension 1 in front).
+    """The graph of `model.forward`, in evaluation mode, for inputs of these shapes.
 
     Parameters and buffers of the model may be on "meta"; the inputs must not be, but only their shapes and types count.
-    Raises HeddleError for a model that torch.export cannot trace, more than one output, a batch above 1 or a shape
-    that depends on data.
+    Results may be nested in tuples, lists and dicts: they are tensors in order, named by their places and keys.
+    Raises HeddleError for a model that torch.export cannot trace, and for a shape that depends on data.
     """
     require_model(model)
-    for tensor in example_inputs:
-        if tensor.ndim < 2 or tensor.shape[0] != 1:
-            raise HeddleError(f"example inputs must have a batch dimension of 1 in front, not shape "
-                              f"{tuple(tensor.shape)}")  # fmt: skip
     # torch.export takes one tensor given twice for one input: each gets a storage of its own.
     exported = _export(model, tuple(each.detach().clone() for each in example_inputs))
-    outputs = exported.graph_signature.output_specs
-    if len(outputs) != 1 or outputs[0].kind is not OutputKind.USER_OUTPUT:
-        raise HeddleError(f"{type(model).__name__} must return one tensor and change no buffer, but has "
-                          f"{len(outputs)} outputs")  # fmt: skip
+    specs = exported.graph_signature.output_specs
+    if changed := [spec.target for spec in specs if spec.kind is not OutputKind.USER_OUTPUT]:
+        raise HeddleError(f"{type(model).__name__} must change no buffer, but changes {changed[0]}")
     nodes: dict[fx.Node, Node] = {}
     kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
-    output = None
+    outputs: list[Node] = []
+    paths = _paths(exported)
     for each in exported.graph.nodes:
         if each.op == "placeholder":
             nodes[each] = _placeholder(each, kinds[each.name], exported)
         elif each.op == "output":
-            output = nodes.get(each.args[0][0])
+            results = zip(each.args[0], paths, strict=True)  # type: ignore[arg-type]
+            found = [(nodes[node], path) for node, path in results if isinstance(node, fx.Node)]
+            outputs, names = [node for node, _ in found], [path for _, path in found]
         elif not any(check in str(each.target) for check in _CHECKS):
             nodes[each] = _call(each, nodes)
-    if output is None:
+    if not outputs:
         raise HeddleError(f"{type(model).__name__} must return a tensor")
-    return Graph(list(nodes.values()), output)
+    return Graph(list(nodes.values()), outputs, names)
+
+
+def _paths(exported: ExportedProgram) -> list[str]:
+    """What the results are called: by their keys and places in what the model returns; a single one has no name."""
+    spec = exported.call_spec.out_spec
+    assert spec is not None, "torch.export always says how results are nested"
+    tree = pytree.tree_unflatten(range(spec.num_leaves), spec)
+    paths = pytree.tree_flatten_with_path(tree)[0]
+    return [".".join(str(getattr(part, "key", getattr(part, "idx", getattr(part, "name", part)))) for part in path)
+            for path, _ in paths]  # fmt: skip
 
 
 @contextmanager
@@ -89,7 +99,8 @@ def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedPro
             warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree
             exported = torch.export.export(model, example_inputs, strict=False)
             # Only where needed: this traces the model again, which takes as long as the export.
-            return exported if _is_plain(exported.graph) else exported.run_decompositions({})
+            table = _decompositions(exported.graph)
+            return exported if not table and _is_plain(exported.graph) else exported.run_decompositions(table)
     except Exception as error:  # torch.export has no common base class for what it raises
         first_line = str(error).strip().split("\n")[0]
         raise HeddleError(f"torch.export cannot capture {type(model).__name__}: {first_line}") from error
@@ -120,6 +131,21 @@ def _stand_ins(model: nn.Module) -> Iterator[None]:
             tensors[name] = tensor
 
 
+def _decompositions(graph: fx.Graph) -> dict[OpOverload, Any]:
+    """torch's own, of the calls that no rule knows."""
+    found = {each.target for each in graph.nodes if isinstance(each.target, OpOverload)}
+    unknown = [each for each in found if (name := _name(each)) not in RULES and name not in VIEWS
+               and not any(check in name for check in _CHECKS)]  # fmt: skip
+    if not unknown:
+        return {}
+    known = torch.export.default_decompositions()
+    return {each: known[each] for each in unknown if each in known}
+
+
+def _name(target: OpOverload) -> str:
+    return target._schema.name.partition("::")[2]
+
+
 def _is_plain(graph: fx.Graph) -> bool:
     """Whether no call writes to one of its arguments, and what may be a view is one that the compiler follows. (torch
     knows more ways to write a view, such as `ravel` or `to`, and reduces them to these.)"""
@@ -134,8 +160,10 @@ def _is_plain(graph: fx.Graph) -> bool:
 
 def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
     if spec.kind is InputKind.USER_INPUT:
-        integer = not each.meta["val"].dtype.is_floating_point
-        return Node(each.name, "input", [], tuple(each.meta["val"].shape), attributes={"integer": integer})
+        value = each.meta["val"]
+        truth = value.dtype == torch.bool
+        integer = not value.dtype.is_floating_point and not truth
+        return Node(each.name, "input", [], tuple(value.shape), integer=integer, truth=truth)
     value = exported.state_dict.get(spec.target, exported.constants.get(spec.target))
     if not isinstance(value, Tensor):
         raise HeddleError(f"{spec.target} of the model must be a tensor, not {type(value).__name__}")
@@ -155,10 +183,17 @@ def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
         attributes["results"] = len(value)
     modules = list((each.meta.get("nn_module_stack") or {"": ("", "")}).values())
     source = _source(each.stack_trace)
-    node = Node(each.name, op, call_inputs([args, kwargs]), shape, source, modules[-1][0], attributes)
+    truth = isinstance(value, Tensor) and value.dtype == torch.bool
+    inputs = call_inputs([args, kwargs])
+    node = Node(each.name, op, inputs, shape, source, modules[-1][0], attributes, _is_whole(value), truth)
     if not all(type(size) is int for size in shape):
         raise node.refuse("its shape depends on data; only fixed shapes can be lowered")
     return node
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a tensor has whole numbers."""
+    return isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex()) and value.dtype != torch.bool
 
 
 def _translated(structure: Any, nodes: dict[fx.Node, Node]) -> Any:

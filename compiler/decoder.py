@@ -129,7 +129,7 @@ def decoder_graph(
     graph = take_tokens(graph, rows)
     show("take_tokens", graph)
     if graph.output.op == "linear" and not head:
-        graph = Graph(graph.nodes, graph.output.inputs[0]).without_dead()
+        graph = Graph(graph.nodes, [graph.output.inputs[0]]).without_dead()
     elif graph.output.op == "linear":
         graph.output.attributes["argmax"] = True
     if ranges:

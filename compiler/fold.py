@@ -35,7 +35,7 @@ def fold_constants(graph: Graph) -> Graph:
                 node.attributes = {"value": known[node], "made_of": node.made_of}
                 node.op, node.inputs = "constant", []
         nodes.append(node)
-    folded = Graph(nodes, graph.output).without_dead()
+    folded = Graph(nodes, graph.outputs, graph.names).without_dead()
     for node in folded:
         if node.op != "constant" and 0 in node.shape:
             raise node.refuse("a dimension has size 0, so there is nothing to compute; every size must be at least 1")

@@ -33,6 +33,8 @@ class Node:
     source: str = ""  # "file.py:12: code" of the user's model
     layer: str = ""  # path of the module in the user's model, such as "layers.0.mlp"
     attributes: dict[str, Any] = field(default_factory=dict)
+    integer: bool = False  # whether it has whole numbers: ids, places
+    truth: bool = False  # whether its numbers are 1 and 0, for true and false
 
     def __getattr__(self, name: str) -> Any:
         """Attributes read as node.weight."""
@@ -64,7 +66,7 @@ class Node:
         """A node that does the work of this one in another way. It remembers the PyTorch operator for messages."""
         attributes = {"call": self.attributes.get("call", self.op), **attributes}
         shape = self.shape if shape is None else shape
-        return Node(self.name, op, inputs, shape, self.source, self.layer, attributes)
+        return Node(self.name, op, inputs, shape, self.source, self.layer, attributes, self.integer, self.truth)
 
     def refuse(self, reason: str, kind: type[HeddleError] = HeddleError) -> HeddleError:
         """The error for a node that cannot be lowered."""
@@ -86,10 +88,16 @@ class Node:
 
 @dataclass
 class Graph:
-    """Nodes in an order in which they can be executed, and the node whose value the model returns."""
+    """Nodes in an order in which they can be executed, and those whose values the model returns, under these names."""
 
     nodes: list[Node]
-    output: Node
+    outputs: list[Node]
+    names: list[str] = field(default_factory=lambda: ["output"])
+
+    @property
+    def output(self) -> Node:
+        """The first result."""
+        return self.outputs[0]
 
     @property
     def inputs(self) -> list[str]:
@@ -103,7 +111,7 @@ class Graph:
     def only_user(self, node: Node) -> Node | None:
         """The one node that reads `node`; None if there are several, or if it is the output."""
         users = self.users(node)
-        return users[0] if len(users) == 1 and node is not self.output else None
+        return users[0] if len(users) == 1 and node not in self.outputs else None
 
     def replace(self, old: Node, new: Node) -> None:
         """Let every reader of `old` read `new`, and put `new` in its place, if it has none yet."""
@@ -115,8 +123,7 @@ class Graph:
                 for key in ("args", "kwargs"):
                     if key in user.attributes:
                         user.attributes[key] = map_nodes(user.attributes[key], lambda n: new if n is old else n)
-        if self.output is old:
-            self.output = new
+        self.outputs = [new if each is old else each for each in self.outputs]
 
     def insert_after(self, place: Node, node: Node) -> None:
         """Put `node` right behind `place`."""
@@ -124,24 +131,28 @@ class Graph:
 
     def without_dead(self) -> Graph:
         """The graph with only what the output needs, and all inputs."""
-        needed, stack = {self.output}, [self.output]
+        needed, stack = set(self.outputs), list(self.outputs)
         while stack:
             for node in stack.pop().inputs:
                 if node not in needed:
                     needed.add(node)
                     stack.append(node)
-        return Graph([node for node in self.nodes if node in needed or node.op == "input"], self.output)
+        nodes = [node for node in self.nodes if node in needed or node.op == "input"]
+        return Graph(nodes, self.outputs, self.names)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(list(self.nodes))
 
     def __str__(self) -> str:
-        return "\n".join([str(node) for node in self.nodes if node.op != "constant"] + [f"return {self.output.name}"])
+        result = f"return {', '.join(node.name for node in self.outputs)}"
+        return "\n".join([str(node) for node in self.nodes if node.op != "constant"] + [result])
 
 
 def constant(name: str, value: Tensor, made_of: Sequence[str] = ()) -> Node:
     """A node for a known value."""
-    return Node(name, "constant", [], tuple(value.shape), attributes={"value": value, "made_of": list(made_of)})
+    integer = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+    attributes = {"value": value, "made_of": list(made_of)}
+    return Node(name, "constant", [], tuple(value.shape), attributes=attributes, integer=integer)
 
 
 def map_nodes(structure: Any, function: Callable[[Node], Any]) -> Any:

@@ -24,15 +24,13 @@ _NO_VIEWS = ("aten.view.dtype",)  # of the bits, as other numbers
 
 
 def follow_views(graph: Graph) -> Graph:
-    """Each view of a tensor becomes one `rearrange` of what it is a view of, with its `layout`. A view with the same
-    rows (tokens) as its source disappears.
-    """
+    """Each view of a tensor becomes one `rearrange` of what it is a view of, with its `layout`."""
     splits: dict[Node, tuple[Node, list[Layout]]] = {}  # split → (source, layouts of its parts)
     for node in graph:
         if not _is_view(node):
             continue
         if node.target is operator.getitem and node.inputs[0] not in splits:
-            raise node.inputs[0].refuse("only calls with one result can be lowered, and splits (split, chunk, unbind)")
+            continue  # of a call with several results
         source, layout = splits.get(node.inputs[0]) or origin(node.inputs[0])
         found = _viewed(node, layout)
         if found is None:  # not of the source: of the view before it
@@ -42,11 +40,16 @@ def follow_views(graph: Graph) -> Graph:
             splits[node] = source, found
         else:
             graph.replace(node, node.turned_into("rearrange", [source], layout=found))
+    return graph.without_dead()
+
+
+def drop_views(graph: Graph) -> Graph:
+    """Without the views that have the same rows as their source, and only another shape in front of the features."""
     for node in graph:
-        if node.op == "rearrange" and node is not graph.output and _same_rows(node):
+        if node.op == "rearrange" and node not in graph.outputs and _same_rows(node):
             graph.replace(node, node.inputs[0])
             graph.nodes.remove(node)
-    return graph.without_dead()
+    return graph
 
 
 def _viewed(node: Node, layout: Any) -> Any:

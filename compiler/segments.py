@@ -128,7 +128,7 @@ def _graph_of(piece: list[Node]) -> Graph:
                     stored[each] = Node(each.name, "stored", [], each.shape, each.source, each.layer)
                 node.inputs[number] = stored[each]
             before[node.inputs[number]] = None
-    return Graph([*before, *piece], piece[-1])
+    return Graph([*before, *piece], [piece[-1]])
 
 
 def _signature(piece: list[Node]) -> tuple:

@@ -21,7 +21,7 @@ def take_tokens(graph: Graph, rows: int) -> Graph:
     if len([node for node in graph if node.op == "input"]) > 1 or not ids.integer:
         raise ids.refuse("a decoder must take one input, the ids of its tokens")
     tokens = ids.size
-    positions = Node(POSITIONS, "input", [], (1, rows), attributes={"integer": True})
+    positions = Node(POSITIONS, "input", [], (1, rows), integer=True)
     nodes = [positions]
     for node in graph:
         if node.op == "constant" and node.rows == tokens > 1:
@@ -32,4 +32,4 @@ def take_tokens(graph: Graph, rows: int) -> Graph:
                 raise node.refuse(f"it has {node.rows} rows for {tokens} tokens; a decoder keeps a row for each token")
             node.shape = (1, rows) if node is ids else (1, rows, node.columns)
         nodes.append(node)
-    return Graph(nodes, graph.output)
+    return Graph(nodes, graph.outputs, graph.names)

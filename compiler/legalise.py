@@ -1,0 +1,38 @@
+"""Brings the calls of PyTorch to the closed set of `ir`, by the rules of `rules/`.
+
+What no rule knows, torch's own decompositions bring to what there is (`capture`); what is left is refused, all of it at
+once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..arch.errors import HeddleError
+from .graph import Graph, Node
+from .rules import Builder
+
+
+def legalise(graph: Graph) -> Graph:
+    """The same graph of the operators of `ir` alone. Raises HeddleError that lists all calls that have no rule."""
+    builder = Builder(graph)
+    found: dict[Node, Any] = {}
+    problems: list[str] = []
+    for node in graph:
+        if node.op in ("input", "constant"):
+            builder.nodes.append(node)
+            found[node] = node
+            continue
+        try:
+            found[node] = builder.lower(node, found)
+        except HeddleError as error:
+            problems.append(str(error))
+            found[node] = builder.unknown(node)
+    if problems:
+        raise HeddleError("\n".join(dict.fromkeys(problems)))
+    outputs = [builder.number(found[each]) if not _is_integer(found[each]) else found[each] for each in graph.outputs]
+    return Graph(builder.nodes, outputs, graph.names).without_dead()
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Node) and value.integer

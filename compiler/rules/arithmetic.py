@@ -1,0 +1,245 @@
+"""Sums, products and comparisons of numbers, and choices between them."""
+
+from __future__ import annotations
+
+import torch
+
+from ...arch.isa import Combine
+from ..graph import Node
+from .builder import Builder, Value, rule
+
+
+@rule("add", "add_")
+def add(b: Builder, x: Value, y: Value, alpha: float = 1) -> Node:
+    """x + alpha·y"""
+    return b.add(x, b.multiply(b.number(y), alpha))
+
+
+@rule("sub", "subtract")
+def subtract(b: Builder, x: Value, y: Value, alpha: float = 1) -> Node:
+    """x − alpha·y"""
+    return b.subtract(x, b.multiply(b.number(y), alpha))
+
+
+@rule("rsub")
+def subtract_from(b: Builder, x: Value, y: Value, alpha: float = 1) -> Node:
+    """y − alpha·x"""
+    return b.subtract(y, b.multiply(b.number(x), alpha))
+
+
+@rule("mul", "multiply")
+def multiply(b: Builder, x: Value, y: Value) -> Node | tuple[Node, Node]:
+    """x·y; of pairs, which stand for complex numbers, their complex product."""
+    if isinstance(x, tuple) or isinstance(y, tuple):
+        (a, b_), (c, d) = (_parts(b, each) for each in (x, y))
+        real = b.subtract(b.multiply(a, c), b.multiply(b_, d))
+        return real, b.add(b.multiply(a, d), b.multiply(b_, c))
+    return b.multiply(x, y)
+
+
+def _parts(b: Builder, x: Value | tuple[Node, Node]) -> tuple[Value, Value]:
+    """(real, imaginary)"""
+    if isinstance(x, tuple):
+        return x
+    if isinstance(x, Node) and x.op == "constant" and x.value.is_complex():
+        return b.constant(x.value.real.contiguous(), x.made_of), b.constant(x.value.imag.contiguous(), x.made_of)
+    return x, 0.0
+
+
+@rule("div", "divide", "true_divide")
+def divide(b: Builder, x: Value, y: Value, rounding_mode: str | None = None) -> Node:
+    """x / y"""
+    if rounding_mode:
+        raise b.refuse(f"its rounding_mode must be None, not {rounding_mode!r}")
+    return b.divide(x, y)
+
+
+@rule("neg")
+def negative(b: Builder, x: Node) -> Node:
+    """−x"""
+    return b.multiply(x, -1)
+
+
+@rule("abs")
+def magnitude(b: Builder, x: Node) -> Node:
+    """max(x, −x)"""
+    return b.combine(Combine.MAXIMUM, x, b.multiply(x, -1))
+
+
+@rule("square")
+def square(b: Builder, x: Node) -> Node:
+    """x·x"""
+    return b.multiply(x, x)
+
+
+@rule("maximum", "fmax")
+def maximum(b: Builder, x: Node, y: Node) -> Node:
+    """The greater."""
+    return b.combine(Combine.MAXIMUM, x, y)
+
+
+@rule("minimum", "fmin")
+def minimum(b: Builder, x: Node, y: Node) -> Node:
+    """The lesser."""
+    return b.combine(Combine.MINIMUM, x, y)
+
+
+@rule("clamp", "clip")
+def clamp(b: Builder, x: Node, low: Value | None = None, high: Value | None = None) -> Node:
+    """min(max(x, low), high)"""
+    x = x if low is None else b.combine(Combine.MAXIMUM, x, low)
+    return x if high is None else b.combine(Combine.MINIMUM, x, high)
+
+
+@rule("clamp_min")
+def clamp_min(b: Builder, x: Node, low: Value) -> Node:
+    """max(x, low)"""
+    return b.combine(Combine.MAXIMUM, x, low)
+
+
+@rule("clamp_max")
+def clamp_max(b: Builder, x: Node, high: Value) -> Node:
+    """min(x, high)"""
+    return b.combine(Combine.MINIMUM, x, high)
+
+
+@rule("lerp")
+def lerp(b: Builder, x: Node, y: Node, weight: Value) -> Node:
+    """x + weight·(y − x)"""
+    return b.add(x, b.multiply(b.subtract(y, x), weight))
+
+
+@rule("addcmul")
+def add_product(b: Builder, x: Node, y: Node, z: Node, value: float = 1) -> Node:
+    """x + value·y·z"""
+    return b.add(x, b.multiply(b.multiply(y, z), value))
+
+
+# -- truth, which is 1 or 0 --------------------------------------------------------------------------------------------
+
+
+@rule("lt", "less")
+def less(b: Builder, x: Value, y: Value) -> Node:
+    """x < y"""
+    return b.combine(Combine.LESS, x, y)
+
+
+@rule("le", "less_equal")
+def less_equal(b: Builder, x: Value, y: Value) -> Node:
+    """x ≤ y"""
+    return b.combine(Combine.LESS_EQUAL, x, y)
+
+
+@rule("gt", "greater")
+def greater(b: Builder, x: Value, y: Value) -> Node:
+    """y < x"""
+    return b.combine(Combine.LESS, y, x)
+
+
+@rule("ge", "greater_equal")
+def greater_equal(b: Builder, x: Value, y: Value) -> Node:
+    """y ≤ x"""
+    return b.combine(Combine.LESS_EQUAL, y, x)
+
+
+@rule("eq")
+def equal(b: Builder, x: Value, y: Value) -> Node:
+    """x = y"""
+    return b.combine(Combine.EQUAL, x, y)
+
+
+@rule("ne", "not_equal")
+def not_equal(b: Builder, x: Value, y: Value) -> Node:
+    """1 − (x = y)"""
+    return b.subtract(1, b.combine(Combine.EQUAL, x, y))
+
+
+@rule("logical_not", "bitwise_not")
+def not_(b: Builder, x: Node) -> Node:
+    """1 where x is 0"""
+    return b.combine(Combine.EQUAL, x, 0)
+
+
+@rule("logical_and", "bitwise_and")
+def and_(b: Builder, x: Node, y: Node) -> Node:
+    """Both, as truth."""
+    return b.multiply(x, y)
+
+
+@rule("logical_or", "bitwise_or")
+def or_(b: Builder, x: Node, y: Node) -> Node:
+    """Either, as truth."""
+    return b.combine(Combine.MAXIMUM, x, y)
+
+
+@rule("where")
+def where(b: Builder, condition: Node, x: Value, y: Value) -> Node:
+    """x where the condition is true, else y"""
+    return b.choose(condition, x, y)
+
+
+@rule("masked_fill")
+def masked_fill(b: Builder, x: Node, mask: Node, value: Value) -> Node:
+    """The value where the mask is true, else x"""
+    return b.choose(mask, value, x)
+
+
+@rule("tril", "triu")
+def triangle(b: Builder, x: Node, diagonal: int = 0) -> Node:
+    """x, but 0 beyond a diagonal"""
+    name = b.call.op.split(".")[1]
+    kept = getattr(torch.ones(x.shape[-2:]), name)(diagonal)
+    return b.multiply(x, b.constant(kept))
+
+
+# -- the same numbers --------------------------------------------------------------------------------------------------
+
+
+@rule("to", "_to_copy", "type_as", "float", "half", "bfloat16", "double", "lift_fresh", "lift_fresh_copy")
+def converted(b: Builder, x: Node, *others: object, **more: object) -> Node:
+    """x in another format of numbers: all are computed in that of the machine. Whole numbers are not made of others."""
+    wanted = next((each for each in (*others, *more.values()) if isinstance(each, torch.dtype)), None)
+    if wanted is None or wanted.is_floating_point:
+        return b.number(x) if wanted else x
+    if x.integer and wanted != torch.bool:
+        return x
+    raise b.refuse(f"numbers cannot be made {wanted}")
+
+
+@rule("zeros_like", "ones_like", "full_like")
+def filled_like(b: Builder, x: Node, value: float | None = None, **more: object) -> Node:
+    """Equal numbers, as many as x has"""
+    if value is None:
+        value = float("ones" in b.call.op)
+    return b.expanded(float(value), x.shape)
+
+
+@rule("expand_as")
+def expand_as(b: Builder, x: Node, other: Node) -> Node:
+    """x, broadcast to the shape of another"""
+    return b.expanded(x, other.shape)
+
+
+@rule("view_as", "reshape_as")
+def view_as(b: Builder, x: Node, other: Node) -> Node:
+    """x in the shape of another"""
+    return b.view(x, lambda t: t.reshape(other.shape))
+
+
+@rule("broadcast_tensors")
+def broadcast_tensors(b: Builder, tensors: list[Node]) -> tuple[Node, ...]:
+    """All in the shape that they have together"""
+    shape = torch.broadcast_shapes(*(each.shape for each in tensors))
+    return tuple(b.expanded(each, shape) for each in tensors)
+
+
+@rule("view_as_complex")
+def as_complex(b: Builder, x: Node) -> tuple[Node, Node]:
+    """(real, imaginary)"""
+    return b.view(x, lambda t: t.select(-1, 0)), b.view(x, lambda t: t.select(-1, 1))
+
+
+@rule("view_as_real")
+def as_real(b: Builder, x: tuple[Node, Node]) -> Node:
+    """The two in a last dimension"""
+    return b.cat([b.view(each, lambda t: t.unsqueeze(-1)) for each in x], -1)

@@ -1,0 +1,280 @@
+"""What the rules build with: nodes of the closed set, broadcast and numbered."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...arch.errors import HeddleError
+from ...arch.isa import Combine, NormKind, Reduction
+from .. import ir
+from ..graph import Graph, Node, constant, map_nodes
+from ..layout import Layout
+from ..rearrange import origin
+from ..weightless import has_bytes
+
+Value = Node | float | int | bool
+Rule = Callable[..., Any]
+
+RULES: dict[str, Rule] = {}  # by the name of a call without its overload
+
+
+def name_of_call(node: Node) -> str:
+    """The name of a rule for a call: `add` of aten.add.Tensor."""
+    return node.op.split(".")[1] if node.op.startswith("aten.") else node.op
+
+
+class Builder:
+    """Makes nodes, in order. All that it makes for a call has the place of that in the user's model."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.nodes: list[Node] = []
+        self.call = graph.outputs[0]
+        self._count = 0
+
+    def lower(self, node: Node, found: dict[Node, Any]) -> Any:
+        """What a call becomes."""
+        self.call, self._count = node, 0
+        if node.op == "rearrange":
+            return self.rearranged(found[node.inputs[0]], node.layout)
+        if node.attributes.get("target") is operator.getitem:
+            return found[node.inputs[0]][node.args[1]]
+        rule = RULES.get(name_of_call(node))
+        if rule is None:
+            raise node.refuse("there is no rule for it")
+        args, kwargs = map_nodes([node.args, node.kwargs], lambda each: found[each])
+        result = rule(self, *args, **kwargs)
+        if node.truth and isinstance(result, Node):
+            result.truth = True
+        return result
+
+    def unknown(self, node: Node) -> Any:
+        """In place of a call that was refused, so that others can be looked at too."""
+        count = node.attributes.get("results")
+        one = Node(node.name, "unknown", [], node.shape, node.source, node.layer)
+        return one if count is None else tuple([one] * count)
+
+    def refuse(self, reason: str) -> HeddleError:
+        """The error for the call."""
+        return self.call.refuse(reason)
+
+    # -- nodes ---------------------------------------------------------------------------------------------------------
+
+    def make(self, op: str, inputs: Sequence[Node], shape: Sequence[int], integer: bool = False, **given: Any) -> Node:
+        """A node of the closed set; a constant, if all that it reads is known."""
+        name = self.call.name + (f"_{self._count}" if self._count else "")
+        self._count += 1
+        attributes = {"call": self.call.attributes.get("call", self.call.op), **given}
+        node = Node(name, op, list(inputs), tuple(shape), self.call.source, self.call.layer, attributes, integer)
+        known = all(each.op == "constant" for each in inputs)
+        if known and all(has_bytes(each.value) for each in inputs) and node.size <= sum(each.size for each in inputs):
+            value = ir.OPERATORS[op].meaning(node, *(ir.as_number(each.value) for each in inputs))
+            return self.constant(value, list(dict.fromkeys(name for each in inputs for name in each.made_of)))
+        self.nodes.append(node)
+        return node
+
+    def constant(self, value: Tensor, made_of: Sequence[str] = ()) -> Node:
+        """A known value."""
+        name = f"{self.call.name}_{self._count}"
+        self._count += 1
+        node = constant(name, value, made_of)
+        node.source, node.layer = self.call.source, self.call.layer
+        self.nodes.append(node)
+        return node
+
+    def number(self, x: Value) -> Node:
+        """As a tensor of numbers."""
+        if not isinstance(x, Node):
+            return self.constant(torch.tensor(float(x)))
+        if not x.integer:
+            return x
+        if x.op != "constant":
+            raise self.refuse(f"{x.name} has whole numbers, which can only choose rows")
+        return self.constant(x.value.float(), x.made_of)
+
+    def rearranged(self, x: Node, layout: Layout) -> Node:
+        """The elements of x that a layout says; x itself, if these are its own."""
+        if layout == Layout.of(x.shape) and layout.shape == x.shape:
+            return x
+        return self.make("rearrange", [x], layout.shape, x.integer, layout=layout)
+
+    def view(self, x: Node, function: Callable[[Tensor], Tensor]) -> Node:
+        """A view of x, as `function` makes it of a tensor."""
+        shape = x.shape
+        source, layout = origin(x)
+        found = layout.viewed(function(torch.empty(shape, device="meta")))
+        if found is None:  # not of the source: of the view itself
+            source, found = x, Layout.of(shape).viewed(function(torch.empty(shape, device="meta")))
+        if found is None:
+            raise self.refuse("this view cannot be told by strides")
+        return self.rearranged(source, found)
+
+    def expanded(self, x: Value, shape: Sequence[int]) -> Node:
+        """Broadcast to a shape, as a number."""
+        x = self.number(x)
+        return x if x.shape == tuple(shape) else self.view(x, lambda t: t.expand(*shape))
+
+    def combine(self, kind: Combine, x: Value, y: Value) -> Node:
+        """`kind` of each pair, both broadcast."""
+        shape = torch.broadcast_shapes(*(each.shape if isinstance(each, Node) else () for each in (x, y)))
+        return self.make("ir.combine", [self.expanded(x, shape), self.expanded(y, shape)], shape, kind=kind)
+
+    def add(self, x: Value, y: Value) -> Node:
+        """x + y"""
+        return self.combine(Combine.ADD, x, y)
+
+    def subtract(self, x: Value, y: Value) -> Node:
+        """x − y"""
+        return self.combine(Combine.SUBTRACT, x, y)
+
+    def multiply(self, x: Value, y: Value) -> Node:
+        """x · y; x, if y is 1."""
+        if isinstance(x, Node) and not isinstance(y, Node) and y == 1:
+            return self.number(x)
+        return self.combine(Combine.MULTIPLY, x, y)
+
+    def divide(self, x: Value, y: Value) -> Node:
+        """x / y"""
+        if isinstance(y, Node) and y.op == "constant" and has_bytes(y.value):
+            return self.multiply(x, self.constant(1 / y.value.double(), y.made_of))
+        if not isinstance(y, Node):
+            if y == 0:
+                raise self.refuse("it divides by 0")
+            return self.multiply(x, 1 / y)
+        inverse = self.function("reciprocal", y)
+        return inverse if not isinstance(x, Node) and x == 1 else self.multiply(x, inverse)
+
+    def function(self, name: str, x: Value) -> Node:
+        """A function of each number."""
+        x = self.number(x)
+        return self.make("ir.function", [x], x.shape, function=name)
+
+    def choose(self, condition: Node, x: Value, y: Value) -> Node:
+        """x where the condition is true, else y; all broadcast."""
+        shapes = [each.shape if isinstance(each, Node) else () for each in (condition, x, y)]
+        shape = torch.broadcast_shapes(*shapes)
+        return self.make("ir.choose", [self.expanded(each, shape) for each in (condition, x, y)], shape)
+
+    def reduce(self, kind: Reduction, x: Node, dims: int | Sequence[int] | None = None, keepdim: bool = False) -> Node:
+        """Along some dimensions; all, if None or empty."""
+        x, rank = self.number(x), len(x.shape)
+        dims = [dims] if isinstance(dims, int) else list(dims or range(rank))
+        dims = sorted({dim % rank for dim in dims}) if rank else []
+        for dim in dims:
+            shape = (*x.shape[:dim], 1, *x.shape[dim + 1 :])
+            x = self.make("ir.reduce", [x], shape, kind=kind, dim=dim) if x.shape[dim] > 1 else x
+        if keepdim or not dims:
+            return x
+        return self.view(x, lambda t: t.squeeze(dims))
+
+    def count_of(self, x: Node, dims: int | Sequence[int] | None) -> int:
+        """How many numbers a reduction makes one of."""
+        dims = [dims] if isinstance(dims, int) else list(dims or range(len(x.shape)))
+        return math.prod(x.shape[dim] for dim in dims)
+
+    def mean(self, x: Node, dims: int | Sequence[int] | None = None, keepdim: bool = False) -> Node:
+        """Σ x / n"""
+        return self.multiply(self.reduce(Reduction.SUM, x, dims, keepdim), 1 / self.count_of(x, dims))
+
+    def matmul(self, x: Node, y: Node) -> Node:
+        """x·y of matrices (…, M, K) and (…, K, N), dimensions before the last two broadcast; vectors as in PyTorch."""
+        x, y = self.number(x), self.number(y)
+        vectors = len(x.shape) == 1, len(y.shape) == 1
+        x = self.view(x, lambda t: t.unsqueeze(0)) if vectors[0] else x
+        y = self.view(y, lambda t: t.unsqueeze(1)) if vectors[1] else y
+        weight = origin(y)[0]
+        if weight.op == "constant" and len(y.shape) == 2:
+            found = self.linear(x, self.view(y, lambda t: t.mT))
+        else:
+            batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+            x = self.expanded(x, (*batch, *x.shape[-2:]))
+            turned = self.view(y, lambda t: t.mT.expand(*batch, y.shape[-1], y.shape[-2]))
+            found = self.make("ir.matmul", [x, turned], (*batch, x.shape[-2], y.shape[-1]))
+        if any(vectors):
+            dims = [dim for dim, vector in zip((-2, -1), vectors, strict=True) if vector]
+            found = self.view(found, lambda t: t.squeeze(dims))
+        return found
+
+    def linear(self, x: Node, weight: Node, bias: Node | None = None) -> Node:
+        """x·weightᵀ + bias; weights that are computed are multiplied as values are."""
+        x = self.number(x)
+        parameters = [self.number(each) for each in (weight, bias) if each is not None]
+        if any(each.op != "constant" for each in parameters) or len(weight.shape) != 2:
+            product = self.matmul(x, self.view(weight, lambda t: t.mT))
+            return product if bias is None else self.add(product, bias)
+        return self.make("ir.linear", [x, *parameters], (*x.shape[:-1], weight.shape[0]))
+
+    def softmax(self, x: Node, dim: int) -> Node:
+        """Along a dimension."""
+        return self.along_last(self.number(x), dim, lambda t: self.make("ir.softmax", [t], t.shape))
+
+    def along_last(self, x: Node, dim: int, function: Callable[[Node], Node]) -> Node:
+        """`function` of x with a dimension for the last one, put back."""
+        rank = len(x.shape)
+        if dim % rank == rank - 1:
+            return function(x)
+        found = function(self.view(x, lambda t: t.transpose(dim, -1)))
+        return self.view(found, lambda t: t.transpose(dim, -1))
+
+    def norm(self, kind: NormKind, x: Node, shape: Sequence[int], gamma: Node | None, beta: Node | None,
+             epsilon: float) -> Node:  # fmt: skip
+        """Of the last dimensions, which have this shape."""
+        if not 0 <= epsilon < math.inf:
+            raise self.refuse(f"its ε must be at least 0, not {epsilon}")
+        x, before = self.number(x), x.shape[: len(x.shape) - len(shape)]
+        rows = self.view(x, lambda t: t.reshape(*before, -1))
+        parameters = [self.number(each) for each in (gamma, beta) if each is not None]
+        known = all(each.op == "constant" for each in parameters) and (gamma is not None or beta is None)
+        taken = [self.view(each, lambda t: t.reshape(-1)) for each in parameters] if known else []
+        found = self.make("ir.norm", [rows, *taken], rows.shape, kind=kind, epsilon=float(epsilon))
+        found = self.view(found, lambda t: t.reshape(x.shape))
+        if not known:
+            found = found if gamma is None else self.multiply(found, gamma)
+            found = found if beta is None else self.add(found, beta)
+        return found
+
+    def topk(self, x: Node, count: int, dim: int = -1, largest: bool = True) -> tuple[Node, Node]:
+        """(values, places) along a dimension."""
+        x = self.number(x)
+        turned = self.view(x, lambda t: t.transpose(dim, -1))
+        found = []
+        for op, integer in (("ir.topk", False), ("ir.topk_places", True)):
+            part = self.make(op, [turned], (*turned.shape[:-1], count), integer, count=count, largest=largest)
+            found.append(self.view(part, lambda t: t.transpose(dim, -1)))
+        return found[0], found[1]
+
+    def gather(self, table: Node, ids: Node) -> Node:
+        """Rows of a table."""
+        if not ids.integer:
+            raise self.refuse(f"{ids.name} must have whole numbers to choose rows")
+        return self.make("ir.gather", [table, ids], (*ids.shape, *table.shape[1:]), table.integer)
+
+    def one_hot(self, places: Node, count: int) -> Node:
+        """(…, count): 1 at a place, 0 elsewhere."""
+        return self.gather(self.constant(torch.eye(count)), places)
+
+    def cat(self, parts: Sequence[Node], dim: int) -> Node:
+        """One behind the other. (Empty vectors count for nothing, as in PyTorch.)"""
+        parts = [self.number(each) for each in parts if each.shape != (0,)]
+        if len(parts) == 1:
+            return parts[0]
+        dim %= len(parts[0].shape)
+        size = sum(each.shape[dim] for each in parts)
+        first = parts[0].shape
+        return self.make("ir.cat", parts, (*first[:dim], size, *first[dim + 1 :]), dim=dim)
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Says for which calls a rule is."""
+
+    def known(function: Rule) -> Rule:
+        for name in names:
+            RULES[name] = function
+        return function
+
+    return known

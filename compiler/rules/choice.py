@@ -1,0 +1,239 @@
+"""What chooses: rows by number, the greatest of a row, places to write to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ...arch.isa import Combine, Reduction
+from ..graph import Node
+from .builder import Builder, rule
+from .normalisation import log_softmax
+
+
+@rule("embedding")
+def embedding(b: Builder, table: Node, ids: Node, *rest: object, **more: object) -> Node:
+    """table[ids]"""
+    return b.gather(b.number(table), ids)
+
+
+@rule("index_select")
+def index_select(b: Builder, x: Node, dim: int, ids: Node) -> Node:
+    """Places of a dimension"""
+    return _chosen(b, x, dim, ids)
+
+
+@rule("index")
+def index(b: Builder, x: Node, indices: Sequence[Node | None]) -> Node:
+    """x[…, ids, …] with one tensor of whole numbers, or several, one behind the other"""
+    places = [place for place, each in enumerate(indices) if each is not None]
+    given = [indices[place] for place in places]
+    if any(each is not None and not each.integer for each in given):
+        raise b.refuse("what it chooses must be whole numbers, not truth")
+    if len(places) == 1:
+        return _chosen(b, x, places[0], given[0])  # type: ignore[arg-type]
+    if places != list(range(len(places))) or any(each.op != "constant" for each in given):  # type: ignore[union-attr]
+        raise b.refuse("of several indices all must be constants, of the first dimensions")
+    ids = torch.broadcast_tensors(*(each.value for each in given))  # type: ignore[union-attr]
+    number = torch.zeros_like(ids[0])
+    for size, each in zip(x.shape, ids, strict=False):
+        number = number * size + each % size
+    rows = b.view(x, lambda t: t.reshape(-1, *x.shape[len(places) :]))
+    return _chosen(b, rows, 0, b.constant(number))
+
+
+def _chosen(b: Builder, x: Node, dim: int, ids: Node) -> Node:
+    """Places of a dimension, of which the dimensions of `ids` take the place."""
+    rank, dim = len(x.shape), dim % len(x.shape)
+    if ids.op == "constant":
+        return _known(b, x, dim, ids.value)
+    first = b.view(x, lambda t: t.movedim(dim, 0))
+    found = b.gather(first, ids)
+    if dim == 0:
+        return found
+    count = len(ids.shape)
+    return b.view(found, lambda t: t.movedim(tuple(range(count)), tuple(range(dim, dim + count)))) if rank else found
+
+
+def _known(b: Builder, x: Node, dim: int, ids: torch.Tensor) -> Node:
+    """Places that are known: runs of them, each a view, one behind the other."""
+    flat = (ids.flatten() % x.shape[dim]).tolist()
+    runs: list[tuple[int, int, int]] = []  # first, count, step
+    for place in flat:
+        if runs:
+            first, count, step = runs[-1]
+            if count == 1 and place > first or count > 1 and place == first + count * step:
+                runs[-1] = first, count + 1, step if count > 1 else place - first
+                continue
+        runs.append((place, 1, 1))
+    parts = [b.view(x, lambda t, f=first, c=count, s=step: _run(t, dim, f, c, s)) for first, count, step in runs]
+    found = b.cat(parts, dim)
+    return b.view(found, lambda t: t.reshape(*x.shape[:dim], *ids.shape, *x.shape[dim + 1 :]))
+
+
+def _run(t: torch.Tensor, dim: int, first: int, count: int, step: int) -> torch.Tensor:
+    return t.narrow(dim, first, (count - 1) * step + 1)[(slice(None),) * dim + (slice(None, None, step),)]
+
+
+@rule("repeat")
+def repeat(b: Builder, x: Node, times: Sequence[int]) -> Node:
+    """x again and again along each dimension"""
+    x = b.view(x, lambda t: t.reshape(*[1] * (len(times) - len(x.shape)), *x.shape))
+    shape, spread = [], []
+    for size, count in zip(x.shape, times, strict=True):
+        shape += [1, size]
+        spread += [count, size]
+    wide = b.view(x, lambda t: t.reshape(shape).expand(spread))
+    return b.view(wide, lambda t: t.reshape([size * count for size, count in zip(x.shape, times, strict=True)]))
+
+
+@rule("repeat_interleave")
+def repeat_interleave(b: Builder, x: Node, times: int, dim: int | None = None, **more: object) -> Node:
+    """Each place so many times"""
+    if not isinstance(times, int):
+        raise b.refuse("how often must be a number")
+    if dim is None:
+        x, dim = b.view(x, lambda t: t.reshape(-1)), 0
+    dim %= len(x.shape)
+    wide = b.view(x, lambda t: t.unsqueeze(dim + 1).expand(*x.shape[: dim + 1], times, *x.shape[dim + 1 :]))
+    return b.view(wide, lambda t: t.reshape(*x.shape[:dim], x.shape[dim] * times, *x.shape[dim + 1 :]))
+
+
+@rule("flip")
+def flip(b: Builder, x: Node, dims: Sequence[int]) -> Node:
+    """Backwards along some dimensions"""
+    for dim in dims:
+        x = _known(b, x, dim % len(x.shape), torch.arange(x.shape[dim]).flip(0))
+    return x
+
+
+@rule("roll")
+def roll(b: Builder, x: Node, shifts: Sequence[int], dims: Sequence[int] = ()) -> Node:
+    """What leaves at the end comes in at the front"""
+    shape = x.shape
+    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
+    dims = [dims] if isinstance(dims, int) else list(dims)
+    if not dims:
+        x, dims = b.view(x, lambda t: t.reshape(-1)), [0]
+    for shift, dim in zip(shifts, dims, strict=True):
+        size = x.shape[dim]
+        at = -shift % size
+        if at:
+            parts = ((at, size - at), (0, at))
+            x = b.cat([b.view(x, lambda t, d=dim, p=part: t.narrow(d, *p)) for part in parts], dim)
+    return b.view(x, lambda t: t.reshape(shape))
+
+
+@rule("cat", "concat")
+def cat(b: Builder, parts: Sequence[Node], dim: int = 0) -> Node:
+    """One behind the other"""
+    return b.cat(parts, dim)
+
+
+@rule("stack")
+def stack(b: Builder, parts: Sequence[Node], dim: int = 0) -> Node:
+    """Along a new dimension"""
+    dim %= len(parts[0].shape) + 1
+    return b.cat([b.view(each, lambda t: t.unsqueeze(dim)) for each in parts], dim)
+
+
+@rule("gather")
+def gather(b: Builder, x: Node, dim: int, ids: Node, **more: object) -> Node:
+    """x at the places that ids say along a dimension: rows, where all features of a row have the same; else by ones"""
+    dim %= len(x.shape)
+    if ids.op == "constant" and bool((ids.value == ids.value.flatten()[0]).all()):
+        return _known(b, x, dim, ids.value.flatten()[:1])
+    if _constant_behind(ids, dim) and all(size == 1 for size in x.shape[:dim]) and ids.shape[dim + 1 :] == x.shape[dim + 1 :]:
+        narrow = b.view(ids, lambda t: t[(slice(None),) * (dim + 1) + (0,) * (len(ids.shape) - dim - 1)].reshape(-1))
+        return b.view(_chosen(b, x, dim, narrow), lambda t: t.reshape(ids.shape))
+    if dim != len(x.shape) - 1 or ids.shape[:-1] != x.shape[:-1]:
+        raise b.refuse("it must gather whole rows of one sequence, or numbers of a row")
+    ones = b.one_hot(ids, x.shape[-1])  # (…, K, N)
+    spread = b.view(b.number(x), lambda t: t.unsqueeze(-2).expand(ones.shape))
+    return b.reduce(Reduction.SUM, b.multiply(ones, spread), -1)
+
+
+def _constant_behind(ids: Node, dim: int) -> bool:
+    """Whether ids are the same for all features behind a dimension."""
+    if ids.op == "rearrange":
+        return all(all(stride == 0 for _, stride in digits) for digits in ids.layout.dims[dim + 1 :])
+    return all(size == 1 for size in ids.shape[dim + 1 :])
+
+
+@rule("scatter")
+def scatter(b: Builder, x: Node, dim: int, ids: Node, source: Node | float, **more: object) -> Node:
+    """x with numbers put at places of each row"""
+    if more or dim % len(x.shape) != len(x.shape) - 1 or ids.shape[:-1] != x.shape[:-1]:
+        raise b.refuse("it must put numbers at places of the last dimension")
+    for place in range(ids.shape[-1]):
+        ones = b.one_hot(b.view(ids, lambda t, p=place: t.select(-1, p)), x.shape[-1])
+        new = b.view(source, lambda t, p=place: t.narrow(-1, p, 1)) if isinstance(source, Node) else source
+        x = b.choose(ones, new, x)
+    return x
+
+
+@rule("topk")
+def topk(b: Builder, x: Node, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Node, Node]:
+    """(the k greatest, their places)"""
+    return b.topk(x, k, dim, largest)
+
+
+@rule("sort")
+def sort(b: Builder, x: Node, *rest: object, **more: object) -> tuple[Node, Node]:
+    """All of a row, in order"""
+    given = {**dict(zip(("dim", "descending"), [each for each in rest], strict=False)), **more}
+    dim = int(given.get("dim", -1))  # type: ignore[call-overload]
+    return b.topk(x, x.shape[dim], dim, bool(given.get("descending", False)))
+
+
+@rule("argsort")
+def argsort(b: Builder, x: Node, *rest: object, **more: object) -> Node:
+    """The places of all of a row, in order"""
+    return sort(b, x, *rest, **more)[1]
+
+
+@rule("one_hot")
+def one_hot(b: Builder, ids: Node, count: int = -1) -> Node:
+    """1 at a place, 0 elsewhere"""
+    if count < 0:
+        raise b.refuse("its number of classes must be given")
+    return b.one_hot(ids, count)
+
+
+_MEAN, _SUM = 1, 2
+
+
+def _reduced(b: Builder, losses: Node, reduction: int) -> Node:
+    if reduction == _MEAN:
+        return b.mean(losses)
+    return b.reduce(Reduction.SUM, losses) if reduction == _SUM else losses
+
+
+@rule("mse_loss")
+def mse_loss(b: Builder, x: Node, y: Node, reduction: int = _MEAN) -> Node:
+    """(x − y)²"""
+    apart = b.subtract(x, y)
+    return _reduced(b, b.multiply(apart, apart), reduction)
+
+
+@rule("l1_loss")
+def l1_loss(b: Builder, x: Node, y: Node, reduction: int = _MEAN) -> Node:
+    """|x − y|"""
+    apart = b.subtract(x, y)
+    return _reduced(b, b.combine(Combine.MAXIMUM, apart, b.multiply(apart, -1)), reduction)
+
+
+@rule("cross_entropy_loss")
+def cross_entropy(
+    b: Builder, x: Node, target: Node, weight: Node | None = None, reduction: int = _MEAN, ignore: int = -100,
+    smoothing: float = 0.0,
+) -> Node:  # fmt: skip
+    """−log softmax at the target, of classes in dimension 1 (or 0 of a vector)"""
+    if weight is not None or smoothing:
+        raise b.refuse("its classes must have equal weights, and no smoothing")
+    dim = 1 if len(x.shape) > 1 else 0
+    logs = log_softmax(b, x, dim)
+    logs = b.view(logs, lambda t: t.movedim(dim, -1))
+    ones = b.one_hot(target, x.shape[dim]) if target.integer else b.view(target, lambda t: t.movedim(dim, -1))
+    return _reduced(b, b.multiply(b.reduce(Reduction.SUM, b.multiply(logs, ones), -1), -1), reduction)

@@ -1,0 +1,130 @@
+"""Functions of one number: what `functions.named` has a table of, and what is made of those."""
+
+from __future__ import annotations
+
+import math
+
+from ...arch.errors import HeddleError
+from ...arch.isa import Combine
+from ..functions import RELU, named
+from ..graph import Node
+from .builder import Builder, rule
+
+_PLAIN = (
+    "relu", "silu", "sigmoid", "tanh", "exp", "exp2", "log", "log2", "sqrt", "rsqrt", "reciprocal", "erf", "mish",
+    "hardswish", "sin", "cos",
+)  # fmt: skip
+
+
+def by_table(b: Builder, name: str, x: Node) -> Node:
+    """A function by its name. Raises HeddleError for one that no table can hold."""
+    if name != RELU:
+        try:
+            named(name)
+        except HeddleError as error:
+            raise b.refuse(str(error)) from None
+    return b.function(name, x)
+
+
+@rule(*_PLAIN, *(f"{name}_" for name in _PLAIN))
+def plain(b: Builder, x: Node) -> Node:
+    """A function that has a table of its own."""
+    return by_table(b, b.call.op.split(".")[1].removesuffix("_"), x)
+
+
+@rule("gelu")
+def gelu(b: Builder, x: Node, approximate: str = "none") -> Node:
+    """x·Φ(x), or its form with tanh"""
+    return by_table(b, "gelu_tanh" if approximate == "tanh" else "gelu", x)
+
+
+@rule("pow")
+def power(b: Builder, x: Node | float, exponent: Node | float) -> Node:
+    """x^exponent; small whole powers are products, a base that is known is a power of e."""
+    if not isinstance(x, Node):
+        if x <= 0:
+            raise b.refuse(f"its base must be above 0, not {x}")
+        return by_table(b, "exp2", b.multiply(b.number(exponent), math.log2(x)))
+    if isinstance(exponent, Node):
+        raise b.refuse("its exponent must be a number")
+    if exponent in (1, 2, 3, 4):
+        y = b.multiply(x, x) if exponent > 1 else x
+        return b.multiply(y, {3: x, 4: y}[int(exponent)]) if exponent > 2 else y
+    return by_table(b, f"x^{float(exponent):g}", x)
+
+
+@rule("softplus")
+def softplus(b: Builder, x: Node, beta: float = 1, threshold: float = 20) -> Node:
+    """log(1 + e^(beta·x)) / beta. (Where PyTorch takes x itself, the two differ by less than float32 shows.)"""
+    if beta <= 0 or beta * threshold < 20:
+        raise b.refuse(f"its beta must be above 0 and its threshold at least 20 / beta, not {beta} and {threshold}")
+    return b.multiply(by_table(b, "softplus", b.multiply(x, beta)), 1 / beta)
+
+
+@rule("elu")
+def elu(b: Builder, x: Node, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Node:
+    """scale·(x above 0, else alpha·(e^(input_scale·x) − 1))"""
+    if alpha == input_scale == 1:
+        return b.multiply(by_table(b, "elu", x), scale)
+    below = b.multiply(by_table(b, "elu", b.combine(Combine.MINIMUM, b.multiply(x, input_scale), 0)), alpha)
+    return b.multiply(b.add(b.function(RELU, x), below), scale)
+
+
+@rule("leaky_relu")
+def leaky_relu(b: Builder, x: Node, slope: float = 0.01) -> Node:
+    """x above 0, else slope·x"""
+    kind = Combine.MAXIMUM if slope <= 1 else Combine.MINIMUM
+    return b.combine(kind, x, b.multiply(x, slope))
+
+
+@rule("prelu", "_prelu_kernel")
+def prelu(b: Builder, x: Node, slope: Node) -> Node:
+    """The same with slopes of channels (dimension 1)"""
+    if slope.size > 1 and len(x.shape) > 1:
+        slope = b.view(slope, lambda t: t.reshape(-1, *[1] * (len(x.shape) - 2)))
+    negative = b.combine(Combine.MINIMUM, x, 0)
+    return b.add(b.function(RELU, x), b.multiply(negative, slope))
+
+
+@rule("hardtanh")
+def hardtanh(b: Builder, x: Node, low: float = -1, high: float = 1) -> Node:
+    """Between the two"""
+    return b.combine(Combine.MINIMUM, b.combine(Combine.MAXIMUM, x, low), high)
+
+
+@rule("relu6")
+def relu6(b: Builder, x: Node) -> Node:
+    """Between 0 and 6"""
+    return hardtanh(b, x, 0, 6)
+
+
+@rule("hardsigmoid")
+def hardsigmoid(b: Builder, x: Node) -> Node:
+    """x / 6 + 1/2, between 0 and 1"""
+    return hardtanh(b, b.add(b.multiply(x, 1 / 6), 0.5), 0, 1)
+
+
+@rule("log_sigmoid", "log_sigmoid_forward")
+def log_sigmoid(b: Builder, x: Node) -> Node:
+    """−softplus(−x)"""
+    found = b.multiply(by_table(b, "softplus", b.multiply(x, -1)), -1)
+    return (found, found) if b.call.op.endswith("forward") else found  # type: ignore[return-value]
+
+
+@rule("expm1")
+def expm1(b: Builder, x: Node) -> Node:
+    """e^x − 1"""
+    return b.subtract(by_table(b, "exp", x), 1)
+
+
+@rule("log1p")
+def log1p(b: Builder, x: Node) -> Node:
+    """log(1 + x)"""
+    return by_table(b, "log", b.add(x, 1))
+
+
+@rule("glu")
+def glu(b: Builder, x: Node, dim: int = -1) -> Node:
+    """The first half times the sigmoid of the second"""
+    first, second = (b.view(x, lambda t, half=half: t.chunk(2, dim)[half]) for half in (0, 1))
+    return b.multiply(first, by_table(b, "sigmoid", second))
