@@ -193,7 +193,9 @@ def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
 
 def _is_whole(value: Any) -> bool:
     """Whether a tensor has whole numbers."""
-    return isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex()) and value.dtype != torch.bool
+    if not isinstance(value, Tensor) or value.dtype == torch.bool:
+        return False
+    return not (value.is_floating_point() or value.is_complex())
 
 
 def _translated(structure: Any, nodes: dict[fx.Node, Node]) -> Any:

@@ -83,6 +83,18 @@ class Layout:
             table = table[..., None] + places
         return table
 
+    def through(self, outer: Layout) -> Layout | None:
+        """The layout of a view `outer` of this view; None if places carry from digit to digit."""
+        digits = [digit for dim in outer.dims for digit in dim]
+        sizes, strides = [size for size, _ in digits], [stride for _, stride in digits]
+        found = self.viewed(torch.empty(self.shape, device="meta").as_strided(sizes, strides, outer.offset))
+        if found is None:
+            return None
+        parts, dims = iter(found.dims), []
+        for dim in outer.dims:
+            dims.append(_joined([digit for _ in dim for digit in next(parts)]))
+        return Layout(tuple(dims), found.offset)
+
     def viewed(self, view: Tensor) -> Layout | None:
         """The layout of a strided view of this one; None if places of the view carry from digit to digit."""
         digits = list(reversed(self._flat))  # the fastest first

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .graph import Node
+from .graph import Node, constant
+from .ir import OPERATORS, as_number
 from .weightless import has_bytes
 
 _BEYOND_FLOAT32 = 2.0**128
 
 
 def constant_operand(user: Node, operand: Node, rule: str) -> Tensor:
-    """The value of an operand that must be a constant, as `rule` says. Raises HeddleError where it is computed, or not
-    finite."""
-    if operand.op != "constant":
+    """The value of an operand that must be a constant, or a view of one, as `rule` says. Raises HeddleError where it is
+    computed, or not finite."""
+    found = known(operand)
+    if found is None:
         raise user.refuse(f"{operand.name} is computed; {rule}")
-    require_finite(user, operand)
-    return operand.value
+    require_finite(user, found)
+    return found.value
+
+
+def known(operand: Node) -> Node | None:
+    """The constant that an operand is, or is a view of, in the shape of the operand; None if it is computed."""
+    if operand.op == "constant":
+        return operand
+    if operand.op != "rearrange" or operand.inputs[0].op != "constant":
+        return None
+    source = operand.inputs[0]
+    return constant(operand.name, OPERATORS["rearrange"].meaning(operand, as_number(source.value)), source.made_of)
+
+
+def scalar(operand: Node) -> float | None:
+    """The number that all elements of a known operand are; None if there is no such one. Without bytes: 1."""
+    source = operand.inputs[0] if operand.op == "rearrange" else operand
+    if source.op != "constant" or source.size != 1:
+        return None
+    return float(source.value) if has_bytes(source.value) else 1.0
 
 
 def require_finite(user: Node, operand: Node) -> None:

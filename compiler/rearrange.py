@@ -96,6 +96,17 @@ def origin(node: Node) -> tuple[Node, Layout]:
     return node, Layout.of(node.shape)
 
 
+def view_of(like: Node, x: Node, layout: Layout, name: str = "") -> Node:
+    """A view of x, as a node in the place of `like`; where x is a view itself, of what that is a view of."""
+    source, inner = origin(x)
+    found = inner.through(layout) if source is not x else layout
+    if found is None:
+        source, found = x, layout
+    node = like.turned_into("rearrange", [source], layout.shape, layout=found)
+    node.name = name or like.name
+    return node
+
+
 def split_heads(layout: Layout, rows: int, outputs: int) -> Tensor | None:
     """The output channel of each feature of each head, (H, D), if a view (1, H, T, D) of so many rows of outputs is
     these features of each row, and nothing else."""

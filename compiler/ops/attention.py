@@ -25,8 +25,8 @@ from ..graph import Graph, Node
 from ..layout import Layout
 from ..masks import added_to_scores, hidden
 from ..matrix import joined
-from ..operands import require_number
-from ..rearrange import origin, split_heads
+from ..operands import known, require_number
+from ..rearrange import origin, split_heads, view_of
 from ..tasks import Buffer
 from .linear import parameters, projection_macs
 
@@ -37,38 +37,48 @@ ROLES = ("query", "key", "value")
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """scaled_dot_product_attention of three linear layers' outputs split into heads, its own output merged again."""
-    if node.op != "aten.scaled_dot_product_attention":
+    """Attention of three linear layers' outputs split into heads, its own output merged again, under a known mask."""
+    if node.op != "ir.attention":
         return False
     call = arguments(node)
-    heads = node.shape[-3]
+    queries, width = node.shape[-2:]
+    heads = node.rows // queries
+    readers = graph.users(node)
+    if call is None or heads > 1 and (node in graph.outputs or not all(merges_heads(each, node) for each in readers)):
+        return False
     sources, weights, views = [], {}, []
     for role, each in zip(ROLES, call.operands, strict=True):
-        x, weights[role] = _projection(node, each, heads, views)
-        sources.append(x)
+        projection = _projection(node, each, heads, views)
+        if projection is None:
+            return False
+        sources.append(projection[0])
+        weights[role] = projection[1]
     causal, additive = _classify(node, call)
-    queries, width = node.shape[-2:]
     merged = node.turned_into(
-        "attention", sources, (*node.shape[:-3], queries, heads * width),
+        "attention", sources, readers[0].shape if heads > 1 else node.shape,
         heads=heads, scale=call.scale, causal=causal, additive=additive, weights=weights,
         seen=seen_pairs((heads, queries, call.keys), causal, additive=additive),
         pair_width=call.operands[1].shape[-1] + call.operands[2].shape[-1], projected=projection_macs(views),
     )  # fmt: skip
-    if heads == 1:  # nothing to merge
-        graph.replace(node, merged)
-        return True
-    readers = graph.users(node)
-    if node is graph.output or not all(merges_heads(reader, node) for reader in readers):
-        raise node.refuse("its heads must be merged, one after the other, into the features of the tokens")
-    for reader in readers:
-        graph.replace(reader, merged)
+    replace_readers(graph, node, merged, readers if heads > 1 else [])
     return True
 
 
-class Arguments(NamedTuple):
-    """Those of a call of scaled_dot_product_attention, with its defaults filled in."""
+def replace_readers(graph: Graph, node: Node, merged: Node, readers: list[Node]) -> None:
+    """`merged` for those that merge heads; for the node itself, if there are none to merge."""
+    if not readers:
+        graph.replace(node, merged)
+        return
+    first, *others = readers
+    graph.replace(first, merged)
+    for each in others:
+        graph.replace(each, view_of(each, merged, Layout.of(each.shape)))
 
-    operands: tuple[Node, Node, Node]  # queries, keys, values (1, H, T, D)
+
+class Arguments(NamedTuple):
+    """Those of an attention."""
+
+    operands: tuple[Node, Node, Node]  # queries, keys, values (…, H, T, D)
     mask: Node | None
     causal: bool
     scale: float
@@ -79,43 +89,31 @@ class Arguments(NamedTuple):
         return self.operands[1].shape[-2]
 
 
-def arguments(node: Node) -> Arguments:
-    """Raises HeddleError for dropout, and a scale that is not finite."""
-    names = ("attn_mask", "dropout_p", "is_causal")
-    given = {**dict(zip(names, node.args[3:], strict=False)), **node.kwargs}
-    query, key, value = node.args[:3]
-    if given.get("dropout_p"):
-        raise node.refuse("dropout must be 0")
-    scale = given.get("scale")
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else require_number(node, "scale", scale)
-    return Arguments((query, key, value), given.get("attn_mask"), bool(given.get("is_causal")), scale)
+def arguments(node: Node) -> Arguments | None:
+    """None where the mask is computed."""
+    query, key, value, *masks = node.inputs
+    mask = known(masks[0]) if masks else None
+    if masks and mask is None:
+        return None
+    return Arguments((query, key, value), mask, node.causal, require_number(node, "scale", node.scale))
 
 
 def _projection(
     node: Node, operand: Node, heads: int, views: list[tuple[Node, Tensor]]
-) -> tuple[Node, list[tuple[Tensor, Tensor | None]]]:
-    """(x, for each head its weight (D, K) and bias (D)) of an operand (1, H, T, D) that is a view of a linear layer.
-    That layer and the columns that are read of it are added to `views`."""
-    linear, _ = origin(operand)
-    if linear.op not in ("aten.linear", "aten.addmm", "aten.mm"):
-        raise node.refuse(f"its operands must come from linear layers, not from {linear.op}")
+) -> tuple[Node, list[tuple[Tensor, Tensor | None]]] | None:
+    """(x, for each head its weight (D, K) and bias (D)) of an operand (…, H, T, D) that is a view of a linear layer.
+    That layer and the columns that are read of it are added to `views`. None if it is anything else."""
+    linear, layout = origin(operand)
+    if linear.op != "ir.linear":
+        return None
     x, weight, bias = parameters(linear)
-    columns = head_columns(node, operand)
+    columns = split_heads(layout, linear.rows, linear.columns)
+    if columns is None or heads % len(columns):
+        return None
     views.append((linear, columns))
     columns = columns.repeat_interleave(heads // len(columns), dim=0)  # enable_gqa: a key head serves several queries
     weights = weight[columns].unbind()  # of each head
     return x, list(zip(weights, [None] * heads if bias is None else bias[columns].unbind(), strict=True))
-
-
-def head_columns(node: Node, operand: Node) -> Tensor:
-    """The outputs of a linear layer, (H, D), of which an operand (1, H, T, D) is a view. Raises HeddleError if it is
-    not one of all rows."""
-    linear, layout = origin(operand)
-    columns = split_heads(layout, linear.rows, linear.columns)
-    if columns is None:
-        raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, for all rows, and "
-                          f"nothing else")  # fmt: skip
-    return columns
 
 
 def _classify(node: Node, call: Arguments) -> tuple[bool, Tensor | None]:
@@ -143,7 +141,8 @@ def seen_pairs(shape: tuple[int, int, int], causal: bool, window: int = 0, addit
 
 
 def merges_heads(reader: Node, node: Node) -> bool:
-    heads, tokens, features = node.shape[-3:]
+    tokens, features = node.shape[-2:]
+    heads = node.rows // tokens
     merged = Layout.of((heads, tokens, features)).transposed(0, 1)
     return reader.op == "rearrange" and reader.columns == heads * features and reader.layout.same_order(merged)
 

@@ -28,9 +28,9 @@ from ..flash import CachedAttention, Heads, Part
 from ..graph import Graph, Node
 from ..layout import Layout
 from ..masks import added_to_scores, hidden
-from ..rearrange import origin
+from ..rearrange import origin, split_heads
 from ..weightless import same_values
-from .attention import ROLES, Arguments, arguments, head_columns, merges_heads, seen_pairs
+from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, seen_pairs
 from .linear import parameters, projection_macs
 
 # -- match -------------------------------------------------------------------------------------------------------------
@@ -39,9 +39,13 @@ from .linear import parameters, projection_macs
 def match(graph: Graph, node: Node) -> bool:
     """scaled_dot_product_attention, of all tokens, causal or in a sliding window, of linear layers' outputs split into
     heads, rotated or not; its own output merged again."""
-    if node.op != "aten.scaled_dot_product_attention":
+    if node.op != "ir.attention":
         return False
     call = arguments(node)
+    if call is None:
+        raise node.refuse(f"its mask {node.inputs[3].name} is computed; masks must be constants")
+    if node.rows != node.shape[-2] * torch.Size(node.shape[-3:-2]).numel():
+        raise node.refuse("it must attend to the tokens of one sequence")
     causal, window = _sight(node, call)
     sources: list[Node] = []
     tables: list[tuple[Tensor, Tensor]] = []
@@ -62,11 +66,21 @@ def match(graph: Graph, node: Node) -> bool:
         **attributes,
     )  # fmt: skip
     readers = graph.users(node)
-    if heads > 1 and (node is graph.output or not all(merges_heads(reader, node) for reader in readers)):
+    if heads > 1 and (node in graph.outputs or not all(merges_heads(reader, node) for reader in readers)):
         raise node.refuse("its heads must be merged, one after the other, into the features of the tokens")
-    for reader in readers if heads > 1 else [node]:
-        graph.replace(reader, merged)
+    replace_readers(graph, node, merged, readers if heads > 1 else [])
     return True
+
+
+def _columns(node: Node, operand: Node) -> Tensor:
+    """The outputs of a linear layer, (H, D), of which an operand (…, H, T, D) is a view. Raises HeddleError if it is
+    not one of all rows."""
+    linear, layout = origin(operand)
+    columns = split_heads(layout, linear.rows, linear.columns)
+    if columns is None:
+        raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, for all rows, and "
+                          f"nothing else")  # fmt: skip
+    return columns
 
 
 def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
@@ -94,10 +108,10 @@ def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
 def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
     """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, rotary
     tables, and the columns of linear layers."""
-    if operand.op == "aten.cat":
-        if [*operand.args, 0][1] % len(operand.shape) != len(operand.shape) - 1:
+    if operand.op == "ir.cat":
+        if operand.dim != len(operand.shape) - 1:
             raise node.refuse(f"{operand.name} must put parts of heads side by side, not tokens or heads")
-        pieces = [_heads(node, each, sources, tables, views) for each in operand.args[0]]
+        pieces = [_heads(node, each, sources, tables, views) for each in operand.inputs]
         return [[part for piece in pieces for part in piece[head]] for head in range(operand.shape[-3])]
     source, layout = origin(operand)
     if source.op == "rotary" and source is not operand:  # a rotated key, expanded over the heads
@@ -113,12 +127,12 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: 
             raise node.refuse("queries and keys must be rotated by the same angles")
         return [[replace(p, rotated=True) for p in parts] for parts in
                 _heads(node, operand.inputs[0], sources, tables, views)]  # fmt: skip
-    if source.op not in ("aten.linear", "aten.addmm", "aten.mm"):
+    if source.op != "ir.linear":
         raise node.refuse(f"its operands must come from linear layers, not from {source.op}")
     x, weight, bias = parameters(source)
     if x not in sources:
         sources.append(x)
-    columns = head_columns(node, operand)
+    columns = _columns(node, operand)
     views.append((source, columns))
     at = sources.index(x)
     weights = weight[columns].unbind()  # of each head

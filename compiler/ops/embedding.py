@@ -8,21 +8,22 @@ from ...arch.config import Memory
 from ...arch.isa import Load
 from ..builder import Rows, Tiles
 from ..graph import Graph, Node
-from ..operands import constant_operand, name_of
+from ..layout import Layout
+from ..operands import constant_operand
+from ..rearrange import origin
 from ..weightless import to_numpy
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """embedding(table, ids) with a constant table and ids that are an input."""
-    if node.op != "aten.embedding":
+    """Rows of a constant table, chosen by an input."""
+    if node.op != "ir.gather" or node.inputs[0].op != "constant" or len(node.inputs[0].shape) != 2:
         return False
-    table, ids = node.args[:2]
+    table, ids = node.inputs
+    source, layout = origin(ids)
+    if source.op != "input" or not layout.same_order(Layout.of(source.shape)):
+        return False
     rows = constant_operand(node, table, "the table must be a constant")
-    if not len(rows):
-        raise node.refuse(f"{name_of(table)} has no rows, so there is none to choose")
-    if ids.op != "input":
-        raise node.refuse(f"the ids are computed by {ids.op}; they must be an input of the model")
-    graph.replace(node, node.turned_into("embedding", [ids], table=rows))
+    graph.replace(node, node.turned_into("embedding", [source], table=rows))
     return True
 
 

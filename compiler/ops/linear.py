@@ -11,7 +11,6 @@ from torch import Tensor
 from ...arch.config import HardwareConfig, Memory
 from ...arch.isa import Combine, Map, Quantise, Reduce, Reduction, Source
 from ..builder import Rows, Tiles, Tiling, Weights
-from ..calls import function_of, is_function
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..matrix import Matrix
@@ -19,41 +18,31 @@ from ..operands import constant_operand
 from ..tasks import Buffer
 from .quantise import quantise_rows
 
-COMBINES = {"aten.add.Tensor": Combine.ADD, "aten.mul.Tensor": Combine.MULTIPLY}
-
-
 PLAIN = {"function": "", "combine": Combine.NONE}  # attributes of a layer with nothing taken in
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """A linear layer; a function of one, an addition to one, a multiplication by one, if nobody else reads it."""
-    if node.op in ("aten.linear", "aten.addmm", "aten.mm"):
-        x, weight, bias = parameters(node)
-        graph.replace(node, node.turned_into("linear", [x], weight=weight, bias=bias, **PLAIN))
-        return True
-    if is_function(node):
-        return _take_function(graph, node)
-    return node.op in COMBINES and _take_operand(graph, node)
+    """A linear layer."""
+    if node.op != "ir.linear":
+        return False
+    x, weight, bias = parameters(node)
+    graph.replace(node, node.turned_into("linear", [x], weight=weight, bias=bias, **PLAIN))
+    return True
+
+
+def fuse(graph: Graph, node: Node) -> bool:
+    """A function of a linear layer, an addition to one, a multiplication by one, if nobody else reads it."""
+    if node.op != "elementwise":
+        return False
+    return _take_operand(graph, node) if len(node.inputs) == 2 else _take_function(graph, node)
 
 
 def parameters(node: Node) -> tuple[Node, Tensor, Tensor | None]:
-    """(x, weight (N, K), bias) of a call of linear, addmm or mm. Raises HeddleError if they are computed, or not
-    finite."""
-    if node.op == "aten.linear":
-        x, weight, bias = [*node.args, None][:3]
-    elif node.op == "aten.addmm":
-        bias, x, weight = node.args
-        if node.kwargs:
-            factors = ", ".join(f"{name} = {value}" for name, value in node.kwargs.items())
-            raise node.refuse(f"its factors must be 1, not {factors}")
-    else:
-        (x, weight), bias = node.args, None
+    """(x, weight (N, K), bias) of a linear layer. Raises HeddleError if they are not finite."""
+    x, weight, *bias = node.inputs
     rule = "weights and biases must be constants"
     value = constant_operand(node, weight, rule)
-    if value.ndim != 2 or (bias is not None and bias.size not in (1, node.columns)):
-        raise node.refuse("its weight must be a matrix, and its bias a row")
-    value = value if node.op == "aten.linear" else value.t()
-    return x, value, None if bias is None else constant_operand(node, bias, rule).flatten().expand(len(value))
+    return x, value, constant_operand(node, bias[0], rule) if bias else None
 
 
 def projection_macs(views: Iterable[tuple[Node, Tensor]]) -> int:
@@ -71,13 +60,13 @@ def _take_function(graph: Graph, node: Node) -> bool:
         return False
     if graph.only_user(source) is not node:
         return False
-    attributes = {**source.attributes, "function": function_of(node)}
+    attributes = {**source.attributes, "function": node.function}
     graph.replace(node, source.turned_into("linear", source.inputs, node.shape, **attributes))
     return True
 
 
 def _take_operand(graph: Graph, node: Node) -> bool:
-    if len(node.inputs) != 2 or node.kwargs or not all(each.shape and node.same_rows(each) for each in node.inputs):
+    if node.combine not in (Combine.ADD, Combine.MULTIPLY) or node.inputs[0] is node.inputs[1]:
         return False
     candidates = [
         each
@@ -88,7 +77,9 @@ def _take_operand(graph: Graph, node: Node) -> bool:
         return False
     source = max(candidates, key=graph.nodes.index)  # the other operand is then there in time
     operand = next(each for each in node.inputs if each is not source)
-    attributes = {**source.attributes, "combine": COMBINES[node.op]}
+    if operand.op == "rearrange":  # broadcast: for an operator that can
+        return False
+    attributes = {**source.attributes, "combine": node.combine}
     graph.replace(node, source.turned_into("linear", [*source.inputs, operand], node.shape, **attributes))
     return True
 

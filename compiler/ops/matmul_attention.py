@@ -1,53 +1,42 @@
-"""Attention written out as matmul, scale, mask, softmax, matmul: turned into scaled_dot_product_attention."""
+"""Attention written out as products, scale, mask and softmax: recognised as the one operator that it is."""
 
 from __future__ import annotations
 
-from ..builder import Tiles
-from ..graph import Graph, Node, constant
-from ..masks import added_to_scores, rows_that_see_nothing
-from ..operands import name_of, require_number
-from ..rearrange import origin
-from ..weightless import has_bytes
+import math
 
-MATMULS, SOFTMAXES = ("aten.matmul", "aten.bmm"), ("aten.softmax.int", "aten._softmax")
-MULTIPLY, DIVIDE = ("aten.mul.Tensor", "aten.mul.Scalar"), ("aten.div.Tensor", "aten.div.Scalar")
+import torch
+
+from ...arch.isa import Combine
+from ..graph import Graph, Node, constant
+from ..layout import Layout
+from ..masks import added_to_scores, rows_that_see_nothing
+from ..operands import known, name_of, scalar
+from ..rearrange import origin, view_of
+from ..weightless import has_bytes
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """softmax(q·kᵀ·scale + mask)·v, with the scale on the scores or on the queries, and a constant mask or none."""
-    if node.op not in MATMULS:
+    """softmax(q·kᵀ·scale + mask)·v, with the scale on scores, queries or keys, and a constant mask or none."""
+    if node.op != "ir.matmul" or node.inputs[0].op != "ir.softmax":
         return False
-    if node.args[0].op not in SOFTMAXES:
-        if _without_scale(node.args[0])[0].op in SOFTMAXES:
-            raise node.args[0].refuse("attention multiplies values by what softmax gives as it is: scale the heads "
-                                      "once they are merged")  # fmt: skip
-        return False
-    softmax, value = node.args[:2]
-    scores, dim = softmax.args[:2]
-    if dim not in (-1, len(softmax.shape) - 1):
-        raise softmax.refuse(f"it normalises dimension {dim}; attention normalises the last")
-    scores, mask = _without_mask(scores)
+    softmax, turned = node.inputs
+    scores, mask = _without_mask(softmax.inputs[0])
     scores, scale = _without_scale(scores)
-    if scores.op not in MATMULS:
-        raise softmax.refuse(f"its input comes from {scores.op}; attention has queries times transposed keys there")
-    query, transposed = scores.args[:2]
-    query, query_scale = _without_scale(query)
-    transposed, key_scale = _without_scale(transposed)
-    source, layout = origin(transposed)
-    key = transposed.turned_into(
-        "rearrange", [source], (*transposed.shape[:-2], transposed.shape[-1], transposed.shape[-2]),
-        layout=layout.transposed(-2, -1),
-    )  # fmt: skip
-    arguments = [query, key, value]
-    if mask is not None:  # added as a number, even if it is boolean
-        arguments.append(constant(mask.name, mask.value * 1.0, mask.made_of))
-        _require_sight(softmax, arguments[-1])
-    attention = node.turned_into(
-        "aten.scaled_dot_product_attention", arguments, args=[*arguments, None][:4],
-        kwargs={"scale": scale * query_scale * key_scale},
-    )  # fmt: skip
-    for each in (key, *arguments[3:]):
-        graph.nodes.insert(graph.nodes.index(node), each)
+    if scores.op != "ir.matmul":
+        return False
+    operands = []
+    for each in scores.inputs:
+        each, factor = _without_scale(each)
+        operands.append(each)
+        scale *= factor
+    whole = Layout.of(turned.shape).transposed(-2, -1)
+    operands.append(view_of(turned, turned, whole, f"{node.name}_value"))
+    if mask is not None:
+        _require_sight(softmax, mask)
+        operands.append(mask)
+    attention = node.turned_into("ir.attention", operands, scale=scale, causal=False)
+    place = graph.nodes.index(node)
+    graph.nodes[place:place] = [each for each in operands if each not in graph.nodes]
     graph.replace(node, attention)
     return True
 
@@ -63,28 +52,43 @@ def _require_sight(softmax: Node, mask: Node) -> None:
 
 
 def _without_mask(scores: Node) -> tuple[Node, Node | None]:
-    """The scores before a constant was added to them."""
-    if scores.op == "aten.add.Tensor" and not scores.kwargs:
-        for each, other in (scores.args, scores.args[::-1]):
-            if isinstance(other, Node) and other.op == "constant" and isinstance(each, Node):
-                return each, other
+    """The scores before a constant was added to them, or put in the place of some; and that as a constant to add."""
+    if scores.op == "ir.combine" and scores.kind is Combine.ADD:
+        for each, other in (scores.inputs, scores.inputs[::-1]):
+            if (found := _mask(other)) is not None:
+                return each, found
+    if scores.op == "ir.choose":
+        condition, first, second = scores.inputs
+        for hidden, kept, where in ((first, second, True), (second, first, False)):
+            number, found = scalar(hidden), _mask(condition)
+            if number is not None and found is not None and number <= -1e4:
+                mask = torch.zeros(found.value.shape).masked_fill((found.value != 0) == where, number)
+                return kept, constant(found.name, mask, found.made_of)
     return scores, None
 
 
+def _mask(operand: Node) -> Node | None:
+    """A known operand, without the dimensions over which it was broadcast."""
+    source, layout = origin(operand)
+    if source.op != "constant" or scalar(operand) is not None:
+        return None
+    found = known(operand)
+    assert found is not None
+    narrow = found.value
+    for dim, digits in enumerate(layout.dims[:-2]):
+        if all(stride == 0 for _, stride in digits):
+            narrow = narrow.narrow(dim, 0, 1)
+    return constant(found.name, narrow, found.made_of)
+
+
 def _without_scale(node: Node) -> tuple[Node, float]:
-    """What a node was before it was multiplied or divided by a number."""
-    if node.op in (*MULTIPLY, *DIVIDE) and len(node.args) == 2:
-        x, factor = node.args
-        if isinstance(factor, Node) and factor.op == "constant" and factor.value.numel() == 1:
-            factor = factor.value.item() if has_bytes(factor.value) else 1.0
-        if isinstance(x, Node) and isinstance(factor, (int, float)):
-            factor = require_number(node, "factor", float(factor))
-            if node.op in DIVIDE and factor == 0:
-                raise node.refuse("it divides by 0")
-            return x, factor if node.op in MULTIPLY else 1 / factor
+    """What a node, or what it is a view of, was before it was multiplied by a number."""
+    source, layout = origin(node)
+    if source.op == "ir.combine" and source.kind is Combine.MULTIPLY:
+        for each, other in (source.inputs, source.inputs[::-1]):
+            factor = scalar(other)
+            if factor is not None and math.isfinite(factor):
+                if node is source:
+                    return each, factor
+                return view_of(node, each, layout, f"{node.name}_unscaled"), factor
     return node, 1.0
-
-
-def tile(node: Node, tiles: Tiles) -> None:
-    """Never: `attention` takes over after the match."""
-    raise AssertionError("matmul_attention leaves no node behind")

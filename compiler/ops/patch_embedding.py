@@ -5,6 +5,8 @@ The host writes the image patch by patch (`Tensor.patch` in arch/program.py): a 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,30 +16,28 @@ from ..builder import Rows, Tiles, Weights
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..layout import Layout
-from ..operands import constant_operand, require_finite
+from ..operands import known, require_finite
 from ..weightless import on_one_device, to_numpy
+from .linear import parameters
 from .quantise import quantise_rows
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """conv2d(image) seen as tokens × width; then any concatenations with constant tokens and additions of constants."""
-    if node.op != "aten.conv2d":
+    """A linear layer of the patches of an image that nobody else reads; then any concatenations with constant tokens
+    and additions of constants."""
+    if node.op != "ir.linear" or (found := _patches(graph, node.inputs[0])) is None:
         return False
-    image, weight, bias, size = _convolution(node)
-    if graph.only_user(image) is not node:
-        raise node.refuse(f"it cuts {image.name} into patches, so nothing else can read that input")
-    tokens = graph.only_user(node)
-    patches, width = node.shape[-2] * node.shape[-1], node.shape[-3]
-    if tokens is None or tokens.op != "rearrange" or tokens.shape[-2:] != (patches, width):
-        raise node.refuse("its result must be flattened and transposed to tokens × width")
-    if not tokens.layout.same_order(Layout.of((width, patches)).transposed(0, 1)):
-        raise node.refuse("its patches must become tokens in reading order")
+    image, size = found
+    _, weight, bias = parameters(node)
+    patches, width = node.rows, node.columns
     before, after, offsets = torch.zeros(0, width), torch.zeros(0, width), torch.zeros(patches, width)
-    last = tokens
+    last = node
     while (user := graph.only_user(last)) is not None:
-        if user.op == "aten.cat" and (around := _around(user, last)) is not None:
+        if user.op == "rearrange" and user.columns == width and user.layout.same_order(Layout.of(last.shape)):
+            pass
+        elif user.op == "ir.cat" and (around := _around(user, last)) is not None:
             before, after = _joined(around[0], before), _joined(after, around[1])
-        elif user.op == "aten.add.Tensor" and (added := _addend(user, last)) is not None:
+        elif user.op == "ir.combine" and user.kind is Combine.ADD and (added := _addend(user, last)) is not None:
             first, second, third = added.split([len(before), patches, len(after)])
             before, offsets, after = _sum(before, first), _sum(offsets, second), _sum(after, third)
         else:
@@ -46,35 +46,32 @@ def match(graph: Graph, node: Node) -> bool:
     constants = _joined(before, offsets, after)
     graph.replace(
         last,
-        node.turned_into("patch_embedding", [image], last.shape, weight=weight.flatten(1), bias=bias, patch=size,
+        node.turned_into("patch_embedding", [image], last.shape, weight=weight, bias=bias, patch=size,
                          constants=constants, first=len(before), patches=patches),
     )  # fmt: skip
     return True
 
 
-def _convolution(node: Node) -> tuple[Node, Tensor, Tensor | None, int]:
-    """(image, weight, bias, patch size). Raises HeddleError for any other convolution."""
-    defaults = [None, [1, 1], [0, 0], [1, 1], 1]  # bias, stride, padding, dilation, groups
-    image, weight, *given = node.args
-    bias, stride, padding, dilation, groups = [*given, *defaults[len(given) :]]
-    if image.op != "input":
-        raise node.refuse("only an input image can be cut into patches")
-    rule = "weights and biases must be constants"
-    kernel, size = constant_operand(node, weight, rule), weight.shape[2]
-    if weight.shape[2] != weight.shape[3]:
-        raise node.refuse(f"its kernel is {weight.shape[2]} × {weight.shape[3]}; only square patches can be cut")
-    if (list(stride), list(padding), list(dilation), groups) != ([size, size], [0, 0], [1, 1], 1):
-        raise node.refuse(f"a convolution must have its kernel {tuple(weight.shape[2:])} as its stride, no padding, no "
-                          f"dilation, no groups")  # fmt: skip
-    if image.shape[2] % size or image.shape[3] % size:
-        raise node.refuse(f"patches of {size} × {size} must fill the image of {image.shape[2]} × {image.shape[3]}")
-    return image, kernel, None if bias is None else constant_operand(node, bias, rule), size
+def _patches(graph: Graph, x: Node) -> tuple[Node, int]  | None:
+    """(image, pixels of a side) if x has the square patches of an input image as rows, next to each other, in reading
+    order, and nobody else reads it."""
+    if x.op != "rearrange" or x.inputs[0].op != "input" or graph.only_user(x.inputs[0]) is not x:
+        return None
+    image = x.inputs[0]
+    if len(image.shape) != 4 or image.shape[0] != 1:
+        return None
+    size = math.isqrt(x.columns // image.shape[1])
+    if size < 1 or image.shape[1] * size * size != x.columns or image.shape[2] % size or image.shape[3] % size:
+        return None
+    cut = torch.empty(image.shape, device="meta").unfold(2, size, size).unfold(3, size, size)
+    expected = Layout.of(image.shape).viewed(cut.permute(0, 2, 3, 1, 4, 5))
+    return (image, size) if expected is not None and x.layout.same_order(expected) else None
 
 
 def _around(cat: Node, tokens: Node) -> tuple[Tensor, Tensor] | None:
     """Constant rows before and after `tokens` in a concatenation along the tokens."""
-    parts, dim = [*cat.args, 0][:2]
-    if dim % len(cat.shape) != len(cat.shape) - 2 or any(p is not tokens and p.op != "constant" for p in parts):
+    parts = [each if each is tokens else known(each) for each in cat.inputs]
+    if cat.dim != len(cat.shape) - 2 or cat.rows != cat.shape[-2] or None in parts or parts.count(tokens) != 1:
         return None
     for each in parts:
         if each is not tokens:
@@ -94,11 +91,11 @@ def _sum(first: Tensor, second: Tensor) -> Tensor:
 
 def _addend(add: Node, tokens: Node) -> Tensor | None:
     """The constant that is added, in the shape of the sum."""
-    other = [each for each in add.args if each is not tokens]
-    if len(other) != 1 or not isinstance(other[0], Node) or other[0].op != "constant" or add.kwargs:
+    other = [known(each) for each in add.inputs if each is not tokens]
+    if len(other) != 1 or other[0] is None:
         return None
     require_finite(add, other[0])
-    return other[0].value.expand(add.shape).reshape(-1, add.columns)
+    return other[0].value.reshape(-1, add.columns)
 
 
 def quantise(node: Node, coder: Coder) -> None:

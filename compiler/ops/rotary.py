@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...arch.isa import Combine
 from ..builder import Tiles
 from ..graph import Graph, Node
-from ..operands import require_finite
-from ..rearrange import origin
+from ..operands import known, require_finite
+from ..rearrange import origin, view_of
 from ..weightless import same_values
 
 _Product = tuple[Node, Tensor]
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """The concatenation above, with constant cosines and sines (T, D/2)."""
-    if node.op != "aten.cat" or len(node.args[0]) != 2 or node.args[-1] not in (-1, len(node.shape) - 1):
+    """The concatenation above, with known cosines and sines (T, D/2)."""
+    if node.op != "ir.cat" or len(node.inputs) != 2 or node.dim != len(node.shape) - 1:
         return False
-    first, second = node.args[0]
-    if first.op != "aten.sub.Tensor" or second.op != "aten.add.Tensor" or first.kwargs or second.kwargs:
+    first, second = node.inputs
+    if not (_is(first, Combine.SUBTRACT) and _is(second, Combine.ADD)):
         return False
-    products = [_product(each) for each in (*first.args, *second.args)]
+    products = [_product(each) for each in (*first.inputs, *second.inputs)]
     if not all(products):
         return False
     (a, cos), (b, sin), (c, cos2), (d, sin2) = products  # type: ignore[misc]
@@ -35,7 +36,7 @@ def match(graph: Graph, node: Node) -> bool:
     layout = low.beside(high)
     if layout is None:
         return False
-    whole = node.turned_into("rearrange", [source], layout=layout)
+    whole = view_of(node, source, layout, f"{node.name}_whole")
     half = node.shape[-1] // 2
     rotated = node.turned_into("rotary", [whole], cos=cos.reshape(-1, half), sin=sin.reshape(-1, half))
     graph.nodes.insert(graph.nodes.index(node), whole)
@@ -43,15 +44,24 @@ def match(graph: Graph, node: Node) -> bool:
     return True
 
 
+def _is(node: Node, kind: Combine) -> bool:
+    return node.op == "ir.combine" and node.kind is kind
+
+
 def _product(node: Node) -> _Product | None:
-    """(x, constant) of a product of the two."""
-    if not isinstance(node, Node) or node.op != "aten.mul.Tensor" or len(node.inputs) != 2:
+    """(x, table (T, D/2)) of a product of the two, where the table is the same for all heads."""
+    if not _is(node, Combine.MULTIPLY):
         return None
-    x, factor = node.args if node.args[1].op == "constant" else node.args[::-1]
-    if factor.op != "constant" or x.op == "constant":
-        return None
-    require_finite(node, factor)
-    return x, factor.value
+    for x, factor in (node.inputs, node.inputs[::-1]):
+        found = known(factor)
+        if found is None or known(x) is not None:
+            continue
+        heads = [size for digits in origin(factor)[1].dims[:-2] for size, stride in digits if stride]
+        if heads and max(heads) > 1:
+            return None
+        require_finite(node, found)
+        return x, found.value.reshape(-1, *found.shape[-2:])[0]
+    return None
 
 
 def _same_view(a: Node, b: Node) -> bool:

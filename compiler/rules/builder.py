@@ -16,7 +16,7 @@ from .. import ir
 from ..graph import Graph, Node, constant, map_nodes
 from ..layout import Layout
 from ..rearrange import origin
-from ..weightless import has_bytes
+from ..weightless import has_bytes, on_one_device
 
 Value = Node | float | int | bool
 Rule = Callable[..., Any]
@@ -72,9 +72,10 @@ class Builder:
         attributes = {"call": self.call.attributes.get("call", self.call.op), **given}
         node = Node(name, op, list(inputs), tuple(shape), self.call.source, self.call.layer, attributes, integer)
         known = all(each.op == "constant" for each in inputs)
-        if known and all(has_bytes(each.value) for each in inputs) and node.size <= sum(each.size for each in inputs):
-            value = ir.OPERATORS[op].meaning(node, *(ir.as_number(each.value) for each in inputs))
-            return self.constant(value, list(dict.fromkeys(name for each in inputs for name in each.made_of)))
+        if known and node.size <= sum(each.size for each in inputs):
+            values = on_one_device([ir.as_number(each.value) for each in inputs])
+            made_of = list(dict.fromkeys(name for each in inputs for name in each.made_of))
+            return self.constant(ir.OPERATORS[op].meaning(node, *values), made_of)
         self.nodes.append(node)
         return node
 
@@ -99,20 +100,23 @@ class Builder:
 
     def rearranged(self, x: Node, layout: Layout) -> Node:
         """The elements of x that a layout says; x itself, if these are its own."""
+        source, inner = origin(x)
+        if source is not x and (whole := inner.through(layout)) is not None:
+            x, layout = source, whole
         if layout == Layout.of(x.shape) and layout.shape == x.shape:
             return x
         return self.make("rearrange", [x], layout.shape, x.integer, layout=layout)
 
     def view(self, x: Node, function: Callable[[Tensor], Tensor]) -> Node:
         """A view of x, as `function` makes it of a tensor."""
-        shape = x.shape
-        source, layout = origin(x)
-        found = layout.viewed(function(torch.empty(shape, device="meta")))
-        if found is None:  # not of the source: of the view itself
-            source, found = x, Layout.of(shape).viewed(function(torch.empty(shape, device="meta")))
+        data = torch.empty(x.shape, device="meta")
+        view = function(data)
+        if view.untyped_storage()._cdata != data.untyped_storage()._cdata:
+            raise AssertionError(f"{self.call.op}: this is no view")
+        found = Layout.of(x.shape).viewed(view)
         if found is None:
             raise self.refuse("this view cannot be told by strides")
-        return self.rearranged(source, found)
+        return self.rearranged(x, found)
 
     def expanded(self, x: Value, shape: Sequence[int]) -> Node:
         """Broadcast to a shape, as a number."""

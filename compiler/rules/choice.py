@@ -144,8 +144,10 @@ def gather(b: Builder, x: Node, dim: int, ids: Node, **more: object) -> Node:
     dim %= len(x.shape)
     if ids.op == "constant" and bool((ids.value == ids.value.flatten()[0]).all()):
         return _known(b, x, dim, ids.value.flatten()[:1])
-    if _constant_behind(ids, dim) and all(size == 1 for size in x.shape[:dim]) and ids.shape[dim + 1 :] == x.shape[dim + 1 :]:
-        narrow = b.view(ids, lambda t: t[(slice(None),) * (dim + 1) + (0,) * (len(ids.shape) - dim - 1)].reshape(-1))
+    one = all(size == 1 for size in x.shape[:dim])
+    if one and _constant_behind(ids, dim) and ids.shape[dim + 1 :] == x.shape[dim + 1 :]:
+        narrow = b.view(ids, lambda t: t[(slice(None),) * (dim + 1) + (0,) * (len(ids.shape) - dim - 1)])
+        narrow = b.view(narrow, lambda t: t.reshape(-1))
         return b.view(_chosen(b, x, dim, narrow), lambda t: t.reshape(ids.shape))
     if dim != len(x.shape) - 1 or ids.shape[:-1] != x.shape[:-1]:
         raise b.refuse("it must gather whole rows of one sequence, or numbers of a row")

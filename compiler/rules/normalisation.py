@@ -43,7 +43,9 @@ def native_layer_norm(b: Builder, x: Node, shape, gamma, beta, epsilon: float) -
 
 
 @rule("rms_norm")
-def rms_norm(b: Builder, x: Node, shape: Sequence[int], gamma: Node | None = None, epsilon: float | None = None) -> Node:
+def rms_norm(
+    b: Builder, x: Node, shape: Sequence[int], gamma: Node | None = None, epsilon: float | None = None
+) -> Node:
     """x / √(mean of squares + ε)·γ"""
     epsilon = torch.finfo(torch.float32).eps if epsilon is None else epsilon
     return b.norm(NormKind.RMS, x, shape, gamma, None, epsilon)

@@ -59,7 +59,8 @@ def einsum(b: Builder, equation: str, operands: list[Node], *path: object, **mor
         node, term = value
         shape = [*(sizes[letter] for letter in batch), _product(sizes, one), _product(sizes, other)]
         order = [term.index(letter) for letter in (*batch, *one, *other)]
-        return b.view(b.number(node), lambda t: t.permute(order).reshape(shape))
+        turned = b.view(b.number(node), lambda t: t.permute(order))
+        return b.view(turned, lambda t: t.reshape(shape))
 
     product = b.matmul(matrix(first, rows, summed), matrix(second, summed, columns))
     found = b.view(product, lambda t: t.reshape([sizes[letter] for letter in (*batch, *rows, *columns)]))
@@ -89,7 +90,7 @@ def convolution(
     b: Builder, x: Node, weight: Node, bias: Node | None = None, stride: Sequence[int] = (1,),
     padding: Sequence[int] | str = (0,), dilation: Sequence[int] = (1,), *rest: object,
 ) -> Node:  # fmt: skip
-    """The patches of each output as rows, times the weights; with a kernel for each channel, products of shifted rows"""
+    """The patches of each output as rows, times the weights; with a kernel for each channel, sums of shifted rows"""
     dims = len(weight.shape) - 2
     transposed = b.call.op.endswith("convolution") and bool(rest[0])
     groups = int(rest[-1]) if rest else 1  # type: ignore[call-overload]
@@ -167,18 +168,14 @@ def _padding(given: Sequence[int] | int | str, kernel, apart, dims: int) -> list
 
 def _padded(b: Builder, x: Node, sides: Sequence[tuple[int, int]], value: float = 0.0) -> Node:
     """Equal numbers around the last dimensions of x; cut where a side is negative."""
-    first = len(x.shape) - len(sides)
-    for dim, (before, behind) in enumerate(sides, first):
+    for dim, (before, behind) in enumerate(sides, len(x.shape) - len(sides)):
         cut = [-min(side, 0) for side in (before, behind)]
         if any(cut):
             x = b.view(x, lambda t, d=dim, c=cut: t.narrow(d, c[0], t.shape[d] - sum(c)))
-
-        def block(size: int, dim: int = dim) -> list[Node]:
-            shape = (*x.shape[:dim], size, *x.shape[dim + 1 :])
-            return [b.expanded(value, shape)] if size > 0 else []
-
-        if max(before, behind) > 0:
-            x = b.cat([*block(before), x, *block(behind)], dim)
+        shapes = [(*x.shape[:dim], size, *x.shape[dim + 1 :]) for size in (before, behind)]
+        blocks = [[b.expanded(value, shape)] if shape[dim] > 0 else [] for shape in shapes]
+        if any(blocks):
+            x = b.cat([*blocks[0], x, *blocks[1]], dim)
     return x
 
 
