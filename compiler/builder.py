@@ -17,6 +17,7 @@ from .cache import CacheLayout, Registers
 from .evaluators import Evaluators, Piece
 from .functions import RELU
 from .graph import Node
+from .layout import Layout
 from .matrix import Matrix
 from .precision import MOST_PLANES, Precision
 from .tasks import Buffer, Buffers, Condition, Task, require_sizes
@@ -190,8 +191,11 @@ class Tiles:
         self.timing_only = False  # a constant has no bytes
         self.data_bytes = 0
         self.tensors: dict[str, Tensor] = {}
+        self.make_view: Callable[[Node, Tiles], Rows] | None = None  # makes rows of a view, when they are asked for
         self.node: Node | None = None  # whose tasks are being emitted
         self._values: dict[Node, Rows] = {}
+        self._unpadded: dict[Node, Rows] = {}
+        self._ones: dict[int, int] = {}
         self._codes: dict[Node, Rows] = {}
         self._index: dict[Node, Buffer] = {}
         self._winners: dict[Node, Buffer] = {}  # kept from group to group
@@ -206,7 +210,7 @@ class Tiles:
         """From here on, tile rows [first, first + rows) only. What other groups have on chip is forgotten. All groups
         of one phase ask for the same constants, which are in DRAM once."""
         self.group, self.phase = (first, rows), phase
-        for each in (self._values, self._codes, self._index, self.rotary, self._asked):
+        for each in (self._values, self._unpadded, self._ones, self._codes, self._index, self.rotary, self._asked):
             each.clear()
 
     def rows_of(self, node: Node) -> int:
@@ -215,20 +219,72 @@ class Tiles:
 
     # -- tensors on chip -----------------------------------------------------------------------------------------------
 
+    def has_values(self, node: Node) -> bool:
+        """Whether the value of a node is in VALUE already."""
+        return node in self._values
+
     def values(self, node: Node) -> Rows:
-        """Where the value of a node is in VALUE. Constants are loaded when first asked for."""
+        """Where the value of a node is in VALUE. Constants are loaded, and views are made, when first asked for."""
         if node not in self._values and node.op == "constant":
             table = to_numpy(node.value.reshape(node.rows, node.columns))
             self._values[node] = self.load_rows(node.name, table, self.panels(node))
+        elif node not in self._values and node.op == "rearrange":
+            assert self.make_view is not None, "tile says who makes views"
+            self._require_all_rows(node)
+            self._values[node] = self.make_view(node, self)
         return self._values[node]
 
     def plain_values(self, node: Node) -> Rows:
-        """The same, for operators that need column n at place n. Raises HeddleError where heads are padded to words."""
+        """The same, with column n at place n: where heads are padded to words, a copy without the pads."""
         rows = self.values(node)
-        if rows.columns != node.columns:
-            raise node.refuse(f"its heads of {rows.segment} features are padded to words of {self.config.columns} on "
-                              f"{self.config.title}; a linear layer must come next")  # fmt: skip
-        return rows
+        if rows.columns == node.columns:
+            return rows
+        if node not in self._unpadded:
+            heads = Layout.of((node.rows, node.columns))
+            view = Node(f"{node.name}_plain", "rearrange", [node], node.shape, node.source, node.layer,
+                        {"layout": heads})  # fmt: skip
+            assert self.make_view is not None, "tile says who makes views"
+            self._unpadded[node] = self.make_view(view, self)
+        return self._unpadded[node]
+
+    def whole_values(self, node: Node) -> Rows:
+        """Room in VALUE for all rows of a node, in one piece. Raises HeddleError where rows go in groups."""
+        self._require_all_rows(node)
+        return self.new_values(node, [(0, node.rows)])
+
+    def _require_all_rows(self, node: Node) -> None:
+        if self.group is not None:
+            raise node.refuse("it needs rows of other tokens, but the rows of this model do not fit on chip at once, and "
+                              "so go in groups")  # fmt: skip
+
+    def free_whole(self, rows: int, columns: int, name: str) -> Rows:
+        """Room in VALUE, in one piece, for rows that are not the value of a node."""
+        words = -(-columns // self.config.columns)
+        return Rows(columns, words, pieces=[(0, rows, self.buffer(Memory.VALUE, rows * words, name), 0)])
+
+    def ones(self, columns: int) -> int:
+        """The address in VALUE of a row of ones."""
+        if columns not in self._ones:
+            rows = self.load_rows("ones", np.ones((1, columns), np.float32), [(0, 1)])
+            self._ones[columns] = rows.place(0, 1)[0]
+        return self._ones[columns]
+
+    def new_index(self, node: Node) -> int:
+        """Room in INDEX for the numbers of a node, in order: where (virtual, in numbers) they begin."""
+        per_word = self.config.word_elements(Memory.INDEX)
+        self._index[node] = self.buffer(Memory.INDEX, -(-node.size // per_word), node.name)
+        return self._index[node].at(0) * per_word
+
+    def index_of(self, ids: Node, limit: int) -> int:
+        """Where in INDEX the numbers of a node are, all of them; an input is loaded when first asked for, and must
+        choose from `limit` rows."""
+        if ids.op == "input":
+            return self.load_index(ids, 0, ids.size, limit)
+        return self._index[ids].at(0) * self.config.word_elements(Memory.INDEX)
+
+    def index_buffer(self, node: Node) -> Buffer:
+        """The words of INDEX that have the numbers of a node."""
+        return self._index[node]
 
     def codes(self, node: Node) -> Rows:
         """Where the codes of a node are in ACT."""

@@ -70,6 +70,14 @@ def _paths(exported: ExportedProgram) -> list[str]:
             for path, _ in paths]  # fmt: skip
 
 
+def named(graph: Graph, output: str) -> Graph:
+    """The same graph with names for its results: `output` where there is one; a key of a dict as it is; and places of
+    tuples behind `output`."""
+    paths = [name or "" for name in graph.names]
+    graph.names = [output if not path else f"{output}_{path}" if path[0].isdigit() else path for path in paths]
+    return graph
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode; afterwards each of its modules is again in the mode that it was in."""

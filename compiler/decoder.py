@@ -23,17 +23,15 @@ from ..arch.program import Program
 from ..arch.ranges import require_range
 from .builder import Decoder, SharedDram, Tiling
 from .cache import MOST_TOKENS, CacheLayout, CachePlan
-from .capture import built_part, capture, require_model
+from .capture import built_part, require_model
 from .emit import Step, emit
-from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph
 from .macs import count_macs
 from .ops import DECODER, cached_attention
-from .pipeline import SURELY_CUT, Show, check_options, exceeds, lower
+from .pipeline import SURELY_CUT, Show, check_options, closed_graph, exceeds, lower
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import precisions, quantise
-from .rearrange import follow_views
 from .search import Lowering
 from .smooth import Ranges, smooth
 from .tokens import POSITIONS, take_tokens
@@ -92,7 +90,7 @@ def compile_decoder(
         positions = next(node for node in graph if node.name == POSITIONS)
         decoder = Decoder(tokens, sequences, CacheLayout(config, plan, layers, sequences), attentions, positions)
         shared = SharedDram(config, [*graph.inputs, "pages", "logits", "next"])
-        lowering = Lowering(config, "logits", shared, decoder, thrifty)
+        lowering = Lowering(config, shared, decoder, thrifty)
         cut = thrifty or exceeds(model, config, SURELY_CUT)
         return graph, decoder, lowering, lower(graph, lowering, tiling, cut, show, groups=False)
 
@@ -116,12 +114,9 @@ def decoder_graph(
     model: nn.Module, context: int, rows: int, rule: PrecisionRule, ranges: Ranges | None, head: bool, show: Show
 ) -> Graph:
     """The graph of quantised operators for `rows` tokens at a time."""
-    graph = capture(model, (torch.zeros((1, context), dtype=torch.int64),))
-    show("capture", graph)
-    for each in (fold_constants, follow_views):
-        graph = each(graph)
-        show(each.__name__, graph)
+    graph = closed_graph(model, (torch.zeros((1, context), dtype=torch.int64),), show)
     graph = fuse(graph, DECODER)
+    graph.names = ["logits"]
     show("fuse", graph)
     for node in graph:
         if node.op == "cached_attention" and not node.causal:
@@ -129,7 +124,7 @@ def decoder_graph(
     graph = take_tokens(graph, rows)
     show("take_tokens", graph)
     if graph.output.op == "linear" and not head:
-        graph = Graph(graph.nodes, [graph.output.inputs[0]]).without_dead()
+        graph = Graph(graph.nodes, [graph.output.inputs[0]], graph.names).without_dead()
     elif graph.output.op == "linear":
         graph.output.attributes["argmax"] = True
     if ranges:

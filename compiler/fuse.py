@@ -1,37 +1,77 @@
-"""Replaces PyTorch calls by the operators of `ops/`, and refuses what none of them takes."""
+"""From the closed set to the operators of `ops/`: what is made of several first, then each by itself.
+
+The first step only makes models faster: without it (`fused` False) an attention is products and a softmax, and each
+function an instruction of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .graph import Graph
-from .operands import require_finite
-from .ops import ENCODER, OPS
+from .graph import Graph, Node
+from .operands import known, require_finite
+from .ops import ENCODER, FUSING, OPS, SINGLE
+from .rearrange import drop_views
+from .rules import Builder
 
 
-def fuse(graph: Graph, ops: Sequence[str] = ENCODER) -> Graph:
-    """Only inputs, constants and operators of `ops/` remain, of those named by `ops`. Raises HeddleError naming the
-    first call that is left, or an input that nothing reads."""
-    for module in (OPS[name] for name in ops):
+def fuse(graph: Graph, ops: Sequence[str] = ENCODER, fused: bool = True) -> Graph:
+    """Only inputs, constants and operators of `ops/` remain, of those that are made of several the ones named by `ops`.
+    Raises HeddleError naming the first node that is left, or an input that nothing reads."""
+    for name in ops if fused else ():
+        graph = _matched(graph, name)
+    graph = expand_attention(graph)
+    for name in SINGLE:
+        graph = _matched(graph, name)
+    graph = drop_views(graph).without_dead()
+    for name in FUSING if fused else ():
         for node in graph:
-            if node in graph.nodes and module.match(graph, node):
+            if node in graph.nodes and OPS[name].fuse(graph, node):
                 graph = graph.without_dead()
-    left = [node for node in graph if node.op not in OPS and node.op not in ("input", "constant")]
-    if left:  # a view is left where what reads it is
-        first = next((node for node in left if node.op != "rearrange"), left[0])
-        raise first.refuse("the compiler has no rule for it here; use the operators of an encoder (linear, "
-                           "scaled_dot_product_attention, layer_norm, gelu, …) in a form it knows")  # fmt: skip
+    _require_lowered(graph)
+    return graph
+
+
+def _matched(graph: Graph, name: str) -> Graph:
     for node in graph:
-        for each in node.inputs:
-            if each.op == "constant":
-                require_finite(node, each)
-            if each.op == "input" and each.integer and node.op != "embedding":
-                raise node.refuse(f"the integer input {each.name} can only choose rows of an embedding")
-    if graph.output.op == "input":
-        raise graph.output.refuse("the model returns its input")
+        if node in graph.nodes and OPS[name].match(graph, node):
+            graph = graph.without_dead()
+    return graph
+
+
+def expand_attention(graph: Graph) -> Graph:
+    """Attentions that no operator takes as they are become products and a softmax."""
+    builder = Builder(graph)
+    found: dict[Node, Node] = {}
+    for node in graph:
+        node.inputs = [found[each] for each in node.inputs]
+        if node.op == "ir.attention":
+            found[node] = builder.attention(node)
+        else:
+            found[node] = node
+            builder.nodes.append(node)
+    return Graph(builder.nodes, [found[each] for each in graph.outputs], graph.names).without_dead()
+
+
+def _require_lowered(graph: Graph) -> None:
+    left = [node for node in graph if node.op not in OPS and node.op not in ("input", "constant")]
+    if left:
+        raise left[0].refuse("no operator takes it here")
     read = {each for node in graph for each in node.inputs}
     for node in graph:
-        if node.op == "input" and node not in read:
+        for each in node.inputs:
+            if each.op == "constant" and not each.integer:
+                require_masked_or_finite(node, each)
+        if node.op == "input" and node not in read and node not in graph.outputs:
             raise node.refuse(f"what the model returns must depend on each of its inputs, but does not on {node.name}: "
                               f"leave it out of forward and of the example inputs")  # fmt: skip
-    return graph
+
+
+def require_masked_or_finite(node: Node, value: Node) -> None:
+    """Raise HeddleError for a constant with NaN or more than float32 holds; −∞ hides, and is added or chosen only."""
+    if node.op in ("elementwise", "choose", "cat"):
+        found = known(value)
+        if found is not None and not found.value.is_meta and bool((found.value == float("-inf")).any()):
+            return
+    require_finite(node, value)
+

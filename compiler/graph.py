@@ -51,7 +51,7 @@ class Node:
     @property
     def columns(self) -> int:
         """Features of a token."""
-        return self.shape[-1]
+        return self.shape[-1] if self.shape else 1
 
     @property
     def size(self) -> int:
@@ -88,11 +88,12 @@ class Node:
 
 @dataclass
 class Graph:
-    """Nodes in an order in which they can be executed, and those whose values the model returns, under these names."""
+    """Nodes in an order in which they can be executed, and those whose values the model returns, under these names.
+    A result without one is for the next segment."""
 
     nodes: list[Node]
     outputs: list[Node]
-    names: list[str] = field(default_factory=lambda: ["output"])
+    names: list[str | None] = field(default_factory=lambda: ["output"])
 
     @property
     def output(self) -> Node:

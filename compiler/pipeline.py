@@ -35,12 +35,14 @@ from ..arch.errors import shown as in_words
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
-from .capture import built_part, capture, require_model
+from .capture import built_part, capture, named, require_model
 from .emit import Step, emit, require_equal
 from .evaluators import functions_of, together
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph, Node
+from .ir import verify
+from .legalise import legalise
 from .macs import count_macs
 from .ops import ENCODER, STREAMED, cached_attention
 from .precision import PrecisionChoice, PrecisionRule
@@ -71,6 +73,7 @@ def compile(
     precision: PrecisionChoice | None = None,
     tiling: Tiling | None = None,
     show: Show | None = None,
+    fused: bool = True,
 ) -> Program:
     """A program that computes `model.forward` for one input on the accelerator of `config`.
 
@@ -80,6 +83,7 @@ def compile(
     precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
     tiling          how to tile, instead of the quickest way found
     show            called with (pass, result) after each pass; the result prints itself
+    fused           False: each operator by itself, as slow as that is
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
@@ -100,10 +104,10 @@ def compile(
             continue
         way = _WAYS[streamed] + _THRIFTY * thrifty
         try:
-            graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER)
+            graph = named(front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER, fused), output)
             cache = _whole_sequence(graph, config) if streamed else None
-            shared = SharedDram(config, [*graph.inputs, output])
-            lowering = Lowering(config, output, shared, cache, thrifty)
+            shared = SharedDram(config, [*graph.inputs, *(name or "" for name in graph.names)])
+            lowering = Lowering(config, shared, cache, thrifty)
             steps = lower(graph, lowering, tiling, streamed or thrifty, show, groups=streamed)
         except HeddleError as error:
             problems[streamed], refused[way] = error, str(error)
@@ -205,17 +209,24 @@ def _whole_sequence(graph: Graph, config: HardwareConfig) -> Decoder | None:
     return Decoder(tokens, 1, layout, attentions, None, fixed=True)
 
 
-def front_end(
-    model: nn.Module, example_inputs: Sequence[Tensor], show: Show, rule: PrecisionRule | None = None,
-    operators: Sequence[str] = ENCODER,
-) -> Graph:  # fmt: skip
-    """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
+def closed_graph(model: nn.Module, example_inputs: Sequence[Tensor], show: Show) -> Graph:
+    """The graph of a model in the closed set (ir.py)."""
     graph = capture(model, example_inputs)
     show("capture", graph)
-    for each in (fold_constants, follow_views):
+    for each in (fold_constants, follow_views, legalise):
         graph = each(graph)
         show(each.__name__, graph)
-    graph = fuse(graph, operators)
+    verify(graph, "legalise")
+    return graph
+
+
+def front_end(
+    model: nn.Module, example_inputs: Sequence[Tensor], show: Show, rule: PrecisionRule | None = None,
+    operators: Sequence[str] = ENCODER, fused: bool = True,
+) -> Graph:  # fmt: skip
+    """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
+    graph = closed_graph(model, example_inputs, show)
+    graph = fuse(graph, operators, fused)
     show("fuse", graph)
     graph = quantise(graph, rule or PrecisionRule())
     show("quantise", graph)

@@ -32,7 +32,6 @@ class Lowering:
     """What all segments of one program share while they are lowered."""
 
     config: HardwareConfig
-    output: str  # the name of the model's result
     shared: SharedDram
     decoder: Decoder | None = None
     thrifty: bool = False  # a segment that fits in no other way goes in ever fewer rows and smaller pieces
@@ -44,8 +43,7 @@ class Lowering:
         decoder = self.decoder
         if decoder:
             decoder = replace(decoder, registers=decoder.registers.copy(), table=None)
-        return tile(segment.graph, self.config, tiling, self.output if segment.last else None, decoder, self.shared,
-                    self.evaluators)  # fmt: skip
+        return tile(segment.graph, self.config, tiling, decoder, self.shared, self.evaluators)
 
     def set_functions(self, evaluators: Evaluators) -> Schedule:
         """Tasks that let evaluators hold these functions, for all segments that come after."""
@@ -71,7 +69,7 @@ class Lowering:
         best = search.quickest()
         if self.decoder and best.tiles.decoder:
             self.decoder.registers = best.tiles.decoder.registers
-        node = segment.graph.output
+        node = segment.graph.outputs[-1]
         where = f" up to {node.layer or node.name}" if segment.signature else ""
         self.choices += [Choice("tiling" + where, search.chosen, search.tried), search.filled_ahead(where)]
         return best

@@ -38,18 +38,29 @@ def segments(graph: Graph, finest: bool = False) -> list[Segment]:
     """All of the graph, cut wherever that can be if `finest`. Its nodes are changed: they read "stored" nodes across
     cuts."""
     work = [node for node in graph if node.op not in _FREE]
-    if not work:  # the model returns a constant
+    if not work:  # the model returns constants
         return [Segment(graph, (), True)]
+    results = list(zip(graph.outputs, graph.names, strict=True))
+    inside = set(work)
     pieces, start = [], 0
     for cut in [*_cuts(graph, work), len(work) - 1]:
         pieces.append(work[start : cut + 1])
         start = cut + 1
     merged = pieces if finest else _layers(pieces)
-    signatures = [_signature(piece) for piece in merged]
-    return [
-        Segment(_graph_of(piece), signature, piece[-1] is graph.output)
-        for piece, signature in zip(merged, signatures, strict=True)
-    ]
+    signatures = [(*_signature(piece), *_results_of(piece, results)) for piece in merged]
+    free = [(node, name) for node, name in results if node not in inside]
+    found = []
+    for piece, signature in zip(merged, signatures, strict=True):
+        last = piece is merged[-1]
+        ends = [(node, name) for node, name in results if node in piece]
+        ends += free if last else [(piece[-1], None)]
+        found.append(Segment(_graph_of(piece, ends), signature, last))
+    return found
+
+
+def _results_of(piece: list[Node], results: list[tuple[Node, str | None]]) -> tuple:
+    """Which results of the model a piece has, and where."""
+    return tuple((piece.index(node), name) for node, name in results if node in piece[:-1])
 
 
 def _layers(pieces: list[list[Node]]) -> list[list[Node]]:
@@ -71,7 +82,6 @@ def _cuts(graph: Graph, work: list[Node]) -> list[int]:
         for each in node.inputs:
             if each in last_use:
                 last_use[each] = index
-    last_use[graph.output] = len(work)
     cuts, reach = [], -1  # the last use of what came before
     for index, node in enumerate(work[:-1]):
         if reach <= index and _is_plain(node):
@@ -116,8 +126,9 @@ def _attends(piece: list[Node]) -> bool:
     return any("attention" in node.op for node in piece)
 
 
-def _graph_of(piece: list[Node]) -> Graph:
-    """A graph of its own: inputs and constants that the piece reads, then its nodes."""
+def _graph_of(piece: list[Node], ends: list[tuple[Node, str | None]]) -> Graph:
+    """A graph of its own: inputs and constants that the piece reads, then its nodes; what it leaves at its ends, under
+    these names, or for the next piece."""
     inside, before, stored = set(piece), {}, {}
     for node in piece:
         for number, each in enumerate(node.inputs):
@@ -128,7 +139,8 @@ def _graph_of(piece: list[Node]) -> Graph:
                     stored[each] = Node(each.name, "stored", [], each.shape, each.source, each.layer)
                 node.inputs[number] = stored[each]
             before[node.inputs[number]] = None
-    return Graph([*before, *piece], [piece[-1]])
+    before.update({node: None for node, _ in ends if node not in inside})
+    return Graph([*before, *piece], [node for node, _ in ends], [name for _, name in ends])
 
 
 def _signature(piece: list[Node]) -> tuple:

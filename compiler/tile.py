@@ -11,26 +11,28 @@ from ..arch.program import Tensor
 from .builder import Decoder, Rows, SharedDram, Tiles, Tiling, split_rows
 from .evaluators import Evaluators
 from .graph import Graph, Node
-from .ops import OPS, cached_attention
+from .layout import Layout
+from .ops import OPS, cached_attention, rearrange
 from .ops.linear import column_groups, needs_whole_rows
+from .rearrange import origin
 
 
 def tile(
-    graph: Graph, config: HardwareConfig, tiling: Tiling, output_name: str | None = "output",
-    decoder: Decoder | None = None, shared: SharedDram | None = None, evaluators: Evaluators | None = None,
+    graph: Graph, config: HardwareConfig, tiling: Tiling, decoder: Decoder | None = None,
+    shared: SharedDram | None = None, evaluators: Evaluators | None = None,
 ) -> Tiles:  # fmt: skip
     """All tasks of a graph, in an order in which they could be executed one by one.
 
-    output_name  of the model's result; None: another segment reads it
     evaluators   what they hold at the start
     With `tiling.group_rows` rows go through the graph in groups. Attention needs the keys and values of all groups:
     these are computed first, and what leads to them is computed once more for each group that attends.
     """
     tiles = Tiles(config, tiling, longest_panel(graph, config, tiling), decoder, shared, evaluators)
+    tiles.make_view = rearrange.make
     if decoder and any(node.op == "cached_attention" for node in graph):
         _load_page_tables(decoder, tiles)
     if not tiling.group_rows:
-        _tile_rows(graph, list(graph), tiles, output_name)
+        _tile_rows(graph, list(graph), tiles)
         return tiles
     rows = {node.rows for node in graph if node.op not in ("constant", "input")}
     if len(rows) > 1:
@@ -48,7 +50,7 @@ def tile(
             cached_attention.append(attention, tiles)
     for group in groups:
         tiles.open_group(*group)
-        _tile_rows(graph, list(graph), tiles, output_name)
+        _tile_rows(graph, list(graph), tiles)
     return tiles
 
 
@@ -57,11 +59,15 @@ def groups_of(rows: int, about: int, config: HardwareConfig) -> list[tuple[int, 
     return split_rows(rows, 1, about + config.columns - 1, config.columns)
 
 
-def _tile_rows(graph: Graph, nodes: list[Node], tiles: Tiles, output_name: str | None) -> None:
-    """The present rows from the first to the last node, and the result to DRAM."""
+def _tile_rows(graph: Graph, nodes: list[Node], tiles: Tiles) -> None:
+    """The present rows from the first to the last node, and the results to DRAM."""
     _tile_nodes(graph, nodes, tiles)
     tiles.node = None
-    _store_output(graph.output, tiles, output_name)
+    for node, name in zip(graph.outputs, graph.names, strict=True):
+        if node.integer:
+            _store_numbers(node, tiles, name)
+        else:
+            _store_output(node, tiles, name)
     last = tiles.group is None or sum(tiles.group) == graph.output.rows
     if "argmax" in graph.output.attributes and last:
         _store_winners(graph.output, tiles)
@@ -108,7 +114,7 @@ def _row_words(node: Node, config: HardwareConfig) -> int:
 def _load_input(node: Node, tiles: Tiles) -> None:
     """An input of numbers, rows × features."""
     tensor = tiles.tensor(
-        node.name, "input", Memory.VALUE, node.rows, node.columns, node.shape[1:], key=("input", node.name)
+        node.name, "input", Memory.VALUE, node.rows, node.columns, _sample(node), key=("input", node.name)
     )
     _load_panels(node, tensor, tiles, "input")
 
@@ -132,16 +138,31 @@ def _stored(node: Node, tiles: Tiles) -> Tensor:
     )  # fmt: skip
 
 
+def _sample(node: Node) -> tuple[int, ...]:
+    """The shape of an input or result to those outside: without a batch dimension of 1."""
+    return node.shape[1:] if len(node.shape) > 1 and node.shape[0] == 1 else node.shape
+
+
+def _store_numbers(node: Node, tiles: Tiles, name: str | None) -> None:
+    """A result of whole numbers, from INDEX."""
+    source, layout = origin(node)
+    if source.op != "topk" or not layout.same_order(Layout.of(source.shape)):
+        raise node.refuse("whole numbers can only be a result as topk finds them, in their order")
+    buffer = tiles.index_buffer(source)
+    row_bytes = buffer.words * tiles.config.axi_bytes
+    tensor = tiles.tensor(name or "", "output", Memory.INDEX, 1, node.size, _sample(node), row_bytes=row_bytes,
+                          key=("output", name))  # fmt: skip
+    tiles.emit(Store(memory=Memory.INDEX, dram_address=tensor.address, words=buffer.words, address=buffer.at(0)), "store")
+
+
 def _store_output(node: Node, tiles: Tiles, name: str | None) -> None:
-    """The result, without the batch dimension."""
-    if node.shape[0] != 1:
-        raise node.refuse("the result must have the batch dimension of 1 in front")
+    """The result, without a batch dimension of 1."""
     rows: Rows = tiles.values(node)
     if name is None:
         tensor = _stored(node, tiles)
     else:
         tensor = tiles.tensor(
-            name, "output", Memory.VALUE, node.rows, node.columns, node.shape[1:], segment=rows.segment,
+            name, "output", Memory.VALUE, node.rows, node.columns, _sample(node), segment=rows.segment,
             key=("output", name),
         )  # fmt: skip
     for first, count, buffer, word in rows.pieces:

@@ -15,7 +15,7 @@ from ..arch.isa import Append, Instruction, Stream, Tables
 from ..arch.kinds import of_each_size
 from ..sim.jit import entry
 from ..sim.units import cycles, occupied
-from .builder import Tiles
+from .builder import SHARED, Tiles
 from .evaluators import uses_table
 from .overlaps import overlaps
 
@@ -118,7 +118,8 @@ def _order(tiles: Tiles, table: AccessTable, buffer: Numbers) -> tuple[Lists, Nu
         if found <= room:
             break
         room = found
-    earlier, later = np.concatenate([edges[:found], _by_tables([task.instruction for task in tiles.tasks])]).T
+    instructions = [task.instruction for task in tiles.tasks]
+    earlier, later = np.concatenate([edges[:found], _by_tables(instructions), _by_dram(instructions, tiles)]).T
     return lists(earlier, later, count), np.bincount(later, minlength=count)
 
 
@@ -132,6 +133,25 @@ def _by_tables(instructions: Sequence[Instruction]) -> Numbers:
         elif uses_table(each):
             found += [] if setter is None else [(setter, task)]
             users.append(task)
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+def _by_dram(instructions: Sequence[Instruction], tiles: Tiles) -> Numbers:
+    """(earlier, later) of each pair of which one writes to what this segment alone has in DRAM, and the other reads or
+    writes there. Rows of a gather may be anywhere behind the first of the table."""
+    spans = []
+    for task, each in enumerate(instructions):
+        if each.dram and not (moved := each.transfer(tiles.config)).cache and moved.address < SHARED:
+            stop = tiles.data_bytes if moved.chosen else moved.address + moved.span_bytes
+            spans.append((task, moved.address, stop, moved.write))
+    if not any(write for *_, write in spans):
+        return np.empty((0, 2), np.int64)
+    task, start, stop, write = np.array(spans, np.int64).T
+    found = []
+    for at in np.flatnonzero(write):
+        meets = (start < stop[at]) & (start[at] < stop)
+        found += [(task[at], each) for each in task[meets & (task > task[at])]]
+        found += [(each, task[at]) for each in task[meets & (task < task[at]) & (write == 0)]]
     return np.array(found, np.int64).reshape(-1, 2)
 
 

@@ -1,26 +1,33 @@
 """One file per operator: its match, its tiling rule and its emission.
 
-Each module has `match(graph, node)`, which replaces a pattern that ends or starts at `node` and says whether it did;
-`tile(node, tiles)`, which emits its instructions; and, where it has weights, `quantise(node, coder)` and `macs(node)`,
-the useful multiply-accumulates of its weights (macs.py).
+Each module has `match(graph, node)`, which replaces an operator of the closed set (ir.py), or a pattern of several that
+ends or starts at `node`, and says whether it did; `tile(node, tiles)`, which emits its instructions; where it takes in
+a neighbour, `fuse(graph, node)`; and, where it has weights, `quantise(node, coder)` and `macs(node)`, the useful
+multiply-accumulates of its weights (macs.py).
 """
 
 from . import (
     attention,
     cached_attention,
+    cat,
+    choose,
     elementwise,
     embedding,
+    gather,
     linear,
+    matmul,
     matmul_attention,
     norm,
     patch_embedding,
     position_rows,
     quantise,
+    rearrange,
+    reduce,
     rotary,
-    rows,
+    softmax,
+    topk,
 )
 
-# In the order in which they are matched: an attention takes in the linear layers before it.
 OPS = {
     "patch_embedding": patch_embedding,
     "embedding": embedding,
@@ -31,12 +38,25 @@ OPS = {
     "norm": norm,
     "linear": linear,
     "elementwise": elementwise,
-    "rows": rows,
+    "choose": choose,
+    "reduce": reduce,
+    "topk": topk,
+    "softmax": softmax,
+    "matmul": matmul,
+    "cat": cat,
+    "gather": gather,
+    "rearrange": rearrange,
     "position_rows": position_rows,
     "quantise": quantise,
 }
-# What a model without a cache is made of, and one with a cache.
-ENCODER = [name for name in OPS if name not in ("rotary", "cached_attention")]
+# Operators that are made of several of the closed set, in the order in which they are looked for: an attention takes in
+# the linear layers before it. What none of them takes has an operator of its own (SINGLE).
+ENCODER = ("patch_embedding", "matmul_attention", "attention")
 # STREAMED: an encoder whose rows go in groups, with keys and values in a cache.
-STREAMED = [name for name in OPS if name not in ("attention", "rotary", "position_rows")]
-DECODER = [name for name in OPS if name not in ("attention", "patch_embedding")]
+STREAMED = ("patch_embedding", "matmul_attention", "rotary", "cached_attention")
+DECODER = ("matmul_attention", "rotary", "cached_attention")
+SINGLE = (
+    "embedding", "norm", "linear", "elementwise", "choose", "reduce", "topk", "softmax", "matmul", "cat", "gather",
+)  # fmt: skip
+# Those that take in a neighbour, once each has its operator.
+FUSING = ("elementwise", "linear")

@@ -217,6 +217,47 @@ class Builder:
         """Along a dimension."""
         return self.along_last(self.number(x), dim, lambda t: self.make("ir.softmax", [t], t.shape))
 
+    def attention(self, node: Node) -> Node:
+        """softmax(q·kᵀ·scale + mask)·v, in the place of an attention. Rows of a known mask that see nothing give 0."""
+        self.call, self._count = node, 0
+        q, k, v, *mask = node.inputs
+        batch = node.shape[:-2]
+        k, v = (self._for_all_heads(each, batch) for each in (k, v))
+        scores = self.make("ir.matmul", [self.expanded(q, (*batch, *q.shape[-2:])), k], (*batch, q.shape[-2], k.shape[-2]))
+        scores = self.multiply(scores, node.scale)
+        blind = None
+        if mask or node.causal:
+            added, blind = self._added(scores, mask[0] if mask else None, node.causal)
+            scores = self.add(scores, added)
+        found = self.matmul(self.softmax(scores, -1), v)
+        return found if blind is None else self.multiply(found, blind)
+
+    def _for_all_heads(self, x: Node, batch: Sequence[int]) -> Node:
+        """Keys or values (…, G, S, D), of which each serves several query heads, for each head."""
+        if x.shape[:-2] == tuple(batch):
+            return x
+        if len(batch) and x.shape[:-3] == tuple(batch[:-1]) and x.shape[-3] > 1:
+            groups, size = x.shape[-3], x.shape[-2:]
+            wide = self.view(x, lambda t: t.unsqueeze(-3).expand(*batch[:-1], groups, batch[-1] // groups, *size))
+            return self.view(wide, lambda t: t.reshape(*batch, *size))
+        return self.expanded(x, (*batch, *x.shape[-2:]))
+
+    def _added(self, scores: Node, mask: Node | None, causal: bool) -> tuple[Node, Node | None]:
+        """(what is added to the scores, 0 for the rows of a known mask that see nothing and else 1)."""
+        shape = scores.shape
+        triangle = torch.zeros(shape[-2:]).masked_fill(torch.ones(shape[-2:], dtype=torch.bool).triu(1), -math.inf)
+        if mask is None:
+            return self.constant(triangle), None
+        source = origin(mask)[0]
+        if source.op != "constant":
+            return (self.add(mask, self.constant(triangle)) if causal else mask), None
+        value = ir.OPERATORS["rearrange"].meaning(mask, source.value) if mask is not source else source.value
+        value = value.float() + triangle if causal else value.float()
+        greatest = value.amax(-1, keepdim=True)
+        blind = greatest.isneginf()
+        shifted = (value - greatest.masked_fill(blind, 0)).masked_fill(blind, 0)
+        return self.constant(shifted), self.constant((~blind).float()) if bool(blind.any()) else None
+
     def along_last(self, x: Node, dim: int, function: Callable[[Node], Node]) -> Node:
         """`function` of x with a dimension for the last one, put back."""
         rank = len(x.shape)
