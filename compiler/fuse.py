@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .graph import Graph, Node
+from .graph import Graph, Node, constant
 from .operands import known, require_finite
 from .ops import ENCODER, FUSING, OPS, SINGLE
 from .rearrange import drop_views
@@ -59,19 +59,19 @@ def _require_lowered(graph: Graph) -> None:
         raise left[0].refuse("no operator takes it here")
     read = {each for node in graph for each in node.inputs}
     for node in graph:
-        for each in node.inputs:
-            if each.op == "constant" and not each.integer:
-                require_masked_or_finite(node, each)
-        if node.op == "input" and node not in read and node not in graph.outputs:
+        for each in node.inputs if node.op != "rearrange" else ():
+            if not each.integer and (found := known(each)) is not None:
+                _require_masked_or_finite(node, found)
+        if node.op == "input" and node in graph.outputs:
+            raise node.refuse("the model returns its input")
+        if node.op == "input" and node not in read:
             raise node.refuse(f"what the model returns must depend on each of its inputs, but does not on {node.name}: "
                               f"leave it out of forward and of the example inputs")  # fmt: skip
 
 
-def require_masked_or_finite(node: Node, value: Node) -> None:
+def _require_masked_or_finite(node: Node, value: Node) -> None:
     """Raise HeddleError for a constant with NaN or more than float32 holds; −∞ hides, and is added or chosen only."""
     if node.op in ("elementwise", "choose", "cat"):
-        found = known(value)
-        if found is not None and not found.value.is_meta and bool((found.value == float("-inf")).any()):
-            return
+        value = constant(value.name, value.value.masked_fill(value.value.isneginf(), 0), value.made_of)
     require_finite(node, value)
 

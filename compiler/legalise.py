@@ -10,6 +10,7 @@ from typing import Any
 
 from ..arch.errors import HeddleError
 from .graph import Graph, Node
+from .ir import as_number
 from .rules import Builder
 
 
@@ -19,6 +20,8 @@ def legalise(graph: Graph) -> Graph:
     found: dict[Node, Any] = {}
     problems: list[str] = []
     for node in graph:
+        if node.op == "constant" and node.value.is_floating_point():
+            node.attributes["value"] = as_number(node.value)
         if node.op in ("input", "constant"):
             builder.nodes.append(node)
             found[node] = node

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.config import Memory
 from .builder import Rows, Tiles
 from .graph import Node
 from .layout import Layout
@@ -63,22 +64,23 @@ def word_addresses(rows: Rows, numbers: Numbers) -> Numbers:
     return found
 
 
-def as_runs(*addresses: Numbers, most: int = 1 << 30) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
-    """(first, count, addresses, strides) of stretches of rows over which each of these addresses has one stride, which
-    an instruction can have. A stretch ends where `most` rows are in it."""
+def as_runs(
+    tiles: Tiles, *addresses: Numbers, most: int = 1 << 30
+) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
+    """(first, count, addresses, strides) of stretches of rows over which each of these addresses is in one buffer of
+    VALUE and has one stride, which an instruction can have. A stretch ends where `most` rows are in it."""
     count, found, first = len(addresses[0]), [], 0
     steps = np.stack([np.diff(each) for each in addresses])
-    good = ((steps >= 0) & (steps <= MOST_STRIDE)).all(0)
-    same = np.append((steps[:, 1:] == steps[:, :-1]).all(0), False)  # step i + 1 is as step i
+    buffers = np.stack([np.diff(tiles.buffers.numbers(Memory.VALUE, each)) for each in addresses])
+    good = ((steps >= 0) & (steps <= MOST_STRIDE) & (buffers == 0)).all(0)  # step i leads on to row i + 1
+    ends = np.append(~((steps[:, 1:] == steps[:, :-1]).all(0) & good[1:]), True)  # it is the last of its kind
     while first < count:
-        stop = first + 1
-        if stop < count and good[first]:
-            stop += 1
-            ends = np.flatnonzero(~same[first:])
-            stop = min(first + 2 + (int(ends[0]) if len(ends) else count), count, first + most)
-        strides = tuple(int(each[first + 1] - each[first]) if stop > first + 1 else 0 for each in addresses)
-        found.append((first, stop - first, tuple(int(each[first]) for each in addresses), strides))
-        first = stop
+        length = 1
+        if first + 1 < count and good[first]:
+            length = min(int(ends[first:].argmax()) + 2, most)
+        strides = tuple(int(each[first + 1] - each[first]) if length > 1 else 0 for each in addresses)
+        found.append((first, length, tuple(int(each[first]) for each in addresses), strides))
+        first += length
     return found
 
 
@@ -94,17 +96,20 @@ def _in_place(tiles: Tiles, node: Node) -> list[Run] | None:
     number, column = np.divmod(starts, source.columns)
     per_word, segment = tiles.config.columns, rows.segment or source.columns
     head, inside = np.divmod(column, segment)
-    if (inside % per_word).any() or (inside + node.columns > segment).any():
-        if segment % per_word or (column % per_word).any() or (column + node.columns > source.columns).any():
-            return None
+    if (inside % per_word).any() or (column + node.columns > source.columns).any():
+        return None
+    if segment % per_word and (inside + node.columns > segment).any():
+        return None
     words = head * -(-segment // per_word) + inside // per_word
     addresses = word_addresses(rows, number) + words
-    return [Run(first, count, address, stride) for first, count, (address,), (stride,) in as_runs(addresses)]
+    return [Run(first, count, address, stride) for first, count, (address,), (stride,) in as_runs(tiles, addresses)]
 
 
-def panels(tiles: Tiles, *operands: Sequence[Run], aligned: int = 1) -> list[tuple[int, int, tuple[tuple[int, int], ...]]]:
+def panels(
+    tiles: Tiles, *operands: Sequence[Run], aligned: int = 1
+) -> list[tuple[int, int, tuple[tuple[int, int], ...]]]:
     """(first row, rows, (address, stride) of each operand) of panels that no run of an operand cuts."""
-    edges = sorted({run.first for each in operands for run in each} | {each[-1].first + each[-1].count for each in operands})
+    edges = sorted({edge for each in operands for run in each for edge in (run.first, run.first + run.count)})
     longest = max(1, tiles.longest_panel // aligned * aligned)
     found = []
     for first, end in zip(edges, edges[1:], strict=False):

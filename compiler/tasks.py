@@ -69,6 +69,10 @@ class Buffers:
         self.of[memory].append(buffer)
         return buffer
 
+    def numbers(self, memory: Memory, addresses: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which buffer of a memory each of these virtual addresses is in."""
+        return np.searchsorted([each.start for each in self.of[memory]], addresses, "right") - 1
+
     def place(self, instructions: Sequence[Instruction], config: HardwareConfig) -> list[Instruction]:
         """The instructions with the addresses that `allocate` gave to their buffers."""
         starts = {memory: np.array([each.start for each in buffers]) for memory, buffers in self.of.items()}

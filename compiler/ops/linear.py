@@ -16,6 +16,7 @@ from ..graph import Graph, Node
 from ..matrix import Matrix
 from ..operands import constant_operand
 from ..tasks import Buffer
+from ..weightless import has_bytes
 from .quantise import quantise_rows
 
 PLAIN = {"function": "", "combine": Combine.NONE}  # attributes of a layer with nothing taken in
@@ -61,8 +62,19 @@ def _take_function(graph: Graph, node: Node) -> bool:
     if graph.only_user(source) is not node:
         return False
     attributes = {**source.attributes, "function": node.function}
+    if node.scale is not None:
+        attributes |= _scaled(source, node.scale, node.offset)
     graph.replace(node, source.turned_into("linear", source.inputs, node.shape, **attributes))
     return True
+
+
+def _scaled(source: Node, scale: Tensor, offset: Tensor) -> dict[str, Tensor]:
+    """Weight and bias of a layer whose outputs are scaled and shifted."""
+    weight, bias = source.weight.double(), source.bias
+    if not has_bytes(weight, scale):
+        return {"bias": torch.empty(len(weight), device="meta")}
+    before = torch.zeros(len(weight)) if bias is None else bias
+    return {"weight": weight * scale[:, None], "bias": before.double() * scale + offset}
 
 
 def _take_operand(graph: Graph, node: Node) -> bool:

@@ -75,7 +75,7 @@ def _move(tiles: Tiles, source: Numbers, element: int, target: Numbers, place: i
         _move(tiles, source, element, temporary, 0, count)
         source, element = temporary, 0
     whole = not element and not place
-    for _, rows, (a, b), (stride, step) in as_runs(source, target, most=tiles.longest_panel):
+    for _, rows, (a, b), (stride, step) in as_runs(tiles, source, target, most=tiles.longest_panel):
         tiles.emit(
             Map(
                 rows=rows, columns=element + count, source=Source.VALUE, source_address=a, source_stride=stride,
@@ -90,7 +90,7 @@ def spread(tiles: Tiles, x: Rows, columns: int, starts: Numbers, out: Rows, coun
     narrow = tiles.free_whole(len(starts), 1, "one of each row")
     copy(tiles, x, columns, starts, np.zeros(1, np.int64), narrow)
     ones = tiles.ones(count)
-    for first, rows, (address,), (step,) in as_runs(word_addresses(out, np.arange(len(starts))),
+    for first, rows, (address,), (step,) in as_runs(tiles, word_addresses(out, np.arange(len(starts))),
                                                     most=tiles.longest_panel):  # fmt: skip
         numbers = to_row(tiles, narrow.place(first, rows), rows)
         tiles.emit(
@@ -147,7 +147,7 @@ def _turn(tiles: Tiles, x: Rows, columns: int, starts: Numbers, offsets: Numbers
         while m < stop:
             number, column = divmod(int(starts[m]), columns)
             count = min(stop - m, columns - column)
-            targets = as_runs(word_addresses(out, np.arange(m, m + count)))
+            targets = as_runs(tiles, word_addresses(out, np.arange(m, m + count)))
             for n in range(0, len(offsets), longest):
                 rows = number + offsets[n : n + longest] // columns
                 for first, some, (target,), (step,) in targets:
@@ -165,13 +165,13 @@ def _turn_panel(tiles: Tiles, source: Numbers, column: int, count: int, target: 
         temporary = tiles.buffer(Memory.VALUE, len(source) * words, "aligned").at(0) + np.arange(len(source)) * words
         _move(tiles, source, column % per_word, temporary, 0, count)
         source = temporary
-    parts = as_runs(source)
+    parts = as_runs(tiles, source)
     whole = len(parts) == 1 or all(first % per_word == 0 for first, *_ in parts)
     if not whole:  # a run would begin within a word of the result: one behind the other first
         words = -(-count // per_word)
         temporary = tiles.buffer(Memory.VALUE, len(source) * words, "aligned").at(0) + np.arange(len(source)) * words
         _move(tiles, source, 0, temporary, 0, count)
-        parts = as_runs(temporary)
+        parts = as_runs(tiles, temporary)
     for first, rows, (a,), (stride,) in parts:
         tiles.emit(
             Map(

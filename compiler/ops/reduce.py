@@ -46,7 +46,7 @@ def tile(node: Node, tiles: Tiles) -> None:
 
 def _down(node: Node, tiles: Tiles, addresses: Numbers, target: int) -> None:
     """Rows at these addresses to one; in several parts where they are in no single run, and then those."""
-    parts = as_runs(addresses, most=tiles.longest_panel)
+    parts = as_runs(tiles, addresses, most=tiles.longest_panel)
     targets = np.array([target])
     if len(parts) > 1:
         rows: Rows = tiles.free_whole(len(parts), node.columns, "parts")

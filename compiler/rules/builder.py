@@ -297,7 +297,15 @@ class Builder:
         """Rows of a table."""
         if not ids.integer:
             raise self.refuse(f"{ids.name} must have whole numbers to choose rows")
-        return self.make("ir.gather", [table, ids], (*ids.shape, *table.shape[1:]), table.integer)
+        source, layout = origin(ids)
+        rows = self.view(table, lambda t: t.reshape(table.shape[0], -1))
+        width = rows.shape[1]
+        found = self.make("ir.gather", [rows, source], (*source.shape, width), table.integer)
+        if source is not ids:  # the same view of the rows
+            dims = tuple(tuple((size, stride * width) for size, stride in digits) for digits in layout.dims)
+            last = Layout.of((width,)).dims
+            found = self.rearranged(found, Layout((*dims, *last), layout.offset * width))
+        return self.view(found, lambda t: t.reshape(*ids.shape, *table.shape[1:]))
 
     def one_hot(self, places: Node, count: int) -> Node:
         """(…, count): 1 at a place, 0 elsewhere."""
