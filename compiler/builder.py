@@ -254,8 +254,8 @@ class Tiles:
 
     def _require_all_rows(self, node: Node) -> None:
         if self.group is not None:
-            raise node.refuse("it needs rows of other tokens, but the rows of this model do not fit on chip at once, and "
-                              "so go in groups")  # fmt: skip
+            raise node.refuse("it needs rows of other tokens, but the rows of this model go in groups, as they do not "
+                              "fit on chip at once")  # fmt: skip
 
     def free_whole(self, rows: int, columns: int, name: str) -> Rows:
         """Room in VALUE, in one piece, for rows that are not the value of a node."""

@@ -45,6 +45,7 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     nodes: dict[fx.Node, Node] = {}
     kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
     outputs: list[Node] = []
+    names: list[str | None] = []
     paths = _paths(exported)
     for each in exported.graph.nodes:
         if each.op == "placeholder":
@@ -139,7 +140,7 @@ def _stand_ins(model: nn.Module) -> Iterator[None]:
             tensors[name] = tensor
 
 
-def _decompositions(graph: fx.Graph) -> dict[OpOverload, Any]:
+def _decompositions(graph: fx.Graph) -> dict[Any, Any]:
     """torch's own, of the calls that no rule knows."""
     found = {each.target for each in graph.nodes if isinstance(each.target, OpOverload)}
     unknown = [each for each in found if (name := _name(each)) not in RULES and name not in VIEWS

@@ -82,7 +82,8 @@ def function_named(name: str) -> Callable[[Tensor], Tensor]:
 def _rearranged(node: Node, x: Tensor) -> Tensor:
     digits = [digit for digits in node.layout.dims for digit in digits]
     sizes, strides = [size for size, _ in digits], [stride for _, stride in digits]
-    return x.contiguous().flatten().as_strided(sizes, strides, node.layout.offset).reshape(node.shape)
+    flat = x.contiguous().flatten()  # it may begin within a larger one
+    return flat.as_strided(sizes, strides, flat.storage_offset() + node.layout.offset).reshape(node.shape)
 
 
 def _sorted(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:

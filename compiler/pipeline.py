@@ -104,7 +104,8 @@ def compile(
             continue
         way = _WAYS[streamed] + _THRIFTY * thrifty
         try:
-            graph = named(front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER, fused), output)
+            graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER, fused)
+            graph = named(graph, output)
             cache = _whole_sequence(graph, config) if streamed else None
             shared = SharedDram(config, [*graph.inputs, *(name or "" for name in graph.names)])
             lowering = Lowering(config, shared, cache, thrifty)

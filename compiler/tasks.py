@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arch.accesses import alike, gathered
 from ..arch.config import HardwareConfig, Memory

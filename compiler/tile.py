@@ -152,7 +152,9 @@ def _store_numbers(node: Node, tiles: Tiles, name: str | None) -> None:
     row_bytes = buffer.words * tiles.config.axi_bytes
     tensor = tiles.tensor(name or "", "output", Memory.INDEX, 1, node.size, _sample(node), row_bytes=row_bytes,
                           key=("output", name))  # fmt: skip
-    tiles.emit(Store(memory=Memory.INDEX, dram_address=tensor.address, words=buffer.words, address=buffer.at(0)), "store")
+    tiles.emit(
+        Store(memory=Memory.INDEX, dram_address=tensor.address, words=buffer.words, address=buffer.at(0)), "store"
+    )
 
 
 def _store_output(node: Node, tiles: Tiles, name: str | None) -> None:

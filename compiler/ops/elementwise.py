@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -92,7 +94,8 @@ def tile(node: Node, tiles: Tiles) -> None:
     x = runs(tiles, node.inputs[0])
     out = tiles.new_values(node)
     target = [Run(start, count, buffer.at(word), out.words) for start, count, buffer, word in out.pieces]
-    operands, fields = [x, target], {}
+    operands: list[list[Run]] = [x, target]
+    fields: dict[str, Any] = {}
     column = False
     if node.combine is not Combine.NONE:
         y = node.inputs[1]
@@ -106,7 +109,7 @@ def tile(node: Node, tiles: Tiles) -> None:
             some = slice(first * tiles.config.columns, first * tiles.config.columns + columns)
             pairs = pairs_of_columns(node.scale[some], node.offset[some], tiles.config)
             fields = {"scaled": 1, "param_address": tiles.load_pairs(f"{tiles.label}.scale", pairs).at(0)}
-        for start, count, ((source, source_stride), (address, stride), *second) in panels(tiles, *operands):
+        for _, count, ((source, source_stride), (address, stride), *second) in panels(tiles, *operands):
             if second and column:
                 numbers = to_row(tiles, second[0], count)
                 fields = {**fields, "operand": SecondOperand.COLUMN, "operand_address": numbers}

@@ -75,8 +75,11 @@ class _Product:
         codes = self._codes_of_x()
         words = -(-self.node.columns // config.columns)
         digits = len(self._digits(self.precision.weight_digits))
-        most = config.words(Memory.WEIGHT) // (2 * self.stride * digits)
-        most = min(max(most, 1), max(config.words(Memory.PARAM) // 2, 1), max(config.words(Memory.ACC) // self.planes, 1))
+        limits = (
+            config.words(Memory.WEIGHT) // (2 * self.stride * digits), config.words(Memory.PARAM) // 2,
+            config.words(Memory.ACC) // self.planes,
+        )  # fmt: skip
+        most = max(min(limits), 1)
         for first in range(0, words, most):
             self._chunk(codes, first, min(most, words - first))
 
@@ -124,8 +127,8 @@ class _Product:
 
     def _codes_of_y(self, y: list[Run], weights: list[Buffer], pairs: Buffer) -> None:
         per_word = self.config.columns
-        for start, count, ((source, stride),) in panels(self.tiles, _from_words(self.tiles, y, self.node.inputs[1], per_word),
-                                                        aligned=per_word):  # fmt: skip
+        y = _from_words(self.tiles, y, self.node.inputs[1], per_word)
+        for start, count, ((source, stride),) in panels(self.tiles, y, aligned=per_word):
             for digit, buffer in zip(self._digits(len(weights)), weights, strict=True):
                 self.tiles.emit(
                     Quantise(

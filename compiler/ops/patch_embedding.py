@@ -70,8 +70,10 @@ def _patches(graph: Graph, x: Node) -> tuple[Node, int]  | None:
 
 def _around(cat: Node, tokens: Node) -> tuple[Tensor, Tensor] | None:
     """Constant rows before and after `tokens` in a concatenation along the tokens."""
-    parts = [each if each is tokens else known(each) for each in cat.inputs]
-    if cat.dim != len(cat.shape) - 2 or cat.rows != cat.shape[-2] or None in parts or parts.count(tokens) != 1:
+    found = [each if each is tokens else known(each) for each in cat.inputs]
+    parts = [each for each in found if each is not None]
+    whole = len(parts) == len(found) and parts.count(tokens) == 1
+    if cat.dim != len(cat.shape) - 2 or cat.rows != cat.shape[-2] or not whole:
         return None
     for each in parts:
         if each is not tokens:

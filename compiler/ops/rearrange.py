@@ -62,7 +62,8 @@ def copy(tiles: Tiles, x: Rows, columns: int, starts: Numbers, offsets: Numbers,
                 down, column = divmod(int(phase) + offset, columns)
                 some = min(count, columns - column)
                 source = word_addresses(x, number + down) + column // per_word
-                _move(tiles, source, column % per_word, target + (place + at) // per_word, (place + at) % per_word, some)
+                word, element = divmod(place + at, per_word)
+                _move(tiles, source, column % per_word, target + word, element, some)
                 at, count, offset = at + some, count - some, offset + some
 
 

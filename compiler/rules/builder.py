@@ -223,7 +223,8 @@ class Builder:
         q, k, v, *mask = node.inputs
         batch = node.shape[:-2]
         k, v = (self._for_all_heads(each, batch) for each in (k, v))
-        scores = self.make("ir.matmul", [self.expanded(q, (*batch, *q.shape[-2:])), k], (*batch, q.shape[-2], k.shape[-2]))
+        q = self.expanded(q, (*batch, *q.shape[-2:]))
+        scores = self.make("ir.matmul", [q, k], (*batch, q.shape[-2], k.shape[-2]))
         scores = self.multiply(scores, node.scale)
         blind = None
         if mask or node.causal:

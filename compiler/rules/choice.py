@@ -88,6 +88,19 @@ def repeat(b: Builder, x: Node, times: Sequence[int]) -> Node:
     return b.view(wide, lambda t: t.reshape([size * count for size, count in zip(x.shape, times, strict=True)]))
 
 
+@rule("upsample_nearest1d", "upsample_nearest2d")
+def upsample_nearest(b: Builder, x: Node, size: Sequence[int] | None, *scales: object) -> Node:
+    """Each place so many times along the last dimensions"""
+    factors = next((each for each in reversed(scales) if isinstance(each, (list, tuple))), None)
+    dims = int(b.call.op.split("upsample_nearest")[1][0])
+    wanted = size or [int(n * f) for n, f in zip(x.shape[-dims:], factors or [], strict=True)]
+    for dim, new in zip(range(-dims, 0), wanted, strict=True):
+        if new % x.shape[dim]:
+            raise b.refuse(f"a size of {x.shape[dim]} can only grow to a multiple, not to {new}")
+        x = repeat_interleave(b, x, new // x.shape[dim], dim)
+    return x
+
+
 @rule("repeat_interleave")
 def repeat_interleave(b: Builder, x: Node, times: int, dim: int | None = None, **more: object) -> Node:
     """Each place so many times"""

@@ -1,0 +1,224 @@
+"""Rules: each call of PyTorch, brought to the closed set, computes what PyTorch does; and so for nested results."""
+
+import math
+
+import pytest
+import torch
+from heddle.arch.errors import HeddleError
+from heddle.compiler import ir
+from heddle.compiler.capture import capture
+from heddle.compiler.fold import fold_constants
+from heddle.compiler.legalise import legalise
+from heddle.compiler.rearrange import follow_views
+from torch import nn
+from torch.nn import functional
+
+
+class Calls(nn.Module):
+    """Any function of the inputs, and of a parameter."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.w = nn.Parameter(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))
+
+    def forward(self, *inputs):
+        return self.function(self, *inputs)
+
+
+class One(Calls):
+    def forward(self, x):
+        return self.function(self, x)
+
+
+class Two(Calls):
+    def forward(self, x, y):
+        return self.function(self, x, y)
+
+
+def rows(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def check(function, *inputs):
+    model = (One if len(inputs) == 1 else Two)(function).eval()
+    graph = legalise(follow_views(fold_constants(capture(model, inputs))))
+    ir.verify(graph, "legalise")
+    found = ir.interpret(graph, dict(zip(graph.inputs, inputs, strict=True)))
+    with torch.no_grad():
+        golden = model(*inputs)
+    expected = [golden] if isinstance(golden, torch.Tensor) else list(golden)
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        torch.testing.assert_close(ours, ir.as_number(theirs), rtol=2e-5, atol=2e-5, equal_nan=True)
+
+
+X, Y, SQUARE = rows(2, 3, 6), rows(2, 3, 6, seed=1), rows(6, 6, seed=2)
+IMAGE, SEQUENCE = rows(2, 4, 6, 8), rows(2, 4, 9)
+PAIRS = {
+    "add alpha": lambda m, x, y: torch.add(x, y, alpha=3),
+    "sub alpha": lambda m, x, y: torch.sub(x, y, alpha=0.5),
+    "rsub": lambda m, x, y: torch.rsub(x, y, alpha=2),
+    "number before": lambda m, x, y: 1 - x + 2 / (y.abs() + 1),
+    "mul": lambda m, x, y: x * y * 3,
+    "div": lambda m, x, y: x / (y.abs() + 1) / 2,
+    "div by a parameter": lambda m, x, y: x / (m.w[0].abs() + 1),
+    "broadcast": lambda m, x, y: x[:, :1] + y[0, :, :1] * m.w[2],
+    "maximum": lambda m, x, y: torch.maximum(x, y) + torch.minimum(x, y * 2),
+    "lerp": lambda m, x, y: torch.lerp(x, y, 0.3),
+    "addcmul": lambda m, x, y: torch.addcmul(x, y, y, value=2),
+    "less": lambda m, x, y: (x < y).float() + (x <= 0).float() * 2,
+    "greater": lambda m, x, y: torch.where((x > y) & (x >= 0) | (y < -1), x, y),
+    "equal": lambda m, x, y: ((x * 0 == y * 0) & ~(x == y)).float(),
+    "not equal": lambda m, x, y: (x != y) * x,
+    "masked_fill": lambda m, x, y: x.masked_fill(y > 0, -5.0),
+    "where with a number": lambda m, x, y: torch.where(y > 0, x, 2.0),
+    "matmul": lambda m, x, y: x @ y.transpose(1, 2),
+    "matmul with a parameter": lambda m, x, y: x @ m.w + m.w[:3] @ y[0].T @ y,
+    "vectors": lambda m, x, y: (x @ m.w[0]) + (y[0, 0] @ m.w)[:3],
+    "addmm": lambda m, x, y: torch.addmm(m.w[0], x[0], m.w, beta=2, alpha=0.5),
+    "computed weights": lambda m, x, y: functional.linear(x[0], y[1], x[0, 0, :3]),
+    "bmm": lambda m, x, y: torch.bmm(x, y.transpose(1, 2)),
+    "einsum": lambda m, x, y: torch.einsum("btc,bsc->bts", x, y),
+    "einsum, no batch": lambda m, x, y: torch.einsum("btc,dc->dtb", x, y[0]),
+    "einsum, outer": lambda m, x, y: torch.einsum("i,j->ji", x[0, 0], y[0, 0]),
+    "einsum of sums": lambda m, x, y: torch.einsum("btc,bsd->tc", x, y),
+    "cosine similarity": lambda m, x, y: functional.cosine_similarity(x, y, dim=-1),
+    "mse": lambda m, x, y: functional.mse_loss(x, y),
+    "l1": lambda m, x, y: functional.l1_loss(x, y, reduction="sum"),
+    "cat": lambda m, x, y: torch.cat([x, y, m.w[None, :3].expand(2, 3, 6)], 1),
+    "cat of features": lambda m, x, y: torch.cat([x, y[..., 2:4]], -1),
+    "stack": lambda m, x, y: torch.stack([x, y], 2),
+    "several results": lambda m, x, y: (x + y, x.sum(-1)),
+    "attention": lambda m, x, y: functional.scaled_dot_product_attention(x, y, y, is_causal=True),
+    "attention, masks": lambda m, x, y: functional.scaled_dot_product_attention(
+        x, y, y, attn_mask=torch.tensor([[True, False, False], [True, True, False], [False, True, True]])),
+    "attention, computed mask": lambda m, x, y: functional.scaled_dot_product_attention(x, y, y, x[..., :3], scale=0.3),
+    "attention, grouped": lambda m, x, y: functional.scaled_dot_product_attention(
+        x.view(1, 6, 3, 2), y.view(1, 6, 3, 2)[:, :2], y.view(1, 6, 3, 2)[:, :2], enable_gqa=True),
+    "index_put by scatter": lambda m, x, y: x.scatter(-1, y.topk(2, -1)[1], y.topk(2, -1)[0]),
+    "complex": lambda m, x, y: torch.view_as_real(
+        torch.view_as_complex(x.view(2, 3, 3, 2)) * torch.view_as_complex(y.view(2, 3, 3, 2))).flatten(2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_calls_of_two(name):
+    check(PAIRS[name], X, Y)
+
+
+FUNCTIONS = {
+    name: lambda m, x, function=function: function(x)
+    for name, function in {
+        "relu": torch.relu, "silu": functional.silu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "exp": torch.exp,
+        "exp2": torch.exp2, "gelu": functional.gelu, "erf": torch.erf, "mish": functional.mish, "sin": torch.sin,
+        "hardswish": functional.hardswish, "cos": torch.cos, "softplus": functional.softplus, "elu": functional.elu,
+        "sqrt": lambda x: x.abs().sqrt(), "rsqrt": lambda x: (x.abs() + 0.1).rsqrt(), "log": lambda x: x.abs().log(),
+        "reciprocal": lambda x: x.reciprocal(), "square": torch.square, "neg": torch.neg, "clamp": lambda x: x.clamp(-1),
+        "clamp both": lambda x: x.clamp(-0.5, 0.5), "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+        "softplus, beta": lambda x: functional.softplus(x, 2), "elu, alpha": lambda x: functional.elu(x, 0.5),
+        "leaky": functional.leaky_relu, "leaky, steep": lambda x: functional.leaky_relu(x, 2.0),
+        "relu6": lambda x: functional.relu6(4 * x), "hardtanh": functional.hardtanh, "celu": functional.celu,
+        "hardsigmoid": functional.hardsigmoid, "log_sigmoid": functional.logsigmoid, "expm1": torch.expm1,
+        "log1p": lambda x: torch.log1p(x.abs()), "glu": functional.glu, "selu": functional.selu,
+        "softsign": functional.softsign, "tanhshrink": functional.tanhshrink, "square, cube": lambda x: x**2 + x**3,
+        "fourth": lambda x: x**4, "root": lambda x: x.abs() ** 0.5, "base": lambda x: 2.0**x,
+        "softmax": lambda x: x.softmax(-1), "softmax, rows": lambda x: x.softmax(1), "log_softmax": lambda x: x.log_softmax(-1),
+        "sum": lambda x: x.sum(), "sum, dims": lambda x: x.sum((0, 2)), "mean": lambda x: x.mean(1, keepdim=True),
+        "var": lambda x: x.var(-1), "var, biased": lambda x: x.var(-1, unbiased=False), "std": lambda x: x.std(-1),
+        "amax": lambda x: x.amax(1), "amin": lambda x: x.amin((0, 1)), "max": lambda x: x.max(), "norm": lambda x: x.norm(dim=-1),
+        "norm 1": lambda x: torch.linalg.vector_norm(x, 1, -1), "norm inf": lambda x: torch.linalg.vector_norm(x, math.inf, -1),
+        "normalize": lambda x: functional.normalize(x, dim=-1), "logsumexp": lambda x: x.logsumexp(-1),
+        "cumsum": lambda x: x.cumsum(1), "max of dim": lambda x: x.max(-1), "min of dim": lambda x: x.min(1),
+        "argmax": lambda x: x.argmax(-1), "argmin": lambda x: x.argmin(1), "argmax of all": lambda x: x.argmax(),
+        "topk": lambda x: x.topk(3, -1), "topk, least": lambda x: x.topk(2, 1, largest=False), "sort": lambda x: x.sort(-1),
+        "argsort": lambda x: x.argsort(-1, descending=True), "any": lambda x: (x > 1).any(-1), "all": lambda x: (x > -1).all(),
+        "layer_norm": lambda x: functional.layer_norm(x, (6,)), "layer_norm of two": lambda x: functional.layer_norm(x, (3, 6)),
+        "rms_norm": lambda x: functional.rms_norm(x, (6,)), "group_norm": lambda x: functional.group_norm(x, 3),
+        "instance_norm": lambda x: functional.instance_norm(x), "flip": lambda x: x.flip(-1), "roll": lambda x: x.roll(1, 1),
+        "roll of all": lambda x: x.roll(2), "repeat": lambda x: x.repeat(2, 1, 2), "tril": lambda x: x.tril(),
+        "repeat_interleave": lambda x: x.repeat_interleave(2, 1), "pad": lambda x: functional.pad(x, (1, 2, -1, 1), value=3.0),
+        "known rows": lambda x: x[:, [2, 0, 1]], "known places": lambda x: x[[0, 1], [2, 1]], "strided": lambda x: x[:, ::2, 1::2],
+        "views": lambda x: x.transpose(0, 1).reshape(3, 12)[:, 3:9].unflatten(1, (2, 3)).permute(1, 2, 0),
+        "chunks": lambda x: x.chunk(2, -1)[1] - x.chunk(2, -1)[0], "scalar": lambda x: x[0, 0, 0] * x,
+        "zeros_like": lambda x: torch.zeros_like(x) + x, "to": lambda x: x.to(torch.float32),
+        "one of several": lambda x: torch.std_mean(x, -1)[1], "pool": lambda x: functional.avg_pool1d(x, 2),
+        "max pool": lambda x: functional.max_pool1d(x, 3, 1, 1), "adaptive pool": lambda x: functional.adaptive_avg_pool1d(x, 3),
+    }.items()
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_calls_of_one(name):
+    check(FUNCTIONS[name], X)
+
+
+CONVOLUTIONS = {
+    "1d": (nn.Conv1d(4, 5, 3, padding=1), SEQUENCE), "1d, strided": (nn.Conv1d(4, 5, 3, stride=2), SEQUENCE),
+    "1d, apart": (nn.Conv1d(4, 5, 2, dilation=3), SEQUENCE), "depthwise": (nn.Conv1d(4, 4, 3, padding=1, groups=4), SEQUENCE),
+    "groups": (nn.Conv1d(4, 6, 3, groups=2), SEQUENCE), "2d": (nn.Conv2d(4, 3, 3, padding=1), IMAGE),
+    "2d, oblong": (nn.Conv2d(4, 3, (2, 3), stride=(2, 1), bias=False), IMAGE), "patches": (nn.Conv2d(4, 5, 2, 2), IMAGE),
+    "same": (nn.Conv2d(4, 3, 3, padding="same"), IMAGE), "2d, depthwise": (nn.Conv2d(4, 4, 3, groups=4), IMAGE),
+    "batch_norm": (nn.BatchNorm1d(4), SEQUENCE), "batch_norm, 2d": (nn.BatchNorm2d(4, affine=False), IMAGE),
+    "group_norm": (nn.GroupNorm(2, 4), IMAGE), "pool": (nn.MaxPool2d(2), IMAGE), "average": (nn.AvgPool2d((2, 4)), IMAGE),
+    "shuffle": (nn.PixelShuffle(2), IMAGE), "unshuffle": (nn.PixelUnshuffle(2), IMAGE), "up": (nn.Upsample(scale_factor=2), IMAGE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_modules_of_channels(name):
+    module, x = CONVOLUTIONS[name]
+    if hasattr(module, "running_mean"):
+        module.running_mean += torch.arange(4) / 3
+        module.running_var += torch.arange(4) / 2
+    check(lambda m, x: module.eval()(x), x)
+
+
+def test_what_is_chosen_by_an_input():
+    ids = torch.tensor([[4, 0, 2]])
+    check(lambda m, x: functional.embedding(x, m.w), ids)
+    check(lambda m, x, y: torch.gather(x, 1, y[..., None].expand(-1, -1, 6)), rows(1, 5, 6), ids)
+    check(lambda m, x, y: x.index_select(1, y[0]), rows(2, 5, 6), ids)
+    check(lambda m, x, y: x[:, y[0]], rows(2, 5, 6), ids)
+    check(lambda m, x, y: functional.cross_entropy(x[0], y[0]), rows(1, 3, 6), ids)
+    check(lambda m, x, y: functional.one_hot(y, 5) * x[:, :, :5], rows(1, 3, 6), ids)
+
+
+class Nested(nn.Module):
+    def forward(self, x):
+        return {"logits": x + 1, "states": (x * 2, [x - 1])}
+
+
+def test_results_are_named_by_their_places():
+    graph = capture(Nested(), [X])
+    assert graph.names == ["logits", "states.0", "states.1.0"]
+    assert capture(One(lambda m, x: x + 1), [X]).names == [""]
+
+
+def test_all_that_is_missing_is_listed():
+    model = One(lambda m, x: torch.special.bessel_j0(x) + torch.special.i1e(x))
+    with pytest.raises(HeddleError) as error:
+        legalise(follow_views(fold_constants(capture(model, [X]))))
+    assert [line.split(" ")[0] for line in str(error.value).splitlines()] == [
+        "aten.special_bessel_j0", "aten.special_i1e",
+    ]  # fmt: skip
+
+
+REFUSED = {
+    "numbers of ids": (lambda m, x: x * 2, "has whole numbers, which can only choose rows"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_meaning_here_is_refused(name):
+    function, message = REFUSED[name]
+    with pytest.raises(HeddleError, match=message):
+        check(function, torch.tensor([[1, 2]]))
+
+
+def test_verify_finds_a_wrong_shape():
+    graph = legalise(follow_views(fold_constants(capture(One(lambda m, x: torch.relu(x)), [X]))))
+    graph.output.shape = (2, 3, 5)
+    with pytest.raises(AssertionError, match="after the test: relu.*its meaning has shape"):
+        ir.verify(graph, "the test")
