@@ -17,7 +17,6 @@ from .cache import CacheLayout, Registers
 from .evaluators import Evaluators, Piece
 from .functions import RELU
 from .graph import Node
-from .layout import Layout
 from .matrix import Matrix
 from .precision import MOST_PLANES, Precision
 from .tasks import Buffer, Buffers, Condition, Task, require_sizes
@@ -192,6 +191,7 @@ class Tiles:
         self.data_bytes = 0
         self.tensors: dict[str, Tensor] = {}
         self.make_view: Callable[[Node, Tiles], Rows] | None = None  # makes rows of a view, when they are asked for
+        self.without_pads: Callable[[Rows, Node, Tiles], Rows] | None = None  # and a copy of rows with padded heads
         self.node: Node | None = None  # whose tasks are being emitted
         self._values: dict[Node, Rows] = {}
         self._unpadded: dict[Node, Rows] = {}
@@ -240,11 +240,9 @@ class Tiles:
         if rows.columns == node.columns:
             return rows
         if node not in self._unpadded:
-            heads = Layout.of((node.rows, node.columns))
-            view = Node(f"{node.name}_plain", "rearrange", [node], node.shape, node.source, node.layer,
-                        {"layout": heads})  # fmt: skip
-            assert self.make_view is not None, "tile says who makes views"
-            self._unpadded[node] = self.make_view(view, self)
+            assert self.without_pads is not None, "tile says who leaves pads out"
+            self._require_all_rows(node)
+            self._unpadded[node] = self.without_pads(rows, node, self)
         return self._unpadded[node]
 
     def whole_values(self, node: Node) -> Rows:

@@ -142,7 +142,11 @@ def _stand_ins(model: nn.Module) -> Iterator[None]:
 
 def _decompositions(graph: fx.Graph) -> dict[Any, Any]:
     """torch's own, of the calls that no rule knows."""
-    found = {each.target for each in graph.nodes if isinstance(each.target, OpOverload)}
+    computed = {each for each in graph.nodes if each.op == "placeholder"}  # what hangs on no tensor is folded later
+    for each in graph.nodes:
+        if computed.intersection(each.all_input_nodes):
+            computed.add(each)
+    found = {each.target for each in computed if isinstance(each.target, OpOverload)}
     unknown = [each for each in found if (name := _name(each)) not in RULES and name not in VIEWS
                and not any(check in name for check in _CHECKS)]  # fmt: skip
     if not unknown:

@@ -28,7 +28,7 @@ def tile(
     these are computed first, and what leads to them is computed once more for each group that attends.
     """
     tiles = Tiles(config, tiling, longest_panel(graph, config, tiling), decoder, shared, evaluators)
-    tiles.make_view = rearrange.make
+    tiles.make_view, tiles.without_pads = rearrange.make, rearrange.without_pads
     if decoder and any(node.op == "cached_attention" for node in graph):
         _load_page_tables(decoder, tiles)
     if not tiling.group_rows:

@@ -49,6 +49,16 @@ def make(node: Node, tiles: Tiles) -> Rows:
     return out
 
 
+def without_pads(x: Rows, node: Node, tiles: Tiles) -> Rows:
+    """A copy of rows whose heads are padded to words, one feature behind the other."""
+    out, padded = tiles.free_whole(node.rows, node.columns, node.name), -(-x.segment // tiles.config.columns)
+    for head in range(node.columns // x.segment):
+        first = head * padded * tiles.config.columns
+        copy(tiles, x, x.columns, np.arange(node.rows) * x.columns + first, np.arange(x.segment), out,
+             place=head * x.segment)  # fmt: skip
+    return out
+
+
 def copy(tiles: Tiles, x: Rows, columns: int, starts: Numbers, offsets: Numbers, out: Rows, first: int = 0,
          place: int = 0) -> None:  # fmt: skip
     """Element starts[m] + offsets[n] of x, which has so many columns, to row first + m, column place + n of `out`."""

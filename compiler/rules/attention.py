@@ -8,6 +8,7 @@ import torch
 
 from ..graph import Node
 from ..operands import require_number
+from ..weightless import on_one_device
 from .builder import Builder, rule
 
 
@@ -31,7 +32,8 @@ def attention(
 def _added(b: Builder, mask: Node) -> Node:
     """A mask as numbers that are added to scores."""
     if mask.op == "constant" and mask.value.dtype == torch.bool:
-        return b.constant(torch.zeros(mask.shape).masked_fill(~mask.value, -math.inf), mask.made_of)
+        zeros, seen = on_one_device([torch.zeros(mask.shape), mask.value])
+        return b.constant(zeros.masked_fill(~seen, -math.inf), mask.made_of)
     if mask.truth:
         return b.choose(mask, 0.0, -math.inf)
     return b.number(mask)

@@ -15,6 +15,7 @@ from ...arch.isa import Combine, NormKind, Reduction
 from .. import ir
 from ..graph import Graph, Node, constant, map_nodes
 from ..layout import Layout
+from ..operands import require_number
 from ..rearrange import origin
 from ..weightless import has_bytes, on_one_device
 
@@ -124,7 +125,10 @@ class Builder:
         return x if x.shape == tuple(shape) else self.view(x, lambda t: t.expand(*shape))
 
     def combine(self, kind: Combine, x: Value, y: Value) -> Node:
-        """`kind` of each pair, both broadcast."""
+        """`kind` of each pair, both broadcast. Raises HeddleError for a number that float32 does not hold."""
+        for each in (x, y):
+            if not isinstance(each, Node):
+                require_number(self.call, "operand", float(each))
         shape = torch.broadcast_shapes(*(each.shape if isinstance(each, Node) else () for each in (x, y)))
         return self.make("ir.combine", [self.expanded(x, shape), self.expanded(y, shape)], shape, kind=kind)
 

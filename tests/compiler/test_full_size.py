@@ -50,14 +50,14 @@ def test_bert_is_its_layers_between_embeddings_and_a_pooler(name):
     graph = graph_of(name, 384, layers=2)
     layer = [*ATTENTION[1:], *MLP]  # and then a norm
     assert operators(graph) == [
-        "embedding", "embedding", "elementwise", "elementwise", *["norm", *layer] * 2, "norm", "rows", "quantise",
+        "embedding", "embedding", "elementwise", "elementwise", *["norm", *layer] * 2, "norm", "rearrange", "quantise",
         "linear", "linear",
     ]  # fmt: skip
 
 
 def test_vit_is_its_layers_between_patches_and_a_head():
     graph = graph_of("vit-b16", None, layers=2)
-    assert operators(graph) == ["patch_embedding", *[*ATTENTION, *MLP] * 2, "rows", *HEAD]
+    assert operators(graph) == ["patch_embedding", *[*ATTENTION, *MLP] * 2, "rearrange", *HEAD]
     patches = graph.nodes[1]
     assert (patches.shape, patches.patches, patches.matrix.codes.shape) == ((1, 197, 768), 196, (768, 768))
 

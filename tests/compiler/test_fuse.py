@@ -50,7 +50,8 @@ def test_an_encoder_layer_is_seven_operators():
 def test_a_vision_transformer_starts_with_one_patch_embedding():
     model = vit.Vit(vit.VitConfig(image_size=4, width=8, depth=1, heads=2, mlp_ratio=2))
     assert operators(fused(model, torch.zeros(1, 1, 4, 4))["fuse"]) == [
-        "input", "patch_embedding", "norm", "attention", "linear", "norm", "linear", "linear", "rows", "norm", "linear",
+        "input", "patch_embedding", "norm", "attention", "linear", "norm", "linear", "linear", "rearrange",
+        "norm", "linear",
     ]  # fmt: skip
 
 
@@ -78,6 +79,25 @@ def test_a_gate_is_multiplied_in_by_the_later_linear_layer():
     assert "function=silu, combine=NONE" in text and "function=, combine=MULTIPLY" in text
 
 
+def test_a_scale_goes_into_the_weights_of_a_linear_layer():
+    model = Function(lambda m, x: torch.relu(m.a(x) * 3 + 1))
+    text = fused(model, X)["fuse"]
+    assert operators(text) == ["input", "linear"] and "function=relu" in text
+
+
+def test_a_function_takes_a_scale_with_it():
+    text = fused(Function(lambda m, x: torch.tanh(x * 2 - 1)), X)["fuse"]
+    assert operators(text) == ["input", "elementwise", "elementwise"]  # − 1 is a sum of its own
+
+
+def test_nothing_is_fused_where_that_is_asked_for():
+    model = encoder.seeded(encoder.PreNormLayer, encoder.EncoderConfig(width=8, heads=2, hidden=12)).eval()
+    graphs = {}
+    front_end(model, [torch.zeros(1, 5, 8)], lambda name, graph: graphs.update({name: str(graph)}), fused=False)
+    found = operators(graphs["fuse"])
+    assert "attention" not in found and found.count("matmul") == 2 and found.count("linear") == 6
+
+
 def test_a_sum_that_two_operators_read_is_not_taken_in():
     text = fused(Function(lambda m, x: (lambda y: torch.relu(y) + y)(m.a(x))), X)["fuse"]
     assert operators(text) == ["input", "linear", "elementwise", "elementwise"]
@@ -91,40 +111,14 @@ def test_codes_are_taken_from_a_linear_layer_that_only_a_matrix_reads():
 
 
 REFUSED = {
-    "tangent": (lambda m, x: torch.tan(m.a(x)), r"aten.tan of shape \(1, 3, 4\) at test_fuse.py:\d+: .*no rule for it"),
-    "slope of an elu": (lambda m, x: functional.elu(x, 0.5), "its alpha must be 1, not 0.5"),
+    "tangent": (lambda m, x: torch.special.i0e(m.a(x)), r"aten.special_i0e of shape \(1, 3, 4\) at test_fuse.py:\d+: "),
     "power with many words": (lambda m, x: x**-1.5, r"aten.pow.* of shape .*: x\^-1.5 needs 780 words of a table"),
     "steep power": (lambda m, x: x**40, r"aten.pow.Tensor_Scalar of shape .*: a word of a table must hold less"),
-    "subtraction": (lambda m, x: x - 1, "aten.sub.Tensor of shape .* no rule"),
-    "scaled sum": (lambda m, x: torch.add(x, x, alpha=2), "aten.add.Tensor of shape"),
-    "computed weight": (lambda m, x: functional.linear(x, m.a.weight * x[0, 0, 0]), "weights and biases must be const"),
-    "permutation": (lambda m, x: m.a(x.flip(-1)), "aten.flip of shape"),
-    "transposition": (lambda m, x: torch.relu(x.transpose(1, 2)), r"aten.transpose.int of shape \(1, 6, 3\)"),
-    "broadcast": (lambda m, x: x + x[:, :1], "only constants can be"),
-    "product of views": (lambda m, x: m.a(x).transpose(1, 2) @ m.b(x), r"aten.matmul of shape \(1, 4, 4\) .*no rule"),
-    "norm of rows": (lambda m, x: functional.layer_norm(x, (3, 6)), "only the last dimension can be normalised"),
-    "several results": (lambda m, x: m.a(x).topk(2, -1)[0], r"aten.topk of 2 results at test_fuse.py:\d+: .*: only"),
-    "maximum and its place": (lambda m, x: m.a(x).max(-1)[0], "aten.max.dim of 2 results at test_fuse.py"),
-    "deviation and mean": (lambda m, x: torch.std_mean(m.a(x), -1)[1], "aten.std_mean.dim of 2 results"),
-    "bits as other numbers": (lambda m, x: x.view(torch.int32), "aten.view.dtype of shape .* no rule"),
-    "scaled addmm": (
-        lambda m, x: torch.addmm(m.a.bias, x[0], m.a.weight.T, alpha=0.5), "its factors must be 1, not alpha = 0.5"),
-    "bias of many rows": (lambda m, x: torch.addmm(torch.ones(3, 4), x[0], m.a.weight.T), "and its bias a row"),
+    "bits as other numbers": (lambda m, x: x.view(torch.int32), "aten.view.dtype of shape .* there is no rule for it"),
     "infinite factor": (lambda m, x: x * float("inf"), "its operand must be a finite number of float32, not inf"),
-    "only some keys": (
-        lambda m, x: functional.scaled_dot_product_attention(
-            (q := m.a(x).view(1, 3, 2, 2).transpose(1, 2)), q[:, :, :2], q[:, :, :2]).transpose(1, 2).flatten(2),
-        "split into heads, for all rows, and nothing else",
-    ),
-    "no head merge": (
-        lambda m, x: functional.scaled_dot_product_attention(*[m.a(x).view(1, 3, 2, 2).transpose(1, 2)] * 3),
-        "its heads must be merged",
-    ),
-    "no projection": (
-        lambda m, x: functional.scaled_dot_product_attention(*[x.view(1, 3, 2, 3).transpose(1, 2)] * 3)
-        .transpose(1, 2).flatten(2),
-        "its operands must come from linear layers, not from input",
-    ),
+    "too many of a row": (lambda m, x: x.repeat(1, 1, 11).topk(65, -1)[0], "finds at most 64"),
+    "division by 0": (lambda m, x: x / 0.0, "it divides by 0"),
+    "random rows": (lambda m, x: x[:, (m.a(x).sum(-1) > 0).long()[0]], "numbers cannot be made torch.int64"),
 }  # fmt: skip
 
 
@@ -135,21 +129,6 @@ def test_what_cannot_be_lowered_is_refused(name):
         fused(Function(function), X)
 
 
-@pytest.mark.parametrize(
-    ("convolution", "message"),
-    [
-        (nn.Conv2d(1, 6, 2), r"kernel \(2, 2\) as its stride"),
-        (nn.Conv2d(1, 6, 2, stride=2, padding=1), "no padding"),
-        (nn.Conv2d(1, 6, 3, stride=3), "must fill the image of 4 × 4"),
-        (nn.Conv2d(1, 6, (2, 4), stride=(2, 4)), "its kernel is 2 × 4; only square patches"),
-    ],
-)
-def test_other_convolutions_are_refused(convolution, message):
-    model = nn.Sequential(convolution, nn.Flatten(2))
-    with pytest.raises(HeddleError, match=message):
-        fused(model, torch.zeros(1, 1, 4, 4))
-
-
 def test_an_input_that_nothing_reads_is_refused():
     for function in (lambda m, x, mask: m.a(x), lambda m, x, mask: (m.b(mask), m.a(x))[1]):
         with pytest.raises(HeddleError, match="input inputs_1 of shape .* must depend on each .* not on inputs_1: l"):
@@ -157,7 +136,7 @@ def test_an_input_that_nothing_reads_is_refused():
 
 
 def test_integers_can_only_choose_rows():
-    with pytest.raises(HeddleError, match="aten.add.Tensor .* integer input inputs_0 can only choose rows"):
+    with pytest.raises(HeddleError, match="aten.add.Tensor .* inputs_0 has whole numbers, which can only choose rows"):
         fused(Function(lambda m, ids: ids + 1), torch.zeros(1, 3, dtype=torch.int64))
 
 
@@ -184,5 +163,5 @@ def test_what_an_infinite_constant_is_made_of_is_named():
     def shifted(m, x):
         return m.a(x) + m.b.bias * float("inf")
 
-    with pytest.raises(HeddleError, match=r"mul \(made of b.bias\) must be finite"):
+    with pytest.raises(HeddleError, match=r"(mul \(made of b.bias\)|b.bias) must be finite"):
         fused(Function(shifted), X)

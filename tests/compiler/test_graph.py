@@ -10,7 +10,7 @@ def small_graph():
     x = Node("x", "input", [], (1, 3, 4))
     a = Node("a", "norm", [x], (1, 3, 4), "model.py:7: self.norm(x)", "layer.norm", {"epsilon": 0.5})
     b = Node("b", "linear", [a, x], (1, 3, 2), attributes={"weight": torch.zeros(2, 4)})
-    return Graph([x, a, b], b), x, a, b
+    return Graph([x, a, b], [b]), x, a, b
 
 
 def test_rows_are_tokens_and_columns_features():
@@ -45,7 +45,7 @@ def test_without_dead_keeps_inputs_and_what_the_output_needs():
     graph, x, a, _ = small_graph()
     other = Node("unused", "input", [], (1, 2))
     graph.nodes.insert(0, other)
-    graph.output = a
+    graph.outputs = [a]
     assert graph.without_dead().nodes == [other, x, a]
 
 

@@ -75,7 +75,7 @@ def test_what_moves_data_shares_the_dram_port(nano):
     tiles = Tiles(nano, Tiling(), nano.panel_rows)
     source, target = (tiles.buffer(Memory.VALUE, 16, name) for name in ("in", "out"))
     tiles.emit(Load(memory=Memory.VALUE, words=16, address=source.at(0)), "load")
-    tiles.emit(Store(memory=Memory.VALUE, words=16, address=target.at(0)), "store")
+    tiles.emit(Store(memory=Memory.VALUE, dram_address=4096, words=16, address=target.at(0)), "store")
     load, store = schedule(tiles, nano).slots
     # 16 words of 8 bytes are 32 beats: two bursts. Those of STORE come behind them. The second can be read when the
     # first is served, behind two bursts of LOAD: 4 · 16 beats and the latency.

@@ -100,7 +100,7 @@ def test_more_rows_than_a_panel_has(run, nano):
     assert sorted({each.offset for each in found.program.instructions if isinstance(each, Softmax)}) == [0, 20]
 
 
-def test_heads_padded_to_words_can_be_stored_but_not_added(run, odd):
+def test_heads_padded_to_words_can_be_stored_and_added(run, odd):
     assert run(Attention(sdpa, project=False), odd, torch.randn(2, 6, 12)).sqnr_db > 34
 
     class Residual(nn.Module):
@@ -111,11 +111,10 @@ def test_heads_padded_to_words_can_be_stored_but_not_added(run, odd):
         def forward(self, x):
             return x + self.attention(x)
 
-    with pytest.raises(HeddleError, match="heads of 4 features are padded to words of 5 on odd; a linear layer must"):
-        run(Residual(), odd, torch.randn(2, 6, 12))
+    assert run(Residual(), odd, torch.randn(2, 6, 12)).sqnr_db > 34
 
 
-def test_a_computed_mask_is_refused(run, nano):
+def test_a_computed_mask_is_added(run, nano):
     class Masked(nn.Module):
         def __init__(self):
             super().__init__()
@@ -125,8 +124,7 @@ def test_a_computed_mask_is_refused(run, nano):
             self.attention.function = lambda q, k, v: sdpa(q, k, v, attn_mask=mask)
             return self.attention(x)
 
-    with pytest.raises(HeddleError, match="its mask mask is computed; masks must be constants"):
-        run(Masked(), nano, torch.randn(1, 6, 12), torch.zeros(1, 1, 6, 6))
+    assert run(Masked(), nano, torch.randn(2, 6, 12), 3 * torch.randn(2, 1, 6, 6)).sqnr_db > 30
 
 
 @pytest.mark.parametrize("name", ["sdpa", "written out"])
@@ -178,9 +176,9 @@ def test_a_written_out_boolean_mask_is_added_as_numbers(run, nano):
     assert run(model, nano, torch.randn(2, 6, 12)).sqnr_db > 36
 
 
-def test_scaled_probabilities_are_refused_where_they_are_scaled(run, nano):
-    with pytest.raises(HeddleError, match=r"aten.mul.Tensor of shape \(1, 3, 6, 6\) .* scale the heads once they are "):
-        run(Attention(lambda q, k, v: torch.softmax(q @ k.mT, -1) * 0.5 @ v), nano, torch.randn(1, 6, 12))
+def test_scaled_probabilities(run, nano):
+    scaled = Attention(lambda q, k, v: torch.softmax(q @ k.mT, -1) * 0.5 @ v)
+    assert run(scaled, nano, torch.randn(2, 6, 12)).sqnr_db > 30
 
 
 def test_scores_divided_by_0_are_refused(run, nano):

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from heddle.arch.errors import HeddleError
 from heddle.compiler.builder import Tiling
 from torch import nn
 
@@ -49,10 +48,9 @@ def test_patches_alone_will_do(run, nano):
     assert (tensor.name, tensor.shape, tensor.patch) == ("images", (2, 8, 8), 4)
 
 
-def test_an_image_that_is_read_twice_is_refused(run, nano):
+def test_an_image_that_is_read_twice(run, nano):
     class Twice(Patches):
         def forward(self, images):
             return super().forward(images) + super().forward(images)
 
-    with pytest.raises(HeddleError, match="nothing else can read that input"):
-        run(Twice(), nano, torch.randn(1, 2, 6, 8))
+    assert run(Twice(), nano, torch.randn(1, 2, 6, 8)).sqnr_db > 30
