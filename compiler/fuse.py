@@ -11,15 +11,19 @@ from collections.abc import Sequence
 from .graph import Graph, Node, constant
 from .operands import known, require_finite
 from .ops import ENCODER, FUSING, OPS, SINGLE
+from .precision import PrecisionRule
 from .rearrange import drop_views
 from .rules import Builder
 
 
-def fuse(graph: Graph, ops: Sequence[str] = ENCODER, fused: bool = True) -> Graph:
+def fuse(
+    graph: Graph, ops: Sequence[str] = ENCODER, fused: bool = True, rule: PrecisionRule | None = None
+) -> Graph:
     """Only inputs, constants and operators of `ops/` remain, of those that are made of several the ones named by `ops`.
-    Raises HeddleError naming the first node that is left, or an input that nothing reads."""
+    Those with WHOLE_CODES are not looked for where `rule` says codes of two digits. Raises HeddleError naming the first
+    node that is left, or an input that nothing reads."""
     for name in ops if fused else ():
-        graph = _matched(graph, name)
+        graph = _matched(graph, name, rule if getattr(OPS[name], "WHOLE_CODES", False) else None)
     graph = expand_attention(graph)
     for name in SINGLE:
         graph = _matched(graph, name)
@@ -32,8 +36,10 @@ def fuse(graph: Graph, ops: Sequence[str] = ENCODER, fused: bool = True) -> Grap
     return graph
 
 
-def _matched(graph: Graph, name: str) -> Graph:
+def _matched(graph: Graph, name: str, rule: PrecisionRule | None = None) -> Graph:
     for node in graph:
+        if rule and rule.of(node.layer).planes:
+            continue
         if node in graph.nodes and OPS[name].match(graph, node):
             graph = graph.without_dead()
     return graph

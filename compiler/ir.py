@@ -100,8 +100,9 @@ def _normalised(node: Node, x: Tensor, *parameters: Tensor) -> Tensor:
 def _attended(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is not None and node.causal:
         mask = mask.masked_fill(torch.ones(mask.shape[-2:], dtype=torch.bool, device=mask.device).triu(1), -torch.inf)
+    grouped = q.ndim > 2 and q.shape[-3] != k.shape[-3]
     return functional.scaled_dot_product_attention(
-        q, k, v, mask, is_causal=node.causal and mask is None, scale=node.scale, enable_gqa=True
+        q, k, v, mask, is_causal=node.causal and mask is None, scale=node.scale, enable_gqa=grouped
     )
 
 

@@ -2,8 +2,9 @@
 
     capture         torch.export, functionalised                                model → graph of PyTorch calls
     fold_constants  what depends on constants alone is computed now
-    follow_views    reshapes and permutations become tables of element numbers
-    fuse            calls become the operators of ops/, or are refused          → graph of operators
+    follow_views    reshapes and permutations become layouts
+    legalise        calls become the closed set of ir.py, or are refused        → graph of ir
+    fuse            what one operator of ops/ can do is one                     → graph of operators
     quantise        weights to codes; activations get dynamic scales (w8a8 unless asked otherwise)
     segments        large models are cut into layers; equal ones are lowered once
     tile            operators become instructions on panels and chunks          → tasks with virtual addresses
@@ -11,7 +12,7 @@
     allocate        buffers get words, in banks where units do not meet
     emit            DRAM laid out, semaphores set (synchronise)                 → Program
 
-The first five depend on the model alone. For each segment the others are tried with several tilings, and the quickest
+The first six depend on the model alone. For each segment the others are tried with several tilings, and the quickest
 schedule is kept (search).
 
 A model whose activations fit on chip is one segment, and is computed all rows at once. Else its rows go through each
@@ -227,8 +228,9 @@ def front_end(
 ) -> Graph:  # fmt: skip
     """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
     graph = closed_graph(model, example_inputs, show)
-    graph = fuse(graph, operators, fused)
+    rule = rule or PrecisionRule()
+    graph = fuse(graph, operators, fused, rule)
     show("fuse", graph)
-    graph = quantise(graph, rule or PrecisionRule())
+    graph = quantise(graph, rule)
     show("quantise", graph)
     return graph

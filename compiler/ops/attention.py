@@ -31,6 +31,7 @@ from ..tasks import Buffer
 from .linear import parameters, projection_macs
 
 ROLES = ("query", "key", "value")
+WHOLE_CODES = True  # no codes of two digits
 
 
 # -- match -------------------------------------------------------------------------------------------------------------

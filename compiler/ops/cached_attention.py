@@ -44,7 +44,7 @@ def match(graph: Graph, node: Node) -> bool:
     call = arguments(node)
     if call is None:
         raise node.refuse(f"its mask {node.inputs[3].name} is computed; masks must be constants")
-    if node.rows != node.shape[-2] * torch.Size(node.shape[-3:-2]).numel():
+    if len(node.shape) < 3 or node.rows != node.shape[-2] * node.shape[-3]:
         raise node.refuse("it must attend to the tokens of one sequence")
     causal, window = _sight(node, call)
     sources: list[Node] = []

@@ -21,6 +21,8 @@ from ..weightless import on_one_device, to_numpy
 from .linear import parameters
 from .quantise import quantise_rows
 
+WHOLE_CODES = True  # no codes of two digits
+
 
 def match(graph: Graph, node: Node) -> bool:
     """A linear layer of the patches of an image that nobody else reads; then any concatenations with constant tokens

@@ -40,11 +40,12 @@ CONTEXT = 4096  # tokens of a cache that nothing was said of, at most
               help=f"Tokens that the cache of a decoder has room for. [default: the model's context, at most "
                    f"{CONTEXT:,}]")  # fmt: skip
 @click.option("--layers", type=int, metavar="N", help="Layers of a full-size model. [default: all]")
+@click.option("--no-fuse", is_flag=True, help="Each operator by itself: slow, and the same answer. Not for decoders.")
 @click.option("--passes", is_flag=True, help="Print the graph after each pass.")
 @json_option
 def compile(
     model: str, config_name: str, output: Path, tokens: int | None, context: int | None, layers: int | None,
-    passes: bool, as_json: bool,
+    no_fuse: bool, passes: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compile MODEL for an accelerator into one program file.
 
@@ -56,7 +57,8 @@ def compile(
     config = load_config(config_name)
     if layers is not None and layers > MOST_LAYERS:
         raise heddle.HeddleError(f"--layers must be from 1 to {MOST_LAYERS:,}, not {layers}")
-    program = _program(model, config, tokens, context, layers, _show if passes else None)
+    options = {"show": _show if passes else None, "fused": not no_fuse}
+    program = _program(model, config, tokens, context, layers, options)
     program.save(output)
     figures = {
         "model": model, "program": program.name, "file": str(output), "instructions": len(program.instructions),
@@ -76,18 +78,19 @@ def compile(
 
 
 def _program(
-    model: str, config: heddle.HardwareConfig, tokens: int | None, context: int | None, layers: int | None, show: Any
-) -> heddle.Program:
+    model: str, config: heddle.HardwareConfig, tokens: int | None, context: int | None, layers: int | None,
+    options: dict[str, Any],
+) -> heddle.Program:  # fmt: skip
     if model in heddle.WORKLOADS:
         for option, value in (("--tokens", tokens), ("--context", context), ("--layers", layers)):
             if value is not None:
                 raise heddle.HeddleError(f"{option} is for full-size and language models; {model} has one size")
-        return compile_workload(heddle.WORKLOADS[model], config, show)
+        return compile_workload(heddle.WORKLOADS[model], config, **options)
     if model in heddle.LANGUAGE_MODELS:
         if layers is not None:
             raise heddle.HeddleError(f"--layers is for full-size models, such as gpt2-xl; {model} is compiled whole")
         trained = heddle.LANGUAGE_MODELS[model]
-        return _decoder(model, load_model(trained), trained.context, config, tokens, context, show)
+        return _decoder(model, load_model(trained), trained.context, config, tokens, context, options)
     if not is_shape(model):
         known = [*heddle.WORKLOADS, *heddle.LANGUAGE_MODELS, *heddle.SHAPES]
         raise unknown("model", model, known, "models", ", or the path of a config.json")
@@ -100,19 +103,21 @@ def _program(
     except ValueError as error:  # models stand alone, and do not know our errors
         raise heddle.HeddleError(str(error)) from None
     if shape.decoder:
-        return _decoder(shape.name, module, longest, config, tokens, context, show)
+        return _decoder(shape.name, module, longest, config, tokens, context, options)
     if context is not None:
         raise heddle.HeddleError(f"--context is for decoders, which have a cache; {shape.name} has none: --tokens is "
                                  f"the length of its sequence")  # fmt: skip
     with progress(f"Compiling {shape.name} for {config.title}", None):
-        return heddle.compile(module, inputs, config, name=shape.name, show=show)
+        return heddle.compile(module, inputs, config, name=shape.name, **options)
 
 
 def _decoder(
     name: str, module: Any, longest: int, config: heddle.HardwareConfig, tokens: int | None, context: int | None,
-    show: Any,
+    options: dict[str, Any],
 ) -> heddle.Program:  # fmt: skip
     """One run of a decoder with its cache; where it takes many tokens of a prompt, without the head."""
+    if not options["fused"]:
+        raise heddle.HeddleError(f"--no-fuse is for models without a cache: the attention of {name} is one operator")
     tokens = 1 if tokens is None else tokens
     context = min(longest, CONTEXT) if context is None else context
     if not 1 <= context <= longest:
@@ -122,7 +127,7 @@ def _decoder(
     with progress(f"Compiling {name} for {config.title}", None):
         return heddle.compile_decoder(
             module, config, heddle.CachePlan(context), tokens=tokens, context=context, head=tokens == 1,
-            name=f"{name} {'decode' if tokens == 1 else 'prefill'}", show=show,
+            name=f"{name} {'decode' if tokens == 1 else 'prefill'}", show=options["show"],
         )  # fmt: skip
 
 

@@ -276,10 +276,10 @@ def check_images(workload: Any, count: int) -> None:
         raise heddle.HeddleError(f"--images must be from 1 to {most}, not {count}")
 
 
-def compile_workload(workload: Any, config: heddle.HardwareConfig, show: Any = None) -> heddle.Program:
-    """The program of a workload for an accelerator; `show` is called with (pass, result) after each pass."""
+def compile_workload(workload: Any, config: heddle.HardwareConfig, **options: Any) -> heddle.Program:
+    """The program of a workload for an accelerator, with other options of `heddle.compile`."""
     model = load_model(workload)
     with progress(f"Compiling {workload.name} for {config.title}", None):
         return heddle.compile(
-            model, workload.example_inputs(), config, name=workload.name, output=workload.output, show=show
+            model, workload.example_inputs(), config, name=workload.name, output=workload.output, **options
         )

@@ -29,6 +29,7 @@ MEANS_NOTHING = {
     },
     "compile": {
         "--config": ALWAYS, "--output": ALWAYS, "--passes": ALWAYS,
+        "--no-fuse": ("gpt2 -o x --no-fuse", "--no-fuse is for models without a cache"),
         "--tokens": ("digits-vit -o x --tokens 3", "--tokens is for full-size and language models; digits-vit has one"),
         "--context": ("bert-base -o x --context 9", "--context is for decoders, which have a cache; bert-base has"),
         "--layers": ("gpt2 -o x --layers 2", "--layers is for full-size models, such as gpt2-xl; gpt2 is compiled"),

@@ -16,7 +16,7 @@ REFUSED = ("to", "topk, least")  # it returns its input; places that are turned
 CASES = {
     **{name: (Two(function), (X, Y)) for name, function in PAIRS.items() if name not in READS_ONE},
     **{name: (One(function), (X,)) for name, function in FUNCTIONS.items() if name not in REFUSED},
-    **{name: (One(lambda m, x, module=module.eval(): module(x)), (x,)) for name, (module, x) in CONVOLUTIONS.items()},
+    **{name: (One(lambda m, x, module=module: module.eval()(x)), (x,)) for name, (module, x) in CONVOLUTIONS.items()},
 }
 
 
