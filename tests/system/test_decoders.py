@@ -53,8 +53,10 @@ def test_64_tokens_of_greedy_text_are_those_of_pytorch(name, precision):
 @pytest.mark.parametrize("precision", list(fidelity.PERPLEXITY_RATIO))
 @pytest.mark.parametrize("name", MODELS)
 def test_perplexity_and_likeliest_tokens_keep_within_the_thresholds(name, precision):
+    """Where 0.2 % count, of so much text that the ratio itself is good to less: of 512 characters it is not."""
     language_model = LANGUAGE_MODELS[name]
-    model, ids = language_model.model(), language_model.encode(load_text("test")[:513])
+    characters = 513 if fidelity.PERPLEXITY_RATIO[precision] > 1.005 else 2561
+    model, ids = language_model.model(), language_model.encode(load_text("test")[:characters])
     logits = fidelity.teacher_forced(model, config_of(precision), ids, language_model.context, precision)
     golden, found = logits.perplexities
     assert found / golden <= fidelity.PERPLEXITY_RATIO[precision]
