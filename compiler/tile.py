@@ -76,12 +76,17 @@ def _tile_rows(graph: Graph, nodes: list[Node], tiles: Tiles) -> None:
 def _tile_nodes(graph: Graph, nodes: list[Node], tiles: Tiles) -> None:
     for node in nodes:
         tiles.node = node
-        if node.op == "input" and not node.integer and any(user.op != "patch_embedding" for user in graph.users(node)):
+        if node.op == "input" and not node.integer and _is_plain_input(graph, node):
             _load_input(node, tiles)
         elif node.op == "stored":
             _load_stored(node, tiles)
         elif node.op in OPS:
             OPS[node.op].tile(node, tiles)
+
+
+def _is_plain_input(graph: Graph, node: Node) -> bool:
+    """Whether its rows are those of the input, and not patches of an image."""
+    return node in graph.outputs or any(user.op != "patch_embedding" for user in graph.users(node))
 
 
 def _leading_to(target: Node, graph: Graph) -> list[Node]:
