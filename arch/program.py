@@ -26,15 +26,16 @@ from .config import FETCH_GROUP, INSTRUCTION_BYTES, SCALAR_COUNT, SCALAR_LIMIT, 
 from .encoding import decode, encode, listing
 from .errors import HeddleError, nearest, require_type
 from .files import write_whole
+from .host import Argument, Step, prepared
 from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
 from .ranges import make_plain, require_range
 from .scalars import Scalar
 from .soundness import check_content, check_dram, check_numbers, check_reach
 
-FORMAT = "heddle-program-6"
+FORMAT = "heddle-program-7"
 _LISTS = ("data", "tensors", "labels", "scalars", "registers", "cache", "attention_macs", "positions", "choices",
-          "periods")  # fmt: skip
+          "periods", "arguments", "host")  # fmt: skip
 _PLAIN = ("dram_bytes", "useful_macs", "registers", "cache_address", "cache_bytes", "tokens", "cache_tokens",
           "attention_macs", "positions")  # fmt: skip
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can tell: that of every entry
@@ -68,9 +69,10 @@ class Tensor:
     segment: int = 0
     patch: int = 0
     limit: int = 0
+    made: bool = False  # an input that the host makes
 
     def __post_init__(self) -> None:
-        make_plain(self, *(each.name for each in fields(self) if each.name != "memory"))
+        make_plain(self, *(each.name for each in fields(self) if each.name not in ("memory", "made")))
 
     @property
     def size_bytes(self) -> int:
@@ -126,7 +128,7 @@ class Tensor:
 
     def _require_finite(self, array: NDArray, config: HardwareConfig) -> None:
         """Raise HeddleError for what is no finite number, or is none once it is rounded to the format that DRAM holds.
-        A constant may be minus infinity: a mask hides by it."""
+        A constant, and what the host makes, may be minus infinity: a mask hides by it."""
         if array.dtype.kind in "biu":
             return
         if array.dtype.kind != "f":
@@ -134,7 +136,7 @@ class Tensor:
         format, digits = ("bf16", 8) if _holds_bf16(config, self.memory) else ("float32", 24)
         beyond = (2 - 2.0**-digits) * 2.0**127  # what is rounded to infinity
         fits = np.abs(array.astype(np.float64)) < beyond
-        if self.kind == "constant":
+        if self.kind == "constant" or self.made:
             fits |= np.isneginf(array)
         if fits.all():
             return
@@ -265,6 +267,8 @@ class Program:
     periods: tuple[Period, ...] = ()  # where equal layers repeat; they do not overlap
     timing_only: bool = False  # compiled without weights: there is no content for some constants
     part: str = ""  # what of the model this is, such as "3 of 61 layers"; empty for all of it
+    arguments: tuple[Argument, ...] = ()  # what a caller gives, where the host makes inputs of it; else the inputs
+    host: tuple[Step, ...] = ()  # how it makes them
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -361,6 +365,20 @@ class Program:
         """Tensors that the host writes before a run."""
         return [t for t in self.tensors.values() if t.kind == "input"]
 
+    def takes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each array that a caller gives for a run, by its name."""
+        return {each.name: each.shape for each in self.arguments or self.inputs()}
+
+    def prepared(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs that the host makes of what a caller gives (`arch/host.py`). Raises HeddleError for what does not
+        fit."""
+        if not self.host:
+            return dict(given)
+        arguments = {each.name: each.checked(given[each.name]) for each in self.arguments}
+        made = prepared(self.host, arguments)
+        return {t.name: made[t.name].reshape(t.shape) if t.name in made and t.name not in given else given[t.name]
+                for t in self.inputs()}  # fmt: skip
+
     def outputs(self) -> list[Tensor]:
         """Tensors that the host reads after a run."""
         return [t for t in self.tensors.values() if t.kind == "output"]
@@ -372,6 +390,7 @@ class Program:
     def input_batch(self, sets: Sequence[dict[str, Any]]) -> list[tuple[int, NDArray[np.uint8]]]:
         """(address, (batch, bytes)) of each input, for several sets of inputs."""
         self.check_inputs(sets)
+        sets = [self.prepared(each) for each in sets]
         known = {t.name: t for t in self.inputs()}
         return [
             (known[name].address, known[name].pack_batch([each[name] for each in sets], self.config))
@@ -381,17 +400,17 @@ class Program:
     def check_inputs(self, sets: Sequence[Mapping[str, Any]]) -> None:
         """Raise HeddleError unless each set has just the inputs of the program, and all that they hold fits: numbers of
         rows and pages lie within the tables that they choose from."""
-        known = {t.name: t for t in self.inputs()}
+        known, takes = {t.name: t for t in self.inputs()}, self.takes()
         for number, each in enumerate(sets):
-            if set(each) != set(known):
-                raise HeddleError(f"{self.name} takes the inputs {sorted(known)}, not {sorted(map(str, each))}"
-                                  + _suggested(each, known))  # fmt: skip
-            for name, array in each.items():
-                try:
+            if set(each) != set(takes):
+                raise HeddleError(f"{self.name} takes the inputs {sorted(takes)}, not {sorted(map(str, each))}"
+                                  + _suggested(each, takes))  # fmt: skip
+            try:
+                for name, array in self.prepared(each).items():
                     known[name].check_content(array, self.config)
-                except HeddleError as error:
-                    where = f"set {number} of the inputs: " if len(sets) > 1 else ""
-                    raise HeddleError(f"{where}{error}") from None
+            except HeddleError as error:
+                where = f"set {number} of the inputs: " if len(sets) > 1 else ""
+                raise HeddleError(f"{where}{error}") from None
 
     def check(self) -> None:
         """Raise HeddleError unless every field holds what it should, all lies within DRAM and nothing over what it
@@ -441,6 +460,8 @@ class Program:
             "periods": [asdict(each) for each in self.periods],
             "timing_only": self.timing_only,
             "part": self.part,
+            "arguments": [asdict(each) for each in self.arguments],
+            "host": [asdict(each) for each in self.host],
             "data": [address for address, _ in self.data],
         }
         buffer = io.BytesIO()
@@ -508,6 +529,8 @@ class Program:
             periods=tuple(Period(**each) for each in header["periods"]),
             timing_only=header["timing_only"],
             part=header["part"],
+            arguments=tuple(Argument(**each) for each in header["arguments"]),
+            host=tuple(Step(**each) for each in header["host"]),
         )  # fmt: skip
 
     def require_config(self, config: HardwareConfig) -> None:

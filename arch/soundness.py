@@ -14,6 +14,7 @@ import numpy as np
 from .config import DRAM_LIMIT, INDEX_BITS, SCALAR_COUNT, SCALAR_LIMIT, HardwareConfig, Memory
 from .encoding import OPCODES
 from .errors import HeddleError
+from .host import Argument, Step
 from .isa import Guard, Halt
 from .ranges import is_whole, require_power_of_two, require_range
 from .scalars import Scalar
@@ -52,6 +53,10 @@ def check_content(program: Program) -> None:
         _check_data(program)
         _check_choices(program)
         _require(isinstance(program.tensors, dict), "tensors must be name → Tensor", program.tensors)
+        for kind, name in ((Argument, "arguments"), (Step, "host")):
+            found = getattr(program, name)
+            _require(isinstance(found, tuple) and all(isinstance(each, kind) for each in found),
+                     f"{name} must be a tuple of {kind.__name__}", found)  # fmt: skip
         for key, tensor in program.tensors.items():
             _require(isinstance(tensor, Tensor), f"tensor {key!r} must be a Tensor", tensor)
             _check_tensor(key, tensor, program.config)

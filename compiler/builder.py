@@ -17,6 +17,7 @@ from .cache import CacheLayout, Registers
 from .evaluators import Evaluators, Piece
 from .functions import RELU
 from .graph import Node
+from .host import sample
 from .matrix import Matrix
 from .precision import MOST_PLANES, Precision
 from .tasks import Buffer, Buffers, Condition, Task, require_sizes
@@ -371,7 +372,7 @@ class Tiles:
 
     def tensor(
         self, name: str, kind: str, memory: Memory, rows: int, columns: int, shape: tuple[int, ...], *,
-        row_bytes: int = 0, segment: int = 0, patch: int = 0, key: object = None,
+        row_bytes: int = 0, segment: int = 0, patch: int = 0, made: bool = False, key: object = None,
     ) -> Tensor:  # fmt: skip
         """A tensor in DRAM, under a name of its own. A row takes whole words if `row_bytes` does not say more. With a
         `key` it is shared by all segments: the same tensor whenever it is asked for."""
@@ -379,7 +380,7 @@ class Tiles:
         steps = [segment] * (columns // segment) if segment else [columns]
         row_bytes = row_bytes or sum(-(-step // per_word) for step in steps) * self.config.dram_word_bytes(memory)
         if key is not None:
-            wanted = Tensor(name, kind, memory, 0, rows, columns, row_bytes, shape, segment, patch)
+            wanted = Tensor(name, kind, memory, 0, rows, columns, row_bytes, shape, segment, patch, made=made)
             return self.shared.find(key) or self.shared.add(key, wanted)
         base, number = name, 1
         while name in self.tensors:
@@ -451,7 +452,7 @@ class Tiles:
         per_word, beat = self.config.word_elements(Memory.INDEX), self.config.axi_bytes
         words = -(-ids.size // per_word)
         tensor = self.tensor(
-            ids.name, "input", Memory.INDEX, 1, ids.size, ids.shape[1:], row_bytes=words * beat,
+            ids.name, "input", Memory.INDEX, 1, ids.size, sample(ids.shape), row_bytes=words * beat,
             key=("input", ids.name),
         )  # fmt: skip
         if self.decoder and ids is self.decoder.positions:

@@ -176,7 +176,7 @@ def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
         value = each.meta["val"]
         truth = value.dtype == torch.bool
         integer = not value.dtype.is_floating_point and not truth
-        return Node(each.name, "input", [], tuple(value.shape), integer=integer, truth=truth)
+        return Node(each.name, "input", [], tuple(value.shape), integer=integer, truth=truth, host=integer or truth)
     value = exported.state_dict.get(spec.target, exported.constants.get(spec.target))
     if not isinstance(value, Tensor):
         raise HeddleError(f"{spec.target} of the model must be a tensor, not {type(value).__name__}")

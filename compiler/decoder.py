@@ -14,6 +14,8 @@ model for the same cache share it: what one run leaves there, the next begins wi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -124,7 +126,7 @@ def decoder_graph(
     graph = take_tokens(graph, rows)
     show("take_tokens", graph)
     if graph.output.op == "linear" and not head:
-        graph = Graph(graph.nodes, [graph.output.inputs[0]], graph.names).without_dead()
+        graph = replace(graph, outputs=[graph.output.inputs[0]]).without_dead()
     elif graph.output.op == "linear":
         graph.output.attributes["argmax"] = True
     if ranges:

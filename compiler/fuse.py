@@ -7,6 +7,7 @@ function an instruction of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .graph import Graph, Node, constant
 from .operands import known, require_finite
@@ -56,7 +57,7 @@ def expand_attention(graph: Graph) -> Graph:
         else:
             found[node] = node
             builder.nodes.append(node)
-    return Graph(builder.nodes, [found[each] for each in graph.outputs], graph.names).without_dead()
+    return replace(graph, nodes=builder.nodes, outputs=[found[each] for each in graph.outputs]).without_dead()
 
 
 def _require_lowered(graph: Graph) -> None:

@@ -8,13 +8,14 @@ on, everything is rows × columns, where a row is a token.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..arch.errors import HeddleError
+from ..arch.host import Argument, Step
 
 
 @dataclass(eq=False)
@@ -35,6 +36,7 @@ class Node:
     attributes: dict[str, Any] = field(default_factory=dict)
     integer: bool = False  # whether it has whole numbers: ids, places
     truth: bool = False  # whether its numbers are 1 and 0, for true and false
+    host: bool = False  # whether it depends on whole numbers and truth alone: the host can compute it before a launch
 
     def __getattr__(self, name: str) -> Any:
         """Attributes read as node.weight."""
@@ -66,7 +68,8 @@ class Node:
         """A node that does the work of this one in another way. It remembers the PyTorch operator for messages."""
         attributes = {"call": self.attributes.get("call", self.op), **attributes}
         shape = self.shape if shape is None else shape
-        return Node(self.name, op, inputs, shape, self.source, self.layer, attributes, self.integer, self.truth)
+        kind = self.integer, self.truth, self.host
+        return Node(self.name, op, inputs, shape, self.source, self.layer, attributes, *kind)
 
     def refuse(self, reason: str, kind: type[HeddleError] = HeddleError) -> HeddleError:
         """The error for a node that cannot be lowered."""
@@ -94,6 +97,8 @@ class Graph:
     nodes: list[Node]
     outputs: list[Node]
     names: list[str | None] = field(default_factory=lambda: ["output"])
+    host: list[Step] = field(default_factory=list)  # what the host makes of the arguments, for inputs of these names
+    arguments: list[Argument] = field(default_factory=list)  # what a caller gives; none: the inputs
 
     @property
     def output(self) -> Node:
@@ -139,7 +144,7 @@ class Graph:
                     needed.add(node)
                     stack.append(node)
         nodes = [node for node in self.nodes if node in needed or node.op == "input"]
-        return Graph(nodes, self.outputs, self.names)
+        return replace(self, nodes=nodes)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(list(self.nodes))

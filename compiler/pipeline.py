@@ -4,6 +4,7 @@
     fold_constants  what depends on constants alone is computed now
     follow_views    reshapes and permutations become layouts
     legalise        calls become the closed set of ir.py, or are refused        → graph of ir
+    split_host      what depends on whole numbers and truth alone is for the host
     fuse            what one operator of ops/ can do is one                     → graph of operators
     quantise        weights to codes; activations get dynamic scales (w8a8 unless asked otherwise)
     segments        large models are cut into layers; equal ones are lowered once
@@ -12,7 +13,7 @@
     allocate        buffers get words, in banks where units do not meet
     emit            DRAM laid out, semaphores set (synchronise)                 → Program
 
-The first six depend on the model alone. For each segment the others are tried with several tilings, and the quickest
+The first seven depend on the model alone. For each segment the others are tried with several tilings, and the quickest
 schedule is kept (search).
 
 A model whose activations fit on chip is one segment, and is computed all rows at once. Else its rows go through each
@@ -27,6 +28,7 @@ takes as a block, or where it has no cache all rows), a word of outputs of its w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -42,6 +44,7 @@ from .evaluators import functions_of, together
 from .fold import fold_constants
 from .fuse import fuse
 from .graph import Graph, Node
+from .host import split_host
 from .ir import verify
 from .legalise import legalise
 from .macs import count_macs
@@ -118,6 +121,7 @@ def compile(
         choices = [Choice("rows", way, considered), precisions(graph), *lowering.choices]
         program = emit(steps, config, name, lowering.shared, lowering.decoder, choices, count_macs(graph),
                        built_part(model))  # fmt: skip
+        program = replace(program, host=tuple(graph.host), arguments=tuple(graph.arguments))
         program.check()
         if shown:
             show("emit", program.listing())
@@ -219,6 +223,8 @@ def closed_graph(model: nn.Module, example_inputs: Sequence[Tensor], show: Show)
         graph = each(graph)
         show(each.__name__, graph)
     verify(graph, "legalise")
+    graph = split_host(graph)
+    show("split_host", graph)
     return graph
 
 

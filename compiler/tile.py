@@ -11,6 +11,7 @@ from ..arch.program import Tensor
 from .builder import Decoder, Rows, SharedDram, Tiles, Tiling, split_rows
 from .evaluators import Evaluators
 from .graph import Graph, Node
+from .host import sample
 from .layout import Layout
 from .ops import OPS, cached_attention, rearrange
 from .ops.linear import column_groups, needs_whole_rows
@@ -119,7 +120,8 @@ def _row_words(node: Node, config: HardwareConfig) -> int:
 def _load_input(node: Node, tiles: Tiles) -> None:
     """An input of numbers, rows × features."""
     tensor = tiles.tensor(
-        node.name, "input", Memory.VALUE, node.rows, node.columns, _sample(node), key=("input", node.name)
+        node.name, "input", Memory.VALUE, node.rows, node.columns, sample(node.shape),
+        made=node.attributes.get("made", False), key=("input", node.name),
     )
     _load_panels(node, tensor, tiles, "input")
 
@@ -143,11 +145,6 @@ def _stored(node: Node, tiles: Tiles) -> Tensor:
     )  # fmt: skip
 
 
-def _sample(node: Node) -> tuple[int, ...]:
-    """The shape of an input or result to those outside: without a batch dimension of 1."""
-    return node.shape[1:] if len(node.shape) > 1 and node.shape[0] == 1 else node.shape
-
-
 def _store_numbers(node: Node, tiles: Tiles, name: str | None) -> None:
     """A result of whole numbers, from INDEX."""
     source, layout = origin(node)
@@ -155,7 +152,7 @@ def _store_numbers(node: Node, tiles: Tiles, name: str | None) -> None:
         raise node.refuse("whole numbers can only be a result as topk finds them, in their order")
     buffer = tiles.index_buffer(source)
     row_bytes = buffer.words * tiles.config.axi_bytes
-    tensor = tiles.tensor(name or "", "output", Memory.INDEX, 1, node.size, _sample(node), row_bytes=row_bytes,
+    tensor = tiles.tensor(name or "", "output", Memory.INDEX, 1, node.size, sample(node.shape), row_bytes=row_bytes,
                           key=("output", name))  # fmt: skip
     tiles.emit(
         Store(memory=Memory.INDEX, dram_address=tensor.address, words=buffer.words, address=buffer.at(0)), "store"
@@ -169,7 +166,7 @@ def _store_output(node: Node, tiles: Tiles, name: str | None) -> None:
         tensor = _stored(node, tiles)
     else:
         tensor = tiles.tensor(
-            name, "output", Memory.VALUE, node.rows, node.columns, _sample(node), segment=rows.segment,
+            name, "output", Memory.VALUE, node.rows, node.columns, sample(node.shape), segment=rows.segment,
             key=("output", name),
         )  # fmt: skip
     for first, count, buffer, word in rows.pieces:

@@ -147,7 +147,7 @@ def input_sets(program: Program, inputs: Any) -> list[dict[str, NDArray]]:
             require_type("each set of inputs", each, Mapping, "name → array")
         return list(inputs)
     require_type("inputs", inputs, (Mapping, type(None)), "name → array, or a list of such")
-    shapes = {tensor.name: tensor.shape for tensor in program.inputs()}
+    shapes = program.takes()
     arrays = {name: np.asarray(array) for name, array in (inputs or {}).items()}
     for name, array in arrays.items():
         if name in shapes and array.shape == shapes[name]:

@@ -12,19 +12,19 @@ from .builder import Builder, Value, rule
 @rule("add", "add_")
 def add(b: Builder, x: Value, y: Value, alpha: float = 1) -> Node:
     """x + alpha·y"""
-    return b.add(x, b.multiply(b.number(y), alpha))
+    return b.add(x, b.multiply(y, alpha) if alpha != 1 else y)
 
 
 @rule("sub", "subtract")
 def subtract(b: Builder, x: Value, y: Value, alpha: float = 1) -> Node:
     """x − alpha·y"""
-    return b.subtract(x, b.multiply(b.number(y), alpha))
+    return b.subtract(x, b.multiply(y, alpha) if alpha != 1 else y)
 
 
 @rule("rsub")
 def subtract_from(b: Builder, x: Value, y: Value, alpha: float = 1) -> Node:
     """y − alpha·x"""
-    return b.subtract(y, b.multiply(b.number(x), alpha))
+    return b.subtract(y, b.multiply(x, alpha) if alpha != 1 else x)
 
 
 @rule("mul", "multiply")
@@ -195,14 +195,19 @@ def triangle(b: Builder, x: Node, diagonal: int = 0) -> Node:
 # -- the same numbers --------------------------------------------------------------------------------------------------
 
 
-@rule("to", "_to_copy", "type_as", "float", "half", "bfloat16", "double", "lift_fresh", "lift_fresh_copy")
+@rule("to", "_to_copy", "type_as", "float", "half", "bfloat16", "double", "long", "int", "bool",
+      "lift_fresh", "lift_fresh_copy")
 def converted(b: Builder, x: Node, *others: object, **more: object) -> Node:
     """x in another format of numbers: all are computed in that of the machine. Whole numbers are not made of others."""
     wanted = next((each for each in (*others, *more.values()) if isinstance(each, torch.dtype)), None)
     if wanted is None or wanted.is_floating_point:
         return b.number(x) if wanted else x
-    if x.integer and wanted != torch.bool:
+    if wanted == torch.bool:
+        return not_equal(b, x, 0) if not x.truth else x
+    if x.integer:
         return x
+    if x.host:
+        return b.make("ir.integer", [x], x.shape, integer=True)
     raise b.refuse(f"numbers cannot be made {wanted}")
 
 

@@ -22,6 +22,9 @@ from ..weightless import has_bytes, on_one_device
 Value = Node | float | int | bool
 Rule = Callable[..., Any]
 
+ON_HOST = (
+    "rearrange", "ir.cat", "ir.combine", "ir.choose", "ir.reduce", "ir.integer", "ir.number", "ir.cumsum", "ir.gather",
+)  # fmt: skip
 RULES: dict[str, Rule] = {}  # by the name of a call without its overload
 
 
@@ -72,6 +75,8 @@ class Builder:
         self._count += 1
         attributes = {"call": self.call.attributes.get("call", self.call.op), **given}
         node = Node(name, op, list(inputs), tuple(shape), self.call.source, self.call.layer, attributes, integer)
+        free = all(each.host or origin(each)[0].op == "constant" for each in inputs)
+        node.host = free and any(each.host for each in inputs) and op in ON_HOST and (op != "ir.gather" or integer)
         known = all(each.op == "constant" for each in inputs)
         if known and node.size <= sum(each.size for each in inputs):
             values = on_one_device([ir.as_number(each.value) for each in inputs])
@@ -95,6 +100,8 @@ class Builder:
             return self.constant(torch.tensor(float(x)))
         if not x.integer:
             return x
+        if x.host:
+            return self.make("ir.number", [x], x.shape)
         if x.op != "constant":
             raise self.refuse(f"{x.name} has whole numbers, which can only choose rows")
         return self.constant(x.value.float(), x.made_of)
@@ -120,8 +127,8 @@ class Builder:
         return self.rearranged(x, found)
 
     def expanded(self, x: Value, shape: Sequence[int]) -> Node:
-        """Broadcast to a shape, as a number."""
-        x = self.number(x)
+        """Broadcast to a shape; a number of Python as a tensor."""
+        x = x if isinstance(x, Node) else self.number(x)
         return x if x.shape == tuple(shape) else self.view(x, lambda t: t.expand(*shape))
 
     def combine(self, kind: Combine, x: Value, y: Value) -> Node:
@@ -130,7 +137,16 @@ class Builder:
             if not isinstance(each, Node):
                 require_number(self.call, "operand", float(each))
         shape = torch.broadcast_shapes(*(each.shape if isinstance(each, Node) else () for each in (x, y)))
-        return self.make("ir.combine", [self.expanded(x, shape), self.expanded(y, shape)], shape, kind=kind)
+        x, y = self.alike(x, y)
+        integer = x.integer and kind not in (Combine.LESS, Combine.LESS_EQUAL, Combine.EQUAL)
+        return self.make("ir.combine", [self.expanded(x, shape), self.expanded(y, shape)], shape, integer, kind=kind)
+
+    def alike(self, *values: Value) -> list[Node]:
+        """As whole numbers, if all are and the host has them; else as numbers."""
+        whole = all(each.integer if isinstance(each, Node) else isinstance(each, int) for each in values)
+        if whole and any(isinstance(each, Node) and each.host for each in values):
+            return [each if isinstance(each, Node) else self.constant(torch.tensor(int(each))) for each in values]
+        return [self.number(each) for each in values]
 
     def add(self, x: Value, y: Value) -> Node:
         """x + y"""
@@ -143,7 +159,7 @@ class Builder:
     def multiply(self, x: Value, y: Value) -> Node:
         """x · y; x, if y is 1."""
         if isinstance(x, Node) and not isinstance(y, Node) and y == 1:
-            return self.number(x)
+            return x if x.host else self.number(x)
         return self.combine(Combine.MULTIPLY, x, y)
 
     def divide(self, x: Value, y: Value) -> Node:
@@ -166,16 +182,18 @@ class Builder:
         """x where the condition is true, else y; all broadcast."""
         shapes = [each.shape if isinstance(each, Node) else () for each in (condition, x, y)]
         shape = torch.broadcast_shapes(*shapes)
-        return self.make("ir.choose", [self.expanded(each, shape) for each in (condition, x, y)], shape)
+        x, y = self.alike(x, y)
+        operands = [self.expanded(each, shape) for each in (self.number(condition), x, y)]
+        return self.make("ir.choose", operands, shape, x.integer)
 
     def reduce(self, kind: Reduction, x: Node, dims: int | Sequence[int] | None = None, keepdim: bool = False) -> Node:
         """Along some dimensions; all, if None or empty."""
-        x, rank = self.number(x), len(x.shape)
+        x, rank = x if x.host else self.number(x), len(x.shape)
         dims = [dims] if isinstance(dims, int) else list(dims or range(rank))
         dims = sorted({dim % rank for dim in dims}) if rank else []
         for dim in dims:
             shape = (*x.shape[:dim], 1, *x.shape[dim + 1 :])
-            x = self.make("ir.reduce", [x], shape, kind=kind, dim=dim) if x.shape[dim] > 1 else x
+            x = self.make("ir.reduce", [x], shape, x.integer, kind=kind, dim=dim) if x.shape[dim] > 1 else x
         if keepdim or not dims:
             return x
         return self.view(x, lambda t: t.squeeze(dims))
@@ -187,7 +205,7 @@ class Builder:
 
     def mean(self, x: Node, dims: int | Sequence[int] | None = None, keepdim: bool = False) -> Node:
         """Σ x / n"""
-        return self.multiply(self.reduce(Reduction.SUM, x, dims, keepdim), 1 / self.count_of(x, dims))
+        return self.multiply(self.reduce(Reduction.SUM, self.number(x), dims, keepdim), 1 / self.count_of(x, dims))
 
     def matmul(self, x: Node, y: Node) -> Node:
         """x·y of matrices (…, M, K) and (…, K, N), dimensions before the last two broadcast; vectors as in PyTorch."""
@@ -318,13 +336,13 @@ class Builder:
 
     def cat(self, parts: Sequence[Node], dim: int) -> Node:
         """One behind the other. (Empty vectors count for nothing, as in PyTorch.)"""
-        parts = [self.number(each) for each in parts if each.shape != (0,)]
+        parts = self.alike(*(each for each in parts if each.shape != (0,)))
         if len(parts) == 1:
             return parts[0]
         dim %= len(parts[0].shape)
         size = sum(each.shape[dim] for each in parts)
         first = parts[0].shape
-        return self.make("ir.cat", parts, (*first[:dim], size, *first[dim + 1 :]), dim=dim)
+        return self.make("ir.cat", parts, (*first[:dim], size, *first[dim + 1 :]), parts[0].integer, dim=dim)
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:

@@ -210,12 +210,24 @@ def _runs(
     if is_file(what):
         program = load_program(what, config_name, races)
         random = np.random.default_rng(seed)
-        return program, [{t.name: _random_input(t, random) for t in program.inputs()} for _ in range(images)]
+        return program, [_random_inputs(program, random) for _ in range(images)]
     workload = get_workload(what)
     check_images(workload, images)
     samples = workload.load(images).inputs
     program = compile_workload(workload, load_config("small" if config_name is None else config_name))
     return program, [{name: array[i] for name, array in samples.items()} for i in range(images)]
+
+
+def _random_inputs(program: heddle.Program, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """One set. Whole numbers that the host makes inputs of are 0 or 1, as truth is."""
+    tensors = {tensor.name: tensor for tensor in program.inputs()}
+    found = {}
+    for each in program.arguments or program.inputs():
+        if each.name in tensors:
+            found[each.name] = _random_input(tensors[each.name], random)
+        else:
+            found[each.name] = random.integers(0, 2, each.shape)
+    return found
 
 
 def _random_input(tensor: Any, random: np.random.Generator) -> np.ndarray:
