@@ -168,6 +168,7 @@ def _check_tensor(key: Any, tensor: Tensor, config: HardwareConfig) -> None:
         require_range(f"{name}: {field}", getattr(tensor, field), 1, DRAM_LIMIT)
     for field in ("segment", "patch", "limit"):
         require_range(f"{name}: {field}", getattr(tensor, field), 0, DRAM_LIMIT)
+    _require(isinstance(tensor.made, bool), f"{name}: made must be True or False", tensor.made)
     for size in _list(f"{name}: shape", tensor.shape):
         require_range(f"{name}: sizes in shape", size, 1, DRAM_LIMIT)
     if prod(tensor.shape) != tensor.rows * tensor.columns:

@@ -142,11 +142,21 @@ class Builder:
         return self.make("ir.combine", [self.expanded(x, shape), self.expanded(y, shape)], shape, integer, kind=kind)
 
     def alike(self, *values: Value) -> list[Node]:
-        """As whole numbers, if all are and the host has them; else as numbers."""
-        whole = all(each.integer if isinstance(each, Node) else isinstance(each, int) for each in values)
-        if whole and any(isinstance(each, Node) and each.host for each in values):
-            return [each if isinstance(each, Node) else self.constant(torch.tensor(int(each))) for each in values]
+        """As whole numbers, if the host has them and all are, or are truth; else as numbers. It is how PyTorch has
+        it."""
+        nodes = [each for each in values if isinstance(each, Node)]
+        whole = all(each.integer or each.truth for each in nodes) and any(each.integer and each.host for each in nodes)
+        if whole and all(isinstance(each, int) for each in values if not isinstance(each, Node)):
+            return [self.whole(each) for each in values]
         return [self.number(each) for each in values]
+
+    def whole(self, x: Value) -> Node:
+        """As a tensor of whole numbers, which truth is too."""
+        if not isinstance(x, Node):
+            return self.constant(torch.tensor(int(x)))
+        if x.integer:
+            return x
+        return self.make("ir.integer", [x], x.shape, integer=True)
 
     def add(self, x: Value, y: Value) -> Node:
         """x + y"""

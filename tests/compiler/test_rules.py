@@ -221,7 +221,7 @@ def test_all_that_is_missing_is_listed():
 
 
 REFUSED = {
-    "numbers of ids": (lambda m, x: x * 2, "has whole numbers, which can only choose rows"),
+    "numbers of places": (lambda m, x: x.argmax(-1) * 2, "has whole numbers, which can only choose rows"),
 }
 
 
@@ -229,7 +229,7 @@ REFUSED = {
 def test_what_has_no_meaning_here_is_refused(name):
     function, message = REFUSED[name]
     with pytest.raises(HeddleError, match=message):
-        check(function, torch.tensor([[1, 2]]))
+        check(function, X)
 
 
 def test_verify_finds_a_wrong_shape():
