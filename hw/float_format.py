@@ -122,6 +122,13 @@ def resized(m: Module, x: Value, bits: int, name: str = "resized") -> Value:
     return result
 
 
+def cleaned(m: Module, x: Value) -> Signal:
+    """`x`, but zero for subnormals and the one NaN for any, combinational."""
+    result, fields = Signal(len(x), name="cleaned"), Fields(x)
+    m.d.comb += result.eq(Mux(fields.nan, upper(NAN, len(x)), Cat(Mux(fields.zero, 0, x[:-1]), x[-1])))
+    return result
+
+
 def upper(x: Value, bits: int) -> Value:
     """A float32 of which no more than the upper `bits` bits are not zero, in so many."""
     return x[32 - bits :]
