@@ -39,7 +39,8 @@ class Elementwise(wiring.Component):
     The operands of a group come with `valid`, planes but the last in the cycles before it; `o` is valid
     `vector_map_cycles` − 1 later. The lower group of inputs says which steps are wanted (see `isa.VectorInstruction`),
     and holds still while groups are under way. Operands are bits as the memories hold them, subnormals and any NaN
-    included; `o` has the format of vector arithmetic, to which they are rounded. `chosen`, in the cycle of `o`, is down
+    included; `o` has the format of vector arithmetic, to which they are rounded. `row` and `factor` come a cycle after
+    them, `entered` already. `chosen`, in the cycle of `o`, is down
     where SELECT leaves the old value. `table_write` sets the tables of functions.
 
     ROTATE takes x with its cosine, and two cycles later the partner of x with the sine; `o` is valid ADD_CYCLES later
@@ -57,9 +58,9 @@ class Elementwise(wiring.Component):
             "value": In(stored),
             "scale": In(floats),
             "offset": In(floats),
-            "row": In(32),
+            "row": In(config.vector_bits),
             "operand": In(stored),
-            "factor": In(32),
+            "factor": In(config.vector_bits),
             "o": Out(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "from_value": In(1),
             "scaled": In(1),
@@ -79,7 +80,7 @@ class Elementwise(wiring.Component):
         m.submodules.factors = factors = Factors(config, config.precision)
         m.submodules.functions = functions = Functions(config)
         one, minus_zero = upper(ONE, bits), upper(MINUS_ZERO, bits)
-        row = delay(m, entered(m, self.row, config, "row"), SOURCE_CYCLES - 1, "row", reset_less=True)
+        row = delay(m, self.row, SOURCE_CYCLES - 1, "row", reset_less=True)
         m.d.comb += [
             planes.acc.eq(self.acc),
             planes.first.eq(self.first_plane),
@@ -90,7 +91,8 @@ class Elementwise(wiring.Component):
             functions.function.eq(self.function),
         ]
         wiring.connect(m, wiring.flipped(self.table_write), functions.write)
-        offsets = self._line(m, list(self.offset), SOURCE_CYCLES + 2 * MULTIPLY_CYCLES, "offset")
+        offsets = [entered(m, offset, config, f"offset_{lane}") for lane, offset in enumerate(self.offset)]
+        offsets = self._line(m, offsets, SOURCE_CYCLES + 2 * MULTIPLY_CYCLES - 1, "offsets")
         for lane, offset in enumerate(offsets):
             scale = entered(m, self.scale[lane], config, f"scale_{lane}")
             scale = delay(m, scale, SOURCE_CYCLES - 1, f"scale_{lane}", reset_less=True)
@@ -105,10 +107,10 @@ class Elementwise(wiring.Component):
         return m
 
     def _line(self, m: Module, numbers: list[Value], cycles: int, name: str) -> list[Value]:
-        """Numbers as memory holds them, in the format of vector arithmetic, so many cycles later."""
+        """Numbers so many cycles later."""
         bits = self._config.vector_bits
-        m.submodules[f"{name}s"] = line = DelayLine(bits * len(numbers), cycles - 1)
-        m.d.comb += line.i.eq(Cat(entered(m, x, self._config, f"{name}_{i}") for i, x in enumerate(numbers)))
+        m.submodules[name] = line = DelayLine(bits * len(numbers), cycles)
+        m.d.comb += line.i.eq(Cat(numbers))
         return [line.o.word_select(i, bits) for i in range(len(numbers))]
 
     def _combine(self, m: Module, values: data.View) -> None:
@@ -119,8 +121,10 @@ class Elementwise(wiring.Component):
         adds, rotates = subtracts | subtracts_from | (combine == Combine.ADD), combine == Combine.ROTATE
         multiplies = combine == Combine.MULTIPLY
         before = _X_CYCLES - _OPERAND_CYCLES
-        operands = [Mux(self.operand_is_factor, self.factor, resized(m, each, 32)) for each in self.operand]
-        *operands, factor = self._line(m, [*operands, self.factor], before, "operand")
+        operands = [entered(m, resized(m, each, 32), self._config, f"operand_{lane}")
+                    for lane, each in enumerate(self.operand)]  # fmt: skip
+        operands = [Mux(self.operand_is_factor, self.factor, each) for each in operands]
+        *operands, factor = self._line(m, [*operands, self.factor], before - 1, "operands")
         of_operand = self.operand_scaled & (delay(m, self.valid, before, "operand_valid") | ~multiplies)
         minus_zero = upper(MINUS_ZERO, bits)
         for lane, (x, operand) in enumerate(zip(values, operands, strict=True)):

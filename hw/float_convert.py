@@ -34,21 +34,23 @@ class ConvertInteger(Operator):
     def logic(self):
         m = Module()
         p, sign = self._precision, self.a[-1]
-        value, zeros = self.a[:-1] ^ sign.replicate(self.bits - 1), Const(0, 0)
+        value: Value = self.a[:-1] ^ sign.replicate(self.bits - 1)
+        zeros: list[Value] = []  # which steps were taken, the least first
         below, ahead = Const(0, 1), sum(map(sum, self.steps))
         for cycle, steps in enumerate(self.steps, 1):
             if cycle > 1:
-                value, zeros = register(m, value, f"value_{cycle}"), register(m, zeros, f"zeros_{cycle}")
+                value, zeros = register(m, value, f"value_{cycle}"), [register(m, Cat(zeros), f"zeros_{cycle}")]
                 below, sign = register(m, below, f"below_{cycle}"), register(m, sign, f"sign_{cycle}")
             for step in steps:
                 value, empty = normalised(m, value, [step], f"cycle_{cycle}", fill=sign)
-                zeros, ahead = Cat(empty, zeros), ahead - step
+                zeros.insert(0, empty)
+                ahead -= step
                 # What no later step brings up to the bit to round by counts only by whether it is what is shifted in.
-                spare = max(0, len(value) - (p + 1 + ahead))
-                below |= (value[:spare] ^ sign.replicate(spare)).any()
-                value = value[spare:]
+                if (spare := len(value) - (p + 1 + ahead)) > 0:
+                    below |= (value[:spare] ^ sign.replicate(spare)).any()
+                    value = value[spare:]
         exponent = Signal(8)
-        m.d.comb += exponent.eq(EXPONENT_BIAS + self.bits - 2 - zeros)
+        m.d.comb += exponent.eq(EXPONENT_BIAS + self.bits - 2 - Cat(zeros))
         kept, half = value[-p:], value[-p - 1]
         # A half and ones without end are a whole; ones without end alone are a unit of the place above them.
         round_up = Mux(sign, half | (kept[0] & ~below), half & (kept[0] | below))

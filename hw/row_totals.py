@@ -24,9 +24,9 @@ from .quantise import RowFactors
 class RowTotals(wiring.Component):
     """multiplier = (127/128)·rcp(a/128), scale = (a·(1/127))·rcp(l), with a = max(greatest, 2⁻⁶⁰), l = max(total, 1).
 
-    `greatest` comes with `greatest_valid`. `multiplier_valid` comes `softmax_wait_cycles` + 1 + EVALUATE_CYCLES +
-    MULTIPLY_CYCLES later, `scale_valid` EVALUATE_CYCLES + MULTIPLY_CYCLES after `total_valid`, with `floored` = l;
-    `inverse` = rcp(l) comes MULTIPLY_CYCLES before. With bf16 PEs the scale is rcp(l), the multiplier is not used.
+    `greatest` comes with `greatest_valid`. `multiplier_valid` comes `softmax_wait_cycles` + `row_scale_cycles` − 1
+    later, `scale_valid` EVALUATE_CYCLES + MULTIPLY_CYCLES after `total_valid`, with `floored` = l; `inverse` = rcp(l)
+    comes MULTIPLY_CYCLES before. With bf16 PEs the scale is rcp(l), the multiplier is not used.
 
     The total of a row comes more than MULTIPLY_CYCLES after its greatest has waited and been floored, and less than the
     period of rows: so one register bridges the time between, and two reciprocals never meet.

@@ -31,6 +31,7 @@ from ...arch.isa import (
     VectorInstruction,
 )
 from ..elementwise import Elementwise
+from ..float import entered
 from ..instructions import fields_of, opcode_of
 from ..memories import lane_bits, read_signature, write_signature
 from ..panel import Fill, Panel, row_address
@@ -285,6 +286,7 @@ class Vector(wiring.Component):
         """Hand what memory gives, a cycle after its address, to `elementwise`."""
         lanes = self._config.vector_lanes
         acc, value, pairs = self.acc_read.data, self.value_read.data, self.param_read.data
+        of_row = entered(m, self.row_read.data, self._config, "of_row")
         m.d.comb += [
             self.acc_read.part.eq(panel.slot),
             self.value_read.part.eq(value_slot),
@@ -300,9 +302,8 @@ class Vector(wiring.Component):
             elementwise.first_plane.eq(delay(m, (panel.beat == 0) | (fields.planes == 0), MEMORY_CYCLES, "new_sum")),
             elementwise.value.eq(value),
             elementwise.operand.eq(Mux(steps.paired | steps.rotates, register(m, value, "value_before"), value)),
-            elementwise.row.eq(self.row_read.data),
-            elementwise.factor.eq(Mux(steps.row_twice, register(m, self.row_read.data, "row_before"),
-                                      self.row_read.data)),
+            elementwise.row.eq(of_row),
+            elementwise.factor.eq(Mux(steps.row_twice, register(m, of_row, "row_before"), of_row)),
             elementwise.from_value.eq(fields.source == Source.VALUE),
             elementwise.scaled.eq(fields.scaled),
             elementwise.row_scaled.eq(fields.row_scaled),
@@ -310,4 +311,4 @@ class Vector(wiring.Component):
             elementwise.combine.eq(fields.combine),
             elementwise.operand_scaled.eq(steps.operand_scaled),
             elementwise.operand_is_factor.eq(steps.operand_in_row),
-        ]  # fmt: skip
+        ]

@@ -219,24 +219,25 @@ class VectorWriter(wiring.Component):
             en=results.element.en | elements.en,
             address=Mux(elements.chosen, elements.address, results.element.address),
             slot=Mux(elements.chosen, elements.slot, results.element.slot),
-            number=Mux(elements.chosen, resized(m, values[0], 32), results.element.number),
         )
+        stored = [resized(m, x, 32) for x in values]
+        stored[0] = Mux(results.element.en, results.element.number, stored[0])  # it goes the way of the first lane
         written = Mux(along_rows, Const(-1, lanes).as_unsigned(), chosen)
-        words = [Mux(along_rows, number, resized(m, x, 32))
-                 for number, x in zip(results.numbers, values, strict=True)]  # fmt: skip
+        numbers = [resized(m, Mux(along_rows, number, x), bits)
+                   for number, x in zip(results.numbers, stored, strict=True)]  # fmt: skip
         slots = config.columns // lanes
         slot = Mux(along_rows, numbers_come(group.slot, "slot", True), group.slot)
         m.d.comb += [
             self.value_write.en.eq((group.valid & in_words) | ends | element.en),
             self.value_write.address.eq(Mux(along_rows, address, group.address)),
             self.value_write.mask.eq(spread(m, slot, written, slots, name="value_mask")),
-            self.value_write.data.eq(Cat(resized(m, each, bits) for each in words)),
+            self.value_write.data.eq(Cat(numbers)),
         ]
         with m.If(element.en):
             m.d.comb += [
                 self.value_write.address.eq(element.address),
                 self.value_write.mask.eq(spread(m, element.slot, Const(1, 1), config.columns, name="number_mask")),
-                self.value_write.data.eq(resized(m, element.number, bits).replicate(lanes)),
+                self.value_write.data.eq(numbers[0].replicate(lanes)),
             ]
         done_columns = numbers_come(group.done & along_rows, "done_columns")
         return (group.done & in_words) | elements.done | done_columns
