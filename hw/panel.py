@@ -112,14 +112,15 @@ class Panel(wiring.Component):
         ]
 
         left = Signal(signed(COLUMNS + 2))  # columns from the first of this group to the end of the row
-        more = Signal(COLUMNS + 1 - lane_bits)  # whole groups of them
+        more, some = Signal(COLUMNS + 1 - lane_bits), Signal()  # whole groups of them; whether there are any
         end_of_word = Signal()
         end_of_group = Signal()
         row_complete = Signal()
         m.d.comb += [
             left.eq(self.columns - (self.group << lane_bits)),
             more.eq(left[lane_bits:-1]),
-            self.counts.eq(Cat(~left[-1] & ((more != 0) | (left[:lane_bits] > lane)) for lane in range(lanes))),
+            some.eq(~left[-1] & (more != 0)),
+            self.counts.eq(Cat(*(some | (~left[-1] & (left[:lane_bits] > lane)) for lane in range(lanes - 1)), some)),
             self.inside.eq((left > 0) & self.row_counts),
             self.active.eq(running & ~waiting),
             self.valid.eq(self.active & (self.beat == 0)),

@@ -10,7 +10,7 @@ number of a row that it finds.
 
 from types import SimpleNamespace
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -229,7 +229,8 @@ class Vector(wiring.Component):
         ]
 
         # Plane p stands p · rows · stride words on.
-        plane_words = register(m, (fields.rows * fields.source_stride)[:ADDRESS], "plane_words")
+        rows = fields.rows[: self._config.panel_rows.bit_length()]
+        plane_words = register(m, _times(rows, fields.source_stride)[:ADDRESS], "plane_words")
         plane_offset = Signal(ADDRESS)
         with m.Switch(Mux(fields.planes != 0, panel.beat, 0)):
             with m.Case(1):
@@ -253,18 +254,21 @@ class Vector(wiring.Component):
     def _address_rotated(
         self, m: Module, panel: Panel, words: Value, source: Value, operand: Value, value_slot: Signal
     ) -> None:  # fmt: skip
-        """Addresses of VALUE for cosine, x, sine and the partner of x, which is half a row on, or back."""
+        """Addresses of VALUE for cosine, x, sine and the partner of x, which is half a row on, or back. The group is
+        the same for four cycles, so those that come later can be found in several."""
         partner = partner_of(panel.word, panel.slot, words, self._config)
-        partner_word = Mux(partner.back, source - partner.words, source + partner.words)
+        back, far, partner_slot = (register(m, part, f"partner_{name}") for name, part in partner._asdict().items())
+        partner_word = register(m, Mux(back, source - far, source + far), "partner_word")
+        sine_word = register(m, operand + words, "sine_word")
         with m.Switch(panel.beat):
             with m.Case(0):
                 m.d.comb += self.value_read.address.eq(operand)
             with m.Case(1):
                 m.d.comb += self.value_read.address.eq(source)
             with m.Case(2):
-                m.d.comb += self.value_read.address.eq(operand + words)
+                m.d.comb += self.value_read.address.eq(sine_word)
             with m.Default():
-                m.d.comb += [self.value_read.address.eq(partner_word), value_slot.eq(partner.slot)]
+                m.d.comb += [self.value_read.address.eq(partner_word), value_slot.eq(partner_slot)]
 
     def _read_pairs(self, m: Module, panel: Panel, fields, tables: TableWriter) -> None:
         """Where PARAM is read: the pairs of a group, or of entries of tables."""
@@ -312,3 +316,8 @@ class Vector(wiring.Component):
             elementwise.operand_scaled.eq(steps.operand_scaled),
             elementwise.operand_is_factor.eq(steps.operand_in_row),
         ]
+
+
+def _times(few: Value, x: Value) -> Value:
+    """few · x of a number of few bits, in adders: it is not worth a multiplier block of an FPGA."""
+    return sum((Mux(bit, x << place, 0) for place, bit in enumerate(few)), Const(0))

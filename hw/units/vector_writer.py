@@ -207,9 +207,11 @@ class VectorWriter(wiring.Component):
         sums = reduce.kind == Reduction.SUM
 
         def numbers_come(of_group: Value, name: str, reset_less: bool = False) -> Value:
-            """What is known of columns with their last row, when their numbers come."""
+            """What is known of columns with their last row, when their numbers come. Of what is no sum nothing is left
+            for the instruction after it."""
             soon = delay(m, of_group, 1, f"{name}_soon", reset_less=reset_less)
-            return Mux(sums, delay(m, soon, config.lane_sum_cycles - 1, f"{name}_late", reset_less=reset_less), soon)
+            late = delay(m, Mux(sums, soon, 0), config.lane_sum_cycles - 1, f"{name}_late", reset_less=reset_less)
+            return Mux(sums, late, soon)
 
         ends = numbers_come(delay(m, panel.valid & panel.last_row, 1, "last_row") & along_rows, "ends")
         address = numbers_come(group.address, "address", True)
