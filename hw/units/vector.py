@@ -124,10 +124,11 @@ class Vector(wiring.Component):
             writer.instruction.eq(instruction),
             writer.phase.eq(phase),
             writer.start.eq(self._first_group(m, panel.start, steps.before_last)),
-            writer.fill.eq(panel.fill),
-            writer.interval.eq(panel.interval),
-            writer.tall.eq(panel.tall),
-            writer.turned.eq(panel.turned),
+            # Long before its first group, and not decoded in the cycle in which it counts.
+            writer.fill.eq(register(m, panel.fill, "fill")),
+            writer.interval.eq(register(m, panel.interval, "interval")),
+            writer.tall.eq(register(m, panel.tall, "tall")),
+            writer.turned.eq(register(m, panel.turned, "turned")),
             writer.values.eq(elementwise.o),
             writer.chosen.eq(elementwise.chosen),
         ]
