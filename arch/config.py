@@ -70,7 +70,9 @@ APPEND_ITEMS = 8  # words or pairs that APPEND has read and not yet written
 GATE_CYCLES = 1  # LOAD, STORE, KV: a burst is held against its region before it is requested
 GATHER_CYCLES = 8  # LOAD: from reading the number of a row to its address
 LOOKUP_CYCLES = 4  # KV: from reading the page table to an address
-PLANES_CYCLES = 2 * ADD_CYCLES  # (x·256 + plane)·256 + plane
+SUM_BITS = 49  # of three panels of int32 sums together: (x·256 + y)·256 + z
+CONVERT_SUM_CYCLES = 3  # of such an integer to a float
+SOURCE_CYCLES = 1 + CONVERT_SUM_CYCLES  # VECTOR: from what memory gives to x, as panels are summed up and converted
 
 
 @dataclass(frozen=True)
@@ -282,6 +284,23 @@ class HardwareConfig:
         return tree + ADD_CYCLES + 1 + ROW_SUM_INTERVAL - 1 + ADD_CYCLES
 
     @property
+    def sum_adders(self) -> int:
+        """VECTOR: adders of Reduce. Each takes a sum of four lanes in turns, in as many cycles as it needs for one."""
+        return max(1, self.vector_lanes // ADD_CYCLES)
+
+    @property
+    def running_sum_cycles(self) -> int:
+        """VECTOR, from the last group of a row to its sum: the tree over lanes, of which each level takes the adders
+        ADD_CYCLES after the one before, and then the running sum, last in their turns."""
+        levels = self.vector_lanes.bit_length() - 1
+        return levels * ADD_CYCLES + (self.vector_lanes - 1) // self.sum_adders + ADD_CYCLES
+
+    @property
+    def lane_sum_cycles(self) -> int:
+        """VECTOR, from the last group of a column to its sum, when those of all lanes are there."""
+        return ADD_CYCLES + min(self.vector_lanes, ADD_CYCLES) - 1
+
+    @property
     def softmax_wait_cycles(self) -> int:
         """SOFTMAX: how long the greatest of a row waits for its total, to be just as far ahead of it as what is made of
         both needs: the product for the scale of the codes."""
@@ -306,20 +325,19 @@ class HardwareConfig:
 
     @property
     def drain_front_cycles(self) -> int:
-        """acc → float32 → × column scale → × row scale: the front of VECTOR and SOFTMAX."""
+        """acc → float32 → × column scale → × row scale: the front of SOFTMAX."""
         return CONVERT_CYCLES + 2 * MULTIPLY_CYCLES
 
     @property
     def vector_map_cycles(self) -> int:
-        """VECTOR, from memory data to the mapped value: planes, rounding, front, + offset, function, combine, a
+        """VECTOR, from memory data to the mapped value: x, × column scale, × row scale, + offset, function, combine, a
         register."""
-        return (PLANES_CYCLES + self.narrow_cycles + self.drain_front_cycles + ADD_CYCLES + EVALUATE_CYCLES
-                + ADD_CYCLES + 1)  # fmt: skip
+        return SOURCE_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + EVALUATE_CYCLES + ADD_CYCLES + 1
 
     @property
     def rotate_cycles(self) -> int:
-        """VECTOR, from the sine of a group to x·cosine + partner·sine."""
-        return self.narrow_cycles + MULTIPLY_CYCLES + ADD_CYCLES
+        """VECTOR: how much later x·cosine + partner·sine comes than a product."""
+        return ADD_CYCLES
 
     @property
     def probability_cycles(self) -> int:
@@ -345,8 +363,14 @@ class HardwareConfig:
 
     @property
     def row_scale_cycles(self) -> int:
-        """From a row's largest magnitude to 127·rcp(max) in the row table: floor, rcp, × 127, table write."""
-        return 1 + EVALUATE_CYCLES + MULTIPLY_CYCLES + 1
+        """VECTOR, from a row's largest magnitude to 127·rcp(max) in the row table: floor, rcp, × 127, table write; or
+        ROM, exponents, table write."""
+        return 3 if self.row_scale_is_table else 1 + EVALUATE_CYCLES + MULTIPLY_CYCLES + 1
+
+    @property
+    def row_scale_is_table(self) -> bool:
+        """Whether significands have so few bits that a ROM holds the factors of a row for all of them."""
+        return self.precision < WIDE_PRECISION
 
     # -- files and identity --------------------------------------------------------------------------------------------
 

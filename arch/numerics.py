@@ -43,6 +43,7 @@ WIDE_CODE_LIMIT = np.float32(32639)  # 127·256 + 127: its digits are at most 12
 RECIPROCAL_OF_32639 = np.float32(1 / 32639)
 RECIPROCAL_STEP = np.float32(128)  # of the magnitude of a row, before its reciprocal
 
+_FLOAT64_PRECISION = 53
 FUNCTION_PRECISION = 16  # significand bits of functions by table, if the format has more
 
 # -- float32 -----------------------------------------------------------------------------------------------------------
@@ -156,8 +157,9 @@ class Arithmetic:
     float32, for it has at most 22 bits, and none is rounded up to 2⁻¹²⁶. At the upper end both roundings saturate. A
     function by table (arch/functions.py) is rounded once, to this format, or if it is float32 to 16 bits.
 
-    What must see all bits is done in float32 and rounded after: conversion of sums with their planes, x − mean, scores
-    and t − maximum. Row sums, means, and the running sums of an online softmax stay float32.
+    VECTOR takes sums of the array, and planes of them together, as integers that are rounded once. What must see all
+    bits is done in float32 and rounded after: x − mean, scores and t − maximum. Row sums, means, and the running sums
+    of an online softmax stay float32.
     """
 
     precision: int
@@ -170,6 +172,13 @@ class Arithmetic:
     def round(self, x: ArrayLike) -> Floats:
         """Numbers of float32 as they enter."""
         return rounded(x, self.precision)
+
+    def from_integer(self, i: ArrayLike) -> Floats:
+        """Integers below 2⁵³, rounded once."""
+        dropped = np.int64(_FLOAT64_PRECISION - self.precision)
+        u, one = np.asarray(i, np.int64).astype(np.float64).view(np.int64), np.int64(1)
+        nearest = u + (one << dropped - one) - one + (u >> dropped & one)
+        return (nearest >> dropped << dropped).view(np.float64).astype(np.float32)
 
     def add(self, a: ArrayLike, b: ArrayLike) -> Floats:
         """a + b."""
@@ -213,6 +222,22 @@ def row_sum(x: ArrayLike, lanes: int) -> Floats:
     Of each group of `lanes` elements, the last one filled up with +0: a[i] += a[i + w/2] for w = lanes, lanes/2 … 2.
     The sum of group k is added to partial k mod 4 (ADD_CYCLES), in order from +0; then (p₀ + p₂) + (p₁ + p₃).
     """
+    sums = _group_sums(x, lanes)
+    partial = np.zeros((*sums.shape[:-1], ADD_CYCLES), np.float32)
+    for start in range(0, sums.shape[-1], ADD_CYCLES):
+        some = sums[..., start : start + ADD_CYCLES]
+        partial[..., : some.shape[-1]] = _add(partial[..., : some.shape[-1]], some)
+    pairs = _add(partial[..., :2], partial[..., 2:])
+    return _add(pairs[..., 0], pairs[..., 1])
+
+
+def running_row_sum(x: ArrayLike, lanes: int) -> Floats:
+    """Σ over the last axis as Reduce finds it: of groups as for `row_sum`, but these are added in their order from
+    +0."""
+    return column_sum(_group_sums(x, lanes)[..., None])[..., 0]
+
+
+def _group_sums(x: ArrayLike, lanes: int) -> Floats:
     x = clean(x)
     padding = -x.shape[-1] % lanes
     x = np.concatenate([x, np.zeros((*x.shape[:-1], padding), np.float32)], -1)
@@ -221,13 +246,7 @@ def row_sum(x: ArrayLike, lanes: int) -> Floats:
     while width > 1:
         width //= 2
         x = _add(x[..., :width], x[..., width:])
-    sums = x[..., 0]
-    partial = np.zeros((*sums.shape[:-1], ADD_CYCLES), np.float32)
-    for start in range(0, sums.shape[-1], ADD_CYCLES):
-        some = sums[..., start : start + ADD_CYCLES]
-        partial[..., : some.shape[-1]] = _add(partial[..., : some.shape[-1]], some)
-    pairs = _add(partial[..., :2], partial[..., 2:])
-    return _add(pairs[..., 0], pairs[..., 1])
+    return x[..., 0]
 
 
 def row_maximum(x: ArrayLike) -> Floats:
@@ -312,17 +331,21 @@ def map_values(
 
     source (…, M, N) int32 or float32; scale, offset (…, N) or (…, 1, N); row_scale (…, M); operand (…, M or 1, N or 1).
     Float sources are cleaned as they are read. Steps: · scale, · row_scale, + offset, function, combine. `planes` are
-    further sums (…, M, N) int32, the lower digits: x·256 + plane for each, in float32. `operand_scale` (…, M)
+    further sums (…, M, N) int32, the lower digits: x·256 + plane for each, an integer. `operand_scale` (…, M)
     multiplies the operand. ROTATE is `rotate` of the source by operands (…, M, 2·N), cosines and sines, and nothing
     else; SELECT gives x, whatever the operand.
     """
-    x = from_int32(source) if source.dtype == np.int32 else clean(source)
-    for plane in planes:
-        x = _add(_multiply(x, np.float32(256)), from_int32(plane))
+    if source.dtype == np.int32:
+        total = source.astype(np.int64)
+        for plane in planes:
+            total = total * 256 + plane
+        x = arithmetic.from_integer(total)
+    else:
+        x = arithmetic.round(source)
     if combine is Combine.ROTATE and operand is not None:
         cosine, sine = np.split(np.asarray(operand, np.float32), 2, axis=-1)
         return rotate(x, cosine, sine, arithmetic)
-    x, read = arithmetic.round(x), arithmetic.round
+    read = arithmetic.round
     if scale is not None:
         x = arithmetic.multiply(x, read(scale))
     if row_scale is not None:

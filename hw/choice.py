@@ -1,7 +1,7 @@
 """Which of two numbers goes on, or whether they compare: all of VECTOR's `combine` that is not a sum.
 
-One comparator, of the bits in the order of `float.order_key`, serves maximum, minimum, less and less or equal. What
-comes of it is a pair of factors, so that it takes the way of the product: the number chosen, or 1 or 0, times 1.
+One comparator, of magnitudes, serves maximum, minimum, less and less or equal: together with the signs it tells the
+order of `float.order_key`.
 """
 
 from amaranth import Module, Mux, Signal, Value
@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES
 from ..arch.isa import Combine
-from .float import ONE, ZERO, Fields, order_key, upper
+from .float import ONE, ZERO, Fields, upper
 from .pipeline import register
 
 CHOICE_CYCLES = ADD_CYCLES - MULTIPLY_CYCLES  # what a product has to wait in any case
@@ -18,8 +18,9 @@ assert CHOICE_CYCLES == 1
 
 
 class Choice(wiring.Component):
-    """a · b, CHOICE_CYCLES (1) later, is what `combine` makes of x and y, where it `counts`: MULTIPLY, MAXIMUM, MINIMUM
-    and comparisons. x and y are the bits of floats, clean; `combine` holds still while they are under way."""
+    """`a`, CHOICE_CYCLES (1) later, is what `combine` makes of x and y, where it `counts`: for MAXIMUM, MINIMUM and
+    comparisons. Otherwise it is x; `b` is always y. They are the bits of floats, clean; `combine` holds still while
+    they are under way."""
 
     def __init__(self, precision: int):
         self._bits = 8 + precision
@@ -36,17 +37,19 @@ class Choice(wiring.Component):
         m = Module()
         combine, one = Value.cast(self.combine), upper(ONE, self._bits)
         x, y = Fields(self.x), Fields(self.y)
+        lower, equal = Signal(), Signal()  # of the magnitudes
         less, same, ordered, zeros = Signal(), Signal(), Signal(), Signal()
         second, holds, compares = Signal(), Signal(), Signal()
         m.d.comb += [
-            less.eq(order_key(self.x) < order_key(self.y)),
-            same.eq(self.x == self.y),
+            lower.eq(self.x[:-1] < self.y[:-1]),
+            equal.eq(self.x[:-1] == self.y[:-1]),
+            less.eq(Mux(x.sign, ~y.sign | ~(lower | equal), ~y.sign & lower)),
+            same.eq(equal & (x.sign == y.sign)),
             zeros.eq(x.zero & y.zero),  # of either sign
             ordered.eq(~_is_nan(x) & ~_is_nan(y)),
             compares.eq((combine == Combine.LESS) | (combine == Combine.LESS_EQUAL) | (combine == Combine.EQUAL)),
-            self.counts.eq(compares | (combine == Combine.MULTIPLY) | (combine == Combine.MAXIMUM)
-                           | (combine == Combine.MINIMUM)),
-        ]  # fmt: skip
+            self.counts.eq(compares | (combine == Combine.MAXIMUM) | (combine == Combine.MINIMUM)),
+        ]
         with m.Switch(combine):
             with m.Case(Combine.MAXIMUM):
                 m.d.comb += second.eq(less)
@@ -61,10 +64,7 @@ class Choice(wiring.Component):
         first_x, first_y = register(m, self.x, "first_x"), register(m, self.y, "first_y")
         chosen = Mux(register(m, second, "second"), first_y, first_x)
         truth = Mux(register(m, holds, "holds"), one, upper(ZERO, self._bits))
-        m.d.comb += [
-            self.a.eq(Mux(compares, truth, chosen)),
-            self.b.eq(Mux(combine == Combine.MULTIPLY, first_y, one)),
-        ]
+        m.d.comb += [self.a.eq(Mux(compares, truth, chosen)), self.b.eq(first_y)]
         return m
 
 

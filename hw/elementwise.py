@@ -1,40 +1,50 @@
 """The datapath of VECTOR: from the operands of a group, as they come from memory, to its V values.
 
-    acc ─┬─ planes ─ narrowed ─ × scale ─ × row ─ + offset ─ function ─┬─ ± ────────────┬─ o
-    value ┘                                        operand ─ × factor ─┴─ compare ─ × ──┘
+    acc, value ─ x ─ × scale ─ × row ─ + offset ─ function ─┬─ ± ──────┬─ o
+                             operand ─┬─ × factor ─┬────────┤          │
+                                      └────────────┘        ├─ choice ─┤
+                                                            └─ × ──────┘
 
-A pipeline that never stalls; steps that are not wanted pass the value on, so the latency is always the same.
+A pipeline that never stalls; steps that are not wanted pass the value on, so the latency is always the same. A lane
+has one multiplier for what follows the function: it takes operand · factor, or x · operand, or both in turns. Rotation
+takes two products on end, and the adder once more: (x · cosine) + (partner · sine).
 """
 
-from amaranth import Cat, Const, Module, Mux, Value, unsigned
+from amaranth import Cat, Module, Mux, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, PLANES_CYCLES, HardwareConfig
+from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, SOURCE_CYCLES, HardwareConfig
 from ..arch.functions import EVALUATE_CYCLES
 from ..arch.isa import Combine, Function
-from .choice import Choice
+from .choice import CHOICE_CYCLES, Choice
 from .delay_line import DelayLine
 from .drain import Factors
-from .float import MINUS_ZERO, ONE, Add, Fields, Multiply, narrowed, upper
+from .float import MINUS_ZERO, ONE, Add, Fields, Multiply, entered, resized, upper
 from .functions import Functions, write_signature
-from .pipeline import delay
+from .pipeline import delay, register
 from .planes import Planes
 
-_X_CYCLES = CONVERT_CYCLES + PLANES_CYCLES  # until x is there to be narrowed
-_OPERAND_CYCLES = _X_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + EVALUATE_CYCLES  # that is, until x is combined
+_X_CYCLES = SOURCE_CYCLES + 2 * MULTIPLY_CYCLES + ADD_CYCLES + EVALUATE_CYCLES  # until x is combined
+# The product of an operand begins so much before that, an odd number before a product with x does: both can take turns
+# where groups come every second, third or fourth cycle.
+_OPERAND_CYCLES = MULTIPLY_CYCLES + 1
+_TURN = _OPERAND_CYCLES + CHOICE_CYCLES
+assert all(_TURN % interval for interval in (2, 3, 4))
 
 
 class Elementwise(wiring.Component):
-    """o = function(x · scale · row + offset) combined with operand · factor, x = value if `from_value`, else that of
-    the planes of acc (`Planes`).
+    """o = function(x · scale · row + offset) combined with operand · factor, x what `Planes` makes of acc or value.
 
-    The operands of a group come in one cycle, planes but the last in the cycles before it; `o` is valid
-    `vector_map_cycles` − 1 later. The lower group of inputs says which steps are wanted (see `isa.VectorInstruction`;
-    combine ROTATE is none), and holds still while groups are under way. Operands are bits as the memories hold them,
-    those of VALUE widened to float32, subnormals and any NaN included; `o` has the format of vector arithmetic, to
-    which they are rounded. `chosen`, in the cycle of `o`, is down where SELECT leaves the old value. `table_write` sets
-    the tables of functions.
+    The operands of a group come with `valid`, planes but the last in the cycles before it; `o` is valid
+    `vector_map_cycles` − 1 later. The lower group of inputs says which steps are wanted (see `isa.VectorInstruction`),
+    and holds still while groups are under way. Operands are bits as the memories hold them, subnormals and any NaN
+    included; `o` has the format of vector arithmetic, to which they are rounded. `row` and `factor` come a cycle after
+    them, `entered` already. `chosen`, in the cycle of `o`, is down
+    where SELECT leaves the old value. `table_write` sets the tables of functions.
+
+    ROTATE takes x with its cosine, and two cycles later the partner of x with the sine; `o` is valid ADD_CYCLES later
+    than otherwise. An operand that is scaled can be multiplied with x only if groups come every second cycle at most.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -42,16 +52,17 @@ class Elementwise(wiring.Component):
         floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
         stored = data.ArrayLayout(unsigned(config.value_bits), config.vector_lanes)
         super().__init__({
+            "valid": In(1),
             "acc": In(floats),
-            "value": In(floats),
+            "first_plane": In(1),
+            "value": In(stored),
             "scale": In(floats),
             "offset": In(floats),
-            "row": In(32),
+            "row": In(config.vector_bits),
             "operand": In(stored),
-            "factor": In(32),
+            "factor": In(config.vector_bits),
             "o": Out(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
             "from_value": In(1),
-            "planes": In(2),
             "scaled": In(1),
             "row_scaled": In(1),
             "function": In(Function),
@@ -64,62 +75,75 @@ class Elementwise(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        config, lanes = self._config, self._config.vector_lanes
+        config, bits = self._config, self._config.vector_bits
         m.submodules.planes = planes = Planes(config)
         m.submodules.factors = factors = Factors(config, config.precision)
-        m.submodules.scales = scales = DelayLine(2 * 32 * lanes + 32, _X_CYCLES)
-        m.submodules.operands = operands = DelayLine(config.value_bits * lanes + 32, _OPERAND_CYCLES - MULTIPLY_CYCLES)
+        m.submodules.functions = functions = Functions(config)
+        one, minus_zero = upper(ONE, bits), upper(MINUS_ZERO, bits)
+        row = delay(m, self.row, SOURCE_CYCLES - 1, "row", reset_less=True)
         m.d.comb += [
             planes.acc.eq(self.acc),
+            planes.first.eq(self.first_plane),
             planes.value.eq(self.value),
             planes.from_value.eq(self.from_value),
-            planes.planes.eq(self.planes),
-            scales.i.eq(Cat(self.scale, self.offset, self.row)),
-            operands.i.eq(Cat(self.operand, self.factor)),
+            factors.x.eq(planes.o),
+            factors.row.eq(Mux(self.row_scaled, row, one)),
+            functions.function.eq(self.function),
         ]
-
-        def narrow(x: Value, name: str) -> Value:
-            return narrowed(m, x, config, name)
-
-        precision, bits = config.precision, config.vector_bits
-        one, minus_zero = upper(ONE, bits), upper(MINUS_ZERO, bits)
-        m.d.comb += factors.row.eq(Mux(self.row_scaled, narrow(scales.o[-32:], "row"), one))
-        factor = Mux(self.operand_scaled | self.operand_is_factor, narrow(operands.o[-32:], "factor"), one)
-        combine = Value.cast(self.combine)
-        subtracts, subtracts_from = combine == Combine.SUBTRACT, combine == Combine.SUBTRACT_FROM
-        adds, selects = subtracts | subtracts_from | (combine == Combine.ADD), combine == Combine.SELECT
-        m.submodules.functions = functions = Functions(config)
-        m.d.comb += functions.function.eq(self.function)
         wiring.connect(m, wiring.flipped(self.table_write), functions.write)
-        widen = Const(0, 32 - config.value_bits)  # a bf16 is the upper half of a float32
-        for lane in range(lanes):
-            scale = narrow(scales.o.word_select(lane, 32), f"scale_{lane}")
-            offset = narrow(scales.o.word_select(lanes + lane, 32), f"narrow_offset_{lane}")
-            offset = delay(m, offset, 2 * MULTIPLY_CYCLES, name=f"offset_{lane}", reset_less=True)
-            operand = Cat(widen, operands.o.word_select(lane, config.value_bits))
-            m.submodules[f"plus_offset_{lane}"] = plus_offset = Add(precision)
-            m.submodules[f"times_factor_{lane}"] = times_factor = Multiply(precision)
-            m.submodules[f"plus_operand_{lane}"] = plus = Add(precision)
-            m.submodules[f"times_operand_{lane}"] = times = Multiply(precision)
-            x, y = functions.o[lane], times_factor.o
-            m.submodules[f"choice_{lane}"] = choice = Choice(precision)
-            not_zero = delay(m, ~Fields(y).zero, ADD_CYCLES, name=f"not_zero_{lane}", reset_less=True)
+        offsets = [entered(m, offset, config, f"offset_{lane}") for lane, offset in enumerate(self.offset)]
+        offsets = self._line(m, offsets, SOURCE_CYCLES + 2 * MULTIPLY_CYCLES - 1, "offsets")
+        for lane, offset in enumerate(offsets):
+            scale = entered(m, self.scale[lane], config, f"scale_{lane}")
+            scale = delay(m, scale, SOURCE_CYCLES - 1, f"scale_{lane}", reset_less=True)
+            m.submodules[f"plus_offset_{lane}"] = plus_offset = Add(config.precision)
             m.d.comb += [
-                factors.x[lane].eq(narrow(planes.o[lane], f"x_{lane}")),
                 factors.scale[lane].eq(Mux(self.scaled, scale, one)),
                 plus_offset.a.eq(factors.o[lane]),
                 plus_offset.b.eq(Mux(self.scaled, offset, minus_zero)),
                 functions.a[lane].eq(plus_offset.o),
-                times_factor.a.eq(Mux(self.operand_is_factor, one, narrow(operand, f"operand_{lane}"))),
-                times_factor.b.eq(factor),
-                plus.a.eq(Cat(x[:-1], x[-1] ^ subtracts_from)),
-                plus.b.eq(Mux(adds, Cat(y[:-1], y[-1] ^ subtracts), minus_zero)),
+            ]
+        self._combine(m, functions.o)
+        return m
+
+    def _line(self, m: Module, numbers: list[Value], cycles: int, name: str) -> list[Value]:
+        """Numbers so many cycles later."""
+        bits = self._config.vector_bits
+        m.submodules[name] = line = DelayLine(bits * len(numbers), cycles)
+        m.d.comb += line.i.eq(Cat(numbers))
+        return [line.o.word_select(i, bits) for i in range(len(numbers))]
+
+    def _combine(self, m: Module, values: data.View) -> None:
+        """What becomes of each x by its operand."""
+        precision, bits = self._config.precision, self._config.vector_bits
+        combine = Value.cast(self.combine)
+        subtracts, subtracts_from = combine == Combine.SUBTRACT, combine == Combine.SUBTRACT_FROM
+        adds, rotates = subtracts | subtracts_from | (combine == Combine.ADD), combine == Combine.ROTATE
+        multiplies = combine == Combine.MULTIPLY
+        before = _X_CYCLES - _OPERAND_CYCLES
+        operands = [entered(m, resized(m, each, 32), self._config, f"operand_{lane}")
+                    for lane, each in enumerate(self.operand)]  # fmt: skip
+        operands = [Mux(self.operand_is_factor, self.factor, each) for each in operands]
+        *operands, factor = self._line(m, [*operands, self.factor], before - 1, "operands")
+        of_operand = self.operand_scaled & (delay(m, self.valid, before, "operand_valid") | ~multiplies)
+        minus_zero = upper(MINUS_ZERO, bits)
+        for lane, (x, operand) in enumerate(zip(values, operands, strict=True)):
+            m.submodules[f"times_{lane}"] = times = Multiply(precision)
+            m.submodules[f"plus_{lane}"] = plus = Add(precision)
+            m.submodules[f"choice_{lane}"] = choice = Choice(precision)
+            scaled = register(m, times.o, f"scaled_{lane}")
+            y = Mux(self.operand_scaled, scaled, delay(m, operand, _OPERAND_CYCLES, f"y_{lane}", reset_less=True))
+            before_last = delay(m, times.o, 2, f"product_{lane}", reset_less=True)
+            picked = delay(m, choice.a, ADD_CYCLES - CHOICE_CYCLES, f"picked_{lane}", reset_less=True)
+            not_zero = delay(m, ~Fields(y).zero, ADD_CYCLES, name=f"not_zero_{lane}", reset_less=True)
+            m.d.comb += [
+                times.a.eq(Mux(of_operand, operand, choice.a)),
+                times.b.eq(Mux(of_operand, factor, choice.b)),
                 choice.combine.eq(combine),
                 choice.x.eq(x),
                 choice.y.eq(y),
-                times.a.eq(choice.a),
-                times.b.eq(choice.b),
-                self.o[lane].eq(Mux(choice.counts, times.o, plus.o)),
-                self.chosen[lane].eq(~selects | not_zero),
+                plus.a.eq(Mux(rotates, before_last, Cat(x[:-1], x[-1] ^ subtracts_from))),
+                plus.b.eq(Mux(rotates, times.o, Mux(adds, Cat(y[:-1], y[-1] ^ subtracts), minus_zero))),
+                self.o[lane].eq(Mux(multiplies, times.o, Mux(choice.counts, picked, plus.o))),
+                self.chosen[lane].eq((combine != Combine.SELECT) | not_zero),
             ]
-        return m

@@ -2,7 +2,17 @@
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed
 
-from .float_format import EXPONENT_MAX, WIDE, Fields, Operator, compose, normalised, rounded, shifted_right
+from .float_format import (
+    EXPONENT_BITS,
+    EXPONENT_MAX,
+    WIDE,
+    Fields,
+    Operator,
+    compose,
+    normalised,
+    shifted_right,
+    with_carry,
+)
 from .pipeline import delay, register
 
 _FINE_PLACES = 3  # of the number of places to align by, the bits that the second cycle looks at
@@ -42,43 +52,39 @@ class Add(Operator):
         unaligned = Cat(Const(0, 3), small.mantissa)
         coarse = shifted_right(m, unaligned, Cat(Const(0, _FINE_PLACES), places[_FINE_PLACES:]), "coarse")
         opposite = a.sign ^ b.sign
-        big_mantissa, small_mantissa = register(m, big.mantissa, "big"), register(m, small.mantissa, "small")
+        big_mantissa = register(m, big.mantissa, "big")
         coarse, places = register(m, coarse, "coarse"), register(m, places[:_FINE_PLACES], "places")
         subtract = register(m, opposite, "subtract")
-        comparable = register(m, opposite & (distance == 0), "comparable")
-        exponent = delay(m, big.exponent, 2, "exponent", reset_less=True)
-        sign = register(m, big.sign, "sign")
+        # Of equal exponents it may be the other way round.
+        reverse = opposite & (distance == 0) & (a.fraction < b.fraction)
+        negate_big, negate_small = register(m, reverse, "negate_big"), register(m, opposite & ~reverse, "negate_small")
+        exponent = delay(m, big.exponent, 3, "exponent", reset_less=True)
+        sign = delay(m, big.sign ^ reverse, 3, "sign", reset_less=True)
         zero_sign = delay(m, a.sign & b.sign, 3, "zero_sign", reset_less=True)  # of an exact zero
         nan = delay(m, a.nan | b.nan | (a.infinite & b.infinite & opposite), 3, "nan", reset_less=True)
         infinite = delay(m, a.infinite | b.infinite, 3, "infinite", reset_less=True)
 
         wide, aligned = Cat(Const(0, 3), big_mantissa), shifted_right(m, coarse, places, "aligned")
-        # Of equal exponents it may be the other way round. Nothing is shifted then, so that does not wait for it.
-        reverse, negative, total = Signal(p + 1), Signal(), Signal(p + 4)
-        m.d.comb += [
-            reverse.eq(small_mantissa - big_mantissa),
-            negative.eq(comparable & ~reverse[-1]),
-            total.eq(Mux(subtract, wide - aligned, wide + aligned)),
-        ]
-        total = register(m, Mux(negative, Cat(Const(0, 3), reverse), total), "total")
-        sign = delay(m, sign ^ negative, 2, "result_sign", reset_less=True)
+        flipped = [Cat(each, Const(0, 1)) ^ negates.replicate(p + 4)
+                   for each, negates in ((wide, negate_big), (aligned, negate_small))]  # fmt: skip
+        total = register(m, with_carry(*flipped, subtract), "total")
 
         steps = [1 << level for level in reversed(range((p + 3).bit_length()))]
         high, high_zeros = normalised(m, total, steps[:-_FINE_STEPS], "high")
         high, high_zeros = register(m, high, "high"), register(m, high_zeros, "high_zeros")
-        exponent = register(m, exponent + 1, "exponent_of_top")
 
         full, zeros = normalised(m, high, steps[-_FINE_STEPS:], "full")
-        exact_exponent = Signal(signed(10))
-        m.d.comb += exact_exponent.eq(exponent - Cat(zeros, high_zeros))
-        result = rounded(m, exact_exponent[:8], full[4:], full[:4])
+        less_one = Signal(signed(10))  # than the exponent of the sum before rounding: the leading one is added to it
+        m.d.comb += less_one.eq(exponent - Cat(zeros, high_zeros))
+        kept, lower = full[4:], full[:4]
+        round_up = lower[-1] & (kept[0] | lower[:-1].any())
+        result = Cat(kept[:-1], less_one[:EXPONENT_BITS]) + Cat(round_up, Const(0, p - 2), Const(1, 1))
         nothing = ~full[-1]  # the sum is exactly zero
         # What rounds up to 2¹²⁸ is seen before the carry of rounding is there.
-        rounds_over = (exact_exponent == EXPONENT_MAX - 1) & full[3:].all()
+        overflows = (less_one == EXPONENT_MAX - 1) | ((less_one == EXPONENT_MAX - 2) & full[3:].all())
         bits = compose(
             m, Mux(nothing, zero_sign, sign), result[p - 1 :], result[: p - 1],
-            zero=nothing | (exact_exponent <= 0), infinite=infinite, nan=nan,
-            overflow=(exact_exponent >= EXPONENT_MAX) | rounds_over,
+            zero=nothing | less_one[-1], infinite=infinite, nan=nan, overflow=overflows,
         )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits, "o"))
         return m

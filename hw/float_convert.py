@@ -3,8 +3,8 @@ out."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 
-from ..arch.config import HardwareConfig
-from .float_format import EXPONENT_BIAS, ONE, WIDE, Fields, Operator, increased, normalised, resized, upper
+from ..arch.config import SUM_BITS, HardwareConfig
+from .float_format import EXPONENT_BIAS, ONE, WIDE, Fields, Operator, cleaned, increased, normalised, resized, upper
 from .pipeline import register
 
 
@@ -13,41 +13,67 @@ def narrowed(m: Module, x: Value, config: HardwareConfig, name: str) -> Value:
     return register(m, resized(m, x, config.vector_bits), name) if config.narrow_cycles else x
 
 
-class ConvertInt32(Operator):
-    """o = the float of the int32 `a` as `numerics.from_int32`, CONVERT_CYCLES (2) later.
+def entered(m: Module, x: Value, config: HardwareConfig, name: str) -> Value:
+    """The bits `x` of a float32 as a number of vector arithmetic, a cycle later: rounded to its format, and clean."""
+    return register(m, resized(m, x, config.vector_bits) if config.narrow_cycles else cleaned(m, x), name)
 
-    Cycle 1: normalise, coarsely. Cycle 2: finely, and round. A negative number has no carry to wait for: its magnitude
-    is that of its inverted bits followed by ones without end, which are what is shifted in.
+
+class ConvertInteger(Operator):
+    """o = the float nearest to the signed integer `a`, ties to even.
+
+    Each cycle takes some of the `steps` of normalisation, the last one rounds. A negative number has no carry to wait
+    for: its magnitude is that of its inverted bits followed by ones without end, which are what is shifted in.
     """
 
-    module = "heddle_convert"
+    bits: int  # of `a`, with its sign
+    steps: tuple[tuple[int, ...], ...]  # of each cycle: falling powers of two
 
     def __init__(self, precision: int = WIDE):
-        super().__init__(precision, input_shape=32)
+        super().__init__(precision, input_shape=self.bits)
 
     def logic(self):
         m = Module()
-        negative = self.a[31]
-        high, high_zeros = normalised(m, self.a ^ negative.replicate(32), [16, 8, 4], "high", fill=negative)
-        high, high_zeros = register(m, high, "high"), register(m, high_zeros, "high_zeros")
-        sign = register(m, negative, "sign")
-
-        full, zeros = normalised(m, high, [2, 1], "full", fill=sign)
+        p, sign = self._precision, self.a[-1]
+        value: Value = self.a[:-1] ^ sign.replicate(self.bits - 1)
+        zeros: list[Value] = []  # which steps were taken, the least first
+        below, ahead = Const(0, 1), sum(map(sum, self.steps))
+        for cycle, steps in enumerate(self.steps, 1):
+            if cycle > 1:
+                value, zeros = register(m, value, f"value_{cycle}"), [register(m, Cat(zeros), f"zeros_{cycle}")]
+                below, sign = register(m, below, f"below_{cycle}"), register(m, sign, f"sign_{cycle}")
+            for step in steps:
+                value, empty = normalised(m, value, [step], f"cycle_{cycle}", fill=sign)
+                zeros.insert(0, empty)
+                ahead -= step
+                # What no later step brings up to the bit to round by counts only by whether it is what is shifted in.
+                if (spare := len(value) - (p + 1 + ahead)) > 0:
+                    below |= (value[:spare] ^ sign.replicate(spare)).any()
+                    value = value[spare:]
         exponent = Signal(8)
-        m.d.comb += exponent.eq(EXPONENT_BIAS + 31 - Cat(zeros, high_zeros))
-        p = self._precision
-        kept, half = full[-p:], full[-p - 1]
-        # Whether anything is below that, in `a` itself: the ones of a negative number are the end of its magnitude.
-        # What stays below whatever the last steps do does not wait for them.
-        low = 31 - p - 3
-        flip = sign.replicate(32)
-        below = (high ^ flip)[:low].any() | (full ^ flip)[low : low + 3].any()
+        m.d.comb += exponent.eq(EXPONENT_BIAS + self.bits - 2 - Cat(zeros))
+        kept, half = value[-p:], value[-p - 1]
         # A half and ones without end are a whole; ones without end alone are a unit of the place above them.
         round_up = Mux(sign, half | (kept[0] & ~below), half & (kept[0] | below))
         result = increased(m, exponent, kept, round_up)
         unit = Cat(upper(ONE, len(self.o))[:-1], sign)  # of −1 only ones without end are left
-        m.d.comb += self.o.eq(register(m, Mux(full[-1], Cat(result, sign), Mux(sign, unit, 0)), "o"))
+        m.d.comb += self.o.eq(register(m, Mux(value[-1], Cat(result, sign), Mux(sign, unit, 0)), "o"))
         return m
+
+
+class ConvertInt32(ConvertInteger):
+    """Of an int32, as `numerics.from_int32`, CONVERT_CYCLES (2) later."""
+
+    module = "heddle_convert"
+    bits = 32
+    steps = (16, 8, 4), (2, 1)
+
+
+class ConvertSum(ConvertInteger):
+    """Of a sum of panels of sums, as `Arithmetic.from_integer`, CONVERT_SUM_CYCLES (3) later."""
+
+    module = "heddle_convert_sum"
+    bits = SUM_BITS
+    steps = (32, 16), (8, 4), (2, 1)
 
 
 class Round(Operator):

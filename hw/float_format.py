@@ -122,6 +122,13 @@ def resized(m: Module, x: Value, bits: int, name: str = "resized") -> Value:
     return result
 
 
+def cleaned(m: Module, x: Value) -> Signal:
+    """`x`, but zero for subnormals and the one NaN for any, combinational."""
+    result, fields = Signal(len(x), name="cleaned"), Fields(x)
+    m.d.comb += result.eq(Mux(fields.nan, upper(NAN, len(x)), Cat(Mux(fields.zero, 0, x[:-1]), x[-1])))
+    return result
+
+
 def upper(x: Value, bits: int) -> Value:
     """A float32 of which no more than the upper `bits` bits are not zero, in so many."""
     return x[32 - bits :]
@@ -164,12 +171,9 @@ def normalised(
     return value, Cat(zeros)
 
 
-def rounded(m: Module, exponent: Value, kept: Value, lower: Value) -> Value:
-    """Round to nearest even: exponent (its own width) over the fraction, a carry going into the exponent.
-
-    `kept` are the mantissa bits with the leading one on top, `lower` the bits below them.
-    """
-    return increased(m, exponent, kept, lower[-1] & (kept[0] | (lower[:-1] != 0)))
+def with_carry(a: Value, b: Value, carry: Value) -> Value:
+    """a + b + carry modulo their width, in one adder."""
+    return (Cat(carry, a) + Cat(carry, b))[1 : len(a) + 1]
 
 
 def increased(m: Module, exponent: Value, kept: Value, round_up: Value) -> Signal:

@@ -1,11 +1,12 @@
 """Float multiplication: one product of mantissas, rounded once, saturated."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 
-from .float_format import EXPONENT_BIAS, EXPONENT_MAX, WIDE, Fields, Operator, compose, rounded
+from .float_format import EXPONENT_BIAS, EXPONENT_BITS, EXPONENT_MAX, WIDE, Fields, Operator, compose, with_carry
 from .pipeline import delay, register
 
 _MULTIPLIER_BITS = 18  # of the operands of a multiplier block of an FPGA
+_HUGE = EXPONENT_MAX + EXPONENT_BIAS  # the sum of exponents of a product that is not finite, whatever its mantissa
 
 
 class Multiply(Operator):
@@ -24,31 +25,39 @@ class Multiply(Operator):
     def logic(self):
         m = Module()
         a, b, p = Fields(self.a), Fields(self.b), self._precision
-        product = _product(m, Cat(a.fraction, Const(1, 1)), Cat(b.fraction, Const(1, 1)))
+        mantissas = product(m, Cat(a.fraction, Const(1, 1)), Cat(b.fraction, Const(1, 1)))
         twice_biased = register(m, a.exponent + b.exponent, "twice_biased")
-        exponent = register(m, twice_biased - EXPONENT_BIAS, "exponent").as_signed()
+        # One less than the exponent of a product below 2: what is added for its leading one.
+        less_bias = Cat(twice_biased[:7], ~twice_biased[7], twice_biased[7] ^ ~twice_biased[8])
+        exponent = register(m, less_bias[:EXPONENT_BITS], "exponent")
         sign = delay(m, a.sign ^ b.sign, 2, "sign", reset_less=True)
         invalid = (a.infinite & b.zero) | (a.zero & b.infinite)
         nan = delay(m, a.nan | b.nan | invalid, 2, "nan", reset_less=True)
         infinite = delay(m, a.infinite | b.infinite, 2, "infinite", reset_less=True)
-        zero = delay(m, a.zero | b.zero, 2, "zero", reset_less=True)
+        zero = register(m, a.zero | b.zero, "zero")
 
-        top = product[-1]  # it is 2 or more
-        lower, kept, exact_exponent = Signal(p), Signal(p), Signal(signed(11))  # the exponent is that before rounding
-        m.d.comb += [Cat(lower, kept).eq(Mux(top, product, product << 1)), exact_exponent.eq(exponent + top)]
-        result = rounded(m, exact_exponent[:8], kept, lower)
-        # What rounds up to 2¹²⁸ is seen before the carry of rounding is there.
-        rounds_over = (exact_exponent == EXPONENT_MAX - 1) & kept.all() & lower[-1]
+        # Near the ends of the range it hangs on the product, and on its rounding, whether the exponent is beyond.
+        tiny = register(m, zero | (twice_biased < EXPONENT_BIAS), "tiny")
+        least = register(m, twice_biased == EXPONENT_BIAS, "least")
+        huge = register(m, twice_biased >= _HUGE, "huge")
+        most, next_to_most = (register(m, twice_biased == _HUGE - below, f"huge_{below}") for below in (1, 2))
+
+        top = mantissas[-1]  # it is 2 or more
+        lower, kept = Signal(p), Signal(p)
+        m.d.comb += Cat(lower, kept).eq(Mux(top, mantissas, mantissas << 1))
+        round_up = lower[-1] & (kept[0] | (lower[:-1] != 0))
+        result = with_carry(Cat(Const(0, p - 1), exponent), Cat(kept[:-1], ~top, top), round_up)
+        carries = kept.all() & lower[-1]  # of rounding, into the exponent
+        overflows = huge | (most & (top | carries)) | (next_to_most & top & carries)
         bits = compose(
             m, sign, result[p - 1 :], result[: p - 1],
-            zero=zero | (exact_exponent <= 0), infinite=infinite, nan=nan,
-            overflow=(exact_exponent >= EXPONENT_MAX) | rounds_over,
+            zero=tiny | (least & ~top), infinite=infinite, nan=nan, overflow=overflows,
         )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits, "o"))
         return m
 
 
-def _product(m: Module, a: Value, b: Value) -> Value:
+def product(m: Module, a: Value, b: Value) -> Value:
     """a · b of two mantissas, two cycles later: the sum of products of halves, if multipliers are too narrow."""
     width = len(a)
     if width <= _MULTIPLIER_BITS:

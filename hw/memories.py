@@ -12,7 +12,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory, Unit
-from ..arch.isa import ADDRESS
 from .ram import Ram
 
 
@@ -30,7 +29,7 @@ def read_signature(config: HardwareConfig, memory: Memory, bits: int | None = No
     width = config.word_bits(memory)
     return wiring.Signature({
         "en": Out(1),
-        "address": Out(ADDRESS),
+        "address": Out(address_bits(config, memory)),
         "part": Out(range(-(-width // (bits or width)))),
         "data": In(bits or width),
     })  # fmt: skip
@@ -45,10 +44,15 @@ def write_signature(config: HardwareConfig, memory: Memory, bits: int | None = N
     """
     return wiring.Signature({
         "en": Out(1),
-        "address": Out(ADDRESS),
+        "address": Out(address_bits(config, memory)),
         "mask": Out(mask_bits(config, memory)),
         "data": Out(bits or config.word_bits(memory)),
     })  # fmt: skip
+
+
+def address_bits(config: HardwareConfig, memory: Memory) -> int:
+    """Bits of the address of a word: those of fields beyond them are ignored."""
+    return (config.words(memory) - 1).bit_length()
 
 
 def lane_bits(config: HardwareConfig, memory: Memory) -> int:
@@ -147,7 +151,7 @@ class BankedMemory(wiring.Component):
 
     def _bank_of(self, address: Value) -> Value:
         low = (self._config.bank_words(self._memory) - 1).bit_length()
-        high = (self._config.words(self._memory) - 1).bit_length()
+        high = address_bits(self._config, self._memory)
         return Value.cast(address[low:high])
 
     def _selects(self, m: Module, port, bank: int, name: str) -> Signal:

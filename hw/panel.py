@@ -112,17 +112,20 @@ class Panel(wiring.Component):
         ]
 
         left = Signal(signed(COLUMNS + 2))  # columns from the first of this group to the end of the row
+        more, some = Signal(COLUMNS + 1 - lane_bits), Signal()  # whole groups of them; whether there are any
         end_of_word = Signal()
         end_of_group = Signal()
         row_complete = Signal()
         m.d.comb += [
             left.eq(self.columns - (self.group << lane_bits)),
-            self.counts.eq(Cat(left > lane for lane in range(lanes))),
+            more.eq(left[lane_bits:-1]),
+            some.eq(~left[-1] & (more != 0)),
+            self.counts.eq(Cat(*(some | (~left[-1] & (left[:lane_bits] > lane)) for lane in range(lanes - 1)), some)),
             self.inside.eq((left > 0) & self.row_counts),
             self.active.eq(running & ~waiting),
             self.valid.eq(self.active & (self.beat == 0)),
             self.first.eq(self.group == 0),
-            self.last.eq((left <= lanes) & end_of_word),
+            self.last.eq((left[-1] | (more == 0) | ((more == 1) & (left[:lane_bits] == 0))) & end_of_word),
             self.done.eq(self.valid & self.last & self.last_row & self.block_ends),
             self.last_row.eq(Mux(tall, rows_left <= 1, self.row + 1 == self.rows)),
             end_of_group.eq(self.active & (self.beat + 1 == self.interval)),

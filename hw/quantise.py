@@ -3,17 +3,34 @@
 A machine with bf16 PEs has codes that are numbers: no scale but 1, and nothing to multiply with.
 """
 
-from amaranth import Module, Mux, Signal, Value, signed, unsigned
+from typing import NamedTuple
+
+import numpy as np
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import MULTIPLY_CYCLES, ROUND_CYCLES, HardwareConfig
+from ..arch.config import WIDE_PRECISION as WIDE
 from ..arch.functions import EVALUATE_CYCLES
 from ..arch.isa import Digit
-from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_OF_32639, WIDE_CODE_LIMIT
+from ..arch.numerics import (
+    CODE_LIMIT,
+    MAXIMUM_FLOOR,
+    RECIPROCAL_OF_127,
+    RECIPROCAL_OF_32639,
+    WIDE_CODE_LIMIT,
+    Arithmetic,
+    CodeFormat,
+    from_bits,
+    row_scale,
+    to_bits,
+)
 from .fixed_function import Reciprocal
-from .float import ONE, Fields, Multiply, RoundInt8, RoundInt16, constant, resized, to_bf16, upper
-from .pipeline import delay
+from .float import NAN, ONE, Fields, Multiply, RoundInt8, RoundInt16, constant, resized, to_bf16, upper
+from .float_format import EXPONENT_BIAS, EXPONENT_MAX
+from .pipeline import delay, register
 
 _STEP = 7  # the reciprocal is taken of a/2⁷, so that those of the largest a are not flushed
 
@@ -75,7 +92,8 @@ class RowScale(wiring.Component):
 
     With `wide`, which holds still, 32639 takes the place of 127; for bf16 PEs both are 1. Takes a magnitude (not
     negative) with `valid` every cycle; the results come with `o_valid` `row_scale_cycles` − 1 later, to be written to a
-    table in that cycle. Numbers have the format of vector arithmetic.
+    table in that cycle. Numbers have the format of vector arithmetic. Where that has few bits a ROM holds both
+    significands for each of a's.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -84,14 +102,69 @@ class RowScale(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.factors = factors = RowFactors(self._config)
-        for name, port in _ports(self._config).items():
-            mine, inside = getattr(self, name), getattr(factors, name)
-            m.d.comb += inside.eq(mine) if port.flow == In else mine.eq(inside)
-        if self._config.pe != "bf16":
-            m.submodules.rcp = rcp = Reciprocal(self._config.precision)
-            m.d.comb += [rcp.a.eq(factors.argument), factors.inverse.eq(rcp.o)]
+        config, one = self._config, upper(ONE, self._config.vector_bits)
+        m.d.comb += self.o_valid.eq(delay(m, self.valid, config.row_scale_cycles - 1, "valid"))
+        if config.pe == "bf16":
+            m.d.comb += [self.scale.eq(one), self.multiplier.eq(one)]
+        elif config.row_scale_is_table:
+            self._look_up(m)
+        else:
+            self._compute(m)
         return m
+
+    def _compute(self, m: Module) -> None:
+        m.submodules.factors = factors = RowFactors(self._config)
+        m.submodules.rcp = rcp = Reciprocal(self._config.precision)
+        m.d.comb += [
+            factors.valid.eq(self.valid),
+            factors.greatest.eq(self.greatest),
+            factors.wide.eq(self.wide),
+            rcp.a.eq(factors.argument),
+            factors.inverse.eq(rcp.o),
+            self.scale.eq(factors.scale),
+            self.multiplier.eq(factors.multiplier),
+        ]
+
+    def _look_up(self, m: Module) -> None:
+        """No a is so near an end of the range that its exponent would count for more than a difference."""
+        precision, bits = self._config.precision, self._config.vector_bits
+        floor = constant(MAXIMUM_FLOOR, precision)
+        a = Fields(Mux(Fields(self.greatest).exponent < floor >> precision - 1, floor, self.greatest))
+        plain, wide = (_row_factors(precision, to) for to in (CodeFormat.INT8, CodeFormat.HIGH))
+        words = plain.words + wide.words
+        m.submodules.factors = rom = Memory(shape=2 * precision, depth=len(words), init=words)
+        read = rom.read_port()
+        m.d.comb += [read.en.eq(1), read.addr.eq(Cat(a.fraction, self.wide))]
+
+        exponent = register(m, a.exponent, "exponent")
+        special, nan = register(m, a.special, "special"), register(m, a.nan, "nan")
+        scale, multiplier = read.data[:precision], read.data[precision:]  # each with the last bit of its exponent
+        of_scale = Mux(self.wide, wide.of_scale, plain.of_scale) + exponent + scale[-1]
+        of_multiplier = Mux(self.wide, wide.of_multiplier, plain.of_multiplier) - exponent + multiplier[-1]
+        infinity = Cat(Const(0, precision - 1), Const(EXPONENT_MAX, 9))
+        scale = Mux(special, infinity, Cat(scale[:-1], of_scale[:8]))
+        multiplier = Mux(special, 0, Cat(multiplier[:-1], of_multiplier[:8]))
+        for port, number in ((self.scale, scale), (self.multiplier, multiplier)):
+            m.d.comb += port.eq(register(m, Mux(nan, upper(NAN, bits), number), "factor"))
+
+
+class _RowFactors(NamedTuple):
+    """A word for each fraction of a: the fractions of scale and multiplier, the scale's below, each with a bit above it
+    that is added to its exponent. That of the scale is `of_scale` plus a's, that of the multiplier `of_multiplier`
+    minus a's."""
+
+    words: list[int]
+    of_scale: int
+    of_multiplier: int
+
+
+def _row_factors(precision: int, to: CodeFormat) -> _RowFactors:
+    fractions = np.arange(1 << precision - 1, dtype=np.uint32) << WIDE - precision
+    numbers = row_scale(from_bits(fractions | to_bits(1)), to, Arithmetic(precision))  # of a from 1 to 2
+    scale, multiplier = (to_bits(each).astype(int) >> WIDE - precision for each in numbers)
+    least = [int(each.min()) >> precision - 1 for each in (scale, multiplier)]
+    scale, multiplier = scale - (least[0] << precision - 1), multiplier - (least[1] << precision - 1)
+    return _RowFactors([*map(int, scale | multiplier << precision)], least[0] - EXPONENT_BIAS, least[1] + EXPONENT_BIAS)
 
 
 class CodeLanes(wiring.Component):

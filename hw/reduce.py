@@ -119,16 +119,10 @@ class RowSum(Reduction):
                        ▲    │                     ▲    │
                        └────┘                     └────┘ pairs
     ```
-
-    With `lanes_too` each lane can have a sum of its own instead, from +0 in the order of its numbers: they come exactly
-    ADD_CYCLES apart while `apart` is up, and `sums` are those of all since `first`, ADD_CYCLES later. That takes no
-    adder more: there are as many in the tree and at the slots as there are lanes.
     """
 
-    def __init__(self, lanes: int, *, lanes_too: bool = False):
-        self._lanes_too = lanes_too
-        more = {"apart": In(1), "sums": Out(ArrayLayout(unsigned(32), lanes))} if lanes_too else {}
-        super().__init__(lanes, **more)
+    def __init__(self, lanes: int):
+        super().__init__(lanes)
 
     def elaborate(self, platform):
         m = Module()
@@ -144,11 +138,8 @@ class RowSum(Reduction):
         return m
 
     def _added(self, m: Module, a: Value, b: Value, lane: int) -> Value:
-        """a + b, ADD_CYCLES later, in the adder that is that of a lane where each adds up its own numbers."""
+        """a + b, ADD_CYCLES later."""
         m.submodules[f"adder_{lane}"] = add = Add()
-        if self._lanes_too:
-            a, b = Mux(self.apart, self.data[lane], a), Mux(self.apart, Mux(self.first, ZERO, add.o), b)
-            m.d.comb += self.sums[lane].eq(add.o)
         m.d.comb += [add.a.eq(a), add.b.eq(b)]
         return add.o
 

@@ -1,50 +1,12 @@
-"""Rotary position embedding (Su et al., 2021): a number of VALUE, times a cosine, plus its partner times a sine.
-
-One port gives the four numbers of a group one after the other, so one multiplier a lane serves for both products:
-
-    value ─ narrowed ─┬─ register ─ × ─┬─ two registers ─ + ─ o
-                      └────────────────┘ └────────────────┘
-"""
+"""Rotary position embedding (Su et al., 2021): where the partner of a group of columns is."""
 
 from typing import NamedTuple
 
-from amaranth import Module, Mux, Value, unsigned
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth import Module, Mux, Value
 
 from ..arch.config import HardwareConfig
 from ..arch.isa import COLUMNS
-from .float import Add, Multiply, narrowed
-from .pipeline import delay, register
-
-
-class Rotate(wiring.Component):
-    """o = x·cosine + partner·sine as `numerics.rotate`, `rotate_cycles` after the sine.
-
-    `value` takes x, cosine, partner and sine of V columns in four cycles on end, the bits of float32; `o` has the
-    format of vector arithmetic.
-    """
-
-    def __init__(self, config: HardwareConfig):
-        self._config = config
-        floats, results = (data.ArrayLayout(unsigned(bits), config.vector_lanes) for bits in (32, config.vector_bits))
-        super().__init__({"value": In(floats), "o": Out(results)})
-
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        precision = self._config.precision
-        for lane, value in enumerate(self.value):
-            value = narrowed(m, value, self._config, f"value_{lane}")
-            m.submodules[f"times_{lane}"] = times = Multiply(precision)
-            m.submodules[f"plus_{lane}"] = plus = Add(precision)
-            m.d.comb += [
-                times.a.eq(register(m, value, f"before_{lane}")),
-                times.b.eq(value),
-                plus.a.eq(delay(m, times.o, 2, name=f"product_{lane}", reset_less=True)),
-                plus.b.eq(times.o),
-                self.o[lane].eq(plus.o),
-            ]
-        return m
+from .pipeline import register
 
 
 def row_words(m: Module, columns: Value, config: HardwareConfig) -> Value:

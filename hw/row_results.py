@@ -20,22 +20,23 @@ from .memories import write_signature
 from .panel import count, count_in, spread
 from .quantise import RowScale
 from .ram import Ram
-from .reduce import LaneMaxima, RowMaximum, RowSum
+from .reduce import LaneMaxima, RowMaximum
+from .sums import Sums
 
 
 class RowResults(wiring.Component):
     """Takes the groups of a walk, `valid`, as RowMaximum does, for a Reduce if `reduces`, else for a Quantise.
 
     `row_maximum_cycles` after the last group of a row, plus `row_scale_cycles` − 1, its scale is written; or plus one
-    cycle its greatest number and the place of it, or `row_sum_cycles` plus one after it its sum. `scales_done` comes
-    the cycle after the last scale of the walk; `next_rank` with the last number, or `done` if no further is wanted. A
-    Reduce takes a walk for each number of a row: the greatest, then the greatest of those that come after it.
+    cycle its greatest number and the place of it, or `running_sum_cycles` plus one after it its sum. `scales_done`
+    comes the cycle after the last scale of the walk; `next_rank` with the last number, or `done` if no further is
+    wanted. A Reduce takes a walk for each number of a row: the greatest, then the greatest of those that come after it.
     `multiplier` is that of row `read_row`, given with `read`, a cycle later (bf16 PEs need none). `start` comes before
     the first group of a walk; `instruction` and `reduces` hold still. Columns that do not count are +0, and say so.
 
-    Along the rows, where each lane has a column, `first` is the first row: `numbers` are the sums ADD_CYCLES after the
-    last one, or the greatest a cycle after it. The element of VALUE that a number of a row goes to is that which
-    `element` says: `en`, `address`, `slot` in the word and `number`.
+    Along the rows, where each lane has a column, `first` is the first row: `numbers` are the sums `lane_sum_cycles`
+    after the last one, or the greatest a cycle after it. The element of VALUE that a number of a row goes to is that
+    which `element` says: `en`, `address`, `slot` in the word and `number`.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -72,7 +73,7 @@ class RowResults(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.greatest = greatest = RowMaximum(config.vector_lanes, config.vector_bits)
-        m.submodules.total = total = RowSum(config.vector_lanes, lanes_too=True)
+        m.submodules.total = total = Sums(config)
         m.submodules.row_scale = row_scale = RowScale(config)
         quantise, reduce = fields_of(Quantise, self.instruction), fields_of(Reduce, self.instruction)
         sums, along_rows = Signal(), Signal()  # of a Reduce
@@ -90,11 +91,11 @@ class RowResults(wiring.Component):
             greatest.last.eq(self.last),
             greatest.counts.eq(self.counts & (self._after(ordered, before) | (rank == 0).replicate(len(self.counts)))),
             *(data.eq(x) for data, x in zip(greatest.data, ordered, strict=True)),
-            total.valid.eq(self.valid & sums & ~along_rows),
+            total.valid.eq(self.valid & sums),
             total.first.eq(self.first),
             total.last.eq(self.last),
             total.apart.eq(along_rows),
-            *(data.eq(resized(m, x, 32)) for data, x in zip(total.data, self.values, strict=True)),
+            total.data.eq(self.values),
             row_scale.valid.eq(greatest.o_valid & ~self.reduces),
             row_scale.greatest.eq(greatest.o),
             row_scale.wide.eq(quantise.digit != Digit.WHOLE),
@@ -144,7 +145,7 @@ class RowResults(wiring.Component):
         ]
         return table.read_data
 
-    def _reduce_columns(self, m: Module, ordered: list[Value], total: RowSum, sums: Value, least: Value) -> None:
+    def _reduce_columns(self, m: Module, ordered: list[Value], total: Sums, sums: Value, least: Value) -> None:
         m.submodules.columns = columns = LaneMaxima(len(ordered), self._config.vector_bits)
         m.d.comb += [
             columns.valid.eq(self.valid & self.reduces),

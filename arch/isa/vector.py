@@ -119,8 +119,8 @@ class Results(IntEnum):
 class VectorInstruction(Instruction):
     """The elementwise front that Map and Quantise share; each step is one float32 operation.
 
-    x = float32(acc or value); for p = 1 … planes: x = x·256 + float32(acc_p), acc_p being another panel of sums,
-    p·rows·source_stride words on (products of digits, the highest first);
+    x = value, or acc, or with planes acc·256 + acc_1, or (acc·256 + acc_1)·256 + acc_2: an integer, rounded once, acc_p
+    being another panel of sums, p·rows·source_stride words on (products of digits, the highest first);
     if scaled: x = x·scale[n]; if row_scaled: x = x·row[row_address + m]; if scaled: x = x + offset[n];
     x = function(x); x = x combined with y, y as `operand` says: value[operand_address + m·operand_stride + word(n)],
     row[operand_address + m] or row[operand_address].
@@ -248,8 +248,9 @@ class Map(VectorInstruction):
 
     @property
     def interval(self) -> int:
-        """Two also where ROW, which has one port, is read twice for a group."""
-        return max(super().interval, 2 if self.row_scaled and self.operand_scaled else 1)
+        """Two also where ROW, which has one port, is read twice for a group, or one multiplier takes two products."""
+        twice = self.operand_scaled and (self.row_scaled or self.combine is Combine.MULTIPLY)
+        return max(super().interval, 2 if twice else 1)
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ class Quantise(VectorInstruction):
 class Reduce(VectorInstruction):
     """Along the columns, for each row: its sum, or its `count` greatest or least numbers and their places.
 
-    SUM: r(m, 0) = the row sum of x(m, ·) (`numerics.row_sum`), in float32. MAXIMUM, MINIMUM: r(m, j) = x(m, n) and
+    SUM: r(m, 0) = the sum of x(m, ·) (`numerics.running_row_sum`), in float32. MAXIMUM, MINIMUM: r(m, j) = x(m, n) and
     place(m, j) = n, for j < count ≤ columns the n that comes after j others. A greater number comes before a lesser
     one, or after it for MINIMUM; of equal ones that with the lesser n comes first. Zeros are equal, and +0 as a result;
     NaN comes before every number. So it is the order of a stable descending sort in PyTorch (torch.topk does not say

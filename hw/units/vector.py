@@ -1,8 +1,7 @@
 """VECTOR: Map, Quantise and Reduce, elementwise work on a panel, to values, to codes, or to what rows or columns are;
 and Tables, which sets the functions that this takes.
 
-    read panel ─ ACC, VALUE, PARAM, ROW ─┬──────────┬─ elementwise ─ writer ─ VALUE | ACT, WEIGHT | ROW, PARAM | INDEX
-                                         └─ rotate ─┘
+    read panel ─ ACC, VALUE, PARAM, ROW ─ elementwise ─ writer ─ VALUE | ACT, WEIGHT | ROW, PARAM | INDEX
 
 The read panel walks the groups and fetches their operands; the datapath never stalls; the writer walks the same groups
 as they come out. A Map is one walk, a Quantise two: one for the row maxima, one for the codes; a Reduce one for each
@@ -11,11 +10,11 @@ number of a row that it finds.
 
 from types import SimpleNamespace
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, MEMORY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
+from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import (
     ADDRESS,
     Axis,
@@ -32,12 +31,12 @@ from ...arch.isa import (
     VectorInstruction,
 )
 from ..elementwise import Elementwise
-from ..float import resized
+from ..float import entered
 from ..instructions import fields_of, opcode_of
 from ..memories import lane_bits, read_signature, write_signature
 from ..panel import Fill, Panel, row_address
 from ..pipeline import delay, register
-from ..rotate import Rotate, partner_of, row_words
+from ..rotate import partner_of, row_words
 from ..table_writer import TableWriter
 from .vector_writer import Phase, VectorWriter
 
@@ -125,11 +124,11 @@ class Vector(wiring.Component):
             writer.instruction.eq(instruction),
             writer.phase.eq(phase),
             writer.start.eq(self._first_group(m, panel.start, steps.before_last)),
-            writer.fill.eq(panel.fill),
-            writer.interval.eq(panel.interval),
-            writer.period.eq(panel.period),
-            writer.tall.eq(panel.tall),
-            writer.turned.eq(panel.turned),
+            # Long before its first group, and not decoded in the cycle in which it counts.
+            writer.fill.eq(register(m, panel.fill, "fill")),
+            writer.interval.eq(register(m, panel.interval, "interval")),
+            writer.tall.eq(register(m, panel.tall, "tall")),
+            writer.turned.eq(register(m, panel.turned, "turned")),
             writer.values.eq(elementwise.o),
             writer.chosen.eq(elementwise.chosen),
         ]
@@ -146,6 +145,7 @@ class Vector(wiring.Component):
             operand_scaled=Signal(),  # it is multiplied by a number for each row
             operand_in_row=Signal(),  # there is a second operand from ROW
             row_twice=Signal(),  # ROW is read for the operand first
+            times_twice=Signal(),  # the operand is scaled, and then multiplied with x
             before_last=Signal(2),
         )
         m.d.comb += [
@@ -155,17 +155,19 @@ class Vector(wiring.Component):
             steps.paired.eq((fields.source == Source.VALUE) & steps.combines),
             steps.operand_scaled.eq((phase == Phase.MAP) & fields_of(Map, instruction).operand_scaled),
             steps.row_twice.eq(fields.row_scaled & (steps.operand_scaled | steps.operand_in_row)),
-            steps.before_last.eq(Mux(fields.planes != 0, fields.planes, steps.paired | steps.row_twice)),
+            steps.times_twice.eq(steps.operand_scaled & (fields.combine == Combine.MULTIPLY)),
+            steps.before_last.eq(
+                Mux(fields.planes != 0, fields.planes, steps.paired | steps.row_twice | steps.times_twice)
+            ),
         ]
         with m.If(steps.rotates):
             m.d.comb += steps.before_last.eq(3)
         return steps
 
     def _shape(self, m: Module, panel: Panel, phase: Signal, instruction: Value, before_last: Value) -> None:
-        """How far rows reach and how fast groups follow, in this phase."""
+        """How far rows reach and how fast groups follow, in this phase. Four reads take as long as a sum."""
         lanes, codes = self._config.vector_lanes, fields_of(Quantise, instruction).codes
         reduce = fields_of(Reduce, instruction)
-        sums = reduce.kind == Reduction.SUM
         interval = before_last + 1
         by_lanes = Mux(interval < lanes, lanes, interval)  # where the writer takes a cycle for each lane
         m.d.comb += panel.interval.eq(interval)
@@ -179,11 +181,11 @@ class Vector(wiring.Component):
                 m.d.comb += panel.fill.eq(Fill.COLUMNS)
             with m.Case(Phase.REDUCE):
                 with m.If(reduce.axis == Axis.COLUMNS):
-                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.period.eq(Mux(sums, ROW_SUM_INTERVAL, 0))]
+                    m.d.comb += panel.fill.eq(Fill.COLUMNS)
                 with m.Else():
-                    # Of a column, a number comes when the sum of those before it does.
-                    slow = Mux(sums & (interval < ADD_CYCLES), ADD_CYCLES, interval)
-                    m.d.comb += [panel.fill.eq(Fill.WORD), panel.turned.eq(1), panel.interval.eq(slow)]
+                    m.d.comb += [panel.fill.eq(Fill.WORD), panel.turned.eq(1)]
+                with m.If(reduce.kind == Reduction.SUM):  # a number comes when the sum of those before it does
+                    m.d.comb += panel.interval.eq(ADD_CYCLES)
             with m.Case(Phase.CODES), m.Switch(codes):
                 with m.Case(Codes.ACT):
                     m.d.comb += panel.fill.eq(Fill.ACT_WORD)
@@ -228,7 +230,8 @@ class Vector(wiring.Component):
         ]
 
         # Plane p stands p · rows · stride words on.
-        plane_words = register(m, (fields.rows * fields.source_stride)[:ADDRESS], "plane_words")
+        rows = fields.rows[: self._config.panel_rows.bit_length()]
+        plane_words = register(m, _times(rows, fields.source_stride)[:ADDRESS], "plane_words")
         plane_offset = Signal(ADDRESS)
         with m.Switch(Mux(fields.planes != 0, panel.beat, 0)):
             with m.Case(1):
@@ -252,18 +255,21 @@ class Vector(wiring.Component):
     def _address_rotated(
         self, m: Module, panel: Panel, words: Value, source: Value, operand: Value, value_slot: Signal
     ) -> None:  # fmt: skip
-        """Addresses of VALUE for x, cosine, partner and sine; the partner is half a row on, or back."""
+        """Addresses of VALUE for cosine, x, sine and the partner of x, which is half a row on, or back. The group is
+        the same for four cycles, so those that come later can be found in several."""
         partner = partner_of(panel.word, panel.slot, words, self._config)
-        partner_word = Mux(partner.back, source - partner.words, source + partner.words)
+        back, far, partner_slot = (register(m, part, f"partner_{name}") for name, part in partner._asdict().items())
+        partner_word = register(m, Mux(back, source - far, source + far), "partner_word")
+        sine_word = register(m, operand + words, "sine_word")
         with m.Switch(panel.beat):
             with m.Case(0):
-                m.d.comb += self.value_read.address.eq(source)
-            with m.Case(1):
                 m.d.comb += self.value_read.address.eq(operand)
+            with m.Case(1):
+                m.d.comb += self.value_read.address.eq(source)
             with m.Case(2):
-                m.d.comb += [self.value_read.address.eq(partner_word), value_slot.eq(partner.slot)]
+                m.d.comb += self.value_read.address.eq(sine_word)
             with m.Default():
-                m.d.comb += self.value_read.address.eq(operand + words)
+                m.d.comb += [self.value_read.address.eq(partner_word), value_slot.eq(partner_slot)]
 
     def _read_pairs(self, m: Module, panel: Panel, fields, tables: TableWriter) -> None:
         """Where PARAM is read: the pairs of a group, or of entries of tables."""
@@ -282,34 +288,37 @@ class Vector(wiring.Component):
     def _compute(
         self, m: Module, panel: Panel, elementwise: Elementwise, fields, steps: SimpleNamespace, value_slot: Signal
     ) -> None:  # fmt: skip
-        """Hand what memory gives, a cycle after its address, to `elementwise`, rotated if need be."""
-        config, lanes = self._config, self._config.vector_lanes
-        m.submodules.rotate = rotate = Rotate(config)
+        """Hand what memory gives, a cycle after its address, to `elementwise`."""
+        lanes = self._config.vector_lanes
         acc, value, pairs = self.acc_read.data, self.value_read.data, self.param_read.data
+        of_row = entered(m, self.row_read.data, self._config, "of_row")
         m.d.comb += [
             self.acc_read.part.eq(panel.slot),
             self.value_read.part.eq(value_slot),
         ]
         for lane in range(lanes):
-            widened = resized(m, value.word_select(lane, config.value_bits), 32)
             m.d.comb += [
-                rotate.value[lane].eq(widened),
-                elementwise.acc[lane].eq(acc.word_select(lane, 32)),
-                elementwise.value[lane].eq(Mux(steps.rotates, resized(m, rotate.o[lane], 32), widened)),
                 elementwise.scale[lane].eq(pairs.word_select(2 * lane, 32)),
                 elementwise.offset[lane].eq(pairs.word_select(2 * lane + 1, 32)),
             ]
         m.d.comb += [
-            elementwise.operand.eq(Mux(steps.paired, register(m, value, "value_before"), value)),
-            elementwise.row.eq(self.row_read.data),
-            elementwise.factor.eq(Mux(steps.row_twice, register(m, self.row_read.data, "row_before"),
-                                      self.row_read.data)),
+            elementwise.valid.eq(delay(m, panel.beat == steps.before_last, MEMORY_CYCLES, "last_read")),
+            elementwise.acc.eq(acc),
+            elementwise.first_plane.eq(delay(m, (panel.beat == 0) | (fields.planes == 0), MEMORY_CYCLES, "new_sum")),
+            elementwise.value.eq(value),
+            elementwise.operand.eq(Mux(steps.paired | steps.rotates, register(m, value, "value_before"), value)),
+            elementwise.row.eq(of_row),
+            elementwise.factor.eq(Mux(steps.row_twice, register(m, of_row, "row_before"), of_row)),
             elementwise.from_value.eq(fields.source == Source.VALUE),
-            elementwise.planes.eq(fields.planes),
             elementwise.scaled.eq(fields.scaled),
             elementwise.row_scaled.eq(fields.row_scaled),
             elementwise.function.eq(fields.function),
             elementwise.combine.eq(fields.combine),
             elementwise.operand_scaled.eq(steps.operand_scaled),
             elementwise.operand_is_factor.eq(steps.operand_in_row),
-        ]  # fmt: skip
+        ]
+
+
+def _times(few: Value, x: Value) -> Value:
+    """few · x of a number of few bits, in adders: it is not worth a multiplier block of an FPGA."""
+    return sum((Mux(bit, x << place, 0) for place, bit in enumerate(few)), Const(0))

@@ -17,12 +17,12 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
 from ...arch.isa import ADDRESS, Axis, Codes, Layout, Map, Quantise, Reduce, Reduction
 from ..float import resized
 from ..instructions import fields_of
 from ..memories import lane_bits, write_signature
-from ..panel import Panel, count, count_in, interval_shape, longest_period, spread
+from ..panel import Panel, count, count_in, interval_shape, spread
 from ..pipeline import delay
 from ..quantise import CodeLanes
 from ..row_results import RowResults
@@ -42,7 +42,7 @@ class VectorWriter(wiring.Component):
     """Takes the groups of a walk, in order, and writes what becomes of them.
 
     `start` comes in the cycle before the first group; the walk is that of `Panel` with the rows and columns of
-    `instruction` and the given fill, interval, period and turn, and `values` are the group's in its first cycle; those
+    `instruction` and the given fill, interval and turn, and `values` are the group's in its first cycle; those
     below `columns` that are not `chosen` then are not written to VALUE. A value is written to VALUE one cycle later, a
     code `quantise_cycles` after that, the result of a row or column as `RowResults` says; `retire` is up in the cycle
     of the last write, or `next_walk` where another walk follows: in that cycle, or for the phase MAXIMA in the one
@@ -57,7 +57,6 @@ class VectorWriter(wiring.Component):
             "phase": In(Phase),
             "fill": In(2),
             "interval": In(interval_shape(config)),
-            "period": In(range(longest_period(config) + 1)),
             "tall": In(1),
             "turned": In(1),
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
@@ -92,7 +91,6 @@ class VectorWriter(wiring.Component):
             panel.columns.eq(quantise.columns),
             panel.fill.eq(self.fill),
             panel.interval.eq(self.interval),
-            panel.period.eq(self.period),
             panel.tall.eq(self.tall),
             panel.turned.eq(self.turned),
         ]
@@ -206,38 +204,42 @@ class VectorWriter(wiring.Component):
         config, lanes = self._config, self._config.vector_lanes
         reduce = fields_of(Reduce, self.instruction)
         along_rows = (self.phase == Phase.REDUCE) & (reduce.axis == Axis.ROWS)
-        # Of columns, with their last row. Until their numbers are there, no others have come to theirs.
-        ends = delay(m, panel.valid & panel.last_row, 1, "ends") & along_rows
-        address, slot = Signal.like(Value.cast(group.address)), Signal.like(Value.cast(group.slot))
-        with m.If(ends):
-            m.d.sync += [address.eq(group.address), slot.eq(group.slot)]
+        sums = reduce.kind == Reduction.SUM
 
-        def numbers_come(of_group: Value, name: str) -> Value:
-            soon, sums = delay(m, of_group, 1, f"{name}_soon"), reduce.kind == Reduction.SUM
-            return Mux(sums, delay(m, soon & sums, ADD_CYCLES - 1, f"{name}_late"), soon)
+        def numbers_come(of_group: Value, name: str, reset_less: bool = False) -> Value:
+            """What is known of columns with their last row, when their numbers come. Of what is no sum nothing is left
+            for the instruction after it."""
+            soon = delay(m, of_group, 1, f"{name}_soon", reset_less=reset_less)
+            late = delay(m, Mux(sums, soon, 0), config.lane_sum_cycles - 1, f"{name}_late", reset_less=reset_less)
+            return Mux(sums, late, soon)
+
+        ends = numbers_come(delay(m, panel.valid & panel.last_row, 1, "last_row") & along_rows, "ends")
+        address = numbers_come(group.address, "address", True)
 
         bits, in_words = config.value_bits, (self.phase == Phase.MAP) & ~elements.chosen
         element = SimpleNamespace(
             en=results.element.en | elements.en,
             address=Mux(elements.chosen, elements.address, results.element.address),
             slot=Mux(elements.chosen, elements.slot, results.element.slot),
-            number=Mux(elements.chosen, resized(m, values[0], 32), results.element.number),
         )
+        stored = [resized(m, x, 32) for x in values]
+        stored[0] = Mux(results.element.en, results.element.number, stored[0])  # it goes the way of the first lane
         written = Mux(along_rows, Const(-1, lanes).as_unsigned(), chosen)
-        words = [Mux(along_rows, number, resized(m, x, 32))
-                 for number, x in zip(results.numbers, values, strict=True)]  # fmt: skip
-        slot, slots = Mux(along_rows, slot, group.slot), config.columns // lanes
+        numbers = [resized(m, Mux(along_rows, number, x), bits)
+                   for number, x in zip(results.numbers, stored, strict=True)]  # fmt: skip
+        slots = config.columns // lanes
+        slot = Mux(along_rows, numbers_come(group.slot, "slot", True), group.slot)
         m.d.comb += [
-            self.value_write.en.eq((group.valid & in_words) | numbers_come(ends, "ends") | element.en),
+            self.value_write.en.eq((group.valid & in_words) | ends | element.en),
             self.value_write.address.eq(Mux(along_rows, address, group.address)),
             self.value_write.mask.eq(spread(m, slot, written, slots, name="value_mask")),
-            self.value_write.data.eq(Cat(resized(m, each, bits) for each in words)),
+            self.value_write.data.eq(Cat(numbers)),
         ]
         with m.If(element.en):
             m.d.comb += [
                 self.value_write.address.eq(element.address),
                 self.value_write.mask.eq(spread(m, element.slot, Const(1, 1), config.columns, name="number_mask")),
-                self.value_write.data.eq(resized(m, element.number, bits).replicate(lanes)),
+                self.value_write.data.eq(numbers[0].replicate(lanes)),
             ]
         done_columns = numbers_come(group.done & along_rows, "done_columns")
         return (group.done & in_words) | elements.done | done_columns

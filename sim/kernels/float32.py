@@ -31,7 +31,7 @@ from ..jit import inlined_late as inlined
 
 _intrinsic: Any = intrinsic  # pyright takes what they make for what they are made of
 _overload: Any = overload
-i4, f4 = np.int32, np.float32
+i4, f4, i8 = np.int32, np.float32, np.int64
 MAGNITUDE, SIGN = i4(0x7FFFFFFF), i4(-(1 << 31))
 MIN_NORMAL, INFINITY, NAN = i4(0x00800000), i4(0x7F800000), i4(0x7FC00000)
 LARGEST, LARGEST_BF16 = i4(0x7F7FFFFF), i4(0x7F7F0000)
@@ -74,6 +74,56 @@ def _number(value):
     if isinstance(value, types.Integer):
         return lambda value: f4(value)
     return lambda value: flush(value)
+
+
+def entered(format: Any, value: Any) -> Any:
+    """A sum or a value as it enters vector arithmetic: rounded once to this format, an int32 or a float32 flushed."""
+
+
+@_overload(entered, jit_options=OPTIONS)
+def _entered(format, value):
+    if isinstance(value, types.Float):
+        return lambda format, value: fit_saturated(format, flush(value))
+    if isinstance(format, types.Integer):
+        return lambda format, value: _tf32_of_int32(value)
+    return lambda format, value: f4(value)
+
+
+def joined(format: Any, high: Any, low: Any, lowest: Any, planes: Any) -> Any:
+    """high·256 + low, or with 2 planes (high·256 + low)·256 + lowest, likewise; only of sums, which are int32."""
+
+
+@_overload(joined, jit_options=OPTIONS)
+def _joined(format, high, low, lowest, planes):
+    if isinstance(high, types.Float):
+        return lambda format, high, low, lowest, planes: high
+    if isinstance(format, types.Integer):
+        return lambda format, high, low, lowest, planes: _tf32_of_int64(_panels(high, low, lowest, planes))
+    return lambda format, high, low, lowest, planes: f4(_panels(high, low, lowest, planes))
+
+
+@inlined
+def _panels(high, low, lowest, planes):
+    total = i8(high) * 256 + low
+    return total * 256 + lowest if planes == 2 else total
+
+
+@inlined
+def _tf32_of_int32(value):
+    """Rounded to odd to 24 bits first: an integer that has more loses its last eight, and what they were goes to the
+    bit above. Then a second rounding does no harm."""
+    upper = i4(i4(value >> 8) | i4(i4(value & 255) != 0))
+    exact = f4(value) if -(1 << 24) < value < 1 << 24 else f4(f4(upper) * f4(256))
+    return float_of(nearest_tf32(bits_of(exact)))
+
+
+@inlined
+def _tf32_of_int64(value):
+    """The same by way of float64, which holds it."""
+    exact, near = np.float64(value), f4(value)
+    bits = bits_of(near)
+    bits = i4(bits - i4(abs(np.float64(near)) > abs(exact)))  # towards zero
+    return float_of(nearest_tf32(i4(bits | i4(np.float64(near) != exact))))
 
 
 def fit(format: Any, x: Any) -> Any:

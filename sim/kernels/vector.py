@@ -47,16 +47,17 @@ from .float32 import (
     bits_of,
     canonical,
     code_of,
+    entered,
     f4,
     fit,
     fit_saturated,
     float_of,
     flush,
     i4,
+    joined,
     key,
     multiply,
     multiply_exactly,
-    number,
     overflown,
 )
 from .functions import PackedTable, packed, replace, replace_plainly
@@ -319,15 +320,16 @@ def _block(format, b, first, count, rows, columns, width, source, planes, row_sc
         row = x[begin : begin + width]
         at = place(source, b, first + m)
         data = source[0][at : at + width]
-        for n in range(width):
-            row[n] = number(data[n])
-        for plane in range(1, planes + 1):
-            at = place(source, b, first + m + plane * rows)
-            data = source[0][at : at + width]
+        if planes:
+            at = place(source, b, first + m + rows)
+            low = source[0][at : at + width]
+            at = place(source, b, first + m + planes * rows)
+            lowest = source[0][at : at + width]
             for n in range(width):
-                row[n] = f4(f4(row[n] * f4(256)) + f4(data[n]))
-        for n in range(width):
-            row[n] = fit_saturated(format, row[n])
+                row[n] = joined(format, data[n], low[n], lowest[n], planes)
+        else:
+            for n in range(width):
+                row[n] = entered(format, data[n])
         if row_scale[3] != 0:
             factor = fit_saturated(format, flush(row_scale[0][place(row_scale, b, first + m)]))
             _fill(buffers[5, begin : begin + width], factor)

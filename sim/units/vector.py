@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
+from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, HardwareConfig, Memory
 from ...arch.functions import DESCRIPTOR_COUNT, HEADER_PLACE, WORD_BITS, WORD_COUNT, WORD_PLACE, Table
 from ...arch.isa import (
     Axis,
@@ -36,7 +36,7 @@ from ...arch.numerics import (
     map_values,
     quantise,
     relu,
-    row_sum,
+    running_row_sum,
     second_operand,
     to_bf16,
 )
@@ -95,7 +95,7 @@ def reduce_values(i: Reduce, state: State, config: HardwareConfig, x: NDArray[np
         state.write_values(i.address, 0, total[:, None])
         return
     if i.kind is Reduction.SUM:
-        numbers = row_sum(x, config.vector_lanes)[..., None]
+        numbers = running_row_sum(x, config.vector_lanes)[..., None]
     else:
         numbers, places = extremes(x, i.count, i.kind is Reduction.MINIMUM)
         if i.placed:
@@ -238,16 +238,14 @@ def map_cycles(i: Map, config: HardwareConfig) -> int:
 
 def reduce_cycles(i: Reduce, config: HardwareConfig) -> int:
     """D: a walk for each number of a row."""
-    if i.axis is Axis.ROWS:
-        # A running sum takes one number of its column each time that it comes round.
-        spacing, tail = (max(i.interval, ADD_CYCLES), ADD_CYCLES) if i.kind is Reduction.SUM else (i.interval, 1)
-        return (i.rows * word_groups(i, config) - 1) * spacing + i.interval + _front_cycles(i, config) + tail
-    if i.kind is Reduction.SUM:
-        row = read_groups(i, config) * i.interval
-        walk = (i.rows - 1) * max(row, ROW_SUM_INTERVAL) + row + _front_cycles(i, config) + config.row_sum_cycles
-    else:
-        walk = _maximum_cycles(i, config)
-    return i.count * (walk + 1)
+    sums, along_rows = i.kind is Reduction.SUM, i.axis is Axis.ROWS
+    if not sums and not along_rows:
+        return i.count * (_maximum_cycles(i, config) + 1)
+    # A running sum takes one number each time that it comes round.
+    spacing = ADD_CYCLES if sums else i.interval
+    groups = word_groups(i, config) if along_rows else read_groups(i, config)
+    tail = (config.lane_sum_cycles if along_rows else config.running_sum_cycles + 1) if sums else 1
+    return (i.rows * groups - 1) * spacing + i.interval + _front_cycles(i, config) + tail
 
 
 def quantise_cycles(i: Quantise, config: HardwareConfig) -> int:

@@ -3,6 +3,7 @@
 The oracle gives the bits, `arch/config.py` the latency. test_float_bulk.py goes on with millions of operands.
 """
 
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, CONVERT_CYCLES, MULTIPLY_CYCLES, ROUND_CYCLES
+from heddle.arch.config import ADD_CYCLES, CONVERT_CYCLES, CONVERT_SUM_CYCLES, MULTIPLY_CYCLES, ROUND_CYCLES, SUM_BITS
 from heddle.hw import float as floats
 from heddle.hw.verilog import to_verilog
 
@@ -167,6 +168,26 @@ def test_integers_around_each_power_of_two():
     i = np.concatenate([(each + k) * sign for each in (powers, halves) for k in range(-2, 3) for sign in (1, -1)])
     i = i.astype(np.uint32)
     assert_same(run(floats.ConvertInt32(), CONVERT_CYCLES, i), numerics.from_int32(i.view(np.int32)), i)
+
+
+@pytest.mark.parametrize("precision", [24, 11])
+def test_sums_of_panels_around_each_power_of_two_and_each_tie(precision):
+    powers = [1 << k for k in range(SUM_BITS - 1)]
+    ties = [each + (each >> precision) for each in powers]  # from 2ᵖ on
+    random = np.random.default_rng(precision)
+    others = [int(random.integers(1 << k)) for k in range(1, SUM_BITS) for _ in range(8)]
+    i = [each + k for each in (*powers, *ties) for k in range(-2, 3)] + others
+    i = [sign * each for each in i for sign in (1, -1) if -(1 << SUM_BITS - 1) <= sign * each < 1 << SUM_BITS - 1]
+    found = run(floats.ConvertSum(precision), CONVERT_SUM_CYCLES, [each % (1 << SUM_BITS) for each in i])
+    found = numerics.from_bits((found << np.uint32(24 - precision)).astype(np.uint32))
+    assert found.tolist() == [_nearest(each, precision) for each in i]
+    assert numerics.Arithmetic(precision).from_integer(i).tolist() == found.tolist()
+
+
+def _nearest(i, precision):
+    """The integer with so many significant bits that is nearest to i, ties to even."""
+    places = max(abs(i).bit_length() - precision, 0)
+    return round(Fraction(i, 1 << places)) << places
 
 
 def test_codes_around_each_tie():

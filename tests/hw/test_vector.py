@@ -13,9 +13,7 @@ from heddle.arch import numerics
 from heddle.arch.config import (
     ADD_CYCLES,
     MEMORY_CYCLES,
-    MULTIPLY_CYCLES,
     PRESETS,
-    ROW_SUM_INTERVAL,
     HardwareConfig,
     Memory,
 )
@@ -84,17 +82,17 @@ def duration(config: HardwareConfig, work: Work) -> int:
     w = -(-n // config.columns) * config.columns // lanes
     a = -(-n // config.rows) * config.rows // lanes
     rotates = work.combine is Combine.ROTATE
-    rotate = (config.vector_format == "tf32") + MULTIPLY_CYCLES + ADD_CYCLES if rotates else 0
+    rotate = ADD_CYCLES if rotates else 0
     to_value = MEMORY_CYCLES + rotate + config.vector_map_cycles
     if isinstance(work, Map) and work.layout is Layout.ROWS:
         return m * w * v + to_value
     if isinstance(work, Map):
         return (m * g - 1) * max(v, lanes) + v + to_value + lanes - 1
     if isinstance(work, Reduce) and work.axis is Axis.ROWS:
-        u, tail = (max(v, ADD_CYCLES), ADD_CYCLES) if work.kind is Reduction.SUM else (v, 1)
+        u, tail = (ADD_CYCLES, ADD_CYCLES + min(lanes, 4) - 1) if work.kind is Reduction.SUM else (v, 1)
         return (m * w - 1) * u + v + to_value + tail
     if isinstance(work, Reduce) and work.kind is Reduction.SUM:
-        return (m - 1) * max(g * v, ROW_SUM_INTERVAL) + g * v + to_value + config.row_sum_cycles + 1
+        return (m * g - 1) * ADD_CYCLES + v + to_value + config.running_sum_cycles + 1
     if isinstance(work, Reduce):
         return work.count * (m * g * v + to_value + config.row_maximum_cycles + 1)
     q, t = {
@@ -261,7 +259,7 @@ def _reduce(memories: Memories, work: Reduce, x: np.ndarray) -> None:
         memories.value[work.address :][: len(words)] = (numerics.to_bits(words) >> shift).astype(memories.value.dtype)
         return
     if work.kind is Reduction.SUM:
-        found, places = numerics.row_sum(x, config.vector_lanes)[:, None], None
+        found, places = numerics.running_row_sum(x, config.vector_lanes)[:, None], None
     else:
         found, places = numerics.extremes(x, count, least)
     if work.placed:
