@@ -221,7 +221,8 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """One decision of the compiler: what it chose, and what else it considered, each with its estimate in cycles."""
+    """One decision of the compiler: what it chose, and what else it considered, each with its cycles as estimated or
+    simulated."""
 
     what: str
     chosen: str

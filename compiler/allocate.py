@@ -7,6 +7,7 @@ leaves no gap that is large enough, `pack` gives the largest buffers their words
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -53,8 +54,9 @@ class _Lives(NamedTuple):
     placed_count: Numbers
 
 
-def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
-    """The same schedule, with `address` of all buffers set. Raises FragmentedError if a buffer finds no gap."""
+def allocate(schedule: Schedule, config: HardwareConfig, packed: Collection[Memory] = ()) -> Schedule:
+    """The same schedule, with `address` of all buffers set; in memories that are to be `packed`, as `pack` does it.
+    Raises FragmentedError if a buffer finds no gap."""
     work = schedule.work
     count, task = len(work.buffer_words), owners(work.table)
     used, born, dead = _lifetimes(schedule)
@@ -72,26 +74,31 @@ def allocate(schedule: Schedule, config: HardwareConfig) -> Schedule:
     )  # fmt: skip
     stuck = np.full(len(Memory), _NONE)
     _place(lives, used[np.argsort(born[used], kind="stable")], stuck)
+    for memory in packed:
+        stuck[memory] = _pack_memory(schedule, config, memory, lives.address)
     return _placed(schedule, config, lives.address, stuck)
 
 
 def pack(schedule: Schedule, config: HardwareConfig) -> Schedule:
     """The same as `allocate`, but for the order: the largest buffers get the lowest words that are free all their life,
     then those that are smaller. All that lives at once, in words, fits more often so, though units may meet."""
+    address = np.full(len(schedule.work.buffer_words), _NONE)
+    stuck = np.array([_pack_memory(schedule, config, memory, address) for memory in Memory])
+    return _placed(schedule, config, address, stuck)
+
+
+def _pack_memory(schedule: Schedule, config: HardwareConfig, memory: Memory, address: Numbers) -> int:
+    """Gives the buffers of one memory their `address`; returns the first for which there is none, or −1."""
     work = schedule.work
     used, born, dead = _lifetimes(schedule)
-    address, stuck = np.full(len(work.buffer_words), _NONE), np.full(len(Memory), _NONE)
-    for memory in Memory:
-        here = used[work.buffer_memory[used] == memory]
-        here = here[np.argsort(born[here], kind="stable")]
-        words, found = work.buffer_words[here], np.full(len(here), _NONE)
-        order, reach = np.argsort(-words, kind="stable"), np.maximum.accumulate(dead[here])
-        room = np.empty((len(here), 2), np.int64)
-        without = _pack(words, born[here], dead[here], reach, order, config.words(memory), found, room)
-        address[here] = found
-        if without != _NONE:
-            stuck[memory] = here[without]
-    return _placed(schedule, config, address, stuck)
+    here = used[work.buffer_memory[used] == memory]
+    here = here[np.argsort(born[here], kind="stable")]
+    words, found = work.buffer_words[here], np.full(len(here), _NONE)
+    order, reach = np.argsort(-words, kind="stable"), np.maximum.accumulate(dead[here])
+    room = np.empty((len(here), 2), np.int64)
+    without = _pack(words, born[here], dead[here], reach, order, config.words(memory), found, room)
+    address[here] = found
+    return _NONE if without == _NONE else int(here[without])
 
 
 def _lifetimes(schedule: Schedule) -> tuple[Numbers, Numbers, Numbers]:

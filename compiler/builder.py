@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from .precision import MOST_PLANES, Precision
 from .tasks import Buffer, Buffers, Condition, Task, require_sizes
 from .weightless import has_bytes, to_numpy
 
+if TYPE_CHECKING:
+    from .slices import Mlp
+
 Content = Callable[[], bytes]  # bytes of a constant, made when they are needed
 
 
@@ -34,13 +38,15 @@ class Tiling:
     weight_share: int = 8  # WEIGHT is loaded in chunks of at most this fraction of it
     group_rows: int = 0  # rows are taken through a segment in groups of about so many; 0: all at once
     through_value: bool = False  # codes of a layer's results are made of values in VALUE, not of whole rows of sums
+    slices: int = 1  # hidden features of an MLP go in so many slices, each with scales of its own (slices.py)
     thrifty: bool = False  # what can be loaded or computed in pieces is, whatever that costs
 
     def __post_init__(self) -> None:
         require_range("parts", self.parts, 1, 1 << 16)
         require_range("weight_share", self.weight_share, 1, 1 << 16)
         require_range("group_rows", self.group_rows, 0, 1 << 16)
-        make_plain(self, "parts", "weight_share", "group_rows")
+        require_range("slices", self.slices, 1, 1 << 16)
+        make_plain(self, "parts", "weight_share", "group_rows", "slices")
         for name in ("through_value", "thrifty"):
             require_type(name, getattr(self, name), bool, "True or False")
 
@@ -48,7 +54,8 @@ class Tiling:
         groups = f"groups of {self.group_rows} rows, " if self.group_rows else ""
         codes = ", codes from values" if self.through_value else ""
         pieces = ", all in small pieces" if self.thrifty else ""
-        return f"{groups}rows in {self.parts}, weights in chunks of 1/{self.weight_share}{codes}{pieces}"
+        slices = f", MLPs in {self.slices} slices" if self.slices > 1 else ""
+        return f"{groups}rows in {self.parts}, weights in chunks of 1/{self.weight_share}{codes}{slices}{pieces}"
 
 
 @dataclass
@@ -193,6 +200,7 @@ class Tiles:
         self.tensors: dict[str, Tensor] = {}
         self.make_view: Callable[[Node, Tiles], Rows] | None = None  # makes rows of a view, when they are asked for
         self.without_pads: Callable[[Rows, Node, Tiles], Rows] | None = None  # and a copy of rows with padded heads
+        self.mlps: dict[Node, Mlp] = {}  # those that are sliced, by their second layer
         self.node: Node | None = None  # whose tasks are being emitted
         self._values: dict[Node, Rows] = {}
         self._unpadded: dict[Node, Rows] = {}
@@ -288,6 +296,12 @@ class Tiles:
     def codes(self, node: Node) -> Rows:
         """Where the codes of a node are in ACT."""
         return self._codes[node]
+
+    def take_place(self, node: Node, other: Node) -> Rows:
+        """Where the value of another node is, which nobody reads any more, becomes that of a node."""
+        rows = self.plain_values(other)
+        self._values[node] = Rows(node.columns, rows.words, pieces=list(rows.pieces))
+        return self._values[node]
 
     def set_values(self, node: Node, rows: Rows) -> None:
         """Say where the value of a node is."""

@@ -60,6 +60,11 @@ class Matrix:
             lambda codes: codes[start:stop], scale=self.scale[start:stop], offset=self.offset[start:stop]
         )
 
+    def deep_part(self, start: int, stop: int) -> Matrix:
+        """Some of K; the offset is in the first."""
+        part = self._with_codes(lambda codes: codes[:, start:stop])
+        return part if start == 0 or not has_bytes(self.offset) else replace(part, offset=np.zeros_like(self.offset))
+
     def spread(self, segment: int, per_word: int) -> Matrix:
         """With K in segments that each start a new word: zero weights at the pads."""
         if not segment or segment % per_word == 0:

@@ -13,11 +13,12 @@
     allocate        buffers get words, in banks where units do not meet
     emit            DRAM laid out, semaphores set (synchronise)                 → Program
 
-The first seven depend on the model alone. For each segment the others are tried with several tilings, and the quickest
-schedule is kept (search).
+The first seven depend on the model alone. For each segment the others are tried with several tilings, the best
+schedules are run in the simulator, and the quickest is kept (search, rehearse).
 
 A model whose activations fit on chip is one segment, and is computed all rows at once. Else its rows go through each
-layer in groups, activations rest in DRAM between layers, and attention reads keys and values from a cache there.
+layer in groups, activations rest in DRAM between layers, and attention reads keys and values from a cache there. MLPs
+are cut into slices of their hidden features where that makes larger groups possible (slices).
 
 What fits in neither way is cut wherever a single value is alive, and its pieces go in fewer and fewer rows: at last in
 single ones, the weights of a word of outputs after the other. So refused for want of room is only what has one operator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from ..arch.config import HardwareConfig, Memory
@@ -16,6 +18,7 @@ from .layout import Layout
 from .ops import OPS, cached_attention, rearrange
 from .ops.linear import column_groups, needs_whole_rows
 from .rearrange import origin
+from .slices import edges, mlps, tile_mlp
 
 
 def tile(
@@ -30,12 +33,13 @@ def tile(
     """
     tiles = Tiles(config, tiling, longest_panel(graph, config, tiling), decoder, shared, evaluators)
     tiles.make_view, tiles.without_pads = rearrange.make, rearrange.without_pads
+    tiles.mlps = {each.down: each for each in mlps(graph)} if tiling.slices > 1 else {}
     if decoder and any(node.op == "cached_attention" for node in graph):
         _load_page_tables(decoder, tiles)
-    if not tiling.group_rows:
+    rows = {node.rows for node in graph if node.op not in ("constant", "input")}
+    if not tiling.group_rows or (max(rows, default=0) <= tiling.group_rows and not tiling.thrifty):
         _tile_rows(graph, list(graph), tiles)
         return tiles
-    rows = {node.rows for node in graph if node.op not in ("constant", "input")}
     if len(rows) > 1:
         raise HeddleError(f"a segment in groups of rows has nodes of {sorted(rows)} rows: they must be the same")
     attentions = [node for node in graph if node.op == "cached_attention"]
@@ -75,9 +79,14 @@ def _tile_rows(graph: Graph, nodes: list[Node], tiles: Tiles) -> None:
 
 
 def _tile_nodes(graph: Graph, nodes: list[Node], tiles: Tiles) -> None:
+    hidden = {each.up for each in tiles.mlps.values()}
     for node in nodes:
         tiles.node = node
-        if node.op == "input" and not node.integer and _is_plain_input(graph, node):
+        if node in hidden:
+            continue  # with the layer that reads it
+        if node in tiles.mlps:
+            tile_mlp(tiles.mlps[node], tiles)
+        elif node.op == "input" and _is_loaded(node, graph):
             _load_input(node, tiles)
         elif node.op == "stored":
             _load_stored(node, tiles)
@@ -85,9 +94,10 @@ def _tile_nodes(graph: Graph, nodes: list[Node], tiles: Tiles) -> None:
             OPS[node.op].tile(node, tiles)
 
 
-def _is_plain_input(graph: Graph, node: Node) -> bool:
-    """Whether its rows are those of the input, and not patches of an image."""
-    return node in graph.outputs or any(user.op != "patch_embedding" for user in graph.users(node))
+def _is_loaded(node: Node, graph: Graph) -> bool:
+    """Whether an input is wanted in VALUE: numbers that are not gathered patch by patch."""
+    read = node in graph.outputs or any(user.op != "patch_embedding" for user in graph.users(node))
+    return not node.integer and read
 
 
 def _leading_to(target: Node, graph: Graph) -> list[Node]:
@@ -103,7 +113,9 @@ def _leading_to(target: Node, graph: Graph) -> list[Node]:
 
 def longest_panel(graph: Graph, config: HardwareConfig, tiling: Tiling) -> int:
     """Most rows of a panel: the sums of the widest layer that needs whole rows fit into ACC, twice if possible."""
-    words = max((_row_words(node, config) for node in graph if needs_whole_rows(node, tiling)), default=1)
+    hidden = {each.up for each in mlps(graph)} if tiling.slices > 1 else ()
+    words = max((_row_words(node, config, tiling.slices if node in hidden else 1) for node in graph
+                 if needs_whole_rows(node, tiling)), default=1)  # fmt: skip
     twice, once = config.words(Memory.ACC) // (2 * words), config.words(Memory.ACC) // words
     aligned = twice // config.columns
     if any(node.op == "cached_attention" for node in graph):  # it appends whole blocks of tokens
@@ -111,9 +123,10 @@ def longest_panel(graph: Graph, config: HardwareConfig, tiling: Tiling) -> int:
     return min(aligned * config.columns or twice or once or 1, config.panel_rows)
 
 
-def _row_words(node: Node, config: HardwareConfig) -> int:
+def _row_words(node: Node, config: HardwareConfig, slices: int) -> int:
     """Words of ACC that a row takes, of all outputs that must be there at once."""
     columns = column_groups(node, config)[0] if "argmax" in node.attributes else node.columns
+    columns = max(b - a for a, b in pairwise(edges(columns, slices, config))) if slices > 1 else columns
     return -(-columns // config.columns) * (1 + node.precision.planes)
 
 

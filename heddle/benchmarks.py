@@ -100,6 +100,7 @@ def timed(build: Callable[[], list[Part]]) -> dict[str, Any]:
         **first.config.identity(), "instructions": len(first.instructions), "cycles": cycles, "useful_macs": macs,
         "mac_utilisation": macs / (first.config.rows * first.config.columns * cycles),
         "bandwidth_fraction": least / cycles,
+        "port_bytes": sum(part.sign * sum(each.bytes.values()) for part, each in runs),
         "compile_seconds": compiled - begin, "simulate_seconds": done - compiled, "seconds": done - begin,
         "cpu_seconds": cpu_done - used,
         "cycles_per_second": simulated / seconds,
@@ -266,14 +267,14 @@ def lock_step() -> dict[str, Any]:
 
 CASES: list[Case] = [
     Case("gemm-512", "one GEMM 512³", (Goal("GEMM 512³", "mac_utilisation", 0.985),), gemm),
-    Case("bert-base", "BERT-base, L = 384", (Goal("BERT-base, L = 384", "mac_utilisation", 0.97),), bert_base),
-    Case("vit-b16", "ViT-B/16, one image", (Goal("ViT-B/16, one image", "mac_utilisation", 0.94),), vit_b16),
+    Case("bert-base", "BERT-base, L = 384", (Goal("BERT-base, L = 384", "mac_utilisation", 0.985),), bert_base),
+    Case("vit-b16", "ViT-B/16, one image", (Goal("ViT-B/16, one image", "mac_utilisation", 0.985),), vit_b16),
     Case("gpt2-prefill", "GPT-2 small, prompt of 1024",
-         (Goal("GPT-2 small prefill, L = 1024", "mac_utilisation", 0.94),), gpt2_prefill),
+         (Goal("GPT-2 small prefill, L = 1024", "mac_utilisation", 0.945),), gpt2_prefill),
     Case("gpt2-decode", "GPT-2 small, the next token",
-         (Goal("GPT-2 small decode at 1024", "bandwidth_fraction", 0.97),), gpt2_decode),
+         (Goal("GPT-2 small decode at 1024", "bandwidth_fraction", 0.975),), gpt2_decode),
     Case("llama-prefill", "Llama-2-7B, prompt of 2048, server with HBM2", (
-        Goal("Llama-2-7B prefill, L = 2048", "mac_utilisation", 0.88),
+        Goal("Llama-2-7B prefill, L = 2048", "mac_utilisation", 0.92),
         Goal("timing of Llama-2-7B prefill", "cycles_per_second", 1e9),
         Goal("capture, compile, simulate it", "seconds", 60, at_least=False),
         Goal("memory for that", "peak_bytes", 2e9, at_least=False),
@@ -281,6 +282,7 @@ CASES: list[Case] = [
     Case("bert-layer", "a layer of BERT-base at L = 128 against scalesim", (
         Goal("BERT-base layer, faster than scalesim", "times_faster", 1000),
         Goal("BERT-base layer, memory of scalesim", "memory_ratio", 0.1, at_least=False),
+        Goal("BERT-base layer, bytes of DRAM", "port_bytes", 16e6, at_least=False),
     ), bert_layer),
     Case("digits-vit", "values and cycles of 540 images",
          (Goal("digits-vit test set, times PyTorch", "times_pytorch", 3, at_least=False),), digits_vit),

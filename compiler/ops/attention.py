@@ -24,7 +24,7 @@ from ..coder import Coder
 from ..graph import Graph, Node
 from ..layout import Layout
 from ..masks import added_to_scores, hidden
-from ..matrix import joined
+from ..matrix import Matrix, joined
 from ..operands import known, require_number
 from ..rearrange import origin, split_heads, view_of
 from ..tasks import Buffer
@@ -196,12 +196,27 @@ class _Group:
         by_head = [joined([node.matrices[role][head] for role in roles], config) for head in range(node.heads)]
         everything = joined(by_head, config).spread(self.x.segment, config.columns)
         self.words = by_head[0].outputs // config.columns  # of a head
+        self.role_words = {role: -(-node.matrices[role][0].outputs // config.columns) for role in roles}
+        # Sums that come in several pieces are apart: while some are read, others are still written.
+        whole = len(tiles.chunks(self._matrix(0, roles))) == 1
+        self.together = [roles] if whole else [[role] for role in roles]
         self.weights = Weights(tiles, everything, f"{tiles.label}.{'_'.join(roles)}.weight")
         self.all_pairs = everything.pairs(config)
         self.pairs = None if tiles.tiling.thrifty else self._load_pairs(self.all_pairs)
 
+    def _matrix(self, head: int, roles: list[str]) -> Matrix:
+        joint = joined([self.matrices[role][head] for role in roles], self.tiles.config)
+        return joint.spread(self.x.segment, self.tiles.config.columns)
+
     def _load_pairs(self, pairs: NDArray[np.float32]) -> Buffer:
         return self.tiles.load_pairs(f"{self.tiles.label}.{'_'.join(self.roles)}.bias", pairs)
+
+    def _multiply(self, head: int, first: int, words: int, sums: Buffer, at: int, stride: int) -> None:
+        """All panels times some words of a head, from its word `first` on; the sums begin at word `at` of a row."""
+        weights = self.weights.load(head * self.words + first, words)[0]
+        for start, count in self.panels:
+            acc = sums.at(start * stride + at)
+            self.tiles.matmul(self.x, start, count, weights, self.x.columns, words, acc, stride, f"project {head}")
 
     def project(self, head: int) -> dict[str, _Sums]:
         """The sums of each role, for all rows of x."""
@@ -210,18 +225,18 @@ class _Group:
             pairs = self.pairs.at(head * words)
         else:
             pairs = self._load_pairs(self.all_pairs[head * words : (head + 1) * words]).at(0)
-        buffer = tiles.buffer(Memory.ACC, self.rows * words, "projections")
-        step = 1 if tiles.tiling.thrifty else words
-        for first in range(0, words, step):
-            weights = self.weights.load(head * words + first, step)[0]
-            for start, count in self.panels:
-                acc = buffer.at(start * words + first)
-                tiles.matmul(self.x, start, count, weights, self.x.columns, step, acc, words, f"project {head}")
-        sums, first = {}, 0
-        for role in self.roles:
-            columns = self.matrices[role][head].outputs
-            sums[role] = _Sums(columns, buffer, first, words, pairs + first, self.x)
-            first += -(-columns // tiles.config.columns)
+        sums: dict[str, _Sums] = {}
+        for roles in self.together:
+            first = sum(self.role_words[role] for role in sums)
+            stride = sum(self.role_words[role] for role in roles)
+            buffer = tiles.buffer(Memory.ACC, self.rows * stride, "projections")
+            for start, some in tiles.chunks(self._matrix(head, roles)):
+                self._multiply(head, first + start, some, buffer, start, stride)
+            at = 0
+            for role in roles:
+                columns = self.matrices[role][head].outputs
+                sums[role] = _Sums(columns, buffer, at, stride, pairs + first + at, self.x)
+                at += self.role_words[role]
         return sums
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import pairwise, product
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from ..tasks import Buffer
 from ..weightless import has_bytes
 from .quantise import quantise_rows
 
+_Part = tuple[int, int]  # of rows or of words: the first, and how many
+STAGGERED = 4  # the part of WEIGHT that the first chunks of a layer take, or the last, where panels begin one by one
 PLAIN = {"function": "", "combine": Combine.NONE}  # attributes of a layer with nothing taken in
 
 
@@ -113,7 +116,7 @@ def tile(node: Node, tiles: Tiles) -> None:
     matrix = node.matrix.spread(x.segment, tiles.config.columns)
     codes, argmax = node.attributes.get("codes"), "argmax" in node.attributes
     from_sums = codes is not None and needs_whole_rows(node, tiles.tiling)
-    out = tiles.new_codes(node, node.columns, digits=codes or 1) if from_sums else tiles.new_values(node)
+    out = tiles.new_codes(node, node.columns, digits=codes or 1) if from_sums else _room(node, tiles)
     size, count = (node.columns, 1) if from_sums else column_groups(node, tiles.config)
     winners = tiles.winners(node, count) if argmax else None
     for group in range(count):
@@ -123,6 +126,11 @@ def tile(node: Node, tiles: Tiles) -> None:
         rows = tiles.new_codes(node, node.columns, digits=codes)
         for start, some in tiles.panels(node):
             quantise_rows(tiles, out, rows, start, some)
+
+
+def _room(node: Node, tiles: Tiles) -> Rows:
+    """Where values go: where the operand was, if nobody else reads that later."""
+    return tiles.take_place(node, node.inputs[1]) if node.attributes.get("in_place") else tiles.new_values(node)
 
 
 def column_groups(node: Node, config: HardwareConfig) -> tuple[int, int]:
@@ -147,9 +155,12 @@ def _tile_group(node: Node, tiles: Tiles, matrix: Matrix, epilogue: _Epilogue) -
     planes = 1 + node.precision.planes
     resident: dict[tuple[int, int], list[Buffer]] = {}
     sums: dict[int, Buffer] = {}  # first row of a panel → its accumulators, where whole rows are needed
-    for (start, count), chunk in _order(node, tiles, chunks, words):
+    panels, depth = tiles.panels(node), weights.depth * len(matrix.digits)
+    stay, once = _fits(tiles, words * depth), _sums_stay(node, tiles, words)
+    order = streamed(panels, chunks, depth, tiles.config) if once and not stay else product(panels, chunks)
+    for (start, count), chunk in order:
         if chunk not in resident:
-            resident = resident if _fits(tiles, words * weights.depth * len(matrix.digits)) else {}
+            resident = resident if once or stay else {}
             resident[chunk] = weights.load(*chunk)
         first, some = chunk
         if not epilogue.whole_rows:
@@ -174,16 +185,23 @@ def _fits(tiles: Tiles, weight_words: int) -> bool:
     return weight_words <= tiles.config.words(Memory.WEIGHT) // 2
 
 
-def _order(node: Node, tiles: Tiles, chunks: list, words: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """(panel, chunk) pairs. All chunks of a panel first; but where the weights cannot stay and the sums of all panels
-    can, all panels of a chunk first, so that weights are loaded once."""
-    panels = tiles.panels(node)
-    depth = -(-node.matrix.depth // tiles.config.rows) * tiles.config.rows * len(node.matrix.digits)
+def _sums_stay(node: Node, tiles: Tiles, words: int) -> bool:
+    """Whether the sums of all panels can, if whole rows of them are needed."""
     sums = tiles.rows_of(node) * words * (1 + node.precision.planes)
-    sums_stay = not needs_whole_rows(node, tiles.tiling) or sums <= tiles.config.words(Memory.ACC) // 2
-    if not _fits(tiles, words * depth) and sums_stay:
-        return [(panel, chunk) for chunk in chunks for panel in panels]
-    return [(panel, chunk) for panel in panels for chunk in chunks]
+    return not needs_whole_rows(node, tiles.tiling) or sums <= tiles.config.words(Memory.ACC) // 2
+
+
+def streamed(
+    panels: list[_Part], chunks: list[_Part], depth: int, config: HardwareConfig
+) -> Iterator[tuple[_Part, _Part]]:  # fmt: skip
+    """(panel, chunk) pairs where weights cannot stay: all panels of a chunk, so that it is loaded once. But of the
+    first chunks some are taken together, all of them for a panel, and of the last: so panels begin and end one after
+    the other, and what is before and behind, such as a norm, goes on beside the products of the others."""
+    some = config.words(Memory.WEIGHT) // STAGGERED // (depth * max(words for _, words in chunks))
+    some = min(some, len(chunks) // 2)
+    edges = [0, *range(some, len(chunks) - some + 1), len(chunks)] if some > 1 else range(len(chunks) + 1)
+    for start, stop in pairwise(edges):
+        yield from product(panels, chunks[start:stop])
 
 
 class _Epilogue:

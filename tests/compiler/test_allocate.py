@@ -75,3 +75,20 @@ def test_no_gap_is_an_error_that_names_the_memory(nano):
     found = Schedule(tiles, work_of(tiles, nano), np.array([0, 1, 2]))
     with pytest.raises(FragmentedError, match="c: 700 words of VALUE are needed in one piece, .* 2048 that nano"):
         allocate(found, nano)
+
+
+def test_a_packed_memory_has_the_largest_buffers_first_whatever_their_banks(nano):
+    """Two of 300 words lie in a bank each, and leave no 1,400 in one piece; the other memory is as it was."""
+    tiles = Tiles(nano, Tiling(), nano.panel_rows)
+    buffers = [*values(tiles, "ab", 300), *values(tiles, "c", 1400)]
+    for buffer in buffers:
+        tiles.emit(Load(memory=Memory.VALUE, words=buffer.words, address=buffer.at(0)), "load")
+    pairs = tiles.buffer(Memory.PARAM, 2, "pairs")
+    tiles.emit(Load(memory=Memory.PARAM, words=2, address=pairs.at(0)), "load")
+    found = Schedule(tiles, work_of(tiles, nano), np.arange(4))
+    with pytest.raises(FragmentedError, match="c: 1400 words of VALUE are needed in one piece"):
+        allocate(found, nano)
+    allocate(found, nano, [Memory.VALUE])
+    ends = sorted((buffer.address, buffer.address + buffer.words) for buffer in buffers)
+    assert ends[0][0] == 0 and all(a[1] <= b[0] for a, b in zip(ends, ends[1:], strict=False))
+    assert ends[-1][1] <= 2048 and pairs.address == 0

@@ -146,8 +146,11 @@ class Layer(nn.Module):
 
 
 def test_values_of_an_encoder_whose_layers_are_cut(run):
-    """Neither all rows at once nor whole layers fit: hidden features that fill two thirds of ACT in a row."""
-    found = run(Layer(20, 2, 4000, is_causal=True), ODD, torch.randn(1, 12, 20), tiling=None)
+    """Neither all rows at once nor whole layers fit: hidden features of 16 bits, which do not go in slices, a row of
+    which fills two thirds of ACT."""
+    precision = {"up": "w8a16", "down": "w8a16"}
+    model = Layer(20, 2, 2000, is_causal=True)
+    found = run(model, ODD, torch.randn(1, 12, 20), tiling=None, precision=precision)
     assert found.sqnr_db > 36 and "smallest pieces" in found.program.choices[0].chosen and not lint(found.program)
 
 
@@ -155,8 +158,16 @@ def test_values_of_attention_in_small_pieces(run):
     """A mask of any kind needs all rows at once; projections and mask go in pieces."""
     rows = 13
     mask = (torch.rand(rows, rows) > 0.5) | torch.eye(rows, dtype=torch.bool)
-    found = run(Attention(345, 3, attn_mask=mask), ODD, torch.randn(1, rows, 345), tiling=None)
-    assert found.sqnr_db > 35 and "smallest pieces" in found.program.choices[0].chosen and not lint(found.program)
+    tiling = Tiling(parts=3, thrifty=True)
+    found = run(Attention(345, 3, attn_mask=mask), ODD, torch.randn(1, rows, 345), tiling=tiling)
+    assert found.sqnr_db > 35 and not lint(found.program)
+
+
+def test_values_of_an_mlp_that_fits_in_slices(run):
+    """Hidden features that fill two thirds of ACT in a row."""
+    found = run(Layer(20, 2, 4000, is_causal=True), ODD, torch.randn(1, 12, 20), tiling=None)
+    assert found.sqnr_db > 36 and not lint(found.program)
+    assert any("slices" in each.chosen for each in found.program.choices)
 
 
 def test_more_ids_than_index_holds(run):

@@ -192,32 +192,32 @@ def test_a_gemm_reaches_its_share_of_the_peak():
 
 @pytest.mark.long
 def test_bert_base_reaches_its_share_of_the_peak():
-    assert benchmarks.bert_base()["mac_utilisation"] >= 0.97
+    assert benchmarks.bert_base()["mac_utilisation"] >= 0.985
 
 
 @pytest.mark.long
 def test_vit_b16_reaches_its_share_of_the_peak():
-    assert benchmarks.vit_b16()["mac_utilisation"] >= 0.94
+    assert benchmarks.vit_b16()["mac_utilisation"] >= 0.985
 
 
 @pytest.mark.long
 def test_a_prompt_of_gpt2_reaches_its_share_of_the_peak():
-    assert benchmarks.gpt2_prefill()["mac_utilisation"] >= 0.93
+    assert benchmarks.gpt2_prefill()["mac_utilisation"] >= 0.945
 
 
 @pytest.mark.long
 def test_a_prompt_of_llama_reaches_its_share_of_the_peak():
-    assert benchmarks.llama_prefill()["mac_utilisation"] >= 0.88
+    assert benchmarks.llama_prefill()["mac_utilisation"] >= 0.92
 
 
 @pytest.mark.long
 def test_a_token_of_gpt2_reaches_its_share_of_the_bandwidth():
-    assert benchmarks.gpt2_decode()["bandwidth_fraction"] >= 0.97
+    assert benchmarks.gpt2_decode()["bandwidth_fraction"] >= 0.975
 
 
 def test_the_goals_are_those_promised():
     shares = {goal.name: goal.value for each in CASES for goal in each.goals if goal.measure in SHARES}
-    assert list(shares.values()) == [0.985, 0.97, 0.94, 0.94, 0.97, 0.88]
+    assert list(shares.values()) == [0.985, 0.985, 0.985, 0.945, 0.975, 0.92]
 
 
 # -- what must move, and scalesim --------------------------------------------------------------------------------------

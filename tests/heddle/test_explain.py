@@ -20,11 +20,12 @@ def test_decisions_and_facts(heddle, tmp_path):
                   "How far LOAD runs ahead"):  # fmt: skip
         assert title in output
     assert "precision: w8a8 of" in output and "rows: all at once" in output
-    assert output.count("chosen") == 1
+    assert output.count("chosen") == 2  # of those tried, and of those simulated
     figures = json.loads(heddle("explain", "layer.heddle", "--json")[1])
-    rows, precision, choice, filled = figures["choices"]
+    rows, precision, choice, filled, simulated = figures["choices"]
     assert [each["what"] for each in (rows, precision, filled)] == ["rows", "precision", "memories filled ahead"]
-    assert choice["considered"][choice["chosen"]] == min(choice["considered"].values())
+    assert choice["chosen"] == simulated["chosen"] and simulated["chosen"] in choice["considered"]
+    assert simulated["considered"][simulated["chosen"]] == min(simulated["considered"].values())
     assert sum(sum(each["instruction_counts"].values()) for each in figures["layers"]) == figures["instructions"]
     assert all(each["live_words"] <= each["touched_words"] <= each["words"] for each in figures["occupancy"])
     assert {each["memory"] for each in figures["ahead"]} >= {"weight", "param"}

@@ -1,5 +1,7 @@
 """Linear layers against exact integers, and in every loop order."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from heddle.arch import numerics
 from heddle.arch.isa import Matmul, Quantise
 from heddle.compiler.builder import Tiling
 from heddle.compiler.matrix import quantise_matrix
+from heddle.compiler.ops.linear import streamed
 from torch import nn
 
 
@@ -74,3 +77,16 @@ def test_weights_larger_than_the_memory_stream_through_it(run, nano, hidden, loa
     found = run(model, nano, torch.randn(1, 8, 32), tiling=Tiling(2, 8))
     assert found.sqnr_db > 33
     assert found.program.labels.count("0: weights") == loads
+
+
+def test_panels_of_streamed_weights_begin_and_end_one_by_one(nano):
+    """32 words of N, 32 deep, in chunks of 4 words: of 4,096 words of WEIGHT an eighth each, so two at either end."""
+    panels, chunks = [(0, 8), (8, 8)], [(first, 4) for first in range(0, 32, 4)]
+    found = list(streamed(panels, chunks, 128, nano))
+    assert sorted(found) == sorted(product(panels, chunks))
+    (first, second), (a, b, *middle, c, d) = panels, chunks
+    assert found[:4] == [(first, a), (first, b), (second, a), (second, b)]
+    assert found[4:-4] == [(panel, chunk) for chunk in middle for panel in panels]
+    assert found[-4:] == [(first, c), (first, d), (second, c), (second, d)]
+    few = list(streamed(panels, chunks[:3], 1024, nano))  # a chunk fills WEIGHT
+    assert few == [(panel, chunk) for chunk in chunks[:3] for panel in panels]
