@@ -29,9 +29,10 @@ lint: $(READY)   ## ruff and pyright.
 bench: $(READY)  ## Utilisation of full-size models and speed of the simulator; fails if a goal is missed.
 	$(BIN)/heddle bench
 
-docs: $(READY)   ## Regenerate docs/isa.md and docs/registers.md from their definitions.
+docs: $(READY)   ## Regenerate docs/isa.md, docs/registers.md and docs/operators.md from their definitions.
 	$(BIN)/python -m heddle.arch.document > docs/isa.md
 	$(BIN)/heddle registers > docs/registers.md
+	$(BIN)/python -m heddle.compiler.document > docs/operators.md
 
 area: $(READY)   ## Synthesise nano and base, and write what their units take to explore/area.json (many minutes).
 	$(BIN)/python -m heddle.explore.table > explore/area.new

@@ -157,19 +157,36 @@ def not_equal(b: Builder, x: Value, y: Value) -> Node:
 @rule("logical_not", "bitwise_not")
 def not_(b: Builder, x: Node) -> Node:
     """1 where x is 0"""
+    _require_truth(b, x)
     return b.combine(Combine.EQUAL, x, 0)
 
 
 @rule("logical_and", "bitwise_and")
-def and_(b: Builder, x: Node, y: Node) -> Node:
-    """Both, as truth."""
-    return b.multiply(x, y)
+def and_(b: Builder, x: Value, y: Value) -> Node:
+    """Whether neither is 0"""
+    _require_truth(b, x, y)
+    return b.multiply(b.truth(x), b.truth(y))
 
 
 @rule("logical_or", "bitwise_or")
-def or_(b: Builder, x: Node, y: Node) -> Node:
-    """Either, as truth."""
-    return b.combine(Combine.MAXIMUM, x, y)
+def or_(b: Builder, x: Value, y: Value) -> Node:
+    """Whether one is not 0"""
+    _require_truth(b, x, y)
+    return b.combine(Combine.MAXIMUM, b.truth(x), b.truth(y))
+
+
+@rule("logical_xor", "bitwise_xor")
+def xor(b: Builder, x: Value, y: Value) -> Node:
+    """Whether just one is not 0"""
+    _require_truth(b, x, y)
+    return not_equal(b, b.truth(x), b.truth(y))
+
+
+def _require_truth(b: Builder, *values: Value) -> None:
+    """Raise HeddleError for bits of whole numbers."""
+    if "bitwise" in b.call.op and not all(each.truth if isinstance(each, Node) else isinstance(each, bool)
+                                          for each in values):  # fmt: skip
+        raise b.refuse("bits of whole numbers cannot be combined, only truth")
 
 
 @rule("where")

@@ -47,7 +47,10 @@ class Builder:
         if node.op == "rearrange":
             return self.rearranged(found[node.inputs[0]], node.layout)
         if node.attributes.get("target") is operator.getitem:
-            return found[node.inputs[0]][node.args[1]]
+            result = found[node.inputs[0]][node.args[1]]
+            if result is None:
+                raise node.inputs[0].refuse(f"result {node.args[1]} of it cannot be lowered")
+            return result
         rule = RULES.get(name_of_call(node))
         if rule is None:
             raise node.refuse("there is no rule for it")
@@ -149,6 +152,15 @@ class Builder:
         if whole and all(isinstance(each, int) for each in values if not isinstance(each, Node)):
             return [self.whole(each) for each in values]
         return [self.number(each) for each in values]
+
+    def truth(self, x: Value) -> Node:
+        """1 where x is not 0, else 0."""
+        x = self.number(x) if not isinstance(x, Node) else x
+        if x.truth:
+            return x
+        found = self.subtract(1, self.combine(Combine.EQUAL, x, 0))
+        found.truth = True
+        return found
 
     def whole(self, x: Value) -> Node:
         """As a tensor of whole numbers, which truth is too."""

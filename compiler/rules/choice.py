@@ -155,8 +155,9 @@ def stack(b: Builder, parts: Sequence[Node], dim: int = 0) -> Node:
 def gather(b: Builder, x: Node, dim: int, ids: Node, **more: object) -> Node:
     """x at the places that ids say along a dimension: rows, where all features of a row have the same; else by ones"""
     dim %= len(x.shape)
-    if ids.op == "constant" and bool((ids.value == ids.value.flatten()[0]).all()):
-        return _known(b, x, dim, ids.value.flatten()[:1])
+    whole = (*x.shape[:dim], ids.shape[dim], *x.shape[dim + 1 :]) == ids.shape
+    if ids.op == "constant" and whole and bool((ids.value == ids.value.flatten()[0]).all()):
+        return _known(b, x, dim, ids.value.flatten()[:1].expand(ids.shape[dim]))
     one = all(size == 1 for size in x.shape[:dim])
     if one and _constant_behind(ids, dim) and ids.shape[dim + 1 :] == x.shape[dim + 1 :]:
         narrow = b.view(ids, lambda t: t[(slice(None),) * (dim + 1) + (0,) * (len(ids.shape) - dim - 1)])

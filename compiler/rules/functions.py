@@ -108,7 +108,7 @@ def hardsigmoid(b: Builder, x: Node) -> Node:
 def log_sigmoid(b: Builder, x: Node) -> Node:
     """−softplus(−x)"""
     found = b.multiply(by_table(b, "softplus", b.multiply(x, -1)), -1)
-    return (found, found) if b.call.op.endswith("forward") else found  # type: ignore[return-value]
+    return (found, None) if b.call.op.endswith("forward") else found  # type: ignore[return-value]
 
 
 @rule("expm1")

@@ -36,10 +36,9 @@ def layer_norm(
 
 
 @rule("native_layer_norm")
-def native_layer_norm(b: Builder, x: Node, shape, gamma, beta, epsilon: float) -> tuple[Node, Node, Node]:
+def native_layer_norm(b: Builder, x: Node, shape, gamma, beta, epsilon: float) -> tuple[Node, None, None]:
     """The same; its statistics are not made."""
-    found = b.norm(NormKind.LAYER, x, shape, gamma, beta, epsilon)
-    return found, found, found
+    return b.norm(NormKind.LAYER, x, shape, gamma, beta, epsilon), None, None
 
 
 @rule("rms_norm")
@@ -51,7 +50,7 @@ def rms_norm(
     return b.norm(NormKind.RMS, x, shape, gamma, None, epsilon)
 
 
-@rule("group_norm", "native_group_norm")
+@rule("group_norm")
 def group_norm(
     b: Builder, x: Node, groups: int, gamma: Node | None = None, beta: Node | None = None, epsilon: float = 1e-5,
     *cudnn: bool,
@@ -83,7 +82,7 @@ def batch_norm(b: Builder, x: Node, gamma, beta, mean: Node, variance: Node, *re
     factor = factor if gamma is None else b.multiply(factor, gamma)
     offset = b.multiply(b.multiply(mean, factor), -1)
     found = _affine(b, b.number(x), factor, offset if beta is None else b.add(offset, beta))
-    return (found, found, found) if "native" in b.call.op else found
+    return (found, None, None) if "native" in b.call.op else found
 
 
 def _affine(b: Builder, x: Node, factor: Node | None, offset: Node | None) -> Node:

@@ -215,7 +215,7 @@ def pool(
     rows = b.view(x, windows)
     last = list(range(len(rows.shape) - dims, len(rows.shape)))
     found = b.reduce(Reduction.MAXIMUM, rows, last) if greatest else b.mean(rows, last)
-    return (found, found) if name.endswith("indices") else found  # type: ignore[return-value]
+    return (found, None) if name.endswith("indices") else found  # type: ignore[return-value]
 
 
 @rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d")

@@ -79,8 +79,11 @@ def variance(
 
 
 @rule("linalg_vector_norm", "norm")
-def norm(b: Builder, x: Node, order: float = 2, dim: Dims = None, keepdim: bool = False, dtype: object = None) -> Node:
+def norm(
+    b: Builder, x: Node, order: float | None = 2, dim: Dims = None, keepdim: bool = False, dtype: object = None
+) -> Node:
     """√Σ x², Σ |x| or the greatest |x|"""
+    order = 2 if order is None else order
     size = b.combine(Combine.MAXIMUM, x, b.multiply(x, -1)) if order != 2 else x
     if order == 2:
         return by_table(b, "sqrt", b.reduce(Reduction.SUM, b.multiply(x, x), dim, keepdim))
@@ -112,10 +115,10 @@ def cumulative(b: Builder, x: Node, dim: int, dtype: object = None) -> Node:
 @rule("any")
 def any_(b: Builder, x: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Whether one is true"""
-    return b.reduce(Reduction.MAXIMUM, x, dim, keepdim)
+    return b.reduce(Reduction.MAXIMUM, b.truth(x), dim, keepdim)
 
 
 @rule("all")
 def all_(b: Builder, x: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Whether none is false"""
-    return b.reduce(Reduction.MINIMUM, x, dim, keepdim)
+    return b.reduce(Reduction.MINIMUM, b.truth(x), dim, keepdim)

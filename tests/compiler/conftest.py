@@ -61,7 +61,7 @@ def run() -> Callable[..., Run]:
         program = compile(model, [each[:1] for each in inputs], config, tiling=tiling, **options)
         with torch.no_grad():
             golden = model(*inputs).numpy()
-        names = [tensor.name for tensor in program.inputs()]
+        names = list(program.takes())
         result = simulate(program, dict(zip(names, (each.numpy() for each in inputs), strict=True)))
         (output,) = result.outputs.values()
         return Run(program, golden, output, result.cycles)

@@ -136,8 +136,8 @@ def test_an_input_that_nothing_reads_is_refused():
 
 
 def test_integers_can_only_choose_rows():
-    with pytest.raises(HeddleError, match="aten.add.Tensor .* inputs_0 has whole numbers, which can only choose rows"):
-        fused(Function(lambda m, ids: ids + 1), torch.zeros(1, 3, dtype=torch.int64))
+    with pytest.raises(HeddleError, match="aten.mul.Tensor .* has whole numbers, which can only choose rows"):
+        fused(Function(lambda m, x: x.argmax(-1) * 2), X)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
 """Rules: each call of PyTorch, brought to the closed set, computes what PyTorch does; and so for nested results."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from heddle.arch.errors import HeddleError
 from heddle.compiler import ir
 from heddle.compiler.capture import capture
+from heddle.compiler.document import operators_page
 from heddle.compiler.fold import fold_constants
 from heddle.compiler.legalise import legalise
 from heddle.compiler.rearrange import follow_views
 from torch import nn
 from torch.nn import functional
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 class Calls(nn.Module):
@@ -71,6 +75,8 @@ PAIRS = {
     "less": lambda m, x, y: (x < y).float() + (x <= 0).float() * 2,
     "greater": lambda m, x, y: torch.where((x > y) & (x >= 0) | (y < -1), x, y),
     "equal": lambda m, x, y: ((x * 0 == y * 0) & ~(x == y)).float(),
+    "and": lambda m, x, y: torch.logical_and(x > 0, y) & ~(y > 1),
+    "xor": lambda m, x, y: torch.logical_or(x.relu(), y > 1) ^ (x > y),
     "not equal": lambda m, x, y: (x != y) * x,
     "masked_fill": lambda m, x, y: x.masked_fill(y > 0, -5.0),
     "where with a number": lambda m, x, y: torch.where(y > 0, x, 2.0),
@@ -139,6 +145,7 @@ FUNCTIONS = {
         "topk": lambda x: x.topk(3, -1), "topk, least": lambda x: x.topk(2, 1, largest=False),
         "sort": lambda x: x.sort(-1),
         "argsort": lambda x: x.argsort(-1, descending=True), "any": lambda x: (x > 1).any(-1),
+        "any of numbers": lambda x: x.relu().any(1), "all of numbers": lambda x: x.relu().all(-1),
         "all": lambda x: (x > -1).all(),
         "layer_norm": lambda x: functional.layer_norm(x, (6,)),
         "layer_norm of two": lambda x: functional.layer_norm(x, (3, 6)),
@@ -221,6 +228,8 @@ def test_all_that_is_missing_is_listed():
 
 
 REFUSED = {
+    "statistics": (lambda m, x: torch.native_layer_norm(x, [6], None, None, 0.1)[1], "result 1 of it cannot be"),
+    "bits": (lambda m, x: x.argmax(-1) & 1, "bits of whole numbers cannot be combined"),
     "numbers of places": (lambda m, x: x.argmax(-1) * 2, "has whole numbers, which can only choose rows"),
 }
 
@@ -237,3 +246,7 @@ def test_verify_finds_a_wrong_shape():
     graph.output.shape = (2, 3, 5)
     with pytest.raises(AssertionError, match="after the test: relu.*its meaning has shape"):
         ir.verify(graph, "the test")
+
+
+def test_the_page_of_operators_is_up_to_date():
+    assert (ROOT / "docs" / "operators.md").read_text() == operators_page(), "run make docs"

@@ -35,7 +35,7 @@ def test_an_id_beyond_the_table_is_an_error_not_a_wrong_row(run, nano):
         simulate(program, {program.inputs()[0].name: np.full((1, 5), 10_000_000)}, timing=False)
 
 
-def test_computed_ids_are_refused(run, nano):
+def test_computed_ids_are_the_hosts(run, nano):
     class Shifted(nn.Module):
         def __init__(self):
             super().__init__()
@@ -44,5 +44,17 @@ def test_computed_ids_are_refused(run, nano):
         def forward(self, ids):
             return self.table(ids + 1)
 
-    with pytest.raises(HeddleError, match="aten.add.Tensor .* ids has whole numbers, which can only choose rows"):
-        run(Shifted(), nano, torch.zeros(1, 5, dtype=torch.int64))
+    assert run(Shifted(), nano, torch.tensor([[0, 3, 7, 1, 1]])).sqnr_db > 45
+
+
+def test_ids_that_are_found_are_not_computed_with(run, nano):
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(9, 6)
+
+        def forward(self, x):
+            return self.table(x.argmax(-1) + 1)
+
+    with pytest.raises(HeddleError, match="aten.add.Tensor .* argmax_2 has whole numbers, which can only choose rows"):
+        run(Shifted(), nano, torch.randn(1, 5, 6))
