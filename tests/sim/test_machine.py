@@ -85,9 +85,9 @@ def test_a_matmul_starts_while_the_sums_of_the_one_before_drain(nano):
 
 
 def test_a_full_queue_holds_dispatch_and_dispatch_holds_fetch(nano):
-    # Queue of 4; latency 1, so d(i) = 10 + 8·i at best. Each Map takes 2·2 + 1 + map cycles (more than 32).
-    found = timing(nano, *[Map(rows=2, columns=4, source=Source.VALUE)] * 23, Halt(), latency_cycles=1)
-    period = 5 + nano.vector_map_cycles + 1
+    # Queue of 4; latency 1, so d(i) = 10 + 8·i at best. Each Map takes 8·2 + 1 + map cycles (more than 38).
+    found = timing(nano, *[Map(rows=8, columns=4, source=Source.VALUE)] * 23, Halt(), latency_cycles=1)
+    period = 17 + nano.vector_map_cycles + 1
     start = [11 + i * period for i in range(23)]
     assert found.start[:23] == start
     # One starts at once and four wait; each later one comes in the cycle after a start has made a place.
