@@ -36,6 +36,11 @@ def added_to_scores(node: Node, mask: Node, keys: int, causal: bool = False) -> 
                           f"for each of {heads}")  # fmt: skip
     if causal:
         value = value.masked_fill(torch.ones(queries, keys, dtype=torch.bool).triu(1), -torch.inf)
+    return shifted_by_row(value)
+
+
+def shifted_by_row(value: Tensor) -> Tensor:
+    """Numbers that are added to scores, each row so that its greatest is 0, or −1e30 where it drowns the scores."""
     greatest = value.amax(-1, keepdim=True)
     shifted = value - greatest.masked_fill(greatest.isneginf(), 0)
     shifted = shifted.masked_fill(shifted <= -_DROWNS, -torch.inf)

@@ -15,6 +15,7 @@ from ...arch.isa import Combine, NormKind, Reduction
 from .. import ir
 from ..graph import Graph, Node, constant, map_nodes
 from ..layout import Layout
+from ..masks import shifted_by_row
 from ..operands import require_number
 from ..rearrange import origin
 from ..weightless import has_bytes, on_one_device
@@ -297,11 +298,12 @@ class Builder:
         if source.op != "constant":
             return (self.add(mask, self.constant(triangle)) if causal else mask), None
         value = ir.OPERATORS["rearrange"].meaning(mask, source.value) if mask is not source else source.value
-        value = value.float() + triangle if causal else value.float()
-        greatest = value.amax(-1, keepdim=True)
-        blind = greatest.isneginf()
-        shifted = (value - greatest.masked_fill(blind, 0)).masked_fill(blind, 0)
-        return self.constant(shifted), self.constant((~blind).float()) if bool(blind.any()) else None
+        if not has_bytes(value):
+            raise self.refuse(f"its mask {mask.name} is on the device meta; masks must have values")
+        shifted = shifted_by_row(value.float() + triangle if causal else value.float())
+        blind = shifted.isneginf().all(-1, keepdim=True)
+        seen = self.constant((~blind).float()) if bool(blind.any()) else None
+        return self.constant(shifted.masked_fill(blind, 0)), seen
 
     def along_last(self, x: Node, dim: int, function: Callable[[Node], Node]) -> Node:
         """`function` of x with a dimension for the last one, put back."""

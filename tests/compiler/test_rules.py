@@ -100,6 +100,8 @@ PAIRS = {
     "attention": lambda m, x, y: functional.scaled_dot_product_attention(x, y, y, is_causal=True),
     "attention, masks": lambda m, x, y: functional.scaled_dot_product_attention(
         x, y, y, attn_mask=torch.tensor([[True, False, False], [True, True, False], [False, True, True]])),
+    "attention, lowest numbers": lambda m, x, y: functional.scaled_dot_product_attention(
+        x, y, y, attn_mask=torch.full((3, 3), torch.finfo(torch.float32).min).triu(1)),
     "attention, computed mask": lambda m, x, y: functional.scaled_dot_product_attention(x, y, y, x[..., :3], scale=0.3),
     "attention, grouped": lambda m, x, y: functional.scaled_dot_product_attention(
         x.view(1, 6, 3, 2), y.view(1, 6, 3, 2)[:, :2], y.view(1, 6, 3, 2)[:, :2], enable_gqa=True),
