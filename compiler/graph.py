@@ -158,7 +158,8 @@ def constant(name: str, value: Tensor, made_of: Sequence[str] = ()) -> Node:
     """A node for a known value."""
     integer = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
     attributes = {"value": value, "made_of": list(made_of)}
-    return Node(name, "constant", [], tuple(value.shape), attributes=attributes, integer=integer)
+    truth = value.dtype == torch.bool
+    return Node(name, "constant", [], tuple(value.shape), attributes=attributes, integer=integer, truth=truth)
 
 
 def map_nodes(structure: Any, function: Callable[[Node], Any]) -> Any:

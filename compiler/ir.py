@@ -23,8 +23,8 @@ broadcast but by a `rearrange`, whose strides may be 0, so both operands of an o
 What depends on whole numbers and truth alone is for the host (compiler/host.py): there whole numbers are combined like
 others, and three operators more make and count them: `integer`, `number` and `cumsum` along `dim`.
 
-A row is what the last dimension has. Rows of a softmax or an attention of which nothing is seen give NaN and 0, as in
-PyTorch.
+A row is what the last dimension has. Rows of an attention of which nothing is seen give 0. So do those of a softmax on
+the accelerator, of which all numbers are minus infinity: there PyTorch gives NaN.
 """
 
 from __future__ import annotations
@@ -89,6 +89,10 @@ def _rearranged(node: Node, x: Tensor) -> Tensor:
     return flat.as_strided(sizes, strides, flat.storage_offset() + node.layout.offset).reshape(node.shape)
 
 
+def _gathered(node: Node, table: Tensor, ids: Tensor) -> Tensor:
+    return table.index_select(0, ids.reshape(-1)).reshape(*ids.shape, *table.shape[1:])
+
+
 def _sorted(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
     values, places = torch.sort(x, dim=-1, descending=node.largest, stable=True)
     return values[..., : node.count], places[..., : node.count]
@@ -125,7 +129,7 @@ OPERATORS: dict[str, Operator] = {
     "ir.linear": Operator(lambda node, x, *parameters: functional.linear(x, *parameters), (2, 3)),
     "ir.softmax": Operator(lambda node, x: x.softmax(-1)),
     "ir.norm": Operator(_normalised, (1, 3), {"kind": NormKind, "epsilon": float}),
-    "ir.gather": Operator(lambda node, table, ids: table[ids], (2, 2), integer=(1,)),
+    "ir.gather": Operator(_gathered, (2, 2), integer=(1,)),
     "ir.integer": Operator(lambda node, x: x.long()),
     "ir.number": Operator(lambda node, x: x.float()),
     "ir.cumsum": Operator(lambda node, x: torch.cumsum(x, node.dim), attributes={"dim": int}),

@@ -31,6 +31,9 @@ def legalise(graph: Graph) -> Graph:
         except HeddleError as error:
             problems.append(str(error))
             found[node] = builder.unknown(node)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            problems.append(str(node.refuse(f"it has a form for which there is no rule ({error})")))
+            found[node] = builder.unknown(node)
     if problems:
         raise HeddleError("\n".join(dict.fromkeys(problems)))
     outputs = [builder.number(found[each]) if not _is_integer(found[each]) else found[each] for each in graph.outputs]

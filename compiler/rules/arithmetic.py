@@ -11,7 +11,9 @@ from .builder import Builder, Value, rule
 
 @rule("add", "add_")
 def add(b: Builder, x: Value, y: Value, alpha: float = 1) -> Node:
-    """x + alpha·y"""
+    """x + alpha·y; of truth, whether one is true"""
+    if all(isinstance(each, Node) and each.truth for each in (x, y)) and alpha == 1:
+        return b.combine(Combine.MAXIMUM, x, y)
     return b.add(x, b.multiply(y, alpha) if alpha != 1 else y)
 
 
@@ -72,13 +74,13 @@ def square(b: Builder, x: Node) -> Node:
     return b.multiply(x, x)
 
 
-@rule("maximum", "fmax")
+@rule("maximum")
 def maximum(b: Builder, x: Node, y: Node) -> Node:
     """The greater."""
     return b.combine(Combine.MAXIMUM, x, y)
 
 
-@rule("minimum", "fmin")
+@rule("minimum")
 def minimum(b: Builder, x: Node, y: Node) -> Node:
     """The lesser."""
     return b.combine(Combine.MINIMUM, x, y)
@@ -206,7 +208,7 @@ def triangle(b: Builder, x: Node, diagonal: int = 0) -> Node:
     """x, but 0 beyond a diagonal"""
     name = b.call.op.split(".")[1]
     kept = getattr(torch.ones(x.shape[-2:]), name)(diagonal)
-    return b.multiply(x, b.constant(kept))
+    return b.choose(b.constant(kept), x, 0)
 
 
 # -- the same numbers --------------------------------------------------------------------------------------------------
@@ -217,8 +219,15 @@ def triangle(b: Builder, x: Node, diagonal: int = 0) -> Node:
 def converted(b: Builder, x: Node, *others: object, **more: object) -> Node:
     """x in another format of numbers: all are computed in that of the machine. Whole numbers are not made of others."""
     wanted = next((each for each in (*others, *more.values()) if isinstance(each, torch.dtype)), None)
-    if wanted is None or wanted.is_floating_point:
-        return b.number(x) if wanted else x
+    like = next((each for each in others if isinstance(each, Node)), None)
+    if wanted is None and like is not None:
+        wanted = torch.bool if like.truth else torch.int64 if like.integer else torch.float32
+    if wanted is None:
+        return x
+    if wanted in (torch.uint8, torch.int8, torch.int16):
+        raise b.refuse(f"numbers of {wanted} wrap around; use int64")
+    if wanted.is_floating_point:
+        return b.number(x)
     if wanted == torch.bool:
         return not_equal(b, x, 0) if not x.truth else x
     if x.integer:
@@ -233,7 +242,12 @@ def filled_like(b: Builder, x: Node, value: float | None = None, **more: object)
     """Equal numbers, as many as x has"""
     if value is None:
         value = float("ones" in b.call.op)
-    return b.expanded(float(value), x.shape)
+    wanted = more.get("dtype")
+    given = isinstance(wanted, torch.dtype)
+    integer = not wanted.is_floating_point and wanted != torch.bool if given else x.integer  # type: ignore[union-attr]
+    truth = wanted == torch.bool if given else x.truth
+    one = torch.tensor(bool(value)) if truth else torch.tensor(int(value) if integer else float(value))
+    return b.expanded(b.constant(one), x.shape)
 
 
 @rule("expand_as")

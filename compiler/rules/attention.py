@@ -31,8 +31,8 @@ def attention(
 
 def _added(b: Builder, mask: Node) -> Node:
     """A mask as numbers that are added to scores."""
-    if mask.op == "constant" and mask.value.dtype == torch.bool:
-        zeros, seen = on_one_device([torch.zeros(mask.shape), mask.value])
+    if mask.op == "constant" and mask.truth:
+        zeros, seen = on_one_device([torch.zeros(mask.shape), mask.value != 0])
         return b.constant(zeros.masked_fill(~seen, -math.inf), mask.made_of)
     if mask.truth:
         return b.choose(mask, 0.0, -math.inf)

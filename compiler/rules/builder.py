@@ -46,7 +46,10 @@ class Builder:
         """What a call becomes."""
         self.call, self._count = node, 0
         if node.op == "rearrange":
-            return self.rearranged(found[node.inputs[0]], node.layout)
+            x = found[node.inputs[0]]
+            if isinstance(x, tuple):  # real and imaginary parts
+                return tuple(self.rearranged(each, node.layout) for each in x)
+            return self.rearranged(x, node.layout)
         if node.attributes.get("target") is operator.getitem:
             result = found[node.inputs[0]][node.args[1]]
             if result is None:
@@ -59,6 +62,10 @@ class Builder:
         result = rule(self, *args, **kwargs)
         if node.truth and isinstance(result, Node):
             result.truth = True
+        elif isinstance(result, Node) and result.truth and not node.integer:
+            # It is a number from here on, though nothing was done to it.
+            result = self.make("rearrange", [result], result.shape, layout=Layout.of(result.shape))
+            result.truth = False
         return result
 
     def unknown(self, node: Node) -> Any:
@@ -79,13 +86,16 @@ class Builder:
         self._count += 1
         attributes = {"call": self.call.attributes.get("call", self.call.op), **given}
         node = Node(name, op, list(inputs), tuple(shape), self.call.source, self.call.layer, attributes, integer)
+        node.truth = op == "rearrange" and inputs[0].truth
         free = all(each.host or origin(each)[0].op == "constant" for each in inputs)
         node.host = free and any(each.host for each in inputs) and op in ON_HOST and (op != "ir.gather" or integer)
         known = all(each.op == "constant" for each in inputs)
         if known and node.size <= sum(each.size for each in inputs):
             values = on_one_device([ir.as_number(each.value) for each in inputs])
             made_of = list(dict.fromkeys(name for each in inputs for name in each.made_of))
-            return self.constant(ir.OPERATORS[op].meaning(node, *values), made_of)
+            folded = self.constant(ir.OPERATORS[op].meaning(node, *values), made_of)
+            folded.truth = op == "rearrange" and inputs[0].truth
+            return folded
         self.nodes.append(node)
         return node
 
@@ -106,6 +116,9 @@ class Builder:
             return x
         if x.host:
             return self.make("ir.number", [x], x.shape)
+        source, layout = origin(x)
+        if source.op == "constant":
+            return self.rearranged(self.constant(source.value.float(), source.made_of), layout)
         if x.op != "constant":
             raise self.refuse(f"{x.name} has whole numbers, which can only choose rows")
         return self.constant(x.value.float(), x.made_of)
@@ -113,7 +126,7 @@ class Builder:
     def rearranged(self, x: Node, layout: Layout) -> Node:
         """The elements of x that a layout says; x itself, if these are its own."""
         source, inner = origin(x)
-        if source is not x and (whole := inner.through(layout)) is not None:
+        if source is not x and source.truth == x.truth and (whole := inner.through(layout)) is not None:
             x, layout = source, whole
         if layout == Layout.of(x.shape) and layout.shape == x.shape:
             return x
@@ -252,11 +265,23 @@ class Builder:
     def linear(self, x: Node, weight: Node, bias: Node | None = None) -> Node:
         """x·weightᵀ + bias; weights that are computed are multiplied as values are."""
         x = self.number(x)
-        parameters = [self.number(each) for each in (weight, bias) if each is not None]
+        if len(weight.shape) == 1:
+            product = self.matmul(x, weight)
+            return product if bias is None else self.add(product, bias)
+        parameters = [self.made_whole(self.number(each)) for each in (weight, bias) if each is not None]
         if any(each.op != "constant" for each in parameters) or len(weight.shape) != 2:
             product = self.matmul(x, self.view(weight, lambda t: t.mT))
             return product if bias is None else self.add(product, bias)
         return self.make("ir.linear", [x, *parameters], (*x.shape[:-1], weight.shape[0]))
+
+    def made_whole(self, x: Node) -> Node:
+        """A view of a constant as a constant of its own."""
+        source = origin(x)[0]
+        if x.op != "rearrange" or source.op != "constant":
+            return x
+        found = self.constant(ir.OPERATORS["rearrange"].meaning(x, ir.as_number(source.value)), source.made_of)
+        found.truth = x.truth
+        return found
 
     def softmax(self, x: Node, dim: int) -> Node:
         """Along a dimension."""
@@ -356,6 +381,9 @@ class Builder:
 
     def one_hot(self, places: Node, count: int) -> Node:
         """(…, count): 1 at a place, 0 elsewhere."""
+        places = self.made_whole(places)
+        if places.op == "constant":
+            return self.constant(torch.eye(count)[places.value.long()], places.made_of)
         return self.gather(self.constant(torch.eye(count)), places)
 
     def cat(self, parts: Sequence[Node], dim: int) -> Node:

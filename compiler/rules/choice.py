@@ -167,7 +167,7 @@ def gather(b: Builder, x: Node, dim: int, ids: Node, **more: object) -> Node:
         raise b.refuse("it must gather whole rows of one sequence, or numbers of a row")
     ones = b.one_hot(ids, x.shape[-1])  # (…, K, N)
     spread = b.view(b.number(x), lambda t: t.unsqueeze(-2).expand(ones.shape))
-    return b.reduce(Reduction.SUM, b.multiply(ones, spread), -1)
+    return b.reduce(Reduction.SUM, b.choose(ones, spread, 0), -1)
 
 
 def _constant_behind(ids: Node, dim: int) -> bool:
@@ -182,6 +182,8 @@ def scatter(b: Builder, x: Node, dim: int, ids: Node, source: Node | float, **mo
     """x with numbers put at places of each row"""
     if more or dim % len(x.shape) != len(x.shape) - 1 or ids.shape[:-1] != x.shape[:-1]:
         raise b.refuse("it must put numbers at places of the last dimension")
+    if isinstance(source, Node):
+        source = b.view(source, lambda t: t[tuple(slice(0, size) for size in ids.shape)])
     for place in range(ids.shape[-1]):
         ones = b.one_hot(b.view(ids, lambda t, p=place: t.select(-1, p)), x.shape[-1])
         new = b.view(source, lambda t, p=place: t.narrow(-1, p, 1)) if isinstance(source, Node) else source
@@ -252,4 +254,12 @@ def cross_entropy(
     logs = log_softmax(b, x, dim)
     logs = b.view(logs, lambda t: t.movedim(dim, -1))
     ones = b.one_hot(target, x.shape[dim]) if target.integer else b.view(target, lambda t: t.movedim(dim, -1))
-    return _reduced(b, b.multiply(b.reduce(Reduction.SUM, b.multiply(logs, ones), -1), -1), reduction)
+    chosen = b.choose(ones, logs, 0) if target.integer else b.multiply(logs, ones)  # −∞ · 0 would be NaN
+    losses = b.multiply(b.reduce(Reduction.SUM, chosen, -1), -1)
+    if not target.integer or ignore < 0:  # such a target is refused, as all that lie beyond the classes
+        return _reduced(b, losses, reduction)
+    counted = b.truth(b.subtract(target, ignore))
+    losses = b.multiply(losses, counted)
+    if reduction != _MEAN:
+        return _reduced(b, losses, reduction)
+    return b.divide(b.reduce(Reduction.SUM, losses), b.number(b.reduce(Reduction.SUM, counted)))

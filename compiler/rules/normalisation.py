@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ...arch.isa import NormKind, Reduction
+from ...arch.isa import Combine, NormKind, Reduction
 from ..graph import Node
 from .builder import Builder, rule
 from .functions import by_table
@@ -100,5 +100,5 @@ def cosine_similarity(b: Builder, x: Node, y: Node, dim: int = 1, epsilon: float
     """x·y / (|x|·|y|)"""
     product = b.reduce(Reduction.SUM, b.multiply(x, y), dim)
     sizes = [b.reduce(Reduction.SUM, b.multiply(each, each), dim) for each in (x, y)]
-    inverse = [by_table(b, "rsqrt", b.add(size, epsilon * epsilon)) for size in sizes]
+    inverse = [by_table(b, "rsqrt", b.combine(Combine.MAXIMUM, size, epsilon * epsilon)) for size in sizes]
     return b.multiply(b.multiply(product, inverse[0]), inverse[1])

@@ -20,7 +20,7 @@ def linear(b: Builder, x: Node, weight: Node, bias: Node | None = None) -> Node:
 @rule("addmm", "addbmm", "baddbmm")
 def addmm(b: Builder, bias: Node, x: Node, weight: Node, *, beta: float = 1, alpha: float = 1) -> Node:
     """beta·bias + alpha·x·weight"""
-    if b.call.op.endswith("addbmm"):
+    if b.call.op.split(".")[1] == "addbmm":
         raise b.refuse("there is no rule for it")
     if alpha == beta == 1 and weight.op == bias.op == "constant" and len(weight.shape) == 2 and bias.rows == 1:
         row = b.view(bias, lambda t: t.reshape(-1).expand(weight.shape[1]))
@@ -37,7 +37,7 @@ def matmul(b: Builder, x: Node, y: Node) -> Node:
 @rule("einsum")
 def einsum(b: Builder, equation: str, operands: list[Node], *path: object, **more: object) -> Node:
     """One or two operands: their letters become batch, rows, columns and what is summed over"""
-    left, _, right = equation.replace(" ", "").partition("->")
+    left, arrow, right = equation.replace(" ", "").partition("->")
     if "." in equation or not 1 <= len(operands) <= 2:
         raise b.refuse(f"of einsum {equation!r} one or two operands without ... can be lowered")
     terms = left.split(",")
@@ -45,7 +45,11 @@ def einsum(b: Builder, equation: str, operands: list[Node], *path: object, **mor
              for letter, size in zip(term, each.shape, strict=True)}  # fmt: skip
     if any(len(set(term)) < len(term) for term in terms):
         raise b.refuse(f"of einsum {equation!r} no letter may come twice in an operand")
-    right = right or "".join(sorted(letter for letter in sizes if left.count(letter) == 1))
+    given = [(letter, size) for term, each in zip(terms, operands, strict=True)
+             for letter, size in zip(term, each.shape, strict=True)]  # fmt: skip
+    if any(sizes[letter] != size for letter, size in given):
+        raise b.refuse(f"of einsum {equation!r} a letter must have one size")
+    right = right if arrow else "".join(sorted(letter for letter in sizes if left.count(letter) == 1))
     if len(operands) == 1:
         return _summed(b, operands[0], terms[0], right)
     first, second = (_without(b, each, term, {*right, *other}) for each, term, other in
@@ -200,7 +204,8 @@ def pool(
     size, step = _each(kernel, dims), _each(stride or kernel, dims)
     around = _each(padding, dims)
     greatest = name.startswith("max")
-    if any(rest) and not (greatest and all(each in (False, 1, [1], [1, 1]) for each in rest)):
+    usual = all(each is False or each is not True and each in (1, [1], [1, 1]) for each in rest)
+    if any(rest) and not (greatest and usual):
         raise b.refuse("its windows must be whole, next to each other, and of equal weight")
     if any(around) and not greatest:
         raise b.refuse("its padding must be 0")

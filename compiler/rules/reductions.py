@@ -96,7 +96,7 @@ def norm(
 @rule("logsumexp")
 def logsumexp(b: Builder, x: Node, dim: Dims, keepdim: bool = False) -> Node:
     """max + log Σ e^(x − max)"""
-    greatest = b.reduce(Reduction.MAXIMUM, x, dim, keepdim=True)
+    greatest = b.combine(Combine.MAXIMUM, b.reduce(Reduction.MAXIMUM, x, dim, keepdim=True), -1e30)  # of −∞ alone
     total = b.reduce(Reduction.SUM, by_table(b, "exp", b.subtract(x, greatest)), dim, keepdim=True)
     found = b.add(by_table(b, "log", total), greatest)
     dims = [dim] if isinstance(dim, int) else list(dim or range(len(x.shape)))

@@ -199,6 +199,60 @@ def test_modules_of_channels(name):
     check(lambda m, x: module.eval()(x), x)
 
 
+MASK = torch.tensor([[True, True, False, True, False, True]])
+TRUTH = {
+    "view of a mask": lambda m, x, y: functional.scaled_dot_product_attention(x, x, x, y[:, None, :]),
+    "mask for heads": lambda m, x, y: functional.scaled_dot_product_attention(
+        *[x.view(1, 6, 2, 3).transpose(1, 2)] * 3, y[:, None, None, :]),
+    "not of a view": lambda m, x, y: x.masked_fill(~y[:, :, None], 2),
+    "and of views": lambda m, x, y: x * (y[:, :, None] & y[:, None, :]),
+    "numbers of truth": lambda m, x, y: functional.scaled_dot_product_attention(x, x, x, y.float()[:, None, :]),
+    "like numbers": lambda m, x, y: functional.scaled_dot_product_attention(x, x, x, y[:, None].type_as(x)),
+    "truth of whole numbers": lambda m, x, y: functional.scaled_dot_product_attention(
+        x, x, x, y.long().to(torch.bool)[:, None]),
+    "found on the way": lambda m, x, y: functional.scaled_dot_product_attention(
+        x, x, x, (x > -1)[:, :, :6] | y[:, None]),
+    "sum of truth": lambda m, x, y: x * ((x > 0) + (x > -1)).float() + (y + y).float()[:, :, None],
+    "sum of numbers": lambda m, x, y: x * ((x > 0).float() + (x > -1).float()) + y[:, :, None],
+    "known mask, a view": lambda m, x, y: functional.scaled_dot_product_attention(
+        x, x, x, MASK[:, None, :]) * y[..., None],
+    "full of whole numbers": lambda m, x, y: x * (torch.full_like(y.long(), 2) + y.long())[:, :, None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_truth_is_told_from_numbers(name):
+    check(TRUTH[name], rows(1, 6, 6), MASK)
+
+
+INFINITE = {
+    "triangle of −∞": lambda m, x: (x @ x.mT + torch.triu(torch.full_like(x @ x.mT, -math.inf), 1)).softmax(-1),
+    "triangle beside −∞": lambda m, x: x.masked_fill(x > 1, -math.inf).tril().clamp(-5, 5),
+    "gathered beside −∞": lambda m, x: x.masked_fill(x > 0, -math.inf).gather(
+        -1, torch.arange(3).expand(2, 3, 3)).clamp(-9),
+    "logsumexp of −∞": lambda m, x: x.masked_fill(x < 9, -math.inf).logsumexp(-1).clamp(-5),
+    "classes that are hidden": lambda m, x: functional.cross_entropy(
+        x[0].masked_fill(torch.arange(6) > 3, -math.inf), torch.tensor([0, 1, 3])),
+    "targets that do not count": lambda m, x: functional.cross_entropy(
+        x[0], torch.tensor([0, 1, 3]), ignore_index=1),
+    "a sum without them": lambda m, x: functional.cross_entropy(
+        x[0], torch.tensor([0, 1, 3]), ignore_index=0, reduction="sum"),
+    "einsum to a scalar": lambda m, x: torch.einsum("ijk->", x) + torch.einsum("i,j->", x[0, 0], x[1, 1]),
+    "scatter of a part": lambda m, x: x[:1, :1].scatter(-1, torch.tensor([[[1, 2]]]), x),
+    "cosine of small ones": lambda m, x: functional.cosine_similarity(x * 1e-3, x.flip(1), dim=-1, eps=1e-2),
+    "weights of ones": lambda m, x: (
+        x @ torch.ones_like(x[0]).mT + functional.linear(x, torch.ones_like(x[0, 0]))[..., None]),
+    "complex views": lambda m, x: torch.view_as_real(
+        torch.view_as_complex(x.view(2, 3, 3, 2)).transpose(1, 2) * torch.tensor(1j)).flatten(1),
+    "baddbmm": lambda m, x: torch.baddbmm(x[:, :, :3], x, x.mT, beta=2, alpha=0.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INFINITE)
+def test_hidden_numbers_and_rare_forms(name):
+    check(INFINITE[name], X)
+
+
 def test_what_is_chosen_by_an_input():
     ids = torch.tensor([[4, 0, 2]])
     check(lambda m, x: functional.embedding(x, m.w), ids)
@@ -230,6 +284,9 @@ def test_all_that_is_missing_is_listed():
 
 
 REFUSED = {
+    "rest of a pool": (lambda m, x: functional.max_pool1d(x, 4, ceil_mode=True), "its windows must be whole"),
+    "narrow numbers": (lambda m, x: x * x.argmax(-1, keepdim=True).to(torch.uint8), "wrap around; use int64"),
+    "sizes of a letter": (lambda m, x: torch.einsum("ij,jk->ik", x[0], x[0, :1]), "a letter must have one size"),
     "statistics": (lambda m, x: torch.native_layer_norm(x, [6], None, None, 0.1)[1], "result 1 of it cannot be"),
     "bits": (lambda m, x: x.argmax(-1) & 1, "bits of whole numbers cannot be combined"),
     "numbers of places": (lambda m, x: x.argmax(-1) * 2, "has whole numbers, which can only choose rows"),

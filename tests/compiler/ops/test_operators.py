@@ -8,13 +8,15 @@ import pytest
 import torch
 from heddle.arch.config import PRESETS
 
-from ..test_rules import CONVOLUTIONS, FUNCTIONS, PAIRS, One, Two, X, Y
+from ..test_rules import CONVOLUTIONS, FUNCTIONS, INFINITE, MASK, PAIRS, TRUTH, One, Two, X, Y, rows
 
 EXACT = replace(PRESETS["nano"], name="nano-float32", value_format="float32")
 READS_ONE = ("div by a parameter", "addmm")  # of the two inputs: refused, as the other means nothing
 REFUSED = ("topk, least",)  # places that are turned
 CASES = {
     **{name: (Two(function), (X, Y)) for name, function in PAIRS.items() if name not in READS_ONE},
+    **{name: (Two(function), (rows(1, 6, 6), MASK)) for name, function in TRUTH.items()},
+    **{name: (One(function), (X,)) for name, function in INFINITE.items()},
     **{name: (One(function), (X,)) for name, function in FUNCTIONS.items() if name not in REFUSED},
     **{name: (One(lambda m, x, module=module: module.eval()(x)), (x,)) for name, (module, x) in CONVOLUTIONS.items()},
 }
