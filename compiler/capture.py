@@ -199,8 +199,8 @@ def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
     truth = isinstance(value, Tensor) and value.dtype == torch.bool
     inputs = call_inputs([args, kwargs])
     node = Node(each.name, op, inputs, shape, source, modules[-1][0], attributes, _is_whole(value), truth)
-    narrow = isinstance(value, Tensor) and value.dtype in (torch.uint8, torch.int8, torch.int16)
-    if narrow and inputs and op.startswith("aten.") and op.split(".")[1] not in VIEWS:
+    computes = bool(inputs) and op.startswith("aten.") and op.split(".")[1] not in VIEWS
+    if computes and isinstance(value, Tensor) and value.dtype in (torch.uint8, torch.int8, torch.int16):
         raise node.refuse(f"it computes in {value.dtype}, in which numbers wrap around; use int64")
     if not all(type(size) is int for size in shape):
         raise node.refuse("its shape depends on data; only fixed shapes can be lowered")

@@ -113,14 +113,22 @@ def log_sigmoid(b: Builder, x: Node) -> Node:
 
 @rule("expm1")
 def expm1(b: Builder, x: Node) -> Node:
-    """e^x − 1"""
-    return b.subtract(by_table(b, "exp", x), 1)
+    """e^x − 1; near 0 by its series, as the difference would lose x"""
+    return _near_zero(b, x, 1 / 8, (1 / 2, 1 / 3), b.subtract(by_table(b, "exp", x), 1))
 
 
 @rule("log1p")
 def log1p(b: Builder, x: Node) -> Node:
-    """log(1 + x)"""
-    return by_table(b, "log", b.add(x, 1))
+    """log(1 + x); near 0 by its series, as the sum would lose x"""
+    return _near_zero(b, x, 1 / 32, (-1 / 2, -2 / 3), by_table(b, "log", b.add(x, 1)))
+
+
+def _near_zero(b: Builder, x: Node, below: float, factors: tuple[float, float], elsewhere: Node) -> Node:
+    """x·(1 + a·x·(1 + c·x)) where |x| is below a number, up to which that is good to 2⁻¹¹ of itself."""
+    second, third = factors
+    series = b.add(1, b.multiply(b.multiply(x, second), b.add(1, b.multiply(x, third))))
+    size = b.combine(Combine.MAXIMUM, x, b.multiply(x, -1))
+    return b.choose(b.combine(Combine.LESS, size, below), b.multiply(x, series), elsewhere)
 
 
 @rule("glu")
