@@ -39,6 +39,13 @@ def operators_page() -> str:
             text = " ".join((rule.__doc__ or "").split()).replace("|", "\\|")
             lines.append(f"| {shown} | {text} |")
         lines.append("")
+    lines += [
+        "## Where the answer is not PyTorch's", "",
+        "- A softmax of which all numbers are minus infinity gives 0, not NaN.",
+        "- sin and cos give NaN beyond 2⁷ or so, powers like x^1.5 outside 2⁻¹⁴ to 2¹⁴: their tables end there.",
+        "- Results beyond float32 saturate, where PyTorch has infinity. Functions that fade are good to 2⁻²⁰.",
+        "- Whole numbers on the host are int64: those of int32 do not wrap around. Narrower ones are refused.", "",
+    ]  # fmt: skip
     lines += ["## The closed set", "", "```", *(ir.__doc__ or "").split("\n\n", 2)[2].strip().splitlines(), "```"]
     return "\n".join(lines) + "\n"
 
