@@ -164,7 +164,7 @@ RTL = [
     Fault("dispatch goes on behind a halt", "hw/dispatch.py",
           "offered.eq(self.i_valid & self.run & ~self.halted)", "offered.eq(self.i_valid & self.run)"),
     Fault("places in the program have 8 bits", "hw/dispatch.py",
-          "lane.instruction_index.eq(self.next_index)", "lane.instruction_index.eq(self.next_index[:8])"),
+          "lane.word_index.eq(word_index)", "lane.word_index.eq(word_index[:8])"),
     Fault("semaphores count to 8", "hw/semaphores.py",
           "count = Signal(range(-1, SEMAPHORE_LIMIT)", "count = Signal(range(-1, 7)"),
     Fault("sums have 25 bits", "hw/drain.py", "convert.a.eq(acc)", "convert.a.eq(acc[:25].as_signed())"),

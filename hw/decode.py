@@ -1,20 +1,25 @@
-"""Decoding: what dispatch wants to know of an instruction word, found out as it arrives and kept beside it."""
+"""Decoding: what dispatch wants to know of an instruction word, found out as it arrives and kept for its turn."""
 
-from amaranth import Module, unsigned
+from amaranth import Cat, Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import INSTRUCTION_BITS, HardwareConfig
-from ..arch.isa import Guard, Halt
-from .instructions import UNITS, opcode_of, opcodes_of
+from ..arch.encoding import encoding
+from ..arch.isa import Guard, Halt, Instruction
+from .instructions import UNIT_MASK_BITS, UNITS, fields_of, opcode_of, opcodes_of
+from .lane import DECIDING
 from .legality import Legality
-from .scalars import ADJUSTED, ADJUSTMENTS, LOOKUPS, NUMBER, SCALAR_BITS, TARGETS, adjustments
+from .scalars import ADJUSTED, ADJUSTMENTS, LOOKUPS, NUMBER, SCALAR_BITS, TARGETS, adjustments, kept
 
 DECODED = data.StructLayout({
     "units": unsigned(len(UNITS)),  # bit u: it goes to unit u
     "halts": unsigned(1),
     "guards": unsigned(1),
     "illegal": unsigned(1),  # see Legality
+    "wait": unsigned(UNIT_MASK_BITS),
+    "deciding": unsigned(len(DECIDING)),
+    "count": unsigned(encoding(Guard)["count"][1].bits),  # of a guard
     "adjustments": ADJUSTMENTS,
 })  # fmt: skip
 
@@ -41,6 +46,9 @@ class Decode(wiring.Component):
         m.d.comb += [
             legality.i.eq(self.i),
             self.o.illegal.eq(legality.illegal),
+            self.o.wait.eq(fields_of(Instruction, self.i).wait),
+            self.o.deciding.eq(Cat(self.i[bit] for bit in DECIDING)),
+            self.o.count.eq(fields_of(Guard, self.i).count),
             self.o.halts.eq(opcode == Halt.opcode),
             self.o.guards.eq(opcode == Guard.opcode),
             *(self.o.units[unit].eq(opcode.matches(*opcodes_of(unit))) for unit in UNITS),
@@ -50,14 +58,13 @@ class Decode(wiring.Component):
 
     def _adjust(self, m: Module) -> None:
         found = self.o.adjustments["values"]
-        m.d.comb += [each.scalar.eq(scalar) for each, scalar in zip(found, self.scalars, strict=True)]
+        m.d.comb += [each.scalar.eq(kept(scalar)) for each, scalar in zip(found, self.scalars, strict=True)]
         with m.Switch(opcode_of(self.i)):
             for instruction in (Guard, *ADJUSTED):
                 with m.Case(instruction.opcode):
                     for place, change in enumerate(adjustments(self._config, instruction, self.i)):
                         m.d.comb += [
                             self.numbers[place].eq(change.register),
-                            found[place].addend.eq(change.addend),
                             found[place].least.eq(change.least),
                             found[place].lack.eq(change.lack),
                             found[place].excess.eq(change.excess),

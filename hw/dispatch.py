@@ -5,9 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import INSTRUCTION_BITS, HardwareConfig, Unit
-from ..arch.isa import Guard
 from .decode import DECODED
-from .instructions import UNIT_MASK_BITS, UNITS, fields_of
+from .instructions import UNIT_MASK_BITS, UNITS
 from .lane import CYCLE_BITS, INDEX_BITS, Lane, unit_signature
 from .scalars import Adjust
 from .semaphores import Semaphores
@@ -21,8 +20,9 @@ def unit_name(unit: Unit) -> str:
 class Dispatch(wiring.Component):
     """One instruction a cycle from `i_*` to the queue of its unit, until halt, an unknown opcode or the end of `run`.
 
-    `i_decoded` is what `Decode` says of `i_instruction`. On its way an instruction takes what scalar registers change
-    of it. A guard goes to no queue: it makes what follows void.
+    `i_decoded` is what `Decode` says of it. Its word `arrives` in an earlier cycle, for the `word_units` of which bit u
+    is unit u. On its way an instruction takes what scalar registers change of it. A guard goes to no queue: it makes
+    what follows void.
 
     `clear` (the cycle of the start pulse) empties the queues, zeroes the semaphores and the instruction count; it needs
     `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
@@ -52,8 +52,10 @@ class Dispatch(wiring.Component):
             "clear": In(1),
             "run": In(1),
             "cycle": In(CYCLE_BITS),
+            "arrives": In(1),
+            "word": In(INSTRUCTION_BITS),
+            "word_units": In(len(UNITS)),
             "i_valid": In(1),
-            "i_instruction": In(INSTRUCTION_BITS),
             "i_decoded": In(DECODED),
             "i_bad": In(1),
             "i_take": Out(1),
@@ -82,20 +84,25 @@ class Dispatch(wiring.Component):
         lanes = {unit: Lane(self._config, unit) for unit in UNITS}
         decoded = self.i_decoded
         offered, halts, guards, known, void = Signal(), Signal(), Signal(), Signal(), Signal()
+        word_index = Signal(INDEX_BITS)
         m.d.comb += [
             offered.eq(self.i_valid & self.run & ~self.halted),
             halts.eq(offered & decoded.halts),
             guards.eq(offered & decoded.guards),
             known.eq(decoded.units.any() | decoded.halts | decoded.guards),
-            adjust.i.eq(self.i_instruction),
             adjust.adjustments.eq(decoded.adjustments),
         ]
         for unit, lane in lanes.items():
             m.submodules[f"lane_{unit_name(unit)}"] = lane
             m.d.comb += [
+                lane.arrives.eq(self.arrives & self.word_units[unit]),
+                lane.word.eq(self.word),
+                lane.word_index.eq(word_index),
                 lane.put.eq(offered & decoded.units[unit] & ~lane.full),
-                lane.instruction.eq(adjust.o),
+                lane.waits.eq(decoded.wait),
                 lane.void.eq(void),
+                lane.deciding.eq(decoded.deciding),
+                lane.replacements.eq(adjust.o),
             ]
             self._connect(m, unit, lane, semaphores)
         held_up = offered & known & ~self.i_take
@@ -112,18 +119,19 @@ class Dispatch(wiring.Component):
         ]
         m.d.sync += [
             self.halted.eq(self.halted | halts),
+            word_index.eq(word_index + self.arrives),
             self.next_index.eq(self.next_index + self.i_take),
             self.overflow.eq(semaphores.overflow & ~self.clear),
             self.overflow_units.eq(semaphores.overflow_units),
             self.deadlock.eq((self.halted | held_up) & at_rest & self.starved.any() & ~self.clear),
         ]
         with m.If(self.clear):
-            m.d.sync += [self.halted.eq(0), self.next_index.eq(0)]
+            m.d.sync += [self.halted.eq(0), self.next_index.eq(0), word_index.eq(0)]
         return m
 
     def _guarded(self, m: Module, guards: Signal, holds: Signal) -> Value:
         """Whether the next instruction is within the reach of a guard that does not hold."""
-        count = fields_of(Guard, self.i_instruction).count
+        count = self.i_decoded.count
         left = Signal.like(count, name="void_left")
         with m.If(self.clear):
             m.d.sync += left.eq(0)
@@ -141,7 +149,6 @@ class Dispatch(wiring.Component):
             lane.clear.eq(self.clear),
             lane.run.eq(self.run),
             lane.cycle.eq(self.cycle),
-            lane.instruction_index.eq(self.next_index),
             lane.tokens.eq(semaphores.ready[unit]),
             semaphores.wait[unit].eq(lane.wait),
             semaphores.take[unit].eq(lane.starts),

@@ -8,6 +8,7 @@ from ..arch.config import FETCH_BUFFER, FETCH_GROUP, INSTRUCTION_BITS, INSTRUCTI
 from .axi import ADDRESS_BITS, fetch_bytes, request_signature
 from .bursts import PLACE_BITS
 from .decode import DECODED, Decode
+from .instructions import UNITS
 from .queue import Queue
 from .region import RegionGate, guard_request
 from .scalars import LOOKUPS, NUMBER, SCALAR_BITS
@@ -17,14 +18,14 @@ GROUP_BYTES = FETCH_GROUP * INSTRUCTION_BYTES
 
 class Fetch(wiring.Component):
     """Makes burst requests while there is room for a whole group, assembles beats into instructions, decodes them, and
-    buffers them.
+    buffers what that tells.
 
     `start` (a pulse, only while `idle`) begins with the first of `groups` groups at `program`; the request is up from
-    the next cycle. An instruction whose last beat comes at t is at `o_instruction` (if it is the next) from t + 1.
-    `o_decoded` is what `Decode` says of it. `scalars` are the registers of `numbers`, in the cycle of the last beat.
-    `o_bad` tells that a beat of it came with an error (`bad`): that counts if it comes to be dispatched, not before.
-    While `run` is low no new request is made; `idle` tells that none is pending or in flight. `exhausted`: all groups
-    have been read, and all their instructions taken.
+    the next cycle. An instruction whose last beat comes at t is `word` then, with `arrives`, for `word_units`. From
+    t + 1 on, `o_decoded` is what `Decode` says of it, if it is the next. `scalars` are the registers of `numbers`, in
+    the cycle of the last beat. `o_bad` tells that a beat of it came with an error (`bad`): that counts if it comes to
+    be dispatched, not before. While `run` is low no new request is made; `idle` tells that none is pending or in
+    flight. `exhausted`: all groups have been read, and all their instructions taken.
 
     `program` counts from `base` on, in a region of `size_bytes`. A group that is not in it is not asked for, nor any
     after it; `beyond`: that is so, and all instructions before it have been taken.
@@ -46,8 +47,10 @@ class Fetch(wiring.Component):
             "bad": In(1),
             "numbers": Out(NUMBER).array(LOOKUPS),
             "scalars": In(SCALAR_BITS).array(LOOKUPS),
+            "arrives": Out(1),
+            "word": Out(INSTRUCTION_BITS),
+            "word_units": Out(len(UNITS)),
             "o_valid": Out(1),
-            "o_instruction": Out(INSTRUCTION_BITS),
             "o_decoded": Out(DECODED),
             "o_bad": Out(1),
             "o_take": In(1),
@@ -57,7 +60,7 @@ class Fetch(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.buffer = buffer = Queue(INSTRUCTION_BITS + DECODED.size + 1, FETCH_BUFFER)
+        m.submodules.buffer = buffer = Queue(DECODED.size + 1, FETCH_BUFFER)
         address = Signal(PLACE_BITS)
         groups_left = Signal(32)
         claimed = Signal(range(FETCH_BUFFER + 1))  # instructions requested and not yet dispatched
@@ -85,7 +88,7 @@ class Fetch(wiring.Component):
             buffer.take.eq(self.o_take),
             buffer.clear.eq(self.start),
             self.o_valid.eq(buffer.level != 0),
-            Cat(self.o_instruction, self.o_decoded, self.o_bad).eq(buffer.o),
+            Cat(self.o_decoded, self.o_bad).eq(buffer.o),
             self.exhausted.eq(~groups_left.any() & (claimed == 0)),
             self.idle.eq(~self.request.valid & (in_flight == 0)),
         ]
@@ -100,7 +103,8 @@ class Fetch(wiring.Component):
         return m
 
     def _assemble(self, m: Module, buffer: Queue) -> Signal:
-        """Puts whole instructions into `buffer`; returns the signal that the last beat of a group is on the bus."""
+        """Makes instructions of beats, and puts what there is to know of each into `buffer`; returns the signal that
+        the last beat of a group is on the bus."""
         m.submodules.decode = decode = Decode(self._config)
         m.d.comb += [
             *(outer.eq(inner) for outer, inner in zip(self.numbers, decode.numbers, strict=True)),
@@ -109,24 +113,32 @@ class Fetch(wiring.Component):
         beats = GROUP_BYTES // fetch_bytes(self._config)
         number = Signal(range(beats))  # of the beat in its group; bursts start at a multiple of GROUP_BYTES
         m.d.sync += number.eq(number + self.beat)
+        bad = Signal()  # the beat, or an earlier one of its instruction
         parts = INSTRUCTION_BITS // len(self.data)
         if parts > 1:
             earlier, bad_before = Signal(INSTRUCTION_BITS - len(self.data)), Signal()
-            whole = Cat(earlier, self.data)
-            bad = bad_before | self.bad
             m.d.comb += [
-                decode.i.eq(whole),
-                buffer.i.eq(Cat(whole, decode.o, bad)),
-                buffer.put.eq(self.beat & number[: (parts - 1).bit_length()].all()),
+                self.word.eq(Cat(earlier, self.data)),
+                self.arrives.eq(self.beat & number[: (parts - 1).bit_length()].all()),
+                bad.eq(bad_before | self.bad),
             ]
             with m.If(self.beat):
-                m.d.sync += [earlier.eq(whole[len(self.data) :]), bad_before.eq(bad & ~buffer.put)]
+                m.d.sync += [earlier.eq(self.word[len(self.data) :]), bad_before.eq(bad & ~self.arrives)]
         else:
             # A narrow beat comes on the byte lanes of its address.
             lanes = len(self.data) // INSTRUCTION_BITS
             lane = number[: (lanes - 1).bit_length()]
-            word = self.data.word_select(lane, INSTRUCTION_BITS)
-            m.d.comb += [decode.i.eq(word), buffer.i.eq(Cat(word, decode.o, self.bad)), buffer.put.eq(self.beat)]
+            m.d.comb += [
+                self.word.eq(self.data.word_select(lane, INSTRUCTION_BITS)),
+                self.arrives.eq(self.beat),
+                bad.eq(self.bad),
+            ]
+        m.d.comb += [
+            decode.i.eq(self.word),
+            self.word_units.eq(decode.o.units),
+            buffer.i.eq(Cat(decode.o, bad)),
+            buffer.put.eq(self.arrives),
+        ]
         done = Signal()
         m.d.comb += done.eq(self.beat & number.all())
         return done

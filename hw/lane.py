@@ -1,24 +1,45 @@
-"""What stands before one unit: its instruction queue, the rule of when the head starts, and the record of what runs."""
+"""What stands before one unit: its instruction queue, the rule of when the head starts, and the record of what runs.
 
-from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+    arrival  ─ word, index ────────────────────► RAM ───┐
+    dispatch ─ wait, void, what becomes of it ─► queue ─┴─ Replace ─► unit
+
+A RAM answers in the next cycle. So that a word can go to its unit in the cycle after its dispatch, it is written there
+before, as it arrives; and what decides on the cycle of the start comes from registers and a small queue.
+"""
+
+from amaranth import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import INDEX_BITS, INSTRUCTION_BITS, HardwareConfig, Unit
-from ..arch.encoding import encoding
-from ..arch.isa import INSTRUCTIONS, Instruction
+from ..arch.config import FETCH_BUFFER, INDEX_BITS, INSTRUCTION_BITS, HardwareConfig, Unit
+from ..arch.encoding import OPCODE_BITS, encoding
+from ..arch.isa import INSTRUCTIONS, Instruction, Load, Matmul
 from .instructions import UNIT_MASK_BITS, fields_of
 from .queue import Queue
+from .ram import Ram
+from .scalars import REPLACEMENTS, Replace
 
 CYCLE_BITS = 40
+# Unit → the bits of its instruction words that its `ready` hangs on. They are all there is in DECIDING.
+DECIDES = {
+    Unit.LOAD: (*range(OPCODE_BITS), encoding(Load)["gather"][0]),
+    Unit.MATRIX: (encoding(Matmul)["accumulate"][0],),
+}
+DECIDING = sorted({bit for bits in DECIDES.values() for bit in bits})
+BESIDE = data.StructLayout({
+    "wait": unsigned(UNIT_MASK_BITS),
+    "void": unsigned(1),
+    "deciding": unsigned(len(DECIDING)),  # but those of other units are 0
+    "replacements": REPLACEMENTS,
+})  # fmt: skip
 
 
 def unit_signature() -> wiring.Signature:
     """The control ports of a unit, as seen by what starts it.
 
-    `instruction` holds still from when it is the next one until `start`, the cycle in which the unit takes it; `ready`
-    says that it could, and never in the cycle after a start if another instruction may run beside that one; `retire` is
-    up in the cycle of the retirement.
+    `instruction` holds still from when it is the next one (but not before the second cycle after a start) until
+    `start`, the cycle in which the unit takes it; `ready` says that it could, and never in the cycle after a start if
+    another instruction may run beside that one; `retire` is up in the cycle of the retirement.
     """
     return wiring.Signature({
         "start": Out(1),
@@ -31,10 +52,12 @@ def unit_signature() -> wiring.Signature:
 class Lane(wiring.Component):
     """Queue and bookkeeping of one `unit`.
 
-    `put` takes `instruction` with its `index`, at any cycle in which `full` is low; it may start from the next cycle
-    on: when `run`, when the unit is ready, and when `tokens` says that what the head waits for (`wait`) is there. All
-    units but LOAD and MATRIX start when the previous instruction has retired; these say themselves when. An instruction
-    put with `void` never reaches the unit: it starts when nothing runs, and retires in the next cycle.
+    An instruction `arrives` as `word` with its place in the program. In a later cycle in which `full` is low it is
+    `put`, in the same order, with what it waits for, what becomes of its fields and those of its bits that are
+    `deciding`. It may start from the next cycle on: when `run`, when the unit is ready, and when `tokens` says that
+    what the head waits for (`wait`) is there. All units but LOAD and MATRIX start when the previous instruction has
+    retired; these say themselves when. An instruction put with `void` never reaches the unit: it starts when nothing
+    runs, and retires in the next cycle. At most FETCH_BUFFER have arrived and are not put.
 
     `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
     instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. While
@@ -51,10 +74,14 @@ class Lane(wiring.Component):
             "clear": In(1),
             "run": In(1),
             "cycle": In(CYCLE_BITS),
+            "arrives": In(1),
+            "word": In(INSTRUCTION_BITS),
+            "word_index": In(INDEX_BITS),
             "put": In(1),
-            "instruction": In(INSTRUCTION_BITS),
-            "instruction_index": In(INDEX_BITS),
+            "waits": In(UNIT_MASK_BITS),
             "void": In(1),
+            "deciding": In(len(DECIDING)),
+            "replacements": In(REPLACEMENTS),
             "full": Out(1),
             "wait": Out(UNIT_MASK_BITS),
             "tokens": In(1),
@@ -73,30 +100,23 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        bits = used_bits(self._unit)
-        m.submodules.waiting = waiting = Queue(bits + INDEX_BITS + 1, self._config.queue_depth)
+        head, index, waiting = self._queue(m)
         running_depth = _power_of_two_at_least(_most_at_once(self._config, self._unit))
         m.submodules.running = running = Queue(UNIT_MASK_BITS + INDEX_BITS + CYCLE_BITS, running_depth)
 
-        head, index = waiting.o[:bits], waiting.o[bits:-1]
         header = fields_of(Instruction, self.unit.instruction)
         startable, void_runs, void = Signal(), Signal(), Signal()
         # What decides on a start stands in registers. After one they follow a cycle late: none starts in that cycle.
         with m.If(self.put & (waiting.level == 0)):
-            m.d.sync += [self.wait.eq(fields_of(Instruction, self.instruction).wait), void.eq(self.void)]
+            m.d.sync += [self.wait.eq(self.waits), void.eq(self.void)]
         with m.Else():
-            m.d.sync += [self.wait.eq(header.wait), void.eq(waiting.o[-1])]
+            m.d.sync += [self.wait.eq(head.wait), void.eq(head.void)]
         overlaps = ~void & ~void_runs if running_depth > 1 else 0
         m.d.comb += [
             startable.eq((waiting.level != 0) & self.unit.ready & (overlaps | (running.level == 0)) & self.run),
             self.starts.eq(startable & self.tokens),
             self.retires.eq(self.unit.retire | void_runs),
-            self.unit.instruction.eq(head),
             self.unit.start.eq(self.starts & ~void),
-            waiting.clear.eq(self.clear),
-            waiting.put.eq(self.put),
-            waiting.i.eq(Cat(self.instruction[:bits], self.instruction_index, self.void)),
-            waiting.take.eq(self.starts),
             running.clear.eq(self.clear),
             running.put.eq(self.starts),
             running.i.eq(Cat(header.signal, index, self.cycle)),
@@ -123,6 +143,43 @@ class Lane(wiring.Component):
             self.idle.eq((running.level == 0) & (waiting.level == 0)),
         ]
         return m
+
+    def _queue(self, m: Module) -> tuple[data.View, Value, Queue]:
+        """Keeps instructions until they start, and shows the head to the unit; returns what stands beside its word, its
+        place in the program, and the queue of all that stands beside words."""
+        m.submodules.replace = replace = Replace(self._unit)
+        m.submodules.waiting = waiting = Queue(BESIDE.size, self._config.queue_depth)
+        bits, decides = used_bits(self._unit), DECIDES.get(self._unit, ())
+        put, head = Signal(BESIDE, name="put_beside"), Signal(BESIDE, name="head_beside")
+        m.d.comb += [
+            waiting.clear.eq(self.clear),
+            waiting.put.eq(self.put),
+            waiting.i.eq(put),
+            waiting.take.eq(self.starts),
+            head.eq(waiting.o),
+            put.wait.eq(self.waits),
+            put.void.eq(self.void),
+            put.replacements.eq(replace.used(self.replacements)),
+            *(put.deciding[place].eq(self.deciding[place]) for place, bit in enumerate(DECIDING) if bit in decides),
+        ]
+        depth = _power_of_two_at_least(FETCH_BUFFER + self._config.queue_depth)
+        m.submodules.words = words = Ram(bits + INDEX_BITS, depth, block=True)
+        first, last, started = Signal(range(depth)), Signal(range(depth)), Signal()
+        m.d.sync += [first.eq(first + self.starts), last.eq(last + self.arrives), started.eq(self.starts)]
+        with m.If(self.clear):
+            m.d.sync += [first.eq(0), last.eq(0)]
+        m.d.comb += [
+            words.write_mask.eq(self.arrives),
+            words.write_address.eq(last),
+            words.write_data.eq(Cat(self.word[:bits], self.word_index)),
+            words.read_en.eq(self.put | started),  # else the head stays what it is
+            words.read_address.eq(first),
+            replace.i.eq(words.read_data[:bits]),
+            *(replace.i[bit].eq(head.deciding[place]) for place, bit in enumerate(DECIDING) if bit in decides),
+            replace.replacements.eq(head.replacements),
+            self.unit.instruction.eq(replace.o),
+        ]
+        return head, words.read_data[bits:], waiting
 
 
 def used_bits(unit: Unit) -> int:

@@ -15,12 +15,14 @@ class Ram(wiring.Component):
     """`depth` words of `width` bits that start as zeros.
 
     `read_data` is the word at `read_address` one cycle after `read_en`, and stays until the next read. Each bit of
-    `write_mask` writes `granularity` bits; a write is seen by reads from the next cycle on.
+    `write_mask` writes `granularity` bits; a write is seen by reads from the next cycle on. Of `block`, an FPGA takes
+    block RAM for it, even if it is so small that tools take look-up tables.
     """
 
-    def __init__(self, width: int, depth: int, granularity: int | None = None):
+    def __init__(self, width: int, depth: int, granularity: int | None = None, block: bool = False):
         self._width = width
         self._depth = depth
+        self._style = "block" if block else "auto"
         self._granularity = granularity or width
         address_bits = max(1, (depth - 1).bit_length())
         super().__init__({
@@ -52,7 +54,7 @@ class Ram(wiring.Component):
     def _instance(self, platform: VerilogPlatform) -> Instance:
         platform.texts["heddle_ram"] = _VERILOG
         parameters = {"WIDTH": self._width, "DEPTH": self._depth, "MASK_BITS": self._width // self._granularity,
-                      "ADDRESS_BITS": len(self.read_address)}  # fmt: skip
+                      "ADDRESS_BITS": len(self.read_address), "STYLE": self._style}  # fmt: skip
         return Instance(
             "heddle_ram",
             *[("p", name, value) for name, value in parameters.items()],
@@ -73,7 +75,8 @@ module heddle_ram #(
   parameter WIDTH = 8,
   parameter DEPTH = 2,
   parameter MASK_BITS = 1,
-  parameter ADDRESS_BITS = 1
+  parameter ADDRESS_BITS = 1,
+  parameter STYLE = "auto"
 ) (
   input clk,
   input read_en,
@@ -84,7 +87,7 @@ module heddle_ram #(
   input [WIDTH-1:0] write_data
 );
   localparam PART = WIDTH / MASK_BITS;
-  (* no_rw_check *) reg [WIDTH-1:0] words [0:DEPTH-1];
+  (* no_rw_check, ram_style = STYLE *) reg [WIDTH-1:0] words [0:DEPTH-1];
   integer word, part;
   initial begin
     read_data = {WIDTH{1'b0}};

@@ -1,7 +1,7 @@
 """The scalar registers, and what they change of an instruction on its way to a queue: sizes, places, whether a guard
 holds.
 
-    word ─ adjustments ─► numbers ─► registers ─► beside the word in the fetch buffer ─ Adjust ─► queue
+    word ─ adjustments ─► numbers ─► registers ─► fetch buffer ─ Adjust ─► replacements ─► queue ─ Replace ─► unit
 
 Whatever a register changes becomes clamp(scalar + addend, least, limit), the last three of which the word says. So they
 are found out as it arrives, and what is left for the cycle of its dispatch are three additions side by side.
@@ -15,7 +15,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import INSTRUCTION_BITS, SCALAR_COUNT, HardwareConfig
+from ..arch.config import INSTRUCTION_BITS, SCALAR_COUNT, HardwareConfig, Unit
 from ..arch.encoding import encoding
 from ..arch.isa import Append, Guard, IndexMap, Instruction, Matmul, OnlineSoftmax, Stream
 from .instructions import fields_of
@@ -34,10 +34,11 @@ ADJUSTED: dict[type[Instruction], tuple[str, ...]] = {
 }
 TARGETS = [(instruction, place) for instruction, names in ADJUSTED.items() for place, _ in enumerate(names)]
 
-ADDEND = signed(21)  # places have 20 bits
+PLACE_BITS = 20  # of the widest field that changes
+ADDEND = signed(PLACE_BITS + 1)
+KEPT_BITS = PLACE_BITS + 2  # of a scalar; the highest one stands for all above, with any of which it is beyond limits
 ADJUSTMENT = data.StructLayout({
-    "scalar": unsigned(SCALAR_BITS),
-    "addend": ADDEND,
+    "scalar": unsigned(KEPT_BITS),
     "lack": ADDEND,  # addend − least
     "excess": ADDEND,  # addend − limit − 1
     "least": unsigned(1),
@@ -46,13 +47,16 @@ ADJUSTMENTS = data.StructLayout({
     "changes": unsigned(len(TARGETS)),  # bit i: the field of TARGETS[i] is the one that changes
     "values": data.ArrayLayout(ADJUSTMENT, LOOKUPS),
 })  # fmt: skip
+REPLACEMENTS = data.StructLayout({
+    "changes": unsigned(len(TARGETS)),  # bit i: the field of TARGETS[i] becomes
+    "values": data.ArrayLayout(PLACE_BITS, LOOKUPS),  # … this
+})  # fmt: skip
 
 
 class Change(NamedTuple):
     """A field becomes clamp(scalar[register] + addend, least, limit), if the number of the register is not 0."""
 
     register: Value
-    addend: Value
     lack: Value  # addend − least
     excess: Value | int  # addend − limit − 1
     limit: Value | int
@@ -102,7 +106,7 @@ def adjustments(config: HardwareConfig, instruction: type[Instruction], word: Va
     its least value on."""
     view = fields_of(instruction, word)
     if instruction is Guard:  # it holds if it is above the least
-        return [Change(view.register, -view.threshold, _inverse(view.threshold), 0, 0, 1)]
+        return [Change(view.register, _inverse(view.threshold), 0, 0, 1)]
     if instruction is Matmul:
         return [
             _size(view.n_register, view.n_tiles, view.n_offset),
@@ -122,12 +126,12 @@ def adjustments(config: HardwareConfig, instruction: type[Instruction], word: Va
     columns = view.offset + Mux(view.together, 1, view.rows)
     return [
         _signed_place(view.register, view.offset),
-        Change(view.register, columns, columns - 1, columns + _inverse(view.columns), view.columns, 1),
+        Change(view.register, columns - 1, columns + _inverse(view.columns), view.columns, 1),
     ]
 
 
 def _size(register: Value, size: Value, offset: Value) -> Change:
-    return Change(register, -offset, _inverse(offset), _inverse(offset + size), size, 1)
+    return Change(register, _inverse(offset), _inverse(offset + size), size, 1)
 
 
 def _inverse(value: Value) -> Value:
@@ -138,52 +142,89 @@ def _inverse(value: Value) -> Value:
 def _place(register: Value, place: Value, limit: int = 0) -> Change:
     """A place of so many bits that may go on to `limit`, or to the greatest there is."""
     limit = limit or (1 << len(place)) - 1
-    return Change(register, place, place, place - (limit + 1), limit, 0)
+    return Change(register, place, place - (limit + 1), limit, 0)
 
 
 def _signed_place(register: Value, place: Value) -> Change:
     return _place(register, (place + (1 << len(place) - 1))[: len(place)])
 
 
+def kept(scalar: Value) -> Value:
+    """What `Adjust` needs to know of a scalar."""
+    return Cat(scalar[: KEPT_BITS - 1], scalar[KEPT_BITS - 1 :].any())
+
+
 class Adjust(wiring.Component):
-    """`o` is the instruction word `i` as `Instruction.resolved` of arch/isa gives it, but that it still names the
-    registers, which no unit looks at; `holds` is for a guard: its register is above the threshold. Combinational.
+    """`o` is what of an instruction becomes another than its word says, as `Instruction.resolved` of arch/isa has it.
+    A signed field counts from its least value on. `holds` is for a guard: its register is above the threshold.
+    Combinational.
     """
 
     def __init__(self, config: HardwareConfig):
         self._config = config
-        super().__init__({
-            "i": In(INSTRUCTION_BITS),
-            "adjustments": In(ADJUSTMENTS),
-            "o": Out(INSTRUCTION_BITS),
-            "holds": Out(1),
-        })  # fmt: skip
+        super().__init__({"adjustments": In(ADJUSTMENTS), "o": Out(REPLACEMENTS), "holds": Out(1)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         found = [self._sum(m, place) for place in range(LOOKUPS)]
-        m.d.comb += [self.o.eq(self.i), self.holds.eq(~found[0].low)]
+        m.d.comb += [self.o["values"][place].eq(each.value) for place, each in enumerate(found)]
+        m.d.comb += [self.o.changes.eq(self.adjustments.changes), self.holds.eq(~found[0].low)]
         for bit, (instruction, place) in enumerate(TARGETS):
-            name = ADJUSTED[instruction][place]
-            field = getattr(fields_of(instruction, self.o), name)
-            limit = adjustments(self._config, instruction, self.i)[place].limit
-            value = Mux(found[place].high, limit, found[place].value)[: len(field)]
-            least = 1 << len(field) - 1 if encoding(instruction)[name][1].signed else 0
-            with m.If(self.adjustments.changes[bit]):
-                m.d.comb += field.eq(value ^ least)
+            limit = adjustments(self._config, instruction, Const(0, INSTRUCTION_BITS))[place].limit
+            with m.If(self.adjustments.changes[bit] & found[place].high):
+                if isinstance(limit, int):
+                    m.d.comb += self.o["values"][place].eq(limit)
+                else:  # that is the field as it stands
+                    m.d.comb += self.o.changes[bit].eq(0)
         return m
 
     def _sum(self, m: Module, place: int) -> SimpleNamespace:
-        """scalar + addend, held to its least value (`low`: it is that), and whether it is at its limit, or beyond."""
+        """scalar + addend, held to its least value (`low`: it is that), and whether it is beyond its limit."""
         adjustment = self.adjustments["values"][place]
-        wide = signed(SCALAR_BITS + 2)
+        wide = signed(KEPT_BITS + 2)
         above, beyond = Signal(wide, name=f"above_{place}"), Signal(wide, name=f"beyond_{place}")
-        total, low = Signal(ADDEND.width - 1, name=f"total_{place}"), Signal(name=f"low_{place}")
+        total, low = Signal(PLACE_BITS, name=f"total_{place}"), Signal(name=f"low_{place}")
+        scalar_and_carry = Cat(Const(1, 1), adjustment.scalar)
         m.d.comb += [
-            total.eq(adjustment.scalar + adjustment.addend),
+            total.eq((scalar_and_carry + Cat(adjustment.least, adjustment.lack)) >> 1),
             above.eq(adjustment.scalar + adjustment.lack),
             beyond.eq(adjustment.scalar + adjustment.excess),
             low.eq(above < 0),
         ]
-        value = Mux(low, adjustment.least, total)
-        return SimpleNamespace(value=value, low=low, high=beyond >= 0)
+        return SimpleNamespace(value=Mux(low, adjustment.least, total), low=low, high=beyond >= 0)
+
+
+class Replace(wiring.Component):
+    """`o` is the instruction word `i` of `unit` with what `replacements` change of it. It still names the registers,
+    which no unit looks at. Combinational."""
+
+    def __init__(self, unit: Unit):
+        self.targets = [(bit, *target) for bit, target in enumerate(TARGETS) if target[0].unit is unit]
+        super().__init__({
+            "i": In(INSTRUCTION_BITS),
+            "replacements": In(REPLACEMENTS),
+            "o": Out(INSTRUCTION_BITS),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.d.comb += self.o.eq(self.i)
+        for bit, instruction, place in self.targets:
+            name = ADJUSTED[instruction][place]
+            field = getattr(fields_of(instruction, self.o), name)
+            least = 1 << len(field) - 1 if encoding(instruction)[name][1].signed else 0
+            with m.If(self.replacements.changes[bit]):
+                m.d.comb += field.eq(self.replacements["values"][place][: len(field)] ^ least)
+        return m
+
+    def used(self, replacements) -> Value:
+        """`replacements` with zeros where the unit has no instruction that they are for."""
+        widths = [0] * LOOKUPS
+        for _, instruction, place in self.targets:
+            _, field = encoding(instruction)[ADJUSTED[instruction][place]]
+            widths[place] = max(widths[place], field.bits)
+        bits = {bit for bit, *_ in self.targets}
+        changes = [change if bit in bits else Const(0, 1) for bit, change in enumerate(replacements.changes)]
+        values = [(value & (1 << width) - 1)[:PLACE_BITS]
+                  for value, width in zip(replacements["values"], widths, strict=True)]  # fmt: skip
+        return Cat(changes, values)

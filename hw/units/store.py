@@ -64,7 +64,7 @@ class Store(wiring.Component):
         m = Module()
         view = fields_of(StoreInstruction, self.instruction)
         m.submodules.walk = walk = BurstWalk(self._config, MEMORIES, by_beats=True)
-        m.submodules.buffers = buffers = Ram(self._config.axi_bytes * 8, 2 * self._config.burst_beats)
+        m.submodules.buffers = buffers = Ram(self._config.axi_bytes * 8, 2 * self._config.burst_beats, block=True)
         busy = Signal()
         with m.If(self.start):
             m.d.sync += busy.eq(1)

@@ -154,15 +154,19 @@ def test_a_unit_gets_what_the_registers_make_of_an_instruction(work):
     m = Module()
     m.submodules += [dispatch, decoder]
     m.d.comb += [
-        dispatch.i_instruction.eq(decoder.i),
+        dispatch.word.eq(decoder.i),
+        dispatch.word_units.eq(decoder.o.units),
         dispatch.i_decoded.eq(decoder.o),
         *(scalar.eq(Array(scalars)[number]) for scalar, number in zip(decoder.scalars, decoder.numbers, strict=True)),
     ]
 
     async def bench(ctx):
         ctx.set(dispatch.run, 1)
-        ctx.set(dispatch.i_valid, 1)
         ctx.set(decoder.i, int.from_bytes(encode(work), "little"))
+        ctx.set(dispatch.arrives, 1)
+        await ctx.tick()
+        ctx.set(dispatch.arrives, 0)
+        ctx.set(dispatch.i_valid, 1)
         assert ctx.get(dispatch.i_take)
         await ctx.tick()
         shown = ctx.get(getattr(dispatch, unit_name(work.unit)).instruction)

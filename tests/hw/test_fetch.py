@@ -9,9 +9,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS
+from heddle.arch.encoding import encoding
+from heddle.arch.isa import Guard
 from heddle.hw.axi import ADDRESS_BITS, BurstArbiter, address_members, axi4_signature
 from heddle.hw.fetch import Fetch
 
+COUNT = encoding(Guard)["count"]  # (position, field): of any word, for they are random
 NANO, SERVER = PRESETS["nano"], PRESETS["server"]
 CONFIGS = [NANO, PRESETS["base"], PRESETS["edge"], replace(SERVER, axi_bytes=64), SERVER]
 
@@ -81,14 +84,19 @@ def test_instructions_come_whole_and_in_order(config, seed, axi_slave):
     chooser = random.Random(seed)
     dram = bytearray(chooser.randbytes(1 << 13))
     slave = axi_slave(dram, config.axi_bytes, latency=5, seed=seed)
-    taken = []
+    arrived, taken = [], 0
 
     async def script(ctx, dut, step):
-        while len(taken) < 40:
+        nonlocal taken
+        while taken < 40:
+            if ctx.get(dut.fetch.arrives):
+                arrived.append(ctx.get(dut.fetch.word).to_bytes(32, "little"))
             take = ctx.get(dut.fetch.o_valid) and chooser.random() < 0.5
             ctx.set(dut.o_take, take)
             if take:
-                taken.append(ctx.get(dut.fetch.o_instruction).to_bytes(32, "little"))
+                word = int.from_bytes(arrived[taken], "little")
+                assert ctx.get(dut.fetch.o_decoded.count) == word >> COUNT[0] & (1 << COUNT[1].bits) - 1
+            taken += take
             await step()
             assert slave.cycle < 10_000, "FETCH hangs"
         ctx.set(dut.o_take, 0)
@@ -97,7 +105,7 @@ def test_instructions_come_whole_and_in_order(config, seed, axi_slave):
         assert ctx.get(dut.fetch.idle) and not ctx.get(dut.fetch.o_valid)
 
     run(config, slave, script)
-    assert b"".join(taken) == dram[0x1200 : 0x1200 + 5 * 256]
+    assert b"".join(arrived) == dram[0x1200 : 0x1200 + 5 * 256]
     assert [burst.beat_bytes for burst in slave.bursts] == [min(32, config.axi_bytes)] * 5
 
 

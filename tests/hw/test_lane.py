@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 from amaranth.sim import Simulator
-from heddle.arch.config import PRESETS, Unit
+from heddle.arch.config import FETCH_BUFFER, PRESETS, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Load, Matmul, Norm
 from heddle.hw.lane import Lane
@@ -42,7 +42,7 @@ class Run:
         simulator.run()
 
     async def _drive(self, ctx, chooser) -> None:
-        lane, cycle, put = self.lane, 0, 0
+        lane, cycle, put, arrived = self.lane, 0, 0, 0
         ends: deque[int] = deque()  # cycles in which the unit retires, if it can
         ctx.set(lane.run, 1)
         while len(self.retires) < self.count:
@@ -54,14 +54,18 @@ class Run:
             retires = bool(ends) and ends[0] <= cycle and chooser.random() < 0.7
             ctx.set(lane.unit.retire, retires)
             ctx.set(lane.put, 0)
-            if put < self.count and chooser.random() < 0.7 and not ctx.get(lane.full):
-                word = encode(self.kind(signal=self.given[put]))
-                ctx.set(lane.instruction, int.from_bytes(word, "little"))
-                ctx.set(lane.instruction_index, put)
+            if put < arrived and chooser.random() < 0.7 and not ctx.get(lane.full):
                 ctx.set(lane.void, self.void[put])
                 ctx.set(lane.put, 1)
                 self.puts[put] = cycle
                 put += 1
+            ctx.set(lane.arrives, 0)
+            if arrived < self.count and arrived - put < FETCH_BUFFER and chooser.random() < 0.8:
+                word = encode(self.kind(signal=self.given[arrived]))
+                ctx.set(lane.word, int.from_bytes(word, "little"))
+                ctx.set(lane.word_index, arrived)
+                ctx.set(lane.arrives, 1)
+                arrived += 1
             if retires:
                 ends.popleft()
             if ctx.get(lane.retires):

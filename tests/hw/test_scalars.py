@@ -12,7 +12,8 @@ from heddle.arch.config import PRESETS, SCALAR_COUNT
 from heddle.arch.encoding import decode, encode, encoding
 from heddle.arch.isa import INSTRUCTIONS, Append, Guard, Instruction, Matmul, OnlineSoftmax, Part, Stream
 from heddle.hw.decode import Decode
-from heddle.hw.scalars import ADJUSTED, Adjust, ScalarFile
+from heddle.hw.instructions import UNITS
+from heddle.hw.scalars import ADJUSTED, Adjust, Replace, ScalarFile
 
 NANO = PRESETS["nano"]
 ODD = replace(NANO, name="3x5", rows=3, columns=5, vector_lanes=1)
@@ -32,13 +33,18 @@ class Resolver(wiring.Component):
         m = Module()
         m.submodules.decode = decode = Decode(self._config)
         m.submodules.adjust = adjust = Adjust(self._config)
+        for unit in UNITS:
+            m.submodules += (replacing := Replace(unit))
+            m.d.comb += [replacing.i.eq(self.i), replacing.replacements.eq(replacing.used(adjust.o))]
+            with m.If(decode.o.units[unit]):
+                m.d.comb += self.o.eq(replacing.o)
+        with m.If(~decode.o.units.any()):
+            m.d.comb += self.o.eq(self.i)
         m.d.comb += [
             decode.i.eq(self.i),
             *(scalar.eq(Array(self.registers)[number])
               for scalar, number in zip(decode.scalars, decode.numbers, strict=True)),
-            adjust.i.eq(self.i),
             adjust.adjustments.eq(decode.o.adjustments),
-            self.o.eq(adjust.o),
             self.holds.eq(adjust.holds),
         ]  # fmt: skip
         return m
