@@ -292,11 +292,6 @@ class Accelerator(wiring.Component):
         for name in ("executing", "newest", "heads"):
             for inner, outer in zip(getattr(errors, name), getattr(dispatch, name), strict=True):
                 m.d.comb += inner.eq(outer)
-        for name in ("instructions", "read_beats", "write_beats"):
-            m.d.comb += getattr(csr, name).eq(getattr(counters, name))
-        for name in ("busy_cycles", "waiting_cycles"):
-            for shown, counter in zip(getattr(csr, name), getattr(counters, name), strict=True):
-                m.d.comb += shown.eq(counter)
         m.d.comb += [
             counters.busy.eq(dispatch.busy),
             counters.starved.eq(dispatch.starved),
@@ -308,7 +303,12 @@ class Accelerator(wiring.Component):
             errors.overflow_units.eq(dispatch.overflow_units),
             csr.cycles.eq(self.cycle),
             csr.error.eq(errors.code),
-            *(shown.eq(index) for shown, index in zip(csr.error_instructions, errors.instructions, strict=True)),
+            errors.number.eq(csr.error_number),
+            csr.error_instruction.eq(errors.instruction),
+            counters.will_ask.eq(csr.will_ask_counter),
+            counters.asks.eq(csr.asks_counter),
+            counters.number.eq(csr.counter_number),
+            csr.counter.eq(counters.value),
             self.error.eq(errors.error),
             self.interrupt.eq(csr.interrupt_enable & (self.done | self.error | self.aborted)),
         ]

@@ -115,14 +115,17 @@ class BurstWalk(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         low = (self._config.axi_bytes - 1).bit_length()  # addresses are multiples of a beat
-        memory, dram_stride, stride = Signal(3), self.stride_now, Signal(ADDRESS)
-        words = Signal(len(self.words))
+        dram_stride = self.stride_now
+        names = ("position", "segment_position", "stride", "length")  # in beats, as all within the machine
+        position, segment_position, stride, length = (
+            Signal(position_bits(self._config), name=name) for name in names
+        )  # fmt: skip
         segments_left = Signal(len(self.segments))
-        segment_address, segment_word = Signal(PLACE_BITS), Signal(ADDRESS)  # of the segment under way
-        address, position = Signal(PLACE_BITS), Signal(position_bits(self._config))
+        address, segment_address = Signal(PLACE_BITS), Signal(PLACE_BITS)  # of the burst, of the segment under way
         m.submodules.cut = cut = BurstCut(self._config, position_bits(self._config))
         moved = 1 if self._by_beats else cut.whole
-        next_address, next_word = Signal(PLACE_BITS), Signal(ADDRESS)
+        next_address, next_position = Signal(PLACE_BITS), Signal.like(position)
+        given = {name: self._in_beats(getattr(self, name)) for name in ("address", "stride", "words")}
         m.d.comb += [
             cut.take.eq(self.take),
             cut.step.eq(self.step),
@@ -133,16 +136,16 @@ class BurstWalk(wiring.Component):
             self.burst_address.eq(address[low:] << low),
             self.position.eq(position),
             next_address.eq(segment_address + dram_stride),
-            next_word.eq(segment_word + stride),
+            next_position.eq(segment_position + stride),
         ]
         with m.If(self.take & self.segment_ends):
             m.d.sync += [
                 self.valid.eq(~self.last),
                 segments_left.eq(segments_left - 1),
                 segment_address.eq(next_address),
-                segment_word.eq(next_word),
+                segment_position.eq(next_position),
                 address.eq(next_address),
-                position.eq(self._in_beats(memory, next_word)),
+                position.eq(next_position),
             ]
         with m.Elif(self.take):  # up to a multiple of a burst
             burst = low + (self._config.burst_beats - 1).bit_length()
@@ -156,15 +159,14 @@ class BurstWalk(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 self.valid.eq(1),
-                memory.eq(self.memory),
                 dram_stride.eq(self.dram_stride),
-                stride.eq(self.stride),
-                words.eq(self.words),
+                stride.eq(given["stride"]),
+                length.eq(given["words"]),
                 segments_left.eq(self.segments),
                 segment_address.eq(self.dram_address),
-                segment_word.eq(self.address),
+                segment_position.eq(given["address"]),
                 address.eq(self.dram_address),
-                position.eq(self._in_beats(self.memory, self.address)),
+                position.eq(given["address"]),
             ]
         # The place of the next segment within a burst is known before that of this one is left.
         place = low + (self._config.burst_beats - 1).bit_length()
@@ -172,17 +174,17 @@ class BurstWalk(wiring.Component):
         m.d.comb += [
             cut.start.eq(self.start | (self.take & self.segment_ends)),
             cut.address.eq(Mux(self.start, self.dram_address[:place], next_place)),
-            cut.length.eq(Mux(self.start, self._in_beats(self.memory, self.words), self._in_beats(memory, words))),
+            cut.length.eq(Mux(self.start, given["words"], length)),
         ]
         with m.If(cut.start):
             m.d.sync += next_place.eq(cut.address[:place] + Mux(self.start, self.dram_stride, dram_stride)[:place])
         return m
 
-    def _in_beats(self, memory: Value, words: Value) -> Value:
-        """`words` of `memory`, counted in beats."""
+    def _in_beats(self, words: Value) -> Value:
+        """`words` of the memory of the instruction given, counted in beats."""
         beats: Value = words << _shift(self._config, self._memories[0])
         for each in self._memories[1:]:
-            beats = Mux(memory == each, words << _shift(self._config, each), beats)
+            beats = Mux(self.memory == each, words << _shift(self._config, each), beats)
         return beats
 
 

@@ -1,20 +1,50 @@
-"""Performance counters: what a run did and how long units worked or waited. All are of 32 bits and wrap."""
+"""Performance counters: what a run did and how long units worked or waited. All are of 32 bits and wrap.
 
-from amaranth import Module, Signal
+    events ─► a short counter for each ─┐
+                                        + ─► value
+    turn ────► RAM, a word for each ────┘      │
+                ▲──────────────────────────────┘
+
+Each has a word in a RAM, and a few bits of its own, which count until its turn comes to be added to that word.
+"""
+
+from functools import reduce
+from operator import or_
+
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .instructions import UNIT_MASK_BITS
+from ..arch.registers import Register
+from .instructions import UNIT_MASK_BITS, UNITS
+from .ram import Ram
+
+REGISTERS = (  # that show counters
+    Register.INSTRUCTIONS, Register.READ_BEATS, Register.WRITE_BEATS, Register.BUSY, Register.WAITING,
+)  # fmt: skip
+BITS = 32
+NUMBER = range(32)
+FIRST_TURN = 8  # no counter has a number below, and word 0 stays zero
+MOST_WAIT = 63  # cycles from a turn of a counter to its next one, at most: reads take every other turn, or fewer
+
+
+def number_of(register: int) -> int:
+    """The number of the counter that a register shows: the place of the register."""
+    return register // 4 % len(NUMBER)
 
 
 class Counters(wiring.Component):
     """Counts events since `clear`, in the cycles in which `run` is up. Bit u of a mask is unit u.
 
-    `instructions` counts the bits of `retired`; `busy_cycles[u]` the cycles of `busy` (from start to retire, both
-    counted), `waiting_cycles[u]` those of `starved` (nothing runs, and the next could start but for its tokens).
+    `instructions` counts the bits of `retired`; BUSY the cycles of `busy` (from start to retire, both counted), WAITING
+    those of `starved` (nothing runs, and the next could start but for its tokens).
+
+    `value` is what the counter `number` holds in the cycle after `asks`; in the cycle before `asks`, `will_ask` is up.
+    They are up every fourth cycle at most.
     """
 
     def __init__(self):
+        self.ram = Ram(BITS, len(NUMBER), block=True)
         super().__init__({
             "clear": In(1),
             "run": In(1),
@@ -23,27 +53,64 @@ class Counters(wiring.Component):
             "starved": In(UNIT_MASK_BITS),
             "read_beat": In(1),
             "write_beat": In(1),
-            "instructions": Out(32),
-            "read_beats": Out(32),
-            "write_beats": Out(32),
-            "busy_cycles": Out(32).array(UNIT_MASK_BITS),
-            "waiting_cycles": Out(32).array(UNIT_MASK_BITS),
+            "will_ask": In(1),
+            "asks": In(1),
+            "number": In(NUMBER),
+            "value": Out(BITS),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        retired_count = Signal(range(UNIT_MASK_BITS + 1))
-        m.d.comb += retired_count.eq(sum(self.retired[1:], self.retired[0]))
-        counters = [
-            (self.instructions, retired_count),
-            (self.read_beats, self.read_beat),
-            (self.write_beats, self.write_beat),
-            *zip(self.busy_cycles, self.busy, strict=True),
-            *zip(self.waiting_cycles, self.starved, strict=True),
+        m.submodules.ram = ram = self.ram
+        turn, first_round = Signal(NUMBER, init=FIRST_TURN), Signal(init=1)  # … of turns since the clear
+        takes_turn, adds = Signal(), Signal()  # the word of a counter is read, and added to in the next cycle
+        chosen, place = Signal(NUMBER), Signal(NUMBER)  # the word that is read, that was in the cycle before
+        is_fresh = Signal()  # it counts as zero
+        m.d.comb += [
+            takes_turn.eq(~self.will_ask & ~self.asks & ~self.clear),
+            chosen.eq(Mux(self.asks, self.number, turn)),
+            is_fresh.eq((first_round & (chosen >= turn)) | self.clear),
+            ram.read_en.eq(1),
+            ram.read_address.eq(Mux(is_fresh, 0, chosen)),
+            ram.write_mask.eq(adds),
+            ram.write_address.eq(place),
+            ram.write_data.eq(self.value),
         ]
-        for counter, increment in counters:
-            with m.If(self.clear):
-                m.d.sync += counter.eq(0)
-            with m.Elif(self.run):
-                m.d.sync += counter.eq(counter + increment)
+        m.d.sync += [adds.eq(takes_turn), place.eq(chosen)]
+        with m.If(self.clear):
+            m.d.sync += [turn.eq(FIRST_TURN), first_round.eq(1)]
+        with m.Elif(takes_turn):
+            m.d.sync += turn.eq(turn + 1)
+            with m.If(turn == NUMBER[-1]):
+                m.d.sync += [turn.eq(FIRST_TURN), first_round.eq(0)]
+        recent = []
+        for number, event in self._events().items():
+            is_chosen = Signal(name=f"chosen_{number}")
+            m.d.comb += is_chosen.eq(place == number)
+            recent.append(Mux(is_chosen, self._recent(m, number, event, adds & is_chosen), 0))
+        m.d.comb += self.value.eq(ram.read_data + reduce(or_, recent))
         return m
+
+    def _events(self) -> dict[int, Value]:
+        """Number of a counter → how much it counts in this cycle."""
+        events: dict[int, Value] = {
+            number_of(Register.INSTRUCTIONS): sum(self.retired[1:], self.retired[0])[: len(UNITS).bit_length()],
+            number_of(Register.READ_BEATS): self.read_beat,
+            number_of(Register.WRITE_BEATS): self.write_beat,
+        }
+        for unit in UNITS:
+            events[number_of(Register.BUSY + 4 * unit)] = self.busy[unit]
+            events[number_of(Register.WAITING + 4 * unit)] = self.starved[unit]
+        return events
+
+    def _recent(self, m: Module, number: int, event: Value, is_added: Value) -> Signal:
+        """What counter `number` has counted since it was added to its word."""
+        recent = Signal(range(MOST_WAIT * ((1 << len(event)) - 1) + 1), name=f"recent_{number}")
+        counted = Mux(self.run, event, 0)
+        with m.If(self.clear):
+            m.d.sync += recent.eq(0)
+        with m.Elif(is_added):
+            m.d.sync += recent.eq(counted)
+        with m.Else():
+            m.d.sync += recent.eq(recent + counted)
+        return recent

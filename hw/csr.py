@@ -2,14 +2,20 @@
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig
 from ..arch.registers import Register
-from .axi import ADDRESS_BITS, OKAY, axi_lite_signature
-from .instructions import UNIT_MASK_BITS
+from . import counters
+from .axi import ADDRESS_BITS, CONTROL_ADDRESS_BITS, OKAY, axi_lite_signature
 from .lane import CYCLE_BITS, INDEX_BITS
+from .ram import Ram
 from .scalars import LOOKUPS, NUMBER, SCALAR_BITS, ScalarFile
+
+READ_CYCLES = 3  # from taking an address to the answer
+WORD_BITS = 32
+WORD_COUNT = 128  # those behind are unused
 
 
 def register_content(register: Register, **fields: Value) -> Value:
@@ -24,10 +30,15 @@ def register_content(register: Register, **fields: Value) -> Value:
 class Csr(wiring.Component):
     """Registers at `control`; what they show comes from outside.
 
-    `start`, `clear` and `abort` are up in the cycle of a write of 1 to their bit of CONTROL. A read of CYCLES low keeps
-    the high half for the read that follows. Unused addresses read as zero; every access is answered with OKAY.
-    `scalars` are the scalar registers of `numbers`; while they are zeroed after a reset, accesses wait. `kv_base` and
-    `kv_bytes` are the region of the KV cache in DRAM, `dram_base` and `dram_bytes` the region that a run may touch.
+    `start`, `clear` and `abort` are up in the cycle of a write of 1 to their bit of CONTROL. A read shows what stands
+    there READ_CYCLES − 1 cycles after its address is taken; one of CYCLES low keeps the high half for the read that
+    follows. Unused addresses read as zero; every access is answered with OKAY. What the host writes it reads from a
+    RAM; so are scalar registers, of which `scalars` are those of `numbers`. After a reset both are zeroed, word by
+    word, and accesses wait. `kv_base` and `kv_bytes` are the region of the KV cache in DRAM, `dram_base` and
+    `dram_bytes` the region that a run may touch.
+
+    `counter` is that of `counter_number` (see Counters) in the cycle after `asks_counter`, before which
+    `will_ask_counter` is up. `error_instruction` is number `error_number` of ERROR_INSTRUCTIONS.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -48,29 +59,47 @@ class Csr(wiring.Component):
             "dram_bytes": Out(ADDRESS_BITS),
             "status": In(Register.STATUS.bits),
             "error": In(Register.ERROR.bits),
-            "error_instructions": In(INDEX_BITS).array(Register.ERROR_INSTRUCTIONS.count),
+            "error_number": Out(range(Register.ERROR_INSTRUCTIONS.count)),
+            "error_instruction": In(INDEX_BITS),
             "cycles": In(CYCLE_BITS),
-            "instructions": In(32),
-            "read_beats": In(32),
-            "write_beats": In(32),
-            "busy_cycles": In(32).array(UNIT_MASK_BITS),
-            "waiting_cycles": In(32).array(UNIT_MASK_BITS),
+            "will_ask_counter": Out(1),
+            "asks_counter": Out(1),
+            "counter_number": Out(counters.NUMBER),
+            "counter": In(counters.BITS),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.scalars = scalars = ScalarFile(LOOKUPS + 1)
-        m.d.comb += [inner.eq(outer) for inner, outer in zip(scalars.numbers, self.numbers, strict=False)]
-        m.d.comb += [outer.eq(inner) for inner, outer in zip(scalars.values, self.scalars, strict=False)]
-        self._writes(m, scalars)
-        self._reads(m, scalars)
+        m.submodules.scalars = scalars = ScalarFile(LOOKUPS)
+        m.submodules.words = words = Ram(WORD_BITS, WORD_COUNT, granularity=8, block=True)
+        m.d.comb += [inner.eq(outer) for inner, outer in zip(scalars.numbers, self.numbers, strict=True)]
+        m.d.comb += [outer.eq(inner) for inner, outer in zip(scalars.values, self.scalars, strict=True)]
+        zeroed = Signal(range(WORD_COUNT + 1))  # words that are since the reset
+        ready = zeroed[-1]
+        number, mask, data = Signal(range(WORD_COUNT)), Signal(WORD_BITS // 8), Signal(WORD_BITS)
+        written = self._writes(m, ready)
+        with m.If(ready):
+            m.d.comb += [number.eq(self.control.awaddr[2:]), mask.eq(written), data.eq(self.control.wdata)]
+        with m.Else():
+            m.d.comb += [number.eq(zeroed), mask.eq(~0)]
+            m.d.sync += zeroed.eq(zeroed + 1)
+        m.d.comb += [
+            words.write_address.eq(number),
+            words.write_mask.eq(mask),
+            words.write_data.eq(data),
+            scalars.number.eq(number),
+            scalars.mask.eq(Mux(_is_scalar(number), mask, 0)),
+            scalars.data.eq(data),
+        ]
+        self._reads(m, ready & ~written.any(), words)
         return m
 
-    def _writes(self, m: Module, scalars: ScalarFile) -> None:
+    def _writes(self, m: Module, ready: Value) -> Signal:
+        """Takes what the host writes; returns which bytes of a word go to the RAMs."""
         bus = self.control
         accepted = Signal()
         m.d.comb += [
-            accepted.eq(bus.awvalid & bus.wvalid & ~bus.bvalid & scalars.ready),
+            accepted.eq(bus.awvalid & bus.wvalid & ~bus.bvalid & ready),
             bus.awready.eq(accepted),
             bus.wready.eq(accepted),
             bus.bresp.eq(OKAY),
@@ -85,16 +114,18 @@ class Csr(wiring.Component):
 
         for field in Register.CONTROL.fields:
             m.d.comb += getattr(self, field.name).eq(written(Register.CONTROL) & bus.wdata[field.low])
-        m.d.comb += [
-            scalars.number.eq(bus.awaddr[2:]),
-            scalars.data.eq(bus.wdata),
-            scalars.mask.eq(Mux(accepted & _is_scalar(bus.awaddr), bus.wstrb, 0)),
-        ]
         for offset, register in self._stored().items():
             for low in range(0, len(register), 8):
                 part = register[low : low + 8]
                 with m.If(written(offset, low // 8)):
                     m.d.sync += part.eq(bus.wdata[low : low + len(part)])
+        kept = Signal(WORD_BITS // 8)
+        word = bus.awaddr[2:]
+        for byte in range(len(kept)):
+            stored = [offset // 4 for offset, register in self._kept().items() if len(register) > 8 * byte]
+            is_kept = word.matches(*stored) | (_is_scalar(word) & (word != Register.SCALAR // 4))  # number 0 stays 0
+            m.d.comb += kept[byte].eq(accepted & bus.wstrb[byte] & is_kept)
+        return kept
 
     def _stored(self) -> dict[int, Value]:
         """Offset → register, for those that keep what the host writes: all whose access is RW, but for the scalars."""
@@ -107,66 +138,96 @@ class Csr(wiring.Component):
             **{Register[f"{name}_HIGH"]: register[32:] for name, register in wide.items()},
         })  # fmt: skip
 
-    def _shown(self, cycles_high: Value) -> dict[int, Value]:
-        """Offset → value, for those that the host only reads."""
-        constants = {each: self._constants(each) for each in Register if each.value_of}
-        return _checked("R", {
-            Register.STATUS: self.status,
-            Register.ERROR: self.error,
-            Register.ERROR_INSTRUCTIONS: self.error_instructions,
-            Register.CYCLES_LOW: self.cycles[:32],
-            Register.CYCLES_HIGH: cycles_high,
-            Register.INSTRUCTIONS: self.instructions,
-            Register.READ_BEATS: self.read_beats,
-            Register.WRITE_BEATS: self.write_beats,
-            Register.BUSY: self.busy_cycles[: Register.BUSY.count],
-            Register.WAITING: self.waiting_cycles[: Register.WAITING.count],
-            **constants,
-        })  # fmt: skip
+    def _kept(self) -> dict[int, Value]:
+        """Those that the host reads from the RAM: they are made of whole bytes."""
+        return {offset: register for offset, register in self._stored().items() if len(register) % 8 == 0}
 
-    def _constants(self, register: Register) -> Const | list[Const]:
-        assert register.value_of
-        values = [Const(register.value_of(self._config, i), register.bits) for i in range(register.count)]
-        return values if register.count > 1 else values[0]
-
-    def _reads(self, m: Module, scalars: ScalarFile) -> None:
+    def _reads(self, m: Module, ready: Value, words: Ram) -> None:
+        """Answers reads: first the RAMs are asked, then one of all values is chosen."""
         bus = self.control
         cycles_high = Signal(CYCLE_BITS - 32)
-        registers = {**self._stored(), **self._shown(cycles_high)}
-        accepted = Signal()
+        accepted, asks, answers = Signal(), Signal(), Signal()
+        word = Signal(CONTROL_ADDRESS_BITS - 2)
         m.d.comb += [
-            bus.arready.eq(~bus.rvalid & scalars.ready),
+            bus.arready.eq(~bus.rvalid & ~asks & ~answers & ready),
             accepted.eq(bus.arvalid & bus.arready),
             bus.rresp.eq(OKAY),
-            scalars.numbers[LOOKUPS].eq(bus.araddr[2:]),
+            words.read_en.eq(asks),
+            words.read_address.eq(word),
+            self.will_ask_counter.eq(accepted),
+            self.asks_counter.eq(asks),
+            self.counter_number.eq(word),
         ]
+        m.d.sync += [asks.eq(accepted), answers.eq(asks)]
         with m.If(accepted):
-            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0)]
-            with m.Switch(bus.araddr[2:]):
-                for offset, value in registers.items():
-                    with m.Case(offset // 4):
-                        m.d.sync += bus.rdata.eq(value)
-            with m.If(_is_scalar(bus.araddr)):
-                m.d.sync += bus.rdata.eq(scalars.values[LOOKUPS])
-            with m.If(bus.araddr[2:] == Register.CYCLES_LOW // 4):
-                m.d.sync += cycles_high.eq(self.cycles[32:])
+            m.d.sync += word.eq(bus.araddr[2:])
+        with m.If(answers):
+            m.d.sync += bus.rvalid.eq(1)
         with m.Elif(bus.rready):
             m.d.sync += bus.rvalid.eq(0)
+        m.d.comb += self.error_number.eq(word - Register.ERROR_INSTRUCTIONS // 4)
+
+        constant = [place for register in Register if register.value_of for place in _words(register)]
+        sources = [
+            (words.read_data, [*(offset // 4 for offset in self._kept()), *_words(Register.SCALAR)]),
+            (self._constants(m, word), constant),
+            *self._shown(cycles_high),
+        ]
+        data: Value = Const(0, WORD_BITS)
+        for value, places in sources:
+            chosen = Signal()
+            m.d.sync += chosen.eq(word.matches(*places))
+            data = data | Mux(chosen, value, 0)
+        with m.If(answers):
+            m.d.sync += bus.rdata.eq(data)
+            with m.If(word == Register.CYCLES_LOW // 4):
+                m.d.sync += cycles_high.eq(self.cycles[32:])
+
+    def _shown(self, cycles_high: Value) -> list[tuple[Value, list[int]]]:
+        """What is neither in the RAM nor constant: value, and the places of the words that show it."""
+        shown = {
+            Register.STATUS: self.status,
+            Register.INTERRUPT: self.interrupt_enable,
+            Register.ERROR: self.error,
+            Register.ERROR_INSTRUCTIONS: self.error_instruction,
+            Register.CYCLES_LOW: self.cycles[:32],
+            Register.CYCLES_HIGH: cycles_high,
+        }
+        assert all(len(value) == register.bits for register, value in shown.items())
+        changing = {each for each in Register if each.access == "R" and not each.value_of}
+        assert {*shown, *counters.REGISTERS} == {*changing, Register.INTERRUPT}
+        return [
+            *((value, _words(register)) for register, value in shown.items()),
+            (self.counter, [place for register in counters.REGISTERS for place in _words(register)]),
+        ]
+
+    def _constants(self, m: Module, word: Value) -> Value:
+        """What the machine is, a cycle after `word`."""
+        content = [0] * WORD_COUNT
+        for register in Register:
+            if register.value_of:
+                for number, place in enumerate(_words(register)):
+                    content[place] = register.value_of(self._config, number)
+        m.submodules.constants = rom = Memory(shape=WORD_BITS, depth=WORD_COUNT, init=content)
+        port = rom.read_port()
+        m.d.comb += port.addr.eq(word)
+        return port.data
 
 
-def _is_scalar(address: Value) -> Value:
+def _words(register: Register) -> list[int]:
+    """The numbers of the words that registers of one meaning are."""
+    return [offset // 4 for offset in register.offsets]
+
+
+def _is_scalar(word: Value) -> Value:
     """Whether it is that of a scalar register: they stand at a multiple of what they take."""
-    low = (4 * Register.SCALAR.count - 1).bit_length()
-    return address[low:] == Register.SCALAR >> low
+    low = (Register.SCALAR.count - 1).bit_length()
+    return word[low:] == Register.SCALAR // 4 >> low
 
 
 def _checked(access: str, content: dict) -> dict[int, Value]:
-    """Offset → value, from register → value or values. Those of `access` in the definition must be there, as wide."""
+    """Offset → value, from register → value. Those of `access` in the definition must be there, as wide."""
     known = {register for register in Register if register.access == access and register is not Register.SCALAR}
     assert {*content} == known
-    found = {}
-    for register, values in content.items():
-        values = values if register.count > 1 else [values]
-        found |= dict(zip(register.offsets, values, strict=True))
-        assert all(len(value) == register.bits for value in values), register.name
-    return found
+    assert all(len(value) == register.bits for register, value in content.items())
+    return {register.value: value for register, value in content.items()}

@@ -29,8 +29,8 @@ class ErrorRegister(wiring.Component):
     newest[u]            index of the one that it started last: only that goes beyond
     heads[u]             index of the one that it executes next
 
-    `instructions` are those of the lowest and of the highest unit involved: the same if only one is. If none is, that
-    is next_index.
+    `instruction` is that of the lowest unit involved, with `number` 1 of the highest: the same if only one is. If none
+    is, that is next_index.
     """
 
     def __init__(self):
@@ -60,7 +60,8 @@ class ErrorRegister(wiring.Component):
             "raised": Out(1),
             "error": Out(1),
             "code": Out(Register.ERROR.bits),
-            "instructions": Out(INDEX_BITS).array(2),
+            "number": In(1),
+            "instruction": Out(INDEX_BITS),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -98,7 +99,7 @@ class ErrorRegister(wiring.Component):
         with m.Elif(self.clear):
             m.d.sync += [self.error.eq(0), self.code.eq(0), first.eq(0), last.eq(0)]
         numbers = [*self._numbers(m, kind), _kept(m, self.next_index, ~self.error | self.clear, "next_index_then")]
-        m.d.comb += [self.instructions[0].eq(_chosen(first, numbers)), self.instructions[1].eq(_chosen(last, numbers))]
+        m.d.comb += self.instruction.eq(_chosen(Mux(self.number, last, first), numbers))
         return m
 
     def _numbers(self, m: Module, kind: Signal) -> list[Value]:

@@ -1,6 +1,6 @@
 """Where in DRAM the rows of a gather or a scatter are: their numbers stand in INDEX, one for each segment.
 
-    element ─► INDEX ─ number ─► × stride ─ + table ─► base of the segment that begins
+    element ─► INDEX ─ number ─► × stride + table ─► base of the segment that begins
 """
 
 from amaranth import Cat, Module, Mux, Signal
@@ -61,17 +61,18 @@ class RowLookup(wiring.Component):
         with m.Elif(arrives):
             m.d.sync += element.eq(element + 1)
         low = (self._config.word_elements(Memory.INDEX) - 1).bit_length()
-        place = table + product.o  # as wide as it may get: far away must not look near
-        beyond = place[ADDRESS_BITS:].any() | (product.o[-1] if self._from_zero else 0)
+        place = product.o  # as wide as it may get: far away must not look near
+        in_front = product.is_negative & self.stride.any() if self._from_zero else 0
         m.d.comb += [
             self.index_read.en.eq(reads),
             self.index_read.address.eq(element[low:]),
             self.index_read.part.eq(element[:low]),
             product.clear.eq(self.start),
             product.start.eq(arrives),
+            product.table.eq(table),
             product.number.eq(self.index_read.data),
             product.stride.eq(self.stride),
             self.base_en.eq(product.done),
-            self.base.eq(Cat(place[:ADDRESS_BITS], beyond)),
+            self.base.eq(Cat(place[:ADDRESS_BITS], place[ADDRESS_BITS:].any() | in_front)),
         ]
         return m

@@ -66,13 +66,11 @@ class Change(NamedTuple):
 class ScalarFile(wiring.Component):
     """SCALAR_COUNT registers: parts of `data` that `mask` selects go to number `number`; `values[i]` is `numbers[i]`.
 
-    Number 0 stays 0. They are a small RAM, which a reset does not reach, so after one they are zeroed one by one:
-    until then `ready` is low, and nothing is written.
+    They are a small RAM, which a reset does not reach: whoever writes must zero them after one, and leave number 0.
     """
 
     def __init__(self, ports: int):
         super().__init__({
-            "ready": Out(1),
             "mask": In(SCALAR_BITS // 8),
             "number": In(NUMBER),
             "data": In(SCALAR_BITS),
@@ -84,17 +82,7 @@ class ScalarFile(wiring.Component):
         m = Module()
         m.submodules.words = words = Memory(shape=unsigned(SCALAR_BITS), depth=SCALAR_COUNT, init=[])
         write = words.write_port(granularity=8)
-        zeroed = Signal(range(SCALAR_COUNT + 1))  # registers that are since the reset
-        m.d.comb += self.ready.eq(zeroed[-1])
-        with m.If(self.ready):
-            m.d.comb += [
-                write.addr.eq(self.number),
-                write.data.eq(self.data),
-                write.en.eq(Mux(self.number == 0, 0, self.mask)),
-            ]
-        with m.Else():
-            m.d.comb += [write.addr.eq(zeroed), write.en.eq(~0)]
-            m.d.sync += zeroed.eq(zeroed + 1)
+        m.d.comb += [write.addr.eq(self.number), write.data.eq(self.data), write.en.eq(self.mask)]
         for number, value in zip(self.numbers, self.values, strict=True):
             read = words.read_port(domain="comb")
             m.d.comb += [read.addr.eq(number), value.eq(read.data)]

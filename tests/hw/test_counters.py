@@ -1,34 +1,69 @@
 """hw/counters.py: what counts, when, and how far."""
 
+import random
+from functools import partial
+
 import pytest
 from amaranth.sim import Simulator
-from heddle.hw.counters import Counters
-from heddle.hw.instructions import UNIT_MASK_BITS
+from heddle.arch.registers import Register
+from heddle.hw.counters import FIRST_TURN, NUMBER, Counters, number_of
+from heddle.hw.instructions import UNITS
+from heddle.hw.ram import Ram
 
-SINGLE = ("instructions", "read_beats", "write_beats")
+SINGLE = {"instructions": Register.INSTRUCTIONS, "read_beats": Register.READ_BEATS, "write_beats": Register.WRITE_BEATS}
+SHOWN = {**SINGLE, **{f"busy {unit}": Register.BUSY + 4 * unit for unit in UNITS},
+         **{f"waiting {unit}": Register.WAITING + 4 * unit for unit in UNITS}}  # fmt: skip
+INPUTS = ("clear", "run", "retired", "busy", "starved", "read_beat", "write_beat")
+ROUND = 2 * (len(NUMBER) - FIRST_TURN)  # cycles in which each has had its turn
+
+
+class OpenRam(Ram):
+    """Of which a test sets the words."""
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        self.words = m.submodules.words
+        return m
+
+
+async def read(ctx, dut, name):
+    """What a counter holds in the cycle that is at hand after this: two cycles on."""
+    ctx.set(dut.will_ask, 1)
+    await ctx.tick()
+    ctx.set(dut.will_ask, 0)
+    ctx.set(dut.asks, 1)
+    ctx.set(dut.number, number_of(SHOWN[name]))
+    await ctx.tick()
+    ctx.set(dut.asks, 0)
+    return ctx.get(dut.value)
+
+
+def run(body):
+    dut = Counters()
+    dut.ram.__class__ = OpenRam
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(partial(body, dut=dut))
+    simulator.run()
 
 
 def counted(steps, start=0):
     """What all counters hold after the steps, each a dict of inputs for a cycle; before, each holds `start`."""
-    dut = Counters()
     found = {}
 
-    async def bench(ctx):
-        arrays = dut.busy_cycles, dut.waiting_cycles
-        for counter in (*(getattr(dut, name) for name in SINGLE), *(each for array in arrays for each in array)):
-            ctx.set(counter, start)
+    async def bench(ctx, dut):
+        await ctx.tick().repeat(ROUND)  # from now on words count
+        for offset in SHOWN.values():
+            ctx.set(dut.ram.words.data[number_of(offset)], start)
         for step in steps:
-            for name in ("clear", "run", "retired", "busy", "starved", "read_beat", "write_beat"):
+            for name in INPUTS:
                 ctx.set(getattr(dut, name), step.get(name, name == "run"))
             await ctx.tick()
-        found.update({name: ctx.get(getattr(dut, name)) for name in SINGLE})
-        found.update({f"busy {unit}": ctx.get(dut.busy_cycles[unit]) for unit in range(UNIT_MASK_BITS)})
-        found.update({f"waiting {unit}": ctx.get(dut.waiting_cycles[unit]) for unit in range(UNIT_MASK_BITS)})
+        for name in INPUTS:
+            ctx.set(getattr(dut, name), 0)
+        found.update({name: await read(ctx, dut, name) for name in SHOWN})
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-9)
-    simulator.add_testbench(bench)
-    simulator.run()
+    run(bench)
     return found
 
 
@@ -48,8 +83,50 @@ def test_a_start_zeroes_them():
 @pytest.mark.parametrize("bits", [8, 16, 24, 31])
 def test_they_carry_through_all_their_bits(bits):
     one = {"retired": 1, "busy": 0xFF, "starved": 0xFF, "read_beat": 1, "write_beat": 1}
-    assert set(counted([one], start=(1 << bits) - 1).values()) == {1 << bits}
+    steps = [*[{}] * 3, one, {"run": 0}]
+    assert set(counted(steps, start=(1 << bits) - 1).values()) == {1 << bits}
 
 
 def test_they_wrap():
     assert counted([{"retired": 0b11}], start=(1 << 32) - 1)["instructions"] == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_they_count_all_through_reads_pauses_and_clears(seed):
+    """Against plain sums, read at any time: as often as a host can, or hardly ever; many events, or few."""
+    chooser = random.Random(seed)
+    often = [0.02, 0.5, 1.0][seed]
+
+    async def bench(ctx, dut):
+        held = dict.fromkeys(SHOWN, 0)
+        waited, asked, runs, density = 0, None, 1, 0.5
+        for cycle in range(6000):
+            if asked and waited == 1:
+                assert ctx.get(dut.value) == held[asked] & 0xFFFF_FFFF, (cycle, asked)
+                asked = None
+            if cycle % 200 == 0:
+                runs, density = chooser.random() < 0.8, chooser.choice([0.05, 0.5, 1.0])
+            waited += 1
+            if not asked and waited >= 4 and chooser.random() < often:
+                asked, waited = chooser.choice([*SHOWN]), 0
+            ctx.set(dut.will_ask, bool(asked) and waited == 0)
+            ctx.set(dut.asks, bool(asked) and waited == 1)
+            ctx.set(dut.number, number_of(SHOWN[asked]) if asked else chooser.randrange(32))
+            retired, busy, starved = (sum((chooser.random() < density) << unit for unit in UNITS) for _ in range(3))
+            read_beat, write_beat, clear = (chooser.random() < each for each in (density, density, 0.002))
+            values = {"clear": clear, "run": runs, "retired": retired, "busy": busy, "starved": starved,
+                      "read_beat": read_beat, "write_beat": write_beat}  # fmt: skip
+            for name, value in values.items():
+                ctx.set(getattr(dut, name), value)
+            if clear:
+                held = dict.fromkeys(SHOWN, 0)
+            elif runs:
+                held["instructions"] += retired.bit_count()
+                held["read_beats"] += read_beat
+                held["write_beats"] += write_beat
+                for unit in UNITS:
+                    held[f"busy {unit}"] += busy >> unit & 1
+                    held[f"waiting {unit}"] += starved >> unit & 1
+            await ctx.tick()
+
+    run(bench)

@@ -3,12 +3,13 @@
 import random
 
 import pytest
+from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, SCALAR_COUNT, Memory, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Halt, Load, Map, Matmul, Store
 from heddle.arch.registers import Register
-from heddle.hw.csr import Csr
+from heddle.hw.csr import READ_CYCLES, WORD_COUNT, Csr
 
 NANO = PRESETS["nano"]
 MATRIX, VECTOR = 1 << Unit.MATRIX, 1 << Unit.VECTOR
@@ -180,8 +181,8 @@ def test_memories_outlive_a_run(on_machine, axi_slave):
 
 
 async def until_ready(ctx, registers):
-    """After a reset scalar registers are zeroed, one a cycle, before the first access."""
-    for _ in range(SCALAR_COUNT):
+    """After a reset the RAMs are zeroed, a word a cycle, before the first access."""
+    for _ in range(WORD_COUNT):
         assert not ctx.get(registers.control.arready)
         await ctx.tick()
     assert ctx.get(registers.control.arready)
@@ -197,6 +198,8 @@ def test_the_high_half_of_cycles_belongs_to_the_low_half_read_before():
             ctx.set(registers.control.rready, 1)
             await ctx.tick()
             ctx.set(registers.control.arvalid, 0)
+            await ctx.tick().repeat(READ_CYCLES - 1)
+            assert ctx.get(registers.control.rvalid)
             seen.append(ctx.get(registers.control.rdata))
             await ctx.tick()
 
@@ -240,12 +243,59 @@ def test_address_and_data_may_come_apart_and_answers_wait_for_the_host():
         assert ctx.get(registers.groups) == 78
         ctx.set(bus.araddr, Register.GROUPS)
         ctx.set(bus.arvalid, 1)
-        await ctx.tick()
+        for _ in range(READ_CYCLES):
+            assert not ctx.get(bus.rvalid)
+            await ctx.tick()
         for _ in range(3):
             assert ctx.get(bus.rvalid) and ctx.get(bus.rdata) == 78 and not ctx.get(bus.arready)
             await ctx.tick()
 
     simulator = Simulator(registers)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def test_what_the_host_writes_is_zero_after_a_reset_and_nothing_is_kept_while_it_is_zeroed():
+    registers = Csr(NANO)
+    bus = registers.control
+
+    async def bench(ctx):
+        async def access(offset, data=None):
+            prefix = "ar" if data is None else "aw"
+            ctx.set(getattr(bus, f"{prefix}addr"), offset)
+            ctx.set(getattr(bus, f"{prefix}valid"), 1)
+            ctx.set(bus.wvalid, data is not None)
+            ctx.set(bus.wdata, data or 0)
+            while not ctx.get(getattr(bus, f"{prefix}ready")):
+                await ctx.tick()
+            await ctx.tick()
+            ctx.set(getattr(bus, f"{prefix}valid"), 0)
+            while not ctx.get(bus.rvalid if data is None else bus.bvalid):
+                await ctx.tick()
+            found = ctx.get(bus.rdata)
+            await ctx.tick()
+            return found
+
+        ctx.set(bus.wstrb, 15)
+        ctx.set(bus.rready, 1)
+        ctx.set(bus.bready, 1)
+        offsets = [Register.SCALAR + 4 * 7, Register.GROUPS, Register.KV_BYTES_HIGH, Register.INTERRUPT, 0x1FC, 0x280]
+        banks = NANO.banks(Memory.PAGE)
+        for _ in range(2):
+            assert [await access(offset) for offset in offsets] == [0, 0, 0, 0, banks, 0]
+            for offset in offsets:
+                await access(offset, 0x89AB_CDEF)
+            assert [await access(offset) for offset in offsets] == [0x89AB_CDEF] * 2 + [0xEF, 1, banks, 0]
+            ctx.set(reset.rst, 1)
+            await ctx.tick()
+            ctx.set(reset.rst, 0)
+
+    reset = ClockDomain("sync")
+    m = Module()
+    m.domains.sync = reset
+    m.submodules += registers
+    simulator = Simulator(m)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

@@ -1,4 +1,4 @@
-"""hw/row_product.py against the product of two numbers, for any numbers, and in the cycle that it says."""
+"""hw/row_product.py against the place of a row, for any numbers, and in the cycle that it says."""
 
 import random
 
@@ -19,6 +19,8 @@ def test_products_come_in_the_cycle_that_is_said_and_a_clear_forgets_one():
         for number, stride in cases:
             forgotten = chooser.random() < 0.2
             for begun in [True] * forgotten + [False]:
+                table = chooser.choice([0, (1 << 40) - 1, chooser.getrandbits(40)])
+                ctx.set(product.table, table)
                 ctx.set(product.stride, stride)
                 ctx.set(product.number, chooser.randint(0, LARGEST) if begun else number)
                 ctx.set(product.start, 1)
@@ -34,7 +36,8 @@ def test_products_come_in_the_cycle_that_is_said_and_a_clear_forgets_one():
             for _ in range(ROW_PRODUCT_CYCLES - 1):
                 assert not ctx.get(product.done)
                 await ctx.tick()
-            assert ctx.get(product.done) and ctx.get(product.o) == number * stride, (number, stride)
+            assert ctx.get(product.done) and ctx.get(product.o) == table + number * stride, (number, stride)
+            assert ctx.get(product.is_negative) == (number < 0)
             await ctx.tick()
 
     simulator = Simulator(product)
