@@ -44,7 +44,6 @@ class Counters(wiring.Component):
     """
 
     def __init__(self):
-        self.ram = Ram(BITS, len(NUMBER), block=True)
         super().__init__({
             "clear": In(1),
             "run": In(1),
@@ -61,7 +60,7 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.ram = ram = self.ram
+        m.submodules.ram = ram = Ram(BITS, len(NUMBER), block=True)
         turn, first_round = Signal(NUMBER, init=FIRST_TURN), Signal(init=1)  # … of turns since the clear
         takes_turn, adds = Signal(), Signal()  # the word of a counter is read, and added to in the next cycle
         chosen, place = Signal(NUMBER), Signal(NUMBER)  # the word that is read, that was in the cycle before
