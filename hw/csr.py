@@ -16,6 +16,7 @@ from .scalars import LOOKUPS, NUMBER, SCALAR_BITS, ScalarFile
 READ_CYCLES = 3  # from taking an address to the answer
 WORD_BITS = 32
 WORD_COUNT = 128  # those behind are unused
+KEPT_COUNT = 64  # of the RAM
 
 
 def register_content(register: Register, **fields: Value) -> Value:
@@ -71,27 +72,28 @@ class Csr(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.scalars = scalars = ScalarFile(LOOKUPS)
-        m.submodules.words = words = Ram(WORD_BITS, WORD_COUNT, granularity=8, block=True)
+        m.submodules.words = words = Ram(WORD_BITS, KEPT_COUNT, granularity=8, block=True)
         m.d.comb += [inner.eq(outer) for inner, outer in zip(scalars.numbers, self.numbers, strict=True)]
         m.d.comb += [outer.eq(inner) for inner, outer in zip(scalars.values, self.scalars, strict=True)]
-        zeroed = Signal(range(WORD_COUNT + 1))  # words that are since the reset
+        zeroed = Signal(range(KEPT_COUNT + 1))  # words of the RAM that are since the reset
         ready = zeroed[-1]
-        number, mask, data = Signal(range(WORD_COUNT)), Signal(WORD_BITS // 8), Signal(WORD_BITS)
-        written = self._writes(m, ready)
+        place, mask, data = Signal(range(KEPT_COUNT)), Signal(WORD_BITS // 8), Signal(WORD_BITS)
+        asks = Signal()  # a read, the RAM: then nothing is written
+        written = self._writes(m, ready & ~asks)
         with m.If(ready):
-            m.d.comb += [number.eq(self.control.awaddr[2:]), mask.eq(written), data.eq(self.control.wdata)]
+            m.d.comb += [place.eq(_place(self.control.awaddr[2:])), mask.eq(written), data.eq(self.control.wdata)]
         with m.Else():
-            m.d.comb += [number.eq(zeroed), mask.eq(~0)]
+            m.d.comb += [place.eq(zeroed), mask.eq(~0)]
             m.d.sync += zeroed.eq(zeroed + 1)
         m.d.comb += [
-            words.write_address.eq(number),
+            words.write_address.eq(place),
             words.write_mask.eq(mask),
             words.write_data.eq(data),
-            scalars.number.eq(number),
-            scalars.mask.eq(Mux(_is_scalar(number), mask, 0)),
+            scalars.number.eq(place),
+            scalars.mask.eq(Mux(_is_scalar(place), mask, 0)),
             scalars.data.eq(data),
         ]
-        self._reads(m, ready & ~written.any(), words)
+        self._reads(m, ready, asks, words)
         return m
 
     def _writes(self, m: Module, ready: Value) -> Signal:
@@ -142,18 +144,18 @@ class Csr(wiring.Component):
         """Those that the host reads from the RAM: they are made of whole bytes."""
         return {offset: register for offset, register in self._stored().items() if len(register) % 8 == 0}
 
-    def _reads(self, m: Module, ready: Value, words: Ram) -> None:
+    def _reads(self, m: Module, ready: Value, asks: Signal, words: Ram) -> None:
         """Answers reads: first the RAMs are asked, then one of all values is chosen."""
         bus = self.control
         cycles_high = Signal(CYCLE_BITS - 32)
-        accepted, asks, answers = Signal(), Signal(), Signal()
+        accepted, answers = Signal(), Signal()
         word = Signal(CONTROL_ADDRESS_BITS - 2)
         m.d.comb += [
             bus.arready.eq(~bus.rvalid & ~asks & ~answers & ready),
             accepted.eq(bus.arvalid & bus.arready),
             bus.rresp.eq(OKAY),
             words.read_en.eq(asks),
-            words.read_address.eq(word),
+            words.read_address.eq(_place(word)),
             self.will_ask_counter.eq(accepted),
             self.asks_counter.eq(asks),
             self.counter_number.eq(word),
@@ -217,6 +219,11 @@ class Csr(wiring.Component):
 def _words(register: Register) -> list[int]:
     """The numbers of the words that registers of one meaning are."""
     return [offset // 4 for offset in register.offsets]
+
+
+def _place(word: Value) -> Value:
+    """Where in the RAM a word is that is kept there: those behind the scalar registers stand before them."""
+    return Cat(word[:3], word[3] | word[6], word[4:6])
 
 
 def _is_scalar(word: Value) -> Value:

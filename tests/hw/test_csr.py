@@ -9,7 +9,7 @@ from heddle.arch.config import PRESETS, SCALAR_COUNT, Memory, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Halt, Load, Map, Matmul, Store
 from heddle.arch.registers import Register
-from heddle.hw.csr import READ_CYCLES, WORD_COUNT, Csr
+from heddle.hw.csr import KEPT_COUNT, READ_CYCLES, Csr
 
 NANO = PRESETS["nano"]
 MATRIX, VECTOR = 1 << Unit.MATRIX, 1 << Unit.VECTOR
@@ -182,7 +182,7 @@ def test_memories_outlive_a_run(on_machine, axi_slave):
 
 async def until_ready(ctx, registers):
     """After a reset the RAMs are zeroed, a word a cycle, before the first access."""
-    for _ in range(WORD_COUNT):
+    for _ in range(KEPT_COUNT):
         assert not ctx.get(registers.control.arready)
         await ctx.tick()
     assert ctx.get(registers.control.arready)
@@ -296,6 +296,43 @@ def test_what_the_host_writes_is_zero_after_a_reset_and_nothing_is_kept_while_it
     m.domains.sync = reset
     m.submodules += registers
     simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("behind", range(5))
+def test_a_read_beside_a_write_shows_what_was_there_or_what_comes(behind):
+    """With the address of the write 0 to 4 cycles behind that of the read."""
+    registers = Csr(NANO)
+    bus = registers.control
+
+    async def bench(ctx):
+        await until_ready(ctx, registers)
+        offset = Register.SCALAR + 4 * 9
+        for port, value in ((bus.wstrb, 15), (bus.bready, 1), (bus.araddr, offset), (bus.awaddr, offset)):
+            ctx.set(port, value)
+        ctx.set(bus.arvalid, 1)
+        written, found = None, []
+        for cycle in range(12):
+            if cycle == behind:
+                ctx.set(bus.awvalid, 1)
+                ctx.set(bus.wvalid, 1)
+                ctx.set(bus.wdata, 77)
+            if ctx.get(bus.rvalid):
+                found.append((cycle, ctx.get(bus.rdata)))
+                ctx.set(bus.rready, 1)
+            if written is None and ctx.get(bus.awready):
+                written = cycle
+            if written == cycle - 1:
+                ctx.set(bus.awvalid, 0)
+                ctx.set(bus.wvalid, 0)
+            await ctx.tick()
+        assert written is not None and behind <= written <= behind + 1
+        assert [value for cycle, value in found] == [77 if cycle > written + 2 else value for cycle, value in found]
+        assert {value for _, value in found} <= {0, 77} and found[-1][1] == 77
+
+    simulator = Simulator(registers)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
