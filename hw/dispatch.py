@@ -115,14 +115,14 @@ class Dispatch(wiring.Component):
             self.finish.eq(self.run & (self.halted | halts) & Cat(lane.idle for lane in lanes.values()).all()),
             self.quiet.eq(~self.busy.any()),
             semaphores.clear.eq(self.clear),
+            self.overflow.eq(semaphores.overflow),
+            self.overflow_units.eq(semaphores.overflow_units),
             void.eq(self._guarded(m, guards, adjust.holds)),
         ]
         m.d.sync += [
             self.halted.eq(self.halted | halts),
             word_index.eq(word_index + self.arrives),
             self.next_index.eq(self.next_index + self.i_take),
-            self.overflow.eq(semaphores.overflow & ~self.clear),
-            self.overflow_units.eq(semaphores.overflow_units),
             self.deadlock.eq((self.halted | held_up) & at_rest & self.starved.any() & ~self.clear),
         ]
         with m.If(self.clear):

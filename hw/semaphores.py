@@ -14,7 +14,8 @@ class Semaphores(wiring.Component):
     signal[u]  the units that unit u sends a token to in this cycle: they can be used from the next cycle on
     wait[u]    the units that the next instruction of u wants a token from; `ready[u]` tells that all are there
     take[u]    the tokens of `wait[u]` are taken in this cycle; only with `ready[u]`
-    overflow   in this cycle a counter goes beyond the limit (it stays there), and `overflow_units` holds both units
+    overflow   a counter has gone beyond the limit, and `overflow_units` holds both units; what it counts then, until
+               `clear`, means nothing
 
     Tokens to or from a unit that this machine does not have are lost, and never there.
     """
@@ -48,15 +49,15 @@ class Semaphores(wiring.Component):
         return m
 
     def _counter(self, m: Module, source: Unit, target: Unit) -> tuple[Signal, Signal]:
-        """The counter from `source` to `target`: whether it has a token, and whether it goes beyond the limit."""
+        """The counter from `source` to `target`: whether it has a token, and whether it is beyond the limit."""
         name = f"{source.name.lower()}_to_{target.name.lower()}"
         # One less than there are, so that its sign tells that there are none.
         count = Signal(range(-1, SEMAPHORE_LIMIT), init=-1, name=name)
         available, overflow = Signal(name=f"{name}_available"), Signal(name=f"{name}_overflow")
         sent = self.signal[source][target]
         taken = self.take[target] & self.wait[target][source]
-        m.d.comb += [available.eq(count >= 0), overflow.eq(sent & ~taken & (count == SEMAPHORE_LIMIT - 1))]
-        with m.If((sent ^ taken) & ~overflow):  # one adder for both ways: −1 is all ones
+        m.d.comb += [available.eq(count >= 0), overflow.eq(count == SEMAPHORE_LIMIT)]
+        with m.If(sent ^ taken):  # one adder for both ways: −1 is all ones
             m.d.sync += count.eq(count + Cat(Const(1, 1), taken.replicate(len(count) - 1)))
         with m.If(self.clear):
             m.d.sync += count.eq(count.init)
