@@ -144,7 +144,7 @@ RTL = [
     # Too few bits, and what is never asked for: of these, programs of small sizes near the start of DRAM show nothing.
     Fault("FETCH counts groups with 5 bits", "hw/fetch.py", "groups_left = Signal(32)", "groups_left = Signal(5)"),
     Fault("counters have 16 bits", "hw/counters.py",
-          "ram.write_data.eq(self.value)", "ram.write_data.eq(self.value[:16])",
+          "ram.write_data.eq(total)", "ram.write_data.eq(total[:16])",
           test="tests/hw/test_counters.py"),
     Fault("places in a row have 6 bits", "hw/row_results.py",
           "self.index_write.data.eq(place)", "self.index_write.data.eq(place[:6])"),

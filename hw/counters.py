@@ -1,9 +1,9 @@
 """Performance counters: what a run did and how long units worked or waited. All are of 32 bits and wrap.
 
-    events ─► a short counter for each ─┐
-                                        + ─► value
-    turn ────► RAM, a word for each ────┘      │
-                ▲──────────────────────────────┘
+    events ─► a short counter for each ────────────┐
+                                                   + ─ register ─► value
+    turn ────► RAM, a word for each ──── register ─┘ │
+                ▲────────────────────────────────────┘
 
 Each has a word in a RAM, and a few bits of its own, which count until its turn comes to be added to that word.
 """
@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.registers import Register
 from .instructions import UNIT_MASK_BITS, UNITS
+from .pipeline import delay
 from .ram import Ram
 
 REGISTERS = (  # that show counters
@@ -25,7 +26,8 @@ REGISTERS = (  # that show counters
 BITS = 32
 NUMBER = range(32)
 FIRST_TURN = 8  # no counter has a number below, and word 0 stays zero
-MOST_WAIT = 63  # cycles from a turn of a counter to its next one, at most: reads take every other turn, or fewer
+VALUE_CYCLES = 3
+MOST_WAIT = 63  # cycles from a turn of a counter to its next one, at most: of six, reads leave three
 
 
 def number_of(register: int) -> int:
@@ -39,8 +41,8 @@ class Counters(wiring.Component):
     `instructions` counts the bits of `retired`; BUSY the cycles of `busy` (from start to retire, both counted), WAITING
     those of `starved` (nothing runs, and the next could start but for its tokens).
 
-    `value` is what the counter `number` holds in the cycle after `asks`; in the cycle before `asks`, `will_ask` is up.
-    They are up every fourth cycle at most.
+    `asks` for the counter `number` is up every sixth cycle at most, and `will_ask` in the two cycles before it.
+    VALUE_CYCLES later `value` is what the counter held in the cycle before.
     """
 
     def __init__(self):
@@ -62,22 +64,25 @@ class Counters(wiring.Component):
         m = Module()
         m.submodules.ram = ram = Ram(BITS, len(NUMBER), block=True)
         turn, first_round = Signal(NUMBER, init=FIRST_TURN), Signal(init=1)  # … of turns since the clear
-        takes_turn, adds = Signal(), Signal()  # the word of a counter is read, and added to in the next cycle
-        chosen, place = Signal(NUMBER), Signal(NUMBER)  # the word that is read, that was in the cycle before
+        takes_turn, adds = Signal(), Signal()  # the word of a counter is read, and added to two cycles later
+        chosen, place = Signal(NUMBER), Signal(NUMBER)  # the word that is read, that was two cycles ago
         is_fresh = Signal()  # it counts as zero
+        word, total = Signal(BITS), Signal(BITS)
         m.d.comb += [
             takes_turn.eq(~self.will_ask & ~self.asks & ~self.clear),
             chosen.eq(Mux(self.asks, self.number, turn)),
             is_fresh.eq((first_round & (chosen >= turn)) | self.clear),
             ram.read_en.eq(1),
             ram.read_address.eq(Mux(is_fresh, 0, chosen)),
+            adds.eq(delay(m, takes_turn, 2)),
+            place.eq(delay(m, chosen, 2)),
             ram.write_mask.eq(adds),
             ram.write_address.eq(place),
-            ram.write_data.eq(self.value),
+            ram.write_data.eq(total),
         ]
-        m.d.sync += [adds.eq(takes_turn), place.eq(chosen)]
+        m.d.sync += [word.eq(ram.read_data), self.value.eq(total)]
         with m.If(self.clear):
-            m.d.sync += [turn.eq(FIRST_TURN), first_round.eq(1)]
+            m.d.sync += [word.eq(0), turn.eq(FIRST_TURN), first_round.eq(1)]
         with m.Elif(takes_turn):
             m.d.sync += turn.eq(turn + 1)
             with m.If(turn == NUMBER[-1]):
@@ -87,7 +92,7 @@ class Counters(wiring.Component):
             is_chosen = Signal(name=f"chosen_{number}")
             m.d.comb += is_chosen.eq(place == number)
             recent.append(Mux(is_chosen, self._recent(m, number, event, adds & is_chosen), 0))
-        m.d.comb += self.value.eq(ram.read_data + reduce(or_, recent))
+        m.d.comb += total.eq(word + reduce(or_, recent))
         return m
 
     def _events(self) -> dict[int, Value]:

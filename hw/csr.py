@@ -10,10 +10,11 @@ from ..arch.registers import Register
 from . import counters
 from .axi import ADDRESS_BITS, CONTROL_ADDRESS_BITS, OKAY, axi_lite_signature
 from .lane import CYCLE_BITS, INDEX_BITS
+from .pipeline import register
 from .ram import Ram
 from .scalars import LOOKUPS, NUMBER, SCALAR_BITS, ScalarFile
 
-READ_CYCLES = 3  # from taking an address to the answer
+READ_CYCLES = 3 + counters.VALUE_CYCLES  # from taking an address to the answer
 WORD_BITS = 32
 WORD_COUNT = 128  # those behind are unused
 KEPT_COUNT = 64  # of the RAM
@@ -38,8 +39,8 @@ class Csr(wiring.Component):
     word, and accesses wait. `kv_base` and `kv_bytes` are the region of the KV cache in DRAM, `dram_base` and
     `dram_bytes` the region that a run may touch.
 
-    `counter` is that of `counter_number` (see Counters) in the cycle after `asks_counter`, before which
-    `will_ask_counter` is up. `error_instruction` is number `error_number` of ERROR_INSTRUCTIONS.
+    `counter` is that of `counter_number`, asked for as Counters says. `error_instruction` is number `error_number` of
+    ERROR_INSTRUCTIONS.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -78,8 +79,8 @@ class Csr(wiring.Component):
         zeroed = Signal(range(KEPT_COUNT + 1))  # words of the RAM that are since the reset
         ready = zeroed[-1]
         place, mask, data = Signal(range(KEPT_COUNT)), Signal(WORD_BITS // 8), Signal(WORD_BITS)
-        asks = Signal()  # a read, the RAM: then nothing is written
-        written = self._writes(m, ready & ~asks)
+        steps = Signal(READ_CYCLES - 1)  # one bit that is set, or none: how many cycles ago an address was taken
+        written = self._writes(m, ready & ~steps[0])  # then the RAM is read
         with m.If(ready):
             m.d.comb += [place.eq(_place(self.control.awaddr[2:])), mask.eq(written), data.eq(self.control.wdata)]
         with m.Else():
@@ -93,7 +94,7 @@ class Csr(wiring.Component):
             scalars.mask.eq(Mux(_is_scalar(place), mask, 0)),
             scalars.data.eq(data),
         ]
-        self._reads(m, ready, asks, words)
+        self._reads(m, ready, steps, words)
         return m
 
     def _writes(self, m: Module, ready: Value) -> Signal:
@@ -116,16 +117,16 @@ class Csr(wiring.Component):
 
         for field in Register.CONTROL.fields:
             m.d.comb += getattr(self, field.name).eq(written(Register.CONTROL) & bus.wdata[field.low])
-        for offset, register in self._stored().items():
-            for low in range(0, len(register), 8):
-                part = register[low : low + 8]
+        for offset, stored in self._stored().items():
+            for low in range(0, len(stored), 8):
+                part = stored[low : low + 8]
                 with m.If(written(offset, low // 8)):
                     m.d.sync += part.eq(bus.wdata[low : low + len(part)])
         kept = Signal(WORD_BITS // 8)
         word = bus.awaddr[2:]
         for byte in range(len(kept)):
-            stored = [offset // 4 for offset, register in self._kept().items() if len(register) > 8 * byte]
-            is_kept = word.matches(*stored) | (_is_scalar(word) & (word != Register.SCALAR // 4))  # number 0 stays 0
+            wide = [offset // 4 for offset, stored in self._kept().items() if len(stored) > 8 * byte]
+            is_kept = word.matches(*wide) | (_is_scalar(word) & (word != Register.SCALAR // 4))  # number 0 stays 0
             m.d.comb += kept[byte].eq(accepted & bus.wstrb[byte] & is_kept)
         return kept
 
@@ -142,36 +143,38 @@ class Csr(wiring.Component):
 
     def _kept(self) -> dict[int, Value]:
         """Those that the host reads from the RAM: they are made of whole bytes."""
-        return {offset: register for offset, register in self._stored().items() if len(register) % 8 == 0}
+        return {offset: stored for offset, stored in self._stored().items() if len(stored) % 8 == 0}
 
-    def _reads(self, m: Module, ready: Value, asks: Signal, words: Ram) -> None:
+    def _reads(self, m: Module, ready: Value, steps: Signal, words: Ram) -> None:
         """Answers reads: first the RAMs are asked, then one of all values is chosen."""
         bus = self.control
         cycles_high = Signal(CYCLE_BITS - 32)
         accepted, answers = Signal(), Signal()
         word = Signal(CONTROL_ADDRESS_BITS - 2)
         m.d.comb += [
-            bus.arready.eq(~bus.rvalid & ~asks & ~answers & ready),
+            bus.arready.eq(~bus.rvalid & ~steps.any() & ready),
             accepted.eq(bus.arvalid & bus.arready),
+            answers.eq(steps[-1]),
             bus.rresp.eq(OKAY),
-            words.read_en.eq(asks),
+            words.read_en.eq(steps[0]),
             words.read_address.eq(_place(word)),
-            self.will_ask_counter.eq(accepted),
-            self.asks_counter.eq(asks),
+            self.will_ask_counter.eq(accepted | steps[0]),
+            self.asks_counter.eq(steps[1]),
             self.counter_number.eq(word),
+            self.error_number.eq(word - Register.ERROR_INSTRUCTIONS // 4),
         ]
-        m.d.sync += [asks.eq(accepted), answers.eq(asks)]
+        m.d.sync += steps.eq(Cat(accepted, steps))
         with m.If(accepted):
             m.d.sync += word.eq(bus.araddr[2:])
         with m.If(answers):
             m.d.sync += bus.rvalid.eq(1)
         with m.Elif(bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        m.d.comb += self.error_number.eq(word - Register.ERROR_INSTRUCTIONS // 4)
 
-        constant = [place for register in Register if register.value_of for place in _words(register)]
+        kept = [*(offset // 4 for offset in self._kept()), *_words(Register.SCALAR)]
+        constant = [place for each in Register if each.value_of for place in _words(each)]
         sources = [
-            (words.read_data, [*(offset // 4 for offset in self._kept()), *_words(Register.SCALAR)]),
+            (register(m, words.read_data, "kept"), kept),
             (self._constants(m, word), constant),
             *self._shown(cycles_high),
         ]
@@ -195,25 +198,25 @@ class Csr(wiring.Component):
             Register.CYCLES_LOW: self.cycles[:32],
             Register.CYCLES_HIGH: cycles_high,
         }
-        assert all(len(value) == register.bits for register, value in shown.items())
+        assert all(len(value) == each.bits for each, value in shown.items())
         changing = {each for each in Register if each.access == "R" and not each.value_of}
         assert {*shown, *counters.REGISTERS} == {*changing, Register.INTERRUPT}
         return [
-            *((value, _words(register)) for register, value in shown.items()),
-            (self.counter, [place for register in counters.REGISTERS for place in _words(register)]),
+            *((value, _words(each)) for each, value in shown.items()),
+            (self.counter, [place for each in counters.REGISTERS for place in _words(each)]),
         ]
 
     def _constants(self, m: Module, word: Value) -> Value:
-        """What the machine is, a cycle after `word`."""
+        """What the machine is, two cycles after `word`."""
         content = [0] * WORD_COUNT
-        for register in Register:
-            if register.value_of:
-                for number, place in enumerate(_words(register)):
-                    content[place] = register.value_of(self._config, number)
+        for each in Register:
+            if each.value_of:
+                for number, place in enumerate(_words(each)):
+                    content[place] = each.value_of(self._config, number)
         m.submodules.constants = rom = Memory(shape=WORD_BITS, depth=WORD_COUNT, init=content)
         port = rom.read_port()
         m.d.comb += port.addr.eq(word)
-        return port.data
+        return register(m, port.data, "constant")
 
 
 def _words(register: Register) -> list[int]:

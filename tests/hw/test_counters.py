@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch.registers import Register
-from heddle.hw.counters import FIRST_TURN, NUMBER, Counters, number_of
+from heddle.hw.counters import FIRST_TURN, NUMBER, VALUE_CYCLES, Counters, number_of
 from heddle.hw.instructions import UNITS
 from heddle.hw.ram import Ram
 
@@ -28,14 +28,15 @@ class OpenRam(Ram):
 
 
 async def read(ctx, dut, name):
-    """What a counter holds in the cycle that is at hand after this: two cycles on."""
+    """What a counter holds in the cycle before the one that is at hand after this."""
     ctx.set(dut.will_ask, 1)
-    await ctx.tick()
+    await ctx.tick().repeat(2)
     ctx.set(dut.will_ask, 0)
     ctx.set(dut.asks, 1)
     ctx.set(dut.number, number_of(SHOWN[name]))
     await ctx.tick()
     ctx.set(dut.asks, 0)
+    await ctx.tick().repeat(VALUE_CYCLES - 1)
     return ctx.get(dut.value)
 
 
@@ -54,6 +55,9 @@ def counted(steps, start=0):
 
     async def bench(ctx, dut):
         await ctx.tick().repeat(ROUND)  # from now on words count
+        ctx.set(dut.will_ask, 1)
+        await ctx.tick().repeat(3)  # and now none is on its way
+        ctx.set(dut.will_ask, 0)
         for offset in SHOWN.values():
             ctx.set(OpenRam.words[number_of(offset)], start)
         for step in steps:
@@ -99,19 +103,20 @@ def test_they_count_all_through_reads_pauses_and_clears(seed):
     often = [0.02, 0.5, 1.0][seed]
 
     async def bench(ctx, dut):
-        held = dict.fromkeys(SHOWN, 0)
+        held = before = dict.fromkeys(SHOWN, 0)
         waited, asked, runs, density = 0, None, 1, 0.5
         for cycle in range(6000):
-            if asked and waited == 1:
-                assert ctx.get(dut.value) == held[asked] & 0xFFFF_FFFF, (cycle, asked)
+            if asked and waited == 1 + VALUE_CYCLES:
+                assert ctx.get(dut.value) == before[asked], (cycle, asked)
                 asked = None
+            before = dict(held)
             if cycle % 200 == 0:
                 runs, density = chooser.random() < 0.8, chooser.choice([0.05, 0.5, 1.0])
             waited += 1
-            if not asked and waited >= 4 and chooser.random() < often:
+            if not asked and waited >= 6 and chooser.random() < often:
                 asked, waited = chooser.choice([*SHOWN]), 0
-            ctx.set(dut.will_ask, bool(asked) and waited == 0)
-            ctx.set(dut.asks, bool(asked) and waited == 1)
+            ctx.set(dut.will_ask, bool(asked) and waited in (0, 1))
+            ctx.set(dut.asks, bool(asked) and waited == 2)
             ctx.set(dut.number, number_of(SHOWN[asked]) if asked else chooser.randrange(32))
             retired, busy, starved = (sum((chooser.random() < density) << unit for unit in UNITS) for _ in range(3))
             read_beat, write_beat, clear = (chooser.random() < each for each in (density, density, 0.002))

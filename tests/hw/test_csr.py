@@ -303,7 +303,7 @@ def test_what_the_host_writes_is_zero_after_a_reset_and_nothing_is_kept_while_it
 
 @pytest.mark.parametrize("behind", range(5))
 def test_a_read_beside_a_write_shows_what_was_there_or_what_comes(behind):
-    """With the address of the write 0 to 4 cycles behind that of the read."""
+    """With the write 0 to 4 cycles behind the address of the read."""
     registers = Csr(NANO)
     bus = registers.control
 
@@ -314,7 +314,7 @@ def test_a_read_beside_a_write_shows_what_was_there_or_what_comes(behind):
             ctx.set(port, value)
         ctx.set(bus.arvalid, 1)
         written, found = None, []
-        for cycle in range(12):
+        for cycle in range(16):
             if cycle == behind:
                 ctx.set(bus.awvalid, 1)
                 ctx.set(bus.wvalid, 1)
@@ -329,8 +329,9 @@ def test_a_read_beside_a_write_shows_what_was_there_or_what_comes(behind):
                 ctx.set(bus.wvalid, 0)
             await ctx.tick()
         assert written is not None and behind <= written <= behind + 1
-        assert [value for cycle, value in found] == [77 if cycle > written + 2 else value for cycle, value in found]
-        assert {value for _, value in found} <= {0, 77} and found[-1][1] == 77
+        # The RAM is read in the cycle after the address is taken.
+        assert [value for _, value in found] == [77 * (written < cycle - READ_CYCLES + 1) for cycle, _ in found]
+        assert found[-1][1] == 77
 
     simulator = Simulator(registers)
     simulator.add_clock(1e-6)
