@@ -182,9 +182,10 @@ class BurstWalk(wiring.Component):
 
     def _in_beats(self, words: Value) -> Value:
         """`words` of the memory of the instruction given, counted in beats."""
-        beats: Value = words << _shift(self._config, self._memories[0])
-        for each in self._memories[1:]:
-            beats = Mux(self.memory == each, words << _shift(self._config, each), beats)
+        beats: Value = words
+        for shift in sorted({_shift(self._config, each) for each in self._memories} - {0}):
+            those = [each for each in self._memories if _shift(self._config, each) == shift]
+            beats = Mux(self.memory.matches(*those), words << shift, beats)
         return beats
 
 
