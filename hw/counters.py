@@ -75,12 +75,12 @@ class Counters(wiring.Component):
             ram.read_en.eq(1),
             ram.read_address.eq(Mux(is_fresh, 0, chosen)),
             adds.eq(delay(m, takes_turn, 2)),
-            place.eq(delay(m, chosen, 2)),
             ram.write_mask.eq(adds),
             ram.write_address.eq(place),
             ram.write_data.eq(total),
         ]
-        m.d.sync += [word.eq(ram.read_data), self.value.eq(total)]
+        next_place = delay(m, chosen, 1)
+        m.d.sync += [place.eq(next_place), word.eq(ram.read_data), self.value.eq(total)]
         with m.If(self.clear):
             m.d.sync += [word.eq(0), turn.eq(FIRST_TURN), first_round.eq(1)]
         with m.Elif(takes_turn):
@@ -90,7 +90,7 @@ class Counters(wiring.Component):
         recent = []
         for number, event in self._events().items():
             is_chosen = Signal(name=f"chosen_{number}")
-            m.d.comb += is_chosen.eq(place == number)
+            m.d.sync += is_chosen.eq(next_place == number)
             recent.append(Mux(is_chosen, self._recent(m, number, event, adds & is_chosen), 0))
         m.d.comb += total.eq(word + reduce(or_, recent))
         return m

@@ -8,7 +8,7 @@ from ..arch.config import INSTRUCTION_BITS, HardwareConfig
 from ..arch.encoding import encoding
 from ..arch.isa import Guard, Halt, Instruction
 from .instructions import UNIT_MASK_BITS, UNITS, fields_of, opcode_of, opcodes_of
-from .lane import DECIDING
+from .lane import EARLY
 from .legality import Legality
 from .scalars import ADJUSTED, ADJUSTMENTS, LOOKUPS, NUMBER, SCALAR_BITS, TARGETS, adjustments, kept
 
@@ -18,7 +18,7 @@ DECODED = data.StructLayout({
     "guards": unsigned(1),
     "illegal": unsigned(1),  # see Legality
     "wait": unsigned(UNIT_MASK_BITS),
-    "deciding": unsigned(len(DECIDING)),
+    "early": unsigned(len(EARLY)),
     "count": unsigned(encoding(Guard)["count"][1].bits),  # of a guard
     "adjustments": ADJUSTMENTS,
 })  # fmt: skip
@@ -47,7 +47,7 @@ class Decode(wiring.Component):
             legality.i.eq(self.i),
             self.o.illegal.eq(legality.illegal),
             self.o.wait.eq(fields_of(Instruction, self.i).wait),
-            self.o.deciding.eq(Cat(self.i[bit] for bit in DECIDING)),
+            self.o.early.eq(Cat(self.i[bit] for bit in EARLY)),
             self.o.count.eq(fields_of(Guard, self.i).count),
             self.o.halts.eq(opcode == Halt.opcode),
             self.o.guards.eq(opcode == Guard.opcode),

@@ -13,23 +13,39 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import FETCH_BUFFER, INDEX_BITS, INSTRUCTION_BITS, HardwareConfig, Unit
 from ..arch.encoding import OPCODE_BITS, encoding
-from ..arch.isa import INSTRUCTIONS, Instruction, Load, Matmul
+from ..arch.isa import INSTRUCTIONS, Instruction, Load, Matmul, Store
 from .instructions import UNIT_MASK_BITS, fields_of
 from .queue import Queue
 from .ram import Ram
 from .scalars import REPLACEMENTS, Replace
 
 CYCLE_BITS = 40
-# Unit → the bits of its instruction words that its `ready` hangs on. They are all there is in DECIDING.
-DECIDES = {
-    Unit.LOAD: (*range(OPCODE_BITS), encoding(Load)["gather"][0]),
-    Unit.MATRIX: (encoding(Matmul)["accumulate"][0],),
+
+
+def _bits(instruction: type[Instruction], name: str, low: int = 0, high: int | None = None) -> range:
+    """The bits of the word of an instruction that a field is, or some of them."""
+    position, field = encoding(instruction)[name]
+    return range(position + low, position + (high or field.bits))
+
+
+def _cut_by(instruction: type[Instruction]) -> set[int]:
+    """The bits by which LOAD or STORE cuts its first burst: what is wanted, and where within 4 KiB that begins."""
+    within = _bits(instruction, "dram_address", 2, 12)
+    return {*_bits(instruction, "memory"), *_bits(instruction, "words"), *within}
+
+
+# What a RAM tells late in its cycle. These bits of instruction words a unit needs sooner: those that its `ready` hangs
+# on, and those by which LOAD and STORE cut the first burst in the cycle of the start.
+EARLY_OF = {
+    Unit.LOAD: {*range(OPCODE_BITS), *_bits(Load, "gather"), *_cut_by(Load)},
+    Unit.STORE: {*_cut_by(Store)},
+    Unit.MATRIX: {*_bits(Matmul, "accumulate")},
 }
-DECIDING = sorted({bit for bits in DECIDES.values() for bit in bits})
+EARLY = sorted(set().union(*EARLY_OF.values()))
 BESIDE = data.StructLayout({
     "wait": unsigned(UNIT_MASK_BITS),
     "void": unsigned(1),
-    "deciding": unsigned(len(DECIDING)),  # but those of other units are 0
+    "early": unsigned(len(EARLY)),  # but what its unit does not need is 0
     "replacements": REPLACEMENTS,
 })  # fmt: skip
 
@@ -53,11 +69,11 @@ class Lane(wiring.Component):
     """Queue and bookkeeping of one `unit`.
 
     An instruction `arrives` as `word` with its place in the program. In a later cycle in which `full` is low it is
-    `put`, in the same order, with what it waits for, what becomes of its fields and those of its bits that are
-    `deciding`. It may start from the next cycle on: when `run`, when the unit is ready, and when `tokens` says that
-    what the head waits for (`wait`) is there. All units but LOAD and MATRIX start when the previous instruction has
-    retired; these say themselves when. An instruction put with `void` never reaches the unit: it starts when nothing
-    runs, and retires in the next cycle. At most FETCH_BUFFER have arrived and are not put.
+    `put`, in the same order, with what it waits for, what becomes of its fields and its `early` bits. It may start from
+    the next cycle on: when `run`, when the unit is ready, and when `tokens` says that what the head waits for (`wait`)
+    is there. All units but LOAD and MATRIX start when the previous instruction has retired; these say themselves when.
+    An instruction put with `void` never reaches the unit: it starts when nothing runs, and retires in the next cycle.
+    At most FETCH_BUFFER have arrived and are not put.
 
     `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
     instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. While
@@ -80,7 +96,7 @@ class Lane(wiring.Component):
             "put": In(1),
             "waits": In(UNIT_MASK_BITS),
             "void": In(1),
-            "deciding": In(len(DECIDING)),
+            "early": In(len(EARLY)),
             "replacements": In(REPLACEMENTS),
             "full": Out(1),
             "wait": Out(UNIT_MASK_BITS),
@@ -149,7 +165,7 @@ class Lane(wiring.Component):
         place in the program, and the queue of all that stands beside words."""
         m.submodules.replace = replace = Replace(self._unit)
         m.submodules.waiting = waiting = Queue(BESIDE.size, self._config.queue_depth)
-        bits, decides = used_bits(self._unit), DECIDES.get(self._unit, ())
+        bits, early = used_bits(self._unit), EARLY_OF.get(self._unit, ())
         put, head = Signal(BESIDE, name="put_beside"), Signal(BESIDE, name="head_beside")
         m.d.comb += [
             waiting.clear.eq(self.clear),
@@ -160,7 +176,7 @@ class Lane(wiring.Component):
             put.wait.eq(self.waits),
             put.void.eq(self.void),
             put.replacements.eq(replace.used(self.replacements)),
-            *(put.deciding[place].eq(self.deciding[place]) for place, bit in enumerate(DECIDING) if bit in decides),
+            *(put.early[place].eq(self.early[place]) for place, bit in enumerate(EARLY) if bit in early),
         ]
         depth = _power_of_two_at_least(FETCH_BUFFER + self._config.queue_depth)
         m.submodules.words = words = Ram(bits + INDEX_BITS, depth, block=True)
@@ -175,7 +191,7 @@ class Lane(wiring.Component):
             words.read_en.eq(self.put | started),  # else the head stays what it is
             words.read_address.eq(first),
             replace.i.eq(words.read_data[:bits]),
-            *(replace.i[bit].eq(head.deciding[place]) for place, bit in enumerate(DECIDING) if bit in decides),
+            *(replace.i[bit].eq(head.early[place]) for place, bit in enumerate(EARLY) if bit in early),
             replace.replacements.eq(head.replacements),
             self.unit.instruction.eq(replace.o),
         ]
