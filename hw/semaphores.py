@@ -57,8 +57,8 @@ class Semaphores(wiring.Component):
         sent = self.signal[source][target]
         taken = self.take[target] & self.wait[target][source]
         m.d.comb += [available.eq(count >= 0), overflow.eq(count == SEMAPHORE_LIMIT)]
-        with m.If(sent ^ taken):  # one adder for both ways: −1 is all ones
-            m.d.sync += count.eq(count + Cat(Const(1, 1), taken.replicate(len(count) - 1)))
+        with m.If(sent ^ taken):  # one adder for both ways: −1 is all ones; what is sent is known sooner
+            m.d.sync += count.eq(count + Cat(Const(1, 1), (~sent).replicate(len(count) - 1)))
         with m.If(self.clear):
             m.d.sync += count.eq(count.init)
         return available, overflow
