@@ -42,12 +42,6 @@ EARLY_OF = {
     Unit.MATRIX: {*_bits(Matmul, "accumulate")},
 }
 EARLY = sorted(set().union(*EARLY_OF.values()))
-BESIDE = data.StructLayout({
-    "wait": unsigned(UNIT_MASK_BITS),
-    "void": unsigned(1),
-    "early": unsigned(len(EARLY)),  # but what its unit does not need is 0
-    "replacements": REPLACEMENTS,
-})  # fmt: skip
 
 
 def unit_signature() -> wiring.Signature:
@@ -164,9 +158,15 @@ class Lane(wiring.Component):
         """Keeps instructions until they start, and shows the head to the unit; returns what stands beside its word, its
         place in the program, and the queue of all that stands beside words."""
         m.submodules.replace = replace = Replace(self._unit)
-        m.submodules.waiting = waiting = Queue(BESIDE.size, self._config.queue_depth)
-        bits, early = used_bits(self._unit), EARLY_OF.get(self._unit, ())
-        put, head = Signal(BESIDE, name="put_beside"), Signal(BESIDE, name="head_beside")
+        bits, early = used_bits(self._unit), sorted(EARLY_OF.get(self._unit, ()))
+        beside = data.StructLayout({
+            "wait": unsigned(UNIT_MASK_BITS),
+            "void": unsigned(1),
+            "early": unsigned(len(early)),
+            "replacements": replace.layout,
+        })  # fmt: skip
+        m.submodules.waiting = waiting = Queue(beside.size, self._config.queue_depth)
+        put, head = Signal(beside, name="put_beside"), Signal(beside, name="head_beside")
         m.d.comb += [
             waiting.clear.eq(self.clear),
             waiting.put.eq(self.put),
@@ -175,8 +175,8 @@ class Lane(wiring.Component):
             head.eq(waiting.o),
             put.wait.eq(self.waits),
             put.void.eq(self.void),
-            put.replacements.eq(replace.used(self.replacements)),
-            *(put.early[place].eq(self.early[place]) for place, bit in enumerate(EARLY) if bit in early),
+            put.early.eq(Cat(self.early[EARLY.index(bit)] for bit in early)),
+            put.replacements.eq(replace.packed(self.replacements)),
         ]
         depth = _power_of_two_at_least(FETCH_BUFFER + self._config.queue_depth)
         m.submodules.words = words = Ram(bits + INDEX_BITS, depth, block=True)
@@ -191,7 +191,7 @@ class Lane(wiring.Component):
             words.read_en.eq(self.put | started),  # else the head stays what it is
             words.read_address.eq(first),
             replace.i.eq(words.read_data[:bits]),
-            *(replace.i[bit].eq(head.early[place]) for place, bit in enumerate(EARLY) if bit in early),
+            *(replace.i[bit].eq(head.early[place]) for place, bit in enumerate(early)),
             replace.replacements.eq(head.replacements),
             self.unit.instruction.eq(replace.o),
         ]

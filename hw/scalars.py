@@ -184,35 +184,35 @@ class Adjust(wiring.Component):
 
 class Replace(wiring.Component):
     """`o` is the instruction word `i` of `unit` with what `replacements` change of it. It still names the registers,
-    which no unit looks at. Combinational."""
+    which no unit looks at. Combinational.
+
+    Of REPLACEMENTS a unit needs but a few bits: `packed` has them, in `layout`.
+    """
 
     def __init__(self, unit: Unit):
         self.targets = [(bit, *target) for bit, target in enumerate(TARGETS) if target[0].unit is unit]
-        super().__init__({
-            "i": In(INSTRUCTION_BITS),
-            "replacements": In(REPLACEMENTS),
-            "o": Out(INSTRUCTION_BITS),
-        })  # fmt: skip
+        self._widths = [0] * LOOKUPS
+        for _, instruction, place in self.targets:
+            _, field = encoding(instruction)[ADJUSTED[instruction][place]]
+            self._widths[place] = max(self._widths[place], field.bits)
+        values = {str(place): unsigned(width) for place, width in enumerate(self._widths)}
+        self.layout = data.StructLayout(
+            {"changes": unsigned(len(self.targets)), "values": data.StructLayout(values)}
+        )  # fmt: skip
+        super().__init__({"i": In(INSTRUCTION_BITS), "replacements": In(self.layout), "o": Out(INSTRUCTION_BITS)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         m.d.comb += self.o.eq(self.i)
-        for bit, instruction, place in self.targets:
+        for number, (_, instruction, place) in enumerate(self.targets):
             name = ADJUSTED[instruction][place]
             field = getattr(fields_of(instruction, self.o), name)
             least = 1 << len(field) - 1 if encoding(instruction)[name][1].signed else 0
-            with m.If(self.replacements.changes[bit]):
-                m.d.comb += field.eq(self.replacements["values"][place][: len(field)] ^ least)
+            with m.If(self.replacements.changes[number]):
+                m.d.comb += field.eq(self.replacements["values"][str(place)][: len(field)] ^ least)
         return m
 
-    def used(self, replacements) -> Value:
-        """`replacements` with zeros where the unit has no instruction that they are for."""
-        widths = [0] * LOOKUPS
-        for _, instruction, place in self.targets:
-            _, field = encoding(instruction)[ADJUSTED[instruction][place]]
-            widths[place] = max(widths[place], field.bits)
-        bits = {bit for bit, *_ in self.targets}
-        changes = [change if bit in bits else Const(0, 1) for bit, change in enumerate(replacements.changes)]
-        values = [(value & (1 << width) - 1)[:PLACE_BITS]
-                  for value, width in zip(replacements["values"], widths, strict=True)]  # fmt: skip
-        return Cat(changes, values)
+    def packed(self, replacements) -> Value:
+        """The bits of `replacements` that the unit has instructions for."""
+        changes = [replacements.changes[bit] for bit, *_ in self.targets]
+        return Cat(changes, (replacements["values"][place][:width] for place, width in enumerate(self._widths)))

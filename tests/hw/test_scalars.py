@@ -35,7 +35,7 @@ class Resolver(wiring.Component):
         m.submodules.adjust = adjust = Adjust(self._config)
         for unit in UNITS:
             m.submodules += (replacing := Replace(unit))
-            m.d.comb += [replacing.i.eq(self.i), replacing.replacements.eq(replacing.used(adjust.o))]
+            m.d.comb += [replacing.i.eq(self.i), replacing.replacements.eq(replacing.packed(adjust.o))]
             with m.If(decode.o.units[unit]):
                 m.d.comb += self.o.eq(replacing.o)
         with m.If(~decode.o.units.any()):
