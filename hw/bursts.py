@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -116,7 +116,7 @@ class BurstWalk(wiring.Component):
         m = Module()
         low = (self._config.axi_bytes - 1).bit_length()  # addresses are multiples of a beat
         memory, dram_stride, stride = Signal(3), self.stride_now, Signal(ADDRESS)
-        words = Signal(len(self.words))
+        length = Signal(position_bits(self._config))  # of each segment, in beats
         segments_left = Signal(len(self.segments))
         segment_address, segment_word = Signal(PLACE_BITS), Signal(ADDRESS)  # of the segment under way
         address, position = Signal(PLACE_BITS), Signal(position_bits(self._config))
@@ -159,7 +159,7 @@ class BurstWalk(wiring.Component):
                 memory.eq(self.memory),
                 dram_stride.eq(self.dram_stride),
                 stride.eq(self.stride),
-                words.eq(self.words),
+                length.eq(cut.length),
                 segments_left.eq(self.segments),
                 segment_address.eq(self.dram_address),
                 segment_word.eq(self.address),
@@ -172,7 +172,7 @@ class BurstWalk(wiring.Component):
         m.d.comb += [
             cut.start.eq(self.start | (self.take & self.segment_ends)),
             cut.address.eq(Mux(self.start, self.dram_address[:place], next_place)),
-            cut.length.eq(Mux(self.start, self._in_beats(self.memory, self.words), self._in_beats(memory, words))),
+            cut.length.eq(Mux(self.start, self._in_beats(self.memory, self.words), length)),
         ]
         with m.If(cut.start):
             m.d.sync += next_place.eq(cut.address[:place] + Mux(self.start, self.dram_stride, dram_stride)[:place])
@@ -180,9 +180,13 @@ class BurstWalk(wiring.Component):
 
     def _in_beats(self, memory: Value, words: Value) -> Value:
         """`words` of `memory`, counted in beats."""
-        beats: Value = words << _shift(self._config, self._memories[0])
-        for each in self._memories[1:]:
-            beats = Mux(memory == each, words << _shift(self._config, each), beats)
+        by_shift: dict[int, list[Memory]] = {}
+        for each in self._memories:
+            by_shift.setdefault(_shift(self._config, each), []).append(each)
+        first, *others = by_shift
+        beats: Value = words << first
+        for shift in others:
+            beats = Mux(Cat(memory == each for each in by_shift[shift]).any(), words << shift, beats)
         return beats
 
 

@@ -88,13 +88,13 @@ def magnitude(x: Value) -> Value:
 
 
 def order_key(x: Value) -> Value:
-    """Signed integer that orders floats as `numerics.maximum` does: −inf < … < −0 < +0 < … < +inf < NaN."""
-    return Cat(x[:-1] ^ x[-1].replicate(len(x) - 1), x[-1]).as_signed()
+    """Unsigned integer that orders floats as `numerics.maximum` does: −inf < … < −0 < +0 < … < +inf < NaN."""
+    return Cat(x[:-1] ^ x[-1].replicate(len(x) - 1), ~x[-1])
 
 
 def from_order_key(key: Value) -> Value:
-    """The float that `order_key` made `key` of: the same function again."""
-    return order_key(key).as_unsigned()
+    """The float that `order_key` made `key` of."""
+    return Cat(key[:-1] ^ (~key[-1]).replicate(len(key) - 1), ~key[-1])
 
 
 def maximum(m: Module, a: Value, b: Value) -> Signal:
@@ -112,14 +112,22 @@ def resized(m: Module, x: Value, bits: int, name: str = "resized") -> Value:
         return Cat(Const(0, -dropped), x)
     result = Signal(bits, name=name)
     fields = Fields(x)
-    round_up = x[dropped - 1] & (x[dropped] | (x[: dropped - 1] != 0)) & (x[dropped:-1] != upper(LARGEST, bits)[:-1])
     with m.If(fields.nan):
         m.d.comb += result.eq(upper(NAN, bits))
     with m.Elif(fields.zero):
         m.d.comb += result.eq(Cat(Const(0, bits - 1), fields.sign))
     with m.Else():
-        m.d.comb += result.eq(x[dropped:] + round_up)  # a carry out of the fraction is the next exponent
+        m.d.comb += result.eq(shortened(x, bits))
     return result
+
+
+def shortened(x: Value, bits: int) -> Value:
+    """The same of a float that is clean, as every operator leaves it."""
+    dropped = len(x) - bits
+    if dropped <= 0:
+        return Cat(Const(0, -dropped), x)
+    round_up = x[dropped - 1] & (x[dropped] | (x[: dropped - 1] != 0)) & (x[dropped:-1] != upper(LARGEST, bits)[:-1])
+    return (x[dropped:] + round_up)[:bits]  # a carry out of the fraction is the next exponent
 
 
 def cleaned(m: Module, x: Value) -> Signal:
@@ -158,17 +166,33 @@ def shifted_right(m: Module, value: Value, places: Value, name: str) -> Signal:
 def normalised(
     m: Module, value: Value, steps: Sequence[int], name: str, *, fill: Value | int = 0
 ) -> tuple[Value, Value]:
-    """`value` shifted left by those of `steps`, falling powers of two, whose upper bits are all zero, `fill` coming in
-    below; and which steps these are, the least in bit 0."""
+    """`value` shifted left by those of `steps`, falling powers of two on end, whose upper bits are all zero, `fill`
+    coming in below; and which steps these are, the least in bit 0.
+
+    Whether a step is taken hangs on those before it, but all that it may come to is found out beside them.
+    """
     zeros: list[Value] = []
-    fill = Value.cast(fill)
+    below = Value.cast(fill)[0].replicate(sum(steps))
+    padded = Cat(below, value)
     for step in steps:
         empty, shifted = Signal(name=f"{name}_{step}_empty"), Signal(len(value), name=f"{name}_{step}")
-        below = fill[0].replicate(step)
-        m.d.comb += [empty.eq(value[-step:] == 0), shifted.eq(Mux(empty, Cat(below, value[:-step]), value))]
+        places = [2 * step * taken for taken in range(1 << len(zeros))]  # shifts before it
+        empty_at = [~padded[len(padded) - place - step :][:step].any() for place in places]
+        m.d.comb += [
+            empty.eq(chosen(empty_at, Cat(zeros))),
+            shifted.eq(Mux(empty, Cat(below[:step], value[:-step]), value)),
+        ]
         zeros.insert(0, empty)
         value = shifted
     return value, Cat(zeros)
+
+
+def chosen(values: Sequence[Value], number: Value) -> Value:
+    """`values[number]`: a tree of choices, of which the first bit is the last to be looked at."""
+    if len(values) == 1:
+        return values[0]
+    half = len(values) // 2
+    return Mux(number[len(number) - 1], chosen(values[half:], number[:-1]), chosen(values[:half], number[:-1]))
 
 
 def with_carry(a: Value, b: Value, carry: Value) -> Value:

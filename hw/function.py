@@ -51,7 +51,7 @@ from ..arch.functions import (
     joined,
     octave_of,
 )
-from .float_format import EXPONENT_BIAS, EXPONENT_MAX, NAN, Fields
+from .float_format import EXPONENT_BIAS, EXPONENT_MAX, NAN, Fields, normalised
 from .float_format import FRACTION_BITS as FLOAT_FRACTION_BITS
 from .pipeline import delay, register
 from .ram import Ram
@@ -177,9 +177,9 @@ class Evaluator(wiring.Component):
         least, most = self._zeros
         magnitude = Cat(Const(0, least), magnitude)[:_MAGNITUDE_BITS]
         high = (_MAGNITUDE_BITS - 16,) if most - least >= 16 else ()
-        kept, zeros_high = _shift_out(m, magnitude, high, "high")
+        kept, zeros_high = normalised(m, magnitude, high, "high")
         low = tuple(step for step in (8, 4, 2, 1) if step <= most - least)
-        kept, zeros_low = _shift_out(m, register(m, kept, "kept_6"), low, "low")
+        kept, zeros_low = normalised(m, register(m, kept, "kept_6"), low, "low")
         kept = register(m, kept[-self._significand_bits - 1 :], "kept_7")
         # With the steps above taken away, and one more in case that rounding carries.
         scale_7 = scale - (Mux(register(m, zeros_high, "zeros_6"), high[0], 0) if high else least)
@@ -319,15 +319,3 @@ def _octave(m: Module, a: Fields) -> Signal:
     with m.Else():
         m.d.comb += octave.eq(a.exponent)
     return octave
-
-
-def _shift_out(m: Module, value: Value, steps: tuple[int, ...], name: str) -> tuple[Value, Value]:
-    """(`value` without its leading zeros, how many they were), step by step: upper part empty? shift."""
-    empties = []
-    for step in steps:
-        shifted = Signal(len(value), name=f"{name}_{step}")
-        empty = ~value[-step:].any()
-        m.d.comb += shifted.eq(Mux(empty, value << step, value))
-        empties.insert(0, empty)
-        value = shifted
-    return value, Cat(empties)

@@ -136,16 +136,21 @@ class RowScale(wiring.Component):
         read = rom.read_port()
         m.d.comb += [read.en.eq(1), read.addr.eq(Cat(a.fraction, self.wide))]
 
-        exponent = register(m, a.exponent, "exponent")
+        # The ROM is slow: all else is known when it has been read. It adds 0 or 1 to an exponent, or nothing counts.
         special, nan = register(m, a.special, "special"), register(m, a.nan, "nan")
-        scale, multiplier = read.data[:precision], read.data[precision:]  # each with the last bit of its exponent
-        of_scale = Mux(self.wide, wide.of_scale, plain.of_scale) + exponent + scale[-1]
-        of_multiplier = Mux(self.wide, wide.of_multiplier, plain.of_multiplier) - exponent + multiplier[-1]
-        infinity = Cat(Const(0, precision - 1), Const(EXPONENT_MAX, 9))
-        scale = Mux(special, infinity, Cat(scale[:-1], of_scale[:8]))
-        multiplier = Mux(special, 0, Cat(multiplier[:-1], of_multiplier[:8]))
-        for port, number in ((self.scale, scale), (self.multiplier, multiplier)):
-            m.d.comb += port.eq(register(m, Mux(nan, upper(NAN, bits), number), "factor"))
+        of_scale = Mux(self.wide, wide.of_scale, plain.of_scale) + a.exponent
+        of_multiplier = Mux(self.wide, wide.of_multiplier, plain.of_multiplier) - a.exponent
+        infinite, zero = Const(EXPONENT_MAX, 8), Mux(a.nan, EXPONENT_MAX, 0)[:8]
+        for port, number, exponent, at_end in (
+            (self.scale, read.data[:precision], of_scale, infinite),
+            (self.multiplier, read.data[precision:], of_multiplier, zero),
+        ):
+            plain_exponent, next_exponent = (
+                register(m, Mux(a.special, at_end, each[:8]), "exponent") for each in (exponent, exponent + 1)
+            )
+            fraction = Mux(special, Mux(nan, upper(NAN, bits)[: precision - 1], 0), number[:-1])
+            found = Cat(fraction, Mux(number[-1], next_exponent, plain_exponent), Const(0, 1))
+            m.d.comb += port.eq(register(m, found, "factor"))
 
 
 class _RowFactors(NamedTuple):
