@@ -152,15 +152,16 @@ def to_bf16(m: Module, x: Value) -> Value:
     return resized(m, x, 16, "code")
 
 
-def shifted_right(m: Module, value: Value, places: Value, name: str) -> Signal:
-    """`value` shifted right, by halving: bit 0 of the result is the or of itself and all bits that are shifted out."""
+def shifted_right(m: Module, value: Value, places: Value, name: str, least: int = 0) -> Value:
+    """`value` shifted right by `places` · 2^`least`, by halving: bit 0 of the result is the or of itself and all bits
+    that are shifted out, which is found out beside the shifts."""
+    lowest = chosen([value[: (count << least) + 1].any() for count in range(1 << len(places))], places)
     for level in reversed(range(len(places))):
-        step = 1 << level
+        step = 1 << level + least
         shifted = Signal(len(value), name=f"{name}_{step}")
-        lowest = value[: step + 1].any()
-        m.d.comb += shifted.eq(Mux(places[level], Cat(lowest, value[step + 1 :]), value))
+        m.d.comb += shifted.eq(Mux(places[level], value[step:], value))
         value = shifted
-    return value
+    return Cat(lowest, value[1:])
 
 
 def normalised(

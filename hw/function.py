@@ -121,7 +121,7 @@ class Evaluator(wiring.Component):
         early_shift = register(m, Mux(is_fixed, shift_fixed[:4], steps.shift), "early_shift")
         far, huge = register(m, shift_fixed[4], "far"), delay(m, is_huge, 2, "huge", reset_less=True)
         zeros = delay(m, steps.zeros, 2, "zeros", reset_less=True)
-        complement = delay(m, Mux(is_fixed, a.sign, falling), 2, "complement", reset_less=True)
+        complement = register(m, Mux(is_fixed, a.sign, falling), "complement")
         biased_1, place_1 = register(m, a.exponent, "biased_1"), register(m, fraction[:PLACE_BITS], "place_1")
         product_1 = self._product(m, a, fraction, header, header_1)
 
@@ -137,13 +137,13 @@ class Evaluator(wiring.Component):
         sign = delay(m, a.sign, 2, "sign", reset_less=True)
 
         # 3: segment and place in it.
-        is_early = d.mode[3]
+        is_early, flipped = d.mode[3], register(m, found.mode[3] & complement, "flipped")
         coarse, fine, point = Signal(POINT_BITS), Signal(POINT_BITS), Signal(POINT_BITS)
         m.d.comb += [
             coarse.eq(Mux(is_early, early_wide, place << WHOLE_BAND) >> (shift[1:] << 1)),
             # The last step takes in the one more beyond a split: added to the shift before, it would be in the way.
             fine.eq(Mux(beyond, Mux(shift[0], coarse >> 2, coarse >> 1), Mux(shift[0], coarse >> 1, coarse))),
-            point.eq(fine ^ (is_early & complement).replicate(POINT_BITS)),
+            point.eq(fine ^ flipped.replicate(POINT_BITS)),
         ]
         segment = self._segment(m, d, beyond, point[OFFSET_BITS:], zeros, ~biased[0])
         whole = Cat(point[OFFSET_BITS + POWER_BITS :], sign).as_signed()

@@ -128,8 +128,8 @@ class RowScale(wiring.Component):
     def _look_up(self, m: Module) -> None:
         """No a is so near an end of the range that its exponent would count for more than a difference."""
         precision, bits = self._config.precision, self._config.vector_bits
-        floor = constant(MAXIMUM_FLOOR, precision)
-        a = Fields(Mux(Fields(self.greatest).exponent < floor >> precision - 1, floor, self.greatest))
+        floor, greatest = constant(MAXIMUM_FLOOR, precision), Fields(self.greatest)
+        a = Fields(Mux(greatest.exponent < floor >> precision - 1, floor, self.greatest))
         plain, wide = (_row_factors(precision, to) for to in (CodeFormat.INT8, CodeFormat.HIGH))
         words = plain.words + wide.words
         m.submodules.factors = rom = Memory(shape=2 * precision, depth=len(words), init=words)
@@ -137,19 +137,21 @@ class RowScale(wiring.Component):
         m.d.comb += [read.en.eq(1), read.addr.eq(Cat(a.fraction, self.wide))]
 
         # The ROM is slow: all else is known when it has been read. It adds 0 or 1 to an exponent, or nothing counts.
-        special, nan = register(m, a.special, "special"), register(m, a.nan, "nan")
-        of_scale = Mux(self.wide, wide.of_scale, plain.of_scale) + a.exponent
-        of_multiplier = Mux(self.wide, wide.of_multiplier, plain.of_multiplier) - a.exponent
-        infinite, zero = Const(EXPONENT_MAX, 8), Mux(a.nan, EXPONENT_MAX, 0)[:8]
-        for port, number, exponent, at_end in (
-            (self.scale, read.data[:precision], of_scale, infinite),
-            (self.multiplier, read.data[precision:], of_multiplier, zero),
-        ):
-            plain_exponent, next_exponent = (
-                register(m, Mux(a.special, at_end, each[:8]), "exponent") for each in (exponent, exponent + 1)
+        special, nan = register(m, greatest.special, "special"), register(m, greatest.nan, "nan")
+        infinite, zero = Const(EXPONENT_MAX, 8), Mux(greatest.nan, EXPONENT_MAX, 0)[:8]
+        for port, number, at_end, exponents in (
+            (self.scale, read.data[:precision], infinite, [
+                Mux(self.wide, wide.of_scale + more, plain.of_scale + more) + a.exponent for more in (0, 1)
+            ]),
+            (self.multiplier, read.data[precision:], zero, [
+                Mux(self.wide, wide.of_multiplier + more, plain.of_multiplier + more) - a.exponent for more in (0, 1)
+            ]),
+        ):  # fmt: skip
+            exponent, next_exponent = (
+                register(m, Mux(greatest.special, at_end, each[:8]), "exponent") for each in exponents
             )
             fraction = Mux(special, Mux(nan, upper(NAN, bits)[: precision - 1], 0), number[:-1])
-            found = Cat(fraction, Mux(number[-1], next_exponent, plain_exponent), Const(0, 1))
+            found = Cat(fraction, Mux(number[-1], next_exponent, exponent), Const(0, 1))
             m.d.comb += port.eq(register(m, found, "factor"))
 
 

@@ -99,9 +99,10 @@ class LaneMaxima(wiring.Component):
         m = Module()
         for lane, (x, o) in enumerate(zip(self.data, self.o, strict=True)):
             key, running = order_key(x), Signal(self._bits, name=f"running_{lane}", reset_less=True)
+            greatest = Signal(self._bits, name=f"greatest_{lane}", reset_less=True)  # what has this key
             with m.If(self.valid & (self.first | (key > running))):
-                m.d.sync += running.eq(key)
-            m.d.comb += o.eq(from_order_key(running))
+                m.d.sync += [running.eq(key), greatest.eq(x)]
+            m.d.comb += o.eq(greatest)
         return m
 
 
