@@ -51,6 +51,8 @@ VECTOR_FORMATS = {"float32": WIDE_PRECISION, "tf32": 11}  # vector_format → si
 # Latencies of the float operators, in cycles from operands to result (throughput is one per cycle).
 MULTIPLY_CYCLES = 3
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
+SUM_CYCLES = ADD_CYCLES + 1  # VECTOR: an addition of Reduce, with the choice of its operands
+SUM_LANES = 4  # VECTOR: lanes that one adder of Reduce serves
 ROW_SUM_INTERVAL = ADD_CYCLES + 2  # least cycles from a row to the next: one adder adds up its running sums, in pairs
 CONVERT_CYCLES = 2  # int32 to float32
 ROUND_CYCLES = 2  # to int8
@@ -285,20 +287,21 @@ class HardwareConfig:
 
     @property
     def sum_adders(self) -> int:
-        """VECTOR: adders of Reduce. Each takes a sum of four lanes in turns, in as many cycles as it needs for one."""
-        return max(1, self.vector_lanes // ADD_CYCLES)
+        """VECTOR: adders of Reduce. Each takes sums of SUM_LANES lanes in turns, in no more cycles than it needs for
+        one."""
+        return max(1, self.vector_lanes // SUM_LANES)
 
     @property
     def running_sum_cycles(self) -> int:
         """VECTOR, from the last group of a row to its sum: the tree over lanes, of which each level takes the adders
-        ADD_CYCLES after the one before, and then the running sum, last in their turns."""
+        SUM_CYCLES after the one before, and then the running sum, last in their turns."""
         levels = self.vector_lanes.bit_length() - 1
-        return levels * ADD_CYCLES + (self.vector_lanes - 1) // self.sum_adders + ADD_CYCLES
+        return levels * SUM_CYCLES + (self.vector_lanes - 1) // self.sum_adders + SUM_CYCLES
 
     @property
     def lane_sum_cycles(self) -> int:
         """VECTOR, from the last group of a column to its sum, when those of all lanes are there."""
-        return ADD_CYCLES + min(self.vector_lanes, ADD_CYCLES) - 1
+        return SUM_CYCLES + min(self.vector_lanes, SUM_LANES) - 1
 
     @property
     def softmax_wait_cycles(self) -> int:

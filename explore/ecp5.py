@@ -41,12 +41,57 @@ _CELLS = {
 def synthesise(tool: yosys.Tool, folder: Path) -> Area:
     """The area of unit.v, whose top module is `unit`. Leaves the netlist in `folder`."""
     yosys.run(tool, SCRIPT, folder)
-    netlist = json.loads((folder / NETLIST).read_text())["modules"]["unit"]
+    design = json.loads((folder / NETLIST).read_text())
+    netlist = design["modules"]["unit"]
+    register_products(netlist)
+    (folder / NETLIST).write_text(json.dumps(design))
     own: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_FIGURES, 0))
     for cell, scope in scopes_of(netlist, (folder / "unit.v").read_text()):
         for figure, count in _CELLS.get(cell, {}).items():
             own[scope][figure] += count
     return _tree("", own)
+
+
+def register_products(netlist: dict) -> None:
+    """Use the output registers that multipliers have, where registers stand behind all of a product and nothing else
+    looks at it: Yosys leaves them outside. Only plain ones, which have neither enable nor reset."""
+    cells = netlist["cells"]
+    users: dict[int, list[str]] = defaultdict(list)  # bit → the cells that it goes to, or the ports
+    for name, cell in cells.items():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] != "output":
+                for bit in bits:
+                    users[bit].append(name)
+    for name, port in netlist["ports"].items():
+        if port["direction"] != "input":
+            for bit in port["bits"]:
+                users[bit].append(f"port {name}")
+    for cell in [each for each in cells.values() if each["type"] == "MULT18X18D"]:
+        ports = [port for port in cell["connections"] if re.fullmatch(r"P\d+", port)]
+        used = {port: users[bit] for port in ports for bit in cell["connections"][port] if users[bit]}
+        registers = {port: to[0] for port, to in used.items() if len(to) == 1 and _is_plain_register(cells.get(to[0]))}
+        clocks = {cells[each]["connections"]["CLK"][0] for each in registers.values()}
+        if not used or len(registers) < len(used) or len(clocks) > 1:
+            continue
+        for port, name in registers.items():
+            cell["connections"][port] = cells.pop(name)["connections"]["Q"]
+        cell["connections"] |= {"CLK0": [*clocks], "CE0": ["1"], "RST0": ["0"]}
+        cell["port_directions"] |= dict.fromkeys(("CLK0", "CE0", "RST0"), "input")
+        cell["parameters"] |= {
+            "REG_OUTPUT_CLK": "CLK0", "REG_OUTPUT_CE": "CE0", "REG_OUTPUT_RST": "RST0", "GSR": "DISABLED",
+        }  # fmt: skip
+
+
+def _is_plain_register(cell: dict | None) -> bool:
+    """Whether it takes what is at its input in every cycle, and begins as 0."""
+    return (
+        cell is not None
+        and cell["type"] == "TRELLIS_FF"
+        and cell["parameters"]["REGSET"] == "RESET"
+        and cell["parameters"]["CEMUX"].strip() == "1"
+        and cell["parameters"]["CLKMUX"] == "CLK"
+        and cell["connections"].get("LSR", ["0"]) == ["0"]
+    )
 
 
 def _tree(scope: str, own: dict[str, dict[str, int]]) -> Area:

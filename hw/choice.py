@@ -4,7 +4,7 @@ One comparator, of magnitudes, serves maximum, minimum, less and less or equal: 
 order of `float.order_key`.
 """
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,8 +19,8 @@ assert CHOICE_CYCLES == 1
 
 class Choice(wiring.Component):
     """`a`, CHOICE_CYCLES (1) later, is what `combine` makes of x and y, where it `counts`: for MAXIMUM, MINIMUM and
-    comparisons. Otherwise it is x; `b` is always y. They are the bits of floats, clean; `combine` holds still while
-    they are under way."""
+    comparisons. Otherwise it is x; `first` and `second` are always x and y. They are the bits of floats, clean;
+    `combine` holds still while they are under way, and from the cycle before on."""
 
     def __init__(self, precision: int):
         self._bits = 8 + precision
@@ -29,7 +29,8 @@ class Choice(wiring.Component):
             "x": In(self._bits),
             "y": In(self._bits),
             "a": Out(self._bits),
-            "b": Out(self._bits),
+            "first": Out(self._bits),
+            "second": Out(self._bits),
             "counts": Out(1),
         })  # fmt: skip
 
@@ -39,7 +40,9 @@ class Choice(wiring.Component):
         x, y = Fields(self.x), Fields(self.y)
         lower, equal = Signal(), Signal()  # of the magnitudes
         less, same, ordered, zeros = Signal(), Signal(), Signal(), Signal()
-        second, holds, compares = Signal(), Signal(), Signal()
+        second, holds = Signal(), Signal()
+        compares = Cat(combine == kind for kind in (Combine.LESS, Combine.LESS_EQUAL, Combine.EQUAL)).any()
+        counts = compares | (combine == Combine.MAXIMUM) | (combine == Combine.MINIMUM)
         m.d.comb += [
             lower.eq(self.x[:-1] < self.y[:-1]),
             equal.eq(self.x[:-1] == self.y[:-1]),
@@ -47,8 +50,7 @@ class Choice(wiring.Component):
             same.eq(equal & (x.sign == y.sign)),
             zeros.eq(x.zero & y.zero),  # of either sign
             ordered.eq(~_is_nan(x) & ~_is_nan(y)),
-            compares.eq((combine == Combine.LESS) | (combine == Combine.LESS_EQUAL) | (combine == Combine.EQUAL)),
-            self.counts.eq(compares | (combine == Combine.MAXIMUM) | (combine == Combine.MINIMUM)),
+            self.counts.eq(register(m, counts, "counts")),
         ]
         with m.Switch(combine):
             with m.Case(Combine.MAXIMUM):
@@ -64,7 +66,11 @@ class Choice(wiring.Component):
         first_x, first_y = register(m, self.x, "first_x"), register(m, self.y, "first_y")
         chosen = Mux(register(m, second, "second"), first_y, first_x)
         truth = Mux(register(m, holds, "holds"), one, upper(ZERO, self._bits))
-        m.d.comb += [self.a.eq(Mux(compares, truth, chosen)), self.b.eq(first_y)]
+        m.d.comb += [
+            self.a.eq(Mux(register(m, compares, "compares"), truth, chosen)),
+            self.first.eq(first_x),
+            self.second.eq(first_y),
+        ]
         return m
 
 

@@ -80,30 +80,31 @@ class Elementwise(wiring.Component):
         m.submodules.factors = factors = Factors(config, config.precision)
         m.submodules.functions = functions = Functions(config)
         one, minus_zero = upper(ONE, bits), upper(MINUS_ZERO, bits)
-        row = delay(m, self.row, SOURCE_CYCLES - 1, "row", reset_less=True)
+        row = delay(m, Mux(self.row_scaled, self.row, one), SOURCE_CYCLES - 1, "row", reset_less=True)
         m.d.comb += [
             planes.acc.eq(self.acc),
             planes.first.eq(self.first_plane),
             planes.value.eq(self.value),
             planes.from_value.eq(self.from_value),
             factors.x.eq(planes.o),
-            factors.row.eq(Mux(self.row_scaled, row, one)),
+            factors.row.eq(row),
             functions.function.eq(self.function),
         ]
         wiring.connect(m, wiring.flipped(self.table_write), functions.write)
         offsets = [entered(m, offset, config, f"offset_{lane}") for lane, offset in enumerate(self.offset)]
+        offsets = [Mux(self.scaled, offset, minus_zero) for offset in offsets]
         offsets = self._line(m, offsets, SOURCE_CYCLES + 2 * MULTIPLY_CYCLES - 1, "offsets")
         for lane, offset in enumerate(offsets):
             scale = entered(m, self.scale[lane], config, f"scale_{lane}")
-            scale = delay(m, scale, SOURCE_CYCLES - 1, f"scale_{lane}", reset_less=True)
+            scale = delay(m, Mux(self.scaled, scale, one), SOURCE_CYCLES - 1, f"scale_{lane}", reset_less=True)
             m.submodules[f"plus_offset_{lane}"] = plus_offset = Add(config.precision)
             m.d.comb += [
-                factors.scale[lane].eq(Mux(self.scaled, scale, one)),
+                factors.scale[lane].eq(scale),
                 plus_offset.a.eq(factors.o[lane]),
-                plus_offset.b.eq(Mux(self.scaled, offset, minus_zero)),
+                plus_offset.b.eq(offset),
                 functions.a[lane].eq(plus_offset.o),
             ]
-        self._combine(m, functions.o)
+        self._combine(m, functions)
         return m
 
     def _line(self, m: Module, numbers: list[Value], cycles: int, name: str) -> list[Value]:
@@ -113,37 +114,49 @@ class Elementwise(wiring.Component):
         m.d.comb += line.i.eq(Cat(numbers))
         return [line.o.word_select(i, bits) for i in range(len(numbers))]
 
-    def _combine(self, m: Module, values: data.View) -> None:
+    def _combine(self, m: Module, functions: Functions) -> None:
         """What becomes of each x by its operand."""
         precision, bits = self._config.precision, self._config.vector_bits
         combine = Value.cast(self.combine)
-        subtracts, subtracts_from = combine == Combine.SUBTRACT, combine == Combine.SUBTRACT_FROM
-        adds, rotates = subtracts | subtracts_from | (combine == Combine.ADD), combine == Combine.ROTATE
-        multiplies = combine == Combine.MULTIPLY
+        # From registers: it is known long before the first x comes.
+        subtracts, subtracts_from, rotates, multiplies, selects = (
+            register(m, combine == kind, kind.name.lower())
+            for kind in (Combine.SUBTRACT, Combine.SUBTRACT_FROM, Combine.ROTATE, Combine.MULTIPLY, Combine.SELECT)
+        )
+        sums = (Combine.ADD, Combine.SUBTRACT, Combine.SUBTRACT_FROM)
+        adds = register(m, Cat(combine == kind for kind in sums).any(), "adds")
         before = _X_CYCLES - _OPERAND_CYCLES
         operands = [entered(m, resized(m, each, 32), self._config, f"operand_{lane}")
                     for lane, each in enumerate(self.operand)]  # fmt: skip
         operands = [Mux(self.operand_is_factor, self.factor, each) for each in operands]
         *operands, factor = self._line(m, [*operands, self.factor], before - 1, "operands")
-        of_operand = self.operand_scaled & (delay(m, self.valid, before, "operand_valid") | ~multiplies)
+        valid = delay(m, self.valid, before - 1, "operand_valid")
+        of_operand = register(m, self.operand_scaled & (valid | ~multiplies), "of_operand")
         minus_zero = upper(MINUS_ZERO, bits)
-        for lane, (x, operand) in enumerate(zip(values, operands, strict=True)):
+        # The first operand of a sum is x, or to rotate the product before. What there is of it early is chosen early.
+        sum_by_table = register(m, ~rotates & functions.by_table, "sum_by_table")
+        for lane, operand in enumerate(operands):
             m.submodules[f"times_{lane}"] = times = Multiply(precision)
             m.submodules[f"plus_{lane}"] = plus = Add(precision)
             m.submodules[f"choice_{lane}"] = choice = Choice(precision)
-            scaled = register(m, times.o, f"scaled_{lane}")
-            y = Mux(self.operand_scaled, scaled, delay(m, operand, _OPERAND_CYCLES, f"y_{lane}", reset_less=True))
-            before_last = delay(m, times.o, 2, f"product_{lane}", reset_less=True)
+            operand_later = delay(m, operand, MULTIPLY_CYCLES, f"operand_{lane}", reset_less=True)
+            next_y = Mux(self.operand_scaled, times.o, operand_later)
+            y = register(m, next_y, f"y_{lane}")
+            addend = register(m, Mux(adds, Cat(next_y[:-1], next_y[-1] ^ subtracts), minus_zero), f"addend_{lane}")
+            found, passed = functions.found[lane], functions.passed[lane]
+            x = Mux(functions.by_table, found, register(m, passed, f"passed_{lane}"))
+            early = register(m, Mux(rotates, register(m, times.o, f"product_{lane}"), passed), f"early_{lane}")
+            augend = Mux(sum_by_table, found, early)
             picked = delay(m, choice.a, ADD_CYCLES - CHOICE_CYCLES, f"picked_{lane}", reset_less=True)
             not_zero = delay(m, ~Fields(y).zero, ADD_CYCLES, name=f"not_zero_{lane}", reset_less=True)
             m.d.comb += [
-                times.a.eq(Mux(of_operand, operand, choice.a)),
-                times.b.eq(Mux(of_operand, factor, choice.b)),
+                times.a.eq(Mux(of_operand, operand, choice.first)),
+                times.b.eq(Mux(of_operand, factor, choice.second)),
                 choice.combine.eq(combine),
                 choice.x.eq(x),
                 choice.y.eq(y),
-                plus.a.eq(Mux(rotates, before_last, Cat(x[:-1], x[-1] ^ subtracts_from))),
-                plus.b.eq(Mux(rotates, times.o, Mux(adds, Cat(y[:-1], y[-1] ^ subtracts), minus_zero))),
+                plus.a.eq(Cat(augend[:-1], augend[-1] ^ subtracts_from)),
+                plus.b.eq(Mux(rotates, times.o, addend)),
                 self.o[lane].eq(Mux(multiplies, times.o, Mux(choice.counts, picked, plus.o))),
-                self.chosen[lane].eq((combine != Combine.SELECT) | not_zero),
+                self.chosen[lane].eq(~selects | not_zero),
             ]

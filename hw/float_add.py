@@ -1,6 +1,6 @@
 """Float addition: align the smaller operand, add, normalise, round, saturate."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 
 from .float_format import (
     EXPONENT_BITS,
@@ -8,6 +8,7 @@ from .float_format import (
     WIDE,
     Fields,
     Operator,
+    chosen,
     compose,
     normalised,
     shifted_right,
@@ -29,6 +30,7 @@ class Add(Operator):
     """
 
     module = "heddle_add"
+    late = False  # whether a cycle comes before, to compare exponents
 
     def __init__(self, precision: int = WIDE):
         super().__init__(precision, "ab")
@@ -36,37 +38,42 @@ class Add(Operator):
     def logic(self):
         m = Module()
         p = self._precision
-        a, b = Fields(self.a), Fields(self.b)
-        swap, greater, smaller = Signal(), Signal.like(self.a), Signal.like(self.b)
-        m.d.comb += [
-            swap.eq(a.exponent < b.exponent),
-            greater.eq(Mux(swap, self.b, self.a)),
-            smaller.eq(Mux(swap, self.a, self.b)),
-        ]
+        first, second = Value.cast(self.a), Value.cast(self.b)
+        a, b = Fields(first), Fields(second)
+        swap, equal, less = a.exponent < b.exponent, a.exponent == b.exponent, a.fraction < b.fraction
+        up, down = (b.exponent - a.exponent)[:EXPONENT_BITS], (a.exponent - b.exponent)[:EXPONENT_BITS]
+        if self.late:
+            first, second, swap, equal, less, up, down = (
+                register(m, each, name) for each, name in
+                ((first, "first"), (second, "second"), (swap, "swap"), (equal, "equal"), (less, "less"), (up, "up"),
+                 (down, "down"))
+            )  # fmt: skip
+            a, b = Fields(first), Fields(second)
+        greater, smaller = Mux(swap, second, first), Mux(swap, first, second)
         big, small = Fields(greater), Fields(smaller)
-        distance = Signal(8)
-        m.d.comb += distance.eq(Mux(swap, b.exponent - a.exponent, a.exponent - b.exponent))
-        # So many bits of it tell enough places: with all of them one the smaller operand is all sticky.
+        # So many bits of a distance tell enough places: with all of them one the smaller operand is all sticky.
         bits = (p + 2).bit_length()
-        places = distance[:bits] | distance[bits:].any().replicate(bits)
+        places = Mux(swap, *(each[:bits] | each[bits:].any().replicate(bits) for each in (up, down)))
         unaligned = Cat(Const(0, 3), small.mantissa)
-        coarse = shifted_right(m, unaligned, Cat(Const(0, _FINE_PLACES), places[_FINE_PLACES:]), "coarse")
+        coarse = shifted_right(m, unaligned, places[_FINE_PLACES:], "coarse", _FINE_PLACES)
         opposite = a.sign ^ b.sign
         big_mantissa = register(m, big.mantissa, "big")
         coarse, places = register(m, coarse, "coarse"), register(m, places[:_FINE_PLACES], "places")
         subtract = register(m, opposite, "subtract")
         # Of equal exponents it may be the other way round.
-        reverse = opposite & (distance == 0) & (a.fraction < b.fraction)
+        reverse = opposite & equal & less
         negate_big, negate_small = register(m, reverse, "negate_big"), register(m, opposite & ~reverse, "negate_small")
-        exponent = delay(m, big.exponent, 3, "exponent", reset_less=True)
+        before = delay(m, big.exponent, 2, "exponent", reset_less=True)
+        exponent, wide = register(m, before, "exponent"), register(m, before[(p + 3).bit_length() :].any(), "wide")
+        most, next_to_most = (register(m, before == EXPONENT_MAX - below, f"most_{below}") for below in (1, 2))
         sign = delay(m, big.sign ^ reverse, 3, "sign", reset_less=True)
         zero_sign = delay(m, a.sign & b.sign, 3, "zero_sign", reset_less=True)  # of an exact zero
         nan = delay(m, a.nan | b.nan | (a.infinite & b.infinite & opposite), 3, "nan", reset_less=True)
         infinite = delay(m, a.infinite | b.infinite, 3, "infinite", reset_less=True)
 
-        wide, aligned = Cat(Const(0, 3), big_mantissa), shifted_right(m, coarse, places, "aligned")
+        unshifted, aligned = Cat(Const(0, 3), big_mantissa), shifted_right(m, coarse, places, "aligned")
         flipped = [Cat(each, Const(0, 1)) ^ negates.replicate(p + 4)
-                   for each, negates in ((wide, negate_big), (aligned, negate_small))]  # fmt: skip
+                   for each, negates in ((unshifted, negate_big), (aligned, negate_small))]  # fmt: skip
         total = register(m, with_carry(*flipped, subtract), "total")
 
         steps = [1 << level for level in reversed(range((p + 3).bit_length()))]
@@ -74,17 +81,35 @@ class Add(Operator):
         high, high_zeros = register(m, high, "high"), register(m, high_zeros, "high_zeros")
 
         full, zeros = normalised(m, high, steps[-_FINE_STEPS:], "full")
-        less_one = Signal(signed(10))  # than the exponent of the sum before rounding: the leading one is added to it
+        less_one = Signal(EXPONENT_BITS)  # than the exponent of the sum before rounding: the leading one is added to it
         m.d.comb += less_one.eq(exponent - Cat(zeros, high_zeros))
-        kept, lower = full[4:], full[:4]
-        round_up = lower[-1] & (kept[0] | lower[:-1].any())
-        result = Cat(kept[:-1], less_one[:EXPONENT_BITS]) + Cat(round_up, Const(0, p - 2), Const(1, 1))
+        # The fine steps are known late, so what else there is of the difference is found out beside them.
+        fine, coarse_part = exponent[:_FINE_STEPS], exponent[_FINE_STEPS:][: len(high_zeros)]
+        tiny = ~wide & ((coarse_part < high_zeros) | ((coarse_part == high_zeros) & (fine < zeros)))
+        kept = full[4:]
+        # Of the bits below it, and of whether all are ones, what each of the fine steps would make.
+        round_up = chosen([_rounds_up(high[: 5 - place]) for place in range(1 << _FINE_STEPS)], zeros)
+        result = Cat(kept[:-1], less_one) + Cat(round_up, Const(0, p - 2), Const(1, 1))
         nothing = ~full[-1]  # the sum is exactly zero
         # What rounds up to 2¹²⁸ is seen before the carry of rounding is there.
-        overflows = (less_one == EXPONENT_MAX - 1) | ((less_one == EXPONENT_MAX - 2) & full[3:].all())
+        ones = chosen([high[3 - place :][: p + 1].all() for place in range(1 << _FINE_STEPS)], zeros)
+        near = Mux(most, zeros == 1, next_to_most & (zeros == 0))  # a step below the greatest exponent
+        overflows = (high_zeros == 0) & ((most & (zeros == 0)) | (near & ones))
         bits = compose(
             m, Mux(nothing, zero_sign, sign), result[p - 1 :], result[: p - 1],
-            zero=nothing | less_one[-1], infinite=infinite, nan=nan, overflow=overflows,
+            zero=nothing | tiny, infinite=infinite, nan=nan, overflow=overflows,
         )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits, "o"))
         return m
+
+
+def _rounds_up(lower: Value) -> Value:
+    """Whether bits below a place make it one more; the highest of them is that of the place."""
+    return lower[-2] & (lower[-1] | (lower[:-2].any() if len(lower) > 2 else 0))
+
+
+class LateAdd(Add):
+    """The same a cycle later, SUM_CYCLES (5): there is time to choose the operands in their cycle."""
+
+    module = "heddle_late_add"
+    late = True

@@ -4,7 +4,19 @@ out."""
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ..arch.config import SUM_BITS, HardwareConfig
-from .float_format import EXPONENT_BIAS, ONE, WIDE, Fields, Operator, cleaned, increased, normalised, resized, upper
+from .float_format import (
+    EXPONENT_BIAS,
+    ONE,
+    WIDE,
+    Fields,
+    Operator,
+    chosen,
+    cleaned,
+    increased,
+    normalised,
+    resized,
+    upper,
+)
 from .pipeline import register
 
 
@@ -35,20 +47,20 @@ class ConvertInteger(Operator):
         m = Module()
         p, sign = self._precision, self.a[-1]
         value: Value = self.a[:-1] ^ sign.replicate(self.bits - 1)
-        zeros: list[Value] = []  # which steps were taken, the least first
+        zeros: list[Value] = []  # which steps were taken, the last first
         below, ahead = Const(0, 1), sum(map(sum, self.steps))
         for cycle, steps in enumerate(self.steps, 1):
             if cycle > 1:
                 value, zeros = register(m, value, f"value_{cycle}"), [register(m, Cat(zeros), f"zeros_{cycle}")]
                 below, sign = register(m, below, f"below_{cycle}"), register(m, sign, f"sign_{cycle}")
-            for step in steps:
-                value, empty = normalised(m, value, [step], f"cycle_{cycle}", fill=sign)
-                zeros.insert(0, empty)
-                ahead -= step
-                # What no later step brings up to the bit to round by counts only by whether it is what is shifted in.
-                if (spare := len(value) - (p + 1 + ahead)) > 0:
-                    below |= (value[:spare] ^ sign.replicate(spare)).any()
-                    value = value[spare:]
+            ahead -= sum(steps)
+            # What no later step brings up to the bit to round by counts only by whether it is what is shifted in.
+            spare = max(0, len(value) - (p + 1 + ahead))
+            spares = [max(0, spare - place) for place in range(0, 2 * steps[0], steps[-1])]  # before they are shifted
+            others = [(value[:each] ^ sign.replicate(each)).any() if each else Const(0, 1) for each in spares]
+            value, empties = normalised(m, value, steps, f"cycle_{cycle}", fill=sign)
+            below |= chosen(others, empties)
+            value, zeros = value[spare:], [empties, *zeros]
         exponent = Signal(8)
         m.d.comb += exponent.eq(EXPONENT_BIAS + self.bits - 2 - Cat(zeros))
         kept, half = value[-p:], value[-p - 1]

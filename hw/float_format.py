@@ -88,13 +88,13 @@ def magnitude(x: Value) -> Value:
 
 
 def order_key(x: Value) -> Value:
-    """Signed integer that orders floats as `numerics.maximum` does: −inf < … < −0 < +0 < … < +inf < NaN."""
-    return Cat(x[:-1] ^ x[-1].replicate(len(x) - 1), x[-1]).as_signed()
+    """Unsigned integer that orders floats as `numerics.maximum` does: −inf < … < −0 < +0 < … < +inf < NaN."""
+    return Cat(x[:-1] ^ x[-1].replicate(len(x) - 1), ~x[-1])
 
 
 def from_order_key(key: Value) -> Value:
-    """The float that `order_key` made `key` of: the same function again."""
-    return order_key(key).as_unsigned()
+    """The float that `order_key` made `key` of."""
+    return Cat(key[:-1] ^ (~key[-1]).replicate(len(key) - 1), ~key[-1])
 
 
 def maximum(m: Module, a: Value, b: Value) -> Signal:
@@ -112,14 +112,22 @@ def resized(m: Module, x: Value, bits: int, name: str = "resized") -> Value:
         return Cat(Const(0, -dropped), x)
     result = Signal(bits, name=name)
     fields = Fields(x)
-    round_up = x[dropped - 1] & (x[dropped] | (x[: dropped - 1] != 0)) & (x[dropped:-1] != upper(LARGEST, bits)[:-1])
     with m.If(fields.nan):
         m.d.comb += result.eq(upper(NAN, bits))
     with m.Elif(fields.zero):
         m.d.comb += result.eq(Cat(Const(0, bits - 1), fields.sign))
     with m.Else():
-        m.d.comb += result.eq(x[dropped:] + round_up)  # a carry out of the fraction is the next exponent
+        m.d.comb += result.eq(shortened(x, bits))
     return result
+
+
+def shortened(x: Value, bits: int) -> Value:
+    """The same of a float that is clean, as every operator leaves it."""
+    dropped = len(x) - bits
+    if dropped <= 0:
+        return Cat(Const(0, -dropped), x)
+    round_up = x[dropped - 1] & (x[dropped] | (x[: dropped - 1] != 0)) & (x[dropped:-1] != upper(LARGEST, bits)[:-1])
+    return (x[dropped:] + round_up)[:bits]  # a carry out of the fraction is the next exponent
 
 
 def cleaned(m: Module, x: Value) -> Signal:
@@ -144,31 +152,48 @@ def to_bf16(m: Module, x: Value) -> Value:
     return resized(m, x, 16, "code")
 
 
-def shifted_right(m: Module, value: Value, places: Value, name: str) -> Signal:
-    """`value` shifted right, by halving: bit 0 of the result is the or of itself and all bits that are shifted out."""
+def shifted_right(m: Module, value: Value, places: Value, name: str, least: int = 0) -> Value:
+    """`value` shifted right by `places` · 2^`least`, by halving: bit 0 of the result is the or of itself and all bits
+    that are shifted out, which is found out beside the shifts."""
+    lowest = chosen([value[: (count << least) + 1].any() for count in range(1 << len(places))], places)
     for level in reversed(range(len(places))):
-        step = 1 << level
+        step = 1 << level + least
         shifted = Signal(len(value), name=f"{name}_{step}")
-        lowest = value[: step + 1].any()
-        m.d.comb += shifted.eq(Mux(places[level], Cat(lowest, value[step + 1 :]), value))
+        m.d.comb += shifted.eq(Mux(places[level], value[step:], value))
         value = shifted
-    return value
+    return Cat(lowest, value[1:])
 
 
 def normalised(
     m: Module, value: Value, steps: Sequence[int], name: str, *, fill: Value | int = 0
 ) -> tuple[Value, Value]:
-    """`value` shifted left by those of `steps`, falling powers of two, whose upper bits are all zero, `fill` coming in
-    below; and which steps these are, the least in bit 0."""
+    """`value` shifted left by those of `steps`, falling powers of two on end, whose upper bits are all zero, `fill`
+    coming in below; and which steps these are, the least in bit 0.
+
+    Whether a step is taken hangs on those before it, but all that it may come to is found out beside them.
+    """
     zeros: list[Value] = []
-    fill = Value.cast(fill)
+    below = Value.cast(fill)[0].replicate(sum(steps))
+    padded = Cat(below, value)
     for step in steps:
         empty, shifted = Signal(name=f"{name}_{step}_empty"), Signal(len(value), name=f"{name}_{step}")
-        below = fill[0].replicate(step)
-        m.d.comb += [empty.eq(value[-step:] == 0), shifted.eq(Mux(empty, Cat(below, value[:-step]), value))]
+        places = [2 * step * taken for taken in range(1 << len(zeros))]  # shifts before it
+        empty_at = [~padded[len(padded) - place - step :][:step].any() for place in places]
+        m.d.comb += [
+            empty.eq(chosen(empty_at, Cat(zeros))),
+            shifted.eq(Mux(empty, Cat(below[:step], value[:-step]), value)),
+        ]
         zeros.insert(0, empty)
         value = shifted
     return value, Cat(zeros)
+
+
+def chosen(values: Sequence[Value], number: Value) -> Value:
+    """`values[number]`: a tree of choices, of which the first bit is the last to be looked at."""
+    if len(values) == 1:
+        return values[0]
+    half = len(values) // 2
+    return Mux(number[len(number) - 1], chosen(values[half:], number[:-1]), chosen(values[:half], number[:-1]))
 
 
 def with_carry(a: Value, b: Value, carry: Value) -> Value:

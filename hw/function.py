@@ -51,7 +51,7 @@ from ..arch.functions import (
     joined,
     octave_of,
 )
-from .float_format import EXPONENT_BIAS, EXPONENT_MAX, NAN, Fields
+from .float_format import EXPONENT_BIAS, EXPONENT_MAX, NAN, Fields, normalised
 from .float_format import FRACTION_BITS as FLOAT_FRACTION_BITS
 from .pipeline import delay, register
 from .ram import Ram
@@ -121,7 +121,7 @@ class Evaluator(wiring.Component):
         early_shift = register(m, Mux(is_fixed, shift_fixed[:4], steps.shift), "early_shift")
         far, huge = register(m, shift_fixed[4], "far"), delay(m, is_huge, 2, "huge", reset_less=True)
         zeros = delay(m, steps.zeros, 2, "zeros", reset_less=True)
-        complement = delay(m, Mux(is_fixed, a.sign, falling), 2, "complement", reset_less=True)
+        complement = register(m, Mux(is_fixed, a.sign, falling), "complement")
         biased_1, place_1 = register(m, a.exponent, "biased_1"), register(m, fraction[:PLACE_BITS], "place_1")
         product_1 = self._product(m, a, fraction, header, header_1)
 
@@ -137,13 +137,13 @@ class Evaluator(wiring.Component):
         sign = delay(m, a.sign, 2, "sign", reset_less=True)
 
         # 3: segment and place in it.
-        is_early = d.mode[3]
+        is_early, flipped = d.mode[3], register(m, found.mode[3] & complement, "flipped")
         coarse, fine, point = Signal(POINT_BITS), Signal(POINT_BITS), Signal(POINT_BITS)
         m.d.comb += [
             coarse.eq(Mux(is_early, early_wide, place << WHOLE_BAND) >> (shift[1:] << 1)),
             # The last step takes in the one more beyond a split: added to the shift before, it would be in the way.
             fine.eq(Mux(beyond, Mux(shift[0], coarse >> 2, coarse >> 1), Mux(shift[0], coarse >> 1, coarse))),
-            point.eq(fine ^ (is_early & complement).replicate(POINT_BITS)),
+            point.eq(fine ^ flipped.replicate(POINT_BITS)),
         ]
         segment = self._segment(m, d, beyond, point[OFFSET_BITS:], zeros, ~biased[0])
         whole = Cat(point[OFFSET_BITS + POWER_BITS :], sign).as_signed()
@@ -177,9 +177,9 @@ class Evaluator(wiring.Component):
         least, most = self._zeros
         magnitude = Cat(Const(0, least), magnitude)[:_MAGNITUDE_BITS]
         high = (_MAGNITUDE_BITS - 16,) if most - least >= 16 else ()
-        kept, zeros_high = _shift_out(m, magnitude, high, "high")
+        kept, zeros_high = normalised(m, magnitude, high, "high")
         low = tuple(step for step in (8, 4, 2, 1) if step <= most - least)
-        kept, zeros_low = _shift_out(m, register(m, kept, "kept_6"), low, "low")
+        kept, zeros_low = normalised(m, register(m, kept, "kept_6"), low, "low")
         kept = register(m, kept[-self._significand_bits - 1 :], "kept_7")
         # With the steps above taken away, and one more in case that rounding carries.
         scale_7 = scale - (Mux(register(m, zeros_high, "zeros_6"), high[0], 0) if high else least)
@@ -319,15 +319,3 @@ def _octave(m: Module, a: Fields) -> Signal:
     with m.Else():
         m.d.comb += octave.eq(a.exponent)
     return octave
-
-
-def _shift_out(m: Module, value: Value, steps: tuple[int, ...], name: str) -> tuple[Value, Value]:
-    """(`value` without its leading zeros, how many they were), step by step: upper part empty? shift."""
-    empties = []
-    for step in steps:
-        shifted = Signal(len(value), name=f"{name}_{step}")
-        empty = ~value[-step:].any()
-        m.d.comb += shifted.eq(Mux(empty, value << step, value))
-        empties.insert(0, empty)
-        value = shifted
-    return value, Cat(empties)

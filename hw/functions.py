@@ -1,7 +1,7 @@
 """The functions of VECTOR's lanes: that of a table, the same in all of them, or relu, or none.
 
-    a ─┬─ evaluators ─────────────────┬─ o
-       └─ delay line ─ 0 below 0? ────┘
+    a ─┬─ evaluators ───────────────── found
+       └─ 0 below 0? ─ delay line ──── passed
 """
 
 from amaranth import Cat, Const, Module, Mux, Value, unsigned
@@ -14,6 +14,7 @@ from ..arch.isa import Function
 from .delay_line import DelayLine
 from .float import upper
 from .function import HEADER, Evaluator
+from .pipeline import register
 from .ram import Ram
 
 _IN_PART = (WORD_COUNT - 1).bit_length()
@@ -26,7 +27,8 @@ def write_signature() -> wiring.Signature:
 
 
 class Functions(wiring.Component):
-    """o[lane] = f(a[lane]), EVALUATE_CYCLES later, a group every cycle.
+    """f(a[lane]), EVALUATE_CYCLES later, a group every cycle: `by_table` it is found[lane], otherwise what is
+    passed[lane] a cycle before.
 
     `function` is an `isa.Function`; it holds still from the cycle before the first group on, while groups are under
     way. No entry that they need is written meanwhile. `a` is clean, as every operator leaves it.
@@ -35,13 +37,20 @@ class Functions(wiring.Component):
     def __init__(self, config: HardwareConfig):
         self._config = config
         floats = data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)
-        super().__init__({"a": In(floats), "function": In(Function), "write": In(write_signature()), "o": Out(floats)})
+        super().__init__({
+            "a": In(floats),
+            "function": In(Function),
+            "write": In(write_signature()),
+            "by_table": Out(1),
+            "found": Out(floats),
+            "passed": Out(floats),
+        })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
         config, write, bits = self._config, self.write, self._config.vector_bits
         m.submodules.headers = headers = Ram(HEADER.size, TABLE_COUNT)
-        m.submodules.passed = passed = DelayLine(len(self.a.as_value()), EVALUATE_CYCLES)
+        m.submodules.passed = passed = DelayLine(len(self.a.as_value()), EVALUATE_CYCLES - 1)
         table = (Value.cast(self.function) - Function.TABLE_0)[: len(headers.read_address)]
         is_header, is_word = write.place[_IN_PART + 1], write.place[_IN_PART]
         is_relu = Value.cast(self.function) == Function.RELU
@@ -52,12 +61,13 @@ class Functions(wiring.Component):
             headers.write_mask.eq(write.en & is_header),
             headers.write_address.eq(write.place),
             headers.write_data.eq(write.data),
-            passed.i.eq(self.a),
+            self.by_table.eq(register(m, by_table, "by_table")),
+            self.passed.as_value().eq(passed.o),
+            passed.i.eq(Cat(Mux(is_relu & x[-1], 0, x) for x in self.a)),
         ]
         for lane in range(config.vector_lanes):
             evaluator = Evaluator(config.function_fraction_bits, config.function_bits)
             m.submodules[f"evaluator_{lane}"] = evaluator
-            x = passed.o.word_select(lane, bits)
             m.d.comb += [
                 evaluator.a.eq(Cat(Const(0, 32 - bits), self.a[lane])),
                 evaluator.header.eq(headers.read_data),
@@ -66,6 +76,6 @@ class Functions(wiring.Component):
                 evaluator.write_word.eq(is_word),
                 evaluator.write_address.eq(write.place),
                 evaluator.write_data.eq(write.data),
-                self.o[lane].eq(Mux(by_table, upper(evaluator.o, bits), Mux(is_relu & x[-1], 0, x))),
+                self.found[lane].eq(upper(evaluator.o, bits)),
             ]
         return m

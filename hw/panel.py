@@ -11,8 +11,9 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ROW_SUM_INTERVAL, HardwareConfig
+from ..arch.config import ROW_SUM_INTERVAL, SUM_CYCLES, HardwareConfig
 from ..arch.isa import ADDRESS, COLUMNS, ROWS
+from .pipeline import delay
 
 
 class Fill(IntEnum):
@@ -37,6 +38,7 @@ class Panel(wiring.Component):
     group 0, … to the last row of the block, row 0 group 1, …, then the next block. Of a `tall` walk rows beyond `rows`
     fill the last block; `row_counts` is down for them and `inside` too. `block_ends` is up at the last row of a block.
     What is said above of a row is then said of a block, which takes as many rows as long; a turned walk has no period.
+    Its `rows` and `columns` are there with `start` already.
 
     Outputs, all meaningful while `active`, and steady for the `interval` cycles of a group:
       active    a group is under way; `beat` counts its cycles from 0; `valid` is the cycle of beat 0
@@ -50,7 +52,8 @@ class Panel(wiring.Component):
       act_word  n // R: which word of ACT holds the group; `act_slot`: which V elements of it
     and, for counters kept beside this one, `next_row`: the next cycle is the first of a row (but the first row), and
     `next_word`: the next cycle is the first of a word in the same row. In a walk by blocks `next_row` leads to the next
-    block, `down` to the next row of a block, and `back` to the first row of it, a group on.
+    block, `down` to the next row of a block, and `back` to the first row of it, a group on. `group_ends`: the cycle is
+    the last of a group.
     """
 
     def __init__(self, config: HardwareConfig, *, brief: bool = False, blocks: bool = False):
@@ -84,15 +87,11 @@ class Panel(wiring.Component):
             "next_word": Out(1),
             "down": Out(1),
             "back": Out(1),
+            "group_ends": Out(1),
             "row_counts": Out(1),
             "block_ends": Out(1),
             **({"tall": In(1), "turned": In(1)} if blocks else {}),
         })  # fmt: skip
-
-    @property
-    def blocks(self) -> bool:
-        """Whether walks may be tall."""
-        return self._blocks
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -104,20 +103,26 @@ class Panel(wiring.Component):
         lane_bits = lanes.bit_length() - 1
         tall = self.tall if self._blocks and lane_bits else Const(0, 1)
         turned = self.turned if self._blocks else Const(0, 1)
-        rows_left = Signal(signed(ROWS + 1))  # from this row on
+        begins = Const(0) if self._blocks else delay(m, self.start, 1, "begins")  # rows and columns are there only now
+        rows_left, rows_kept = Signal(signed(ROWS + 1)), Signal(signed(ROWS + 1))  # from this row on
+        last_kept = Signal()  # whether it is the last
+        rows_of_block, last_of_block = Signal.like(rows_kept), Signal()  # of the first row of the block
         m.d.comb += [
-            rows_left.eq(self.rows - self.row),
+            rows_left.eq(Mux(begins, self.rows, rows_kept)),
             self.row_counts.eq(~tall | (rows_left > 0)),
             self.block_ends.eq(Mux(turned, self.last_row, ~tall | self.row[:lane_bits].all())),
         ]
 
-        left = Signal(signed(COLUMNS + 2))  # columns from the first of this group to the end of the row
+        # Columns from the first of this group to the end of the row.
+        left, left_kept = Signal(signed(COLUMNS + 2)), Signal(signed(COLUMNS + 2))
+        ends, ends_kept = Signal(), Signal()  # there are none beyond this group
         more, some = Signal(COLUMNS + 1 - lane_bits), Signal()  # whole groups of them; whether there are any
         end_of_word = Signal()
         end_of_group = Signal()
         row_complete = Signal()
         m.d.comb += [
-            left.eq(self.columns - (self.group << lane_bits)),
+            left.eq(Mux(begins, self.columns, left_kept)),
+            ends.eq(Mux(begins, self.columns <= lanes, ends_kept)),
             more.eq(left[lane_bits:-1]),
             some.eq(~left[-1] & (more != 0)),
             self.counts.eq(Cat(*(some | (~left[-1] & (left[:lane_bits] > lane)) for lane in range(lanes - 1)), some)),
@@ -125,10 +130,11 @@ class Panel(wiring.Component):
             self.active.eq(running & ~waiting),
             self.valid.eq(self.active & (self.beat == 0)),
             self.first.eq(self.group == 0),
-            self.last.eq((left[-1] | (more == 0) | ((more == 1) & (left[:lane_bits] == 0))) & end_of_word),
+            self.last.eq(ends & end_of_word),
             self.done.eq(self.valid & self.last & self.last_row & self.block_ends),
-            self.last_row.eq(Mux(tall, rows_left <= 1, self.row + 1 == self.rows)),
+            self.last_row.eq(Mux(begins, self.rows == 1, last_kept)),
             end_of_group.eq(self.active & (self.beat + 1 == self.interval)),
+            self.group_ends.eq(end_of_group),
             self.down.eq(end_of_group & ~self.block_ends),
             self.back.eq(end_of_group & self.block_ends & ~self.last),
             row_complete.eq(waiting | (end_of_group & self.block_ends & self.last)),
@@ -142,23 +148,41 @@ class Panel(wiring.Component):
             with m.Default():
                 m.d.comb += end_of_word.eq(1)
 
+        # Behind the end of a row, and before the next one begins, nothing counts.
+        new_row = self.start | row_complete
+        next_in_block = self.group_ends & ~self.back if self._blocks else self.next_row  # or of the next block
         over = self.done if self._brief else row_complete & self.last_row
         next_group = self.back
-        new_row = self.start | self.next_row
         count(m, self.group, clear=new_row, step=next_group)
         word_ends = count_in(m, self.word, self.slot, config.columns // lanes, clear=new_row, step=next_group)
         m.d.comb += self.next_word.eq(next_group & word_ends)
         count_in(m, self.act_word, self.act_slot, config.rows // lanes, clear=new_row, step=next_group)
-        count(m, self.row, clear=self.start, step=self.next_row | self.down)
-        with m.If(self.back & tall):
-            m.d.sync += self.row[:lane_bits].eq(0)
-        with m.If(self.back & turned):
-            m.d.sync += self.row.eq(0)
+        count(m, self.row, clear=self.start, step=next_in_block)
+        next_rows, next_last = rows_left - 1, at_most(rows_left, 2)
+        m.d.sync += [
+            rows_kept.eq(Mux(next_in_block, next_rows, rows_left)),
+            last_kept.eq(Mux(next_in_block, next_last, self.last_row)),
+            left_kept.eq(Mux(new_row, self.columns, Mux(next_group, left - lanes, left))),
+            ends_kept.eq(Mux(new_row, self.columns <= lanes, Mux(next_group, at_most(left, 2 * lanes), ends))),
+        ]
+        if self._blocks:
+            with m.If(self.start):
+                m.d.sync += [rows_kept.eq(self.rows), last_kept.eq(self.rows == 1)]
+                m.d.sync += [rows_of_block.eq(self.rows), last_of_block.eq(self.rows == 1)]
+            with m.Elif(self.back):
+                with m.If(tall):
+                    m.d.sync += self.row[:lane_bits].eq(0)
+                with m.If(turned):
+                    m.d.sync += self.row.eq(0)
+                with m.If(tall | turned):
+                    m.d.sync += [rows_kept.eq(rows_of_block), last_kept.eq(last_of_block)]
+            with m.Elif(end_of_group & ~self.down):
+                m.d.sync += [rows_of_block.eq(next_rows), last_of_block.eq(next_last)]
         m.d.sync += [
             self.beat.eq(Mux(self.active & ~end_of_group, self.beat + 1, 0)),
             running.eq(self.start | (running & ~over)),
             waiting.eq(row_complete & ~self.last_row & ~self.next_row),
-            age.eq(Mux(new_row, 0, Mux(age == longest_period(config), age, age + 1))),
+            age.eq(Mux(self.start | self.next_row, 0, Mux(age == longest_period(config), age, age + 1))),
         ]
         return m
 
@@ -169,8 +193,14 @@ def longest_period(config: HardwareConfig) -> int:
 
 
 def interval_shape(config: HardwareConfig) -> range:
-    """Intervals from a group to the next: up to 4 reads of one port, V for a write of each element by itself."""
-    return range(max(4, config.vector_lanes) + 1)
+    """Intervals from a group to the next: up to 4 reads of one port, V for a write of each element by itself, a sum."""
+    return range(max(SUM_CYCLES, config.vector_lanes) + 1)
+
+
+def at_most(number: Value, power_of_two: int) -> Value:
+    """Whether a signed number is not more than that."""
+    place = power_of_two.bit_length() - 1
+    return number[-1] | (number[place:-1] == 0) | ((number[place:-1] == 1) & (number[:place] == 0))
 
 
 def count(m: Module, counter: Signal, *, clear: Value, step: Value, by: Value | int = 1) -> None:
@@ -198,21 +228,24 @@ def count_in(
 def row_address(m: Module, panel: Panel, address: Value, stride: Value, *, name: str) -> Value:
     """address + row · stride, for the row `panel` is in; add `panel.word` (or `act_word`) for the word of its group."""
     offset = Signal(ADDRESS, name=f"{name}_row_offset")
-    if panel.blocks:
-        of_block = Signal(ADDRESS, name=f"{name}_block_offset")
-        with m.If(panel.start):
-            m.d.sync += [offset.eq(0), of_block.eq(0)]
-        with m.Elif(panel.next_row | panel.down):
-            m.d.sync += offset.eq(offset + stride)
-            with m.If(panel.next_row):
-                m.d.sync += of_block.eq(offset + stride)
-        with m.Elif(panel.back & (panel.tall | panel.turned)):
-            m.d.sync += offset.eq(of_block)
-    else:
-        count(m, offset, clear=panel.start, step=panel.next_row, by=stride)
+    count(m, offset, clear=panel.start, step=panel.next_row, by=stride)
     total = Signal(ADDRESS, name=f"{name}_row_address")
     m.d.comb += total.eq(address + offset)
     return total
+
+
+def address_in_blocks(m: Module, panel: Panel, begin: Value, stride: Value, *, name: str) -> Signal:
+    """The same for a panel that walks by blocks. The address of row 0, `begin`, is given with its `start`."""
+    address, of_block = Signal(ADDRESS, name=f"{name}_row_address"), Signal(ADDRESS, name=f"{name}_block_address")
+    with m.If(panel.start):
+        m.d.sync += [address.eq(begin), of_block.eq(begin)]
+    with m.Elif(panel.back):
+        m.d.sync += address.eq(Mux(panel.tall | panel.turned, of_block, address))
+    with m.Elif(panel.group_ends):
+        m.d.sync += address.eq(address + stride)
+        with m.If(~panel.down):
+            m.d.sync += of_block.eq(address + stride)
+    return address
 
 
 def spread(m: Module, slot: Value, mask: Value, slots: int, *, name: str) -> Value:

@@ -128,24 +128,31 @@ class RowScale(wiring.Component):
     def _look_up(self, m: Module) -> None:
         """No a is so near an end of the range that its exponent would count for more than a difference."""
         precision, bits = self._config.precision, self._config.vector_bits
-        floor = constant(MAXIMUM_FLOOR, precision)
-        a = Fields(Mux(Fields(self.greatest).exponent < floor >> precision - 1, floor, self.greatest))
+        floor, greatest = constant(MAXIMUM_FLOOR, precision), Fields(self.greatest)
+        a = Fields(Mux(greatest.exponent < floor >> precision - 1, floor, self.greatest))
         plain, wide = (_row_factors(precision, to) for to in (CodeFormat.INT8, CodeFormat.HIGH))
         words = plain.words + wide.words
         m.submodules.factors = rom = Memory(shape=2 * precision, depth=len(words), init=words)
         read = rom.read_port()
         m.d.comb += [read.en.eq(1), read.addr.eq(Cat(a.fraction, self.wide))]
 
-        exponent = register(m, a.exponent, "exponent")
-        special, nan = register(m, a.special, "special"), register(m, a.nan, "nan")
-        scale, multiplier = read.data[:precision], read.data[precision:]  # each with the last bit of its exponent
-        of_scale = Mux(self.wide, wide.of_scale, plain.of_scale) + exponent + scale[-1]
-        of_multiplier = Mux(self.wide, wide.of_multiplier, plain.of_multiplier) - exponent + multiplier[-1]
-        infinity = Cat(Const(0, precision - 1), Const(EXPONENT_MAX, 9))
-        scale = Mux(special, infinity, Cat(scale[:-1], of_scale[:8]))
-        multiplier = Mux(special, 0, Cat(multiplier[:-1], of_multiplier[:8]))
-        for port, number in ((self.scale, scale), (self.multiplier, multiplier)):
-            m.d.comb += port.eq(register(m, Mux(nan, upper(NAN, bits), number), "factor"))
+        # The ROM is slow: all else is known when it has been read. It adds 0 or 1 to an exponent, or nothing counts.
+        special, nan = register(m, greatest.special, "special"), register(m, greatest.nan, "nan")
+        infinite, zero = Const(EXPONENT_MAX, 8), Mux(greatest.nan, EXPONENT_MAX, 0)[:8]
+        for port, number, at_end, exponents in (
+            (self.scale, read.data[:precision], infinite, [
+                Mux(self.wide, wide.of_scale + more, plain.of_scale + more) + a.exponent for more in (0, 1)
+            ]),
+            (self.multiplier, read.data[precision:], zero, [
+                Mux(self.wide, wide.of_multiplier + more, plain.of_multiplier + more) - a.exponent for more in (0, 1)
+            ]),
+        ):  # fmt: skip
+            exponent, next_exponent = (
+                register(m, Mux(greatest.special, at_end, each[:8]), "exponent") for each in exponents
+            )
+            fraction = Mux(special, Mux(nan, upper(NAN, bits)[: precision - 1], 0), number[:-1])
+            found = Cat(fraction, Mux(number[-1], next_exponent, exponent), Const(0, 1))
+            m.d.comb += port.eq(register(m, found, "factor"))
 
 
 class _RowFactors(NamedTuple):

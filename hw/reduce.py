@@ -4,7 +4,7 @@ A row comes as groups of V columns, `first` with its first and `last` with its l
 counterparts of `numerics.row_maximum` and `numerics.row_sum`, which define the order of additions.
 """
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -62,7 +62,7 @@ class RowMaximum(Reduction):
         last = delay(m, self.valid & self.last, levels, "last")
 
         group, next_group = Signal(COLUMNS), Signal(COLUMNS)
-        running, place = Signal(signed(self._bits), reset_less=True), Signal(COLUMNS, reset_less=True)
+        running, place = Signal(self._bits, reset_less=True), Signal(COLUMNS, reset_less=True)
         known = Signal(reset_less=True)  # whether one that counts has come
         m.d.comb += group.eq(Mux(first, 0, next_group))
         with m.If(valid):
@@ -98,10 +98,11 @@ class LaneMaxima(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         for lane, (x, o) in enumerate(zip(self.data, self.o, strict=True)):
-            key, running = order_key(x), Signal(signed(self._bits), name=f"running_{lane}", reset_less=True)
+            key, running = order_key(x), Signal(self._bits, name=f"running_{lane}", reset_less=True)
+            greatest = Signal(self._bits, name=f"greatest_{lane}", reset_less=True)  # what has this key
             with m.If(self.valid & (self.first | (key > running))):
-                m.d.sync += running.eq(key)
-            m.d.comb += o.eq(from_order_key(running))
+                m.d.sync += [running.eq(key), greatest.eq(x)]
+            m.d.comb += o.eq(greatest)
         return m
 
 

@@ -18,6 +18,7 @@ from .float import Fields, order_key, resized
 from .instructions import fields_of
 from .memories import write_signature
 from .panel import count, count_in, spread
+from .pipeline import register
 from .quantise import RowScale
 from .ram import Ram
 from .reduce import LaneMaxima, RowMaximum
@@ -25,14 +26,16 @@ from .sums import Sums
 
 
 class RowResults(wiring.Component):
-    """Takes the groups of a walk, `valid`, as RowMaximum does, for a Reduce if `reduces`, else for a Quantise.
+    """Takes the groups of a walk, for a Reduce if `reduces`, else for a Quantise: `valid` as RowMaximum does, or `adds`
+    as Sums does.
 
     `row_maximum_cycles` after the last group of a row, plus `row_scale_cycles` − 1, its scale is written; or plus one
     cycle its greatest number and the place of it, or `running_sum_cycles` plus one after it its sum. `scales_done`
     comes the cycle after the last scale of the walk; `next_rank` with the last number, or `done` if no further is
     wanted. A Reduce takes a walk for each number of a row: the greatest, then the greatest of those that come after it.
     `multiplier` is that of row `read_row`, given with `read`, a cycle later (bf16 PEs need none). `start` comes before
-    the first group of a walk; `instruction` and `reduces` hold still. Columns that do not count are +0, and say so.
+    the first group of a walk; `instruction` and `reduces` hold still from the cycle before it on. Columns that do not
+    count are +0, and say so. `signs` are those that numbers have where they are compared (`ordered_sign`).
 
     Along the rows, where each lane has a column, `first` is the first row: `numbers` are the sums `lane_sum_cycles`
     after the last one, or the greatest a cycle after it. The element of VALUE that a number of a row goes to is that
@@ -46,11 +49,13 @@ class RowResults(wiring.Component):
             "instruction": In(INSTRUCTION_BITS),
             "reduces": In(1),
             "valid": In(1),
+            "adds": In(1),
             "first": In(1),
             "last": In(1),
             "group": In(COLUMNS),
             "counts": In(config.vector_lanes),
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
+            "signs": In(config.vector_lanes),
             "read": In(1),
             "read_row": In(ROWS),
             "multiplier": Out(config.vector_bits),
@@ -76,22 +81,22 @@ class RowResults(wiring.Component):
         m.submodules.total = total = Sums(config)
         m.submodules.row_scale = row_scale = RowScale(config)
         quantise, reduce = fields_of(Quantise, self.instruction), fields_of(Reduce, self.instruction)
-        sums, along_rows = Signal(), Signal()  # of a Reduce
-        m.d.comb += [
-            sums.eq(self.reduces & (reduce.kind == Reduction.SUM)),
-            along_rows.eq(self.reduces & (reduce.axis == Axis.ROWS)),
-        ]
-        ordered = [self._ordered(value, reduce.kind == Reduction.MINIMUM) for value in self.values]
+        # Of a Reduce: known before the first group.
+        sums = register(m, self.reduces & (reduce.kind == Reduction.SUM), "sums")
+        along_rows = register(m, self.reduces & (reduce.axis == Axis.ROWS), "along_rows")
+        least = register(m, reduce.kind == Reduction.MINIMUM, "least")
+        ordered = [Cat(value[:-1], sign) for value, sign in zip(self.values, self.signs, strict=True)]
         rank = Signal(COUNT)  # of the number that this walk is for
+        every = register(m, rank == 0, "every")  # all numbers count, not only those after that of the last walk
         last_of_row = Cat(greatest.place, greatest.o)
         before = self._table(m, row_scale, greatest.o_valid & self.reduces, last_of_row)
         m.d.comb += [
-            greatest.valid.eq(self.valid & ~sums & ~along_rows),
+            greatest.valid.eq(self.valid & ~along_rows),
             greatest.first.eq(self.first),
             greatest.last.eq(self.last),
-            greatest.counts.eq(self.counts & (self._after(ordered, before) | (rank == 0).replicate(len(self.counts)))),
+            greatest.counts.eq(self.counts & (self._after(ordered, before) | every.replicate(len(self.counts)))),
             *(data.eq(x) for data, x in zip(greatest.data, ordered, strict=True)),
-            total.valid.eq(self.valid & sums),
+            total.valid.eq(self.adds),
             total.first.eq(self.first),
             total.last.eq(self.last),
             total.apart.eq(along_rows),
@@ -100,34 +105,31 @@ class RowResults(wiring.Component):
             row_scale.greatest.eq(greatest.o),
             row_scale.wide.eq(quantise.digit != Digit.WHOLE),
         ]
-        self._reduce_columns(m, ordered, total, sums, reduce.kind == Reduction.MINIMUM)
+        self._reduce_columns(m, ordered, total, sums, least)
 
         found = Signal()
         m.d.comb += found.eq(total.o_valid | (greatest.o_valid & self.reduces))
         row, next_row, last_row = Signal(range(config.panel_rows)), Signal(), Signal()
-        m.d.comb += [next_row.eq(row_scale.o_valid | found), last_row.eq(row + 1 == quantise.rows)]
+        rows_left = Signal.like(quantise.rows)
+        m.d.comb += [next_row.eq(row_scale.o_valid | found), last_row.eq(rows_left == 1)]
         count(m, row, clear=self.start, step=next_row)
+        m.d.sync += rows_left.eq(Mux(self.start, quantise.rows, rows_left - next_row))
         m.d.sync += self.scales_done.eq(row_scale.o_valid & last_row)
         self._write_scale(m, row_scale, row, quantise)
-        number = resized(m, self._ordered(greatest.o, reduce.kind == Reduction.MINIMUM), 32)
+        number = resized(m, self._ordered(greatest.o, least), 32)
         self._write_number(m, found, found & last_row, rank, Mux(sums, total.o, number), greatest.place, reduce)
         return m
 
     def _ordered(self, value: Value, least: Value) -> Value:
-        """A number of a Reduce, negated for the least, in the order of numbers; zeros are +0, NaN is beyond all. Twice
-        is not at all. Of a Quantise its magnitude."""
-        fields = Fields(value)
-        return Cat(value[:-1], (value[-1] ^ least) & self.reduces & ~fields.zero & ~fields.nan)
+        """A number of a Reduce as it is compared, or as it was."""
+        return Cat(value[:-1], ordered_sign(value, least))
 
     def _after(self, ordered: list[Value], before: Value) -> Value:
         """Which numbers of the group come after that of the last walk."""
-        key, place = order_key(before[COLUMNS:]), before[:COLUMNS]
         lane_bits = len(ordered).bit_length() - 1
         places = [Cat(Const(lane, lane_bits), self.group)[:COLUMNS] for lane in range(len(ordered))]
-        return Cat(
-            (order_key(x) < key) | ((order_key(x) == key) & (at > place))
-            for x, at in zip(ordered, places, strict=True)
-        )  # fmt: skip
+        last = _in_order(before[COLUMNS:], before[:COLUMNS])
+        return Cat(_in_order(x, place) < last for x, place in zip(ordered, places, strict=True))
 
     def _table(self, m: Module, row_scale: RowScale, found: Value, last_of_row: Value) -> Value:
         """A word for each row, read for the row `read_row`: of the last walk of a Reduce or the multiplier."""
@@ -148,7 +150,7 @@ class RowResults(wiring.Component):
     def _reduce_columns(self, m: Module, ordered: list[Value], total: Sums, sums: Value, least: Value) -> None:
         m.submodules.columns = columns = LaneMaxima(len(ordered), self._config.vector_bits)
         m.d.comb += [
-            columns.valid.eq(self.valid & self.reduces),
+            columns.valid.eq(self.valid),
             columns.first.eq(self.first),
             *(data.eq(x) for data, x in zip(columns.data, ordered, strict=True)),
             *(number.eq(Mux(sums, of_sum, resized(m, self._ordered(extreme, least), 32)))
@@ -179,7 +181,7 @@ class RowResults(wiring.Component):
         config = self._config
         last_rank, elements, strides = Signal(), Signal(ADDRESS), Signal(ADDRESS)  # from the first row to this one
         rank_word, rank_slot = Signal(COUNT), Signal(range(config.columns))
-        m.d.comb += last_rank.eq(rank + 1 == fields.count)
+        m.d.comb += last_rank.eq(register(m, rank + 1 == fields.count, "last_rank"))
         count(m, rank, clear=ends & last_rank, step=ends)
         count_in(m, rank_word, rank_slot, config.columns, clear=ends & last_rank, step=ends)
         count(m, elements, clear=self.start, step=found, by=fields.count)
@@ -209,3 +211,15 @@ class RowResults(wiring.Component):
                 self.row_write.address.eq(row_address),
                 self.row_write.data.eq(self.element.number),
             ]
+
+
+def ordered_sign(value: Value, least: Value) -> Value:
+    """The sign of a number where it is compared with others: negated for the least; zeros are +0, NaN is beyond all. If
+    it is done twice, it is that of the number."""
+    fields = Fields(value)
+    return (value[-1] ^ least) & ~fields.zero & ~fields.nan
+
+
+def _in_order(number: Value, place: Value) -> Value:
+    """An integer that is the greater the greater `number` is, or of equal ones the sooner it stands."""
+    return Cat(~place, order_key(number))

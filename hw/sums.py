@@ -1,6 +1,6 @@
 """Sums of VECTOR's Reduce: of each row, or of each lane, in float32.
 
-An adder gives a sum ADD_CYCLES (4) after its operands. Groups come just as far apart, so one adder serves for four
+An adder gives a sum SUM_CYCLES (5) after its operands. Groups come just as far apart, so one adder serves for four
 lanes, one after the other, and a running sum is there again when the next number to add to it is.
 """
 
@@ -9,13 +9,13 @@ from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ADD_CYCLES, HardwareConfig
-from .float import ZERO, Add, resized
+from ..arch.config import SUM_CYCLES, SUM_LANES, HardwareConfig
+from .float import ZERO, LateAdd, resized
 from .pipeline import delay, register
 
 
 class Sums(wiring.Component):
-    """Takes groups of V numbers in the format of vector arithmetic, exactly ADD_CYCLES apart, with `valid`; in each of
+    """Takes groups of V numbers in the format of vector arithmetic, exactly SUM_CYCLES apart, with `valid`; in each of
     the cycles after, every number is one lane further down in `data`.
 
     o = the sum of a row as `numerics.running_row_sum`, with `o_valid`, `running_sum_cycles` after its `last` group. Or
@@ -23,7 +23,7 @@ class Sums(wiring.Component):
     the group. `first` and `last` count only with `valid`.
 
     The additions of a group are those of the tree over lanes and that to the running sum: V, in the order in which
-    they need each other. The adders take them in the four cycles in this order: of the first two lanes of every four
+    they need each other. The adders take them in the first cycles in this order: of the first two lanes of every four
     and those V/2 above, then what is left of the tree, last the running sum.
     """
 
@@ -44,22 +44,22 @@ class Sums(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         lanes, count = self._lanes, self._config.sum_adders
-        phase, next_phase = Signal(range(ADD_CYCLES)), Signal(range(ADD_CYCLES))
+        phase, next_phase = Signal(range(SUM_CYCLES)), Signal(range(SUM_CYCLES))
         first, held = Signal(), Signal()
         m.d.comb += [phase.eq(Mux(self.valid, 0, next_phase)), first.eq(Mux(self.valid, self.first, held))]
-        m.d.sync += [next_phase.eq(phase + 1), held.eq(first)]
-        begins = self._config.running_sum_cycles - ADD_CYCLES  # with the sum over lanes of a group
+        m.d.sync += [next_phase.eq(Mux(phase == SUM_CYCLES - 1, 0, phase + 1)), held.eq(first)]
+        begins = self._config.running_sum_cycles - SUM_CYCLES  # with the sum over lanes of a group
         fresh = delay(m, self.valid & self.first, begins, "fresh")
-        m.d.comb += self.o_valid.eq(delay(m, self.valid & self.last & ~self.apart, begins + ADD_CYCLES, "ends"))
+        m.d.comb += self.o_valid.eq(delay(m, self.valid & self.last & ~self.apart, begins + SUM_CYCLES, "ends"))
 
-        adders = [Add() for _ in range(count)]
+        adders = [LateAdd() for _ in range(count)]
         found = [self._history(m, add.o, f"sum_{number}") for number, add in enumerate(adders)]
         *tree, (last, (x, total)) = self._operations(m, found).items()
         operations = dict([*tree, (last, (x, Mux(fresh, ZERO, total)))])
         for number, add in enumerate(adders):
             m.submodules[f"adder_{number}"] = add
             with m.If(self.apart):
-                m.d.comb += [add.a.eq(self._lane(m, ADD_CYCLES * number)), add.b.eq(Mux(first, ZERO, add.o))]
+                m.d.comb += [add.a.eq(self._lane(m, SUM_LANES * number)), add.b.eq(Mux(first, ZERO, add.o))]
             with m.Else(), m.Switch(phase):
                 for (cycle, of), (a, b) in operations.items():
                     if of == number:
@@ -67,14 +67,14 @@ class Sums(wiring.Component):
                             m.d.comb += [add.a.eq(a), add.b.eq(b)]
         m.d.comb += self.o.eq(total)
         for lane, total in enumerate(self.sums):
-            number, cycle = divmod(lane, ADD_CYCLES)
-            m.d.comb += total.eq(found[number][min(lanes, ADD_CYCLES) - 1 - cycle])
+            number, cycle = divmod(lane, SUM_LANES)
+            m.d.comb += total.eq(found[number][min(lanes, SUM_LANES) - 1 - cycle])
         return m
 
     def _history(self, m: Module, total: Value, name: str) -> list[Value]:
         """A sum as it is, and as it was one, two … cycles ago."""
         history = [total]
-        while len(history) < min(self._lanes, ADD_CYCLES):
+        while len(history) < min(self._lanes, SUM_LANES):
             history.append(register(m, history[-1], f"{name}_{len(history)}"))
         return history
 
@@ -83,7 +83,7 @@ class Sums(wiring.Component):
 
     def _operations(self, m: Module, found: list[list[Value]]) -> dict[tuple[int, int], tuple[Value, Value]]:
         """(cycle, adder) → what is added up there, the running sum last. Level by level each takes the sums of two that
-        stand half a level apart on the level before, from the adder that had them ADD_CYCLES earlier or later."""
+        stand half a level apart on the level before, from the adder that had them SUM_CYCLES earlier or later."""
         lanes, count = self._lanes, len(found)
         taken: dict[tuple[int, int], tuple[Value, Value]] = {}
         level: list[tuple[int, int]] = []

@@ -14,7 +14,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import ADD_CYCLES, INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
+from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, SUM_CYCLES, HardwareConfig, Memory
 from ...arch.isa import (
     ADDRESS,
     Axis,
@@ -32,9 +32,10 @@ from ...arch.isa import (
 )
 from ..elementwise import Elementwise
 from ..float import entered
+from ..float_format import with_carry
 from ..instructions import fields_of, opcode_of
 from ..memories import lane_bits, read_signature, write_signature
-from ..panel import Fill, Panel, row_address
+from ..panel import Fill, Panel, address_in_blocks, interval_shape
 from ..pipeline import delay, register
 from ..rotate import partner_of, row_words
 from ..table_writer import TableWriter
@@ -88,6 +89,7 @@ class Vector(wiring.Component):
         busy = Signal()
         instruction = Signal(INSTRUCTION_BITS)
         phase = Signal(Phase)
+        codes_begin = writer.next_walk & (phase == Phase.MAXIMA)
         with m.If(self.start):
             m.d.sync += [busy.eq(1), instruction.eq(self.instruction)]
             with m.Switch(opcode_of(self.instruction)):
@@ -96,7 +98,7 @@ class Vector(wiring.Component):
                         m.d.sync += phase.eq(first)
         with m.Elif(self.retire):
             m.d.sync += busy.eq(0)
-        with m.Elif(writer.next_walk & (phase == Phase.MAXIMA)):
+        with m.Elif(codes_begin):
             m.d.sync += phase.eq(Phase.CODES)
         sets_tables = opcode_of(self.instruction) == Tables.opcode
         m.d.comb += [
@@ -108,36 +110,45 @@ class Vector(wiring.Component):
         wiring.connect(m, tables.write, elementwise.table_write)
 
         fields = fields_of(VectorInstruction, instruction)
-        steps = self._steps(m, instruction, phase)
+        steps = self._steps(m)
+        given = fields_of(VectorInstruction, self.instruction)
         m.d.comb += [
             panel.start.eq((self.start & ~sets_tables) | writer.next_walk),
-            panel.rows.eq(fields.rows),
-            panel.columns.eq(fields.columns),
+            panel.rows.eq(Mux(self.start, given.rows, fields.rows)),
+            panel.columns.eq(Mux(self.start, given.columns, fields.columns)),
         ]
-        self._shape(m, panel, phase, instruction, steps.before_last)
+        self._shape(m, panel, steps.next_before_last, fields_of(Quantise, instruction).codes, codes_begin)
         value_slot = Signal.like(panel.slot)  # of the group that is read from VALUE
         m.d.comb += value_slot.eq(panel.slot)
-        self._read(m, panel, fields, steps, fields_of(Map, instruction).operand_row_address, value_slot)
+        self._read(m, panel, fields, steps, value_slot)
         self._compute(m, panel, elementwise, fields, steps, value_slot)
         self._read_pairs(m, panel, fields, tables)
         m.d.comb += [
             writer.instruction.eq(instruction),
             writer.phase.eq(phase),
             writer.start.eq(self._first_group(m, panel.start, steps.before_last)),
-            # Long before its first group, and not decoded in the cycle in which it counts.
-            writer.fill.eq(register(m, panel.fill, "fill")),
-            writer.interval.eq(register(m, panel.interval, "interval")),
-            writer.tall.eq(register(m, panel.tall, "tall")),
-            writer.turned.eq(register(m, panel.turned, "turned")),
+            *(getattr(writer, name).eq(getattr(panel, name)) for name in ("fill", "interval", "tall", "turned")),
             writer.values.eq(elementwise.o),
             writer.chosen.eq(elementwise.chosen),
         ]
         return m
 
-    def _steps(self, m: Module, instruction: Value, phase: Signal) -> SimpleNamespace:
-        """What of the work needs more than one read of a port, and how many cycles of reads come before the last."""
-        fields = fields_of(VectorInstruction, instruction)
+    def _steps(self, m: Module) -> SimpleNamespace:
+        """What of the work needs more than one read of a port, and how many cycles of reads come before the last. It is
+        found out of what comes with `start`, so that the walk begins from registers."""
+        fields, map_fields = (fields_of(kind, self.instruction) for kind in (VectorInstruction, Map))
         from_row = fields.operand != SecondOperand.VALUE
+        rotates = fields.combine == Combine.ROTATE
+        combines = (fields.combine != Combine.NONE) & ~rotates & ~from_row
+        operand_in_row = (fields.combine != Combine.NONE) & from_row
+        paired = (fields.source == Source.VALUE) & combines
+        operand_scaled = (opcode_of(self.instruction) == Map.opcode) & map_fields.operand_scaled
+        row_twice = fields.row_scaled & (operand_scaled | operand_in_row)
+        times_twice = operand_scaled & (fields.combine == Combine.MULTIPLY)
+        next_before_last = Signal(2)
+        m.d.comb += next_before_last.eq(
+            Mux(rotates, 3, Mux(fields.planes != 0, fields.planes, paired | row_twice | times_twice))
+        )
         steps = SimpleNamespace(
             rotates=Signal(),
             combines=Signal(),  # there is a second operand from VALUE, not to rotate by
@@ -145,54 +156,58 @@ class Vector(wiring.Component):
             operand_scaled=Signal(),  # it is multiplied by a number for each row
             operand_in_row=Signal(),  # there is a second operand from ROW
             row_twice=Signal(),  # ROW is read for the operand first
-            times_twice=Signal(),  # the operand is scaled, and then multiplied with x
+            is_scalar=Signal(),  # a second operand from ROW is the same for all rows
+            has_planes=Signal(),
+            factor_address=Signal(ADDRESS),  # of what the operand is, or is scaled by, in ROW
             before_last=Signal(2),
+            next_before_last=next_before_last,  # what this is about to be
         )
-        m.d.comb += [
-            steps.rotates.eq(fields.combine == Combine.ROTATE),
-            steps.combines.eq((fields.combine != Combine.NONE) & ~steps.rotates & ~from_row),
-            steps.operand_in_row.eq((fields.combine != Combine.NONE) & from_row),
-            steps.paired.eq((fields.source == Source.VALUE) & steps.combines),
-            steps.operand_scaled.eq((phase == Phase.MAP) & fields_of(Map, instruction).operand_scaled),
-            steps.row_twice.eq(fields.row_scaled & (steps.operand_scaled | steps.operand_in_row)),
-            steps.times_twice.eq(steps.operand_scaled & (fields.combine == Combine.MULTIPLY)),
-            steps.before_last.eq(
-                Mux(fields.planes != 0, fields.planes, steps.paired | steps.row_twice | steps.times_twice)
-            ),
-        ]
-        with m.If(steps.rotates):
-            m.d.comb += steps.before_last.eq(3)
+        with m.If(self.start):
+            m.d.sync += [
+                steps.rotates.eq(rotates),
+                steps.combines.eq(combines),
+                steps.paired.eq(paired),
+                steps.operand_scaled.eq(operand_scaled),
+                steps.operand_in_row.eq(operand_in_row),
+                steps.row_twice.eq(row_twice),
+                steps.is_scalar.eq(fields.operand == SecondOperand.SCALAR),
+                steps.has_planes.eq(fields.planes != 0),
+                steps.factor_address.eq(Mux(operand_scaled, map_fields.operand_row_address, fields.operand_address)),
+                steps.before_last.eq(next_before_last),
+            ]
         return steps
 
-    def _shape(self, m: Module, panel: Panel, phase: Signal, instruction: Value, before_last: Value) -> None:
-        """How far rows reach and how fast groups follow, in this phase. Four reads take as long as a sum."""
-        lanes, codes = self._config.vector_lanes, fields_of(Quantise, instruction).codes
-        reduce = fields_of(Reduce, instruction)
-        interval = before_last + 1
-        by_lanes = Mux(interval < lanes, lanes, interval)  # where the writer takes a cycle for each lane
-        m.d.comb += panel.interval.eq(interval)
-        with m.Switch(phase):
-            with m.Case(Phase.MAP):
-                with m.If(fields_of(Map, instruction).layout == Layout.ROWS):
-                    m.d.comb += panel.fill.eq(Fill.WORD)
-                with m.Else():
-                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.interval.eq(by_lanes)]
-            with m.Case(Phase.MAXIMA):
-                m.d.comb += panel.fill.eq(Fill.COLUMNS)
-            with m.Case(Phase.REDUCE):
-                with m.If(reduce.axis == Axis.COLUMNS):
-                    m.d.comb += panel.fill.eq(Fill.COLUMNS)
-                with m.Else():
-                    m.d.comb += [panel.fill.eq(Fill.WORD), panel.turned.eq(1)]
-                with m.If(reduce.kind == Reduction.SUM):  # a number comes when the sum of those before it does
-                    m.d.comb += panel.interval.eq(ADD_CYCLES)
-            with m.Case(Phase.CODES), m.Switch(codes):
-                with m.Case(Codes.ACT):
-                    m.d.comb += panel.fill.eq(Fill.ACT_WORD)
-                with m.Case(Codes.WEIGHT):
-                    m.d.comb += panel.fill.eq(Fill.WORD)
-                with m.Case(Codes.WEIGHT_TRANSPOSED):
-                    m.d.comb += [panel.fill.eq(Fill.COLUMNS), panel.tall.eq(1)]
+    def _shape(self, m: Module, panel: Panel, before_last: Value, codes: Value, codes_begin: Value) -> None:
+        """How far rows reach and how fast groups follow, from registers: in the walk of what comes with `start`, and in
+        that for the `codes` of a Quantise, which is as fast as that for its maxima."""
+        lanes = self._config.vector_lanes
+        fill, tall, turned = Signal(panel.fill.shape()), Signal(), Signal()
+        interval = Signal(interval_shape(self._config))
+        m.d.comb += [panel.fill.eq(fill), panel.tall.eq(tall), panel.turned.eq(turned), panel.interval.eq(interval)]
+        reduce, by_words = fields_of(Reduce, self.instruction), fields_of(Map, self.instruction).layout == Layout.ROWS
+        reads, of_map, of_reduce = before_last + 1, Signal(), Signal()
+        by_lanes = Mux(reads < lanes, lanes, reads)  # where the writer takes a cycle for each lane
+        along_rows = of_reduce & (reduce.axis == Axis.ROWS)
+        m.d.comb += [
+            of_map.eq(opcode_of(self.instruction) == Map.opcode),
+            of_reduce.eq(opcode_of(self.instruction) == Reduce.opcode),
+        ]
+        with m.If(self.start):
+            m.d.sync += [
+                fill.eq(Mux((of_map & by_words) | along_rows, Fill.WORD, Fill.COLUMNS)),
+                tall.eq(0),
+                turned.eq(along_rows),
+                interval.eq(Mux(of_map & ~by_words, by_lanes, reads)),
+            ]
+            with m.If(of_reduce & (reduce.kind == Reduction.SUM)):  # a number comes with the sum of those before it
+                m.d.sync += interval.eq(SUM_CYCLES)
+        with m.Elif(codes_begin), m.Switch(codes):
+            with m.Case(Codes.ACT):
+                m.d.sync += fill.eq(Fill.ACT_WORD)
+            with m.Case(Codes.WEIGHT):
+                m.d.sync += fill.eq(Fill.WORD)
+            with m.Case(Codes.WEIGHT_TRANSPOSED):
+                m.d.sync += [fill.eq(Fill.COLUMNS), tall.eq(1)]
 
     def _first_group(self, m: Module, start: Value, before_last: Value) -> Value:
         """Whether the first group of the walk leaves `elementwise` in the next cycle.
@@ -207,33 +222,32 @@ class Vector(wiring.Component):
         last_read = Cat(last_reads).bit_select(before_last, 1)  # of the first group: a cycle after `start`, or later
         return delay(m, last_read, MEMORY_CYCLES + self._config.vector_map_cycles - 2, name="first_group")
 
-    def _read(
-        self, m: Module, panel: Panel, fields, steps: SimpleNamespace, operand_row_address: Value, value_slot: Signal
-    ) -> None:  # fmt: skip
+    def _read(self, m: Module, panel: Panel, fields, steps: SimpleNamespace, value_slot: Signal) -> None:
         """Issue the reads of a group."""
-        source = row_address(m, panel, fields.source_address, fields.source_stride, name="source") + panel.word
-        operand = row_address(m, panel, fields.operand_address, fields.operand_stride, name="operand") + panel.word
+        source, operand = ((self._row_address(m, panel, fields, name) + panel.word)[:ADDRESS]
+                           for name in ("source", "operand"))  # fmt: skip
         reads, last, one_before = Signal(), Signal(), Signal()
+        at_last, at_one_before = panel.beat == steps.before_last, panel.beat + 1 == steps.before_last
         from_value = fields.source == Source.VALUE
         factor = steps.operand_scaled | steps.operand_in_row
-        factor_address = Mux(steps.operand_scaled, operand_row_address, fields.operand_address)
-        of_row, is_scalar = last & fields.row_scaled, fields.operand == SecondOperand.SCALAR
+        # An address does not wait for whether there is a read.
+        of_row = at_last & fields.row_scaled
         m.d.comb += [
             reads.eq(panel.active & panel.inside & (panel.beat <= steps.before_last)),
-            last.eq(reads & (panel.beat == steps.before_last)),
-            one_before.eq(reads & (panel.beat + 1 == steps.before_last)),
+            last.eq(reads & at_last),
+            one_before.eq(reads & at_one_before),
             self.param_read.en.eq(last & fields.scaled),
             self.row_read.en.eq((last & (fields.row_scaled | factor)) | (one_before & steps.row_twice)),
-            self.row_read.address.eq(Mux(of_row, fields.row_address, factor_address)
-                                     + Mux(is_scalar & ~of_row, 0, panel.row)),
-            self.acc_read.en.eq(~from_value & Mux(fields.planes != 0, reads, last)),
+            self.row_read.address.eq(Mux(of_row, fields.row_address, steps.factor_address)
+                                     + Mux(steps.is_scalar & ~of_row, 0, panel.row)),
+            self.acc_read.en.eq(~from_value & Mux(steps.has_planes, reads, last)),
         ]
 
         # Plane p stands p · rows · stride words on.
         rows = fields.rows[: self._config.panel_rows.bit_length()]
         plane_words = register(m, _times(rows, fields.source_stride)[:ADDRESS], "plane_words")
         plane_offset = Signal(ADDRESS)
-        with m.Switch(Mux(fields.planes != 0, panel.beat, 0)):
+        with m.Switch(Mux(steps.has_planes, panel.beat, 0)):
             with m.Case(1):
                 m.d.comb += plane_offset.eq(plane_words)
             with m.Case(2):
@@ -241,16 +255,23 @@ class Vector(wiring.Component):
         m.d.comb += self.acc_read.address.eq(source + plane_offset)
 
         read_operand = Signal()
-        m.d.comb += read_operand.eq(steps.combines & Mux(steps.paired, one_before, last))
+        m.d.comb += read_operand.eq(steps.combines & Mux(steps.paired, at_one_before, at_last))
         with m.If(steps.rotates):
             words = row_words(m, fields.columns, self._config)
             self._address_rotated(m, panel, words, source, operand, value_slot)
             m.d.comb += self.value_read.en.eq(reads)
         with m.Else():
             m.d.comb += [
-                self.value_read.en.eq((last & from_value) | read_operand),
+                self.value_read.en.eq((last & from_value) | (reads & read_operand)),
                 self.value_read.address.eq(Mux(read_operand, operand, source)),
             ]
+
+    def _row_address(self, m: Module, panel: Panel, fields, operand: str) -> Signal:
+        """Of the row that `panel` is in. The walk may begin with the instruction, or with what is there."""
+        name = f"{operand}_address"
+        given = getattr(fields_of(VectorInstruction, self.instruction), name)
+        begin = Mux(self.start, given, getattr(fields, name))
+        return address_in_blocks(m, panel, begin, getattr(fields, f"{operand}_stride"), name=operand)
 
     def _address_rotated(
         self, m: Module, panel: Panel, words: Value, source: Value, operand: Value, value_slot: Signal
@@ -259,7 +280,8 @@ class Vector(wiring.Component):
         the same for four cycles, so those that come later can be found in several."""
         partner = partner_of(panel.word, panel.slot, words, self._config)
         back, far, partner_slot = (register(m, part, f"partner_{name}") for name, part in partner._asdict().items())
-        partner_word = register(m, Mux(back, source - far, source + far), "partner_word")
+        distance = far ^ back.replicate(ADDRESS)
+        partner_word = register(m, with_carry(source, distance, back), "partner_word")
         sine_word = register(m, operand + words, "sine_word")
         with m.Switch(panel.beat):
             with m.Case(0):

@@ -19,13 +19,13 @@ from amaranth.lib.wiring import In, Out
 
 from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
 from ...arch.isa import ADDRESS, Axis, Codes, Layout, Map, Quantise, Reduce, Reduction
-from ..float import resized
+from ..float import shortened
 from ..instructions import fields_of
 from ..memories import lane_bits, write_signature
-from ..panel import Panel, count, count_in, interval_shape, spread
-from ..pipeline import delay
+from ..panel import Panel, count_in, interval_shape, spread
+from ..pipeline import delay, register
 from ..quantise import CodeLanes
-from ..row_results import RowResults
+from ..row_results import RowResults, ordered_sign
 from ..transposer import Transposer
 
 
@@ -95,13 +95,17 @@ class VectorWriter(wiring.Component):
             panel.turned.eq(self.turned),
         ]
         values = data.View(self.values.shape(), Signal(len(self.values.as_value()), name="values_out"))
+        # From registers: it is known long before the first group comes. A Quantise compares magnitudes.
+        is_least = register(m, fields_of(Reduce, self.instruction).kind == Reduction.MINIMUM, "is_least")
+        is_signed = register(m, self.phase == Phase.REDUCE, "is_signed")
+        signs = Cat(ordered_sign(x, is_least) & is_signed for x in self.values) & panel.counts
         with m.If(panel.valid):
             m.d.sync += [values[lane].eq(Mux(panel.counts[lane], x, 0)) for lane, x in enumerate(self.values)]
         with m.Else():  # to be written from the first lane
             m.d.sync += values.as_value().eq(values.as_value() >> self._config.vector_bits)
         coming = self._destination(m, panel)
         group = data.View(self._group_layout, delay(m, coming.as_value(), 1, name="group"))
-        results = self._reduce(m, panel, values, group)
+        results = self._reduce(m, panel, values, register(m, signs, "signs"), group)
         chosen = delay(m, self.chosen | ~panel.counts, 1, name="chosen")
         elements = self._elements(m, panel, coming, group)
         retire_values = self._write_values(m, panel, values, chosen, group, results, elements)
@@ -117,18 +121,23 @@ class VectorWriter(wiring.Component):
         where the results of its columns go, as if to one row."""
         config, lanes = self._config, self._config.vector_lanes
         of_map, of_quantise = fields_of(Map, self.instruction), fields_of(Quantise, self.instruction)
-        is_map = self.phase == Phase.MAP
-        to_value = is_map | (self.phase == Phase.REDUCE)  # their addresses have one place
+        # From registers: it is known long before the first group comes.
+        is_map = register(m, self.phase == Phase.MAP, "is_map")
+        # Of a Map and a Reduce addresses have one place.
+        to_value = register(m, (self.phase == Phase.MAP) | (self.phase == Phase.REDUCE), "to_value")
         row_slot = Signal(range(config.columns))  # m % C
         row_word_ends = count_in(m, None, row_slot, config.columns, clear=panel.start, step=panel.next_row)
         block_slot = Signal(range(config.columns // lanes))  # of V rows: m % C // V
         block_word_ends = count_in(m, None, block_slot, config.columns // lanes, clear=panel.start, step=panel.next_row)
         transposed = is_map & (of_map.layout == Layout.TRANSPOSED)
 
-        strides = Signal(ADDRESS)  # their sum so far
+        place = Signal(ADDRESS)  # so many strides on
         step, clear = Signal(), Signal()
-        stride = Mux(to_value, of_map.stride, of_quantise.stride)
-        count(m, strides, clear=clear, step=step, by=Mux(transposed, 1, stride))
+        stride = register(m, Mux(transposed, 1, Mux(to_value, of_map.stride, of_quantise.stride)), "stride")
+        with m.If(clear):
+            m.d.sync += place.eq(Mux(to_value, of_map.address, of_quantise.address))
+        with m.Elif(step):
+            m.d.sync += place.eq(place + stride)
         position = Signal(ADDRESS)
         coming = data.View(self._group_layout, Signal(self._group_layout.size, name="coming"))
         m.d.comb += [
@@ -137,7 +146,7 @@ class VectorWriter(wiring.Component):
             position.eq(panel.word),
             coming.valid.eq(panel.valid),
             coming.done.eq(panel.done),
-            coming.address.eq(Mux(to_value, of_map.address, of_quantise.address) + strides + position),
+            coming.address.eq(place + position),
             coming.slot.eq(panel.slot),
             coming.counts.eq(panel.counts),
             coming.row_counts.eq(panel.row_counts),
@@ -189,7 +198,7 @@ class VectorWriter(wiring.Component):
             m.d.sync += [those.slot.eq(Mux(word_ends, 0, those.slot + 1)), those.address.eq(those.address + word_ends)]
             m.d.sync += before.eq(before & ~word_ends)
         m.d.comb += [
-            those.chosen.eq((self.phase == Phase.MAP) & (fields.layout != Layout.ROWS)),
+            those.chosen.eq(register(m, (self.phase == Phase.MAP) & (fields.layout != Layout.ROWS), "by_elements")),
             those.en.eq(those.chosen & left[0] & ~before),
         ]
         m.d.comb += those.done.eq(delay(m, group.done & those.chosen, config.vector_lanes - 1, "elements_done"))
@@ -203,8 +212,8 @@ class VectorWriter(wiring.Component):
         Reduce along the columns."""
         config, lanes = self._config, self._config.vector_lanes
         reduce = fields_of(Reduce, self.instruction)
-        along_rows = (self.phase == Phase.REDUCE) & (reduce.axis == Axis.ROWS)
-        sums = reduce.kind == Reduction.SUM
+        along_rows = register(m, (self.phase == Phase.REDUCE) & (reduce.axis == Axis.ROWS), "along_rows")
+        sums = register(m, reduce.kind == Reduction.SUM, "sums")
 
         def numbers_come(of_group: Value, name: str, reset_less: bool = False) -> Value:
             """What is known of columns with their last row, when their numbers come. Of what is no sum nothing is left
@@ -216,16 +225,17 @@ class VectorWriter(wiring.Component):
         ends = numbers_come(delay(m, panel.valid & panel.last_row, 1, "last_row") & along_rows, "ends")
         address = numbers_come(group.address, "address", True)
 
-        bits, in_words = config.value_bits, (self.phase == Phase.MAP) & ~elements.chosen
+        by_words = fields_of(Map, self.instruction).layout == Layout.ROWS
+        bits, in_words = config.value_bits, register(m, (self.phase == Phase.MAP) & by_words, "in_words")
         element = SimpleNamespace(
             en=results.element.en | elements.en,
             address=Mux(elements.chosen, elements.address, results.element.address),
             slot=Mux(elements.chosen, elements.slot, results.element.slot),
         )
-        stored = [resized(m, x, 32) for x in values]
+        stored = [shortened(x, 32) for x in values]
         stored[0] = Mux(results.element.en, results.element.number, stored[0])  # it goes the way of the first lane
         written = Mux(along_rows, Const(-1, lanes).as_unsigned(), chosen)
-        numbers = [resized(m, Mux(along_rows, number, x), bits)
+        numbers = [shortened(Mux(along_rows, number, x), bits)
                    for number, x in zip(results.numbers, stored, strict=True)]  # fmt: skip
         slots = config.columns // lanes
         slot = Mux(along_rows, numbers_come(group.slot, "slot", True), group.slot)
@@ -244,23 +254,30 @@ class VectorWriter(wiring.Component):
         done_columns = numbers_come(group.done & along_rows, "done_columns")
         return (group.done & in_words) | elements.done | done_columns
 
-    def _reduce(self, m: Module, panel: Panel, values: data.View, group: data.View) -> RowResults:
+    def _reduce(
+        self, m: Module, panel: Panel, values: data.View, signs: Value, group: data.View
+    ) -> RowResults:  # fmt: skip
         """Phases MAXIMA and REDUCE; gives the group of phase CODES the multiplier of its row."""
         m.submodules.results = results = RowResults(self._config)
         for port in ("param_write", "row_write", "index_write"):
             wiring.connect(m, wiring.flipped(getattr(self, port)), getattr(results, port))
-        reduces = panel.valid & ((self.phase == Phase.MAXIMA) | (self.phase == Phase.REDUCE))
+        reduce = fields_of(Reduce, self.instruction)
+        is_reduce = register(m, self.phase == Phase.REDUCE, "is_reduce")
+        adds = register(m, (self.phase == Phase.REDUCE) & (reduce.kind == Reduction.SUM), "is_sum")
+        compares = register(m, (self.phase == Phase.MAXIMA) | (self.phase == Phase.REDUCE), "is_compared") & ~adds
         first = Mux(self.turned, panel.row == 0, panel.first)
         m.d.comb += [
             results.start.eq(self.start),
             results.instruction.eq(self.instruction),
-            results.reduces.eq(self.phase == Phase.REDUCE),
-            results.valid.eq(delay(m, reduces, 1, name="reduces")),
+            results.reduces.eq(is_reduce),
+            results.valid.eq(delay(m, panel.valid & compares, 1, name="compares")),
+            results.adds.eq(delay(m, panel.valid & adds, 1, name="adds")),
             results.first.eq(delay(m, first, 1, name="first")),
             results.last.eq(delay(m, panel.last, 1, name="last")),
             results.group.eq(delay(m, panel.group, 1, name="group_number")),
             results.counts.eq(group.counts),
             results.values.eq(values),
+            results.signs.eq(signs),
             results.read.eq(panel.valid),
             results.read_row.eq(panel.row),
         ]
@@ -279,11 +296,13 @@ class VectorWriter(wiring.Component):
         rounded = data.View(self._group_layout, delay(m, group.as_value(), config.quantise_cycles - 1, name="rounded"))
 
         written, code = Signal(), Signal(bits * lanes, reset_less=True)
-        is_codes = self.phase == Phase.CODES
+        is_codes = register(m, self.phase == Phase.CODES, "is_codes")
         out = data.View(self._group_layout, delay(m, rounded.as_value(), 1, name="written_group", reset_less=True))
         m.d.sync += [written.eq(rounded.valid & is_codes), code.eq(code_lanes.o)]
-        by_blocks = codes == Codes.WEIGHT_TRANSPOSED
-        transposed = self._transpose(m, out, code, written & by_blocks)
+        by_blocks = register(m, codes == Codes.WEIGHT_TRANSPOSED, "by_blocks")
+        tile_valid = Signal()
+        m.d.sync += tile_valid.eq(rounded.valid & is_codes & by_blocks)
+        transposed = self._transpose(m, out, code, tile_valid)
 
         act_slots, weight_slots = config.rows // lanes, config.columns // lanes
         every = Const(-1, lanes)

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, HardwareConfig, Memory
+from ...arch.config import MEMORY_CYCLES, SUM_CYCLES, HardwareConfig, Memory
 from ...arch.functions import DESCRIPTOR_COUNT, HEADER_PLACE, WORD_BITS, WORD_COUNT, WORD_PLACE, Table
 from ...arch.isa import (
     Axis,
@@ -242,7 +242,7 @@ def reduce_cycles(i: Reduce, config: HardwareConfig) -> int:
     if not sums and not along_rows:
         return i.count * (_maximum_cycles(i, config) + 1)
     # A running sum takes one number each time that it comes round.
-    spacing = ADD_CYCLES if sums else i.interval
+    spacing = SUM_CYCLES if sums else i.interval
     groups = word_groups(i, config) if along_rows else read_groups(i, config)
     tail = (config.lane_sum_cycles if along_rows else config.running_sum_cycles + 1) if sums else 1
     return (i.rows * groups - 1) * spacing + i.interval + _front_cycles(i, config) + tail

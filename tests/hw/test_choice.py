@@ -20,6 +20,7 @@ def test_all_pairs_of_special_numbers(precision):
     async def bench(ctx):
         for combine in Combine:
             ctx.set(choice.combine, combine)
+            await ctx.tick()
             assert ctx.get(choice.counts) == (combine in COUNTED)
             pairs = []
             for cycle in range(len(x) + CHOICE_CYCLES):
@@ -27,7 +28,7 @@ def test_all_pairs_of_special_numbers(precision):
                     ctx.set(choice.x, int(numerics.to_bits(x)[cycle]) >> dropped)
                     ctx.set(choice.y, int(numerics.to_bits(y)[cycle]) >> dropped)
                 if cycle >= CHOICE_CYCLES:
-                    pairs.append([ctx.get(each) << dropped for each in (choice.a, choice.b)])
+                    pairs.append([ctx.get(each) << dropped for each in (choice.a, choice.first, choice.second)])
                 await ctx.tick()
             found[combine] = numerics.from_bits(np.array(pairs, np.uint32).T)
 
@@ -38,4 +39,5 @@ def test_all_pairs_of_special_numbers(precision):
     for combine in Combine:
         expected = numerics.combined(combine, x, y, arithmetic) if combine in COUNTED else x
         assert np.array_equal(numerics.to_bits(found[combine][0]), numerics.to_bits(expected))
-        assert np.array_equal(numerics.to_bits(found[combine][1]), numerics.to_bits(y))
+        assert np.array_equal(numerics.to_bits(found[combine][1]), numerics.to_bits(x))
+        assert np.array_equal(numerics.to_bits(found[combine][2]), numerics.to_bits(y))

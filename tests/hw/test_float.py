@@ -13,7 +13,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, CONVERT_CYCLES, CONVERT_SUM_CYCLES, MULTIPLY_CYCLES, ROUND_CYCLES, SUM_BITS
+from heddle.arch.config import (
+    ADD_CYCLES,
+    CONVERT_CYCLES,
+    CONVERT_SUM_CYCLES,
+    MULTIPLY_CYCLES,
+    ROUND_CYCLES,
+    SUM_BITS,
+    SUM_CYCLES,
+)
 from heddle.hw import float as floats
 from heddle.hw.verilog import to_verilog
 
@@ -155,7 +163,11 @@ def test_codes_by_hand(x, code):
 
 @pytest.mark.parametrize(
     "operator, cycles, oracle",
-    [(floats.Multiply, MULTIPLY_CYCLES, numerics.multiply), (floats.Add, ADD_CYCLES, numerics.add)],
+    [
+        (floats.Multiply, MULTIPLY_CYCLES, numerics.multiply),
+        (floats.Add, ADD_CYCLES, numerics.add),
+        (floats.LateAdd, SUM_CYCLES, numerics.add),
+    ],
 )
 def test_edges_with_edges(operator, cycles, oracle):
     a, b = pairs(EDGES)

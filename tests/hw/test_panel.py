@@ -60,15 +60,18 @@ def expected_walk(
 def run(config: HardwareConfig, walks: list[tuple]) -> None:
     """Walk each (rows, columns, fill, interval, period, and by which blocks if by any), one right after the other, and
     check every cycle."""
-    panel = Panel(config, blocks=any(len(walk) > 5 for walk in walks))
+    blocks = any(len(walk) > 5 for walk in walks)
+    panel = Panel(config, blocks=blocks)
 
     async def bench(ctx):
         for rows, columns, fill, interval, period, *more in walks:
             by = sum(more)
             expected = expected_walk(config, rows, columns, fill, interval, period, by)
-            if panel.blocks:
+            if blocks:
                 ctx.set(panel.tall, by == TALL)
                 ctx.set(panel.turned, by == TURNED)
+                ctx.set(panel.rows, rows)
+                ctx.set(panel.columns, columns)
             ctx.set(panel.start, 1)
             await ctx.tick()
             ctx.set(panel.start, 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, PRESETS
+from heddle.arch.config import PRESETS, SUM_CYCLES
 from heddle.hw.sums import Sums
 
 from .test_reduce import groups_of
@@ -15,7 +15,7 @@ LANES = [1, 2, 4, 8, 16]
 
 
 def run(config, groups, apart):
-    """Cycle → (o, whether it is valid, sums), from groups (first, last, numbers) of which one comes every fourth cycle;
+    """Cycle → (o, whether it is valid, sums), from groups (first, last, numbers) of which one comes every fifth cycle;
     noise is what else is there."""
     component, seen, lanes = Sums(config), {}, config.vector_lanes
     dropped = 32 - config.vector_bits
@@ -23,8 +23,8 @@ def run(config, groups, apart):
 
     async def bench(ctx):
         ctx.set(component.apart, apart)
-        for cycle in range(ADD_CYCLES * len(groups) + config.running_sum_cycles + ADD_CYCLES):
-            number, moved = divmod(cycle, ADD_CYCLES)
+        for cycle in range(SUM_CYCLES * len(groups) + config.running_sum_cycles + SUM_CYCLES):
+            number, moved = divmod(cycle, SUM_CYCLES)
             here = number < len(groups)
             first, last, bits = groups[number] if here else (0, 0, random.integers(1 << 32, size=lanes))
             bits = np.concatenate([bits[moved:], random.integers(1 << 32, size=min(moved, lanes))])
@@ -60,7 +60,7 @@ def test_sums_of_rows(lanes, format):
         row = numbers(config, random, length)
         some = groups_of(row, lanes, np.float32(0))
         groups += [(k == 0, k == len(some) - 1, bits) for k, bits in enumerate(some)]
-        last = ADD_CYCLES * (len(groups) - 1)
+        last = SUM_CYCLES * (len(groups) - 1)
         expected[last + config.running_sum_cycles] = int(numerics.to_bits(numerics.running_row_sum(row, lanes)))
     found = {cycle: o for cycle, (o, valid, _) in run(config, groups, apart=0).items() if valid}
     assert found == expected
@@ -74,6 +74,6 @@ def test_sums_of_lanes(lanes):
     seen = run(config, groups, apart=1)
     for row in range(len(x)):
         some = x[5 if row >= 5 else 0 : row + 1]
-        found = seen[ADD_CYCLES * row + config.lane_sum_cycles][2]
+        found = seen[SUM_CYCLES * row + config.lane_sum_cycles][2]
         np.testing.assert_array_equal(found, numerics.to_bits(numerics.column_sum(some)))
     assert not any(valid for _, valid, _ in seen.values())

@@ -14,6 +14,7 @@ from heddle.arch.config import (
     ADD_CYCLES,
     MEMORY_CYCLES,
     PRESETS,
+    SUM_CYCLES,
     HardwareConfig,
     Memory,
 )
@@ -89,10 +90,10 @@ def duration(config: HardwareConfig, work: Work) -> int:
     if isinstance(work, Map):
         return (m * g - 1) * max(v, lanes) + v + to_value + lanes - 1
     if isinstance(work, Reduce) and work.axis is Axis.ROWS:
-        u, tail = (ADD_CYCLES, ADD_CYCLES + min(lanes, 4) - 1) if work.kind is Reduction.SUM else (v, 1)
+        u, tail = (SUM_CYCLES, SUM_CYCLES + min(lanes, 4) - 1) if work.kind is Reduction.SUM else (v, 1)
         return (m * w - 1) * u + v + to_value + tail
     if isinstance(work, Reduce) and work.kind is Reduction.SUM:
-        return (m * g - 1) * ADD_CYCLES + v + to_value + config.running_sum_cycles + 1
+        return (m * g - 1) * SUM_CYCLES + v + to_value + config.running_sum_cycles + 1
     if isinstance(work, Reduce):
         return work.count * (m * g * v + to_value + config.row_maximum_cycles + 1)
     q, t = {

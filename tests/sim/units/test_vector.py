@@ -573,12 +573,12 @@ def test_new_instructions_take_the_time_the_manual_says(nano):
     argmax = Reduce(**common, kind=Reduction.MAXIMUM, placed=1)
     assert units.cycles(argmax, nano) == 3 * 3 * 2 + front + nano.row_maximum_cycles + 1
     assert units.cycles(replace(argmax, count=3), nano) == 3 * units.cycles(argmax, nano)
-    # Nine groups, of which a sum takes one every four cycles; two additions for a group, of which one waits a cycle.
-    assert units.cycles(Reduce(**common, results=Results.ROW), nano) == 8 * 4 + 2 + front + 9 + 1
+    # Nine groups, of which a sum takes one every five cycles; two additions for a group, of which one waits a cycle.
+    assert units.cycles(Reduce(**common, results=Results.ROW), nano) == 8 * 5 + 2 + front + 11 + 1
     short = Reduce(rows=3, columns=3, results=Results.ROW)
-    assert units.cycles(short, nano) == 5 * 4 + 1 + front + 9 + 1
+    assert units.cycles(short, nano) == 5 * 5 + 1 + front + 11 + 1
     along_rows = Reduce(**common, axis=Axis.ROWS, results=Results.VALUE)  # four groups, up to the end of the word
-    assert units.cycles(along_rows, nano) == 11 * 4 + 2 + front + 5
+    assert units.cycles(along_rows, nano) == 11 * 5 + 2 + front + 6
     assert units.cycles(replace(along_rows, kind=Reduction.MINIMUM), nano) == 12 * 2 + front + 1
     turned = Quantise(rows=3, columns=8, source=Source.VALUE, combine=Combine.ROTATE)
     maximum = 3 * 4 * 4 + front + 4 + nano.row_maximum_cycles + nano.row_scale_cycles
