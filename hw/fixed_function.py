@@ -4,7 +4,6 @@ Their contents are those of `arch/fixed_functions.py`; they give what the method
 """
 
 from amaranth import Cat, Const, Module
-from amaranth.lib.wiring import In
 
 from ..arch.fixed_functions import EXP2, RECIPROCAL, RSQRT
 from ..arch.functions import FRACTION_BITS, Table
@@ -28,11 +27,7 @@ class FixedFunction(Operator):
             evaluator.a.eq(Cat(Const(0, WIDE - precision), self.a)),
             self.o.eq(evaluator.o[WIDE - precision :]),
         ]
-        self._choose(m, evaluator)
         return m
-
-    def _choose(self, m: Module, evaluator: Evaluator) -> None:
-        """Tell which of several tables counts."""
 
 
 class Exp2(FixedFunction):
@@ -54,16 +49,3 @@ class ReciprocalSqrt(FixedFunction):
 
     module = "heddle_function_rsqrt"
     tables = (RSQRT,)
-
-
-class Exp2OrReciprocal(FixedFunction):
-    """o = 1/a if `reciprocal` comes with a, else 2^a."""
-
-    module = "heddle_function_exp2_rcp"
-    tables = (EXP2, RECIPROCAL)
-
-    def __init__(self, precision: int = WIDE):
-        super().__init__(precision, reciprocal=In(1))
-
-    def _choose(self, m: Module, evaluator: Evaluator) -> None:
-        m.d.comb += evaluator.table.eq(self.reciprocal)

@@ -24,7 +24,7 @@ class Multiply(Operator):
     def logic(self):
         m = Module()
         a, b, p = Fields(self.a), Fields(self.b), self._precision
-        product = _product(m, Cat(a.fraction, Const(1, 1)), Cat(b.fraction, Const(1, 1)))
+        mantissas = product(m, Cat(a.fraction, Const(1, 1)), Cat(b.fraction, Const(1, 1)))
         twice_biased = register(m, a.exponent + b.exponent, "twice_biased")
         exponent = register(m, twice_biased - EXPONENT_BIAS, "exponent").as_signed()
         sign = delay(m, a.sign ^ b.sign, 2, "sign", reset_less=True)
@@ -33,9 +33,9 @@ class Multiply(Operator):
         infinite = delay(m, a.infinite | b.infinite, 2, "infinite", reset_less=True)
         zero = delay(m, a.zero | b.zero, 2, "zero", reset_less=True)
 
-        top = product[-1]  # it is 2 or more
+        top = mantissas[-1]  # it is 2 or more
         lower, kept, exact_exponent = Signal(p), Signal(p), Signal(signed(11))  # the exponent is that before rounding
-        m.d.comb += [Cat(lower, kept).eq(Mux(top, product, product << 1)), exact_exponent.eq(exponent + top)]
+        m.d.comb += [Cat(lower, kept).eq(Mux(top, mantissas, mantissas << 1)), exact_exponent.eq(exponent + top)]
         result = rounded(m, exact_exponent[:8], kept, lower)
         # What rounds up to 2¹²⁸ is seen before the carry of rounding is there.
         rounds_over = (exact_exponent == EXPONENT_MAX - 1) & kept.all() & lower[-1]
@@ -48,7 +48,7 @@ class Multiply(Operator):
         return m
 
 
-def _product(m: Module, a: Value, b: Value) -> Value:
+def product(m: Module, a: Value, b: Value) -> Value:
     """a · b of two mantissas, two cycles later: the sum of products of halves, if multipliers are too narrow."""
     width = len(a)
     if width <= _MULTIPLIER_BITS:

@@ -72,6 +72,7 @@ def converted(precision):
 OPERATORS = {
     **operators(FLOAT32),
     **operators(TF32),
+    "multiply_18": (Multiply(18), MULTIPLY_CYCLES, lambda a, b: TF32.multiply_widely(TF32.cut(a), TF32.cut(b))),
     "convert_24": (ConvertInt32(24), CONVERT_CYCLES, converted(24)),
     "convert_11": (ConvertInt32(11), CONVERT_CYCLES, converted(11)),
 }
