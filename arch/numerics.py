@@ -158,16 +158,16 @@ class Arithmetic:
     function by table (arch/functions.py) is rounded once, to this format, or if it is float32 to 16 bits.
 
     What must see all bits is done in float32 and rounded after: conversion of sums with their planes, and x − mean. Row
-    sums stay float32. Scores and sums of their powers are in fixed point (arch/scores.py); what factors of them are cut
-    to, means of rows, and what SOFTMAX makes of the numbers of a row, have `factor_bits`, as many as one multiplier of
-    an FPGA takes, or those of float32.
+    sums and means stay float32. Scores and sums of their powers are in fixed point (arch/scores.py); what factors of
+    them are cut to, and what SOFTMAX makes of the numbers of a row, have `factor_bits`, as many as one multiplier of an
+    FPGA takes, or those of float32.
     """
 
     precision: int
 
     @property
     def factor_bits(self) -> int:
-        """Significand bits of scores' factors, of means and of the numbers that SOFTMAX makes of a row."""
+        """Significand bits of scores' factors and of the numbers that SOFTMAX makes of a row."""
         return FACTOR_BITS[self.precision]
 
     @property
@@ -610,15 +610,15 @@ def norm_with_statistics(
     With float32 rsqrt is refined by one Newton step: y·(1.5 − (0.5·v)·(y·y)); 11 bits it has without. A finite variance
     v is held between LEAST_VARIANCE and MOST_VARIANCE, where no factor of it leaves the range of float32. Sums
     saturate: a row whose Σd² is beyond LARGEST is divided by √(LARGEST·reciprocal), which is less than its deviation.
-    Sums are float32, and so is x − mean before it is rounded; means are products of `factor_bits`.
+    Sums and means are float32, and so is x − mean before it is rounded.
     """
     add, multiply = arithmetic.add, arithmetic.multiply
     x, inverse = clean(x), clean(np.float32(reciprocal))
     sum_of_x = row_sum(x, lanes) if centred else np.zeros(x.shape[:-1], np.float32)
-    mean = arithmetic.multiply_widely(arithmetic.cut(sum_of_x), arithmetic.cut(inverse)) if centred else sum_of_x
+    mean = _multiply(sum_of_x, inverse) if centred else sum_of_x
     x = arithmetic.round(_add(x, -mean[..., None]))
     sum_of_squares = row_sum(multiply(x, x), lanes)
-    mean_square = arithmetic.multiply_widely(arithmetic.cut(sum_of_squares), arithmetic.cut(inverse))
+    mean_square = _multiply(sum_of_squares, inverse)
     variance = add(arithmetic.round(mean_square), arithmetic.round(np.float32(epsilon)))
     variance = np.where(np.isfinite(variance), np.clip(variance, LEAST_VARIANCE, MOST_VARIANCE), variance)
     deviation = arithmetic.rsqrt(variance)

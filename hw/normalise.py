@@ -10,12 +10,12 @@ from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ADD_CYCLES, FACTOR_BITS, MULTIPLY_CYCLES, HardwareConfig
+from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, HardwareConfig
 from ..arch.functions import EVALUATE_CYCLES
 from ..arch.numerics import FUNCTION_PRECISION, LEAST_VARIANCE, MOST_VARIANCE, to_bits
 from .delay_line import DelayLine
 from .fixed_function import ReciprocalSqrt
-from .float import Add, Fields, Multiply, narrowed, negate, resized
+from .float import Add, Fields, Multiply, narrowed, negate
 from .pipeline import delay
 
 MEAN_CYCLES = MULTIPLY_CYCLES  # from a sum to the mean
@@ -113,17 +113,17 @@ class RowMoments(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config, precision = self._config, self._config.precision
-        m.submodules.by_reciprocal = by_reciprocal = Multiply(FACTOR_BITS[precision])
+        m.submodules.by_reciprocal = by_reciprocal = Multiply()
         m.submodules.rsqrt = rsqrt = ReciprocalSqrt(precision)
-        mean, variance = resized(m, by_reciprocal.o, 32), _held(m, self.variance)
+        variance = _held(m, self.variance)
         found = delay(m, self.valid & self.squares, config.deviation_cycles, name="deviation_valid")
         m.d.comb += [
-            by_reciprocal.a.eq(self.sum[-len(by_reciprocal.a) :]),
-            by_reciprocal.b.eq(self.reciprocal[-len(by_reciprocal.b) :]),
-            self.mean_square.eq(narrowed(m, mean, config, "mean_square")),
+            by_reciprocal.a.eq(self.sum),
+            by_reciprocal.b.eq(self.reciprocal),
+            self.mean_square.eq(narrowed(m, by_reciprocal.o, config, "mean_square")),
             self.small.eq(narrowed(m, self.epsilon, config, "small")),
             rsqrt.a.eq(variance),
-            self.mean.eq(mean),
+            self.mean.eq(by_reciprocal.o),
             self.mean_valid.eq(delay(m, self.valid & ~self.squares, MEAN_CYCLES, name="mean_valid")),
             self.deviation.eq(_refined(m, variance, rsqrt.o) if precision > FUNCTION_PRECISION else rsqrt.o),
             self.deviation_valid.eq(found),

@@ -30,7 +30,6 @@ from .float32 import (
     row_sum_saturated,
 )
 from .kernel import Kernel
-from .scores import cut_float, multiply_widely
 from .vector import ONES, place, store_values, unpack_pairs
 
 SUMS = int(Statistics.SUMS)
@@ -65,14 +64,14 @@ def _norm(wrap: Any, times: Any, plus: Any, total: Any, fit: Any) -> Any:
         if centred:
             sum_of_row = total(x, columns, group)
             edge = i4(overflown(sum_of_row))
-            mean = multiply_widely(format, cut_float(format, sum_of_row), inverse)
+            mean = product(sum_of_row, inverse)
         for n in range(len(x)):
             y[n] = fit(format, plus(x[n], f4(-mean)))
             v, edge = times(y[n], y[n], edge)
             squares[n] = fit(format, v)
         sum_of_squares = total(squares, columns, group)
         edge = i4(edge | overflown(sum_of_squares))
-        mean_square = fit_saturated(format, multiply_widely(format, cut_float(format, sum_of_squares), inverse))
+        mean_square = fit_saturated(format, product(sum_of_squares, inverse))
         variance = fit_saturated(format, add_saturated(mean_square, epsilon))
         if not overflown(variance):
             variance = min(max(variance, LEAST_VARIANCE), MOST_VARIANCE)
@@ -100,7 +99,7 @@ def norm_rows(format, batch, rows, columns, source, pairs, reciprocal, epsilon, 
               to_bf16, statistics, found, statistics_into):  # fmt: skip
     """Norm of rows, rounded to the format of VALUE, and the `statistics` of each."""
     x, y, squares, gamma, beta = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
-    inverse, small = cut_float(format, f4(reciprocal)), fit_saturated(format, flush(f4(epsilon)))
+    inverse, small = flush(f4(reciprocal)), fit_saturated(format, flush(f4(epsilon)))
     given = (columns, x, squares, gamma, beta, inverse, small, centred, format > FUNCTION_PRECISION, group, y, found)
     data, result = source[0], into[0]
     for b in range(batch):
