@@ -111,20 +111,23 @@ class Panel(wiring.Component):
             self.block_ends.eq(Mux(turned, self.last_row, ~tall | self.row[:lane_bits].all())),
         ]
 
-        left = Signal(signed(COLUMNS + 2))  # columns from the first of this group to the end of the row
+        # Columns from the first of this group to the end of the row, and rows from this one on: counted down, so that
+        # no difference stands before the end of a walk is known. The first of them are in a register already.
+        left, left_later = Signal(signed(COLUMNS + 2)), Signal(signed(COLUMNS + 2))
+        rest, rest_later, in_first_row = Signal(ROWS), Signal(ROWS), Signal()
         end_of_word = Signal()
         end_of_group = Signal()
         row_complete = Signal()
         m.d.comb += [
-            left.eq(self.columns - (self.group << lane_bits)),
+            left.eq(Mux(self.first, self.columns, left_later)),
+            rest.eq(Mux(in_first_row, self.rows, rest_later)),
             self.counts.eq(Cat(left > lane for lane in range(lanes))),
             self.inside.eq((left > 0) & self.row_counts),
             self.active.eq(running & ~waiting),
             self.valid.eq(self.active & (self.beat == 0)),
-            self.first.eq(self.group == 0),
             self.last.eq((left <= lanes) & end_of_word),
             self.done.eq(self.valid & self.last & self.last_row & self.block_ends),
-            self.last_row.eq(Mux(tall, rows_left <= 1, self.row + 1 == self.rows)),
+            self.last_row.eq(Mux(tall, rows_left <= 1, self.row + 1 == self.rows) if self._blocks else rest == 1),
             end_of_group.eq(self.active & (self.beat + 1 == self.interval)),
             self.down.eq(end_of_group & ~self.block_ends),
             self.back.eq(end_of_group & self.block_ends & ~self.last),
@@ -147,6 +150,14 @@ class Panel(wiring.Component):
         m.d.comb += self.next_word.eq(next_group & word_ends)
         count_in(m, self.act_word, self.act_slot, config.rows // lanes, clear=new_row, step=next_group)
         count(m, self.row, clear=self.start, step=self.next_row | self.down)
+        with m.If(new_row):
+            m.d.sync += self.first.eq(1)
+        with m.Elif(next_group):
+            m.d.sync += [self.first.eq(0), left_later.eq(left - lanes)]
+        with m.If(self.start):
+            m.d.sync += in_first_row.eq(1)
+        with m.Elif(self.next_row):
+            m.d.sync += [in_first_row.eq(0), rest_later.eq(rest - 1)]
         with m.If(self.back & tall):
             m.d.sync += self.row[:lane_bits].eq(0)
         with m.If(self.back & turned):
