@@ -73,7 +73,7 @@ def added(t: Integers, operand: ArrayLike) -> Integers:
 
 def power(t: ArrayLike, greatest: ArrayLike, bits: int) -> NDArray[np.float32]:
     """2^(t − greatest) with so many significand bits, of a score that is none greater; NaN of what is unknown."""
-    difference = np.asarray(t, np.int64) - greatest
+    difference: Integers = np.asarray(t, np.int64) - np.asarray(greatest, np.int64)
     fraction = difference & (1 << FRACTION_BITS) - 1
     segment, offset = fraction >> OFFSET_BITS, fraction & (1 << OFFSET_BITS) - 1
     starts, slopes = (np.array(each, np.int64) for each in zip(*SEGMENTS, strict=True))

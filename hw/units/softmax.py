@@ -53,7 +53,7 @@ from ..row_totals import SCALE_CYCLES, RowTotals
 from ..row_writer import RowWriter
 from ..scores import Scores
 
-KEPT_CYCLES = 1 + POWER_CYCLES + MULTIPLY_CYCLES  # from the greatest of a row to what is kept of blocks before
+KEPT_CYCLES = POWER_CYCLES + MULTIPLY_CYCLES  # from the greatest of a row to what is kept of blocks before
 
 
 class Phase(IntEnum):
@@ -70,7 +70,7 @@ def phase_tails(config: HardwareConfig, online: bool = False, with_state: bool =
     t = MEMORY_CYCLES + SCORE_CYCLES
     return [
         MEMORY_CYCLES + 1,
-        t + config.row_maximum_cycles + 2 + (KEPT_CYCLES if with_state else 0),
+        t + config.row_maximum_cycles + 3 + (KEPT_CYCLES if with_state else 0),
         t + POWER_CYCLES + config.total_cycles + SCALE_CYCLES + (3 if online else 1),
         t + Q_CYCLES + config.quantise_cycles,
     ]
@@ -228,13 +228,11 @@ class Softmax(wiring.Component):
         m.submodules.kept = kept = RowTable(self._config, len(totals.kept))
         in_maxima, at_t, at_q = phases.phase == Phase.MAXIMA, places.at_t, places.at_q
         has_state = fields.online & ~fields.first
-        found = delay(m, row_maximum.o_valid & in_maxima, 1, "found")
+        found = delay(m, row_maximum.o_valid & in_maxima, 2, "found")
         of_block = register(m, row_maximum.o, "of_block").as_signed()
         known, greatest = Signal(signed(32)), Signal(signed(32))
-        m.d.comb += [
-            known.eq(Mux(has_state, state.maximum, HIDDEN)),
-            greatest.eq(Mux(of_block > known, of_block, known)),
-        ]
+        m.d.comb += known.eq(Mux(has_state, state.maximum, HIDDEN))
+        m.d.sync += greatest.eq(Mux(of_block > known, of_block, known))
         for lane, t in enumerate(scores.t):
             # One tree for both: the maximum of t in the first phase, of q in the second.
             q = order_key(resized(m, probabilities.q[lane], 32))
@@ -249,9 +247,9 @@ class Softmax(wiring.Component):
             maxima.last.eq(places.before_t.last),
             probabilities.of_row.eq(in_maxima),
             probabilities.known.eq(register(m, known, "known_later").as_signed()),
-            probabilities.greatest.eq(Mux(in_maxima, register(m, greatest, "greatest_later"), maxima.o)),
+            probabilities.greatest.eq(Mux(in_maxima, greatest, maxima.o)),
             state.next_maximum.eq(row_maximum.o_valid),
-            state.next_total.eq(delay(m, found, POWER_CYCLES, "next_total")),
+            state.next_total.eq(delay(m, found, POWER_CYCLES - 1, "next_total")),
             totals.known.eq(state.total),
             totals.power.eq(probabilities.p[0]),
             kept.restart.eq(phases.begin),
