@@ -91,7 +91,7 @@ RTL = [
     Fault("scores from VALUE are multiplied with numbers of rows", "hw/scores.py",
           "Mux(self.from_value, ONE, self.row_scale)", "self.row_scale"),
     Fault("what divides probabilities is kept after it is there", "hw/row_totals.py",
-          "Mux(self.normalises, at[EVALUATE_CYCLES], at[SCALE_CYCLES])", "at[SCALE_CYCLES]"),
+          "Mux(self.normalises, at[EVALUATE_CYCLES], at[SCALE_CYCLES - 1])", "at[SCALE_CYCLES - 1]"),
     Fault("scales are written for probabilities in VALUE, too", "hw/units/softmax.py",
           "row_writer.valid.eq(totals.o_valid & (fields.result == Result.CODES))",
           "row_writer.valid.eq(totals.o_valid)"),

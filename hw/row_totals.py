@@ -7,7 +7,7 @@ One evaluator of 1/x and one multiplier do all that comes once a row, each of a 
                   a ─ · 1/127 ────────┴─ · inverse ─ scale
 """
 
-from amaranth import Module, Mux
+from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,8 @@ from .float import Fields, Multiply, constant, resized
 from .pipeline import delay, register
 
 STEP = 7  # the reciprocal is taken of a/2⁷, so that those of the largest a are not flushed
-SCALE_CYCLES = EVALUATE_CYCLES + 2 + MULTIPLY_CYCLES  # from the total of a row to its scale
+PRODUCT_CYCLES = 1 + MULTIPLY_CYCLES  # with a register between the choice of factors and the multiplier
+SCALE_CYCLES = EVALUATE_CYCLES + MULTIPLY_CYCLES + PRODUCT_CYCLES  # from the total of a row to its scale
 
 
 class RowTotals(wiring.Component):
@@ -31,7 +32,7 @@ class RowTotals(wiring.Component):
     With bf16 PEs the scale is rcp(total), and there is no multiplier.
     If `normalises`, which holds still, the multiplier is rcp(total) instead, and comes EVALUATE_CYCLES after `total`.
 
-    While no row is under way, `product` = known · power, MULTIPLY_CYCLES later. `greatest`, `multiplier`,
+    While no row is under way, `product` = known · power, PRODUCT_CYCLES later. `greatest`, `multiplier`,
     `rescale` and `power` have the format of vector arithmetic, the others `factor_bits` significand bits.
     """
 
@@ -71,32 +72,35 @@ class RowTotals(wiring.Component):
         argument = Mux(Fields(a).special, a, a - (STEP << precision - 1))
         total = resized(m, self.total, bits, "narrow_total")
         inverse = resized(m, rcp.o, wide)
-        held = delay(m, rcp.o, 2, "inverse", reset_less=True)
+        held = delay(m, rcp.o, PRODUCT_CYCLES - 1, "inverse", reset_less=True)
+        one, other = Signal(wide), Signal(wide)
         m.d.comb += [
             rcp.a.eq(Mux(self.valid, total, argument) if codes_are_integers else total),
-            times.a.eq(self.known),
-            times.b.eq(resized(m, self.power, wide)),
+            one.eq(self.known),
+            other.eq(resized(m, self.power, wide)),
+            times.a.eq(register(m, one, "one")),
+            times.b.eq(register(m, other, "other")),
             self.product.eq(times.o),
         ]
         first = EVALUATE_CYCLES - 1  # product
         with m.If(at[first + 1]):
-            m.d.comb += [times.a.eq(self.kept), times.b.eq(inverse)]
+            m.d.comb += [one.eq(self.kept), other.eq(inverse)]
         waiting = resized(m, delay(m, a, first - 1, "waiting", reset_less=True), wide)
         if codes_are_integers:
             limit = constant(CODE_LIMIT / (1 << STEP), factor_bits)
             with m.If(at[first]):
-                m.d.comb += [times.a.eq(waiting), times.b.eq(constant(RECIPROCAL_OF_127, factor_bits))]
+                m.d.comb += [one.eq(waiting), other.eq(constant(RECIPROCAL_OF_127, factor_bits))]
             with m.If(at[first + 2]):
-                m.d.comb += [times.a.eq(limit), times.b.eq(inverse)]
-            with m.If(at[first + MULTIPLY_CYCLES]):
-                m.d.comb += [times.a.eq(times.o), times.b.eq(resized(m, held, wide))]
-        scale = times.o if codes_are_integers else resized(m, delay(m, held, MULTIPLY_CYCLES, "scale"), wide)
+                m.d.comb += [one.eq(limit), other.eq(inverse)]
+            with m.If(at[first + PRODUCT_CYCLES]):
+                m.d.comb += [one.eq(times.o), other.eq(resized(m, held, wide))]
+        scale = times.o if codes_are_integers else resized(m, delay(m, held, PRODUCT_CYCLES, "scale"), wide)
         narrow = register(m, resized(m, times.o, bits, "narrow_product"), "narrow")
         m.d.comb += [
-            self.multiplier_valid.eq(Mux(self.normalises, at[EVALUATE_CYCLES], at[SCALE_CYCLES])),
+            self.multiplier_valid.eq(Mux(self.normalises, at[EVALUATE_CYCLES], at[SCALE_CYCLES - 1])),
             self.multiplier.eq(Mux(self.normalises, rcp.o, narrow)),
             self.o_valid.eq(at[SCALE_CYCLES]),
             self.scale.eq(scale),
-            self.rescale.eq(register(m, narrow, "rescale")),
+            self.rescale.eq(delay(m, narrow, 2, "rescale", reset_less=True)),
         ]
         return m

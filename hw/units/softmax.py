@@ -49,11 +49,11 @@ from ..power import RowPowers
 from ..probabilities import Q_CYCLES, Probabilities
 from ..reduce import RowMaximum
 from ..row_table import RowTable
-from ..row_totals import SCALE_CYCLES, RowTotals
+from ..row_totals import PRODUCT_CYCLES, SCALE_CYCLES, RowTotals
 from ..row_writer import RowWriter
 from ..scores import Scores
 
-KEPT_CYCLES = POWER_CYCLES + MULTIPLY_CYCLES  # from the greatest of a row to what is kept of blocks before
+KEPT_CYCLES = POWER_CYCLES + PRODUCT_CYCLES  # from the greatest of a row to what is kept of blocks before
 
 
 class Phase(IntEnum):

@@ -89,7 +89,7 @@ def softmax_cycles(i: Softmax, config: HardwareConfig) -> int:
 
 def online_cycles(i: OnlineSoftmax, config: HardwareConfig) -> int:
     """D: the same, and a pass over the state of blocks before, of which something is kept."""
-    before = 0 if i.first else 2 * i.rows + MEMORY_CYCLES + 1 + POWER_CYCLES + MULTIPLY_CYCLES
+    before = 0 if i.first else 2 * i.rows + MEMORY_CYCLES + 1 + POWER_CYCLES + 1 + MULTIPLY_CYCLES
     return before + _passes(i, config) + 2
 
 
@@ -99,7 +99,7 @@ def _passes(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> int:
     maximum = i.rows * groups + front + config.row_maximum_cycles + 3
     row_period = max(groups, SOFTMAX_ROW_INTERVAL)
     sums = (i.rows - 1) * row_period + groups + front + POWER_CYCLES + config.total_cycles
-    sums += EVALUATE_CYCLES + 2 + MULTIPLY_CYCLES + 1
+    sums += EVALUATE_CYCLES + 4 + MULTIPLY_CYCLES + 1
     to_values = isinstance(i, Softmax) and i.result is Result.VALUES
     written = word_groups(i, config) if to_values else act_groups(i, config)
     results = i.rows * written + front + POWER_CYCLES + MULTIPLY_CYCLES + config.quantise_cycles

@@ -45,10 +45,10 @@ def duration(config: HardwareConfig, work: Softmax | OnlineSoftmax) -> int:
     per_word = config.columns if not online and work.result is Result.VALUES else config.rows
     a = -(-work.columns // per_word) * per_word // lanes
     front = MEMORY_CYCLES + 8
-    state = 2 * m + MEMORY_CYCLES + 1 + 8 if online and not work.first else 0
+    state = 2 * m + MEMORY_CYCLES + 1 + 9 if online and not work.first else 0
     maxima = m * g + front + config.row_maximum_cycles + 3
-    sums = (m - 1) * max(g, 4) + g + front + 5 + config.total_cycles
-    sums += EVALUATE_CYCLES + 2 + MULTIPLY_CYCLES + (3 if online else 1)
+    sums = (m - 1) * max(g, 5) + g + front + 5 + config.total_cycles
+    sums += EVALUATE_CYCLES + 4 + MULTIPLY_CYCLES + (3 if online else 1)
     codes = m * a + front + 5 + MULTIPLY_CYCLES + config.quantise_cycles
     return state + maxima + sums + codes
 

@@ -30,8 +30,8 @@ def test_one_score_by_hand():
     scale = numerics.from_bits(memories.row[work.scales_address])[0]
     assert scale == np.float32(0.5) * np.float32(1 / 127)
     # A group, 9 cycles to t, the maximum 3, that of blocks before, a register and the table; 5 to p, the sum 6, its
-    # reciprocal, two other products and the scale 13, ROW; two groups, 8 to q, 6 to the code.
-    assert record.retire - record.start == (1 + 9 + 3 + 3) + (1 + 9 + 5 + 6 + 13 + 1) + (2 + 9 + 8 + 6)
+    # reciprocal, two other products and the scale 15, ROW; two groups, 8 to q, 6 to the code.
+    assert record.retire - record.start == (1 + 9 + 3 + 3) + (1 + 9 + 5 + 6 + 15 + 1) + (2 + 9 + 8 + 6)
     # A row that sees nothing: codes of zero, a scale that makes no harm of them, the same time.
     assert memories.act[blind.address].tolist() == [0, 0, 0, 0]
     assert 0 < numerics.from_bits(memories.row[blind.scales_address])[0] < 1e-17
