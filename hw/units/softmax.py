@@ -227,7 +227,7 @@ class Softmax(wiring.Component):
         m.submodules.maxima = maxima = RowTable(self._config)
         m.submodules.kept = kept = RowTable(self._config, len(totals.kept))
         in_maxima, at_t, at_q = phases.phase == Phase.MAXIMA, places.at_t, places.at_q
-        has_state = fields.online & ~fields.first
+        has_state = register(m, fields.online & ~fields.first, "has_state")
         found = delay(m, row_maximum.o_valid & in_maxima, 2, "found")
         of_block = register(m, row_maximum.o, "of_block").as_signed()
         known, greatest = Signal(signed(32)), Signal(signed(32))
