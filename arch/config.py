@@ -48,10 +48,14 @@ class Unit(IntEnum):
 
 WIDE_PRECISION = 24  # significand bits of float32, the leading one included
 VECTOR_FORMATS = {"float32": WIDE_PRECISION, "tf32": 11}  # vector_format → significand bits
+FACTOR_BITS = {WIDE_PRECISION: WIDE_PRECISION, 11: 18}  # of them → those of scores' factors and numbers of rows
 # Latencies of the float operators, in cycles from operands to result (throughput is one per cycle).
 MULTIPLY_CYCLES = 3
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
 ROW_SUM_INTERVAL = ADD_CYCLES + 2  # least cycles from a row to the next: one adder adds up its running sums, in pairs
+SCORE_CYCLES = 8  # SOFTMAX: from a sum or value to its score
+POWER_CYCLES = 5  # from a score to 2^(t − maximum)
+SOFTMAX_ROW_INTERVAL = 5  # least cycles from a row to the next in the phase of sums: one multiplier has four products
 CONVERT_CYCLES = 2  # int32 to float32
 ROUND_CYCLES = 2  # to int8
 MEMORY_CYCLES = 1  # from address to data
@@ -301,17 +305,10 @@ class HardwareConfig:
         return ADD_CYCLES + min(self.vector_lanes, ADD_CYCLES) - 1
 
     @property
-    def softmax_wait_cycles(self) -> int:
-        """SOFTMAX: how long the greatest of a row waits for its total, to be just as far ahead of it as what is made of
-        both needs: the product for the scale of the codes."""
-        greatest = MULTIPLY_CYCLES + self.row_maximum_cycles + 1
-        return self.row_sum_cycles - greatest - (MULTIPLY_CYCLES + 1)
-
-    @property
-    def softmax_row_interval(self) -> int:
-        """SOFTMAX: least cycles from a row to the next in the phase of sums, so that one register can hold the scale of
-        a row's codes until its total is there, which in an online softmax takes an addition more."""
-        return max(ROW_SUM_INTERVAL, MULTIPLY_CYCLES + 1 + ADD_CYCLES + 1)
+    def total_cycles(self) -> int:
+        """SOFTMAX: from the last powers of a row to their sum: to their places, the tree over lanes, the running sum,
+        to a float."""
+        return 2 + (self.vector_lanes.bit_length() - 1) + 1 + 2
 
     @property
     def narrow_cycles(self) -> int:
@@ -320,13 +317,8 @@ class HardwareConfig:
 
     @property
     def subtract_cycles(self) -> int:
-        """x − mean and t − maximum: of float32 numbers, then rounded."""
+        """x − mean: of float32 numbers, then rounded."""
         return ADD_CYCLES + self.narrow_cycles
-
-    @property
-    def drain_front_cycles(self) -> int:
-        """acc → float32 → × column scale → × row scale: the front of SOFTMAX."""
-        return CONVERT_CYCLES + 2 * MULTIPLY_CYCLES
 
     @property
     def vector_map_cycles(self) -> int:
@@ -338,11 +330,6 @@ class HardwareConfig:
     def rotate_cycles(self) -> int:
         """VECTOR: how much later x·cosine + partner·sine comes than a product."""
         return ADD_CYCLES
-
-    @property
-    def probability_cycles(self) -> int:
-        """SOFTMAX, from a score to exp2(t − maximum)."""
-        return self.subtract_cycles + EVALUATE_CYCLES
 
     @property
     def deviation_cycles(self) -> int:

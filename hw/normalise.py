@@ -1,7 +1,7 @@
 """The lanes of NORM, and the arithmetic on one row's sums.
 
-    x ─ − mean ─ narrowed ─ d ─┬─ d · d ─ square
-                               └─ × deviation ─ × γ ─ + β ─ o
+    x ─ − mean ─ narrowed ─ d ─ × d or deviation ─┬─ square
+                                                  └─ × γ ─ + β ─ o
 
 Pipelines that never stall; each row number joins its group where it is needed.
 """
@@ -23,11 +23,12 @@ HALF, THREE_HALVES = 0x3F00_0000, 0x3FC0_0000
 
 
 class Normalise(wiring.Component):
-    """square = (x − mean)², o = ((x − mean)·deviation)·gamma + beta.
+    """o = ((x − mean)·deviation)·gamma + beta; while `squares` is up, square = (x − mean)².
 
     `x`, `mean`, `gamma` and `beta` of a group, float32, come in one cycle, a group every cycle if need be, and
     `deviation` `subtract_cycles` later; `square` is valid MULTIPLY_CYCLES after that, `o` `normalise_cycles` after `x`.
-    These have the format of vector arithmetic.
+    These have the format of vector arithmetic. While `squares` is up, `row_o` = `row_a` + `row_b`, ADD_CYCLES later:
+    sums that come once a row.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -40,7 +41,11 @@ class Normalise(wiring.Component):
             "deviation": In(bits),
             "gamma": In(floats),
             "beta": In(floats),
+            "squares": In(1),
             "square": Out(results),
+            "row_a": In(bits),
+            "row_b": In(bits),
+            "row_o": Out(bits),
             "o": Out(results),
         })  # fmt: skip
 
@@ -53,7 +58,6 @@ class Normalise(wiring.Component):
         m.d.comb += [gammas.i.eq(self.gamma), betas.i.eq(self.beta)]
         for lane in range(config.vector_lanes):
             m.submodules[f"minus_{lane}"] = minus = Add()
-            m.submodules[f"square_{lane}"] = square = Multiply(precision)
             m.submodules[f"by_deviation_{lane}"] = by_deviation = Multiply(precision)
             m.submodules[f"by_gamma_{lane}"] = by_gamma = Multiply(precision)
             m.submodules[f"plus_{lane}"] = plus = Add(precision)
@@ -61,17 +65,21 @@ class Normalise(wiring.Component):
             m.d.comb += [
                 minus.a.eq(self.x[lane]),
                 minus.b.eq(negate(self.mean)),
-                square.a.eq(d),
-                square.b.eq(d),
-                self.square[lane].eq(square.o),
                 by_deviation.a.eq(d),
-                by_deviation.b.eq(self.deviation),
+                by_deviation.b.eq(Mux(self.squares, d, self.deviation)),
+                self.square[lane].eq(by_deviation.o),
                 by_gamma.a.eq(by_deviation.o),
                 by_gamma.b.eq(narrowed(m, gammas.o.word_select(lane, 32), config, f"gamma_{lane}")),
-                plus.a.eq(by_gamma.o),
-                plus.b.eq(narrowed(m, betas.o.word_select(lane, 32), config, f"beta_{lane}")),
                 self.o[lane].eq(plus.o),
             ]
+            beta = narrowed(m, betas.o.word_select(lane, 32), config, f"beta_{lane}")
+            of_row = self.squares if lane == 0 else 0
+            m.d.comb += [
+                plus.a.eq(Mux(of_row, self.row_a, by_gamma.o)),
+                plus.b.eq(Mux(of_row, self.row_b, beta)),
+            ]
+            if lane == 0:
+                m.d.comb += self.row_o.eq(plus.o)
         return m
 
 
@@ -81,7 +89,8 @@ class RowMoments(wiring.Component):
 
     A sum comes with `valid`, and `squares` tells of what. `mean_valid` comes MEAN_CYCLES after a sum of values,
     `deviation_valid` `deviation_cycles` after one of squares, a row every cycle if need be. `reciprocal` and `epsilon`
-    hold still meanwhile. `deviation` has the format of vector arithmetic, the other numbers are float32.
+    hold still meanwhile. `variance` must be `mean_square` + `small`, ADD_CYCLES later. `deviation`, `mean_square`,
+    `small` and `variance` have the format of vector arithmetic, the other numbers are float32.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -92,6 +101,9 @@ class RowMoments(wiring.Component):
             "sum": In(32),
             "reciprocal": In(32),
             "epsilon": In(32),
+            "mean_square": Out(config.vector_bits),
+            "small": Out(config.vector_bits),
+            "variance": In(config.vector_bits),
             "mean_valid": Out(1),
             "mean": Out(32),
             "deviation_valid": Out(1),
@@ -102,15 +114,14 @@ class RowMoments(wiring.Component):
         m = Module()
         config, precision = self._config, self._config.precision
         m.submodules.by_reciprocal = by_reciprocal = Multiply()
-        m.submodules.plus_epsilon = plus_epsilon = Add(precision)
         m.submodules.rsqrt = rsqrt = ReciprocalSqrt(precision)
-        variance = _held(m, plus_epsilon.o)
+        variance = _held(m, self.variance)
         found = delay(m, self.valid & self.squares, config.deviation_cycles, name="deviation_valid")
         m.d.comb += [
             by_reciprocal.a.eq(self.sum),
             by_reciprocal.b.eq(self.reciprocal),
-            plus_epsilon.a.eq(narrowed(m, by_reciprocal.o, config, "mean_square")),
-            plus_epsilon.b.eq(narrowed(m, self.epsilon, config, "small")),
+            self.mean_square.eq(narrowed(m, by_reciprocal.o, config, "mean_square")),
+            self.small.eq(narrowed(m, self.epsilon, config, "small")),
             rsqrt.a.eq(variance),
             self.mean.eq(by_reciprocal.o),
             self.mean_valid.eq(delay(m, self.valid & ~self.squares, MEAN_CYCLES, name="mean_valid")),

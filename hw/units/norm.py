@@ -164,6 +164,10 @@ class Norm(wiring.Component):
             deviations.value.eq(moments.deviation),
             deviations.last.eq(before_d.last),
             normalise.deviation.eq(deviations.o),
+            normalise.squares.eq(in_deviations),
+            normalise.row_a.eq(moments.mean_square),
+            normalise.row_b.eq(moments.small),
+            moments.variance.eq(normalise.row_o),
         ]
         self._write_statistics(m, phases, fields, moments)
 

@@ -1,0 +1,193 @@
+"""`arch/scores.py` for compiled kernels, one number at a time.
+
+Products of factors are exact in float64, so scores are made there: to cut a significand is to clear the end of it, and
+to move a product to its place is to cut off its fraction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic, overload
+
+from ...arch.config import FACTOR_BITS
+from ...arch.functions import GUARD_BITS
+from ...arch.numerics import FUNCTION_PRECISION
+from ...arch.scores import (
+    ADDED_BITS,
+    FRACTION_BITS,
+    HIDDEN,
+    KEPT_BITS,
+    LEAST_UNKNOWN,
+    OFFSET_BITS,
+    POWER_FRACTION_BITS,
+    SCORE_BITS,
+    SEGMENTS,
+    SUM_FRACTION_BITS,
+    UNKNOWN,
+)
+from ..jit import OPTIONS, compiled
+from ..jit import inlined_late as inlined
+from .float32 import INFINITY, LARGEST, NAN, SIGN, bits_of, clean, f4, float_of, i4, product
+
+_intrinsic: Any = intrinsic  # pyright takes what they make for what they are made of
+_overload: Any = overload
+i8, f8 = np.int64, np.float64
+FLOAT64_BITS = 53  # of a significand
+TF32_FACTOR_BITS, FLOAT32_FACTOR_BITS = FACTOR_BITS[11], FACTOR_BITS[24]
+ONE = f8(1 << FRACTION_BITS)
+LIMIT, ADDED_LIMIT = f8((1 << SCORE_BITS) - 1), f8((1 << ADDED_BITS) - 1)
+ADDED_FLOOR = f8(-(1 << ADDED_BITS))
+SUM_ONE, KEPT_LIMIT = f8(1 << SUM_FRACTION_BITS), f8((1 << KEPT_BITS) - 1)
+FRACTION, OFFSET = (1 << FRACTION_BITS) - 1, (1 << OFFSET_BITS) - 1
+STARTS, SLOPES = (np.array(each, np.int64) for each in zip(*SEGMENTS, strict=True))
+
+
+@_intrinsic
+def bits_of_double(typing: Any, x: Any) -> Any:
+    """The bits of a float64 as an int64."""
+    return types.int64(types.float64), lambda _, builder, __, given: builder.bitcast(given[0], ir.IntType(64))
+
+
+@_intrinsic
+def double_of(typing: Any, bits: Any) -> Any:
+    """The float64 of these bits."""
+    return types.float64(types.int64), lambda _, builder, __, given: builder.bitcast(given[0], ir.DoubleType())
+
+
+def factor_bits(format: Any) -> Any:
+    """Significand bits of factors, by the format of vector arithmetic."""
+
+
+@_overload(factor_bits, jit_options=OPTIONS)
+def _factor_bits(format):
+    bits = i8(TF32_FACTOR_BITS if isinstance(format, types.Integer) else FLOAT32_FACTOR_BITS)
+    return lambda format: bits
+
+
+def power_bits(format: Any) -> Any:
+    """Those of a power."""
+
+
+@_overload(power_bits, jit_options=OPTIONS)
+def _power_bits(format):
+    bits = i8(11 if isinstance(format, types.Integer) else FUNCTION_PRECISION)
+    return lambda format: bits
+
+
+def exact(x: Any) -> Any:
+    """A sum or a value as it is read, in float64."""
+
+
+@_overload(exact, jit_options=OPTIONS)
+def _exact(x):
+    if isinstance(x, types.Integer):
+        return lambda x: f8(x)
+    return lambda x: f8(clean(x))
+
+
+@inlined
+def cut(x, bits):
+    """The first bits of a significand."""
+    return double_of(i8(bits_of_double(x) & i8(i8(-1) << i8(FLOAT64_BITS - bits))))
+
+
+@inlined
+def score(x, key, row, bits):
+    """The score of one, `exact`, and two scales that are `cut`."""
+    scale = f8(key * row)
+    exponent = i8(i8(bits_of_double(key) >> 52 & 0x7FF) + i8(bits_of_double(row) >> 52 & 0x7FF) - 1023)
+    normal = i8(bits_of_double(scale) >> 52 & 0x7FF) != exponent  # the product of significands is 2 or more
+    scale = cut(scale, i8(bits if normal else i8(bits - 1)))
+    t = f8(f8(cut(x, bits) * scale) * ONE)
+    size = abs(t)
+    held = LIMIT if size > LIMIT else size
+    held = held if t == t else f8(0)  # before it becomes an integer
+    result = i8(held)
+    result = i8(-result) if t < 0 else result
+    result = i8(UNKNOWN) if size == np.inf else result
+    result = i8(HIDDEN) if t == -np.inf else result
+    return result if t == t else i8(UNKNOWN)
+
+
+@inlined
+def added(t, operand):
+    """A score and a number of an additive mask, `exact`."""
+    number = f8(np.floor(f8(operand * ONE)))
+    number = ADDED_LIMIT if number > ADDED_LIMIT else number
+    number = ADDED_FLOOR if number < ADDED_FLOOR else number
+    total = i8(t + i8(number if number == number else f8(0)))
+    total = i8(HIDDEN) if operand == -np.inf or t == HIDDEN else total
+    return i8(UNKNOWN) if operand == np.inf or operand != operand or t == UNKNOWN else total
+
+
+@inlined
+def power(format, t, greatest):
+    """2^(t − greatest) of a score that is no greater, and of none that is unknown."""
+    difference = i8(t - greatest)
+    fraction = i8(difference & FRACTION)
+    segment, offset = i8(fraction >> OFFSET_BITS), i8(fraction & OFFSET)
+    size = i8((STARTS[segment] << GUARD_BITS) + (SLOPES[segment] * offset >> OFFSET_BITS - GUARD_BITS))
+    bits = power_bits(format)
+    nearest = i8((size >> i8(POWER_FRACTION_BITS - bits)) + 1 >> 1)
+    whole = i8((difference >> FRACTION_BITS) + 126)
+    packed = i8(i8(whole << 23) + (nearest << i8(24 - bits)))
+    return float_of(i4(packed if whole >= 0 else i8(0)))
+
+
+@compiled
+def power_of_row(format, t, greatest):
+    """The same of any."""
+    return power(format, t, greatest) if greatest < LEAST_UNKNOWN else float_of(NAN)
+
+
+@inlined
+def fixed(x):
+    """The magnitude of a number in the sum of a row."""
+    size = f8(abs(f8(x)) * SUM_ONE)
+    size = size if size < KEPT_LIMIT else KEPT_LIMIT
+    return i8(size if x == x else f8(0))
+
+
+@compiled
+def total_of(format, parts):
+    """A sum as float32."""
+    parts = i8(parts + (1 << SUM_FRACTION_BITS)) if parts < 1 << SUM_FRACTION_BITS else parts
+    return f4(f8(cut(f8(parts), factor_bits(format)) / SUM_ONE))
+
+
+@inlined
+def cut_float(format, x):
+    """A float32 cut to `factor_bits`, made clean."""
+    return clean(float_of(i4(bits_of(x) & i4(i4(-1) << i4(24 - factor_bits(format))))))
+
+
+def multiply_widely(format: Any, a: Any, b: Any) -> Any:
+    """a · b as `Arithmetic.multiply_widely`."""
+
+
+@_overload(multiply_widely, jit_options=OPTIONS)
+def _multiply_widely(format, a, b):
+    if isinstance(format, types.Integer):
+        return lambda format, a, b: _multiply_once(a, b)
+    return lambda format, a, b: clean(product(a, b))
+
+
+@compiled
+def _multiply_once(a, b):
+    number = f8(f8(a) * f8(b))
+    bits, dropped = bits_of_double(number), i8(FLOAT64_BITS - TF32_FACTOR_BITS)
+    nearest = double_of(i8(i8(bits + i8(i8(1) << i8(dropped - 1)) - 1 + i8(bits >> dropped & 1)) >> dropped << dropped))
+    sign = i4(SIGN if i8(bits) < 0 else i4(0))
+    if number != number:
+        return float_of(NAN)
+    if abs(number) == np.inf:
+        return float_of(i4(sign | INFINITY))
+    if abs(number) < 2.0**-126:
+        return float_of(sign)
+    if abs(nearest) >= 2.0**128:
+        return float_of(i4(sign | i4(LARGEST & i4(i4(-1) << i4(24 - TF32_FACTOR_BITS)))))
+    return f4(nearest)
