@@ -159,16 +159,17 @@ class Arithmetic:
     function by table (arch/functions.py) is rounded once, to this format, or if it is float32 to 16 bits.
 
     VECTOR takes sums of the array, and planes of them together, as integers that are rounded once. What must see all
-    bits is done in float32 and rounded after: x − mean. Row sums and means stay float32. Scores and sums of their
-    powers are in fixed point (arch/scores.py); what factors of them are cut to, and what SOFTMAX makes of the numbers
-    of a row, have `factor_bits`, as many as one multiplier of an FPGA takes, or those of float32.
+    bits is done in float32 and rounded after: x − mean. Row sums, means and scores stay float32. What scores lack of
+    the greatest, and sums of their powers, are in fixed point (arch/scores.py); what scales of scores are cut to, and
+    what SOFTMAX makes of the numbers of a row, have `factor_bits`, as many as one multiplier of an FPGA takes, or those
+    of float32.
     """
 
     precision: int
 
     @property
     def factor_bits(self) -> int:
-        """Significand bits of scores' factors and of the numbers that SOFTMAX makes of a row."""
+        """Significand bits of scores' scales and of the numbers that SOFTMAX makes of a row."""
         return FACTOR_BITS[self.precision]
 
     @property
@@ -498,17 +499,16 @@ def softmax_values(
     return arithmetic.multiply(_weighted(t, p, value_scale, arithmetic), inverse[..., None])
 
 
-def _powers(t: NDArray[np.int64], arithmetic: Arithmetic) -> tuple[Floats, Floats]:
+def _powers(t: Floats, arithmetic: Arithmetic) -> tuple[Floats, Floats]:
     """(2**(t − greatest), 1 / their sum) of each row."""
-    greatest = t.max(-1)
+    greatest = maximum(row_maximum(t), LOWEST)
     p = _power(t, greatest[..., None], arithmetic)
     return p, arithmetic.rcp(arithmetic.round(_total(p, greatest, arithmetic)))
 
 
 class OnlineSoftmaxResult(NamedTuple):
     """What one block of an online softmax gives: codes (…, M, N), and for each row (…, M) the scale of its codes, the
-    factor of what came before, and the running maximum, a score as the float32 of its place in the order of numbers,
-    and sum."""
+    factor of what came before, and the running maximum and sum."""
 
     codes: NDArray
     scale: Floats
@@ -532,10 +532,10 @@ def online_softmax(
     Arguments as for `softmax`. What is kept of `before` counts in the sum by its magnitude.
     """
     t = _scores(acc, key_scale, row, visible, None, arithmetic)
-    greatest, kept = t.max(-1), np.zeros(t.shape[:-1], np.float32)
+    greatest, kept = maximum(row_maximum(t), LOWEST), np.zeros(t.shape[:-1], np.float32)
     if before:
-        known = score_of(before[0])
-        greatest = np.maximum(greatest, known)
+        known = maximum(before[0], LOWEST)
+        greatest = maximum(greatest, known)
         kept = arithmetic.multiply_widely(
             arithmetic.cut(before[1]), scores.power(known, greatest, arithmetic.function_bits)
         )
@@ -544,41 +544,30 @@ def online_softmax(
     inverse = arithmetic.rcp(arithmetic.round(total))
     codes, scale = _probability_codes(_weighted(t, p, value_scale, arithmetic), inverse, to, arithmetic)
     rescale = arithmetic.round(arithmetic.multiply_widely(kept, inverse))  # 1 where this block adds nothing
-    return OnlineSoftmaxResult(codes, scale, rescale, number_of(greatest), total)
-
-
-def score_of(number: ArrayLike) -> NDArray[np.int64]:
-    """A score in fixed point that stands in ROW: the place of a float32 in the order of numbers."""
-    return _key(np.asarray(number, np.float32)).astype(np.int64)
-
-
-def number_of(score: ArrayLike) -> Floats:
-    """The float32 whose place that is."""
-    key = np.asarray(score, np.int64).astype(np.int32)
-    return np.where(key < 0, key ^ np.int32(0x7FFFFFFF), key).view(np.float32)
+    return OnlineSoftmaxResult(codes, scale, rescale, greatest, total)
 
 
 def _scores(
     source: NDArray, key_scale: ArrayLike, row: ArrayLike, visible: NDArray[np.bool_], additive: ArrayLike | None,
     arithmetic: Arithmetic,
-) -> NDArray[np.int64]:  # fmt: skip
-    """Sums of the array, int32 or float32, or values, as scores in units of log2; HIDDEN where not seen."""
+) -> Floats:  # fmt: skip
+    """Sums of the array, int32 or float32, or values, as scores in units of log2; −∞ where not seen."""
     key_scale, row = np.asarray(key_scale, np.float32)[..., None, :], np.asarray(row, np.float32)[..., None]
     t = scores.score(np.asarray(source), key_scale, row, arithmetic.factor_bits)
-    t = t if additive is None else scores.added(t, additive)
-    return np.where(visible, t, scores.HIDDEN)
+    t = t if additive is None else _add(t, clean(additive))
+    return np.where(visible, t, -INFINITY)
 
 
-def _power(t: NDArray[np.int64], greatest: NDArray[np.int64], arithmetic: Arithmetic) -> Floats:
+def _power(t: Floats, greatest: Floats, arithmetic: Arithmetic) -> Floats:
     """2**(t − greatest); 0 where hidden."""
-    return np.where(t == scores.HIDDEN, np.float32(0), scores.power(t, greatest, arithmetic.function_bits))
+    return np.where(t == -INFINITY, np.float32(0), scores.power(t, greatest, arithmetic.function_bits))
 
 
-def _total(p: Floats, greatest: NDArray[np.int64], arithmetic: Arithmetic, kept: ArrayLike = 0.0) -> Floats:
+def _total(p: Floats, greatest: Floats, arithmetic: Arithmetic, kept: ArrayLike = 0.0) -> Floats:
     """Σ p over the last axis, in fixed point, and what is kept of blocks before."""
     kept = np.asarray(kept, np.float32)
     total = scores.total(scores.fixed(p).sum(-1) + scores.fixed(kept), arithmetic.factor_bits)
-    return np.where((greatest >= scores.LEAST_UNKNOWN) | ~np.isfinite(kept), NAN, total)
+    return np.where((greatest < INFINITY) & np.isfinite(kept), total, NAN)
 
 
 def _probability_codes(
@@ -597,10 +586,10 @@ def _probability_codes(
     return encode_rows(q, multiplier, to, arithmetic), widely(widely(a, reciprocal), inverse)
 
 
-def _weighted(t: NDArray[np.int64], p: Floats, value_scale: ArrayLike, arithmetic: Arithmetic) -> Floats:
+def _weighted(t: Floats, p: Floats, value_scale: ArrayLike, arithmetic: Arithmetic) -> Floats:
     """p times the scales of V; +0 where hidden."""
     q = arithmetic.multiply(p, arithmetic.round(value_scale)[..., None, :])
-    return np.where(t == scores.HIDDEN, np.float32(0), q)
+    return np.where(t == -INFINITY, np.float32(0), q)
 
 
 def norm(

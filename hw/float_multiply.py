@@ -5,7 +5,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from .float_format import EXPONENT_BIAS, EXPONENT_BITS, EXPONENT_MAX, WIDE, Fields, Operator, compose, with_carry
 from .pipeline import delay, register
 
-_MULTIPLIER_BITS = 18  # of the operands of a multiplier block of an FPGA
+MULTIPLIER_BITS = 18  # of the operands of a multiplier block of an FPGA
 _HUGE = EXPONENT_MAX + EXPONENT_BIAS  # the sum of exponents of a product that is not finite, whatever its mantissa
 
 
@@ -60,7 +60,7 @@ class Multiply(Operator):
 def product(m: Module, a: Value, b: Value) -> Value:
     """a · b of two mantissas, two cycles later: the sum of products of halves, if multipliers are too narrow."""
     width = len(a)
-    if width <= _MULTIPLIER_BITS:
+    if width <= MULTIPLIER_BITS:
         return delay(m, a * b, 2, "product", reset_less=True)
     half = width // 2
     outer = register(m, Cat(a[:half] * b[:half], a[half:] * b[half:]), "outer")

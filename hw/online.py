@@ -13,14 +13,15 @@ included.
 
 from types import SimpleNamespace
 
-from amaranth import Module, Mux, Signal, Value, signed
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch import isa
 from ..arch.config import FACTOR_BITS, MEMORY_CYCLES, HardwareConfig
 from ..arch.isa import ADDRESS, ROWS
-from .float import order_key
+from ..arch.numerics import LOWEST, to_bits
+from .float_format import EXPONENT_BITS
 from .instructions import fields_of, opcode_of
 from .panel import count
 from .pipeline import delay
@@ -32,8 +33,8 @@ class State(wiring.Component):
 
     `start`: in the cycles from the next one on `read` is up with the addresses of 2 · `rows` words from `address` on,
     `done` with the last; `row_data` is what they hold, MEMORY_CYCLES later. `restart`, `next_maximum` and `next_total`
-    are `restart` and `last` of the `RowTable` behind `maximum`, a score, and `total`, the upper bits of a float32. The
-    other inputs hold still from the cycle after `start`.
+    are `restart` and `last` of the `RowTable` behind `maximum`, a float32 that is not below the lowest finite one, and
+    `total`, the upper bits of a float32. The other inputs hold still from the cycle after `start`.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -49,8 +50,8 @@ class State(wiring.Component):
             "restart": In(1),
             "next_maximum": In(1),
             "next_total": In(1),
-            "maximum": Out(signed(32)),
-            "total": Out(8 + FACTOR_BITS[config.precision]),
+            "maximum": Out(32),
+            "total": Out(EXPONENT_BITS + FACTOR_BITS[config.precision]),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -65,7 +66,9 @@ class State(wiring.Component):
 
         of_total = place >= self.rows
         total = self.row_data[-len(self.total) :]
-        for name, word, half in (("maximum", of_order(self.row_data), ~of_total), ("total", total, of_total)):
+        lowest = self.row_data[-1 - EXPONENT_BITS :].all()
+        maximum = Mux(lowest, int(to_bits(LOWEST)), self.row_data)
+        for name, word, half in (("maximum", maximum, ~of_total), ("total", total, of_total)):
             m.submodules[name] = table = RowTable(self._config, len(word))
             m.d.comb += [
                 table.restart.eq(self.restart),
@@ -75,11 +78,6 @@ class State(wiring.Component):
                 getattr(self, name).eq(table.o),
             ]
         return m
-
-
-def of_order(x: Value) -> Value:
-    """A score that stands in ROW, from or to the float whose place in the order of numbers it is."""
-    return order_key(x.as_unsigned())
 
 
 def work_of(m: Module, instruction: Value, start: Value) -> tuple[SimpleNamespace, SimpleNamespace]:

@@ -1,59 +1,101 @@
 """2^(t − greatest) of scores in fixed point, and sums of such powers: `power`, `fixed` and `total` of arch/scores.py.
 
-    t − greatest ─┬─ segment ─ line ─ start ──┐
-                  └─ place in it ──── × slope ─ + ─ round ─ p
-    cycle 1               2              3      4    5
+    t ─ to its place ─ − greatest ─ to its unit ─┬─ segment ─ line ─ start ──┐
+                                                 └─ place in it ──── × slope ─ + ─ round ─ p
+    cycle 1                  2           3               4              5      6    7
 """
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import FACTOR_BITS, HardwareConfig
+from ..arch.config import FACTOR_BITS, POWER_CYCLES, REFERENCE_CYCLES, HardwareConfig
 from ..arch.functions import GUARD_BITS
 from ..arch.scores import (
     FRACTION_BITS,
     KEPT_BITS,
+    LEAST_REFERENCE,
+    MOST_SHIFT,
     OFFSET_BITS,
     POWER_FRACTION_BITS,
+    SCORE_BITS,
     SEGMENTS,
-    SHIFT_BITS,
     SUM_BITS,
     SUM_FRACTION_BITS,
+    WHOLE_BITS,
 )
 from .float_format import EXPONENT_BIAS, EXPONENT_BITS, NAN, Fields, normalised, upper
 from .pipeline import delay, register
 
 START_BITS, SLOPE_BITS = (max(numbers).bit_length() for numbers in zip(*SEGMENTS, strict=True))
-WHOLE_BITS = 33 - FRACTION_BITS
+DIFFERENCE_BITS = FRACTION_BITS + WHOLE_BITS
+FIELD_BITS = SCORE_BITS + 2  # of the magnitude of a score beside the greatest
+LEAST_BIASED = EXPONENT_BIAS + LEAST_REFERENCE
 COARSE = 3  # of the number of places to move by, the bits that come second
+SHIFT_BITS = 5  # of how far a power is moved to its place
 
 
-def is_unknown(score):
-    """Whether a score, or what stands for one in ROW, is none."""
-    return ~score[-1] & score[-1 - EXPONENT_BITS : -1].all()
+class Reference(wiring.Component):
+    """What the scores of a row are compared with, REFERENCE_CYCLES after its `greatest`.
+
+    r is the exponent of the greatest, but at least LEAST_REFERENCE. `minus` is −greatest, cut to a multiple of the unit
+    2^(r − SCORE_BITS), in this unit; `top` is r + 1, biased; `shift` the places from the unit to 2^−FRACTION_BITS, 31
+    at most; `unknown` tells that the greatest is +∞ or NaN.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "greatest": In(32),
+            "minus": Out(signed(FIELD_BITS)),
+            "top": Out(EXPONENT_BITS),
+            "shift": Out(MOST_SHIFT.bit_length()),
+            "unknown": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        greatest, bits = Fields(self.greatest), len(self.shift)
+        above = Signal(signed(EXPONENT_BITS + 1))
+        m.d.comb += above.eq(greatest.exponent - LEAST_BIASED)
+        small, places = above[-1], (-above)[:EXPONENT_BITS]
+        far = small & places[bits:].any()
+        whole = Cat(Const(0, 1), greatest.mantissa) & ~far.replicate(SCORE_BITS + 1)
+        held = above[:bits] | above[bits:-1].any().replicate(bits)
+        coarse = Mux(small, whole >> Cat(Const(0, COARSE), places[COARSE:bits]), whole)
+        fine = register(m, coarse, "coarse") >> register(m, Mux(small, places[:COARSE], 0), "fine")
+        minus, sign = Signal(signed(FIELD_BITS)), register(m, ~greatest.sign, "sign")
+        m.d.comb += minus.eq((Cat(fine, Const(0, 1)) ^ sign.replicate(FIELD_BITS)) + sign)
+        top = Mux(small, LEAST_BIASED + 1, greatest.exponent + 1)[:EXPONENT_BITS]
+        m.d.comb += [
+            self.minus.eq(register(m, minus, "minus").as_signed()),
+            self.top.eq(delay(m, top, REFERENCE_CYCLES, "top", reset_less=True)),
+            self.shift.eq(delay(m, Mux(small, 0, held), REFERENCE_CYCLES, "shift", reset_less=True)),
+            self.unknown.eq(delay(m, greatest.special & ~greatest.sign, REFERENCE_CYCLES, "unknown", reset_less=True)),
+        ]
+        return m
 
 
 class Power(wiring.Component):
-    """o = 2^(t − greatest) in the format of vector arithmetic, POWER_CYCLES later, a score every cycle; 0 of what is
-    `hidden`, NaN if `greatest` is unknown. No t is greater."""
+    """o = 2^(t − greatest) in the format of vector arithmetic, POWER_CYCLES later, a score every cycle; NaN if
+    `unknown`. `minus`, `top`, `shift` and `unknown` of its row, from `Reference`, come with t, which is no greater."""
 
     def __init__(self, config: HardwareConfig):
         self._config = config
         super().__init__({
-            "t": In(signed(32)),
-            "hidden": In(1),
-            "greatest": In(signed(32)),
+            "t": In(32),
+            "minus": In(signed(FIELD_BITS)),
+            "top": In(EXPONENT_BITS),
+            "shift": In(MOST_SHIFT.bit_length()),
+            "unknown": In(1),
             "o": Out(config.vector_bits),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
         bits, width = self._config.function_bits, self._config.vector_bits
-        difference = register(m, (self.t - self.greatest)[: FRACTION_BITS + WHOLE_BITS], "difference")
-        unknown = delay(m, is_unknown(self.greatest), 4, "unknown", reset_less=True)
-        hidden = delay(m, self.hidden, 4, "hidden", reset_less=True)
+        difference, far = self._difference(m)
+        unknown = delay(m, self.unknown, POWER_CYCLES - 1, "unknown", reset_less=True)
 
         m.submodules.segments = segments = Memory(
             shape=START_BITS + SLOPE_BITS, depth=len(SEGMENTS),
@@ -62,11 +104,9 @@ class Power(wiring.Component):
         read = segments.read_port()
         m.d.comb += [read.en.eq(1), read.addr.eq(difference[OFFSET_BITS:FRACTION_BITS])]
         start, slope = read.data[:START_BITS], read.data[START_BITS:]
-        # A difference is 0 or less. Below 2⁻¹²⁶ are powers of what does not fit 8 bits, of −127 and of −128.
-        whole = difference[FRACTION_BITS:]
-        tiny = whole[-1] & ~(whole[EXPONENT_BITS - 1 :].all() & whole[1 : EXPONENT_BITS - 1].any())
-        tiny = delay(m, tiny, 3, "tiny", reset_less=True)
-        exponent = delay(m, (whole[:EXPONENT_BITS] + EXPONENT_BIAS)[:EXPONENT_BITS], 3, "exponent", reset_less=True)
+        biased = (difference[FRACTION_BITS:].as_signed() + EXPONENT_BIAS)[:WHOLE_BITS]
+        tiny = delay(m, far | biased[-1] | (biased == 0), 3, "tiny", reset_less=True)
+        exponent = delay(m, biased[:EXPONENT_BITS], 3, "exponent", reset_less=True)
         product = register(m, slope * register(m, difference[:OFFSET_BITS], "offset"), "product")
         started = register(m, start, "start")
         size = Signal(POWER_FRACTION_BITS + 1)
@@ -76,9 +116,40 @@ class Power(wiring.Component):
         dropped = POWER_FRACTION_BITS + 1 - bits
         packed = (Cat(size[dropped:], exponent) + size[dropped - 1])[: bits - 1 + EXPONENT_BITS]
         number = Cat(Const(0, width - 1 - len(packed)), packed)
-        o = Mux(hidden, 0, Mux(unknown, upper(NAN, width), Mux(tiny, 0, number)))
+        o = Mux(unknown, upper(NAN, width), Mux(tiny, 0, number))
         m.d.comb += self.o.eq(register(m, o, "o"))
         return m
+
+    def _difference(self, m: Module) -> tuple[Value, Value]:
+        """(t − greatest in fixed point, whether that does not fit), DIFFERENCE_CYCLES later."""
+        t, bits = Fields(self.t), len(self.shift)
+        # 1, 2: t to its place beside the greatest; subtract.
+        places = (self.top - t.exponent)[: EXPONENT_BITS + 1]
+        beyond = register(m, places[-1], "beyond")
+        raised = Cat(Const(0, 2), t.mantissa) & ~places[bits:-1].any().replicate(FIELD_BITS)
+        coarse = register(m, raised >> Cat(Const(0, COARSE), places[COARSE:bits]), "coarse")
+        fine, sign = coarse >> register(m, places[:COARSE], "fine"), register(m, t.sign, "sign")
+        total = Signal(signed(FIELD_BITS + 2))
+        turned = (Cat(fine, Const(0, 1)) ^ sign.replicate(FIELD_BITS + 1)).as_signed()
+        minus = register(m, self.minus, "minus").as_signed()
+        m.d.comb += total.eq(Cat(sign, turned).as_signed() + Cat(sign, minus).as_signed() >> 1)
+        total, beyond = register(m, total, "total"), register(m, beyond, "beyond_2")
+
+        # 3: to the place of its unit. Where a bit is lost that is not a sign it is too much.
+        shift = delay(m, self.shift, 2, "shift", reset_less=True)
+        value, lost = total[:DIFFERENCE_BITS], [_mixed(total[DIFFERENCE_BITS - 1 :])]
+        for level in reversed(range(bits)):
+            step = 1 << level
+            moved = Signal(DIFFERENCE_BITS, name=f"moved_{step}")
+            m.d.comb += moved.eq(Mux(shift[level], value << step, value))
+            lost.append(shift[level] & _mixed(value[-step - 1 :]))
+            value = moved
+        return register(m, value, "difference"), register(m, beyond | Cat(lost).any(), "far")
+
+
+def _mixed(bits: Value) -> Value:
+    """Whether some of the bits are one and others zero."""
+    return bits.any() & ~bits.all()
 
 
 class RowPowers(wiring.Component):

@@ -6,14 +6,14 @@
 A pipeline that never stalls; each row number joins its group where it is needed, so no score waits in a buffer.
 """
 
-from amaranth import Module, Mux, signed, unsigned
+from amaranth import Module, Mux, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import MULTIPLY_CYCLES, POWER_CYCLES, HardwareConfig
 from .float import Multiply
 from .pipeline import delay
-from .power import Power
+from .power import Power, Reference
 from .quantise import CodeLanes
 
 Q_CYCLES = POWER_CYCLES + MULTIPLY_CYCLES  # from a score to q
@@ -23,10 +23,11 @@ class Probabilities(wiring.Component):
     """p = 2^(t − greatest), q = p · value_scale, codes = int8(q · multiplier), or bf16(q) for bf16 PEs, and values =
     q · multiplier in the format of VALUE.
 
-    `t`, `hidden` and `greatest` of a group, scores of arch/scores.py, come in one cycle, a group every cycle if need
-    be. `p` is valid POWER_CYCLES later and takes its `value_scale` then; `q` is valid Q_CYCLES later and takes the
-    `multiplier` of its row then; `codes` and `values` are valid `quantise_cycles` − 1 after `q`. Floats have the format
-    of vector arithmetic. Lanes that are `hidden` have a p, a q and a code of 0 whatever the scales.
+    `t` and `hidden` of a group, scores of arch/scores.py, come in one cycle, a group every cycle if need be, the
+    `greatest` of its row REFERENCE_CYCLES before. `p` is valid POWER_CYCLES later and takes its `value_scale` then; `q`
+    is valid Q_CYCLES later and takes the `multiplier` of its row then; `codes` and `values` are valid `quantise_cycles`
+    − 1 after `q`. Floats but scores have the format of vector arithmetic. Lanes that are `hidden` have a q and a code
+    of 0 whatever the scales.
 
     If `of_row`, lane 0 makes `p` of `known` in place of its t.
     """
@@ -36,11 +37,11 @@ class Probabilities(wiring.Component):
         bits = config.vector_bits
         floats = data.ArrayLayout(unsigned(bits), config.vector_lanes)
         super().__init__({
-            "t": In(data.ArrayLayout(signed(32), config.vector_lanes)),
+            "t": In(data.ArrayLayout(unsigned(32), config.vector_lanes)),
             "hidden": In(config.vector_lanes),
-            "greatest": In(signed(32)),
+            "greatest": In(32),
             "of_row": In(1),
-            "known": In(signed(32)),
+            "known": In(32),
             "value_scale": In(floats),
             "multiplier": In(bits),
             "p": Out(floats),
@@ -53,15 +54,15 @@ class Probabilities(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.code_lanes = code_lanes = CodeLanes(config, products=True)
+        m.submodules.reference = reference = Reference()
+        m.d.comb += reference.greatest.eq(self.greatest)
         hidden = delay(m, self.hidden, Q_CYCLES, name="q_hidden", reset_less=True)
         for lane in range(config.vector_lanes):
             m.submodules[f"power_{lane}"] = power = Power(config)
             m.submodules[f"times_{lane}"] = times = Multiply(config.precision)
-            of_row = self.of_row if lane == 0 else 0
             m.d.comb += [
-                power.t.eq(Mux(of_row, self.known, self.t[lane])),
-                power.hidden.eq(~of_row & self.hidden[lane] if lane == 0 else self.hidden[lane]),
-                power.greatest.eq(self.greatest),
+                power.t.eq(Mux(self.of_row, self.known, self.t[lane]) if lane == 0 else self.t[lane]),
+                *(getattr(power, name).eq(getattr(reference, name)) for name in ("minus", "top", "shift", "unknown")),
                 self.p[lane].eq(power.o),
                 times.a.eq(power.o),
                 times.b.eq(self.value_scale[lane]),

@@ -40,18 +40,17 @@ class RowMaximum(Reduction):
     `place` is where in the row it stands first. A compare tree over the lanes with a register a level, a running
     maximum, an output register. Rows may follow each other at once, groups may come with gaps. Columns that do not
     count are −inf, or their bit of `counts` is 0; where none counts, `o` and `place` mean nothing. They stay until the
-    next `o_valid`. With `keys` numbers are signed integers.
+    next `o_valid`.
     """
 
-    def __init__(self, lanes: int, bits: int = 32, *, keys: bool = False):
-        self._key, self._of_key = (Value.as_signed, Value.as_unsigned) if keys else (order_key, from_order_key)
+    def __init__(self, lanes: int, bits: int = 32):
         super().__init__(lanes, bits, counts=In(lanes, init=(1 << lanes) - 1), place=Out(COLUMNS))
 
     def elaborate(self, platform):
         m = Module()
         # Of equal numbers the first is kept: an upper neighbour wins only if it is greater, so does a later group.
         # (key, whether it counts, lane it comes from)
-        best = [(self._key(self.data[lane]), self.counts[lane], Const(0, 0)) for lane in range(self._lanes)]
+        best = [(order_key(self.data[lane]), self.counts[lane], Const(0, 0)) for lane in range(self._lanes)]
         levels = 0
         while len(best) > 1:
             levels += 1
@@ -72,7 +71,7 @@ class RowMaximum(Reduction):
                 m.d.sync += [running.eq(key), place.eq(Cat(lane, group))]
         complete = delay(m, last, 1, "complete")
         with m.If(complete):
-            m.d.sync += [self.o.eq(self._of_key(running)), self.place.eq(place)]
+            m.d.sync += [self.o.eq(from_order_key(running)), self.place.eq(place)]
         m.d.comb += self.o_valid.eq(delay(m, complete, 1))
         return m
 

@@ -1,40 +1,36 @@
-"""The front of SOFTMAX: from accumulators or values to masked scores in fixed point, as arch/scores.py has them.
+"""The front of SOFTMAX: from accumulators or values to masked scores, as arch/scores.py has them.
 
-    acc ─ magnitude ─ normalise ─┬─ × ─ to its place ─ ± ─ + added ─ mask register ─ t
-          key scale × row scale ─┘                          │          │
-    operand ─ ± ─ to its place ─────────────────────────────┘          │
-    (row, group), length ─ mask ───────────────────────────────────────┘
+    acc ─ magnitude ─ normalise ─┬─ × ─ cut ─ + operand ─ t
+          key scale × row scale ─┘            │
+    (row, group), length ─ mask ─ −∞ ─────────┘
 
-    cycle           1         2  3   4  5       6  7                   8
+    cycle           1         2  3   4  5   6   7 … 10
 """
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import FACTOR_BITS, SCORE_CYCLES, HardwareConfig
-from ..arch.scores import ADDED_BITS, FRACTION_BITS, HIDDEN, NO_SHIFT, SCORE_BITS, SHIFT_BITS, UNKNOWN
-from .float_format import EXPONENT_BIAS, EXPONENT_BITS, ONE, WIDE, Fields, normalised
-from .float_multiply import product
+from ..arch.config import ADD_CYCLES, FACTOR_BITS, SCORE_CYCLES, HardwareConfig
+from ..arch.scores import SCORE_BITS
+from .delay_line import DelayLine
+from .float import MINUS_INFINITY, MINUS_ZERO, Add, resized
+from .float_format import EXPONENT_BIAS, EXPONENT_BITS, EXPONENT_MAX, ONE, WIDE, Fields, compose, normalised
+from .float_multiply import MULTIPLIER_BITS, product
 from .mask import MASK_CYCLES, MASK_INPUTS, Mask
 from .pipeline import delay, register
 
 INTEGER_BITS = 32
-ADDED_LIMIT = ADDED_BITS - FRACTION_BITS - 1  # exponent from which on an added number is too much
-PLACES = 11  # bits of a number of places, signed
-PRODUCT_BITS = 32  # of a product of factors, before it is moved to its place
-WAIT = SCORE_CYCLES - 1  # until a score meets what is added to it, and the mask
-COARSE = 3  # of the number of places to move by, the bits that come second
+UNMASKED_CYCLES = SCORE_CYCLES - ADD_CYCLES  # until a score meets what is added to it, and the mask
 
 
 class Scores(wiring.Component):
-    """t = score of acc (of `operand` if `from_value`) · key_scale · row_scale, + operand if `additive`; HIDDEN in lanes
-    that are not seen. `hidden` tells which have no weight.
+    """t = score of acc (of `operand` if `from_value`) · key_scale · row_scale, + operand if `additive`; −∞ in lanes
+    that are not seen. `hidden` tells where it is −∞.
 
     `row` and `group` come in the cycle of the read addresses, the operands and `length` MEMORY_CYCLES later, `t` and
     `hidden` SCORE_CYCLES after these, a group every cycle if need be. The mask (see `Mask`), `from_value` and
-    `additive` hold still while groups are under way. Operands are bits as the memories hold them, those of VALUE
-    widened to float32.
+    `additive` hold still while groups are under way. Operands are bits as the memories hold them.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -47,8 +43,8 @@ class Scores(wiring.Component):
             "acc": In(floats),
             "key_scale": In(floats),
             "row_scale": In(32),
-            "operand": In(floats),
-            "t": Out(data.ArrayLayout(signed(32), config.vector_lanes)),
+            "operand": In(data.ArrayLayout(unsigned(config.value_bits), config.vector_lanes)),
+            "t": Out(floats),
             "hidden": Out(config.vector_lanes),
         })  # fmt: skip
 
@@ -56,64 +52,54 @@ class Scores(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.mask = mask = Mask(config)
-        seen = delay(m, mask.seen, WAIT + 1 - MASK_CYCLES, name="seen")  # the mask starts a cycle before the data
+        m.submodules.operands = operands = DelayLine(config.value_bits * config.vector_lanes, UNMASKED_CYCLES - 1)
+        # The mask starts a cycle before the data.
+        seen = delay(m, mask.seen, UNMASKED_CYCLES - MASK_CYCLES, name="seen")
         m.d.comb += [getattr(mask, name).eq(getattr(self, name)) for name in MASK_INPUTS]
+        m.d.comb += operands.i.eq(self.operand)
         row_scale = Mux(self.from_value, ONE, self.row_scale)
         for lane in range(config.vector_lanes):
             m.submodules[f"score_{lane}"] = score = Score(config)
+            m.submodules[f"plus_{lane}"] = plus = Add()
+            operand = resized(m, operands.o.word_select(lane, config.value_bits), 32)
+            added = Mux(seen[lane], Mux(self.additive, operand, MINUS_ZERO), MINUS_INFINITY)
             m.d.comb += [
                 score.acc.eq(self.acc[lane]),
                 score.from_value.eq(self.from_value),
-                score.additive.eq(self.additive),
                 score.key_scale.eq(self.key_scale[lane]),
                 score.row_scale.eq(row_scale),
-                score.operand.eq(self.operand[lane]),
-                score.seen.eq(seen[lane]),
-                self.t[lane].eq(score.t),
-                self.hidden[lane].eq(score.hidden),
+                score.value.eq(resized(m, self.operand[lane], 32)),
+                score.finite.eq(~seen[lane]),
+                plus.a.eq(score.o),
+                plus.b.eq(register(m, added, f"added_{lane}")),
+                self.t[lane].eq(plus.o),
+                self.hidden[lane].eq(plus.o[-1 - EXPONENT_BITS :].all()),
             ]
         return m
 
 
 class Score(wiring.Component):
-    """One lane of `Scores`. `seen` comes a cycle before `t`."""
+    """One score, before the mask, UNMASKED_CYCLES later. What would not be finite is anything finite if `finite` comes
+    a cycle before it."""
 
     def __init__(self, config: HardwareConfig):
         self._config = config
         self._bits = FACTOR_BITS[config.precision]
         super().__init__({
             "acc": In(32),
+            "value": In(32),
             "from_value": In(1),
-            "additive": In(1),
             "key_scale": In(32),
             "row_scale": In(32),
-            "operand": In(32),
-            "seen": In(1),
-            "t": Out(signed(32)),
-            "hidden": Out(1),
+            "finite": In(1),
+            "o": Out(32),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        size, negative, hides, unknown = self._scaled(m)
-        number, number_hides, number_unknown = self._added(m)
-        # A magnitude with its bits turned, and 1: as the carry into the lowest place.
-        total = Signal(signed(34))
-        signed_size = Cat(negative, size, negative).as_signed()
-        m.d.comb += total.eq(signed_size + Cat(negative, number).as_signed())
-        unknown = self.seen & (unknown | number_unknown)
-        hidden = ~unknown & (~self.seen | hides | number_hides)
-        m.d.sync += [
-            self.hidden.eq(hidden),
-            self.t.eq(Mux(unknown, UNKNOWN, Mux(hidden, HIDDEN, total[1:33].as_signed()))),
-        ]
-        return m
-
-    def _scaled(self, m: Module) -> tuple[Value, Value, Value, Value]:
-        """(magnitude, with all bits turned where negative; sign; whether −∞, whether +∞ or NaN), WAIT cycles later."""
         bits = self._bits
         # 1: a magnitude with what stands for its exponent, and two significands.
-        x = Fields(Mux(self.from_value, self.operand, self.acc))
+        x = Fields(Mux(self.from_value, self.value, self.acc))
         is_float = self.from_value if self._config.pe == "int8" else Const(1, 1)
         key, row = Fields(self.key_scale), Fields(self.row_scale)
         sign, absolute = Mux(is_float, x.sign, self.acc[-1]), Signal(INTEGER_BITS)
@@ -121,7 +107,7 @@ class Score(wiring.Component):
         mantissa = Cat(Const(0, INTEGER_BITS - WIDE), x.mantissa)
         magnitude = register(m, Mux(is_float, mantissa, absolute), "magnitude")
         exponent = register(m, Mux(is_float, x.exponent, EXPONENT_BIAS + INTEGER_BITS - 1), "exponent")
-        of_scales = register(m, NO_SHIFT + 3 * EXPONENT_BIAS - key.exponent - row.exponent, "of_scales")
+        of_scales = register(m, (key.exponent + row.exponent - 2 * EXPONENT_BIAS)[:10].as_signed(), "of_scales")
         factors = [register(m, Cat(each.fraction, Const(1, 1))[-bits:], name)
                    for each, name in ((key, "key"), (row, "row"))]  # fmt: skip
         scales_zero, negative = key.zero | row.zero, sign ^ key.sign ^ row.sign
@@ -131,51 +117,36 @@ class Score(wiring.Component):
         # 2, 3: normalise; the product of the scales.
         high, high_zeros = normalised(m, magnitude, [16, 8], "high")
         high, high_zeros = register(m, high, "high"), register(m, high_zeros, "high_zeros")
-        base = register(m, of_scales - exponent, "base")
+        base = register(m, of_scales + exponent, "base")
         full, zeros = normalised(m, high, [4, 2, 1], "full")
-        nothing = register(m, ~full[-1], "nothing") | delay(m, scales_zero, 3, "scales_zero", reset_less=True)
-        places = register(m, (base + Cat(zeros, high_zeros))[:PLACES].as_signed(), "places")
-        scales, factor = product(m, *factors)[bits:], register(m, full[-bits:], "factor")
+        zero = register(m, ~full[-1], "zero_3") | delay(m, scales_zero, 3, "scales_zero", reset_less=True)
+        exponent = register(m, base - Cat(zeros, high_zeros), "exponent_3")
+        scales = product(m, *factors)[bits:]
 
-        # 4, 5: the product of all; how far to move it.
-        moved = product(m, factor, scales)[2 * bits - PRODUCT_BITS :]
-        over = delay(m, places[-1] & ~nothing, 2, "over", reset_less=True)
-        nothing_5 = delay(m, nothing, 2, "nothing_5", reset_less=True)
-        cleared = delay(m, (places[SHIFT_BITS:-1].any() & ~places[-1]) | nothing, 2, "cleared", reset_less=True)
-        shift = delay(m, places[:SHIFT_BITS], 2, "shift", reset_less=True)
+        # 4, 5: the product of all.
+        both = _product(m, register(m, full[-SCORE_BITS:], "factor"), scales)[-SCORE_BITS - 2 :]
+        exponent, zero, special, nan, negative = (
+            delay(m, each, cycles, name, reset_less=True)
+            for each, cycles, name in ((exponent, 2, "exponent_5"), (zero, 2, "zero_5"), (special, 5, "special"),
+                                       (nan, 5, "nan"), (negative, 5, "negative")))  # fmt: skip
 
-        # 6, 7: to its place. What is too much shows before.
-        large = Mux(shift == 0, moved[SCORE_BITS:].any(), (shift == 1) & moved[-1]) & ~cleared
-        over, cleared = register(m, over | large, "over_6"), register(m, cleared, "cleared_6")
-        coarse = register(m, moved >> Cat(Const(0, COARSE), shift[COARSE:]), "coarse")
-        fine = (coarse >> register(m, shift[:COARSE], "fine"))[:SCORE_BITS]
-        held = (fine & ~cleared.replicate(SCORE_BITS)) | over.replicate(SCORE_BITS)
-        turned = delay(m, negative, WAIT - 1, "negative", reset_less=True)
-        size = register(m, held ^ turned.replicate(SCORE_BITS), "size")
-        special, nan = (delay(m, each, WAIT - 1, name, reset_less=True)
-                        for each, name in ((special, "special"), (nan, "nan")))  # fmt: skip
-        no_number = nan | ~turned | delay(m, nothing_5, 1, "nothing_6", reset_less=True)
-        hides, unknown = register(m, special & ~no_number, "hides"), register(m, special & no_number, "unknown")
-        return size, register(m, turned, "turned"), hides, unknown
+        # 6: the leading one may be in three places.
+        top, next_to_top = both[-1], both[-2] & ~both[-1]
+        kept = Mux(top, both[2:], Mux(next_to_top, both[1:-1], both[:-2]))
+        final = (exponent + Cat(next_to_top, top))[:11].as_signed()
+        infinite, nan = special & ~self.finite, (nan | (special & zero)) & ~self.finite
+        bits_of_score = compose(
+            m, negative, final[:EXPONENT_BITS], kept[:-1],
+            zero=zero | (final <= 0), infinite=infinite, nan=nan, overflow=final >= EXPONENT_MAX,
+        )  # fmt: skip
+        m.d.comb += self.o.eq(register(m, bits_of_score, "o"))
+        return m
 
-    def _added(self, m: Module) -> tuple[Value, Value, Value]:
-        """(the number of the mask, whether it is −∞, whether +∞ or NaN), WAIT cycles later; 0 if there is none."""
-        operand = Fields(self.operand)
-        size = operand.mantissa[WIDE + EXPONENT_BITS - self._config.value_bits :]  # as much as a value has
-        number = register(m, Mux(operand.sign, -size, size)[: len(size) + 1].as_signed(), "signed")
-        sign, places = register(m, operand.sign, "added_sign"), EXPONENT_BIAS + ADDED_LIMIT - operand.exponent
-        places = register(m, places[:PLACES].as_signed(), "added_places")
-        far = places[SHIFT_BITS:-1].any() & ~places[-1]
-        shift = register(m, places[:SHIFT_BITS] | far.replicate(SHIFT_BITS), "added_shift")
-        over, sign = register(m, places[-1], "added_over"), register(m, sign, "added_sign_2")
-        raised = Cat(Const(0, ADDED_BITS - len(size)), register(m, number, "signed_2")).as_signed()
-        coarse = register(m, raised >> Cat(Const(0, COARSE), shift[COARSE:]), "added_coarse").as_signed()
-        fine = register(m, coarse >> register(m, shift[:COARSE], "added_fine"), "added_number").as_signed()
-        over, sign = (delay(m, each, 2, name, reset_less=True) for each, name in ((over, "over"), (sign, "sign")))
-        limit = Cat((~sign).replicate(ADDED_BITS), sign)
-        number = Mux(self.additive, Mux(over, limit, fine), 0)[: ADDED_BITS + 1]
-        number = delay(m, number, WAIT - 4, "added", reset_less=True).as_signed()
-        special = self.additive & operand.special
-        hides, unknown = special & operand.sign & ~operand.nan, special & (~operand.sign | operand.nan)
-        return number, *(delay(m, each, WAIT, name, reset_less=True)
-                         for each, name in ((hides, "added_hides"), (unknown, "added_unknown")))  # fmt: skip
+
+def _product(m: Module, x: Value, factor: Value) -> Value:
+    """x · factor, two cycles later, x of SCORE_BITS."""
+    if len(factor) == SCORE_BITS:
+        return product(m, x, factor)
+    below = SCORE_BITS - MULTIPLIER_BITS
+    high, low = register(m, x[below:] * factor, "upper"), register(m, x[:below] * factor, "lower")
+    return register(m, Cat(low[:below], (high + low[below:])[: len(high)]), "both")

@@ -20,7 +20,7 @@ is not the first has a phase STATE; hw/online.py is what it then does with the s
 from enum import IntEnum
 from types import SimpleNamespace
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,6 +30,7 @@ from ...arch.config import (
     MEMORY_CYCLES,
     MULTIPLY_CYCLES,
     POWER_CYCLES,
+    REFERENCE_CYCLES,
     SCORE_CYCLES,
     SOFTMAX_ROW_INTERVAL,
     HardwareConfig,
@@ -37,11 +38,11 @@ from ...arch.config import (
 )
 from ...arch.functions import EVALUATE_CYCLES
 from ...arch.isa import Masking, Result, Source
-from ...arch.scores import HIDDEN
+from ...arch.numerics import LOWEST, to_bits
 from ..delay_line import DelayLine
-from ..float import narrowed, order_key, resized
+from ..float import maximum, narrowed, resized
 from ..memories import lane_bits, read_signature, write_signature
-from ..online import State, of_order, work_of
+from ..online import State, work_of
 from ..panel import Fill, Panel, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay, register
@@ -53,7 +54,8 @@ from ..row_totals import PRODUCT_CYCLES, SCALE_CYCLES, RowTotals
 from ..row_writer import RowWriter
 from ..scores import Scores
 
-KEPT_CYCLES = POWER_CYCLES + PRODUCT_CYCLES  # from the greatest of a row to what is kept of blocks before
+# From the greatest of a row to what is kept of the blocks before.
+KEPT_CYCLES = REFERENCE_CYCLES + POWER_CYCLES + PRODUCT_CYCLES
 
 
 class Phase(IntEnum):
@@ -136,7 +138,7 @@ class Softmax(wiring.Component):
         ]
         self._read(m, panel, state, fields, scores, probabilities)
         places = self._places(m, phases, panel)
-        m.submodules.row_maximum = row_maximum = RowMaximum(config.vector_lanes, keys=True)
+        m.submodules.row_maximum = row_maximum = RowMaximum(config.vector_lanes)
         m.submodules.totals = totals = RowTotals(config)
         m.submodules.row_writer = row_writer = RowWriter(config)
         kept = self._maxima(m, phases, fields, places, state, row_maximum, scores, probabilities, totals, row_writer)
@@ -195,7 +197,7 @@ class Softmax(wiring.Component):
         for lane in range(lanes):
             m.d.comb += [
                 scores.key_scale[lane].eq(pairs.word_select(2 * lane, 32)),
-                scores.operand[lane].eq(resized(m, values.word_select(lane, config.value_bits), 32)),
+                scores.operand[lane].eq(values.word_select(lane, config.value_bits)),
                 probabilities.value_scale[lane].eq(value_scales.o.word_select(lane, bits)),
             ]
 
@@ -207,7 +209,7 @@ class Softmax(wiring.Component):
         in_maxima, in_sums = phases.phase == Phase.MAXIMA, phases.phase == Phase.SUMS
         place = Cat(panel.valid & in_maxima, panel.valid & in_sums, panel.first, panel.valid & panel.last)
         stages = [
-            ("before_t", MEMORY_CYCLES + SCORE_CYCLES - 1), ("at_t", 1),
+            ("before_greatest", MEMORY_CYCLES + SCORE_CYCLES - REFERENCE_CYCLES - 1), ("at_t", REFERENCE_CYCLES + 1),
             ("before_p", POWER_CYCLES - 1), ("at_p", 1),
             ("before_q", MULTIPLY_CYCLES - 1), ("at_q", 1),
         ]  # fmt: skip
@@ -229,14 +231,11 @@ class Softmax(wiring.Component):
         in_maxima, at_t, at_q = phases.phase == Phase.MAXIMA, places.at_t, places.at_q
         has_state = register(m, fields.online & ~fields.first, "has_state")
         found = delay(m, row_maximum.o_valid & in_maxima, 2, "found")
-        of_block = register(m, row_maximum.o, "of_block").as_signed()
-        known, greatest = Signal(signed(32)), Signal(signed(32))
-        m.d.comb += known.eq(Mux(has_state, state.maximum, HIDDEN))
-        m.d.sync += greatest.eq(Mux(of_block > known, of_block, known))
+        known = Mux(has_state, state.maximum, int(to_bits(LOWEST)))
+        greatest = register(m, maximum(m, register(m, row_maximum.o, "of_block"), known), "greatest")
         for lane, t in enumerate(scores.t):
             # One tree for both: the maximum of t in the first phase, of q in the second.
-            q = order_key(resized(m, probabilities.q[lane], 32))
-            m.d.comb += row_maximum.data[lane].eq(Mux(in_maxima, t, q))
+            m.d.comb += row_maximum.data[lane].eq(Mux(in_maxima, t, resized(m, probabilities.q[lane], 32)))
         m.d.comb += [
             row_maximum.valid.eq(Mux(in_maxima, at_t.maxima, at_q.sums)),
             row_maximum.first.eq(Mux(in_maxima, at_t.first, at_q.first)),
@@ -244,12 +243,12 @@ class Softmax(wiring.Component):
             maxima.restart.eq(phases.begin),
             maxima.write.eq(found),
             maxima.value.eq(greatest),
-            maxima.last.eq(places.before_t.last),
+            maxima.last.eq(places.before_greatest.last),
             probabilities.of_row.eq(in_maxima),
-            probabilities.known.eq(register(m, known, "known_later").as_signed()),
+            probabilities.known.eq(delay(m, known, 1 + REFERENCE_CYCLES, "known", reset_less=True)),
             probabilities.greatest.eq(Mux(in_maxima, greatest, maxima.o)),
             state.next_maximum.eq(row_maximum.o_valid),
-            state.next_total.eq(delay(m, found, POWER_CYCLES - 1, "next_total")),
+            state.next_total.eq(delay(m, found, REFERENCE_CYCLES + POWER_CYCLES - 1, "next_total")),
             totals.known.eq(state.total),
             totals.power.eq(probabilities.p[0]),
             kept.restart.eq(phases.begin),
@@ -257,7 +256,7 @@ class Softmax(wiring.Component):
             kept.value.eq(totals.product),
             kept.last.eq(places.before_p.last & places.before_p.sums),
             row_writer.greatest_valid.eq(found & fields.online),
-            row_writer.greatest.eq(of_order(greatest)),
+            row_writer.greatest.eq(greatest),
         ]
         return Mux(has_state, kept.o, 0)
 

@@ -1,7 +1,7 @@
 """`arch/scores.py` for compiled kernels, one number at a time.
 
 Products of factors are exact in float64, so scores are made there: to cut a significand is to clear the end of it, and
-to move a product to its place is to cut off its fraction.
+to move a number to its place is to cut off its fraction.
 """
 
 from __future__ import annotations
@@ -17,30 +17,41 @@ from ...arch.config import FACTOR_BITS
 from ...arch.functions import GUARD_BITS
 from ...arch.numerics import FUNCTION_PRECISION
 from ...arch.scores import (
-    ADDED_BITS,
     FRACTION_BITS,
-    HIDDEN,
     KEPT_BITS,
-    LEAST_UNKNOWN,
+    LEAST_REFERENCE,
+    MOST_SHIFT,
     OFFSET_BITS,
     POWER_FRACTION_BITS,
     SCORE_BITS,
     SEGMENTS,
     SUM_FRACTION_BITS,
-    UNKNOWN,
+    WHOLE_BITS,
 )
 from ..jit import OPTIONS, compiled
 from ..jit import inlined_late as inlined
-from .float32 import INFINITY, LARGEST, NAN, SIGN, bits_of, clean, f4, float_of, i4, product
+from .float32 import (
+    INFINITY,
+    LARGEST,
+    MAGNITUDE,
+    MIN_NORMAL_FLOAT64,
+    NAN,
+    SIGN,
+    bits_of,
+    clean,
+    f4,
+    float_of,
+    i4,
+    product,
+)
 
 _intrinsic: Any = intrinsic  # pyright takes what they make for what they are made of
 _overload: Any = overload
 i8, f8 = np.int64, np.float64
 FLOAT64_BITS = 53  # of a significand
 TF32_FACTOR_BITS, FLOAT32_FACTOR_BITS = FACTOR_BITS[11], FACTOR_BITS[24]
-ONE = f8(1 << FRACTION_BITS)
-LIMIT, ADDED_LIMIT = f8((1 << SCORE_BITS) - 1), f8((1 << ADDED_BITS) - 1)
-ADDED_FLOOR = f8(-(1 << ADDED_BITS))
+LARGEST_FLOAT64 = f8(LARGEST.view(np.float32))
+FARTHEST = f8(-(1 << FRACTION_BITS + WHOLE_BITS))  # a difference that has no weight
 SUM_ONE, KEPT_LIMIT = f8(1 << SUM_FRACTION_BITS), f8((1 << KEPT_BITS) - 1)
 FRACTION, OFFSET = (1 << FRACTION_BITS) - 1, (1 << OFFSET_BITS) - 1
 STARTS, SLOPES = (np.array(each, np.int64) for each in zip(*SEGMENTS, strict=True))
@@ -102,32 +113,30 @@ def score(x, key, row, bits):
     exponent = i8(i8(bits_of_double(key) >> 52 & 0x7FF) + i8(bits_of_double(row) >> 52 & 0x7FF) - 1023)
     normal = i8(bits_of_double(scale) >> 52 & 0x7FF) != exponent  # the product of significands is 2 or more
     scale = cut(scale, i8(bits if normal else i8(bits - 1)))
-    t = f8(f8(cut(x, bits) * scale) * ONE)
-    size = abs(t)
-    held = LIMIT if size > LIMIT else size
-    held = held if t == t else f8(0)  # before it becomes an integer
-    result = i8(held)
-    result = i8(-result) if t < 0 else result
-    result = i8(UNKNOWN) if size == np.inf else result
-    result = i8(HIDDEN) if t == -np.inf else result
-    return result if t == t else i8(UNKNOWN)
+    t = cut(f8(cut(x, i8(SCORE_BITS)) * scale), i8(SCORE_BITS))
+    size, sign = abs(t), i4(i8(bits_of_double(t) >> 32) & i8(0x80000000))
+    held = f8(LARGEST_FLOAT64 if size > LARGEST_FLOAT64 and size < np.inf else size)
+    held = f8(0) if size < MIN_NORMAL_FLOAT64 else held
+    result = float_of(i4(bits_of(f4(held)) | sign))
+    return result if t == t else float_of(NAN)
 
 
 @inlined
-def added(t, operand):
-    """A score and a number of an additive mask, `exact`."""
-    number = f8(np.floor(f8(operand * ONE)))
-    number = ADDED_LIMIT if number > ADDED_LIMIT else number
-    number = ADDED_FLOOR if number < ADDED_FLOOR else number
-    total = i8(t + i8(number if number == number else f8(0)))
-    total = i8(HIDDEN) if operand == -np.inf or t == HIDDEN else total
-    return i8(UNKNOWN) if operand == np.inf or operand != operand or t == UNKNOWN else total
+def unit_of(greatest):
+    """(factor to units of what is compared with the greatest of a row, the greatest in them, and the factor from there
+    to a difference in fixed point)."""
+    exponent = i8(i8(i4(bits_of(greatest) & MAGNITUDE) >> 23) - 127)
+    reference = max(exponent, i8(LEAST_REFERENCE))
+    unit = double_of(i8(i8(1023 + SCORE_BITS) - reference << 52))
+    up = double_of(i8(i8(1023) + min(i8(reference - LEAST_REFERENCE), i8(MOST_SHIFT)) << 52))
+    return unit, f8(np.trunc(f8(f8(greatest) * unit))), up
 
 
 @inlined
-def power(format, t, greatest):
-    """2^(t − greatest) of a score that is no greater, and of none that is unknown."""
-    difference = i8(t - greatest)
+def power(format, t, unit, greatest, up):
+    """2^(t − greatest) of a score that is no greater, and of none that is unknown; `unit_of` its greatest."""
+    below = f8(f8(np.trunc(f8(f8(t) * unit)) - greatest) * up)
+    difference = i8(below if below > FARTHEST else FARTHEST)
     fraction = i8(difference & FRACTION)
     segment, offset = i8(fraction >> OFFSET_BITS), i8(fraction & OFFSET)
     size = i8((STARTS[segment] << GUARD_BITS) + (SLOPES[segment] * offset >> OFFSET_BITS - GUARD_BITS))
@@ -141,7 +150,8 @@ def power(format, t, greatest):
 @compiled
 def power_of_row(format, t, greatest):
     """The same of any."""
-    return power(format, t, greatest) if greatest < LEAST_UNKNOWN else float_of(NAN)
+    unit, number, up = unit_of(greatest)
+    return power(format, t, unit, number, up) if greatest < np.inf else float_of(NAN)
 
 
 @inlined

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from ...arch.config import FACTOR_BITS, WIDE_PRECISION, HardwareConfig, Memory
 from ...arch.isa import Masking, OnlineSoftmax, Result, Softmax, Source
-from ...arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_STEP, rounded
-from ...arch.scores import HIDDEN, LEAST_UNKNOWN
+from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_STEP, rounded
 from ..jit import OPTIONS, compiled, entry, inlined_late
 from ..state import Rows, State
 from .fixed_functions import rcp
 from .float32 import (
     FORMATS,
     NAN,
+    add_saturated,
     bits_of,
     canonical,
+    clean,
     code_of,
     f4,
     fit,
@@ -35,9 +36,6 @@ from .float32 import (
 )
 from .kernel import Kernel
 from .scores import (
-    added as masked,
-)
-from .scores import (
     cut,
     cut_float,
     exact,
@@ -49,6 +47,7 @@ from .scores import (
     power_of_row,
     score,
     total_of,
+    unit_of,
 )
 from .vector import ONES, place, store_values, unpack_pairs
 
@@ -76,7 +75,7 @@ def softmax(i: Softmax, state: State, config: HardwareConfig) -> None:
         into, scales = _codes_into(i, state, config, batch), row.rows_for(i.scales_address, 1, i.rows, 1, batch)
     per_word = config.columns if i.result is Result.VALUES else config.rows
     softmax_rows(FORMATS[config.precision], batch, i.rows, i.columns, *operands, i.mask is Masking.ADDITIVE, additive,
-                 i.causal, i.window, i.offset, lengths, 0, False, 1, ONES, *_scratch(i, config), into, per_word,
+                 i.causal, i.window, i.offset, lengths, 0, False, 1, ONES, _scratch(i, config), into, per_word,
                  config.value_format == "bf16", scales, scales)  # fmt: skip
 
 
@@ -85,11 +84,11 @@ def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> No
     row, operands = state[Memory.ROW], _operands(i, state, config)
     before = ONES if i.first else row.rows(i.state_address, 1, 2 * i.rows, 1)
     batch = state.batch if before[1] or any(each[1] for each in operands) else 1
-    codes, scratch = _codes_into(i, state, config, batch), _scratch(i, config)
+    codes, buffers = _codes_into(i, state, config, batch), _scratch(i, config)
     scales = row.rows_for(i.scales_address, 1, 2 * i.rows, 1, batch)
     after = row.rows_for(i.state_address, 1, 2 * i.rows, 1, batch)
     softmax_rows(FORMATS[config.precision], batch, i.rows, i.columns, *operands, False, ONES, i.causal, i.window,
-                 i.offset, NO_LENGTHS, i.together, True, i.first, before, *scratch, codes, config.rows, False, scales,
+                 i.offset, NO_LENGTHS, i.together, True, i.first, before, buffers, codes, config.rows, False, scales,
                  after)  # fmt: skip
 
 
@@ -110,10 +109,10 @@ def _codes_into(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig
     return state[Memory.ACT].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.rows), batch)
 
 
-def _scratch(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> tuple[NDArray, NDArray]:
-    """Room for a row, and for its scores."""
+def _scratch(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> NDArray:
+    """Room for five numbers of each column of a row."""
     width = -(-i.columns // config.columns) * config.columns
-    return np.empty((4, width), np.float32), np.empty(width, np.int64)
+    return np.empty((5, width), np.float32)
 
 
 # -- compiled ----------------------------------------------------------------------------------------------------------
@@ -121,10 +120,10 @@ def _scratch(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> tuple[NDArra
 
 @entry
 def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, additive, causal, window, offset,
-                 lengths, together, online, first, before, buffers, scores, into, per_word, to_bf16, scales,
+                 lengths, together, online, first, before, buffers, into, per_word, to_bf16, scales,
                  after):  # fmt: skip
     """Softmax, or OnlineSoftmax if `online`: as `numerics.softmax`, `softmax_values` and `online_softmax`."""
-    x, key_scale, value_scale = buffers[0], buffers[1], buffers[2]
+    x, key_scale, value_scale, scores = buffers[0], buffers[1], buffers[2], buffers[4]
     results, numbers, state = into[0], scales[0], after[0]
     padded = -(-columns // per_word) * per_word
     bits = factor_bits(format)
@@ -145,23 +144,25 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
                 at = place(additive, b, m)
                 mask = additive[0][at : at + len(x)]
                 for n in range(low, high):
-                    scores[n] = masked(scores[n], exact(mask[n]))
+                    scores[n] = add_saturated(scores[n], clean(mask[n]))
             for n in range(low):
-                scores[n] = HIDDEN
+                scores[n] = -np.inf
             for n in range(high, len(x)):
-                scores[n] = HIDDEN
-            greatest, kept = i8(HIDDEN), f4(0)
+                scores[n] = -np.inf
+            greatest_key, kept = key(LOWEST), f4(0)
             for n in range(low, high):
-                greatest = max(greatest, scores[n])
+                greatest_key = max(greatest_key, key(canonical(scores[n])))
+            greatest = of_key(i4(greatest_key))
             if online and not first:
-                known = i8(key(before[0][place(before, b, m)]))
-                greatest = max(greatest, known)
+                known = of_key(i4(max(key(before[0][place(before, b, m)]), key(LOWEST))))
+                greatest = of_key(i4(max(greatest_key, key(known))))
                 known_total = cut_float(format, before[0][place(before, b, rows + m)])
                 kept = multiply_widely(format, known_total, power_of_row(format, known, greatest))
-            unknown, parts = greatest >= LEAST_UNKNOWN, fixed(kept)
+            unknown, parts = not greatest < np.inf, fixed(kept)
+            unit, number, up = unit_of(greatest)
             for n in range(len(x)):
-                p = power(format, scores[n], greatest)
-                x[n] = f4(0) if scores[n] == HIDDEN else float_of(NAN) if unknown else p
+                p = power(format, scores[n], unit, number, up)
+                x[n] = f4(0) if scores[n] == -np.inf else float_of(NAN) if unknown else p
             for n in range(len(x)):
                 parts = i8(parts + fixed(x[n]))
             total = float_of(NAN) if unknown or overflown(kept) else total_of(format, parts)
@@ -172,7 +173,7 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
             numbers[place(scales, b, m)] = scale
             if online:
                 numbers[place(scales, b, rows + m)] = fit_saturated(format, multiply_widely(format, kept, inverse))
-                state[place(after, b, m)] = of_key(i4(greatest))
+                state[place(after, b, m)] = greatest
                 state[place(after, b, rows + m)] = total
 
 
@@ -197,7 +198,7 @@ def _codes(format, words, x, scores, value_scale, inverse):
     most = i4(_FLOOR)
     for n in range(len(x)):
         v = fit(format, f4(x[n] * value_scale[n]))
-        x[n] = f4(0) if scores[n] == HIDDEN else v
+        x[n] = f4(0) if scores[n] == -np.inf else v
     for n in range(len(x)):
         most = max(most, bits_of(canonical(x[n])))
     a = float_of(i4(most))
@@ -240,7 +241,7 @@ def _weighted(wrap: Any, times: Any) -> Any:
         edge = i4(0)
         for n in range(len(x)):
             v, edge = times(x[n], value_scale[n], edge)
-            y[n] = f4(0) if scores[n] == HIDDEN else fit(format, v)
+            y[n] = f4(0) if scores[n] == -np.inf else fit(format, v)
         for n in range(len(x)):
             v, edge = times(y[n], inverse, edge)
             y[n] = fit(format, v)

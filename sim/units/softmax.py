@@ -11,6 +11,7 @@ from ...arch.config import (
     MEMORY_CYCLES,
     MULTIPLY_CYCLES,
     POWER_CYCLES,
+    REFERENCE_CYCLES,
     SCORE_CYCLES,
     SOFTMAX_ROW_INTERVAL,
     HardwareConfig,
@@ -89,7 +90,8 @@ def softmax_cycles(i: Softmax, config: HardwareConfig) -> int:
 
 def online_cycles(i: OnlineSoftmax, config: HardwareConfig) -> int:
     """D: the same, and a pass over the state of blocks before, of which something is kept."""
-    before = 0 if i.first else 2 * i.rows + MEMORY_CYCLES + 1 + POWER_CYCLES + 1 + MULTIPLY_CYCLES
+    kept = REFERENCE_CYCLES + POWER_CYCLES + 1 + MULTIPLY_CYCLES
+    before = 0 if i.first else 2 * i.rows + MEMORY_CYCLES + 1 + kept
     return before + _passes(i, config) + 2
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from heddle.arch import numerics
-from heddle.arch.config import MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig
 from heddle.arch.functions import EVALUATE_CYCLES
 from heddle.arch.isa import Masking, OnlineSoftmax, Result, Softmax, Source
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
@@ -44,12 +44,12 @@ def duration(config: HardwareConfig, work: Softmax | OnlineSoftmax) -> int:
     g = -(-work.columns // lanes)
     per_word = config.columns if not online and work.result is Result.VALUES else config.rows
     a = -(-work.columns // per_word) * per_word // lanes
-    front = MEMORY_CYCLES + 8
-    state = 2 * m + MEMORY_CYCLES + 1 + 9 if online and not work.first else 0
+    front, p = MEMORY_CYCLES + 6 + ADD_CYCLES, 7
+    state = 2 * m + MEMORY_CYCLES + 1 + 2 + p + 4 if online and not work.first else 0
     maxima = m * g + front + config.row_maximum_cycles + 3
-    sums = (m - 1) * max(g, 5) + g + front + 5 + config.total_cycles
+    sums = (m - 1) * max(g, 5) + g + front + p + config.total_cycles
     sums += EVALUATE_CYCLES + 4 + MULTIPLY_CYCLES + (3 if online else 1)
-    codes = m * a + front + 5 + MULTIPLY_CYCLES + config.quantise_cycles
+    codes = m * a + front + p + MULTIPLY_CYCLES + config.quantise_cycles
     return state + maxima + sums + codes
 
 

@@ -1,14 +1,18 @@
-"""A lane of scores, a power and the sum of a row's powers, each by itself, against arch/scores.py bit for bit."""
+"""A score, a power and the sum of a row's powers, each by itself, against arch/scores.py bit for bit."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from heddle.arch import numerics, scores
-from heddle.arch.config import FACTOR_BITS, POWER_CYCLES, PRESETS, SCORE_CYCLES
-from heddle.hw.power import Power, RowPowers
-from heddle.hw.scores import Score
+from heddle.arch.config import FACTOR_BITS, POWER_CYCLES, PRESETS, REFERENCE_CYCLES
+from heddle.hw.pipeline import delay
+from heddle.hw.power import Power, Reference, RowPowers
+from heddle.hw.scores import UNMASKED_CYCLES, Score
 
 NANO = PRESETS["nano"]
 CONFIGS = {
@@ -16,7 +20,7 @@ CONFIGS = {
     "float32 values": replace(NANO, vector_format="tf32", value_format="float32"),
 }  # fmt: skip
 configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-ENDS = np.array([0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 1e-42, 3e38, -3e38, 2.0**-16, 8192, 16384], np.float32)
+ENDS = np.array([0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 1e-42, 3e38, -3e38, 2.0**-16, 512, 2.0**31], np.float32)
 
 
 def stream(component, inputs, outputs, latency):
@@ -46,42 +50,62 @@ def mixed(rng, count, spread):
 
 @configs
 @pytest.mark.parametrize("from_value", [0, 1])
-@pytest.mark.parametrize("additive", [0, 1])
-def test_scores_of_all_kinds(config, from_value, additive):
-    rng, count, bits = np.random.default_rng(from_value), 300, FACTOR_BITS[config.precision]
-    key, row = mixed(rng, count, 20), mixed(rng, count, 20)
-    operand = mixed(rng, count, 15)
-    operand = numerics.to_bf16(operand) if config.value_format == "bf16" else operand
+def test_scores_of_all_kinds(config, from_value):
+    rng, count, bits = np.random.default_rng(from_value), 600, FACTOR_BITS[config.precision]
+    spread = np.repeat([20, 60], count // 2)
+    key, row, value = (mixed(rng, count, spread) for _ in range(3))
     if config.pe == "int8":
         acc = np.where(rng.random(count) < 0.5, rng.integers(-(2**31), 2**31, count), rng.integers(-9, 9, count))
         acc = acc.astype(np.int32)
     else:
         acc = mixed(rng, count, 20)
-    expected = scores.score(operand if from_value else acc, key, row, bits)
-    if additive:
-        expected = scores.added(expected, operand)
-    seen = rng.random(count) < 0.9
-    expected = np.where(seen, expected, scores.HIDDEN)
+    expected = scores.score(value if from_value else acc, key, row, bits)
     inputs = {"acc": acc.view(np.uint32), "key_scale": key.view(np.uint32), "row_scale": row.view(np.uint32),
-              "operand": operand.view(np.uint32)}  # fmt: skip
-    inputs |= {"from_value": np.full(count, from_value), "additive": np.full(count, additive)}
-    inputs["seen"] = np.roll(seen, SCORE_CYCLES - 1)  # later than the rest, in a circle
-    inputs = {name: np.tile(each, 3) for name, each in inputs.items()}
-    found = stream(Score(config), inputs, ["t", "hidden"], SCORE_CYCLES)
-    assert (found[count : 2 * count, 0] == expected).all()
-    assert (found[count : 2 * count, 1] == (expected == scores.HIDDEN)).all()
+              "value": value.view(np.uint32), "from_value": np.full(count, from_value)}  # fmt: skip
+    found = stream(Score(config), inputs, ["o"], UNMASKED_CYCLES)[:, 0]
+    assert (found == numerics.to_bits(expected)).all()
+    found = stream(Score(config), inputs | {"finite": np.ones(count, int)}, ["o"], UNMASKED_CYCLES)[:, 0]
+    assert np.isfinite(numerics.from_bits(found.astype(np.uint32))).all()
 
 
 @configs
 def test_powers_of_all_kinds(config):
-    rng, count, bits = np.random.default_rng(2), 600, config.function_bits
-    greatest = rng.choice([scores.HIDDEN, -1, 0, 5 << 16, -(1 << 30), 1 << 30, scores.UNKNOWN, 0x7FFFFFFF], count)
-    below = np.where(rng.random(count) < 0.5, rng.integers(0, 140 << 16, count), rng.integers(0, 1 << 31, count))
-    t = np.maximum(greatest - np.where(rng.random(count) < 0.1, 0, below), -(1 << 31))
-    hidden = rng.random(count) < 0.1
-    expected = np.where(hidden, np.float32(0), scores.power(t, greatest, bits))
-    found = stream(Power(config), {"t": t, "greatest": greatest, "hidden": hidden}, ["o"], POWER_CYCLES)[:, 0]
+    rng, count, bits = np.random.default_rng(2), 1200, config.function_bits
+    ends = numerics.LOWEST, numerics.LARGEST, np.inf, np.nan
+    greatest = rng.choice([-1, -0.0, 0, 5.3, -(2.0**14), 2e5, 3e6, 2.0**31, 1e30, *ends], count).astype(np.float32)
+    greatest = np.where(rng.random(count) < 0.3, mixed(rng, count, 40), greatest)
+    greatest = numerics.maximum(greatest, numerics.LOWEST)
+    with np.errstate(all="ignore"):
+        below = greatest - (rng.uniform(0, 1, count) * 2.0 ** rng.integers(-20, 10, count)).astype(np.float32)
+        steps = numerics.from_bits(numerics.to_bits(greatest) + np.where(greatest < 0, 1, -1).astype(np.uint32))
+    t = np.choose(rng.integers(0, 4, count), [below, steps, greatest, mixed(rng, count, 40)])
+    t = np.where(np.isnan(t), np.float32(0), t).astype(np.float32)
+    t = np.where(numerics.maximum(t, greatest) == greatest, t, greatest)
+    t, greatest = numerics.clean(t), numerics.clean(greatest)
+    expected = scores.power(t, greatest, bits)
+    found = stream(Compared(config), {"greatest": numerics.to_bits(greatest), "t": numerics.to_bits(t)}, ["o"],
+                   REFERENCE_CYCLES + POWER_CYCLES)[:, 0]  # fmt: skip
     assert (found << 32 - config.vector_bits == numerics.to_bits(expected)).all()
+    assert 0.2 < (expected > 0).mean() < 0.8
+
+
+class Compared(wiring.Component):
+    """2^(t − greatest), of both in one cycle."""
+
+    def __init__(self, config):
+        self._config = config
+        super().__init__({"t": In(32), "greatest": In(32), "o": Out(config.vector_bits)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.reference, m.submodules.power = reference, power = Reference(), Power(self._config)
+        m.d.comb += [
+            reference.greatest.eq(self.greatest),
+            power.t.eq(delay(m, self.t, REFERENCE_CYCLES, "t")),
+            *(getattr(power, name).eq(getattr(reference, name)) for name in ("minus", "top", "shift", "unknown")),
+            self.o.eq(power.o),
+        ]
+        return m
 
 
 @configs
