@@ -51,7 +51,9 @@ VECTOR_FORMATS = {"float32": WIDE_PRECISION, "tf32": 11}  # vector_format → si
 FACTOR_BITS = {WIDE_PRECISION: WIDE_PRECISION, 11: 18}  # of them → those of scores' factors and numbers of rows
 # Latencies of the float operators, in cycles from operands to result (throughput is one per cycle).
 MULTIPLY_CYCLES = 3
+MULTIPLY_IN_STEPS_CYCLES = 6  # of what comes once a row, with a quarter of the multipliers
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
+MEAN_CYCLES = 1 + MULTIPLY_IN_STEPS_CYCLES  # NORM: from the sum of a row to its mean
 ROW_SUM_INTERVAL = ADD_CYCLES + 2  # least cycles from a row to the next: one adder adds up its running sums, in pairs
 SCORE_CYCLES = 6 + ADD_CYCLES  # SOFTMAX: from a sum or value to its score
 REFERENCE_CYCLES = 2  # from the greatest of a row to what its scores are compared with
@@ -337,7 +339,7 @@ class HardwareConfig:
         """NORM, from a sum of squares to 1/√(its mean + ε): × reciprocal, rounding, + ε, rsqrt, and with float32 its
         refinement."""
         refinement = 3 * MULTIPLY_CYCLES + ADD_CYCLES if self.vector_format == "float32" else 0
-        return MULTIPLY_CYCLES + self.narrow_cycles + ADD_CYCLES + EVALUATE_CYCLES + refinement
+        return MEAN_CYCLES + self.narrow_cycles + ADD_CYCLES + EVALUATE_CYCLES + refinement
 
     @property
     def normalise_cycles(self) -> int:
