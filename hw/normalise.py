@@ -88,8 +88,8 @@ class RowMoments(wiring.Component):
 
     A sum comes with `valid`, rows at least MULTIPLY_IN_STEPS_CYCLES apart, and `squares` tells of what. `mean_valid`
     comes MEAN_CYCLES after a sum of values, `deviation_valid` `deviation_cycles` after one of squares. `reciprocal` and
-    `epsilon` hold still meanwhile. `variance` must be `mean_square` + `small`, ADD_CYCLES later. `deviation`, `mean_square`,
-    `small` and `variance` have the format of vector arithmetic, the other numbers are float32.
+    `epsilon` hold still meanwhile. `variance` must be `mean_square` + `small`, ADD_CYCLES later. `deviation`,
+    `mean_square`, `small` and `variance` have the format of vector arithmetic, the other numbers are float32.
     """
 
     def __init__(self, config: HardwareConfig):
