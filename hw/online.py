@@ -2,7 +2,7 @@
 
     ROW ─ tables of the running maxima g and sums l         phase STATE
 
-    g − G ─ 2^x ─ × l ─ kept ─ table                        phase MAXIMA
+    g − G ─ 2^x ─ × l ─ kept ─ table of l, G to that of g   phase MAXIMA
 
     kept ─┬─ + sum of the block ─ total                     phase SUMS
           └─ × 1/total ─ rescale
@@ -25,20 +25,18 @@ from .float_format import EXPONENT_BITS
 from .instructions import fields_of, opcode_of
 from .panel import count
 from .pipeline import delay
-from .row_table import RowTable
 
 
 class State(wiring.Component):
-    """The running maxima and sums of the rows of a panel: read from ROW into tables, then given row by row.
+    """Reads the running maxima and sums of the rows of a panel from ROW, all maxima first.
 
     `start`: in the cycles from the next one on `read` is up with the addresses of 2 · `rows` words from `address` on,
-    `done` with the last; `row_data` is what they hold, MEMORY_CYCLES later. `restart`, `next_maximum` and `next_total`
-    are `restart` and `last` of the `RowTable` behind `maximum`, a float32 that is not below the lowest finite one, and
-    `total`, the upper bits of a float32. The other inputs hold still from the cycle after `start`.
+    `done` with the last; `row_data` is what they hold, MEMORY_CYCLES later, and then `maximum_valid` or `total_valid`
+    tells which it is: `maximum`, a float32 that is not below the lowest finite one, or `total`, the upper bits of a
+    float32. The other inputs hold still from the cycle after `start`.
     """
 
     def __init__(self, config: HardwareConfig):
-        self._config = config
         super().__init__({
             "start": In(1),
             "rows": In(ROWS),
@@ -47,36 +45,27 @@ class State(wiring.Component):
             "read_address": Out(ADDRESS),
             "row_data": In(32),
             "done": Out(1),
-            "restart": In(1),
-            "next_maximum": In(1),
-            "next_total": In(1),
+            "maximum_valid": Out(1),
             "maximum": Out(32),
+            "total_valid": Out(1),
             "total": Out(EXPONENT_BITS + FACTOR_BITS[config.precision]),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
         place = Signal(ROWS + 1)
+        of_total = place >= self.rows
+        lowest = self.row_data[-1 - EXPONENT_BITS :].all()
         m.d.comb += [
             self.read_address.eq(self.address + place),
             self.done.eq(self.read & (place + 1 == self.rows << 1)),
+            self.maximum_valid.eq(delay(m, self.read & ~of_total, MEMORY_CYCLES, "maximum_read")),
+            self.maximum.eq(Mux(lowest, int(to_bits(LOWEST)), self.row_data)),
+            self.total_valid.eq(delay(m, self.read & of_total, MEMORY_CYCLES, "total_read")),
+            self.total.eq(self.row_data[-len(self.total) :]),
         ]
         m.d.sync += self.read.eq(self.start | (self.read & ~self.done))
         count(m, place, clear=self.start, step=self.read)
-
-        of_total = place >= self.rows
-        total = self.row_data[-len(self.total) :]
-        lowest = self.row_data[-1 - EXPONENT_BITS :].all()
-        maximum = Mux(lowest, int(to_bits(LOWEST)), self.row_data)
-        for name, word, half in (("maximum", maximum, ~of_total), ("total", total, of_total)):
-            m.submodules[name] = table = RowTable(self._config, len(word))
-            m.d.comb += [
-                table.restart.eq(self.restart),
-                table.write.eq(delay(m, self.read & half, MEMORY_CYCLES, f"{name}_read")),
-                table.value.eq(word),
-                table.last.eq(getattr(self, f"next_{name}")),
-                getattr(self, name).eq(table.o),
-            ]
         return m
 
 

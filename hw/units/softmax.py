@@ -125,7 +125,6 @@ class Softmax(wiring.Component):
             state.start.eq(self.start & has_state),
             state.rows.eq(fields.rows),
             state.address.eq(fields.state_address),
-            state.restart.eq(phases.begin),
             state.row_data.eq(self.row_read.data),
             panel.start.eq(phases.begin & ~state.start),
             panel.rows.eq(fields.rows),
@@ -225,13 +224,15 @@ class Softmax(wiring.Component):
         row_writer: RowWriter,
     ) -> Value:  # fmt: skip
         """The greatest t of each row to a table, and from there back to the scores; likewise what it leaves of the sum
-        of the blocks before, which this gives where the powers of its row are."""
+        of the blocks before, which this gives where the powers of its row are. Each takes the place that the maximum or
+        sum of the blocks before has had in its table."""
         m.submodules.maxima = maxima = RowTable(self._config)
         m.submodules.kept = kept = RowTable(self._config, len(totals.kept))
         in_maxima, at_t, at_q = phases.phase == Phase.MAXIMA, places.at_t, places.at_q
         has_state = register(m, fields.online & ~fields.first, "has_state")
         found = delay(m, row_maximum.o_valid & in_maxima, 2, "found")
-        known = Mux(has_state, state.maximum, int(to_bits(LOWEST)))
+        until_power = delay(m, found, REFERENCE_CYCLES + POWER_CYCLES - 1, "until_power")
+        known = Mux(has_state, maxima.o, int(to_bits(LOWEST)))
         greatest = register(m, maximum(m, register(m, row_maximum.o, "of_block"), known), "greatest")
         for lane, t in enumerate(scores.t):
             # One tree for both: the maximum of t in the first phase, of q in the second.
@@ -241,20 +242,18 @@ class Softmax(wiring.Component):
             row_maximum.first.eq(Mux(in_maxima, at_t.first, at_q.first)),
             row_maximum.last.eq(Mux(in_maxima, at_t.last, at_q.last)),
             maxima.restart.eq(phases.begin),
-            maxima.write.eq(found),
-            maxima.value.eq(greatest),
-            maxima.last.eq(places.before_greatest.last),
+            maxima.write.eq(found | state.maximum_valid),
+            maxima.value.eq(Mux(in_maxima, greatest, state.maximum)),
+            maxima.last.eq(Mux(in_maxima, row_maximum.o_valid, places.before_greatest.last)),
             probabilities.of_row.eq(in_maxima),
             probabilities.known.eq(delay(m, known, 1 + REFERENCE_CYCLES, "known", reset_less=True)),
             probabilities.greatest.eq(Mux(in_maxima, greatest, maxima.o)),
-            state.next_maximum.eq(row_maximum.o_valid),
-            state.next_total.eq(delay(m, found, REFERENCE_CYCLES + POWER_CYCLES - 1, "next_total")),
-            totals.known.eq(state.total),
+            totals.known.eq(kept.o),
             totals.power.eq(probabilities.p[0]),
             kept.restart.eq(phases.begin),
-            kept.write.eq(delay(m, found, KEPT_CYCLES, "kept_valid")),
-            kept.value.eq(totals.product),
-            kept.last.eq(places.before_p.last & places.before_p.sums),
+            kept.write.eq(delay(m, found, KEPT_CYCLES, "kept_valid") | state.total_valid),
+            kept.value.eq(Mux(in_maxima, totals.product, state.total)),
+            kept.last.eq(Mux(in_maxima, until_power, places.before_p.last & places.before_p.sums)),
             row_writer.greatest_valid.eq(found & fields.online),
             row_writer.greatest.eq(greatest),
         ]
