@@ -10,7 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import FACTOR_BITS, POWER_CYCLES, REFERENCE_CYCLES, HardwareConfig
+from ..arch.config import FACTOR_BITS, POWER_CYCLES, HardwareConfig
 from ..arch.functions import GUARD_BITS
 from ..arch.scores import (
     FRACTION_BITS,
@@ -55,7 +55,7 @@ class Reference(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        greatest, bits = Fields(self.greatest), len(self.shift)
+        greatest, bits = Fields(register(m, self.greatest, "given")), len(self.shift)
         above = Signal(signed(EXPONENT_BITS + 1))
         m.d.comb += above.eq(greatest.exponent - LEAST_BIASED)
         small, places = above[-1], (-above)[:EXPONENT_BITS]
@@ -67,11 +67,12 @@ class Reference(wiring.Component):
         minus, sign = Signal(signed(FIELD_BITS)), register(m, ~greatest.sign, "sign")
         m.d.comb += minus.eq((Cat(fine, Const(0, 1)) ^ sign.replicate(FIELD_BITS)) + sign)
         top = Mux(small, LEAST_BIASED + 1, greatest.exponent + 1)[:EXPONENT_BITS]
+        unknown = greatest.special & ~greatest.sign
         m.d.comb += [
             self.minus.eq(register(m, minus, "minus").as_signed()),
-            self.top.eq(delay(m, top, REFERENCE_CYCLES, "top", reset_less=True)),
-            self.shift.eq(delay(m, Mux(small, 0, held), REFERENCE_CYCLES, "shift", reset_less=True)),
-            self.unknown.eq(delay(m, greatest.special & ~greatest.sign, REFERENCE_CYCLES, "unknown", reset_less=True)),
+            self.top.eq(delay(m, top, 2, "top", reset_less=True)),
+            self.shift.eq(delay(m, Mux(small, 0, held), 2, "shift", reset_less=True)),
+            self.unknown.eq(delay(m, unknown, 2, "unknown", reset_less=True)),
         ]
         return m
 

@@ -45,7 +45,7 @@ def duration(config: HardwareConfig, work: Softmax | OnlineSoftmax) -> int:
     per_word = config.columns if not online and work.result is Result.VALUES else config.rows
     a = -(-work.columns // per_word) * per_word // lanes
     front, p = MEMORY_CYCLES + 6 + ADD_CYCLES, 7
-    state = 2 * m + MEMORY_CYCLES + 1 + 2 + p + 4 if online and not work.first else 0
+    state = 2 * m + MEMORY_CYCLES + 1 + 3 + p + 4 if online and not work.first else 0
     maxima = m * g + front + config.row_maximum_cycles + 3
     sums = (m - 1) * max(g, 5) + g + front + p + config.total_cycles
     sums += EVALUATE_CYCLES + 4 + MULTIPLY_CYCLES + (3 if online else 1)

@@ -202,7 +202,7 @@ def test_a_block_takes_the_time_the_manual_says(nano, odd):
 
     first = OnlineSoftmax(rows=3, columns=5, first=1)
     assert units.cycles(first, nano) == passes(nano, 3, 3, 4, 0)
-    assert units.cycles(replace(first, first=0), odd) == passes(odd, 3, 5, 6, 2 * 3 + 1 + 1 + 2 + 7 + 1 + 3)
+    assert units.cycles(replace(first, first=0), odd) == passes(odd, 3, 5, 6, 2 * 3 + 1 + 1 + 3 + 7 + 1 + 3)
 
 
 def test_a_row_is_scaled_by_its_greatest_probability_not_its_largest(nano, make_state, fill_panel, fill_params):
