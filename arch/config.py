@@ -285,10 +285,10 @@ class HardwareConfig:
 
     @property
     def row_sum_cycles(self) -> int:
-        """From the last group of a row to its sum: the tree over lanes, the running sums, a register, the sum of the
-        running sums."""
+        """From the last group of a row to its sum: a register, the tree over lanes, the running sums, a register, the
+        sum of the running sums."""
         tree = (self.vector_lanes.bit_length() - 1) * ADD_CYCLES
-        return tree + ADD_CYCLES + 1 + ROW_SUM_INTERVAL - 1 + ADD_CYCLES
+        return 1 + tree + ADD_CYCLES + 1 + ROW_SUM_INTERVAL - 1 + ADD_CYCLES
 
     @property
     def sum_adders(self) -> int:
@@ -320,8 +320,8 @@ class HardwareConfig:
 
     @property
     def subtract_cycles(self) -> int:
-        """x − mean: of float32 numbers, then rounded."""
-        return ADD_CYCLES + self.narrow_cycles
+        """x − mean, from memory data: of float32 numbers in registers, then rounded."""
+        return 1 + ADD_CYCLES + self.narrow_cycles
 
     @property
     def vector_map_cycles(self) -> int:

@@ -16,7 +16,7 @@ from ..arch.numerics import FUNCTION_PRECISION, LEAST_VARIANCE, MOST_VARIANCE, t
 from .delay_line import DelayLine
 from .fixed_function import ReciprocalSqrt
 from .float import Add, Fields, Multiply, MultiplyInSteps, narrowed, negate
-from .pipeline import delay
+from .pipeline import delay, register
 
 HALF, THREE_HALVES = 0x3F00_0000, 0x3FC0_0000
 
@@ -52,8 +52,8 @@ class Normalise(wiring.Component):
         m = Module()
         config, precision = self._config, self._config.precision
         bits = 32 * config.vector_lanes
-        m.submodules.gammas = gammas = DelayLine(bits, ADD_CYCLES + MULTIPLY_CYCLES)
-        m.submodules.betas = betas = DelayLine(bits, ADD_CYCLES + 2 * MULTIPLY_CYCLES)
+        m.submodules.gammas = gammas = DelayLine(bits, 1 + ADD_CYCLES + MULTIPLY_CYCLES)
+        m.submodules.betas = betas = DelayLine(bits, 1 + ADD_CYCLES + 2 * MULTIPLY_CYCLES)
         m.d.comb += [gammas.i.eq(self.gamma), betas.i.eq(self.beta)]
         for lane in range(config.vector_lanes):
             m.submodules[f"minus_{lane}"] = minus = Add()
@@ -62,8 +62,8 @@ class Normalise(wiring.Component):
             m.submodules[f"plus_{lane}"] = plus = Add(precision)
             d = narrowed(m, minus.o, config, f"d_{lane}")
             m.d.comb += [
-                minus.a.eq(self.x[lane]),
-                minus.b.eq(negate(self.mean)),
+                minus.a.eq(register(m, self.x[lane], f"x_{lane}")),
+                minus.b.eq(register(m, negate(self.mean), "minus_mean")),
                 by_deviation.a.eq(d),
                 by_deviation.b.eq(Mux(self.squares, d, self.deviation)),
                 self.square[lane].eq(by_deviation.o),

@@ -53,8 +53,10 @@ TF32_FACTOR_BITS, FLOAT32_FACTOR_BITS = FACTOR_BITS[11], FACTOR_BITS[24]
 LARGEST_FLOAT64 = f8(LARGEST.view(np.float32))
 FARTHEST = f8(-(1 << FRACTION_BITS + WHOLE_BITS))  # a difference that has no weight
 SUM_ONE, KEPT_LIMIT = f8(1 << SUM_FRACTION_BITS), f8((1 << KEPT_BITS) - 1)
-FRACTION, OFFSET = (1 << FRACTION_BITS) - 1, (1 << OFFSET_BITS) - 1
-STARTS, SLOPES = (np.array(each, np.int64) for each in zip(*SEGMENTS, strict=True))
+SEGMENT, OFFSET = len(SEGMENTS) - 1, (1 << OFFSET_BITS) - 1
+SLOPE_BITS = max(slope for _, slope in SEGMENTS).bit_length()
+SLOPE = (1 << SLOPE_BITS) - 1
+LINES = np.array([start << SLOPE_BITS | slope for start, slope in SEGMENTS], np.int32)
 
 
 @_intrinsic
@@ -85,7 +87,7 @@ def power_bits(format: Any) -> Any:
 
 @_overload(power_bits, jit_options=OPTIONS)
 def _power_bits(format):
-    bits = i8(11 if isinstance(format, types.Integer) else FUNCTION_PRECISION)
+    bits = i4(11 if isinstance(format, types.Integer) else FUNCTION_PRECISION)
     return lambda format: bits
 
 
@@ -136,15 +138,15 @@ def unit_of(greatest):
 def power(format, t, unit, greatest, up):
     """2^(t − greatest) of a score that is no greater, and of none that is unknown; `unit_of` its greatest."""
     below = f8(f8(np.trunc(f8(f8(t) * unit)) - greatest) * up)
-    difference = i8(below if below > FARTHEST else FARTHEST)
-    fraction = i8(difference & FRACTION)
-    segment, offset = i8(fraction >> OFFSET_BITS), i8(fraction & OFFSET)
-    size = i8((STARTS[segment] << GUARD_BITS) + (SLOPES[segment] * offset >> OFFSET_BITS - GUARD_BITS))
+    difference = i4(below if below > FARTHEST else FARTHEST)
+    line = LINES[i4(difference >> OFFSET_BITS) & SEGMENT]
+    rise = i4(i4(i4(line & SLOPE) * i4(difference & OFFSET)) >> OFFSET_BITS - GUARD_BITS)
+    size = i4(i4(i4(line >> SLOPE_BITS) << GUARD_BITS) + rise)
     bits = power_bits(format)
-    nearest = i8((size >> i8(POWER_FRACTION_BITS - bits)) + 1 >> 1)
-    whole = i8((difference >> FRACTION_BITS) + 126)
-    packed = i8(i8(whole << 23) + (nearest << i8(24 - bits)))
-    return float_of(i4(packed if whole >= 0 else i8(0)))
+    nearest = i4(i4(i4(size >> i4(POWER_FRACTION_BITS - bits)) + 1) >> 1)
+    whole = i4(i4(difference >> FRACTION_BITS) + 126)
+    packed = i4(i4(whole << 23) + i4(nearest << i4(24 - bits)))
+    return float_of(packed if whole >= 0 else i4(0))
 
 
 @compiled
@@ -152,6 +154,12 @@ def power_of_row(format, t, greatest):
     """The same of any."""
     unit, number, up = unit_of(greatest)
     return power(format, t, unit, number, up) if greatest < np.inf else float_of(NAN)
+
+
+@inlined
+def fixed_power(p):
+    """A power in the sum of a row."""
+    return i4(f8(f8(p) * SUM_ONE))
 
 
 @inlined

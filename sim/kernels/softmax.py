@@ -39,8 +39,10 @@ from .scores import (
     cut,
     cut_float,
     exact,
+    f8,
     factor_bits,
     fixed,
+    fixed_power,
     i8,
     multiply_widely,
     power,
@@ -130,6 +132,7 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
     for b in range(batch):
         unpack_pairs(FLOAT32, pairs, b, len(x), True, key_scale, value_scale)
         for n in range(len(x)):
+            key_scale[n] = cut_float(format, key_scale[n])
             value_scale[n] = fit_saturated(format, value_scale[n])
         for m in range(rows):
             position = offset + (0 if together else m)
@@ -139,7 +142,7 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
             at, factor = place(source, b, m), cut(exact(row_scale[0][place(row_scale, b, m)]), bits)
             sums = source[0][at : at + len(x)]
             for n in range(low, high):
-                scores[n] = score(exact(sums[n]), cut(exact(key_scale[n]), bits), factor, bits)
+                scores[n] = score(exact(sums[n]), f8(key_scale[n]), factor, bits)
             if added:
                 at = place(additive, b, m)
                 mask = additive[0][at : at + len(x)]
@@ -161,10 +164,12 @@ def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, 
             unknown, parts = not greatest < np.inf, fixed(kept)
             unit, number, up = unit_of(greatest)
             for n in range(len(x)):
-                p = power(format, scores[n], unit, number, up)
-                x[n] = f4(0) if scores[n] == -np.inf else float_of(NAN) if unknown else p
+                x[n] = power(format, scores[n], unit, number, up)  # 0 of −∞
             for n in range(len(x)):
-                parts = i8(parts + fixed(x[n]))
+                parts = i8(parts + i8(fixed_power(x[n])))
+            if unknown:
+                for n in range(len(x)):
+                    x[n] = float_of(NAN)
             total = float_of(NAN) if unknown or overflown(kept) else total_of(format, parts)
             inverse = rcp(format, fit_saturated(format, total))
             at = place(into, b, m)
