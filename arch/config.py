@@ -48,12 +48,19 @@ class Unit(IntEnum):
 
 WIDE_PRECISION = 24  # significand bits of float32, the leading one included
 VECTOR_FORMATS = {"float32": WIDE_PRECISION, "tf32": 11}  # vector_format → significand bits
+FACTOR_BITS = {WIDE_PRECISION: WIDE_PRECISION, 11: 18}  # of them → those of scores' factors and numbers of rows
 # Latencies of the float operators, in cycles from operands to result (throughput is one per cycle).
 MULTIPLY_CYCLES = 3
+MULTIPLY_IN_STEPS_CYCLES = 6  # of what comes once a row, with a quarter of the multipliers
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
 SUM_CYCLES = ADD_CYCLES + 1  # VECTOR: an addition of Reduce, with the choice of its operands
 SUM_LANES = 4  # VECTOR: lanes that one adder of Reduce serves
+MEAN_CYCLES = 1 + MULTIPLY_IN_STEPS_CYCLES  # NORM: from the sum of a row to its mean
 ROW_SUM_INTERVAL = ADD_CYCLES + 2  # least cycles from a row to the next: one adder adds up its running sums, in pairs
+SCORE_CYCLES = 6 + ADD_CYCLES  # SOFTMAX: from a sum or value to its score
+REFERENCE_CYCLES = 3  # from the greatest of a row to what its scores are compared with
+POWER_CYCLES = 7  # from a score to 2^(t − greatest)
+SOFTMAX_ROW_INTERVAL = 5  # least cycles from a row to the next in the phase of sums: one multiplier has four products
 CONVERT_CYCLES = 2  # int32 to float32
 ROUND_CYCLES = 2  # to int8
 MEMORY_CYCLES = 1  # from address to data
@@ -280,10 +287,10 @@ class HardwareConfig:
 
     @property
     def row_sum_cycles(self) -> int:
-        """From the last group of a row to its sum: the tree over lanes, the running sums, a register, the sum of the
-        running sums."""
+        """From the last group of a row to its sum: a register, the tree over lanes, the running sums, a register, the
+        sum of the running sums."""
         tree = (self.vector_lanes.bit_length() - 1) * ADD_CYCLES
-        return tree + ADD_CYCLES + 1 + ROW_SUM_INTERVAL - 1 + ADD_CYCLES
+        return 1 + tree + ADD_CYCLES + 1 + ROW_SUM_INTERVAL - 1 + ADD_CYCLES
 
     @property
     def sum_adders(self) -> int:
@@ -304,17 +311,10 @@ class HardwareConfig:
         return SUM_CYCLES + min(self.vector_lanes, SUM_LANES) - 1
 
     @property
-    def softmax_wait_cycles(self) -> int:
-        """SOFTMAX: how long the greatest of a row waits for its total, to be just as far ahead of it as what is made of
-        both needs: the product for the scale of the codes."""
-        greatest = MULTIPLY_CYCLES + self.row_maximum_cycles + 1
-        return self.row_sum_cycles - greatest - (MULTIPLY_CYCLES + 1)
-
-    @property
-    def softmax_row_interval(self) -> int:
-        """SOFTMAX: least cycles from a row to the next in the phase of sums, so that one register can hold the scale of
-        a row's codes until its total is there, which in an online softmax takes an addition more."""
-        return max(ROW_SUM_INTERVAL, MULTIPLY_CYCLES + 1 + ADD_CYCLES + 1)
+    def total_cycles(self) -> int:
+        """SOFTMAX: from the last powers of a row to their sum: to their places, the tree over lanes, the running sum,
+        to a float."""
+        return 2 + (self.vector_lanes.bit_length() - 1) + 1 + 2
 
     @property
     def narrow_cycles(self) -> int:
@@ -323,13 +323,8 @@ class HardwareConfig:
 
     @property
     def subtract_cycles(self) -> int:
-        """x − mean and t − maximum: of float32 numbers, then rounded."""
-        return ADD_CYCLES + self.narrow_cycles
-
-    @property
-    def drain_front_cycles(self) -> int:
-        """acc → float32 → × column scale → × row scale: the front of SOFTMAX."""
-        return CONVERT_CYCLES + 2 * MULTIPLY_CYCLES
+        """x − mean, from memory data: of float32 numbers in registers, then rounded."""
+        return 1 + ADD_CYCLES + self.narrow_cycles
 
     @property
     def vector_map_cycles(self) -> int:
@@ -343,16 +338,11 @@ class HardwareConfig:
         return ADD_CYCLES
 
     @property
-    def probability_cycles(self) -> int:
-        """SOFTMAX, from a score to exp2(t − maximum)."""
-        return self.subtract_cycles + EVALUATE_CYCLES
-
-    @property
     def deviation_cycles(self) -> int:
         """NORM, from a sum of squares to 1/√(its mean + ε): × reciprocal, rounding, + ε, rsqrt, and with float32 its
         refinement."""
         refinement = 3 * MULTIPLY_CYCLES + ADD_CYCLES if self.vector_format == "float32" else 0
-        return MULTIPLY_CYCLES + self.narrow_cycles + ADD_CYCLES + EVALUATE_CYCLES + refinement
+        return MEAN_CYCLES + self.narrow_cycles + ADD_CYCLES + EVALUATE_CYCLES + refinement
 
     @property
     def normalise_cycles(self) -> int:

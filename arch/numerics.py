@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .config import ADD_CYCLES, WIDE_PRECISION, HardwareConfig
+from . import scores
+from .config import ADD_CYCLES, FACTOR_BITS, WIDE_PRECISION, HardwareConfig
 from .fixed_functions import EXP2, RECIPROCAL, RSQRT
 from .functions import Table, evaluate
 from .isa import Combine, Digit
@@ -158,11 +159,23 @@ class Arithmetic:
     function by table (arch/functions.py) is rounded once, to this format, or if it is float32 to 16 bits.
 
     VECTOR takes sums of the array, and planes of them together, as integers that are rounded once. What must see all
-    bits is done in float32 and rounded after: x − mean, scores and t − maximum. Row sums, means, and the running sums
-    of an online softmax stay float32.
+    bits is done in float32 and rounded after: x − mean. Row sums, means and scores stay float32. What scores lack of
+    the greatest, and sums of their powers, are in fixed point (arch/scores.py); what scales of scores are cut to, and
+    what SOFTMAX makes of the numbers of a row, have `factor_bits`, as many as one multiplier of an FPGA takes, or those
+    of float32.
     """
 
     precision: int
+
+    @property
+    def factor_bits(self) -> int:
+        """Significand bits of scores' scales and of the numbers that SOFTMAX makes of a row."""
+        return FACTOR_BITS[self.precision]
+
+    @property
+    def function_bits(self) -> int:
+        """Significand bits of functions by table."""
+        return min(self.precision, FUNCTION_PRECISION)
 
     @property
     def refines(self) -> bool:
@@ -188,6 +201,15 @@ class Arithmetic:
         """a · b."""
         return _rounded(_multiply(a, b), self.precision)
 
+    def multiply_widely(self, a: ArrayLike, b: ArrayLike) -> Floats:
+        """a · b with `factor_bits`, of numbers that have no more."""
+        return _multiply(a, b) if self.factor_bits == WIDE_PRECISION else _multiply_once(a, b, self.factor_bits)
+
+    def cut(self, x: ArrayLike) -> Floats:
+        """Numbers of float32 with the `factor_bits` that stand first."""
+        below = np.uint32((1 << WIDE_PRECISION - self.factor_bits) - 1)
+        return clean(from_bits(to_bits(x) & ~below))
+
     def exp2(self, x: ArrayLike) -> Floats:
         """2^x."""
         return self.by_table(EXP2, x)
@@ -202,7 +224,7 @@ class Arithmetic:
 
     def by_table(self, table: Table, x: ArrayLike) -> Floats:
         """The function of a table, with 16 significant bits at most."""
-        return evaluate(table, x, min(self.precision, FUNCTION_PRECISION))
+        return evaluate(table, x, self.function_bits)
 
 
 FLOAT32 = Arithmetic(WIDE_PRECISION)
@@ -445,20 +467,20 @@ def softmax(
     value_scale: ArrayLike,
     row: ArrayLike,
     visible: NDArray[np.bool_],
-    lanes: int,
     additive: ArrayLike | None = None,
     to: CodeFormat = CodeFormat.INT8,
     arithmetic: Arithmetic = FLOAT32,
 ) -> tuple[NDArray, Floats]:
     """Scores (…, M, N) → codes of the un-normalised probabilities (…, M, N) and row scales (…, M).
 
-    key_scale and value_scale (…, N), row (…, M), visible (…, M, N). Not seen: −inf for the maximum, p = +0. The maximum
-    is at least the lowest finite number and the sum at least 1 (it is anyway, unless a row sees nothing), so that such
-    a row gives zero codes and a finite scale.
+    key_scale and value_scale (…, N), row (…, M), visible (…, M, N). A column that is not seen, or whose score is −∞,
+    has no weight. A sum below 1 is one of nothing, and counts 1 more: such a row gives zero codes and a finite scale.
     """
-    p, inverse = _powers(_scores(source, key_scale, row), visible, lanes, additive, arithmetic)
-    codes, scale = _probability_codes(p, value_scale, visible, to, arithmetic)
-    return codes, arithmetic.multiply(scale, inverse)
+    t = _scores(source, key_scale, row, visible, additive, arithmetic)
+    p, inverse = _powers(t, arithmetic)
+    q = _weighted(t, p, value_scale, arithmetic)
+    codes, scale = _probability_codes(q, inverse, to, arithmetic)
+    return codes, scale
 
 
 def softmax_values(
@@ -467,25 +489,21 @@ def softmax_values(
     value_scale: ArrayLike,
     row: ArrayLike,
     visible: NDArray[np.bool_],
-    lanes: int,
     additive: ArrayLike | None = None,
     arithmetic: Arithmetic = FLOAT32,
 ) -> Floats:
     """Scores (…, M, N) → probabilities times the scales of V (…, M, N), before rounding to the format of VALUE.
     Arguments as for `softmax`."""
-    p, inverse = _powers(_scores(source, key_scale, row), visible, lanes, additive, arithmetic)
-    return arithmetic.multiply(_weighted(p, value_scale, visible, arithmetic), inverse[..., None])
+    t = _scores(source, key_scale, row, visible, additive, arithmetic)
+    p, inverse = _powers(t, arithmetic)
+    return arithmetic.multiply(_weighted(t, p, value_scale, arithmetic), inverse[..., None])
 
 
-def _powers(
-    t: Floats, visible: NDArray[np.bool_], lanes: int, additive: ArrayLike | None, arithmetic: Arithmetic
-) -> tuple[Floats, Floats]:
+def _powers(t: Floats, arithmetic: Arithmetic) -> tuple[Floats, Floats]:
     """(2**(t − greatest), 1 / their sum) of each row."""
-    if additive is not None:
-        t = _add(t, clean(additive))
-    greatest = maximum(row_maximum(np.where(visible, t, -INFINITY)), LOWEST)
-    p = np.where(visible, _exp2_of_difference(t, greatest[..., None], arithmetic), np.float32(0))
-    return p, arithmetic.rcp(arithmetic.round(maximum(row_sum(p, lanes), ONE)))
+    greatest = maximum(row_maximum(t), LOWEST)
+    p = _power(t, greatest[..., None], arithmetic)
+    return p, arithmetic.rcp(arithmetic.round(_total(p, greatest, arithmetic)))
 
 
 class OnlineSoftmaxResult(NamedTuple):
@@ -505,51 +523,73 @@ def online_softmax(
     value_scale: ArrayLike,
     row: ArrayLike,
     visible: NDArray[np.bool_],
-    lanes: int,
     before: tuple[ArrayLike, ArrayLike] | None = None,
     to: CodeFormat = CodeFormat.INT8,
     arithmetic: Arithmetic = FLOAT32,
 ) -> OnlineSoftmaxResult:
     """One block of columns of a softmax, after blocks that left the running maximum and sum `before` (…, M) each.
 
-    Arguments as for `softmax`. The sum of this block is a row sum, to which what is kept of `before` is added.
+    Arguments as for `softmax`. What is kept of `before` counts in the sum by its magnitude.
     """
-    t = _scores(acc, key_scale, row)
-    known, known_total = (clean(each) for each in before) if before else (LOWEST, np.float32(0))
-    greatest = maximum(maximum(row_maximum(np.where(visible, t, -INFINITY)), LOWEST), known)
-    kept = _multiply(known_total, _exp2_of_difference(known, greatest, arithmetic))
-    p = np.where(visible, _exp2_of_difference(t, greatest[..., None], arithmetic), np.float32(0))
-    total = maximum(_add(row_sum(p, lanes), kept), ONE)
+    t = _scores(acc, key_scale, row, visible, None, arithmetic)
+    greatest, kept = maximum(row_maximum(t), LOWEST), np.zeros(t.shape[:-1], np.float32)
+    if before:
+        known = maximum(before[0], LOWEST)
+        greatest = maximum(greatest, known)
+        kept = arithmetic.multiply_widely(
+            arithmetic.cut(before[1]), scores.power(known, greatest, arithmetic.function_bits)
+        )
+    p = _power(t, greatest[..., None], arithmetic)
+    total = _total(p, greatest, arithmetic, kept)
     inverse = arithmetic.rcp(arithmetic.round(total))
-    codes, scale = _probability_codes(p, value_scale, visible, to, arithmetic)
-    rescale = arithmetic.multiply(arithmetic.round(kept), inverse)
-    return OnlineSoftmaxResult(codes, arithmetic.multiply(scale, inverse), rescale, greatest, total)
+    codes, scale = _probability_codes(_weighted(t, p, value_scale, arithmetic), inverse, to, arithmetic)
+    rescale = arithmetic.round(arithmetic.multiply_widely(kept, inverse))  # 1 where this block adds nothing
+    return OnlineSoftmaxResult(codes, scale, rescale, greatest, total)
 
 
-def _scores(source: NDArray, key_scale: ArrayLike, row: ArrayLike) -> Floats:
-    """Sums of the array, int32 or float32, or values, as scores in units of log2, float32."""
-    x = from_int32(source) if source.dtype == np.int32 else clean(source)
-    return _multiply(_multiply(x, clean(key_scale)[..., None, :]), clean(row)[..., None])
+def _scores(
+    source: NDArray, key_scale: ArrayLike, row: ArrayLike, visible: NDArray[np.bool_], additive: ArrayLike | None,
+    arithmetic: Arithmetic,
+) -> Floats:  # fmt: skip
+    """Sums of the array, int32 or float32, or values, as scores in units of log2; −∞ where not seen."""
+    key_scale, row = np.asarray(key_scale, np.float32)[..., None, :], np.asarray(row, np.float32)[..., None]
+    t = scores.score(np.asarray(source), key_scale, row, arithmetic.factor_bits)
+    t = t if additive is None else _add(t, clean(additive))
+    return np.where(visible, t, -INFINITY)
 
 
-def _exp2_of_difference(t: ArrayLike, greatest: Floats, arithmetic: Arithmetic) -> Floats:
-    """2**(t − greatest): a difference of float32 numbers, then rounded."""
-    return arithmetic.exp2(arithmetic.round(_add(t, -greatest)))
+def _power(t: Floats, greatest: Floats, arithmetic: Arithmetic) -> Floats:
+    """2**(t − greatest); 0 where hidden."""
+    return np.where(t == -INFINITY, np.float32(0), scores.power(t, greatest, arithmetic.function_bits))
+
+
+def _total(p: Floats, greatest: Floats, arithmetic: Arithmetic, kept: ArrayLike = 0.0) -> Floats:
+    """Σ p over the last axis, in fixed point, and what is kept of blocks before."""
+    kept = np.asarray(kept, np.float32)
+    total = scores.total(scores.fixed(p).sum(-1) + scores.fixed(kept), arithmetic.factor_bits)
+    return np.where((greatest < INFINITY) & np.isfinite(kept), total, NAN)
 
 
 def _probability_codes(
-    p: Floats, value_scale: ArrayLike, visible: NDArray[np.bool_], to: CodeFormat, arithmetic: Arithmetic
+    q: Floats, inverse: Floats, to: CodeFormat, arithmetic: Arithmetic
 ) -> tuple[NDArray, Floats]:
-    """(codes, scale of each row) of p times the scales of V; 0 where not seen."""
-    q = _weighted(p, value_scale, visible, arithmetic)
-    scale, multiplier = row_scale(row_maximum(q), to, arithmetic)  # the scales of V are not negative
-    codes = encode_rows(q, multiplier, to, arithmetic)
-    return np.where(visible, codes, 0).astype(codes.dtype), scale
+    """(codes, scale of each row) of p times the scales of V, the scale times `inverse`."""
+    if to is CodeFormat.BF16:
+        return encode_rows(q, inverse, to, arithmetic), inverse
+    a = maximum(row_maximum(q), MAXIMUM_FLOOR)  # the scales of V are not negative
+    limit, reciprocal = (
+        (CODE_LIMIT, RECIPROCAL_OF_127) if to is CodeFormat.INT8 else (WIDE_CODE_LIMIT, RECIPROCAL_OF_32639)
+    )
+    widely, reciprocal = arithmetic.multiply_widely, rounded(reciprocal, arithmetic.factor_bits)
+    limit = arithmetic.round(limit / RECIPROCAL_STEP)
+    multiplier = arithmetic.round(widely(limit, arithmetic.rcp(arithmetic.multiply(a, 1 / RECIPROCAL_STEP))))
+    return encode_rows(q, multiplier, to, arithmetic), widely(widely(a, reciprocal), inverse)
 
 
-def _weighted(p: Floats, value_scale: ArrayLike, visible: NDArray[np.bool_], arithmetic: Arithmetic) -> Floats:
-    """p times the scales of V; +0 where not seen."""
-    return np.where(visible, arithmetic.multiply(p, arithmetic.round(value_scale)[..., None, :]), np.float32(0))
+def _weighted(t: Floats, p: Floats, value_scale: ArrayLike, arithmetic: Arithmetic) -> Floats:
+    """p times the scales of V; +0 where hidden."""
+    q = arithmetic.multiply(p, arithmetic.round(value_scale)[..., None, :])
+    return np.where(t == -INFINITY, np.float32(0), q)
 
 
 def norm(
@@ -650,6 +690,19 @@ def _multiply(a: ArrayLike, b: ArrayLike) -> Floats:
             exact = np.abs(np.multiply(a, b, dtype=np.float64))
             r = np.where(edge & (exact < MIN_NORMAL), np.copysign(np.float32(0), r), r)
         return _finish(r, a, b)
+
+
+def _multiply_once(a: ArrayLike, b: ArrayLike, precision: int) -> Floats:
+    """a · b rounded once to so many bits, of numbers that have no more than 24."""
+    with np.errstate(all="ignore"):
+        exact = np.multiply(a, b, dtype=np.float64)
+        u, dropped = np.atleast_1d(exact).view(np.int64), 53 - precision
+        nearest = (u + (1 << dropped - 1) - 1 + (u >> dropped & 1) >> dropped << dropped).view(np.float64)
+        nearest = np.where(np.isfinite(exact), nearest.reshape(exact.shape), exact)
+        tiny, over = np.abs(exact) < float(MIN_NORMAL), np.isfinite(exact) & (np.abs(nearest) >= 2.0**128)
+        largest = rounded(LARGEST, precision)
+        result = np.where(tiny, 0, np.where(over, largest, np.abs(nearest)))
+        return _finish(np.copysign(result, exact).astype(np.float32))
 
 
 def _key(x: Floats) -> NDArray[np.int32]:

@@ -1,53 +1,17 @@
-"""From accumulators to scaled numbers: to float32, times the scale of the column, times the scale of the row.
+"""To scaled numbers: times the scale of the column, times the scale of the row.
 
-All V lanes, one group a cycle. VECTOR and SOFTMAX share the parts; VECTOR has more to do in between (`Planes`), and
-then goes on in its own format, while scores are float32. A
-factor that is not wanted is 1: that product is exact, and only makes the operand clean (subnormals to zero, one NaN),
-which values read from memory need anyway.
+All V lanes, one group a cycle. A factor that is not wanted is 1: that
+product is exact, and only makes the operand clean (subnormals to zero, one NaN), which values read from memory need
+anyway.
 """
 
-from amaranth import Module, Mux, Value, unsigned
+from amaranth import Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import CONVERT_CYCLES, MULTIPLY_CYCLES, WIDE_PRECISION, HardwareConfig
-from .float import ConvertInt32, Multiply
+from ..arch.config import MULTIPLY_CYCLES, HardwareConfig
+from .float import Multiply
 from .pipeline import delay
-
-
-class Drain(wiring.Component):
-    """o = (float32(acc[lane]) · scale[lane]) · row, or value[lane] for float32(acc[lane]) if `from_value`: the front of
-    SOFTMAX.
-
-    Operands that belong together come in one cycle, a group every cycle if need be; `o` is valid `drain_front_cycles`
-    later. Numbers are the bits of float32, `acc` is what the array makes (`to_float`). `from_value` holds still.
-    """
-
-    def __init__(self, config: HardwareConfig):
-        self._config = config
-        floats = data.ArrayLayout(unsigned(32), config.vector_lanes)
-        super().__init__({
-            "acc": In(floats),
-            "value": In(floats),
-            "from_value": In(1),
-            "scale": In(floats),
-            "row": In(32),
-            "o": Out(floats),
-        })  # fmt: skip
-
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        m.submodules.factors = factors = Factors(self._config, WIDE_PRECISION)
-        for lane, (acc, value) in enumerate(zip(self.acc, self.value, strict=True)):
-            converted = to_float(m, acc, self._config, name=f"convert_{lane}")
-            value = delay(m, value, CONVERT_CYCLES, name=f"value_{lane}", reset_less=True)
-            m.d.comb += factors.x[lane].eq(Mux(self.from_value, value, converted))
-        m.d.comb += [
-            factors.scale.eq(delay(m, self.scale.as_value(), CONVERT_CYCLES, name="scale", reset_less=True)),
-            factors.row.eq(delay(m, self.row, CONVERT_CYCLES, name="row", reset_less=True)),
-            self.o.eq(factors.o),
-        ]
-        return m
 
 
 class Factors(wiring.Component):
@@ -75,12 +39,3 @@ class Factors(wiring.Component):
                 self.o[lane].eq(by_row.o),
             ]
         return m
-
-
-def to_float(m: Module, acc: Value, config: HardwareConfig, *, name: str) -> Value:
-    """An element of ACC as float32, CONVERT_CYCLES later: of an int32; with bf16 PEs it is float32 already."""
-    if config.pe == "bf16":
-        return delay(m, acc, CONVERT_CYCLES, name=name, reset_less=True)
-    m.submodules[name] = convert = ConvertInt32()
-    m.d.comb += convert.a.eq(acc)
-    return convert.o

@@ -1,7 +1,7 @@
 """The lanes of NORM, and the arithmetic on one row's sums.
 
-    x ─ − mean ─ narrowed ─ d ─┬─ d · d ─ square
-                               └─ × deviation ─ × γ ─ + β ─ o
+    x ─ − mean ─ narrowed ─ d ─ × d or deviation ─┬─ square
+                                                  └─ × γ ─ + β ─ o
 
 Pipelines that never stall; each row number joins its group where it is needed.
 """
@@ -10,24 +10,24 @@ from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ADD_CYCLES, MULTIPLY_CYCLES, HardwareConfig
+from ..arch.config import ADD_CYCLES, MEAN_CYCLES, MULTIPLY_CYCLES, HardwareConfig
 from ..arch.functions import EVALUATE_CYCLES
 from ..arch.numerics import FUNCTION_PRECISION, LEAST_VARIANCE, MOST_VARIANCE, to_bits
 from .delay_line import DelayLine
 from .fixed_function import ReciprocalSqrt
-from .float import Add, Fields, Multiply, narrowed, negate
-from .pipeline import delay
+from .float import Add, Fields, Multiply, MultiplyInSteps, narrowed, negate
+from .pipeline import delay, register
 
-MEAN_CYCLES = MULTIPLY_CYCLES  # from a sum to the mean
 HALF, THREE_HALVES = 0x3F00_0000, 0x3FC0_0000
 
 
 class Normalise(wiring.Component):
-    """square = (x − mean)², o = ((x − mean)·deviation)·gamma + beta.
+    """o = ((x − mean)·deviation)·gamma + beta; while `squares` is up, square = (x − mean)².
 
     `x`, `mean`, `gamma` and `beta` of a group, float32, come in one cycle, a group every cycle if need be, and
     `deviation` `subtract_cycles` later; `square` is valid MULTIPLY_CYCLES after that, `o` `normalise_cycles` after `x`.
-    These have the format of vector arithmetic.
+    These have the format of vector arithmetic. While `squares` is up, `row_o` = `row_a` + `row_b`, ADD_CYCLES later:
+    sums that come once a row.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -40,7 +40,11 @@ class Normalise(wiring.Component):
             "deviation": In(bits),
             "gamma": In(floats),
             "beta": In(floats),
+            "squares": In(1),
             "square": Out(results),
+            "row_a": In(bits),
+            "row_b": In(bits),
+            "row_o": Out(bits),
             "o": Out(results),
         })  # fmt: skip
 
@@ -48,30 +52,33 @@ class Normalise(wiring.Component):
         m = Module()
         config, precision = self._config, self._config.precision
         bits = 32 * config.vector_lanes
-        m.submodules.gammas = gammas = DelayLine(bits, ADD_CYCLES + MULTIPLY_CYCLES)
-        m.submodules.betas = betas = DelayLine(bits, ADD_CYCLES + 2 * MULTIPLY_CYCLES)
+        m.submodules.gammas = gammas = DelayLine(bits, 1 + ADD_CYCLES + MULTIPLY_CYCLES)
+        m.submodules.betas = betas = DelayLine(bits, 1 + ADD_CYCLES + 2 * MULTIPLY_CYCLES)
         m.d.comb += [gammas.i.eq(self.gamma), betas.i.eq(self.beta)]
         for lane in range(config.vector_lanes):
             m.submodules[f"minus_{lane}"] = minus = Add()
-            m.submodules[f"square_{lane}"] = square = Multiply(precision)
             m.submodules[f"by_deviation_{lane}"] = by_deviation = Multiply(precision)
             m.submodules[f"by_gamma_{lane}"] = by_gamma = Multiply(precision)
             m.submodules[f"plus_{lane}"] = plus = Add(precision)
             d = narrowed(m, minus.o, config, f"d_{lane}")
             m.d.comb += [
-                minus.a.eq(self.x[lane]),
-                minus.b.eq(negate(self.mean)),
-                square.a.eq(d),
-                square.b.eq(d),
-                self.square[lane].eq(square.o),
+                minus.a.eq(register(m, self.x[lane], f"x_{lane}")),
+                minus.b.eq(register(m, negate(self.mean), "minus_mean")),
                 by_deviation.a.eq(d),
-                by_deviation.b.eq(self.deviation),
+                by_deviation.b.eq(Mux(self.squares, d, self.deviation)),
+                self.square[lane].eq(by_deviation.o),
                 by_gamma.a.eq(by_deviation.o),
                 by_gamma.b.eq(narrowed(m, gammas.o.word_select(lane, 32), config, f"gamma_{lane}")),
-                plus.a.eq(by_gamma.o),
-                plus.b.eq(narrowed(m, betas.o.word_select(lane, 32), config, f"beta_{lane}")),
                 self.o[lane].eq(plus.o),
             ]
+            beta = narrowed(m, betas.o.word_select(lane, 32), config, f"beta_{lane}")
+            of_row = self.squares if lane == 0 else 0
+            m.d.comb += [
+                plus.a.eq(Mux(of_row, self.row_a, by_gamma.o)),
+                plus.b.eq(Mux(of_row, self.row_b, beta)),
+            ]
+            if lane == 0:
+                m.d.comb += self.row_o.eq(plus.o)
         return m
 
 
@@ -79,9 +86,10 @@ class RowMoments(wiring.Component):
     """mean = sum · reciprocal; deviation = rsqrt(v), v = sum · reciprocal + epsilon, held between 2⁻¹²⁵ and 2¹²⁶ as
     `numerics.norm` does; in float32 refined from y = rsqrt(v) to y·(1.5 − (0.5·v)·(y·y)).
 
-    A sum comes with `valid`, and `squares` tells of what. `mean_valid` comes MEAN_CYCLES after a sum of values,
-    `deviation_valid` `deviation_cycles` after one of squares, a row every cycle if need be. `reciprocal` and `epsilon`
-    hold still meanwhile. `deviation` has the format of vector arithmetic, the other numbers are float32.
+    A sum comes with `valid`, rows at least MULTIPLY_IN_STEPS_CYCLES apart, and `squares` tells of what. `mean_valid`
+    comes MEAN_CYCLES after a sum of values, `deviation_valid` `deviation_cycles` after one of squares. `reciprocal` and
+    `epsilon` hold still meanwhile. `variance` must be `mean_square` + `small`, ADD_CYCLES later. `deviation`,
+    `mean_square`, `small` and `variance` have the format of vector arithmetic, the other numbers are float32.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -92,6 +100,9 @@ class RowMoments(wiring.Component):
             "sum": In(32),
             "reciprocal": In(32),
             "epsilon": In(32),
+            "mean_square": Out(config.vector_bits),
+            "small": Out(config.vector_bits),
+            "variance": In(config.vector_bits),
             "mean_valid": Out(1),
             "mean": Out(32),
             "deviation_valid": Out(1),
@@ -101,16 +112,19 @@ class RowMoments(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config, precision = self._config, self._config.precision
-        m.submodules.by_reciprocal = by_reciprocal = Multiply()
-        m.submodules.plus_epsilon = plus_epsilon = Add(precision)
+        m.submodules.by_reciprocal = by_reciprocal = MultiplyInSteps()
         m.submodules.rsqrt = rsqrt = ReciprocalSqrt(precision)
-        variance = _held(m, plus_epsilon.o)
+        variance = _held(m, self.variance)
         found = delay(m, self.valid & self.squares, config.deviation_cycles, name="deviation_valid")
+        held = Signal(32, reset_less=True)
+        with m.If(self.valid):
+            m.d.sync += held.eq(self.sum)
         m.d.comb += [
-            by_reciprocal.a.eq(self.sum),
+            by_reciprocal.start.eq(delay(m, self.valid, 1, name="start")),
+            by_reciprocal.a.eq(held),
             by_reciprocal.b.eq(self.reciprocal),
-            plus_epsilon.a.eq(narrowed(m, by_reciprocal.o, config, "mean_square")),
-            plus_epsilon.b.eq(narrowed(m, self.epsilon, config, "small")),
+            self.mean_square.eq(narrowed(m, by_reciprocal.o, config, "mean_square")),
+            self.small.eq(narrowed(m, self.epsilon, config, "small")),
             rsqrt.a.eq(variance),
             self.mean.eq(by_reciprocal.o),
             self.mean_valid.eq(delay(m, self.valid & ~self.squares, MEAN_CYCLES, name="mean_valid")),

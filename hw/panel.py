@@ -11,7 +11,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ROW_SUM_INTERVAL, SUM_CYCLES, HardwareConfig
+from ..arch.config import ROW_SUM_INTERVAL, SOFTMAX_ROW_INTERVAL, SUM_CYCLES, HardwareConfig
 from ..arch.isa import ADDRESS, COLUMNS, ROWS
 from .pipeline import delay
 
@@ -189,7 +189,7 @@ class Panel(wiring.Component):
 
 def longest_period(config: HardwareConfig) -> int:
     """The longest period of rows."""
-    return max(ROW_SUM_INTERVAL, config.softmax_row_interval)
+    return max(ROW_SUM_INTERVAL, SOFTMAX_ROW_INTERVAL)
 
 
 def interval_shape(config: HardwareConfig) -> range:

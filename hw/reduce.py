@@ -127,11 +127,11 @@ class RowSum(Reduction):
 
     def elaborate(self, platform):
         m = Module()
-        level, levels = list(self.data), self._lanes.bit_length() - 1
+        level, levels = [register(m, x, "data") for x in self.data], self._lanes.bit_length() - 1
         while len(level) > 1:
             half = len(level) // 2
             level = [self._added(m, level[i], level[half + i], half + i) for i in range(half)]
-        cycles = levels * ADD_CYCLES
+        cycles = 1 + levels * ADD_CYCLES
         first = delay(m, self.first, cycles, "first", reset_less=True)
         ends = delay(m, self.valid & self.last, cycles, "ends")
         slots, complete = self._slots(m, level[0], delay(m, self.valid, cycles, "valid"), first, ends)

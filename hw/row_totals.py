@@ -1,92 +1,106 @@
-"""The numbers that SOFTMAX keeps of a row: what its codes are multiplied with, and what they stand for.
+"""The numbers that SOFTMAX keeps of a row: what its codes are multiplied with, what they stand for, what is kept.
 
-All functions that work once a row are evaluated in one place, here.
+One evaluator of 1/x and one multiplier do all that comes once a row, each of a row's products in a cycle of its own.
 
-    greatest ─ wait ─ floor ─ a/128 ─┐
-    total ────────────────── l ──────┼─ 1/x or 2^x ─┬─ · 127/128 ─ multiplier
-    difference ──────────────────────┘              ├─ · a·(1/127) ─ scale
-                                                    └─ power
+    total ────────┬─ 1/x ─┬─ inverse ─┬─ · kept ─ rescale
+    greatest ─ a ─┘       └─ 1/a ─────┼─ · 127/128 ─ multiplier
+                  a ─ · 1/127 ────────┴─ · inverse ─ scale
 """
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import MULTIPLY_CYCLES, HardwareConfig
+from ..arch.config import FACTOR_BITS, MULTIPLY_CYCLES, HardwareConfig
 from ..arch.functions import EVALUATE_CYCLES
-from .delay_line import DelayLine
-from .fixed_function import Exp2OrReciprocal
-from .float import ONE, Multiply, maximum, resized
-from .pipeline import delay
-from .quantise import RowFactors
+from ..arch.numerics import CODE_LIMIT, MAXIMUM_FLOOR, RECIPROCAL_OF_127
+from .fixed_function import Reciprocal
+from .float import Fields, Multiply, constant, resized
+from .pipeline import delay, register
+
+STEP = 7  # the reciprocal is taken of a/2⁷, so that those of the largest a are not flushed
+PRODUCT_CYCLES = 1 + MULTIPLY_CYCLES  # with a register between the choice of factors and the multiplier
+SCALE_CYCLES = EVALUATE_CYCLES + MULTIPLY_CYCLES + PRODUCT_CYCLES  # from the total of a row to its scale
 
 
 class RowTotals(wiring.Component):
-    """multiplier = (127/128)·rcp(a/128), scale = (a·(1/127))·rcp(l), with a = max(greatest, 2⁻⁶⁰), l = max(total, 1).
+    """multiplier = (127/128)·rcp(a/128), scale = (a·(1/127))·rcp(total), rescale = kept·rcp(total), with
+    a = max(greatest, 2⁻⁶⁰).
 
-    `greatest` comes with `greatest_valid`. `multiplier_valid` comes `softmax_wait_cycles` + `row_scale_cycles` − 1
-    later, `scale_valid` EVALUATE_CYCLES + MULTIPLY_CYCLES after `total_valid`, with `floored` = l; `inverse` = rcp(l)
-    comes MULTIPLY_CYCLES before. With bf16 PEs the scale is rcp(l), the multiplier is not used.
+    `total` and `greatest` of a row come with `valid`, rows at least SOFTMAX_ROW_INTERVAL apart, `kept` EVALUATE_CYCLES
+    later; `scale` and `rescale` are there SCALE_CYCLES later, with `o_valid`, and `multiplier` with `multiplier_valid`.
+    With bf16 PEs the scale is rcp(total), and there is no multiplier.
+    If `normalises`, which holds still, the multiplier is rcp(total) instead, and comes EVALUATE_CYCLES after `total`.
 
-    The total of a row comes more than MULTIPLY_CYCLES after its greatest has waited and been floored, and less than the
-    period of rows: so one register bridges the time between, and two reciprocals never meet.
-
-    If `normalises`, which holds still, the multiplier is `inverse` instead, and `multiplier_valid` comes with that.
-
-    In cycles without either, power = exp2(difference), EVALUATE_CYCLES later. `total` and `floored` are float32, the
-    others have the format of vector arithmetic.
+    While no row is under way, `product` = known · power, PRODUCT_CYCLES later. `greatest`, `multiplier`,
+    `rescale` and `power` have the format of vector arithmetic, the others `factor_bits` significand bits.
     """
 
     def __init__(self, config: HardwareConfig):
         self._config = config
-        bits = config.vector_bits
+        bits, wide = config.vector_bits, 8 + FACTOR_BITS[config.precision]
         super().__init__({
-            "greatest_valid": In(1),
+            "valid": In(1),
+            "total": In(wide),
             "greatest": In(bits),
-            "total_valid": In(1),
-            "total": In(32),
-            "difference": In(bits),
+            "kept": In(wide),
             "normalises": In(1),
+            "known": In(wide),
+            "power": In(bits),
+            "product": Out(wide),
             "multiplier_valid": Out(1),
             "multiplier": Out(bits),
-            "inverse": Out(bits),
-            "power": Out(bits),
-            "scale_valid": Out(1),
-            "scale": Out(bits),
-            "floored": Out(32),
+            "o_valid": Out(1),
+            "scale": Out(wide),
+            "rescale": Out(bits),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.factors = factors = RowFactors(self._config)
-        m.submodules.function = function = Exp2OrReciprocal(self._config.precision)
-        m.submodules.times = times = Multiply(self._config.precision)
-        wait = self._config.softmax_wait_cycles
-        m.submodules.waiting = waiting = DelayLine(self._config.vector_bits, wait)
-        m.submodules.floored = floored = DelayLine(32, EVALUATE_CYCLES + MULTIPLY_CYCLES)
-        total = maximum(m, self.total, ONE)
-        code_scale = Signal.like(self.scale)  # a·(1/127) of the row whose total is on its way
-        with m.If(factors.o_valid):
-            m.d.sync += code_scale.eq(factors.scale)
-        inverse_valid = delay(m, self.total_valid, EVALUATE_CYCLES, name="total_valid")
-        asked = Mux(factors.argument_valid, factors.argument, self.difference)
+        precision, factor_bits = self._config.precision, FACTOR_BITS[self._config.precision]
+        bits, wide = len(self.multiplier), len(self.total)
+        codes_are_integers = self._config.pe == "int8"
+        m.submodules.rcp = rcp = Reciprocal(precision)
+        m.submodules.times = times = Multiply(factor_bits)
+        at = [self.valid]  # a row under way, by the cycles since its total
+        for cycle in range(1, SCALE_CYCLES + 1):
+            at.append(delay(m, at[-1], 1, f"at_{cycle}"))
+
+        floor = constant(MAXIMUM_FLOOR, precision)
+        # Magnitudes compare like integers, a NaN as the greatest. What is negative is below the floor.
+        a = register(m, Mux(~self.greatest[-1] & (self.greatest > floor), self.greatest, floor), "a")
+        argument = Mux(Fields(a).special, a, a - (STEP << precision - 1))
+        total = resized(m, self.total, bits, "narrow_total")
+        inverse = resized(m, rcp.o, wide)
+        held = delay(m, rcp.o, PRODUCT_CYCLES - 1, "inverse", reset_less=True)
+        one, other = Signal(wide), Signal(wide)
         m.d.comb += [
-            waiting.i.eq(self.greatest),
-            factors.valid.eq(delay(m, self.greatest_valid, wait, name="greatest_valid")),
-            # It takes magnitudes. A negative number is below the least of them anyway.
-            factors.greatest.eq(Mux(waiting.o[-1], 0, waiting.o)),
-            factors.inverse.eq(function.o),
-            self.multiplier_valid.eq(Mux(self.normalises, inverse_valid, factors.o_valid)),
-            self.multiplier.eq(Mux(self.normalises, function.o, factors.multiplier)),
-            function.a.eq(Mux(self.total_valid, resized(m, total, self._config.vector_bits), asked)),
-            function.reciprocal.eq(self.total_valid | factors.argument_valid),
-            times.a.eq(code_scale),
-            times.b.eq(function.o),
-            self.inverse.eq(function.o),
-            self.power.eq(function.o),
-            floored.i.eq(total),
-            self.floored.eq(floored.o),
-            self.scale.eq(times.o),
-            self.scale_valid.eq(delay(m, inverse_valid, MULTIPLY_CYCLES, name="inverse_valid")),
+            rcp.a.eq(Mux(self.valid, total, argument) if codes_are_integers else total),
+            one.eq(self.known),
+            other.eq(resized(m, self.power, wide)),
+            times.a.eq(register(m, one, "one")),
+            times.b.eq(register(m, other, "other")),
+            self.product.eq(times.o),
+        ]
+        first = EVALUATE_CYCLES - 1  # product
+        with m.If(at[first + 1]):
+            m.d.comb += [one.eq(self.kept), other.eq(inverse)]
+        waiting = resized(m, delay(m, a, first - 1, "waiting", reset_less=True), wide)
+        if codes_are_integers:
+            limit = constant(CODE_LIMIT / (1 << STEP), factor_bits)
+            with m.If(at[first]):
+                m.d.comb += [one.eq(waiting), other.eq(constant(RECIPROCAL_OF_127, factor_bits))]
+            with m.If(at[first + 2]):
+                m.d.comb += [one.eq(limit), other.eq(inverse)]
+            with m.If(at[first + PRODUCT_CYCLES]):
+                m.d.comb += [one.eq(times.o), other.eq(resized(m, held, wide))]
+        scale = times.o if codes_are_integers else resized(m, delay(m, held, PRODUCT_CYCLES, "scale"), wide)
+        narrow = register(m, resized(m, times.o, bits, "narrow_product"), "narrow")
+        m.d.comb += [
+            self.multiplier_valid.eq(Mux(self.normalises, at[EVALUATE_CYCLES], at[SCALE_CYCLES - 1])),
+            self.multiplier.eq(Mux(self.normalises, rcp.o, narrow)),
+            self.o_valid.eq(at[SCALE_CYCLES]),
+            self.scale.eq(scale),
+            self.rescale.eq(delay(m, narrow, 2, "rescale", reset_less=True)),
         ]
         return m

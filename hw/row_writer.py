@@ -11,10 +11,11 @@ from .panel import count
 
 
 class RowWriter(wiring.Component):
-    """row[scales_address + m] = scale, a cycle after `valid`; if `online`, in the three cycles after that
+    """row[scales_address + m] = scale, a cycle after `valid`; if `online`, in the two cycles after that
 
-    row[scales_address + rows + m] = rescale, row[state_address + m] = greatest, row[state_address + rows + m] = total.
-    m counts the rows from `restart` on. The numbers come with `valid`, at least four cycles apart if `online`.
+    row[scales_address + rows + m] = rescale, row[state_address + rows + m] = total; and row[state_address + m] =
+    greatest, a cycle after `greatest_valid`. m counts the rows of either from `restart` on. The numbers come with
+    `valid`, rows at least three cycles apart if `online`.
     """
 
     def __init__(self, config: HardwareConfig):
@@ -27,28 +28,30 @@ class RowWriter(wiring.Component):
             "valid": In(1),
             "scale": In(32),
             "rescale": In(32),
-            "greatest": In(32),
             "total": In(32),
+            "greatest_valid": In(1),
+            "greatest": In(32),
             "row_write": Out(write_signature(config, Memory.ROW)),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        row, waiting = Signal(ROWS), Signal(3 * 32)
-        number = Signal(2)  # which of the four: its bits choose the state and the upper half
+        row, waiting = Signal(ROWS), Signal(2 * 32)
+        number = Signal(2)  # which of the three
         write, more = Signal(), Signal()
         m.d.comb += [
-            write.eq(self.valid | (number != 0)),
-            more.eq(self.online & (number != 3)),
+            write.eq(self.valid | self.greatest_valid | (number != 0)),
+            more.eq(self.online & ~self.greatest_valid & (number != 2)),
             self.row_write.mask.eq(1),
         ]
         count(m, row, clear=self.restart, step=write & ~more)
         count(m, number, clear=write & ~more, step=write)
-        base = Mux(number[1], self.state_address, self.scales_address)
+        base = Mux(self.greatest_valid | number[1], self.state_address, self.scales_address)
+        numbers = Mux(self.greatest_valid, self.greatest, Mux(self.valid, self.scale, waiting[:32]))
         m.d.sync += [
-            waiting.eq(Mux(self.valid, Cat(self.rescale, self.greatest, self.total), waiting >> 32)),
+            waiting.eq(Mux(self.valid, Cat(self.rescale, self.total), waiting >> 32)),
             self.row_write.en.eq(write),
-            self.row_write.address.eq(base + Mux(number[0], self.rows, 0) + row),
-            self.row_write.data.eq(Mux(self.valid, self.scale, waiting)),
+            self.row_write.address.eq(base + Mux(number != 0, self.rows, 0) + row),
+            self.row_write.data.eq(numbers),
         ]
         return m

@@ -43,13 +43,15 @@ class Softmax(Instruction):
     """Scores → un-normalised probabilities as int8 codes in ACT, normalisation folded into the row scale; or VALUES.
 
     t = (float32(acc[source_address + m·source_stride + word(n)])·ks[n])·row[row_address + m], in units of log2; with
-    source value: t = value[source_address + m·source_stride + word(n)]·ks[n].
+    source value: t = value[source_address + m·source_stride + word(n)]·ks[n]. A score t is a float32; arch/scores.py
+    says how it comes about, and how p and Σ p do.
     mask ADDITIVE: t = t + value[operand_address + m·operand_stride + word(n)], not with source value, as VALUE has one
     port. LENGTHS: row m sees no column n with n >= index[operand_address + m], where operand_address counts int32
     elements.
     Column n is seen by row m if n < columns, and, if causal, n <= m + offset, and, if window, n > m + offset - window.
-    g = max(max_n t, lowest finite number); p = exp2(t - g), 0 where not seen; l = max(Σ_n p, 1); q = p·vs[n];
-    a = max(max_n q, 2⁻⁶⁰); codes = int8(q·((127/128)·rcp(a/128))) → act[address + m·stride + n // rows];
+    g = max(max_n t, lowest finite number); p = exp2(t - g), 0 where not seen, or where t is −∞; l = Σ_n p, and 1 more
+    if that is below 1; q = p·vs[n], 0 where p is for one of these reasons; a = max(max_n q, 2⁻⁶⁰);
+    codes = int8(q·((127/128)·rcp(a/128))) → act[address + m·stride + n // rows];
     row[scales_address + m] = (a·(1/127))·rcp(l).
     result VALUES: value[address + m·stride + word(n)] = q·rcp(l), rounded to the format of VALUE, nothing to ROW.
     (ks, vs)[n] = param[param_address + word(n)], element n % columns: the scales of K and V per token.
@@ -57,7 +59,7 @@ class Softmax(Instruction):
     and so does one to all of which −∞ is added. So it is with VALUES, too, up to the end of the last word of VALUE.
     With bf16 PEs: codes = bf16(q); row[scales_address + m] = rcp(l).
     Products and sums saturate: scores beyond the largest float32 count as that, so two of them weigh the same, and
-    nothing finite gives NaN.
+    nothing finite gives NaN. A score of +∞ or NaN makes NaN of all that its row sees.
     """
 
     opcode: ClassVar[int] = 6
@@ -108,11 +110,12 @@ class Softmax(Instruction):
 class OnlineSoftmax(Instruction):
     """One block of columns of a softmax whose columns come block by block (Milakov and Gimelshein, 2018).
 
-    t = (float32(acc[source_address + m·source_stride + word(n)])·ks[n])·row[row_address + m], in units of log2.
-    Row m stands at m' = offset + (0 if together else m): it sees column n if n < columns, and, if causal, n <= m', and,
-    if window, n > m' - window. Before: g = row[state_address + m] and l = row[state_address + rows + m], or the lowest
-    finite number and +0 if first. G = max(max_n t, g); p = exp2(t - G), 0 where not seen; kept = l·exp2(g - G);
-    L = max(Σ_n p + kept, 1); q = p·vs[n]; a = max(max_n q, 2⁻⁶⁰); i = rcp(L).
+    t = (float32(acc[source_address + m·source_stride + word(n)])·ks[n])·row[row_address + m], in units of log2, as in
+    `softmax`. Row m stands at m' = offset + (0 if together else m): it sees column n if n < columns, and, if causal,
+    n <= m', and, if window, n > m' - window. Before: g = row[state_address + m], but the lowest finite number at least,
+    and l = row[state_address + rows + m], or that number and +0 if first. G = max(max_n t, g); p = exp2(t - G), 0 where
+    not seen; kept = l·exp2(g - G); L = Σ_n p + |kept|, and 1 more if that is below 1; q = p·vs[n];
+    a = max(max_n q, 2⁻⁶⁰); i = rcp(L).
     codes = int8(q·((127/128)·rcp(a/128))) → act[address + m·stride + n // rows];
     row[scales_address + m] = (a·(1/127))·i;
     row[scales_address + rows + m] = kept·i; row[state_address + m] = G; row[state_address + rows + m] = L.

@@ -18,12 +18,20 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch import isa
-from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, MULTIPLY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
+from ...arch.config import (
+    INSTRUCTION_BITS,
+    MEAN_CYCLES,
+    MEMORY_CYCLES,
+    MULTIPLY_CYCLES,
+    ROW_SUM_INTERVAL,
+    HardwareConfig,
+    Memory,
+)
 from ...arch.isa import ROWS, NormKind, Statistics
 from ..float import ZERO, resized
 from ..instructions import fields_of
 from ..memories import lane_bits, read_signature, write_signature
-from ..normalise import MEAN_CYCLES, Normalise, RowMoments
+from ..normalise import Normalise, RowMoments
 from ..panel import Fill, Panel, count, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay
@@ -164,6 +172,10 @@ class Norm(wiring.Component):
             deviations.value.eq(moments.deviation),
             deviations.last.eq(before_d.last),
             normalise.deviation.eq(deviations.o),
+            normalise.squares.eq(in_deviations),
+            normalise.row_a.eq(moments.mean_square),
+            normalise.row_b.eq(moments.small),
+            moments.variance.eq(normalise.row_o),
         ]
         self._write_statistics(m, phases, fields, moments)
 

@@ -4,8 +4,9 @@ scales in ROW, or probabilities in VALUE.
     ROW ─ tables of what the blocks before have left                                             phase STATE
 
     read panel ─ ACC, PARAM, ROW, VALUE, INDEX ─ scores ─ t ─ row maximum ─ table of maxima      phase MAXIMA
+                                                                              └─ table of kept
 
-      … t ─ exp2(t − maximum) ─ p ─ row sum ─────────────────┬─ row totals ─ ROW                 phase SUMS
+      … t ─ 2^(t − maximum) ─ p ─ row sum ───────────────────┬─ row totals ─ ROW                 phase SUMS
                                 └─ × vs ─ q ─ row maximum ───┘      └─ table of multipliers
 
       … q ─ × multiplier ─┬─ round ─ register ─ ACT                                              phase RESULTS
@@ -25,10 +26,13 @@ from amaranth.lib.wiring import In, Out
 
 from ...arch import isa
 from ...arch.config import (
-    ADD_CYCLES,
     INSTRUCTION_BITS,
     MEMORY_CYCLES,
     MULTIPLY_CYCLES,
+    POWER_CYCLES,
+    REFERENCE_CYCLES,
+    SCORE_CYCLES,
+    SOFTMAX_ROW_INTERVAL,
     HardwareConfig,
     Memory,
 )
@@ -36,18 +40,22 @@ from ...arch.functions import EVALUATE_CYCLES
 from ...arch.isa import Masking, Result, Source
 from ...arch.numerics import LOWEST, to_bits
 from ..delay_line import DelayLine
-from ..float import maximum, narrowed, resized, upper
+from ..float import maximum, narrowed, resized
 from ..memories import lane_bits, read_signature, write_signature
-from ..online import Kept, Powers, State, detour, work_of
+from ..online import State, work_of
 from ..panel import Fill, Panel, row_address, spread
 from ..phases import Phases
 from ..pipeline import delay, register
-from ..probabilities import Probabilities, q_cycles
-from ..reduce import RowMaximum, RowSum
+from ..power import RowPowers
+from ..probabilities import Q_CYCLES, Probabilities
+from ..reduce import RowMaximum
 from ..row_table import RowTable
-from ..row_totals import RowTotals
+from ..row_totals import PRODUCT_CYCLES, SCALE_CYCLES, RowTotals
 from ..row_writer import RowWriter
-from ..scores import Scores, score_cycles
+from ..scores import Scores
+
+# From the greatest of a row to what is kept of the blocks before.
+KEPT_CYCLES = REFERENCE_CYCLES + POWER_CYCLES + PRODUCT_CYCLES
 
 
 class Phase(IntEnum):
@@ -59,15 +67,14 @@ class Phase(IntEnum):
     RESULTS = 3
 
 
-def phase_tails(config: HardwareConfig, online: bool = False) -> list[int]:
+def phase_tails(config: HardwareConfig, online: bool = False, with_state: bool = False) -> list[int]:
     """For each `Phase`, cycles from its last read address until it is complete (see `Phases`)."""
-    t = score_cycles(config, online)
-    total = config.row_sum_cycles + (ADD_CYCLES if online else 0)
+    t = MEMORY_CYCLES + SCORE_CYCLES
     return [
         MEMORY_CYCLES + 1,
-        t + config.row_maximum_cycles + (2 if online else 1),
-        t + config.probability_cycles + total + EVALUATE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1),
-        t + q_cycles(config) + config.quantise_cycles,
+        t + config.row_maximum_cycles + 3 + (KEPT_CYCLES if with_state else 0),
+        t + POWER_CYCLES + config.total_cycles + SCALE_CYCLES + (3 if online else 1),
+        t + Q_CYCLES + config.quantise_cycles,
     ]
 
 
@@ -100,40 +107,41 @@ class Softmax(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self._config
-        m.submodules.phases = phases = Phases(Phase, phase_tails(config), phase_tails(config, online=True))
+        variants = [phase_tails(config, *variant) for variant in ((False, False), (True, False), (True, True))]
+        m.submodules.phases = phases = Phases(Phase, *variants)
         m.submodules.panel = panel = Panel(config)
         m.submodules.state = state = State(config)
         m.submodules.scores = scores = Scores(config)
-        m.submodules.powers = powers = Powers(config)
         m.submodules.probabilities = probabilities = Probabilities(config)
         given, fields = work_of(m, self.instruction, self.start)
         has_state = given.online & ~given.first
         m.d.comb += [
             phases.start.eq(self.start),
             phases.initial.eq(Mux(has_state, Phase.STATE, Phase.MAXIMA)),
-            phases.variant.eq(fields.online),
+            phases.variant.eq(Mux(fields.online, Mux(fields.first, 1, 2), 0)),
             phases.issued.eq(panel.done | state.done),
             self.ready.eq(phases.ready),
             self.retire.eq(phases.retire),
             state.start.eq(self.start & has_state),
             state.rows.eq(fields.rows),
             state.address.eq(fields.state_address),
-            state.first.eq(fields.first),
-            state.restart.eq(phases.begin),
             state.row_data.eq(self.row_read.data),
             panel.start.eq(phases.begin & ~state.start),
             panel.rows.eq(fields.rows),
             panel.columns.eq(fields.columns),
             panel.interval.eq(1),
             panel.fill.eq(Mux(phases.phase == Phase.RESULTS, _fill(fields), Fill.COLUMNS)),
-            panel.period.eq(Mux(phases.phase == Phase.SUMS, config.softmax_row_interval, 0)),
+            panel.period.eq(Mux(phases.phase == Phase.SUMS, SOFTMAX_ROW_INTERVAL, 0)),
             probabilities.t.eq(scores.t),
-            probabilities.seen.eq(scores.seen),
+            probabilities.hidden.eq(scores.hidden),
         ]
         self._read(m, panel, state, fields, scores, probabilities)
-        places = self._places(m, phases, panel, fields)
-        row_maximum = self._maxima(m, phases, fields, places, state, powers, scores, probabilities)
-        self._sums(m, phases, fields, places, state, powers, row_maximum, probabilities)
+        places = self._places(m, phases, panel)
+        m.submodules.row_maximum = row_maximum = RowMaximum(config.vector_lanes)
+        m.submodules.totals = totals = RowTotals(config)
+        m.submodules.row_writer = row_writer = RowWriter(config)
+        kept = self._maxima(m, phases, fields, places, state, row_maximum, scores, probabilities, totals, row_writer)
+        self._sums(m, phases, fields, places, kept, row_maximum, probabilities, totals, row_writer)
         self._write_results(m, phases, fields, probabilities)
         return m
 
@@ -170,40 +178,38 @@ class Softmax(wiring.Component):
         ]
         m.d.comb += [
             getattr(scores, name).eq(getattr(fields, name))
-            for name in ("columns", "causal", "together", "offset", "window", "online")
+            for name in ("columns", "causal", "together", "offset", "window")
         ]
         m.d.comb += [scores.from_value.eq(from_value), scores.additive.eq(additive), scores.limited.eq(limited)]
 
         pairs, values = self.param_read.data, self.value_read.data
-        until_p = score_cycles(config, online=True) + config.probability_cycles - MEMORY_CYCLES - config.narrow_cycles
-        m.submodules.later_scales = later_scales = DelayLine(32 * lanes, ADD_CYCLES)
-        m.submodules.value_scales = value_scales = DelayLine(32 * lanes, until_p)
+        until_p = SCORE_CYCLES + POWER_CYCLES - config.narrow_cycles
+        bits = config.vector_bits
+        m.submodules.value_scales = value_scales = DelayLine(bits * lanes, until_p)
         m.d.comb += [
             scores.acc.eq(self.acc_read.data),
             scores.row_scale.eq(self.row_read.data),
             scores.length.eq(self.index_read.data),
-            later_scales.i.eq(Cat(pairs.word_select(2 * lane + 1, 32) for lane in range(lanes))),
-            value_scales.i.eq(Mux(fields.online, later_scales.i, later_scales.o)),
-        ]
+            value_scales.i.eq(Cat(narrowed(m, pairs.word_select(2 * lane + 1, 32), config, f"value_scale_{lane}")
+                                  for lane in range(lanes))),
+        ]  # fmt: skip
         for lane in range(lanes):
-            value_scale = narrowed(m, value_scales.o.word_select(lane, 32), config, f"value_scale_{lane}")
             m.d.comb += [
                 scores.key_scale[lane].eq(pairs.word_select(2 * lane, 32)),
-                scores.operand[lane].eq(resized(m, values.word_select(lane, config.value_bits), 32)),
-                probabilities.value_scale[lane].eq(value_scale),
+                scores.operand[lane].eq(values.word_select(lane, config.value_bits)),
+                probabilities.value_scale[lane].eq(value_scales.o.word_select(lane, bits)),
             ]
 
-    def _places(self, m: Module, phases: Phases, panel: Panel, fields: SimpleNamespace) -> SimpleNamespace:
+    def _places(self, m: Module, phases: Phases, panel: Panel) -> SimpleNamespace:
         """What a group is, at each place of the pipeline where that matters (`before_…`: a cycle earlier)."""
         # So travels the phase, too, since the groups of a phase that is complete still run on to places where only the
         # next one has any business.
         layout = data.StructLayout({"maxima": 1, "sums": 1, "first": 1, "last": 1})
         in_maxima, in_sums = phases.phase == Phase.MAXIMA, phases.phase == Phase.SUMS
         place = Cat(panel.valid & in_maxima, panel.valid & in_sums, panel.first, panel.valid & panel.last)
-        place = detour(m, place, ADD_CYCLES, skip=fields.online, name="place")
         stages = [
-            ("before_t", score_cycles(self._config, online=True) - 1), ("at_t", 1),
-            ("before_p", self._config.probability_cycles - 1), ("at_p", 1),
+            ("before_greatest", MEMORY_CYCLES + SCORE_CYCLES - REFERENCE_CYCLES - 1), ("at_t", REFERENCE_CYCLES + 1),
+            ("before_p", POWER_CYCLES - 1), ("at_p", 1),
             ("before_q", MULTIPLY_CYCLES - 1), ("at_q", 1),
         ]  # fmt: skip
         places = SimpleNamespace()
@@ -214,18 +220,20 @@ class Softmax(wiring.Component):
 
     def _maxima(
         self, m: Module, phases: Phases, fields: SimpleNamespace, places: SimpleNamespace, state: State,
-        powers: Powers, scores: Scores, probabilities: Probabilities,
-    ) -> RowMaximum:  # fmt: skip
-        """The greatest t of each row to a table, and from there back to the scores."""
-        m.submodules.row_maximum = row_maximum = RowMaximum(self._config.vector_lanes)
+        row_maximum: RowMaximum, scores: Scores, probabilities: Probabilities, totals: RowTotals,
+        row_writer: RowWriter,
+    ) -> Value:  # fmt: skip
+        """The greatest t of each row to a table, and from there back to the scores; likewise what it leaves of the sum
+        of the blocks before, which this gives where the powers of its row are. Each takes the place that the maximum or
+        sum of the blocks before has had in its table."""
         m.submodules.maxima = maxima = RowTable(self._config)
+        m.submodules.kept = kept = RowTable(self._config, len(totals.kept))
         in_maxima, at_t, at_q = phases.phase == Phase.MAXIMA, places.at_t, places.at_q
-        # Above −inf, so that t − maximum is a number (−inf) also in a row that sees nothing.
-        floored = maximum(m, row_maximum.o, Const(int(to_bits(LOWEST)), 32))
-        # The maximum of before joins a cycle later.
-        greatest = maximum(m, register(m, floored, "floored"), state.maximum)
-        complete = row_maximum.o_valid & in_maxima
-        complete_later = delay(m, complete, 1, "complete")
+        has_state = register(m, fields.online & ~fields.first, "has_state")
+        found = delay(m, row_maximum.o_valid & in_maxima, 2, "found")
+        until_power = delay(m, found, REFERENCE_CYCLES + POWER_CYCLES - 1, "until_power")
+        known = Mux(has_state, maxima.o, int(to_bits(LOWEST)))
+        greatest = register(m, maximum(m, register(m, row_maximum.o, "of_block"), known), "greatest")
         for lane, t in enumerate(scores.t):
             # One tree for both: the maximum of t in the first phase, of q in the second.
             m.d.comb += row_maximum.data[lane].eq(Mux(in_maxima, t, resized(m, probabilities.q[lane], 32)))
@@ -234,49 +242,42 @@ class Softmax(wiring.Component):
             row_maximum.first.eq(Mux(in_maxima, at_t.first, at_q.first)),
             row_maximum.last.eq(Mux(in_maxima, at_t.last, at_q.last)),
             maxima.restart.eq(phases.begin),
-            maxima.write.eq(Mux(fields.online, complete_later, complete)),
-            maxima.value.eq(Mux(fields.online, greatest, floored)),
-            maxima.last.eq(places.before_t.last),
-            probabilities.greatest.eq(maxima.o),
-            state.next_maximum.eq(row_maximum.o_valid),
-            powers.valid.eq(complete_later),
-            powers.known.eq(state.maximum),
-            powers.greatest.eq(greatest),
+            maxima.write.eq(found | state.maximum_valid),
+            maxima.value.eq(Mux(in_maxima, greatest, state.maximum)),
+            maxima.last.eq(Mux(in_maxima, row_maximum.o_valid, places.before_greatest.last)),
+            probabilities.of_row.eq(in_maxima),
+            probabilities.known.eq(delay(m, known, 1 + REFERENCE_CYCLES, "known", reset_less=True)),
+            probabilities.greatest.eq(Mux(in_maxima, greatest, maxima.o)),
+            totals.known.eq(kept.o),
+            totals.power.eq(probabilities.p[0]),
+            kept.restart.eq(phases.begin),
+            kept.write.eq(delay(m, found, KEPT_CYCLES, "kept_valid") | state.total_valid),
+            kept.value.eq(Mux(in_maxima, totals.product, state.total)),
+            kept.last.eq(Mux(in_maxima, until_power, places.before_p.last & places.before_p.sums)),
+            row_writer.greatest_valid.eq(found & fields.online),
+            row_writer.greatest.eq(greatest),
         ]
-        return row_maximum
+        return Mux(has_state, kept.o, 0)
 
     def _sums(
-        self, m: Module, phases: Phases, fields: SimpleNamespace, places: SimpleNamespace, state: State,
-        powers: Powers, row_maximum: RowMaximum, probabilities: Probabilities,
+        self, m: Module, phases: Phases, fields: SimpleNamespace, places: SimpleNamespace, kept: Value,
+        row_maximum: RowMaximum, probabilities: Probabilities, totals: RowTotals, row_writer: RowWriter,
     ) -> None:  # fmt: skip
         """Row sums and the greatest q of each row to multipliers, in a table, and to row numbers in ROW."""
         config, at_p = self._config, places.at_p
-        m.submodules.row_sum = row_sum = RowSum(config.vector_lanes)
-        m.submodules.kept = kept = Kept(config)
-        m.submodules.totals = totals = RowTotals(config)
+        m.submodules.row_sum = row_sum = RowPowers(config)
         m.submodules.multipliers = multipliers = RowTable(config, config.vector_bits)
-        m.submodules.row_writer = row_writer = RowWriter(config)
-        next_total = places.before_p.sums & places.before_p.last
-        with_kept = delay(m, row_sum.o_valid, ADD_CYCLES, "with_kept")
+        until_used = config.total_cycles + EVALUATE_CYCLES
         m.d.comb += [
-            *(data.eq(resized(m, p, 32)) for data, p in zip(row_sum.data, probabilities.p, strict=True)),
+            *(data.eq(p) for data, p in zip(row_sum.data, probabilities.p, strict=True)),
             row_sum.valid.eq(at_p.sums),
             row_sum.first.eq(at_p.first),
             row_sum.last.eq(at_p.last),
-            kept.greatest.eq(probabilities.greatest),
-            kept.known_total.eq(state.total),
-            kept.power.eq(powers.o),
-            powers.restart.eq(phases.begin),
-            totals.difference.eq(powers.difference),
-            powers.power.eq(totals.power),
-            powers.next.eq(next_total),
-            state.next_total.eq(next_total),
-            kept.sum.eq(row_sum.o),
-            kept.inverse.eq(totals.inverse),
-            totals.greatest_valid.eq(row_maximum.o_valid & (phases.phase == Phase.SUMS)),
-            totals.greatest.eq(upper(row_maximum.o, config.vector_bits)),
-            totals.total_valid.eq(Mux(fields.online, with_kept, row_sum.o_valid)),
-            totals.total.eq(Mux(fields.online, kept.total, row_sum.o)),
+            row_sum.kept.eq(kept),
+            totals.kept.eq(delay(m, kept, until_used, "kept", reset_less=True)),
+            totals.valid.eq(row_sum.o_valid),
+            totals.total.eq(row_sum.o),
+            totals.greatest.eq(row_maximum.o[-config.vector_bits :]),
             totals.normalises.eq(fields.result == Result.VALUES),
             multipliers.restart.eq(phases.begin),
             multipliers.write.eq(totals.multiplier_valid),
@@ -286,11 +287,10 @@ class Softmax(wiring.Component):
             row_writer.restart.eq(phases.begin),
             *(getattr(row_writer, name).eq(getattr(fields, name))
               for name in ("online", "rows", "scales_address", "state_address")),
-            row_writer.valid.eq(totals.scale_valid & (fields.result == Result.CODES)),
+            row_writer.valid.eq(totals.o_valid & (fields.result == Result.CODES)),
             row_writer.scale.eq(resized(m, totals.scale, 32)),
-            row_writer.rescale.eq(resized(m, kept.rescale, 32)),
-            row_writer.greatest.eq(kept.o_greatest),
-            row_writer.total.eq(totals.floored),
+            row_writer.rescale.eq(resized(m, totals.rescale, 32)),
+            row_writer.total.eq(resized(m, delay(m, row_sum.o, SCALE_CYCLES, "total", reset_less=True), 32)),
         ]  # fmt: skip
         wiring.connect(m, row_writer.row_write, wiring.flipped(self.row_write))
 
@@ -299,8 +299,7 @@ class Softmax(wiring.Component):
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.writes = writes = Panel(config)
         # `begin` is one cycle before the first address; the walk is one cycle ahead of the writes, its start two.
-        begun = detour(m, phases.begin, ADD_CYCLES, skip=fields.online, name="begun_early")
-        begun = delay(m, begun, phase_tails(config, online=True)[Phase.RESULTS] - 1, name="begun")
+        begun = delay(m, phases.begin, phase_tails(config)[Phase.RESULTS] - 1, name="begun")
         to_value = fields.result == Result.VALUES
         m.d.comb += [
             writes.start.eq(begun & (phases.phase == Phase.RESULTS)),

@@ -9,15 +9,15 @@ from numba.core import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from ...arch.config import HardwareConfig, Memory
+from ...arch.config import FACTOR_BITS, WIDE_PRECISION, HardwareConfig, Memory
 from ...arch.isa import Masking, OnlineSoftmax, Result, Softmax, Source
-from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_127
+from ...arch.numerics import CODE_LIMIT, LOWEST, MAXIMUM_FLOOR, RECIPROCAL_OF_127, RECIPROCAL_STEP, rounded
 from ..jit import OPTIONS, compiled, entry, inlined_late
 from ..state import Rows, State
-from .fixed_functions import exp2, multiplier_of, rcp
+from .fixed_functions import rcp
 from .float32 import (
     FORMATS,
-    add,
+    NAN,
     add_saturated,
     bits_of,
     canonical,
@@ -27,25 +27,36 @@ from .float32 import (
     fit,
     fit_saturated,
     float_of,
-    flush,
     i4,
     key,
     multiply,
     multiply_exactly,
-    number,
     of_key,
     overflown,
-    product,
-    row_sum,
 )
 from .kernel import Kernel
+from .scores import (
+    cut,
+    cut_float,
+    exact,
+    f8,
+    factor_bits,
+    fixed,
+    fixed_power,
+    i8,
+    multiply_widely,
+    power,
+    power_of_row,
+    score,
+    total_of,
+    unit_of,
+)
 from .vector import ONES, place, store_values, unpack_pairs
 
 _overload: Any = overload  # pyright takes what it makes for what it is made of
 FLOAT32 = FORMATS[24]
 NO_LENGTHS: Rows = (np.full(1, np.iinfo(np.int32).max, np.int32), 0, 0, 0)
 _FLOOR = int(MAXIMUM_FLOOR.view(np.int32))
-_ONE = int(np.float32(1).view(np.int32))
 
 
 # -- from Python -------------------------------------------------------------------------------------------------------
@@ -66,7 +77,7 @@ def softmax(i: Softmax, state: State, config: HardwareConfig) -> None:
         into, scales = _codes_into(i, state, config, batch), row.rows_for(i.scales_address, 1, i.rows, 1, batch)
     per_word = config.columns if i.result is Result.VALUES else config.rows
     softmax_rows(FORMATS[config.precision], batch, i.rows, i.columns, *operands, i.mask is Masking.ADDITIVE, additive,
-                 i.causal, i.window, i.offset, lengths, 0, False, 1, ONES, *_scratch(i, config), into, per_word,
+                 i.causal, i.window, i.offset, lengths, 0, False, 1, ONES, _scratch(i, config), into, per_word,
                  config.value_format == "bf16", scales, scales)  # fmt: skip
 
 
@@ -75,11 +86,11 @@ def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> No
     row, operands = state[Memory.ROW], _operands(i, state, config)
     before = ONES if i.first else row.rows(i.state_address, 1, 2 * i.rows, 1)
     batch = state.batch if before[1] or any(each[1] for each in operands) else 1
-    codes, scratch = _codes_into(i, state, config, batch), _scratch(i, config)
+    codes, buffers = _codes_into(i, state, config, batch), _scratch(i, config)
     scales = row.rows_for(i.scales_address, 1, 2 * i.rows, 1, batch)
     after = row.rows_for(i.state_address, 1, 2 * i.rows, 1, batch)
     softmax_rows(FORMATS[config.precision], batch, i.rows, i.columns, *operands, False, ONES, i.causal, i.window,
-                 i.offset, NO_LENGTHS, i.together, True, i.first, before, *scratch, codes, config.rows, False, scales,
+                 i.offset, NO_LENGTHS, i.together, True, i.first, before, buffers, codes, config.rows, False, scales,
                  after)  # fmt: skip
 
 
@@ -100,131 +111,128 @@ def _codes_into(i: Softmax | OnlineSoftmax, state: State, config: HardwareConfig
     return state[Memory.ACT].rows_for(i.address, i.stride, i.rows, -(-i.columns // config.rows), batch)
 
 
-def _scratch(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> tuple[NDArray, NDArray]:
-    """Room for a row, and for a group of it."""
+def _scratch(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> NDArray:
+    """Room for five numbers of each column of a row."""
     width = -(-i.columns // config.columns) * config.columns
-    return np.empty((4, width), np.float32), np.empty(config.vector_lanes, np.float32)
+    return np.empty((5, width), np.float32)
 
 
 # -- compiled ----------------------------------------------------------------------------------------------------------
 
 
-def _scores(wrap: Any, times: Any, plus: Any) -> Any:
-    @wrap
-    def scores(source, key_scale, row_scale, added, additive, x):
-        """Scores of a row, with `times` for products and `plus` for sums."""
-        edge = i4(0)
-        for n in range(len(x)):
-            v, edge = times(number(source[n]), key_scale[n], edge)
-            x[n], edge = times(v, row_scale, edge)
-        if added:
-            for n in range(len(x)):
-                x[n] = plus(x[n], flush(additive[n]))
-        for n in range(len(x)):
-            edge = i4(edge | overflown(x[n]))
-        return edge
-
-    return scores
-
-
-_scores_fast = _scores(inlined_late, multiply, add)
-_scores_exact = _scores(compiled, multiply_exactly, add_saturated)
-
-
 @entry
 def softmax_rows(format, batch, rows, columns, source, pairs, row_scale, added, additive, causal, window, offset,
-                 lengths, together, online, first, before, buffers, group, into, per_word, to_bf16, scales,
+                 lengths, together, online, first, before, buffers, into, per_word, to_bf16, scales,
                  after):  # fmt: skip
     """Softmax, or OnlineSoftmax if `online`: as `numerics.softmax`, `softmax_values` and `online_softmax`."""
-    x, key_scale, value_scale = buffers[0], buffers[1], buffers[2]
+    x, key_scale, value_scale, scores = buffers[0], buffers[1], buffers[2], buffers[4]
     results, numbers, state = into[0], scales[0], after[0]
     padded = -(-columns // per_word) * per_word
+    bits = factor_bits(format)
     for b in range(batch):
         unpack_pairs(FLOAT32, pairs, b, len(x), True, key_scale, value_scale)
         for n in range(len(x)):
+            key_scale[n] = cut_float(format, key_scale[n])
             value_scale[n] = fit_saturated(format, value_scale[n])
         for m in range(rows):
             position = offset + (0 if together else m)
             high = min(columns, max(position + 1, 0)) if causal else columns
             high = min(high, max(lengths[0][place(lengths, b, m)], 0))
             low = min(max(position - window + 1, 0), high) if window else 0
-            at = place(source, b, m)
+            at, factor = place(source, b, m), cut(exact(row_scale[0][place(row_scale, b, m)]), bits)
             sums = source[0][at : at + len(x)]
-            at = place(additive, b, m)
-            mask = additive[0][at : at + len(x)]
-            factor = flush(row_scale[0][place(row_scale, b, m)])
-            if _scores_fast(sums, key_scale, factor, added, mask, x):
-                _scores_exact(sums, key_scale, factor, added, mask, x)
-            hide(x, low, high, f4(-np.inf))
-            greatest_key = key(LOWEST)
-            for n in range(len(x)):
-                greatest_key = max(greatest_key, key(canonical(x[n])))
-            known, known_total = LOWEST, f4(0)
-            if online:
-                if not first:
-                    known = clean(before[0][place(before, b, m)])
-                    known_total = clean(before[0][place(before, b, rows + m)])
-                greatest_key = max(greatest_key, key(known))
+            for n in range(low, high):
+                scores[n] = score(exact(sums[n]), f8(key_scale[n]), factor, bits)
+            if added:
+                at = place(additive, b, m)
+                mask = additive[0][at : at + len(x)]
+                for n in range(low, high):
+                    scores[n] = add_saturated(scores[n], clean(mask[n]))
+            for n in range(low):
+                scores[n] = -np.inf
+            for n in range(high, len(x)):
+                scores[n] = -np.inf
+            greatest_key, kept = key(LOWEST), f4(0)
+            for n in range(low, high):
+                greatest_key = max(greatest_key, key(canonical(scores[n])))
             greatest = of_key(i4(greatest_key))
-            for n in range(len(x)):  # −infinity for the lowest number makes no difference
-                x[n] = exp2(format, fit_saturated(format, add(x[n], f4(-greatest))))
-            hide(x, low, high, f4(0))
-            total, kept = row_sum(x, columns, group), f4(0)
-            if online:
-                power = exp2(format, fit_saturated(format, add(known, f4(-greatest))))
-                kept = product(known_total, power)
-                total = add_saturated(total, kept)
-            total = of_key(i4(max(key(canonical(total)), _ONE)))
+            if online and not first:
+                known = of_key(i4(max(key(before[0][place(before, b, m)]), key(LOWEST))))
+                greatest = of_key(i4(max(greatest_key, key(known))))
+                known_total = cut_float(format, before[0][place(before, b, rows + m)])
+                kept = multiply_widely(format, known_total, power_of_row(format, known, greatest))
+            unknown, parts = not greatest < np.inf, fixed(kept)
+            unit, number, up = unit_of(greatest)
+            for n in range(len(x)):
+                x[n] = power(format, scores[n], unit, number, up)  # 0 of −∞
+            for n in range(len(x)):
+                parts = i8(parts + i8(fixed_power(x[n])))
+            if unknown:
+                for n in range(len(x)):
+                    x[n] = float_of(NAN)
+            total = float_of(NAN) if unknown or overflown(kept) else total_of(format, parts)
             inverse = rcp(format, fit_saturated(format, total))
             at = place(into, b, m)
             words, y = results[at : at + padded], buffers[3]
-            scale = finish(format, words, x, columns, low, high, value_scale, inverse, y, to_bf16)
+            scale = finish(format, words, x, scores, columns, value_scale, inverse, y, to_bf16)
             numbers[place(scales, b, m)] = scale
             if online:
-                rescale = fit_saturated(format, product(fit_saturated(format, kept), inverse))
-                numbers[place(scales, b, rows + m)] = canonical(rescale)
-                state[place(after, b, m)] = canonical(greatest)
-                state[place(after, b, rows + m)] = canonical(total)
+                numbers[place(scales, b, rows + m)] = fit_saturated(format, multiply_widely(format, kept, inverse))
+                state[place(after, b, m)] = greatest
+                state[place(after, b, rows + m)] = total
 
 
-def finish(format, words, x, columns, low, high, value_scale, inverse, y, to_bf16) -> Any:
+def finish(format, words, x, scores, columns, value_scale, inverse, y, to_bf16) -> Any:
     """Write a row of probabilities x, not yet normalised, as codes or values; the scale that codes have."""
 
 
 @_overload(finish, jit_options=OPTIONS)
-def _finish(format, words, x, columns, low, high, value_scale, inverse, y, to_bf16):
+def _finish(format, words, x, scores, columns, value_scale, inverse, y, to_bf16):
     if isinstance(words.dtype, types.Integer):
-        return lambda format, words, x, columns, low, high, value_scale, inverse, y, to_bf16: _codes(
-            format, words, x, low, high, value_scale, inverse
+        return lambda format, words, x, scores, columns, value_scale, inverse, y, to_bf16: _codes(
+            format, words, x, scores, value_scale, inverse
         )
-    return lambda format, words, x, columns, low, high, value_scale, inverse, y, to_bf16: _values(
-        format, words, x, columns, low, high, value_scale, inverse, y, to_bf16
+    return lambda format, words, x, scores, columns, value_scale, inverse, y, to_bf16: _values(
+        format, words, x, scores, columns, value_scale, inverse, y, to_bf16
     )
 
 
 @inlined_late
-def _codes(format, words, x, low, high, value_scale, inverse):
+def _codes(format, words, x, scores, value_scale, inverse):
     # What is too small here need not be flushed: it is below 2⁻⁶⁰, and its code 0.
     most = i4(_FLOOR)
     for n in range(len(x)):
-        x[n] = fit(format, f4(x[n] * value_scale[n]))
-    hide(x, low, high, f4(0))
+        v = fit(format, f4(x[n] * value_scale[n]))
+        x[n] = f4(0) if scores[n] == -np.inf else v
     for n in range(len(x)):
         most = max(most, bits_of(canonical(x[n])))
     a = float_of(i4(most))
-    multiplier = multiplier_of(format, a, CODE_LIMIT)
+    inverse_of_a = rcp(format, f4(a * f4(1 / RECIPROCAL_STEP)))
+    limit = fit(format, f4(CODE_LIMIT * f4(1 / RECIPROCAL_STEP)))
+    multiplier = fit_saturated(format, multiply_widely(format, limit, inverse_of_a))
     for n in range(min(len(x), len(words))):
         words[n] = np.int8(code_of(fit(format, f4(x[n] * multiplier)), CODE_LIMIT))
     for n in range(len(x), len(words)):
         words[n] = 0
-    over_limit = fit(format, product(a, fit(format, RECIPROCAL_OF_127)))
-    return canonical(fit_saturated(format, product(over_limit, inverse)))
+    over_limit = multiply_widely(format, a, cut_reciprocal(format))
+    return multiply_widely(format, over_limit, inverse)
+
+
+def cut_reciprocal(format: Any) -> Any:
+    """1/127 with `factor_bits`."""
+
+
+@_overload(cut_reciprocal, jit_options=OPTIONS)
+def _cut_reciprocal(format):
+    reciprocal = rounded(RECIPROCAL_OF_127, FACTOR_BITS[11 if isinstance(format, types.Integer) else WIDE_PRECISION])
+    number = f4(reciprocal)
+    return lambda format: number
 
 
 @inlined_late
-def _values(format, words, x, columns, low, high, value_scale, inverse, y, to_bf16):
-    if _weighted_fast(format, x, low, high, value_scale, inverse, y):
-        _weighted_exact(format, x, low, high, value_scale, inverse, y)
+def _values(format, words, x, scores, columns, value_scale, inverse, y, to_bf16):
+    if _weighted_fast(format, x, scores, value_scale, inverse, y):
+        _weighted_exact(format, x, scores, value_scale, inverse, y)
     for n in range(columns, len(y)):
         y[n] = f4(0)
     store_values(y, words, to_bf16)
@@ -233,13 +241,12 @@ def _values(format, words, x, columns, low, high, value_scale, inverse, y, to_bf
 
 def _weighted(wrap: Any, times: Any) -> Any:
     @wrap
-    def weighted(format, x, low, high, value_scale, inverse, y):
+    def weighted(format, x, scores, value_scale, inverse, y):
         """y = x·value_scale·inverse, with `times` for products. None is beyond its first factor, which is 1 at most."""
         edge = i4(0)
         for n in range(len(x)):
             v, edge = times(x[n], value_scale[n], edge)
-            y[n] = fit(format, v)
-        hide(y, low, high, f4(0))
+            y[n] = f4(0) if scores[n] == -np.inf else fit(format, v)
         for n in range(len(x)):
             v, edge = times(y[n], inverse, edge)
             y[n] = fit(format, v)
@@ -251,11 +258,3 @@ def _weighted(wrap: Any, times: Any) -> Any:
 _weighted_fast = _weighted(inlined_late, multiply)
 _weighted_exact = _weighted(compiled, multiply_exactly)
 
-
-@inlined_late
-def hide(x, low, high, value):
-    """Columns that are not seen."""
-    for n in range(low):
-        x[n] = value
-    for n in range(high, len(x)):
-        x[n] = value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...arch.config import MEMORY_CYCLES, MULTIPLY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
+from ...arch.config import MEAN_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig, Memory
 from ...arch.isa import Norm, NormKind, Statistics
 from ...arch.numerics import arithmetic_of, norm_with_statistics
 from ..state import State
@@ -29,7 +29,7 @@ def cycles(instruction: Norm, config: HardwareConfig) -> int:
     """D: from start to retire; two or three passes over the panel."""
     i, groups = instruction, read_groups(instruction, config)
     sums = (i.rows - 1) * max(groups, ROW_SUM_INTERVAL) + groups + MEMORY_CYCLES
-    mean = sums + config.row_sum_cycles + MULTIPLY_CYCLES + 1
+    mean = sums + config.row_sum_cycles + MEAN_CYCLES + 1
     deviation = sums + config.subtract_cycles + MULTIPLY_CYCLES + config.row_sum_cycles + config.deviation_cycles + 1
     output = i.rows * word_groups(i, config) + MEMORY_CYCLES + config.normalise_cycles + 1
     return (mean if i.kind is NormKind.LAYER else 0) + deviation + output

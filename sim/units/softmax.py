@@ -7,7 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch import numerics
-from ...arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig, Memory
+from ...arch.config import (
+    MEMORY_CYCLES,
+    MULTIPLY_CYCLES,
+    POWER_CYCLES,
+    REFERENCE_CYCLES,
+    SCORE_CYCLES,
+    SOFTMAX_ROW_INTERVAL,
+    HardwareConfig,
+    Memory,
+)
 from ...arch.functions import EVALUATE_CYCLES
 from ...arch.isa import Masking, OnlineSoftmax, Result, Softmax, Source
 from ...arch.numerics import arithmetic_of, code_format
@@ -25,7 +34,7 @@ def softmax(i: Softmax, state: State, config: HardwareConfig) -> None:
     if i.mask is Masking.LENGTHS:
         lengths = state.index_numbers(i.operand_address, i.rows)
         seen = seen & (np.arange(i.columns) < lengths[..., None])
-    given = *_operands(i, state), seen, config.vector_lanes, additive
+    given = *_operands(i, state), seen, additive
     if i.result is Result.VALUES:
         state.write_values(i.address, i.stride, numerics.softmax_values(*given, arithmetic_of(config)))
     else:
@@ -37,7 +46,7 @@ def online_softmax(i: OnlineSoftmax, state: State, config: HardwareConfig) -> No
     before = None
     if not i.first:
         before = state.row_numbers(i.state_address, i.rows), state.row_numbers(i.state_address + i.rows, i.rows)
-    found = numerics.online_softmax(*_operands(i, state), visible(i), config.vector_lanes, before, code_format(config),
+    found = numerics.online_softmax(*_operands(i, state), visible(i), before, code_format(config),
                                     arithmetic_of(config))  # fmt: skip
     state.write_row_numbers(i.scales_address + i.rows, found.rescale)
     state.write_row_numbers(i.state_address, found.greatest)
@@ -76,28 +85,26 @@ def visible(i: Softmax | OnlineSoftmax) -> NDArray[np.bool_]:
 
 def softmax_cycles(i: Softmax, config: HardwareConfig) -> int:
     """D: from start to retire; three passes over the panel."""
-    front = MEMORY_CYCLES + config.drain_front_cycles + ADD_CYCLES + 1
-    return _passes(i, config, front, turn=1)
+    return _passes(i, config)
 
 
 def online_cycles(i: OnlineSoftmax, config: HardwareConfig) -> int:
-    """D: the same, and a pass over the state of blocks before."""
-    front = MEMORY_CYCLES + config.drain_front_cycles + 1
-    state = 0 if i.first else 2 * i.rows + MEMORY_CYCLES + 1
-    return state + _passes(i, config, front, turn=2) + ADD_CYCLES + 3
+    """D: the same, and a pass over the state of blocks before, of which something is kept."""
+    kept = REFERENCE_CYCLES + POWER_CYCLES + 1 + MULTIPLY_CYCLES
+    before = 0 if i.first else 2 * i.rows + MEMORY_CYCLES + 1 + kept
+    return before + _passes(i, config) + 2
 
 
-def _passes(i: Softmax | OnlineSoftmax, config: HardwareConfig, front: int, turn: int) -> int:
-    """Maxima, sums and results. A score takes `front` cycles, the turn from the maxima to the next pass `turn`."""
-    groups = read_groups(i, config)
-    maximum = i.rows * groups + front + config.row_maximum_cycles + turn
-    row_period = max(groups, config.softmax_row_interval)
-    exponentials = front + config.probability_cycles
-    sums = (i.rows - 1) * row_period + groups + exponentials + config.row_sum_cycles
-    sums += EVALUATE_CYCLES + MULTIPLY_CYCLES + 1
+def _passes(i: Softmax | OnlineSoftmax, config: HardwareConfig) -> int:
+    """Maxima, sums and results."""
+    groups, front = read_groups(i, config), MEMORY_CYCLES + SCORE_CYCLES
+    maximum = i.rows * groups + front + config.row_maximum_cycles + 3
+    row_period = max(groups, SOFTMAX_ROW_INTERVAL)
+    sums = (i.rows - 1) * row_period + groups + front + POWER_CYCLES + config.total_cycles
+    sums += EVALUATE_CYCLES + 4 + MULTIPLY_CYCLES + 1
     to_values = isinstance(i, Softmax) and i.result is Result.VALUES
     written = word_groups(i, config) if to_values else act_groups(i, config)
-    results = i.rows * written + exponentials + MULTIPLY_CYCLES + config.quantise_cycles
+    results = i.rows * written + front + POWER_CYCLES + MULTIPLY_CYCLES + config.quantise_cycles
     return maximum + sums + results
 
 

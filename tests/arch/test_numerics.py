@@ -180,7 +180,7 @@ def test_softmax_times_its_scale_is_close_to_pytorch():
     acc = rng.integers(-9000, 9000, (4, 9), dtype=np.int32)
     row, ones = np.full(4, 1e-3, F32), np.ones(9, F32)
     visible = np.tril(np.ones((4, 9), bool), 2)
-    codes, scale = numerics.softmax(acc, ones, ones, row, visible, lanes=2)
+    codes, scale = numerics.softmax(acc, ones, ones, row, visible)
     scores = torch.tensor(acc * 1e-3 * np.log(2)).masked_fill(torch.tensor(~visible), -torch.inf)
     assert np.abs(codes * scale[:, None] - torch.softmax(scores, -1).numpy()).max() < 0.6 / 127
     assert not codes[~visible].any()
@@ -188,7 +188,7 @@ def test_softmax_times_its_scale_is_close_to_pytorch():
 
 def test_a_row_that_sees_nothing_gives_zeros_and_a_finite_scale():
     nothing = np.zeros((1, 4), bool)
-    codes, scale = numerics.softmax(np.ones((1, 4), np.int32), np.ones(4), np.ones(4), np.ones(1), nothing, lanes=1)
+    codes, scale = numerics.softmax(np.ones((1, 4), np.int32), np.ones(4), np.ones(4), np.ones(1), nothing)
     assert not codes.any() and np.isfinite(scale).all()
 
 
@@ -351,7 +351,7 @@ def test_composites_of_11_bits_are_close_to_those_of_float32():
         for mean in (0, 30):
             yield numerics.norm(x + F32(mean), gamma, gamma, 1 / 64, 1e-5, 4, True, arithmetic)
         (high, scale), (low, _) = (
-            numerics.softmax(acc, np.ones(64), np.ones(64), row, seen, 4, None, to, arithmetic)
+            numerics.softmax(acc, np.ones(64), np.ones(64), row, seen, None, to, arithmetic)
             for to in (numerics.CodeFormat.HIGH, numerics.CodeFormat.LOW)
         )
         yield (256.0 * high + low) * scale[:, None]
@@ -399,7 +399,7 @@ def composites(rng, arithmetic=numerics.FLOAT32):
         for epsilon in (0.0, 1e-5):
             yield numerics.norm(x, panel(columns), panel(columns), 1 / columns, epsilon, lanes, centred, **form)
     seen, to = rng.random((rows, columns)) < 0.8, list(numerics.CodeFormat)[rng.integers(2) * 3]
-    scores = source, panel(columns), np.abs(panel(columns)), panel(rows), seen, lanes
+    scores = source, panel(columns), np.abs(panel(columns)), panel(rows), seen
     yield from numerics.softmax(*scores, additive=panel(rows, columns), to=to, **form)
     first = numerics.online_softmax(*scores, to=to, **form)
     yield from first

@@ -44,13 +44,11 @@ def duration(config: HardwareConfig, work: Softmax | OnlineSoftmax) -> int:
     g = -(-work.columns // lanes)
     per_word = config.columns if not online and work.result is Result.VALUES else config.rows
     a = -(-work.columns // per_word) * per_word // lanes
-    front = MEMORY_CYCLES + config.drain_front_cycles + (0 if online else ADD_CYCLES) + 1
-    period = max(g, config.softmax_row_interval)
-    state = 2 * m + MEMORY_CYCLES + 1 if online and not work.first else 0
-    maxima = m * g + front + config.row_maximum_cycles + (2 if online else 1)
-    p = ADD_CYCLES + (config.vector_format == "tf32") + EVALUATE_CYCLES  # t − maximum, rounded, and its exponential
-    sums = (m - 1) * period + g + front + p + config.row_sum_cycles
-    sums += (ADD_CYCLES if online else 0) + EVALUATE_CYCLES + MULTIPLY_CYCLES + (4 if online else 1)
+    front, p = MEMORY_CYCLES + 6 + ADD_CYCLES, 7
+    state = 2 * m + MEMORY_CYCLES + 1 + 3 + p + 4 if online and not work.first else 0
+    maxima = m * g + front + config.row_maximum_cycles + 3
+    sums = (m - 1) * max(g, 5) + g + front + p + config.total_cycles
+    sums += EVALUATE_CYCLES + 4 + MULTIPLY_CYCLES + (3 if online else 1)
     codes = m * a + front + p + MULTIPLY_CYCLES + config.quantise_cycles
     return state + maxima + sums + codes
 
@@ -94,7 +92,7 @@ def additive_mask(memories: Memories, work: Softmax) -> np.ndarray | None:
 def execute(memories: Memories, work: Softmax | OnlineSoftmax) -> None:
     """The effect of `work` on `memories`, by the oracle."""
     config, rows = memories.config, work.rows
-    arguments = (*operands(memories, work), visible(work, memories), config.vector_lanes)
+    arguments = (*operands(memories, work), visible(work, memories))
     to, arithmetic = numerics.code_format(config), numerics.arithmetic_of(config)
     if isinstance(work, Softmax) and work.result is Result.VALUES:
         values = numerics.softmax_values(*arguments, additive_mask(memories, work), arithmetic)

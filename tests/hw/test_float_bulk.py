@@ -39,7 +39,6 @@ def operators(arithmetic):
         f"add_{p}": (Add(p), ADD_CYCLES, lambda a, b: arithmetic.add(read(a), read(b))),
         f"round_{p}": (RoundInt8(p), ROUND_CYCLES, lambda a, b: as_float(numerics.round_int8(read(a)))),
         f"round_16_{p}": (RoundInt16(p), ROUND_CYCLES, lambda a, b: as_float(whole_code(read(a)))),
-        f"exp2_{p}": (fixed_function.Exp2(p), EVALUATE_CYCLES, lambda a, b: arithmetic.exp2(a)),
         f"rcp_{p}": (fixed_function.Reciprocal(p), EVALUATE_CYCLES, lambda a, b: arithmetic.rcp(a)),
         f"rsqrt_{p}": (fixed_function.ReciprocalSqrt(p), EVALUATE_CYCLES, lambda a, b: arithmetic.rsqrt(a)),
     }
@@ -72,6 +71,7 @@ def converted(precision):
 OPERATORS = {
     **operators(FLOAT32),
     **operators(TF32),
+    "multiply_18": (Multiply(18), MULTIPLY_CYCLES, lambda a, b: TF32.multiply_widely(TF32.cut(a), TF32.cut(b))),
     "convert_24": (ConvertInt32(24), CONVERT_CYCLES, converted(24)),
     "convert_11": (ConvertInt32(11), CONVERT_CYCLES, converted(11)),
 }

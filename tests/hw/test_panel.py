@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS, HardwareConfig
-from heddle.hw.panel import Fill, Panel, interval_shape
+from heddle.hw.panel import Fill, Panel, interval_shape, longest_period
 
 NANO = PRESETS["nano"]
 CONFIGS = {
@@ -122,7 +122,7 @@ def test_random_walks_with_intervals_and_row_periods(config):
     for _ in range(40):
         rows, columns = int(random.integers(1, 6)), int(random.integers(1, 4 * config.rows))
         interval = int(random.integers(1, max(interval_shape(config)) + 1))
-        period = int(random.choice([0, 1, 2, 5, config.softmax_row_interval]))
+        period = int(random.choice([0, 1, 2, 5, longest_period(config)]))
         walks.append((rows, columns, Fill(random.integers(0, 3)), interval, period))
     run(config, walks)
 

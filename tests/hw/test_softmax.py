@@ -8,7 +8,6 @@ import pytest
 import torch
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import MULTIPLY_CYCLES, PRESETS
 from heddle.arch.isa import Masking, Result, Source
 from heddle.hw.mask import MASK_CYCLES, Mask
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
@@ -30,9 +29,9 @@ def test_one_score_by_hand():
     assert memories.act[work.address].tolist() == [127, 0, 0, 0]
     scale = numerics.from_bits(memories.row[work.scales_address])[0]
     assert scale == np.float32(0.5) * np.float32(1 / 127)
-    # A group, 14 cycles to t, the maximum 3, the table; 12 to p, the sum 18, its reciprocal and the scale 12; two
-    # groups, 15 to q, 6 to the code.
-    assert record.retire - record.start == (1 + 14 + 3 + 1) + (1 + 14 + 12 + 18 + 12) + (2 + 14 + 15 + 6)
+    # A group, 11 cycles to t, the maximum 3, that of blocks before, a register and the table; 7 to p, the sum 6, its
+    # reciprocal, two other products and the scale 15, ROW; two groups, 10 to q, 6 to the code.
+    assert record.retire - record.start == (1 + 11 + 3 + 3) + (1 + 11 + 7 + 6 + 15 + 1) + (2 + 11 + 10 + 6)
     # A row that sees nothing: codes of zero, a scale that makes no harm of them, the same time.
     assert memories.act[blind.address].tolist() == [0, 0, 0, 0]
     assert 0 < numerics.from_bits(memories.row[blind.scales_address])[0] < 1e-17
@@ -218,13 +217,33 @@ def test_weights_are_those_of_torch(config):
     assert (torch.tensor(codes.astype(int)).max(-1).values == 127).all()
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32, 64, 128, 256])
-def test_the_total_of_a_row_comes_between_two_multipliers(lanes):
-    """The condition of RowTotals, so that one register does, and reciprocals never meet."""
-    config = replace(PRESETS["server"], rows=256, columns=256, vector_lanes=lanes)
-    floored = MULTIPLY_CYCLES + config.row_maximum_cycles + config.softmax_wait_cycles + 1  # from the last p of a row
-    total = config.row_sum_cycles
-    assert MULTIPLY_CYCLES < total - floored < config.softmax_row_interval
+WIDE_TF32 = replace(TF32, value_format="float32")
+
+
+@pytest.mark.parametrize("from_value", [False, True], ids=["sums", "values"])
+@pytest.mark.parametrize("config, tolerance", [(FLOAT32, 4e-4), (WIDE_TF32, 2.0**-9)], ids=["float32", "tf32"])
+def test_large_scores_differ_by_what_they_differ(config, tolerance, from_value):
+    """Scores up to 10³⁷ and the next ones that float32 knows: probabilities are those of torch.softmax in float64, to
+    within 2^x and 1/x by table, and with tf32 its roundings."""
+    columns, memories = 21, Memories(config)
+    near = np.array([9e5, -1.5e6, 2.0**24, -(2.0**31), 1e6, -1e30, 1e37], np.float32)[:, None]
+    # From a score to the next it is 2⁻⁴, 5·2⁻³, 2·2 and 2⁸; two rows of equal ones; 2⁹⁹.
+    units = np.array([1, 5, 2, 1, 0, 0, 1])[:, None] * (np.arange(columns) % 7)
+    wanted, rows = numerics.from_bits(numerics.to_bits(near) + units.astype(np.uint32)), len(near)
+    memories.put_pairs(11, np.ones(columns), np.ones(columns))
+    if from_value:
+        memories.put("value", 37, -(-columns // config.columns), memories.stored(wanted))
+    else:  # significands, and the unit of their last place as the factor of their row
+        unit = 2.0 ** (np.frexp(near.astype(np.float64))[1] - 24)
+        memories.put("acc", 37, -(-columns // config.columns), (wanted / unit).astype(np.int32))
+        memories.row[5 : 5 + rows, 0] = numerics.to_bits(unit[:, 0].astype(np.float32))
+    source = Source.VALUE if from_value else Source.ACC
+    work = softmax(config, rows, columns, source=source, result=Result.VALUES, address=900)
+    check(memories, [work])
+    golden = torch.softmax(torch.tensor(wanted.astype(np.float64)) * np.log(2), -1)
+    assert (golden[4:6] == 1 / columns).all() and (golden[[3, 6]] > 0.3).sum() == 6
+    found = torch.tensor(memories.values(900, work.stride, rows, columns), dtype=torch.float64)
+    assert ((found - golden).abs() <= tolerance * golden + 2.0**-120).all()
 
 
 @both_shapes

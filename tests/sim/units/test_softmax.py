@@ -101,20 +101,19 @@ def test_values_become_the_probabilities_of_torch(config, make_state, fill_panel
 
 def test_three_passes_take_the_time_the_manual_says(nano, odd):
     def passes(config, rows, groups, act_groups):
-        tree = config.softmax_row_interval
-        front = 1 + config.drain_front_cycles + 4 + 1  # MEMORY, front, ADD, masks
-        maximum = rows * groups + front + config.row_maximum_cycles + 1
-        p = 4 + (config.vector_format == "tf32") + 8  # ADD, rounded, and exp2
-        sums = (rows - 1) * max(groups, tree) + groups + front + p + config.row_sum_cycles
-        sums += 8 + 3 + 1  # rcp, MULTIPLY, ROW
-        codes = rows * act_groups + front + p + 3 + config.quantise_cycles
+        front = 1 + 10  # MEMORY, SCORE
+        maximum = rows * groups + front + config.row_maximum_cycles + 3
+        tree = {1: 0, 2: 1}[config.vector_lanes]
+        sums = (rows - 1) * max(groups, 5) + groups + front + 7 + 5 + tree  # POWER, and to the sum
+        sums += 8 + 4 + 3 + 1  # rcp, other products, MULTIPLY, ROW
+        codes = rows * act_groups + front + 7 + 3 + config.quantise_cycles
         return maximum + sums + codes
 
     assert units.cycles(Softmax(rows=3, columns=5), nano) == passes(nano, 3, 3, 4)
     assert units.cycles(Softmax(rows=3, columns=5), odd) == passes(odd, 3, 5, 6)
     tf32 = replace(nano, vector_format="tf32")
     assert units.cycles(Softmax(rows=3, columns=5), tf32) == passes(tf32, 3, 3, 4)
-    long = 2 * nano.softmax_row_interval + 40  # columns: more groups than the tree takes
+    long = 48  # columns: more groups than the products of a row take
     assert units.cycles(Softmax(rows=3, columns=long), nano) == passes(nano, 3, long // 2, -(-long // 4) * 2)
 
 
@@ -194,15 +193,16 @@ def test_codes_of_bf16_probabilities_are_the_probabilities(nano, make_state, fil
 
 def test_a_block_takes_the_time_the_manual_says(nano, odd):
     def passes(config, rows, groups, act_groups, state):
-        front = 1 + config.drain_front_cycles + 1  # MEMORY, front, masks
-        maximum = rows * groups + front + config.row_maximum_cycles + 2
-        sums = (rows - 1) * max(groups, config.softmax_row_interval) + groups + front + 4 + 8 + config.row_sum_cycles
-        codes = rows * act_groups + front + 4 + 8 + 3 + config.quantise_cycles
-        return state + maximum + sums + 4 + 8 + 3 + 4 + codes
+        front = 1 + 10  # MEMORY, SCORE
+        maximum = rows * groups + front + config.row_maximum_cycles + 3
+        tree = {1: 0, 2: 1}[config.vector_lanes]
+        sums = (rows - 1) * max(groups, 5) + groups + front + 7 + 5 + tree + 8 + 4 + 3 + 3
+        codes = rows * act_groups + front + 7 + 3 + config.quantise_cycles
+        return state + maximum + sums + codes
 
     first = OnlineSoftmax(rows=3, columns=5, first=1)
     assert units.cycles(first, nano) == passes(nano, 3, 3, 4, 0)
-    assert units.cycles(replace(first, first=0), odd) == passes(odd, 3, 5, 6, 2 * 3 + 1 + 1)
+    assert units.cycles(replace(first, first=0), odd) == passes(odd, 3, 5, 6, 2 * 3 + 1 + 1 + 3 + 7 + 1 + 3)
 
 
 def test_a_row_is_scaled_by_its_greatest_probability_not_its_largest(nano, make_state, fill_panel, fill_params):
