@@ -12,7 +12,7 @@ layout is a few numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -33,6 +33,11 @@ class Layout:
     def of(shape: Sequence[int]) -> Layout:
         """That of a whole tensor, element after element."""
         return Layout(tuple(_joined([(size, prod(shape[place + 1 :]))]) for place, size in enumerate(shape)))
+
+    @staticmethod
+    def of_digits(dims: Iterable[Sequence[tuple[int, int]]], offset: int = 0) -> Layout:
+        """That of any digits (size, stride) for each dimension."""
+        return Layout(tuple(_joined(digits) for digits in dims), offset)
 
     @property
     def shape(self) -> tuple[int, ...]:
