@@ -69,13 +69,14 @@ def match(graph: Graph, node: Node) -> bool:
         sources[number] = given[-1]
     place = graph.nodes.index(node)
     graph.nodes[place:place] = given
+    readers = graph.users(node) if heads > 1 else []
+    together = heads == 1 or (node not in graph.outputs and all(merges_heads(reader, node) for reader in readers))
+    shape = readers[0].shape if together and readers else (*node.shape[:-3], node.shape[-2], heads * width)
     merged = node.turned_into(
-        "cached_attention", sources, (*node.shape[:-3], node.shape[-2], heads * width), width=width, roles=roles,
-        **attributes,
-    )  # fmt: skip
-    readers = graph.users(node)
-    if heads == 1 or (node not in graph.outputs and all(merges_heads(reader, node) for reader in readers)):
-        replace_readers(graph, node, merged, readers if heads > 1 else [])
+        "cached_attention", sources, node.shape if heads == 1 else shape, width=width, roles=roles, **attributes
+    )
+    if together:
+        replace_readers(graph, node, merged, readers)
         return True
     graph.nodes.insert(place + len(given), merged)
     apart = Layout.of((node.shape[-2], heads, width)).transposed(0, 1)
