@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .graph import Graph, Node, constant
+from .idioms import find_idioms
 from .operands import known, require_finite
 from .ops import ENCODER, FUSING, OPS, SINGLE
 from .precision import PrecisionRule
@@ -29,6 +30,7 @@ def fuse(
 
 def take_patterns(graph: Graph, ops: Sequence[str], rule: PrecisionRule | None = None) -> Graph:
     """What is made of several operators of the closed set, by those of `ops/` that are named."""
+    graph = find_idioms(graph)
     for name in ops:
         graph = _matched(graph, name, rule if getattr(OPS[name], "WHOLE_CODES", False) else None)
     return graph
