@@ -33,12 +33,12 @@ def take_patterns(graph: Graph, ops: Sequence[str], rule: PrecisionRule | None =
     graph = find_idioms(graph)
     for name in ops:
         graph = _matched(graph, name, rule if getattr(OPS[name], "WHOLE_CODES", False) else None)
-    return graph
+    return expand(graph, "rotary")
 
 
 def to_operators(graph: Graph, fused: bool = True) -> Graph:
     """What is left of the closed set, each by an operator of its own; these take in neighbours, if `fused`."""
-    graph = expand_attention(graph)
+    graph = expand(graph, "ir.attention")
     for name in SINGLE:
         graph = _matched(graph, name)
     graph = drop_views(graph).without_dead()
@@ -59,14 +59,15 @@ def _matched(graph: Graph, name: str, rule: PrecisionRule | None = None) -> Grap
     return graph
 
 
-def expand_attention(graph: Graph) -> Graph:
-    """Attentions that no operator takes as they are become products and a softmax."""
+def expand(graph: Graph, op: str) -> Graph:
+    """Attentions, or rotary embeddings, that no operator has taken in become what they are made of."""
     builder = Builder(graph)
+    lowered = {"ir.attention": builder.attention, "rotary": builder.rotary}[op]
     found: dict[Node, Node] = {}
     for node in graph:
         node.inputs = [found[each] for each in node.inputs]
-        if node.op == "ir.attention":
-            found[node] = builder.attention(node)
+        if node.op == op:
+            found[node] = lowered(node)
         else:
             found[node] = node
             builder.nodes.append(node)

@@ -52,8 +52,12 @@ def match(graph: Graph, node: Node) -> bool:
     tables: list[tuple[Tensor, Tensor]] = []
     views: list[tuple[Node, Tensor]] = []
     query, *shared = call.operands
-    operands = zip(ROLES, (query, *_once(node, *shared)), strict=True)
-    roles = {role: _heads(node, each, sources, tables, views) for role, each in operands}
+    key, value = _once(node, *shared)
+    queries, keys = _without_order(node, _side_by_side(node, query), _side_by_side(node, key))
+    roles: dict[str, Heads] = {}
+    for role, operands in zip(ROLES, (queries, keys, [value]), strict=True):
+        pieces = [_heads(node, each, sources, tables, views) for each in operands]
+        roles[role] = [[part for parts in heads for part in parts] for heads in zip(*pieces, strict=True)]
     attributes = {"causal": causal, "values": None, "heads": node.shape[-3], "window": window, "scale": call.scale}
     attributes["rotary"] = tables[0] if tables else None
     if {call.keys, *(each.rows for each in sources)} != {node.shape[-2]}:
@@ -103,7 +107,7 @@ def _once(node: Node, *operands: Node) -> list[Node]:
     for each, layout in zip(operands, layouts, strict=True):
         *slow, (size, _) = layout.dims[0]
         once = Layout.of_digits([(*slow, (size // repeats, 0)), *layout.dims[1:]], layout.offset)
-        found.append(view_of(node, origin(each)[0], once, each.name))
+        found.append(_view(node, origin(each)[0], once, each.name))
     return found
 
 
@@ -132,18 +136,13 @@ def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
 def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
     """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, rotary
     tables, and the columns of linear layers."""
-    if operand.op == "ir.cat":
-        if operand.dim != len(operand.shape) - 1:
-            raise node.refuse(f"{operand.name} must put parts of heads side by side, not tokens or heads")
-        pieces = [_heads(node, each, sources, tables, views) for each in operand.inputs]
-        return [[part for piece in pieces for part in piece[head]] for head in range(operand.shape[-3])]
     source, layout = origin(operand)
     if source.op == "rotary" and source is not operand:  # a rotated key, expanded over the heads
         inner = _heads(node, source, sources, tables, views)
         size = source.shape[-2] * source.shape[-1]
         starts = layout.merged(2).without(-1).without(-1).numbers().tolist()  # of each head
         if layout.dims[-2:] != Layout.of(source.shape).dims[-2:] or any(start % size for start in starts):
-            raise node.refuse(f"{operand.name} must be whole heads of {source.name}")
+            return _numbers(node, operand, sources)
         return [inner[start // size] for start in starts]
     if operand.op == "rotary":
         tables.append((operand.cos, operand.sin))
@@ -162,6 +161,54 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: 
     weights = weight[columns].unbind()  # of each head
     biases = [None] * len(weights) if bias is None else bias[columns].unbind()
     return [[Part(at, *each, columns.shape[1])] for each in zip(weights, biases, strict=True)]
+
+
+def _view(node: Node, source: Node, layout: Layout, name: str) -> Node:
+    """A view, or the source itself where that is all of it."""
+    heads, *size = source.shape[:-2], *source.shape[-2:]
+    whole = Layout.of((torch.Size(heads).numel(), *size))
+    return source if layout.merged(2) == whole and source.op != "rearrange" else view_of(node, source, layout, name)
+
+
+def _side_by_side(node: Node, operand: Node) -> list[Node]:
+    """What an operand (…, H, T, D) puts side by side in its features: views like it; itself, if it is nothing else."""
+    source, layout = origin(operand)
+    if source.op != "ir.cat" or source.dim != len(source.shape) - 1:
+        return [operand]
+    width, steps = source.shape[-1], [step for digits in layout.dims[:-1] for _, step in digits]
+    if layout.dims[-1] != ((width, 1),) or any(step % width for step in (*steps, layout.offset)):
+        return [operand]
+    found = []
+    for number, each in enumerate(source.inputs):
+        part = each.shape[-1]
+        dims = [[(size, step // width * part) for size, step in digits] for digits in layout.dims[:-1]]
+        whole = Layout.of_digits([*dims, [(part, 1)]], layout.offset // width * part)
+        found.append(_view(node, each, whole, f"{operand.name}_part_{number}"))
+    return [part for each in found for part in _side_by_side(node, each)]
+
+
+def _without_order(node: Node, query: list[Node], key: list[Node]) -> tuple[list[Node], list[Node]]:
+    """Parts of queries and keys whose rotated features stand in another order than they are rotated in, the same in
+    both: in that in which they are rotated, which leaves their products as they are."""
+    if len(query) != len(key):
+        return query, key
+    pairs = [_straight(node, a, b) for a, b in zip(query, key, strict=True)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def _straight(node: Node, query: Node, key: Node) -> tuple[Node, Node]:
+    last = [origin(each)[1].dims[-1:] for each in (query, key)]
+    if any(origin(each)[0].op != "rotary" for each in (query, key)) or last[0] != last[1]:
+        return query, key
+    half = query.shape[-1] // 2
+    if last[0] != (((half, 1), (2, half)),):
+        return query, key
+    found = []
+    for each in (query, key):
+        rotary, layout = origin(each)
+        straight = Layout.of_digits([*layout.dims[:-1], ((2 * half, 1),)], layout.offset)
+        found.append(_view(node, rotary, straight, f"{each.name}_straight"))
+    return found[0], found[1]
 
 
 def _numbers(node: Node, operand: Node, sources: list[Node]) -> Heads:

@@ -303,6 +303,15 @@ class Builder:
         found = self.matmul(self.softmax(scores, -1), v)
         return found if blind is None else self.multiply(found, blind)
 
+    def rotary(self, node: Node) -> Node:
+        """cat(x₁·cos − x₂·sin, x₂·cos + x₁·sin) of the halves of x, in the place of a rotary embedding."""
+        self.call, self._count = node, 0
+        (x,), half = node.inputs, node.shape[-1] // 2
+        first, second = self.view(x, lambda t: t[..., :half]), self.view(x, lambda t: t[..., half:])
+        cos, sin = self.constant(node.cos), self.constant(node.sin)
+        turned = self.combine(Combine.SUBTRACT, self.multiply(first, cos), self.multiply(second, sin))
+        return self.cat([turned, self.add(self.multiply(second, cos), self.multiply(first, sin))], -1)
+
     def _for_all_heads(self, x: Node, batch: Sequence[int]) -> Node:
         """Keys or values (…, G, S, D), of which each serves several query heads, for each head."""
         if x.shape[:-2] == tuple(batch):
