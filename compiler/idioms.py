@@ -23,11 +23,35 @@ _KINDS = {kind: kind.name.lower() for kind in
 
 def find_idioms(graph: Graph) -> Graph:
     """The same graph with norms and composed functions as operators of their own."""
+    graph = _without_repeats(graph)
     for node in graph:
         if node.op == "ir.combine" and (found := _norm(node) or _scaled_norm(graph, node)):
             graph.replace(node, found)
     graph = graph.without_dead()
     return _compose(graph)
+
+
+def _without_repeats(graph: Graph) -> Graph:
+    """With what a module computes twice computed once. (What several layers compute stays with each: a value that all
+    of them read would keep them in one piece.)"""
+    first: dict[tuple, Node] = {}
+    for node in graph:
+        if node.op in ("input", "constant") or node in graph.outputs or origin(node)[0].op == "constant":
+            continue
+        attributes = tuple(sorted((name, value) for name, value in node.attributes.items() if name != "call"))
+        operands = tuple(_identity(each) for each in node.inputs)
+        before = first.setdefault((node.layer, node.op, node.shape, operands, attributes), node)
+        if before is not node:
+            graph.replace(node, before)
+    return graph.without_dead()
+
+
+def _identity(operand: Node) -> object:
+    """What is equal for operands that are the same value, or the same number in the same shape."""
+    source, layout = origin(operand)
+    if source.op == "constant" and source.size == 1 and has_bytes(source.value):
+        return str(source.value.dtype), source.value.item(), layout
+    return (source, layout) if source.op == "constant" else operand
 
 
 # -- norms -------------------------------------------------------------------------------------------------------------
