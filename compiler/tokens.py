@@ -62,6 +62,8 @@ class _Pass:
         for each in graph.outputs:
             if each not in self.strides:
                 raise each.refuse("what a decoder returns must depend on its ids")
+            if self.strides[each] != self.whole[each][-1]:
+                raise each.refuse("what a decoder returns must have a row for each token")
         return Graph(self.nodes, graph.outputs, graph.names).without_dead()
 
     def _cut(self, node: Node) -> tuple[int, ...]:

@@ -229,7 +229,8 @@ def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> 
     if len(value) != 1 or any(p.rotated or p.bias is not None or p.weight is None for p in plain):
         return
     shared = first[1].weight
-    if shared is None or any(head[1].weight is None or not same_values(head[1].weight, shared) for head in roles["key"]):
+    weights = [head[1].weight for head in roles["key"]]
+    if shared is None or any(each is None or not same_values(each, shared) for each in weights):
         return
     latent = plain[0].weight.shape[1]  # type: ignore[union-attr]
     for query, key in zip(roles["query"], plain, strict=True):
