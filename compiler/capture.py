@@ -38,7 +38,7 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     """
     require_model(model)
     # torch.export takes one tensor given twice for one input: each gets a storage of its own.
-    exported = _export(model, tuple(each.detach().clone() for each in example_inputs))
+    exported = export(model, tuple(each.detach().clone() for each in example_inputs))
     specs = exported.graph_signature.output_specs
     if changed := [spec.target for spec in specs if spec.kind is not OutputKind.USER_OUTPUT]:
         raise HeddleError(f"{type(model).__name__} must change no buffer, but changes {changed[0]}")
@@ -49,13 +49,13 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
     paths = _paths(exported)
     for each in exported.graph.nodes:
         if each.op == "placeholder":
-            nodes[each] = _placeholder(each, kinds[each.name], exported)
+            nodes[each] = placeholder(each, kinds[each.name], exported)
         elif each.op == "output":
             results = zip(each.args[0], paths, strict=True)  # type: ignore[arg-type]
             found = [(nodes[node], path) for node, path in results if isinstance(node, fx.Node)]
             outputs, names = [node for node, _ in found], [path for _, path in found]
         elif not any(check in str(each.target) for check in _CHECKS):
-            nodes[each] = _call(each, nodes)
+            nodes[each] = call(each, nodes)
     if not outputs:
         raise HeddleError(f"{type(model).__name__} must return a tensor")
     return Graph(list(nodes.values()), outputs, names)
@@ -102,7 +102,8 @@ def built_part(model: nn.Module) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
+def export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    """torch.export's own. Raises HeddleError for what it cannot trace."""
     try:
         with warnings.catch_warnings(), torch.no_grad(), evaluating(model), _stand_ins(model):
             warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree
@@ -171,7 +172,8 @@ def _is_plain(graph: fx.Graph) -> bool:
     return True
 
 
-def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
+def placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
+    """The node of an input, parameter or buffer."""
     if spec.kind is InputKind.USER_INPUT:
         value = each.meta["val"]
         truth = value.dtype == torch.bool
@@ -185,7 +187,9 @@ def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
     return constant(each.name, value.detach(), [spec.target])
 
 
-def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
+def call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
+    """The node of a call. Raises HeddleError for one that computes in numbers that wrap around, and for a shape that
+    depends on data."""
     args, kwargs = _translated(each.args, nodes), _translated(each.kwargs, nodes)
     value = each.meta.get("val")
     shape = tuple(value.shape) if isinstance(value, Tensor) else ()

@@ -23,6 +23,7 @@ _HOME = {
     "Program": "arch.program",
     "compile": "compiler.pipeline",
     "compile_decoder": "compiler.decoder",
+    "last_run": "backend",
     "CachePlan": "compiler.cache",
     "Tiling": "compiler.builder",
     "PrecisionRule": "compiler.precision",

@@ -104,7 +104,6 @@ DECODERS = {
     "heads apart": lambda: Decoder(attend=lambda q, k, v: torch.tanh(fused_attention(q, k, v))),
     "interleaved and then not": lambda: Decoder(lambda x: unit_norm(interleaved(x))),
 }
-QUICK = ["rotary as halves of a whole, one kv-head", "computed heads of no whole words", "written out"]
 
 
 def decoded(model: nn.Module, config, ids: Tensor) -> tuple[np.ndarray, list]:
@@ -133,9 +132,7 @@ def machine(nano):
     return replace(nano, name="wide", pe="bf16", value_words=1 << 13, act_words=1 << 12, row_words=1 << 11)
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in DECODERS]
-)
+@pytest.mark.parametrize("name", DECODERS)
 def test_a_prompt_and_then_token_by_token_is_the_whole_sequence(name, machine):
     torch.manual_seed(5)
     model = DECODERS[name]().eval()
@@ -188,7 +185,7 @@ MIXING = {
 
 @pytest.mark.parametrize("name", MIXING)
 def test_what_mixes_tokens_is_refused(name, machine):
-    with pytest.raises(HeddleError, match="mixes the tokens|must be causal|must depend on its ids|a row for each token"):
+    with pytest.raises(HeddleError, match="mixes the tokens|must be causal|a row for each token"):
         compile_decoder(Mixing(MIXING[name]).eval(), machine, CachePlan(TOKENS), tokens=8)
 
 
