@@ -9,7 +9,7 @@ composition becomes one table, if a table can hold it.
 from __future__ import annotations
 
 from ..arch.isa import Combine, NormKind, Reduction
-from .functions import simplest_name
+from .functions import RELU, simplest_name
 from .graph import Graph, Node, constant
 from .layout import Layout
 from .operands import known, scalar
@@ -191,7 +191,8 @@ def _compose(graph: Graph) -> Graph:
 def _worthwhile(name: str) -> str | None:
     """The name of a function that a table holds in place of several operators, one of them a function."""
     words = name.split()
-    functions = [word for word in words if word != "x" and word not in _KINDS.values() and not _is_number(word)]
+    plain = ("x", RELU, *_KINDS.values())  # exact: a table of these alone would only lose bits
+    functions = [word for word in words if word not in plain and not _is_number(word)]
     return simplest_name(name) if functions and len(words) > len(functions) + 1 - (len(functions) > 1) else None
 
 

@@ -130,6 +130,11 @@ def test_functions_that_no_table_holds_stay_as_they_are():
     torch.testing.assert_close(result, model(x))
 
 
+def test_what_is_exact_without_a_table_gets_none():
+    _, operators = found_in(Written(lambda x, gain, shift: torch.relu(x) + 2 * x), torch.randn(1, 5, WIDTH))
+    assert operators.count("ir.function") == 1 and operators.count("ir.combine") == 2
+
+
 def test_names_of_compositions():
     x = torch.linspace(-8, 8, 33, dtype=torch.float64)
     name = "multiply x sigmoid multiply 1.702 x"
