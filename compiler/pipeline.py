@@ -6,6 +6,7 @@
     legalise        calls become the closed set of ir.py, or are refused        → graph of ir
     split_host      what depends on whole numbers and truth alone is for the host
     fuse            what one operator of ops/ can do is one                     → graph of operators
+    smooth          where ranges are given: outliers go from activations to weights
     quantise        weights to codes; activations get dynamic scales (w8a8 unless asked otherwise)
     segments        large models are cut into layers; equal ones are lowered once
     tile            operators become instructions on panels and chunks          → tasks with virtual addresses
@@ -13,7 +14,7 @@
     allocate        buffers get words, in banks where units do not meet
     emit            DRAM laid out, semaphores set (synchronise)                 → Program
 
-The first seven depend on the model alone. For each segment the others are tried with several tilings, the best
+The first eight depend on the model alone. For each segment the others are tried with several tilings, the best
 schedules are run in the simulator, and the quickest is kept (search, rehearse).
 
 A model whose activations fit on chip is one segment, and is computed all rows at once. Else its rows go through each
@@ -56,6 +57,7 @@ from .rearrange import follow_views
 from .schedule import Schedule
 from .search import Lowering
 from .segments import Segment, segments
+from .smooth import Ranges, smooth
 from .uncollected import uncollected
 
 Show = Callable[[str, object], None]
@@ -79,6 +81,7 @@ def compile(
     tiling: Tiling | None = None,
     show: Show | None = None,
     fused: bool = True,
+    ranges: Ranges | None = None,
 ) -> Program:
     """A program that computes `model.forward` for one input on the accelerator of `config`.
 
@@ -89,6 +92,7 @@ def compile(
     tiling          how to tile, instead of the quickest way found
     show            called with (pass, result) after each pass; the result prints itself
     fused           False: each operator by itself, as slow as that is
+    ranges          those of `calibrate`, for SmoothQuant
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
@@ -109,7 +113,8 @@ def compile(
             continue
         way = _WAYS[streamed] + _THRIFTY * thrifty
         try:
-            graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER, fused)
+            operators = STREAMED if streamed else ENCODER
+            graph = front_end(model, example_inputs, show, rule, operators, fused, ranges)
             graph = named(graph, output)
             cache = _whole_sequence(graph, config) if streamed else None
             shared = SharedDram(config, [*graph.inputs, *(name or "" for name in graph.names)])
@@ -231,13 +236,16 @@ def closed_graph(model: nn.Module, example_inputs: Sequence[Tensor], show: Show)
 
 def front_end(
     model: nn.Module, example_inputs: Sequence[Tensor], show: Show, rule: PrecisionRule | None = None,
-    operators: Sequence[str] = ENCODER, fused: bool = True,
+    operators: Sequence[str] = ENCODER, fused: bool = True, ranges: Ranges | None = None,
 ) -> Graph:  # fmt: skip
     """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
     graph = closed_graph(model, example_inputs, show)
     rule = rule or PrecisionRule()
     graph = fuse(graph, operators, fused, rule)
     show("fuse", graph)
+    if ranges:
+        graph = smooth(graph, ranges)
+        show("smooth", graph)
     graph = quantise(graph, rule)
     show("quantise", graph)
     return graph
