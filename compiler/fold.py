@@ -5,6 +5,7 @@ What is left has elements: a dimension of size 0 is refused here, so that no pas
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,11 +36,20 @@ def fold_constants(graph: Graph) -> Graph:
                 node.attributes = {"value": known[node], "made_of": node.made_of}
                 node.op, node.inputs = "constant", []
         nodes.append(node)
-    folded = Graph(nodes, graph.outputs, graph.names).without_dead()
+    _drop_empty_parts(nodes)
+    folded = replace(graph, nodes=nodes).without_dead()
     for node in folded:
         if node.op != "constant" and 0 in node.shape:
             raise node.refuse("a dimension has size 0, so there is nothing to compute; every size must be at least 1")
     return folded
+
+
+def _drop_empty_parts(nodes: list[Node]) -> None:
+    """What has no elements adds nothing to a cat: such as the features that are not rotated, where all are."""
+    for node in nodes:
+        if node.op in ("aten.cat", "aten.concat") and any(0 in each.shape for each in node.inputs) and 0 not in node.shape:
+            node.attributes["args"] = [[each for each in node.args[0] if 0 not in each.shape], *node.args[1:]]
+            node.inputs = node.args[0]
 
 
 def _is_random(node: Node) -> bool:

@@ -25,6 +25,7 @@ Rule = Callable[..., Any]
 
 ON_HOST = (
     "rearrange", "ir.cat", "ir.combine", "ir.choose", "ir.reduce", "ir.integer", "ir.number", "ir.cumsum", "ir.gather",
+    "ir.quotient", "ir.remainder",
 )  # fmt: skip
 RULES: dict[str, Rule] = {}  # by the name of a call without its overload
 
