@@ -31,6 +31,8 @@ def fold_constants(graph: Graph) -> Graph:
             args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
             with torch.no_grad():
                 known[node] = node.target(*args, **kwargs)
+            if "empty" in node.op:
+                known[node].zero_()  # whatever the memory held, a program is the same every time
             node.attributes["made_of"] = list(dict.fromkeys(name for each in node.inputs for name in each.made_of))
             if isinstance(known[node], Tensor):
                 node.attributes = {"value": known[node], "made_of": node.made_of}
@@ -47,9 +49,10 @@ def fold_constants(graph: Graph) -> Graph:
 def _drop_empty_parts(nodes: list[Node]) -> None:
     """What has no elements adds nothing to a cat: such as the features that are not rotated, where all are."""
     for node in nodes:
-        if node.op in ("aten.cat", "aten.concat") and any(0 in each.shape for each in node.inputs) and 0 not in node.shape:
-            node.attributes["args"] = [[each for each in node.args[0] if 0 not in each.shape], *node.args[1:]]
-            node.inputs = node.args[0]
+        if node.op in ("aten.cat", "aten.concat") and 0 not in node.shape:
+            parts = [each for each in node.args[0] if 0 not in each.shape]
+            node.attributes["args"] = [parts, *node.args[1:]]
+            node.inputs = list(dict.fromkeys(parts))
 
 
 def _is_random(node: Node) -> bool:

@@ -264,7 +264,7 @@ def converted(b: Builder, x: Node, *others: object, **more: object) -> Node:
     raise b.refuse(f"numbers cannot be made {wanted}")
 
 
-@rule("zeros_like", "ones_like", "full_like")
+@rule("zeros_like", "ones_like", "full_like", "empty_like")
 def filled_like(b: Builder, x: Node, value: float | None = None, **more: object) -> Node:
     """Equal numbers, as many as x has"""
     if value is None:
@@ -286,7 +286,7 @@ def copied(b: Builder, x: Node, source: Node, non_blocking: bool = False) -> Nod
     return b.expanded(found, x.shape)
 
 
-@rule("new_zeros", "new_ones", "new_full")
+@rule("new_zeros", "new_ones", "new_full", "new_empty")
 def new_filled(b: Builder, x: Node, shape: Sequence[int], value: float | None = None, **more: object) -> Node:
     """Equal numbers, of the format of x"""
     if "dtype" not in more or more["dtype"] is None:

@@ -8,7 +8,7 @@ import torch
 
 from ...arch.isa import Combine, Reduction
 from ..graph import Node
-from ..layout import Layout
+from ..layout import Layout, strides_of
 from .builder import Builder, rule
 from .normalisation import log_softmax
 
@@ -97,20 +97,13 @@ def _known(b: Builder, x: Node, dim: int, ids: torch.Tensor) -> Node:
 
 def _by_strides(b: Builder, x: Node, dim: int, ids: torch.Tensor) -> Node | None:
     """The places as a view; None if they go by no strides."""
-    ids = ids % x.shape[dim]
-    first = int(ids.flatten()[0])
-    steps = [int(ids.movedim(d, 0)[1].flatten()[0]) - first if size > 1 else 0 for d, size in enumerate(ids.shape)]
-    expected = torch.tensor(first)
-    for size, step in zip(ids.shape, steps, strict=True):
-        expected = expected[..., None] + torch.arange(size) * step
-    if min(steps, default=0) < 0 or not torch.equal(expected.reshape(ids.shape), ids):
+    layout = strides_of(ids % x.shape[dim])
+    if layout is None:
         return None
-    data = torch.empty(x.shape, device="meta")
-    apart = data.stride()
-    shape = (*x.shape[:dim], *ids.shape, *x.shape[dim + 1 :])
-    strides = (*apart[:dim], *(step * apart[dim] for step in steps), *apart[dim + 1 :])
-    layout = Layout.of(x.shape).viewed(data.as_strided(shape, strides, first * apart[dim]))
-    return None if layout is None else b.rearranged(x, layout)
+    own = Layout.of(x.shape)
+    apart = torch.Size(x.shape[dim + 1 :]).numel()
+    dims = [tuple((size, stride * apart) for size, stride in digits) for digits in layout.dims]
+    return b.rearranged(x, Layout((*own.dims[:dim], *dims, *own.dims[dim + 1 :]), layout.offset * apart))
 
 
 def _run(t: torch.Tensor, dim: int, first: int, count: int, step: int) -> torch.Tensor:
@@ -263,29 +256,59 @@ def _with_part(b: Builder, x: Node, part: Node, dim: int, start: int) -> Node:
     """x with a part put in the place of what begins at `start`."""
     end = start + part.shape[dim]
     sides = [(0, start), (end, x.shape[dim] - end)]
-    before, behind = ([b.view(x, lambda t, s=side: t.narrow(dim, *s))] if side[1] else [] for side in sides)
+    before, behind = ([b.narrow(x, dim, *side)] if side[1] else [] for side in sides)
     return b.cat([*before, part, *behind], dim)
 
 
-@rule("index_put", "index_put_")
+@rule("index_put", "index_put_", "_unsafe_index_put")
 def index_put(b: Builder, x: Node, indices: Sequence[Node | None], values: Node, accumulate: bool = False) -> Node:
-    """x with other numbers where a mask is true (one number for all), or at places that are known"""
+    """x with other numbers where a mask is true (one number for all), or at places that are known; or with their sums
+    added"""
     given = [each for each in indices if each is not None]
     if len(given) == 1 and given[0].truth and values.size == 1 and not accumulate:
         mask = given[0]
         at = next(place for place, each in enumerate(indices) if each is not None)
         mask = b.view(mask, lambda t: t.reshape(*t.shape, *[1] * (len(x.shape) - at - len(t.shape))))
         return b.choose(mask, b.view(values, lambda t: t.reshape([])), x)
-    if accumulate or any(each.op != "constant" for each in given):
+    if any(each.op != "constant" for each in given):
         raise b.refuse("it must put a number where a mask is true, or numbers at places that are known")
-    ids = [None if each is None else (each.value != 0 if each.truth else each.value) for each in indices]
-    table = torch.arange(x.size).view(x.shape)
-    shape = table[tuple(slice(None) if each is None else each for each in ids)].shape
-    table[tuple(slice(None) if each is None else each for each in ids)] = x.size + torch.arange(shape.numel()).view(shape)
+    where = tuple(
+        slice(None) if each is None else each.value != 0 if each.truth else each.value for each in indices
+    )  # fmt: skip
+    places = torch.arange(x.size).view(x.shape)[where]
     x, values = b.alike(x, values)
-    values = b.expanded(values, shape)
-    both = b.cat([b.view(x, lambda t: t.reshape(-1)), b.view(values, lambda t: t.reshape(-1))], 0)
-    return _known(b, both, 0, table)
+    values = b.view(b.expanded(values, places.shape), lambda t: t.reshape(-1))
+    for source in _rounds(places.flatten(), x.size, accumulate):
+        x = _put(b, x, values, source.view(x.shape), accumulate)
+    return x
+
+
+def _rounds(places: torch.Tensor, size: int, accumulate: bool) -> list[torch.Tensor]:
+    """(size): which value goes to each place, −1 for none. Of several the last counts, or each in a round of its own."""
+    if not accumulate:
+        source = torch.full((size,), -1)
+        source[places] = torch.arange(len(places))
+        return [source]
+    order = places.sort(stable=True)
+    starts = torch.searchsorted(order.values, order.values)
+    turn = torch.empty_like(places)
+    turn[order.indices] = torch.arange(len(places)) - starts
+    found = []
+    for number in range(int(turn.max()) + 1):
+        source = torch.full((size,), -1)
+        chosen = (turn == number).nonzero().flatten()
+        source[places[chosen]] = chosen
+        found.append(source)
+    return found
+
+
+def _put(b: Builder, x: Node, values: Node, source: torch.Tensor, accumulate: bool) -> Node:
+    """x with values, or with values added, at the places that have a source."""
+    new = _known(b, values, 0, source.clamp(min=0))
+    written = source >= 0
+    if not bool(written.all()):
+        new = b.choose(b.constant(written), new, 0 if accumulate else x)
+    return b.add(x, new) if accumulate else new
 
 
 @rule("masked_scatter")

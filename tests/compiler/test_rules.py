@@ -65,6 +65,7 @@ def _written(x, where, value):
 
 
 X, Y, SQUARE = rows(2, 3, 6), rows(2, 3, 6, seed=1), rows(6, 6, seed=2)
+TABLE = rows(6, 6, 4, seed=3)
 IMAGE, SEQUENCE = rows(2, 4, 6, 8), rows(2, 4, 9)
 PAIRS = {
     "add alpha": lambda m, x, y: torch.add(x, y, alpha=3),
@@ -185,6 +186,14 @@ FUNCTIONS = {
         "copy": lambda x: torch.zeros_like(x).copy_(x[:, :1]), "isnan": lambda x: torch.isnan(x).float() + x,
         "new_full": lambda x: x.new_full((2, 1), 3.0) + x[..., 0] + x.new_zeros(()),
         "nothing to rotate": lambda x: torch.cat([x[..., :6] * 2, x[..., 6:]], -1),
+        "fold": lambda x: functional.fold(x.reshape(1, 6, 6), (3, 5), (2, 3), stride=(1, 2), padding=(0, 1)),
+        "fold, apart": lambda x: functional.fold(x.reshape(1, 12, 3)[..., :2], (2, 4), (2, 2), stride=2),
+        "sums put": lambda x: x.index_put((torch.tensor([1, 1, 0]), torch.tensor([2, 2, 1])), x[0], accumulate=True),
+        "memory not set": lambda x: _written(
+            _written(x.new_empty(2, 3, 6), (Ellipsis, slice(0, 2)), x[..., :2]), (Ellipsis, slice(2, 6)), x[..., 2:]),
+        "chosen matrices": lambda x: x[0, :, None] @ TABLE[x[0].argmax(-1)],
+        "chosen matrices before": lambda x: TABLE[x[0].argmax(-1)].mT @ x[0, :, :, None],
+        "chosen by parts": lambda x: SQUARE[torch.stack([x[0].argmax(-1), x[1].argmin(-1)], 1)],
         "fft": lambda x: torch.fft.fft(torch.fft.fft(x, dim=-1), dim=1).real,
         "fft of two": lambda x: torch.view_as_real(torch.fft.fftn(x, dim=(1, 2), norm="ortho")),
         "ifft": lambda x: torch.view_as_real(torch.fft.ifft(torch.fft.fft(x, norm="ortho"))),
