@@ -21,7 +21,8 @@ broadcast but by a `rearrange`, whose strides may be 0, so both operands of an o
     attention   q, k, v[, mask]      softmax(q·kᵀ·scale + mask)·v; if `causal`, query i sees keys up to i
 
 What depends on whole numbers and truth alone is for the host (compiler/host.py): there whole numbers are combined like
-others, and three operators more make and count them: `integer`, `number` and `cumsum` along `dim`.
+others, and five operators more make, count and divide them: `integer`, `number`, `cumsum` along `dim`, `quotient`
+(rounded down) and `remainder`.
 
 A row is what the last dimension has. Rows of an attention of which nothing is seen give 0. So do those of a softmax on
 the accelerator, of which all numbers are minus infinity: there PyTorch gives NaN.
@@ -128,6 +129,8 @@ OPERATORS: dict[str, Operator] = {
     "ir.integer": Operator(lambda node, x: x.long()),
     "ir.number": Operator(lambda node, x: x.float()),
     "ir.cumsum": Operator(lambda node, x: torch.cumsum(x, node.dim), attributes={"dim": int}),
+    "ir.quotient": Operator(lambda node, x, y: torch.div(x, y, rounding_mode="floor"), (2, 2), integer=(0, 1)),
+    "ir.remainder": Operator(lambda node, x, y: torch.remainder(x, y), (2, 2), integer=(0, 1)),
     "ir.attention": Operator(_attended, (3, 4), {"scale": float, "causal": bool}),
 }  # fmt: skip
 

@@ -128,6 +128,27 @@ class Layout:
         return Layout(tuple(dims), offset)
 
 
+def strides_of(table: Tensor) -> Layout | None:
+    """The layout whose `numbers` are these; None if there is none, or one with strides below 0."""
+    first = table.flatten()[0]
+    dims = []
+    for dim, size in enumerate(table.shape):
+        line = table[tuple(slice(None) if each == dim else 0 for each in range(table.ndim))] - first
+        digits: list[tuple[int, int]] = []
+        while len(line) > 1:
+            step = int(line[1])
+            count = 2
+            while count < len(line) and int(line[count]) == count * step:
+                count += 1
+            if step < 0 or len(line) % count:
+                return None
+            digits.insert(0, (count, step))
+            line = line[::count]
+        dims.append(_joined(digits))
+    found = Layout(tuple(dims), int(first))
+    return found if torch.equal(found.numbers().reshape(table.shape), table) else None
+
+
 def _joined(digits: Sequence[tuple[int, int]]) -> Digits:
     """As few digits as will do. Those of size 1 are left out."""
     found: list[tuple[int, int]] = []

@@ -6,6 +6,7 @@ once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..arch.errors import HeddleError
@@ -40,7 +41,7 @@ def legalise(graph: Graph, reasons: dict[Node, str] | None = None) -> Graph:
     if problems:
         return graph
     outputs = [builder.number(found[each]) if not _is_integer(found[each]) else found[each] for each in graph.outputs]
-    return Graph(builder.nodes, outputs, graph.names).without_dead()
+    return replace(graph, nodes=builder.nodes, outputs=outputs).without_dead()
 
 
 def _is_integer(value: Any) -> bool:

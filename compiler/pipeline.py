@@ -29,7 +29,7 @@ takes as a block, or where it has no cache all rows), a word of outputs of its w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ from ..arch.errors import shown as in_words
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
-from .capture import built_part, capture, named, require_model
+from .capture import Inputs, built_part, capture, named, require_model
 from .emit import Step, emit, require_equal
 from .evaluators import functions_of, together
 from .fold import fold_constants
@@ -72,7 +72,7 @@ SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut int
 @uncollected()
 def compile(
     model: nn.Module,
-    example_inputs: Sequence[Tensor],
+    example_inputs: Inputs,
     config: Config,
     *,
     name: str = "program",
@@ -85,7 +85,7 @@ def compile(
 ) -> Program:
     """A program that computes `model.forward` for one input on the accelerator of `config`.
 
-    example_inputs  tensors of the shapes to compile for, batch dimension 1 in front
+    example_inputs  tensors of the shapes to compile for, batch dimension 1 in front: a tuple, or a dict for inputs by name
     config          a HardwareConfig, the name of a preset or the path of a .toml file
     name, output    what the program and its result are called; inputs have the names of forward's parameters
     precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
@@ -124,7 +124,7 @@ def compile(
             problems[streamed], refused[way] = error, str(error)
             continue
         considered = refused | {way: sum(step.schedule.cycles for step in steps)} if refused else {}
-        choices = [Choice("rows", way, considered), precisions(graph), *lowering.choices]
+        choices = [Choice("rows", way, considered), precisions(graph), *_left_out(graph), *lowering.choices]
         program = emit(steps, config, name, lowering.shared, lowering.decoder, choices, count_macs(graph),
                        built_part(model))  # fmt: skip
         program = replace(program, host=tuple(graph.host), arguments=tuple(graph.arguments))
@@ -133,6 +133,14 @@ def compile(
             show("emit", program.listing())
         return program
     raise _unmet([problems[streamed] for streamed in ways])
+
+
+def _left_out(graph: Graph) -> list[Choice]:
+    """What the model returns beside tensors, such as the object of a cache: a program has no place for it."""
+    if not graph.left_out:
+        return []
+    found = ", ".join(f"{path or 'the result'} ({kind})" for path, kind in graph.left_out.items())
+    return [Choice("results", f"tensors alone: without {found}")]
 
 
 def _unmet(problems: Sequence[HeddleError]) -> HeddleError:
@@ -147,9 +155,10 @@ def _unmet(problems: Sequence[HeddleError]) -> HeddleError:
 
 def _check(model: object, example_inputs: object, name: object, output: object) -> None:
     require_model(model)
-    require_type("example_inputs", example_inputs, (tuple, list), "a tuple of tensors, one for each input of forward, "
-                 "such as (x,)")  # fmt: skip
-    for each in example_inputs:  # type: ignore[attr-defined]
+    require_type("example_inputs", example_inputs, (tuple, list, Mapping), "a tuple of tensors, one for each input of "
+                 "forward, such as (x,), or a dict of them by name")  # fmt: skip
+    given = example_inputs.values() if isinstance(example_inputs, Mapping) else example_inputs
+    for each in given:  # type: ignore[attr-defined]
         require_type("each of example_inputs", each, Tensor, "a tensor")
     require_type("name", name, str, "text")
     require_type("output", output, str, "text")
@@ -221,7 +230,7 @@ def _whole_sequence(graph: Graph, config: HardwareConfig) -> Decoder | None:
     return Decoder(tokens, 1, layout, attentions, None, fixed=True)
 
 
-def closed_graph(model: nn.Module, example_inputs: Sequence[Tensor], show: Show) -> Graph:
+def closed_graph(model: nn.Module, example_inputs: Inputs, show: Show) -> Graph:
     """The graph of a model in the closed set (ir.py)."""
     graph = capture(model, example_inputs)
     show("capture", graph)
@@ -235,7 +244,7 @@ def closed_graph(model: nn.Module, example_inputs: Sequence[Tensor], show: Show)
 
 
 def front_end(
-    model: nn.Module, example_inputs: Sequence[Tensor], show: Show, rule: PrecisionRule | None = None,
+    model: nn.Module, example_inputs: Inputs, show: Show, rule: PrecisionRule | None = None,
     operators: Sequence[str] = ENCODER, fused: bool = True, ranges: Ranges | None = None,
 ) -> Graph:  # fmt: skip
     """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""

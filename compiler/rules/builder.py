@@ -25,6 +25,7 @@ Rule = Callable[..., Any]
 
 ON_HOST = (
     "rearrange", "ir.cat", "ir.combine", "ir.choose", "ir.reduce", "ir.integer", "ir.number", "ir.cumsum", "ir.gather",
+    "ir.quotient", "ir.remainder",
 )  # fmt: skip
 RULES: dict[str, Rule] = {}  # by the name of a call without its overload
 
@@ -256,7 +257,9 @@ class Builder:
             batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
             x = self.expanded(x, (*batch, *x.shape[-2:]))
             turned = self.view(y, lambda t: t.mT.expand(*batch, y.shape[-1], y.shape[-2]))
-            found = self.make("ir.matmul", [x, turned], (*batch, x.shape[-2], y.shape[-1]))
+            found = self.by_choice(x, turned)
+            if found is None:
+                found = self.make("ir.matmul", [x, turned], (*batch, x.shape[-2], y.shape[-1]))
         if any(vectors):
             dims = [dim for dim, vector in zip((-2, -1), vectors, strict=True) if vector]
             found = self.view(found, lambda t: t.squeeze(dims))
@@ -286,6 +289,41 @@ class Builder:
     def softmax(self, x: Node, dim: int) -> Node:
         """Along a dimension."""
         return self.along_last(self.number(x), dim, lambda t: self.make("ir.softmax", [t], t.shape))
+
+    def by_choice(self, x: Node, y: Node) -> Node | None:
+        """x·yᵀ where the matrices of x or of y are rows of a known table that a run chooses: the product with each row of
+        the table, of which it takes the one that was chosen. (None where there is no such table.) The table is then
+        weights, which are streamed; gathered, each matrix chosen would have to fit in VALUE, as float32."""
+        for chosen, other, turned in ((y, x, False), (x, y, True)):
+            source, layout = origin(chosen)
+            if source.op != "ir.gather" or len(chosen.shape) != 3 or origin(source.inputs[0])[0].op != "constant":
+                continue
+            table, ids = source.inputs
+            count, width = table.shape
+            first = ((chosen.shape[0], width),) if chosen.shape[0] > 1 else ()
+            inside = layout.offset + sum((size - 1) * stride for dim in layout.dims[1:] for size, stride in dim) < width
+            if ids.shape != chosen.shape[:1] or layout.dims[0] != first or not inside or ids.host:
+                continue
+            ones, found = self.one_hot(ids, count), None
+            for place in range(count):
+                weight = self.rearranged(table, Layout(layout.dims[1:], layout.offset + place * width))
+                product = self.linear(other, weight)
+                is_chosen = self.view(ones, lambda t, at=place: t.narrow(1, at, 1).unsqueeze(-1))
+                found = product if found is None else self.choose(is_chosen, product, found)
+            return self.view(found, lambda t: t.mT) if turned else found  # type: ignore[arg-type]
+        return None
+
+    def narrow(self, x: Node, dim: int, start: int, count: int) -> Node:
+        """So many places of a dimension. Of a cat only the parts that have them are read."""
+        if x.op != "ir.cat" or x.dim != dim:
+            return self.view(x, lambda t: t.narrow(dim, start, count))
+        parts, at = [], 0
+        for part in x.inputs:
+            first, end = max(start - at, 0), min(start + count - at, part.shape[dim])
+            if first < end:
+                parts.append(self.narrow(part, dim, first, end - first))
+            at += part.shape[dim]
+        return self.cat(parts, dim)
 
     def attention(self, node: Node) -> Node:
         """softmax(q·kᵀ·scale + mask)·v, in the place of an attention. Rows of a known mask that see nothing give 0."""
@@ -381,12 +419,18 @@ class Builder:
         source, layout = origin(ids)
         rows = self.view(table, lambda t: t.reshape(table.shape[0], -1))
         width = rows.shape[1]
-        found = self.make("ir.gather", [rows, source], (*source.shape, width), table.integer)
+        found = self._rows(rows, source)
         if source is not ids:  # the same view of the rows
             dims = tuple(tuple((size, stride * width) for size, stride in digits) for digits in layout.dims)
             last = Layout.of((width,)).dims
             found = self.rearranged(found, Layout((*dims, *last), layout.offset * width))
         return self.view(found, lambda t: t.reshape(*ids.shape, *table.shape[1:]))
+
+    def _rows(self, table: Node, ids: Node) -> Node:
+        """(…, width): rows of a matrix. Of numbers that a run finds and puts together, for each part by itself."""
+        if ids.op == "ir.cat" and not ids.host:
+            return self.cat([self.gather(table, each) for each in ids.inputs], ids.dim)
+        return self.make("ir.gather", [table, ids], (*ids.shape, table.shape[1]), table.integer)
 
     def one_hot(self, places: Node, count: int) -> Node:
         """(…, count): 1 at a place, 0 elsewhere."""
@@ -397,7 +441,8 @@ class Builder:
 
     def cat(self, parts: Sequence[Node], dim: int) -> Node:
         """One behind the other. (Empty vectors count for nothing, as in PyTorch.)"""
-        parts = self.alike(*(each for each in parts if each.shape != (0,)))
+        parts = [each for each in parts if each.shape != (0,)]
+        parts = parts if all(each.integer for each in parts) else self.alike(*parts)
         if len(parts) == 1:
             return parts[0]
         dim %= len(parts[0].shape)
