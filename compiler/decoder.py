@@ -117,8 +117,7 @@ def decoder_graph(
 ) -> Graph:
     """The graph of quantised operators for `rows` tokens at a time."""
     graph = closed_graph(model, (torch.zeros((1, max(context, 2)), dtype=torch.int64),), show)
-    graph = take_patterns(graph, DECODER)
-    graph.names = ["logits"]
+    graph = take_patterns(_of_logits(graph), DECODER)
     for node in graph:
         if node.op == "cached_attention" and not node.causal:
             raise node.refuse("a decoder's attention must be causal")
@@ -136,6 +135,15 @@ def decoder_graph(
     graph = quantise(graph, rule)
     show("quantise", graph)
     return graph
+
+
+def _of_logits(graph: Graph) -> Graph:
+    """With one result, its logits: the only one, or that of this name. Raises HeddleError if there is none."""
+    names = [name or "" for name in graph.names]
+    if len(names) > 1 and "logits" not in names:
+        raise HeddleError(f"a decoder must return its logits alone, or under the name logits, not {', '.join(names)}")
+    place = names.index("logits") if len(names) > 1 else 0
+    return replace(graph, outputs=[graph.outputs[place]], names=["logits"]).without_dead()
 
 
 def _check(plan: CachePlan, tokens: int, sequences: int, context: int) -> None:

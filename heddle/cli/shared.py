@@ -272,9 +272,13 @@ def read_checkpoint(name: str, tokens: int | None = None, seed: int = 0) -> Any:
 
 
 def get_language_model(name: str) -> Any:
-    """The language model of that name. Raises HeddleError if there is none."""
+    """The language model of that name, or of that directory. Raises HeddleError if there is none."""
+    if is_checkpoint(name):
+        with progress(f"Loading {name}", None):
+            return import_module("heddle.causal").CausalModel.read(name)
     if name not in heddle.LANGUAGE_MODELS:
-        raise unknown("model", name, heddle.LANGUAGE_MODELS, "language models")
+        raise unknown("model", name, heddle.LANGUAGE_MODELS, "language models",
+                      ", or a directory with config.json and model.safetensors")  # fmt: skip
     return heddle.LANGUAGE_MODELS[name]
 
 
