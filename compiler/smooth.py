@@ -12,15 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .capture import evaluating
-from .flash import Part
 from .graph import Graph, Node
 from .ops.attention import ROLES
 from .weightless import has_bytes
+
+if TYPE_CHECKING:
+    from .flash import Part
 
 Ranges = dict[str, Tensor]  # path of a module in the model → greatest magnitude of each channel of its output
 _LEAST = 1e-5

@@ -24,6 +24,7 @@ _HOME = {
     "compile": "compiler.pipeline",
     "compile_decoder": "compiler.decoder",
     "last_run": "backend",
+    "calibrate": "compiler.smooth",
     "CachePlan": "compiler.cache",
     "Tiling": "compiler.builder",
     "PrecisionRule": "compiler.precision",

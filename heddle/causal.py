@@ -46,8 +46,8 @@ class CausalModel:
         module, folder = load(path), Path(path)
         causal = library().MODEL_FOR_CAUSAL_LM_MAPPING.values()
         if type(module) not in causal:
-            raise HeddleError(f"{path} has a {type(module).__name__}, which is no causal language model: name the class "
-                              f"of one in architectures of config.json, such as LlamaForCausalLM")  # fmt: skip
+            raise HeddleError(f"{path} has a {type(module).__name__}, which is no causal language model: name the "
+                              f"class of one in architectures of config.json, such as LlamaForCausalLM")  # fmt: skip
         ends = module.generation_config.eos_token_id if module.generation_config else None
         ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
         return CausalModel(folder.resolve().name, module, _tokenizer(folder / _TOKENIZER), frozenset(ends))
@@ -70,7 +70,7 @@ class CausalModel:
         try:
             ids = [int(word) for word in text.split()]
         except ValueError:
-            raise ValueError(f"without a {_TOKENIZER} a prompt must be ids, such as \"17 4 23\", not {text!r}") from None
+            raise ValueError(f'without a {_TOKENIZER} a prompt must be ids, such as "17 4 23", not {text!r}') from None
         for each in ids:
             if not 0 <= each < vocabulary:
                 raise ValueError(f"ids must be from 0 to {vocabulary - 1}, not {each}")

@@ -74,7 +74,8 @@ class Progress:
 @click.option("--top-k", type=int, metavar="K", help="Sample from the K likeliest tokens.")
 @click.option("--top-p", type=float, metavar="P", help="Sample from the likeliest with a probability of P together.")
 @click.option("--seed", default=0, show_default=True, help="Of the sampling.")
-@click.option("--context", type=int, metavar="T", help="Tokens the cache has room for. [default: the model's context; for a directory, as many as are asked for]")
+@click.option("--context", type=int, metavar="T", help="Tokens the cache has room for. [default: the model's context; "
+              "for a directory, as many as are asked for]")  # fmt: skip
 @json_option
 def generate(
     model: str, prompt: str, tokens: int, config_name: str, precision: str | None, engine: str, temperature: float,
@@ -82,8 +83,8 @@ def generate(
 ) -> None:  # fmt: skip
     """Continue a prompt with MODEL (gpt2, llama or deepseek) on an accelerator, and compare with PyTorch.
 
-    Or MODEL is a directory with config.json and model.safetensors, as causal language models of Hugging Face have. (This
-    needs the extra hf.) Text goes through its tokenizer.json; without one a prompt is ids, such as "17 4 23".
+    Or MODEL is a directory with config.json and model.safetensors, as causal language models of Hugging Face have.
+    (This needs the extra hf.) Text goes through its tokenizer.json; without one a prompt is ids, such as "17 4 23".
     Prints the text as it comes, then cycles per token and whether greedy text equals PyTorch's own. Ctrl-C stops.
     Exits with 1 if an RTL engine differs from the simulator.
     """
