@@ -291,9 +291,10 @@ class Builder:
         return self.along_last(self.number(x), dim, lambda t: self.make("ir.softmax", [t], t.shape))
 
     def by_choice(self, x: Node, y: Node) -> Node | None:
-        """x·yᵀ where the matrices of x or of y are rows of a known table that a run chooses: the product with each row of
-        the table, of which it takes the one that was chosen. (None where there is no such table.) The table is then
-        weights, which are streamed; gathered, each matrix chosen would have to fit in VALUE, as float32."""
+        """x·yᵀ where the matrices of x or of y are rows of a known table that a run chooses: the product with each row,
+        of which the one that was chosen is taken. None where there is no such table.
+
+        The table is then weights, which are streamed; gathered, all matrices chosen would have to fit in VALUE."""
         for chosen, other, turned in ((y, x, False), (x, y, True)):
             source, layout = origin(chosen)
             if source.op != "ir.gather" or len(chosen.shape) != 3 or origin(source.inputs[0])[0].op != "constant":
@@ -302,9 +303,9 @@ class Builder:
             count, width = table.shape
             first = ((chosen.shape[0], width),) if chosen.shape[0] > 1 else ()
             inside = layout.offset + sum((size - 1) * stride for dim in layout.dims[1:] for size, stride in dim) < width
-            if ids.shape != chosen.shape[:1] or layout.dims[0] != first or not inside or ids.host:
+            if ids.size != chosen.shape[0] or layout.dims[0] != first or not inside or ids.host:
                 continue
-            ones, found = self.one_hot(ids, count), None
+            ones, found = self.view(self.one_hot(ids, count), lambda t: t.reshape(-1, count)), None
             for place in range(count):
                 weight = self.rearranged(table, Layout(layout.dims[1:], layout.offset + place * width))
                 product = self.linear(other, weight)

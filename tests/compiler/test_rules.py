@@ -193,15 +193,19 @@ FUNCTIONS = {
             _written(x.new_empty(2, 3, 6), (Ellipsis, slice(0, 2)), x[..., :2]), (Ellipsis, slice(2, 6)), x[..., 2:]),
         "chosen matrices": lambda x: x[0, :, None] @ TABLE[x[0].argmax(-1)],
         "chosen matrices before": lambda x: TABLE[x[0].argmax(-1)].mT @ x[0, :, :, None],
+        "chosen matrices, several": lambda x: (
+            TABLE[x[0].topk(2, -1)[1].reshape(-1)].mT @ x[0].repeat_interleave(2, 0)[:, :, None]).squeeze(-1),
         "chosen by parts": lambda x: SQUARE[torch.stack([x[0].argmax(-1), x[1].argmin(-1)], 1)],
         "fft": lambda x: torch.fft.fft(torch.fft.fft(x, dim=-1), dim=1).real,
         "fft of two": lambda x: torch.view_as_real(torch.fft.fftn(x, dim=(1, 2), norm="ortho")),
         "ifft": lambda x: torch.view_as_real(torch.fft.ifft(torch.fft.fft(x, norm="ortho"))),
-        "rfft": lambda x: torch.view_as_real(torch.fft.rfft2(x)), "rfft, odd": lambda x: torch.fft.rfft(x[..., :5]).imag,
+        "rfft": lambda x: torch.view_as_real(torch.fft.rfft2(x)),
+        "rfft, odd": lambda x: torch.fft.rfft(x[..., :5]).imag,
         "irfft": lambda x: torch.fft.irfft(torch.fft.rfft(x) * 2), "irfft, odd": lambda x: torch.fft.irfft(
             torch.fft.rfft(x[..., :5]), n=5),
         "irfft of two": lambda x: torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho"), norm="ortho"),
-        "complex": lambda x: torch.view_as_real(torch.complex(x, x + 1) * torch.polar(x.new_ones(6), torch.arange(6.0))),
+        "complex": lambda x: torch.view_as_real(
+            torch.complex(x, x + 1) * torch.polar(x.new_ones(6), torch.arange(6.0))),
         "adaptive pool": lambda x: functional.adaptive_avg_pool1d(x, 3),
     }.items()
 }  # fmt: skip
@@ -242,13 +246,15 @@ CONVOLUTIONS = {
     "up, antialiased": (Interpolated(size=(4, 5), mode="bicubic", antialias=True), IMAGE),
     "up, scale kept": (Interpolated(scale_factor=1.3, mode="bilinear", recompute_scale_factor=False), IMAGE),
     "up, of three": (nn.Upsample(scale_factor=2, mode="trilinear"), IMAGE[None]),
-    "pool, rest": (nn.MaxPool2d(3, 2, 1, ceil_mode=True), IMAGE), "pool, apart": (nn.MaxPool1d(2, 1, dilation=3), SEQUENCE),
+    "pool, rest": (nn.MaxPool2d(3, 2, 1, ceil_mode=True), IMAGE),
+    "pool, apart": (nn.MaxPool1d(2, 1, dilation=3), SEQUENCE),
     "average, padded": (nn.AvgPool2d(3, 2, 1), IMAGE),
     "average, rest": (nn.AvgPool1d(4, 3, 1, ceil_mode=True), SEQUENCE),
     "average, own": (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), IMAGE),
     "average, by a number": (nn.AvgPool2d(2, divisor_override=3), IMAGE),
     "pool of three": (nn.AvgPool3d(2), IMAGE[None]),
-    "adaptive, unequal": (nn.AdaptiveAvgPool2d((4, 3)), IMAGE), "adaptive, 3d": (nn.AdaptiveAvgPool3d((2, 3, 5)), IMAGE),
+    "adaptive, unequal": (nn.AdaptiveAvgPool2d((4, 3)), IMAGE),
+    "adaptive, 3d": (nn.AdaptiveAvgPool3d((2, 3, 5)), IMAGE),
 }  # fmt: skip
 
 
