@@ -23,6 +23,7 @@ from ..weightless import has_bytes, on_one_device
 Value = Node | float | int | bool
 Rule = Callable[..., Any]
 
+_EXACT = 256  # up to here all whole numbers are bf16
 ON_HOST = (
     "rearrange", "ir.cat", "ir.combine", "ir.choose", "ir.reduce", "ir.integer", "ir.number", "ir.cumsum", "ir.gather",
     "ir.quotient", "ir.remainder",
@@ -123,6 +124,14 @@ class Builder:
         if x.op != "constant":
             raise self.refuse(f"{x.name} has whole numbers, which can only choose rows")
         return self.constant(x.value.float(), x.made_of)
+
+    def number_of_places(self, x: Node) -> Node:
+        """Places that topk found as numbers, if all formats have those: looked up in a table. (Others as they are.)"""
+        source = origin(x)[0]
+        if not x.integer or source.op != "ir.topk_places" or source.inputs[0].shape[-1] > _EXACT:
+            return x
+        table = self.constant(torch.arange(float(source.inputs[0].shape[-1]))[:, None])
+        return self.view(self.gather(table, x), lambda t: t.squeeze(-1))
 
     def rearranged(self, x: Node, layout: Layout) -> Node:
         """The elements of x that a layout says; x itself, if these are its own."""

@@ -343,8 +343,8 @@ def sort(b: Builder, x: Node, *rest: object, **more: object) -> tuple[Node, Node
 
 @rule("argsort")
 def argsort(b: Builder, x: Node, *rest: object, **more: object) -> Node:
-    """The places of all of a row, in order"""
-    return sort(b, x, *rest, **more)[1]
+    """The places of all of a row, in order; also of up to 256 places that are sorted themselves, which turns them back"""
+    return sort(b, b.number_of_places(x), *rest, **more)[1]
 
 
 @rule("one_hot")
