@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import fields, is_dataclass
 from functools import wraps
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,13 @@ def _paths(exported: ExportedProgram) -> list[str]:
 
 def leaves(results: Any) -> list[tuple[str, Any]]:
     """What is nested in the results of a model, each with its path of keys and places, such as "hidden_states.0"."""
-    return [(".".join(str(getattr(part, "key", getattr(part, "idx", getattr(part, "name", part)))) for part in path), leaf)
-            for path, leaf in pytree.tree_flatten_with_path(plain(results))[0]]  # fmt: skip
+    found = pytree.tree_flatten_with_path(plain(results))[0]
+    return [(".".join(_key(part) for part in path), leaf) for path, leaf in found]
+
+
+def _key(part: Any) -> str:
+    """Of a dict, a list or a named tuple."""
+    return str(getattr(part, "key", getattr(part, "idx", getattr(part, "name", part))))
 
 
 def plain(results: Any) -> Any:
@@ -171,8 +177,9 @@ def export(model: nn.Module, example_inputs: Inputs) -> ExportedProgram:
     args = () if named else tuple(each.detach().clone() for each in example_inputs)
     kwargs = {name: each.detach().clone() for name, each in example_inputs.items()} if named else {}
     try:
-        with (warnings.catch_warnings(), torch.no_grad(), evaluating(model), _stand_ins(model),
-              _experts_of_fixed_shapes(model)):  # fmt: skip
+        with (warnings.catch_warnings(), redirect_stderr(StringIO()), torch.no_grad(), evaluating(model),
+              _stand_ins(model), _experts_of_fixed_shapes(model)):  # fmt: skip
+            # Where a shape depends on data, torch prints the whole graph.
             warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree
             exported = torch.export.export(model, args, kwargs, strict=False)
             # Only where needed: this traces the model again, which takes as long as the export.

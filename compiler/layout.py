@@ -132,7 +132,7 @@ def strides_of(table: Tensor) -> Layout | None:
     """The layout whose `numbers` are these; None if there is none, or one with strides below 0."""
     first = table.flatten()[0]
     dims = []
-    for dim, size in enumerate(table.shape):
+    for dim in range(table.ndim):
         line = table[tuple(slice(None) if each == dim else 0 for each in range(table.ndim))] - first
         digits: list[tuple[int, int]] = []
         while len(line) > 1:

@@ -85,7 +85,8 @@ def compile(
 ) -> Program:
     """A program that computes `model.forward` for one input on the accelerator of `config`.
 
-    example_inputs  tensors of the shapes to compile for, batch dimension 1 in front: a tuple, or a dict for inputs by name
+    example_inputs  tensors of the shapes to compile for, batch dimension 1 in front: a tuple, or a dict by the names of
+                    forward's parameters
     config          a HardwareConfig, the name of a preset or the path of a .toml file
     name, output    what the program and its result are called; inputs have the names of forward's parameters
     precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)

@@ -1,4 +1,4 @@
-"""Models of the transformers library, the extra `hf`: from a directory with weights, or of a configuration; their inputs.
+"""Models of the transformers library (the extra `hf`): from a directory with weights, or of a configuration; inputs.
 
 A directory holds config.json and model.safetensors, or the parts of it that model.safetensors.index.json lists. Nothing
 is downloaded, no code of a directory is executed, and no pickle is read.
@@ -47,8 +47,8 @@ def library() -> Any:
 
 
 def build(model_type: str, sizes: Mapping[str, Any], seed: int) -> Any:
-    """The model that AutoModel makes of a configuration, with random weights. Raises HeddleError for an unknown type and
-    for sizes that the library does not take."""
+    """The model that AutoModel makes of a configuration, with random weights. Raises HeddleError for an unknown type
+    and for sizes that the library does not take."""
     transformers = library()
     config = _configuration(model_type, sizes)
     torch.manual_seed(seed)
@@ -168,7 +168,8 @@ def example_inputs(
     if model.main_input_name not in wanted and model.main_input_name not in shapes:
         raise HeddleError(f"no inputs can be made for {model.main_input_name} of {type(model).__name__}: give some to "
                           f"heddle.compile")  # fmt: skip
-    count = TOKENS if tokens is None else tokens
+    longest = _first(model.config.get_text_config(), "max_position_embeddings", "n_positions") or TOKENS + 2
+    count = max(min(TOKENS, longest - 2), 1) if tokens is None else tokens  # some models keep two places for themselves
     found = {name: make(model.config, count, random) for name, make in wanted.items() if name not in shapes}
     if "pixel_values" in found or "pixel_values" in shapes:
         _add_image_tokens(model.config, found)

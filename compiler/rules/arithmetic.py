@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -71,12 +72,12 @@ def remainder(b: Builder, x: Value, y: Value) -> Node:
 
 
 def _quotient(b: Builder, operator: str, x: Value, y: Value, rounding_mode: str = "floor") -> Node:
-    """Of two whole numbers that the host knows. `trunc` is the same where none can be below 0: of a number known to be."""
+    """Of two whole numbers that the host knows."""
     x, y = b.alike(x, y)
     if rounding_mode != "floor":
         raise b.refuse(f"its rounding_mode must be floor, not {rounding_mode!r}")
     if not (x.integer and y.integer):
-        raise b.refuse("only whole numbers that depend on whole numbers and truth alone can be divided with a remainder")
+        raise b.refuse("only whole numbers that depend on whole numbers and truth alone can be divided and rounded")
     shape = torch.broadcast_shapes(x.shape, y.shape)
     return b.make(operator, [b.expanded(x, shape), b.expanded(y, shape)], shape, integer=True)
 
@@ -114,6 +115,7 @@ def minimum(b: Builder, x: Node, y: Node) -> Node:
 @rule("clamp", "clip")
 def clamp(b: Builder, x: Node, low: Value | None = None, high: Value | None = None) -> Node:
     """min(max(x, low), high)"""
+    low, high = (None if each in (-math.inf, math.inf) else each for each in (low, high))  # which all numbers are within
     x = x if low is None else b.combine(Combine.MAXIMUM, x, low)
     return x if high is None else b.combine(Combine.MINIMUM, x, high)
 

@@ -23,6 +23,7 @@ from ..weightless import has_bytes, on_one_device
 Value = Node | float | int | bool
 Rule = Callable[..., Any]
 
+_EXACT = 256  # up to here all whole numbers are bf16
 ON_HOST = (
     "rearrange", "ir.cat", "ir.combine", "ir.choose", "ir.reduce", "ir.integer", "ir.number", "ir.cumsum", "ir.gather",
     "ir.quotient", "ir.remainder",
@@ -123,6 +124,14 @@ class Builder:
         if x.op != "constant":
             raise self.refuse(f"{x.name} has whole numbers, which can only choose rows")
         return self.constant(x.value.float(), x.made_of)
+
+    def number_of_places(self, x: Node) -> Node:
+        """Places that topk found as numbers, if all formats have those: looked up in a table. (Others as they are.)"""
+        source = origin(x)[0]
+        if not x.integer or source.op != "ir.topk_places" or source.inputs[0].shape[-1] > _EXACT:
+            return x
+        table = self.constant(torch.arange(float(source.inputs[0].shape[-1]))[:, None])
+        return self.view(self.gather(table, x), lambda t: t.squeeze(-1))
 
     def rearranged(self, x: Node, layout: Layout) -> Node:
         """The elements of x that a layout says; x itself, if these are its own."""
@@ -291,9 +300,10 @@ class Builder:
         return self.along_last(self.number(x), dim, lambda t: self.make("ir.softmax", [t], t.shape))
 
     def by_choice(self, x: Node, y: Node) -> Node | None:
-        """x·yᵀ where the matrices of x or of y are rows of a known table that a run chooses: the product with each row of
-        the table, of which it takes the one that was chosen. (None where there is no such table.) The table is then
-        weights, which are streamed; gathered, each matrix chosen would have to fit in VALUE, as float32."""
+        """x·yᵀ where the matrices of x or of y are rows of a known table that a run chooses: the product with each row,
+        of which the one that was chosen is taken. None where there is no such table.
+
+        The table is then weights, which are streamed; gathered, all matrices chosen would have to fit in VALUE."""
         for chosen, other, turned in ((y, x, False), (x, y, True)):
             source, layout = origin(chosen)
             if source.op != "ir.gather" or len(chosen.shape) != 3 or origin(source.inputs[0])[0].op != "constant":
@@ -302,9 +312,9 @@ class Builder:
             count, width = table.shape
             first = ((chosen.shape[0], width),) if chosen.shape[0] > 1 else ()
             inside = layout.offset + sum((size - 1) * stride for dim in layout.dims[1:] for size, stride in dim) < width
-            if ids.shape != chosen.shape[:1] or layout.dims[0] != first or not inside or ids.host:
+            if ids.size != chosen.shape[0] or layout.dims[0] != first or not inside or ids.host:
                 continue
-            ones, found = self.one_hot(ids, count), None
+            ones, found = self.view(self.one_hot(ids, count), lambda t: t.reshape(-1, count)), None
             for place in range(count):
                 weight = self.rearranged(table, Layout(layout.dims[1:], layout.offset + place * width))
                 product = self.linear(other, weight)

@@ -284,7 +284,8 @@ def index_put(b: Builder, x: Node, indices: Sequence[Node | None], values: Node,
 
 
 def _rounds(places: torch.Tensor, size: int, accumulate: bool) -> list[torch.Tensor]:
-    """(size): which value goes to each place, −1 for none. Of several the last counts, or each in a round of its own."""
+    """(size): which value goes to each place, −1 for none. Of several the last counts, or each has a
+    round of its own."""
     if not accumulate:
         source = torch.full((size,), -1)
         source[places] = torch.arange(len(places))
@@ -317,7 +318,7 @@ def masked_scatter(b: Builder, x: Node, mask: Node, source: Node) -> Node:
     mask = b.expanded(mask, x.shape)
     width = x.shape[-1]
     if not mask.host or not _constant_behind(mask, len(x.shape) - 2) or source.size % width:
-        raise b.refuse("its mask must depend on whole numbers and truth alone, and be the same for all features of a row")
+        raise b.refuse("its mask must depend on whole numbers and truth alone, and be the same for a whole row")
     rows = b.view(mask, lambda t: t.select(-1, 0))
     rows = b.whole(b.view(rows, lambda t: t.reshape(-1)))
     places = b.subtract(b.make("ir.cumsum", [rows], rows.shape, True, dim=0), 1)
@@ -342,8 +343,8 @@ def sort(b: Builder, x: Node, *rest: object, **more: object) -> tuple[Node, Node
 
 @rule("argsort")
 def argsort(b: Builder, x: Node, *rest: object, **more: object) -> Node:
-    """The places of all of a row, in order"""
-    return sort(b, x, *rest, **more)[1]
+    """The places of all of a row, in order; also of up to 256 places that are sorted themselves, which turns them back"""
+    return sort(b, b.number_of_places(x), *rest, **more)[1]
 
 
 @rule("one_hot")

@@ -221,8 +221,7 @@ def avg_pool(
 
 
 def _windows(b: Builder, x: Node, kernel, stride, padding, dilation, ceil_mode: bool, around: float):
-    """(windows in dimensions of their own, which these are, what counts as an element for a mean with or without the
-    padding: a function that gives a tensor of the windows' shape but for dimensions before)"""
+    """(windows in dimensions of their own, which these are, a function that gives 1 for what counts in each window)."""
     name = b.call.op.split(".")[1]
     dims = int(name[name.index("pool") + 4])
     size, apart, pads = _each(kernel, dims), _each(dilation, dims), _each(padding, dims)
@@ -258,15 +257,16 @@ def _windows(b: Builder, x: Node, kernel, stride, padding, dilation, ceil_mode: 
     return rows, list(range(-dims, 0)), counted
 
 
-@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool3d")
+@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool3d",
+      "_adaptive_avg_pool3d")
 def adaptive_pool(b: Builder, x: Node, size: Sequence[int]) -> Node:
-    """Means of windows, which may overlap: a product with a known matrix along each dimension, where they are unequal"""
+    """Means of windows: where they are unequal, products with known matrices along each dimension"""
     dims = len(size)
     for dim, count in zip(range(-dims, 0), size, strict=True):
         n = x.shape[dim]
         if n % count == 0:
             parts = b.view(x, lambda t, d=dim, c=count: t.unflatten(d, (c, -1)))
-            x = b.mean(parts, dim if dim == -1 else dim)
+            x = b.mean(parts, dim)
         else:
             places = torch.arange(count)
             first, end = places * n // count, -(-(places + 1) * n // count)
@@ -286,22 +286,22 @@ def along(b: Builder, x: Node, dim: int, matrix: torch.Tensor) -> Node:
       "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa")
 def upsample(b: Builder, x: Node, size: Sequence[int] | None, align_corners: bool, *scales: object) -> Node:
     """What is between: a product with a known matrix along each dimension, which is what PyTorch makes of ones"""
-    dims = len(x.shape) - 2
-    beside = 2  # places of the dimensions that stay, 1 of which PyTorch takes for channels here and there
-    overload = b.call.attributes["target"]
-    listed = next((each for each in scales if isinstance(each, (list, tuple))), None)
-    factors = list(listed) if listed else [each if isinstance(each, float) else None for each in (*scales, *[None] * dims)]
-    found = x
-    for place in range(dims):
-        n = x.shape[2 + place]
-        ones = torch.eye(n).view(1, n, *[n if each == place else 1 for each in range(dims)])
-        ones = ones.expand(1, n, *[n if each == place else beside for each in range(dims)]).contiguous()
-        wanted = [(size[place] if each == place else beside) for each in range(dims)] if size else None
-        scaled = [factors[each] if each == place else 1.0 for each in range(dims)]
-        given = [scaled] if listed is not None or overload._overloadname == "vec" else scaled
-        if overload._overloadname == "vec" and listed is None:
-            given = [None]
-        matrix = overload(ones, wanted, align_corners, *given)
-        matrix = matrix[0][(slice(None), *[slice(None) if each == place else 0 for each in range(dims)])]
-        found = along(b, found, 2 + place, matrix.mT)
-    return found
+    for place in range(len(x.shape) - 2):
+        x = along(b, x, 2 + place, _between(b, x.shape[2:], place, size, align_corners, scales))
+    return x
+
+
+def _between(b: Builder, sizes: Sequence[int], place: int, size, align_corners: bool, scales) -> torch.Tensor:
+    """(outputs, inputs) of one dimension. The others are 2, and stay so: PyTorch takes a size of 1 for channels."""
+    by_list = b.call.target._overloadname == "vec"
+    factors = scales[0] if by_list else list(scales) + [None] * (len(sizes) - len(scales))
+
+    def at_place(value, other) -> list:
+        return [value if each == place else other for each in range(len(sizes))]
+
+    count = sizes[place]
+    ones = torch.eye(count).view(1, count, *at_place(count, 1)).expand(1, count, *at_place(count, 2)).contiguous()
+    wanted = None if size is None else at_place(size[place], 2)
+    given = None if factors is None else at_place(factors[place], 1.0 if by_list else None)
+    found = b.call.target(ones, wanted, align_corners, *([given] if by_list else given))  # type: ignore[misc]
+    return found[0][(slice(None), *at_place(slice(None), 0))].mT

@@ -140,7 +140,8 @@ def _decoder(
     with progress(f"Compiling {name} for {config.title}", None):
         return heddle.compile_decoder(
             module, config, heddle.CachePlan(context), tokens=tokens, context=context, head=tokens == 1,
-            name=f"{name} {'decode' if tokens == 1 else 'prefill'}", show=options["show"], precision=options["precision"],
+            name=f"{name} {'decode' if tokens == 1 else 'prefill'}", show=options["show"],
+            precision=options["precision"],
         )  # fmt: skip
 
 

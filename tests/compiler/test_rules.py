@@ -132,7 +132,7 @@ FUNCTIONS = {
         "sqrt": lambda x: x.abs().sqrt(), "rsqrt": lambda x: (x.abs() + 0.1).rsqrt(), "log": lambda x: x.abs().log(),
         "reciprocal": lambda x: x.reciprocal(), "square": torch.square, "neg": torch.neg,
         "clamp": lambda x: x.clamp(-1),
-        "clamp both": lambda x: x.clamp(-0.5, 0.5), "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+        "clamp, one end": lambda x: x.clamp(0.2, math.inf), "clamp both": lambda x: x.clamp(-0.5, 0.5), "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
         "softplus, beta": lambda x: functional.softplus(x, 2), "elu, alpha": lambda x: functional.elu(x, 0.5),
         "leaky": functional.leaky_relu, "leaky, steep": lambda x: functional.leaky_relu(x, 2.0),
         "relu6": lambda x: functional.relu6(4 * x), "hardtanh": functional.hardtanh, "celu": functional.celu,
@@ -153,6 +153,7 @@ FUNCTIONS = {
         "argmax": lambda x: x.argmax(-1), "argmin": lambda x: x.argmin(1), "argmax of all": lambda x: x.argmax(),
         "topk": lambda x: x.topk(3, -1), "topk, least": lambda x: x.topk(2, 1, largest=False),
         "sort": lambda x: x.sort(-1),
+        "permuted and back": lambda x: x.gather(-1, x.argsort(-1)).gather(-1, x.argsort(-1).argsort(-1)),
         "argsort": lambda x: x.argsort(-1, descending=True), "any": lambda x: (x > 1).any(-1),
         "any of numbers": lambda x: x.relu().any(1), "all of numbers": lambda x: x.relu().all(-1),
         "all": lambda x: (x > -1).all(),
@@ -193,15 +194,19 @@ FUNCTIONS = {
             _written(x.new_empty(2, 3, 6), (Ellipsis, slice(0, 2)), x[..., :2]), (Ellipsis, slice(2, 6)), x[..., 2:]),
         "chosen matrices": lambda x: x[0, :, None] @ TABLE[x[0].argmax(-1)],
         "chosen matrices before": lambda x: TABLE[x[0].argmax(-1)].mT @ x[0, :, :, None],
+        "chosen matrices, several": lambda x: (
+            TABLE[x[0].topk(2, -1)[1].reshape(-1)].mT @ x[0].repeat_interleave(2, 0)[:, :, None]).squeeze(-1),
         "chosen by parts": lambda x: SQUARE[torch.stack([x[0].argmax(-1), x[1].argmin(-1)], 1)],
         "fft": lambda x: torch.fft.fft(torch.fft.fft(x, dim=-1), dim=1).real,
         "fft of two": lambda x: torch.view_as_real(torch.fft.fftn(x, dim=(1, 2), norm="ortho")),
         "ifft": lambda x: torch.view_as_real(torch.fft.ifft(torch.fft.fft(x, norm="ortho"))),
-        "rfft": lambda x: torch.view_as_real(torch.fft.rfft2(x)), "rfft, odd": lambda x: torch.fft.rfft(x[..., :5]).imag,
+        "rfft": lambda x: torch.view_as_real(torch.fft.rfft2(x)),
+        "rfft, odd": lambda x: torch.fft.rfft(x[..., :5]).imag,
         "irfft": lambda x: torch.fft.irfft(torch.fft.rfft(x) * 2), "irfft, odd": lambda x: torch.fft.irfft(
             torch.fft.rfft(x[..., :5]), n=5),
         "irfft of two": lambda x: torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho"), norm="ortho"),
-        "complex": lambda x: torch.view_as_real(torch.complex(x, x + 1) * torch.polar(x.new_ones(6), torch.arange(6.0))),
+        "complex": lambda x: torch.view_as_real(
+            torch.complex(x, x + 1) * torch.polar(x.new_ones(6), torch.arange(6.0))),
         "adaptive pool": lambda x: functional.adaptive_avg_pool1d(x, 3),
     }.items()
 }  # fmt: skip
@@ -242,13 +247,15 @@ CONVOLUTIONS = {
     "up, antialiased": (Interpolated(size=(4, 5), mode="bicubic", antialias=True), IMAGE),
     "up, scale kept": (Interpolated(scale_factor=1.3, mode="bilinear", recompute_scale_factor=False), IMAGE),
     "up, of three": (nn.Upsample(scale_factor=2, mode="trilinear"), IMAGE[None]),
-    "pool, rest": (nn.MaxPool2d(3, 2, 1, ceil_mode=True), IMAGE), "pool, apart": (nn.MaxPool1d(2, 1, dilation=3), SEQUENCE),
+    "pool, rest": (nn.MaxPool2d(3, 2, 1, ceil_mode=True), IMAGE),
+    "pool, apart": (nn.MaxPool1d(2, 1, dilation=3), SEQUENCE),
     "average, padded": (nn.AvgPool2d(3, 2, 1), IMAGE),
     "average, rest": (nn.AvgPool1d(4, 3, 1, ceil_mode=True), SEQUENCE),
     "average, own": (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), IMAGE),
     "average, by a number": (nn.AvgPool2d(2, divisor_override=3), IMAGE),
     "pool of three": (nn.AvgPool3d(2), IMAGE[None]),
-    "adaptive, unequal": (nn.AdaptiveAvgPool2d((4, 3)), IMAGE), "adaptive, 3d": (nn.AdaptiveAvgPool3d((2, 3, 5)), IMAGE),
+    "adaptive, unequal": (nn.AdaptiveAvgPool2d((4, 3)), IMAGE),
+    "adaptive, 3d": (nn.AdaptiveAvgPool3d((2, 3, 5)), IMAGE),
 }  # fmt: skip
 
 
@@ -285,6 +292,26 @@ TRUTH = {
 @pytest.mark.parametrize("name", TRUTH)
 def test_truth_is_told_from_numbers(name):
     check(TRUTH[name], rows(1, 6, 6), MASK)
+
+
+IDS = torch.tensor([[1, 4, 0, 5]])
+WHOLE = {
+    "rounded down": lambda m, x, y: x * ((y - 3) // 2)[..., None] + torch.div(y, 3, rounding_mode="floor")[..., None],
+    "remainders": lambda m, x, y: x * ((y - 3) % 4)[..., None] - functional.embedding(((y + 1) * 31) % 6, m.w),
+    "by each other": lambda m, x, y: x * torch.remainder(y.flip(1) - 2, y + 1)[..., None],
+    "rows of an image among words": lambda m, x, y: x.masked_scatter((y > 2)[..., None].expand_as(x), x.flip(1) * 2),
+    "the last of some": lambda m, x, y: x[torch.arange(1), (y == 5).int().argmax(-1)],
+    "two of whole numbers": lambda m, x, y: m.w[y, (y + 1) % 6],
+    "shifted": lambda m, x, y: functional.embedding(
+        _written(_written(y.new_zeros(1, 4), (slice(None), slice(1, None)), y[:, :-1]), (slice(None), 0), 2), m.w),
+    "copied": lambda m, x, y: functional.embedding(torch.empty_like(y).copy_(y > 2), m.w),
+    "a mask put": lambda m, x, y: functional.embedding(_written(y, y > 3, 2), m.w),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers_on_the_host(name):
+    check(WHOLE[name], rows(1, 4, 6), IDS)
 
 
 INFINITE = {
@@ -348,6 +375,11 @@ def test_all_that_is_missing_is_listed():
 
 
 REFUSED = {
+    "buffer of truth": (lambda m, x: x[x > 0], "depends on data|cannot capture"),
+    "scattered by numbers": (lambda m, x: x.masked_scatter(x > 0, x.flip(0)), "its mask must depend on whole numbers"),
+    "put by places that are found": (lambda m, x: x[0].index_put((x[0].argmax(-1),), x[0, 0]), "places that are known"),
+    "rounded to zero": (lambda m, x: x * torch.div(
+        (x > 0).long().sum(), 2, rounding_mode="trunc"), "must be floor|whole numbers"),
     "divided numbers": (lambda m, x: x // 2, "only whole numbers that depend on whole numbers"),
     "narrow numbers": (lambda m, x: x * x.argmax(-1, keepdim=True).to(torch.uint8), "wrap around; use int64"),
     "sizes of a letter": (lambda m, x: torch.einsum("ij,jk->ik", x[0], x[0, :1]), "a letter must have one size"),
