@@ -20,6 +20,7 @@ test: lint       ## Lint, then the default tests (under 20 minutes on two cores)
 	$(BIN)/pytest -n $(JOBS) -m "not long"
 
 test-long: $(READY) ## The long tests: random programs by the thousand, the AXI campaign, the mutation check, whole models.
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	$(BIN)/pytest -n $(JOBS) -m long
 
 lint: $(READY)   ## ruff and pyright.

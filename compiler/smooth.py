@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .capture import evaluating
+from ..arch.errors import require_type
+from .capture import evaluating, require_model
 from .graph import Graph, Node
 from .ops.attention import ROLES
 from .weightless import has_bytes
@@ -34,6 +35,7 @@ _ALPHA = 0.65  # of those tried, about the best for a trained encoder (MiniLM)
 def calibrate(model: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> Ranges:
     """The ranges of the outputs of all modules without parts of their own, norms of any class among them, over calls of
     the model, in evaluation mode, with `inputs`."""
+    require_model(model)
     ranges: Ranges = {}
 
     def watch(path: str):
@@ -50,6 +52,7 @@ def calibrate(model: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> Ranges:
     try:
         with evaluating(model):
             for arguments in inputs:
+                require_type("each set of inputs", arguments, (tuple, list), "a tuple of tensors")
                 model(*arguments)
     finally:
         for handle in handles:

@@ -92,7 +92,7 @@ class Sentences:
         return Embedding(text, ids, result.outputs["embedding"].reshape(-1), golden, result, comparison)
 
 
-def cosines(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def cosines(embeddings: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
     """Of each pair, (N, N)."""
-    unit = np.stack([each / np.linalg.norm(each) for each in embeddings])
+    unit = np.stack([each / np.float32(np.linalg.norm(each)) for each in embeddings])
     return unit @ unit.T

@@ -108,6 +108,8 @@ MISTAKES = {
         lambda p, r: heddle.compile(nn.Sequential(MODEL), (X,), "nano", precision={"00": "w8a16"}),
         "unknown layer '00'.*; layers with a precision are ",
     ),
+    "calibrate": (lambda p, r: heddle.calibrate("gpt2", []), "the model must be a torch.nn.Module"),
+    "calibrate: inputs": (lambda p, r: heddle.calibrate(MODEL, [3]), "each set of inputs must be a tuple of tensors"),
     "compile_decoder: config": (lambda p, r: heddle.compile_decoder(MODEL, 3, heddle.CachePlan(8)), CONFIG),
     "compile_decoder: plan": (
         lambda p, r: heddle.compile_decoder(MODEL, "nano", 8), r"plan must be a CachePlan, such as"

@@ -22,6 +22,7 @@ MEANS_NOTHING = {
         "--top-p": ("gpt2 --prompt a --top-p 0.5", "--top-p is for sampling"),
         "--seed": ("gpt2 --prompt a --seed 0", "--seed is for sampling"),
     },
+    "embed": {"--config": ALWAYS, "--precision": ALWAYS, "--engine": ALWAYS, "--plain": ALWAYS},
     "check": {
         "--config": ALWAYS, "--precision": ALWAYS,
         "--tokens": ("digits-vit --tokens 3", "--tokens is for language models; digits-vit is compared over its test"),
@@ -124,6 +125,10 @@ WRONG_VALUE = {
         "--top-p": ("gpt2 --prompt a --temperature 1 --top-p nan", "top_p must be above 0 and at most 1, not nan"),
         "--seed": ("gpt2 --prompt a --temperature 1 --seed -1", "--seed must be at least 0, not -1"),
         "--context": ("gpt2 --prompt a --context 257", "--context must be from 1 to 256"),
+    },
+    "embed": {
+        "--config": ("text --config smal", CONFIG), "--precision": ("text --precision w8a61", PRECISION),
+        "--engine": ("text --engine verilater", ENGINE),
     },
     "check": {
         "--config": ("gpt2 --config smal", CONFIG), "--precision": ("gpt2 --precision w8a61", PRECISION),
