@@ -105,11 +105,13 @@ def _key(part: Any) -> str:
 
 def plain(results: Any) -> Any:
     """Dicts for dataclasses and mappings of any kind; the rest as it is."""
+    if type(results) in (tuple, list):
+        return [plain(each) for each in results]
     if is_dataclass(results) and not isinstance(results, type):
-        results = {field.name: getattr(results, field.name) for field in fields(results)}
+        results = {each.name: getattr(results, each.name) for each in fields(results)}
     if isinstance(results, Mapping):
         return {key: plain(value) for key, value in results.items() if value is not None}
-    return [plain(each) for each in results] if type(results) in (tuple, list) else results
+    return results
 
 
 @contextmanager

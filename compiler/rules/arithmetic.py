@@ -115,7 +115,7 @@ def minimum(b: Builder, x: Node, y: Node) -> Node:
 @rule("clamp", "clip")
 def clamp(b: Builder, x: Node, low: Value | None = None, high: Value | None = None) -> Node:
     """min(max(x, low), high)"""
-    low, high = (None if each in (-math.inf, math.inf) else each for each in (low, high))  # which all numbers are within
+    low, high = (None if each in (-math.inf, math.inf) else each for each in (low, high))  # all are within
     x = x if low is None else b.combine(Combine.MAXIMUM, x, low)
     return x if high is None else b.combine(Combine.MINIMUM, x, high)
 

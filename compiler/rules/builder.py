@@ -314,7 +314,7 @@ class Builder:
             inside = layout.offset + sum((size - 1) * stride for dim in layout.dims[1:] for size, stride in dim) < width
             if ids.size != chosen.shape[0] or layout.dims[0] != first or not inside or ids.host:
                 continue
-            ones, found = self.view(self.one_hot(ids, count), lambda t: t.reshape(-1, count)), None
+            found, ones = None, self.view(self.one_hot(ids, count), lambda t: t.reshape(-1, t.shape[-1]))
             for place in range(count):
                 weight = self.rearranged(table, Layout(layout.dims[1:], layout.offset + place * width))
                 product = self.linear(other, weight)

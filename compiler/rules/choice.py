@@ -219,8 +219,13 @@ def _constant_behind(ids: Node, dim: int) -> bool:
 @rule("scatter")
 def scatter(b: Builder, x: Node, dim: int, ids: Node, source: Node | float, **more: object) -> Node:
     """x with numbers put at places of each row"""
-    if more or dim % len(x.shape) != len(x.shape) - 1 or ids.shape[:-1] != x.shape[:-1]:
-        raise b.refuse("it must put numbers at places of the last dimension")
+    dim %= len(x.shape)
+    if more or ids.shape[:dim] + ids.shape[dim + 1 :] != x.shape[:dim] + x.shape[dim + 1 :]:
+        raise b.refuse("it must put numbers at places of whole rows along one dimension")
+    if dim < len(x.shape) - 1:
+        x, ids = (b.view(each, lambda t: t.transpose(dim, -1)) for each in (x, ids))
+        source = b.view(source, lambda t: t.transpose(dim, -1)) if isinstance(source, Node) else source
+        return b.view(scatter(b, x, -1, ids, source), lambda t: t.transpose(dim, -1))
     if isinstance(source, Node):
         source = b.view(source, lambda t: t[tuple(slice(0, size) for size in ids.shape)])
     for place in range(ids.shape[-1]):
@@ -343,7 +348,7 @@ def sort(b: Builder, x: Node, *rest: object, **more: object) -> tuple[Node, Node
 
 @rule("argsort")
 def argsort(b: Builder, x: Node, *rest: object, **more: object) -> Node:
-    """The places of all of a row, in order; also of up to 256 places that are sorted themselves, which turns them back"""
+    """The places of all of a row, in order; also of up to 256 places that were sorted, which turns them back"""
     return sort(b, b.number_of_places(x), *rest, **more)[1]
 
 

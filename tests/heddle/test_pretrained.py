@@ -1,4 +1,4 @@
-"""Models of Hugging Face directories: compiled and run with their weights, or refused by what is wrong with the files."""
+"""Models of Hugging Face directories: compiled and run with their weights, or refused by what is wrong with them."""
 
 import json
 import re
@@ -10,10 +10,10 @@ import heddle as api
 import numpy as np
 import pytest
 import torch
+from heddle import pretrained
 from safetensors.torch import load_file, save_file
 
 transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
-from heddle import pretrained  # noqa: E402
 
 BERT = {
     "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48,
@@ -37,8 +37,8 @@ def copy(saved, tmp_path):
 
 
 def test_a_directory_runs_with_its_weights(heddle, saved):
-    code, output, error = heddle("run", saved, "--config", "base", "--precision", "w16a16", "--tokens", 9, "--images", 2,
-                                 "--rtl-images", 0, "--json")  # fmt: skip
+    options = ("--config", "base", "--precision", "w16a16", "--tokens", 9, "--images", 2, "--rtl-images", 0, "--json")
+    code, output, error = heddle("run", saved, *options)
     assert code == 0, error
     figures = json.loads(output)
     assert figures["program"] == "tiny-bert" and figures["inputs"] == 2 and figures["output_sqnr_db"] > 40
