@@ -106,7 +106,8 @@ def test_random_chains_are_those_of_tables(seed):
 def test_strides_are_found_in_a_table():
     windows = torch.arange(60).reshape(3, 20).unfold(1, 4, 2)  # overlapping
     merged = torch.arange(24).reshape(2, 3, 4).transpose(0, 1).reshape(3, 8)
-    for table in (windows, merged, merged[:, 1:7], torch.arange(6).expand(2, 6) + 5, torch.tensor(7), torch.zeros(1, 1).long()):
+    whole = torch.arange(6).expand(2, 6) + 5
+    for table in (windows, merged, merged[:, 1:7], whole, torch.tensor(7), torch.zeros(1, 1).long()):
         found = strides_of(table)
         assert found.shape == table.shape and torch.equal(found.numbers().reshape(table.shape), table)
     for irregular in (merged[:, 1:6].tolist(), [0, 2, 1], [3, 2, 1], [[0, 1], [2, 4]], [0, 1, 2, 4, 5]):
