@@ -45,6 +45,7 @@ def capture(model: nn.Module, example_inputs: Inputs) -> Graph:
     left_out: dict[str, str] = {}
     with _tensors_alone(model, left_out):
         exported = export(model, example_inputs)
+        _require_as_called(model, exported, example_inputs)
     kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
     if changed := _changed(exported, kinds):
         raise HeddleError(f"{type(model).__name__} must change no buffer, but changes {changed[0]}")
@@ -172,12 +173,16 @@ def built_part(model: nn.Module) -> str:
     return found if isinstance(found, str) else ""
 
 
+def _arguments(example_inputs: Inputs) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """(by place, by name). torch.export takes one tensor given twice for one input: each gets a storage of its own."""
+    if isinstance(example_inputs, Mapping):
+        return (), {name: each.detach().clone() for name, each in example_inputs.items()}
+    return tuple(each.detach().clone() for each in example_inputs), {}
+
+
 def export(model: nn.Module, example_inputs: Inputs) -> ExportedProgram:
     """torch.export's own. Raises HeddleError for what it cannot trace."""
-    # torch.export takes one tensor given twice for one input: each gets a storage of its own.
-    named = isinstance(example_inputs, Mapping)
-    args = () if named else tuple(each.detach().clone() for each in example_inputs)
-    kwargs = {name: each.detach().clone() for name, each in example_inputs.items()} if named else {}
+    args, kwargs = _arguments(example_inputs)
     try:
         with (warnings.catch_warnings(), redirect_stderr(StringIO()), torch.no_grad(), evaluating(model),
               _stand_ins(model), _experts_of_fixed_shapes(model)):  # fmt: skip
@@ -190,6 +195,31 @@ def export(model: nn.Module, example_inputs: Inputs) -> ExportedProgram:
     except Exception as error:  # torch.export has no common base class for what it raises
         first_line = str(error).strip().split("\n")[0]
         raise HeddleError(f"torch.export cannot capture {type(model).__name__}: {first_line}") from error
+
+
+_LIKE = 1e-3  # that the two may differ, as a part of the greatest number
+
+
+def _require_as_called(model: nn.Module, exported: ExportedProgram, example_inputs: Inputs) -> None:
+    """Raise HeddleError if what was captured computes something else than a call of the model.
+
+    Models of the transformers library take other ways when they are exported, and for a few these are not the same.
+    Other models are not called here."""
+    if not hasattr(model, "get_experts_implementation") or any(each.is_meta for each in model.state_dict().values()):
+        return
+    args, kwargs = _arguments(example_inputs)
+    with torch.no_grad(), evaluating(model), _experts_of_fixed_shapes(model):
+        try:
+            theirs = tensors_of(model(*args, **kwargs))
+            ours = tensors_of(exported.module()(*args, **kwargs))
+        except Exception:  # only the shapes of example inputs count: these may be numbers that the model cannot take
+            return
+    for name, value in theirs.items():
+        expected, found = value.double(), ours[name].double()
+        if not torch.allclose(expected, found, rtol=_LIKE, atol=_LIKE * float(expected.abs().max()), equal_nan=True):
+            apart = float((expected - found).abs().max())
+            raise HeddleError(f"torch.export captures {type(model).__name__} otherwise than a call computes it: its "
+                              f"result {name or 'output'} differs by {apart:.2g}")  # fmt: skip
 
 
 @contextmanager

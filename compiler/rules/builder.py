@@ -291,7 +291,8 @@ class Builder:
         source = origin(x)[0]
         if x.op != "rearrange" or source.op != "constant":
             return x
-        found = self.constant(ir.OPERATORS["rearrange"].meaning(x, ir.as_number(source.value)), source.made_of)
+        value = ir.OPERATORS["rearrange"].meaning(x, source.value if x.integer else ir.as_number(source.value))
+        found = self.constant(value, source.made_of)
         found.truth = x.truth
         return found
 
@@ -306,9 +307,10 @@ class Builder:
         The table is then weights, which are streamed; gathered, all matrices chosen would have to fit in VALUE."""
         for chosen, other, turned in ((y, x, False), (x, y, True)):
             source, layout = origin(chosen)
-            if source.op != "ir.gather" or len(chosen.shape) != 3 or origin(source.inputs[0])[0].op != "constant":
+            rows = self._rows_chosen(source)
+            if rows is None or len(chosen.shape) != 3 or origin(rows[0])[0].op != "constant":
                 continue
-            table, ids = source.inputs
+            table, ids = rows
             count, width = table.shape
             first = ((chosen.shape[0], width),) if chosen.shape[0] > 1 else ()
             inside = layout.offset + sum((size - 1) * stride for dim in layout.dims[1:] for size, stride in dim) < width
@@ -322,6 +324,17 @@ class Builder:
                 found = product if found is None else self.choose(is_chosen, product, found)
             return self.view(found, lambda t: t.mT) if turned else found  # type: ignore[arg-type]
         return None
+
+    def _rows_chosen(self, x: Node) -> tuple[Node, Node] | None:
+        """(table, numbers) of which x has the rows, or the rows that its parts have; None if it has none."""
+        if x.op == "ir.gather":
+            return x.inputs[0], x.inputs[1]
+        if x.op != "ir.cat" or x.dim == len(x.shape) - 1:
+            return None
+        parts = [self._rows_chosen(each) for each in x.inputs]
+        if any(part is None or part[0] is not parts[0][0] for part in parts):  # type: ignore[index]
+            return None
+        return parts[0][0], self.cat([part[1] for part in parts], x.dim)  # type: ignore[index]
 
     def narrow(self, x: Node, dim: int, start: int, count: int) -> Node:
         """So many places of a dimension. Of a cat only the parts that have them are read."""
@@ -452,7 +465,10 @@ class Builder:
     def cat(self, parts: Sequence[Node], dim: int) -> Node:
         """One behind the other. (Empty vectors count for nothing, as in PyTorch.)"""
         parts = [each for each in parts if each.shape != (0,)]
-        parts = parts if all(each.integer for each in parts) else self.alike(*parts)
+        if all(origin(each)[0].op == "constant" for each in parts):
+            parts = [self.made_whole(each) for each in parts]
+        elif not all(each.integer for each in parts):
+            parts = self.alike(*parts)
         if len(parts) == 1:
             return parts[0]
         dim %= len(parts[0].shape)

@@ -200,6 +200,8 @@ FUNCTIONS = {
         "chosen matrices before": lambda x: TABLE[x[0].argmax(-1)].mT @ x[0, :, :, None],
         "chosen matrices, several": lambda x: (
             TABLE[x[0].topk(2, -1)[1].reshape(-1)].mT @ x[0].repeat_interleave(2, 0)[:, :, None]).squeeze(-1),
+        "chosen matrices, by parts": lambda x: (TABLE[torch.stack([x[0].argmax(-1), x[0].argmin(-1)], 1).reshape(-1)].mT
+                                                @ x[0].repeat_interleave(2, 0)[:, :, None]),
         "chosen by parts": lambda x: SQUARE[torch.stack([x[0].argmax(-1), x[1].argmin(-1)], 1)],
         "fft": lambda x: torch.fft.fft(torch.fft.fft(x, dim=-1), dim=1).real,
         "fft of two": lambda x: torch.view_as_real(torch.fft.fftn(x, dim=(1, 2), norm="ortho")),

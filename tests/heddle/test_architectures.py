@@ -12,7 +12,7 @@ from heddle.architectures import SQNR_DB, Row, page, trial
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
 TABLE = architectures.architectures()
-FEW = ["bert", "gpt2", "vit", "t5", "mixtral"]
+FEW = ["bert", "llama", "vit", "fnet", "mixtral"]
 PASSED = re.findall(r"^\| (\S+) \| \S+ \| ok \|", PAGE, re.M)
 
 
@@ -37,7 +37,7 @@ def require_right(row):
 
 
 def test_the_page_has_all_of_the_table():
-    assert re.findall(r"^\| (\S+) \| \S+ \| [a-z]+[ :]", PAGE, re.M) == [*TABLE]
+    assert re.findall(r"^\| (\S+) \| \S+ \| (?:ok|refused)[ :]", PAGE, re.M) == [*TABLE]
     assert [name for name in TABLE if "refused" not in TABLE[name]] == PASSED
     assert len(PASSED) >= 60 and set(FEW) <= set(PASSED)
 
@@ -50,6 +50,7 @@ def test_the_page_says_what_was_found():
     assert text.endswith("| c | audio | ok | exact | 7 |\n")
 
 
+@pytest.mark.long
 def test_a_fault_or_too_long_a_run_is_a_row(monkeypatch, capsys):
     found = {"bert": lambda: 1 / 0, "gpt2": lambda: exec("while True: pass")}
     monkeypatch.setattr(architectures, "trial", lambda name: found.get(name, bool)())

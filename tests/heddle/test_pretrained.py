@@ -84,6 +84,20 @@ def test_inputs_hang_on_the_seed_alone(saved):
     assert first.shape == (1, 12) and int(first.max()) < 40
 
 
+class Other(transformers.BertModel):
+    """Computes something else when it is exported."""
+
+    def forward(self, *args, **kwargs):
+        found = super().forward(*args, **kwargs)
+        return found.last_hidden_state * (2 if torch.compiler.is_exporting() else 1)
+
+
+def test_what_export_makes_something_else_of_is_refused():
+    model, ids = Other(transformers.BertConfig(**BERT)).eval(), {"input_ids": torch.tensor([[4, 9, 33]])}
+    with pytest.raises(api.HeddleError, match="captures Other otherwise than a call computes it: its result output"):
+        api.compile(model, ids, "base")
+
+
 # -- what is wrong with a directory ------------------------------------------------------------------------------------
 
 
