@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench docs area clean
+.PHONY: help run test test-long lint bench docs models area clean
 
 help:            ## Show the targets.
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,6 +20,7 @@ test: lint       ## Lint, then the default tests (under 20 minutes on two cores)
 	$(BIN)/pytest -n $(JOBS) -m "not long"
 
 test-long: $(READY) ## The long tests: random programs by the thousand, the AXI campaign, the mutation check, whole models.
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	$(BIN)/pytest -n $(JOBS) -m long
 
 lint: $(READY)   ## ruff and pyright.
@@ -33,6 +34,10 @@ docs: $(READY)   ## Regenerate docs/isa.md, docs/registers.md and docs/operators
 	$(BIN)/python -m heddle.arch.document > docs/isa.md
 	$(BIN)/heddle registers > docs/registers.md
 	$(BIN)/python -m heddle.compiler.document > docs/operators.md
+
+models: $(READY) ## Compile and simulate the architectures of Hugging Face, and write docs/models.md (half an hour).
+	$(BIN)/python -m heddle.architectures > docs/models.new
+	mv docs/models.new docs/models.md
 
 area: $(READY)   ## Synthesise nano and base, and write what their units take to explore/area.json (many minutes).
 	$(BIN)/python -m heddle.explore.table > explore/area.new

@@ -13,6 +13,8 @@ program file never holds code, and the accelerator computes with numbers only.
     reduce      x         kind, dim              sum, maximum or minimum along a dimension, which has size 1 then
     cumsum      x         dim                    sums of all up to each
     gather      table, x                         rows of the table
+    quotient    x, y                             x / y of whole numbers, rounded down
+    remainder   x, y                             what is left of that, with the sign of y
     integer     x                                whole numbers of numbers
     number      x                                numbers (float32) of whole ones
 
@@ -117,6 +119,15 @@ def _reduced(step: Step, x: NDArray) -> NDArray:
     return _REDUCTIONS[step.attributes["kind"]](x, axis=step.attributes["dim"], keepdims=True)
 
 
+def _divided(function: Callable[..., NDArray]) -> Callable[..., NDArray]:
+    def divide(step: Step, x: NDArray, y: NDArray) -> NDArray:
+        if not y.all():
+            raise ValueError("it divides by 0")
+        return function(x, y)
+
+    return divide
+
+
 OPERATORS: dict[str, Callable[..., NDArray]] = {
     "argument": lambda step: np.zeros(0),
     "constant": _constant,
@@ -127,6 +138,8 @@ OPERATORS: dict[str, Callable[..., NDArray]] = {
     "reduce": _reduced,
     "cumsum": lambda step, x: np.cumsum(x, step.attributes["dim"]),
     "gather": lambda step, table, x: table[x],
+    "quotient": _divided(np.floor_divide),
+    "remainder": _divided(np.remainder),
     "integer": lambda step, x: np.trunc(x).astype(np.int64),
     "number": lambda step, x: x.astype(np.float32),
 }

@@ -239,7 +239,7 @@ class Tiles:
             self._values[node] = self.load_rows(node.name, table, self.panels(node))
         elif node not in self._values and node.op == "rearrange":
             assert self.make_view is not None, "tile says who makes views"
-            self._require_all_rows(node)
+            self.require_all_rows(node)
             self._values[node] = self.make_view(node, self)
         return self._values[node]
 
@@ -250,16 +250,17 @@ class Tiles:
             return rows
         if node not in self._unpadded:
             assert self.without_pads is not None, "tile says who leaves pads out"
-            self._require_all_rows(node)
+            self.require_all_rows(node)
             self._unpadded[node] = self.without_pads(rows, node, self)
         return self._unpadded[node]
 
     def whole_values(self, node: Node) -> Rows:
         """Room in VALUE for all rows of a node, in one piece. Raises HeddleError where rows go in groups."""
-        self._require_all_rows(node)
+        self.require_all_rows(node)
         return self.new_values(node, [(0, node.rows)])
 
-    def _require_all_rows(self, node: Node) -> None:
+    def require_all_rows(self, node: Node) -> None:
+        """Raise HeddleError where rows go in groups, for a node that is not computed row by row."""
         if self.group is not None:
             raise node.refuse("it needs rows of other tokens, but the rows of this model go in groups, as they do not "
                               "fit on chip at once")  # fmt: skip

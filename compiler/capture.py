@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -26,49 +29,117 @@ from .graph import Graph, Node, call_inputs, constant
 from .rearrange import VIEWS
 from .rules import RULES
 
+Inputs = Sequence[Tensor] | Mapping[str, Tensor]  # arguments of forward by place, or by name
 _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range")
 
 
-def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> Graph:
+def capture(model: nn.Module, example_inputs: Inputs) -> Graph:
     """The graph of `model.forward`, in evaluation mode, for inputs of these shapes.
 
     Parameters and buffers of the model may be on "meta"; the inputs must not be, but only their shapes and types count.
-    Results may be nested in tuples, lists and dicts: they are tensors in order, named by their places and keys.
+    Results may be nested in tuples, lists, dicts and dataclasses: they are tensors in order, named by their places and
+    keys. What else a model returns, such as the object of a cache, is left out, and named in `left_out`.
     Raises HeddleError for a model that torch.export cannot trace, and for a shape that depends on data.
     """
     require_model(model)
-    # torch.export takes one tensor given twice for one input: each gets a storage of its own.
-    exported = _export(model, tuple(each.detach().clone() for each in example_inputs))
-    specs = exported.graph_signature.output_specs
-    if changed := [spec.target for spec in specs if spec.kind is not OutputKind.USER_OUTPUT]:
+    left_out: dict[str, str] = {}
+    with _tensors_alone(model, left_out):
+        exported = export(model, example_inputs)
+        _require_as_called(model, exported, example_inputs)
+    kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
+    if changed := _changed(exported, kinds):
         raise HeddleError(f"{type(model).__name__} must change no buffer, but changes {changed[0]}")
     nodes: dict[fx.Node, Node] = {}
-    kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
     outputs: list[Node] = []
     names: list[str | None] = []
     paths = _paths(exported)
     for each in exported.graph.nodes:
         if each.op == "placeholder":
-            nodes[each] = _placeholder(each, kinds[each.name], exported)
+            nodes[each] = placeholder(each, kinds[each.name], exported)
         elif each.op == "output":
-            results = zip(each.args[0], paths, strict=True)  # type: ignore[arg-type]
+            own = each.args[0][-len(paths) :] if paths else ()  # type: ignore[index]
+            results = zip(own, paths, strict=True)  # type: ignore[arg-type]
             found = [(nodes[node], path) for node, path in results if isinstance(node, fx.Node)]
             outputs, names = [node for node, _ in found], [path for _, path in found]
         elif not any(check in str(each.target) for check in _CHECKS):
-            nodes[each] = _call(each, nodes)
+            nodes[each] = call(each, nodes)
     if not outputs:
         raise HeddleError(f"{type(model).__name__} must return a tensor")
-    return Graph(list(nodes.values()), outputs, names)
+    return Graph(list(nodes.values()), outputs, names, left_out=left_out)
+
+
+_SAME = ("to", "_to_copy", "clone", "detach", "alias", "contiguous", "lift_fresh", "lift_fresh_copy")
+
+
+def _changed(exported: ExportedProgram, kinds: dict[str, Any]) -> list[str]:
+    """The buffers and inputs that forward writes to; not those that only get their own numbers again."""
+    results = exported.graph.output_node().args[0]
+    changed = []
+    for spec, result in zip(exported.graph_signature.output_specs, results, strict=True):  # type: ignore[arg-type]
+        if spec.kind is OutputKind.USER_OUTPUT:
+            continue
+        while isinstance(result, fx.Node) and isinstance(result.target, OpOverload) and _name(result.target) in _SAME:
+            result = result.args[0]
+        read = kinds.get(getattr(result, "name", ""))
+        if read is None or read.target != spec.target:
+            changed.append(str(spec.target))
+    return changed
 
 
 def _paths(exported: ExportedProgram) -> list[str]:
     """What the results are called: by their keys and places in what the model returns; a single one has no name."""
     spec = exported.call_spec.out_spec
     assert spec is not None, "torch.export always says how results are nested"
-    tree = pytree.tree_unflatten(range(spec.num_leaves), spec)
-    paths = pytree.tree_flatten_with_path(tree)[0]
-    return [".".join(str(getattr(part, "key", getattr(part, "idx", getattr(part, "name", part)))) for part in path)
-            for path, _ in paths]  # fmt: skip
+    return [path for path, _ in leaves(pytree.tree_unflatten(range(spec.num_leaves), spec))]
+
+
+def leaves(results: Any) -> list[tuple[str, Any]]:
+    """What is nested in the results of a model, each with its path of keys and places, such as "hidden_states.0"."""
+    found = pytree.tree_flatten_with_path(plain(results))[0]
+    return [(".".join(_key(part) for part in path), leaf) for path, leaf in found]
+
+
+def _key(part: Any) -> str:
+    """Of a dict, a list or a named tuple."""
+    return str(getattr(part, "key", getattr(part, "idx", getattr(part, "name", part))))
+
+
+def plain(results: Any) -> Any:
+    """Dicts for dataclasses and mappings of any kind; the rest as it is."""
+    if type(results) in (tuple, list):
+        return [plain(each) for each in results]
+    if is_dataclass(results) and not isinstance(results, type):
+        results = {each.name: getattr(results, each.name) for each in fields(results)}
+    if isinstance(results, Mapping):
+        return {key: plain(value) for key, value in results.items() if value is not None}
+    return results
+
+
+@contextmanager
+def _tensors_alone(model: nn.Module, left_out: dict[str, str]) -> Iterator[None]:
+    """While this holds, forward returns nothing but tensors and numbers. `left_out` gets path → type of other things,
+    which torch.export would refuse."""
+    before, forward = model.__dict__.get("forward"), model.forward
+
+    @wraps(forward)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        results = plain(forward(*args, **kwargs))
+        others = {path: type(leaf).__name__ for path, leaf in leaves(results) if not _is_plain_result(leaf)}
+        left_out.update(others)
+        return pytree.tree_map(lambda leaf: leaf if _is_plain_result(leaf) else None, results) if others else results
+
+    model.forward = alone
+    try:
+        yield
+    finally:
+        del model.forward
+        if before is not None:
+            model.forward = before
+
+
+def _is_plain_result(leaf: Any) -> bool:
+    return leaf is None or isinstance(leaf, (Tensor, bool, int, float, str))
+
 
 
 def named(graph: Graph, output: str) -> Graph:
@@ -102,17 +173,68 @@ def built_part(model: nn.Module) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
+def _arguments(example_inputs: Inputs) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """(by place, by name). torch.export takes one tensor given twice for one input: each gets a storage of its own."""
+    if isinstance(example_inputs, Mapping):
+        return (), {name: each.detach().clone() for name, each in example_inputs.items()}
+    return tuple(each.detach().clone() for each in example_inputs), {}
+
+
+def export(model: nn.Module, example_inputs: Inputs) -> ExportedProgram:
+    """torch.export's own. Raises HeddleError for what it cannot trace."""
+    args, kwargs = _arguments(example_inputs)
     try:
-        with warnings.catch_warnings(), torch.no_grad(), evaluating(model), _stand_ins(model):
+        with (warnings.catch_warnings(), redirect_stderr(StringIO()), torch.no_grad(), evaluating(model),
+              _stand_ins(model), _experts_of_fixed_shapes(model)):  # fmt: skip
+            # Where a shape depends on data, torch prints the whole graph.
             warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree
-            exported = torch.export.export(model, example_inputs, strict=False)
+            exported = torch.export.export(model, args, kwargs, strict=False)
             # Only where needed: this traces the model again, which takes as long as the export.
             table = _decompositions(exported.graph)
             return exported if not table and _is_plain(exported.graph) else exported.run_decompositions(table)
     except Exception as error:  # torch.export has no common base class for what it raises
         first_line = str(error).strip().split("\n")[0]
         raise HeddleError(f"torch.export cannot capture {type(model).__name__}: {first_line}") from error
+
+
+_LIKE = 1e-3  # that the two may differ, as a part of the greatest number
+
+
+def _require_as_called(model: nn.Module, exported: ExportedProgram, example_inputs: Inputs) -> None:
+    """Raise HeddleError if what was captured computes something else than a call of the model.
+
+    Models of the transformers library take other ways when they are exported, and for a few these are not the same.
+    Other models are not called here."""
+    if not hasattr(model, "get_experts_implementation") or any(each.is_meta for each in model.state_dict().values()):
+        return
+    args, kwargs = _arguments(example_inputs)
+    with torch.no_grad(), evaluating(model), _experts_of_fixed_shapes(model):
+        try:
+            theirs = tensors_of(model(*args, **kwargs))
+            ours = tensors_of(exported.module()(*args, **kwargs))
+        except Exception:  # only the shapes of example inputs count: these may be numbers that the model cannot take
+            return
+    for name, value in theirs.items():
+        expected, found = value.double(), ours[name].double()
+        if not torch.allclose(expected, found, rtol=_LIKE, atol=_LIKE * float(expected.abs().max()), equal_nan=True):
+            apart = float((expected - found).abs().max())
+            raise HeddleError(f"torch.export captures {type(model).__name__} otherwise than a call computes it: its "
+                              f"result {name or 'output'} differs by {apart:.2g}")  # fmt: skip
+
+
+@contextmanager
+def _experts_of_fixed_shapes(model: nn.Module) -> Iterator[None]:
+    """While this holds, models of the transformers library gather the weights of a token's experts, one of the ways in
+    which it can compute them. In the others, shapes depend on which experts tokens choose."""
+    switched = [module for module in model.modules() if hasattr(module, "set_experts_implementation")]
+    before = [module.get_experts_implementation() for module in switched]  # type: ignore[operator]
+    try:
+        for module in switched:
+            module.set_experts_implementation("batched_mm")  # type: ignore[operator]
+        yield
+    finally:
+        for module, ways in zip(switched, before, strict=True):
+            module.set_experts_implementation(ways)  # type: ignore[operator]
 
 
 @contextmanager
@@ -171,7 +293,8 @@ def _is_plain(graph: fx.Graph) -> bool:
     return True
 
 
-def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
+def placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
+    """The node of an input, parameter or buffer."""
     if spec.kind is InputKind.USER_INPUT:
         value = each.meta["val"]
         truth = value.dtype == torch.bool
@@ -185,7 +308,9 @@ def _placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
     return constant(each.name, value.detach(), [spec.target])
 
 
-def _call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
+def call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
+    """The node of a call. Raises HeddleError for one that computes in numbers that wrap around, and for a shape that
+    depends on data."""
     args, kwargs = _translated(each.args, nodes), _translated(each.kwargs, nodes)
     value = each.meta.get("val")
     shape = tuple(value.shape) if isinstance(value, Tensor) else ()
@@ -234,3 +359,8 @@ def _source(stack_trace: str | None) -> str:
         return ""
     path, line, code = frames[-1]
     return f"{Path(path).name}:{line}: {code.split('  #')[0].strip()}"
+
+
+def tensors_of(results: Any) -> dict[str, Tensor]:
+    """The tensors of what a model returns, by their paths."""
+    return {path: leaf for path, leaf in leaves(results) if isinstance(leaf, Tensor)}

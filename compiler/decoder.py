@@ -3,8 +3,8 @@
 The model is written as a plain forward pass over a whole sequence, with no word of a cache; the passes are those of
 `pipeline`, with three of their own:
 
+    take_patterns   attention becomes cached attention (ops/cached_attention.py)
     take_tokens     the graph of a sequence becomes that of a few of its tokens, at any positions
-    fuse            attention becomes cached attention (ops/cached_attention.py)
     the cache       is laid out from the shapes of all layers: cache.py
 
 One program serves every position: `program.at(position)` sets its scalar registers. A program for many tokens of one
@@ -27,7 +27,7 @@ from .builder import Decoder, SharedDram, Tiling
 from .cache import MOST_TOKENS, CacheLayout, CachePlan
 from .capture import built_part, require_model
 from .emit import Step, emit
-from .fuse import fuse
+from .fuse import take_patterns, to_operators
 from .graph import Graph
 from .macs import count_macs
 from .ops import DECODER, cached_attention
@@ -116,15 +116,15 @@ def decoder_graph(
     model: nn.Module, context: int, rows: int, rule: PrecisionRule, ranges: Ranges | None, head: bool, show: Show
 ) -> Graph:
     """The graph of quantised operators for `rows` tokens at a time."""
-    graph = closed_graph(model, (torch.zeros((1, context), dtype=torch.int64),), show)
-    graph = fuse(graph, DECODER)
-    graph.names = ["logits"]
-    show("fuse", graph)
+    graph = closed_graph(model, (torch.zeros((1, max(context, 2)), dtype=torch.int64),), show)
+    graph = take_patterns(_of_logits(graph), DECODER)
     for node in graph:
         if node.op == "cached_attention" and not node.causal:
             raise node.refuse("a decoder's attention must be causal")
     graph = take_tokens(graph, rows)
     show("take_tokens", graph)
+    graph = to_operators(graph)
+    show("fuse", graph)
     if graph.output.op == "linear" and not head:
         graph = replace(graph, outputs=[graph.output.inputs[0]]).without_dead()
     elif graph.output.op == "linear":
@@ -135,6 +135,15 @@ def decoder_graph(
     graph = quantise(graph, rule)
     show("quantise", graph)
     return graph
+
+
+def _of_logits(graph: Graph) -> Graph:
+    """With one result, its logits: the only one, or that of this name. Raises HeddleError if there is none."""
+    names = [name or "" for name in graph.names]
+    if len(names) > 1 and "logits" not in names:
+        raise HeddleError(f"a decoder must return its logits alone, or under the name logits, not {', '.join(names)}")
+    place = names.index("logits") if len(names) > 1 else 0
+    return replace(graph, outputs=[graph.outputs[place]], names=["logits"]).without_dead()
 
 
 def _check(plan: CachePlan, tokens: int, sequences: int, context: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..arch.config import HardwareConfig, Memory
@@ -21,7 +22,7 @@ from ..arch.scalars import ScalarKind
 from .builder import Rows, Tiles, Weights
 from .graph import Node
 from .matrix import Matrix, joined
-from .ops import linear, position_rows
+from .ops import linear, position_rows, rearrange
 from .tasks import Buffer, Condition
 from .weightless import to_numpy
 
@@ -32,13 +33,14 @@ _SHARES = (8, 4, 2, 1)
 @dataclass(frozen=True)
 class Part:
     """Some features of a head's queries, keys or values: outputs of a linear layer of input number `source` of the
-    node, or that input itself; rotated or not."""
+    node, or columns of that input itself; rotated or not."""
 
     source: int
     weight: Tensor | None  # (D, K); None: the input itself
     bias: Tensor | None
     width: int  # D
     rotated: bool = False
+    column: int = 0  # of the input itself: the first
 
     def words(self, config: HardwareConfig) -> int:
         """Words of VALUE or WEIGHT that it takes."""
@@ -105,6 +107,7 @@ class CachedAttention:
         tables = node.rotary
         if self.fixed and (tables or node.values):
             raise node.refuse("rows in groups are not supported for rotated or latent heads: use compile_decoder")
+        self.given: dict[tuple[str, int], _Place] = {}  # (role, part) → columns of an input
         self.rotary = None
         if tables:
             assert positions is not None, "positions choose the rows of the tables"
@@ -197,9 +200,11 @@ class CachedAttention:
                 continue
             first, parts = heads[0]
             words = sum(part.words(config) for part in parts)
-            if len(parts) == 1:
+            if len(parts) == 1 and (role, first, 0) in offsets:
                 source, offset = offsets[role, first, 0]
                 places[role] = _Place(projected[source], offset - first * words, words, words)
+            elif len(parts) == 1:
+                places[role] = self._given(role, 0)
             else:
                 places[role] = self._assemble(role, words, offsets, projected)
         return places
@@ -230,11 +235,35 @@ class CachedAttention:
                 step = offsets[role, 1, number][1] - start if len(heads) > 1 else 0
                 origin = _Place(projected[source], start, step, size)
             else:
-                origin = _Place(tiles.plain_values(node.inputs[part.source]), 0, 0, size)
+                origin = self._given(role, number)
             target = _Place(whole, first, words, size)
             for row, count, head, together in self._row_groups(range(len(heads))):
                 self._copy(origin, target, part, row, count, head, together, role)
             first += size
+        return place
+
+    def _given(self, role: str, number: int) -> _Place:
+        """A part of a role that is columns of an input: where it is, or a copy in which each head begins a word."""
+        if (role, number) in self.given:
+            return self.given[role, number]
+        node, tiles, columns = self.node, self.tiles, self.config.columns
+        parts = [head[number] for head in node.roles[role]]
+        width, words = parts[0].width, parts[0].words(self.config)
+        x = tiles.plain_values(node.inputs[parts[0].source])
+        pieces = 2 if parts[0].rotated and position_rows.halves_apart(width, self.config) else 1
+        whole = width % columns == 0 or (len(parts) == 1 and width == x.columns)
+        if pieces == 1 and whole and parts[0].column % columns == 0:
+            place = _Place(x, parts[0].column // columns, words, words)
+        else:
+            copy = tiles.free_rows(self.rows, len(parts) * words * columns, f"{role} heads")
+            rows = np.arange(self.first, self.first + self.rows)
+            for piece in range(len(parts) * pieces):
+                head, half = divmod(piece, pieces)
+                features = parts[head].column + half * (width // pieces) + np.arange(width // pieces)
+                rearrange.copy(tiles, x, x.columns, rows * x.columns, features, copy, first=self.first,
+                               place=piece * (words // pieces) * columns)  # fmt: skip
+            place = _Place(copy, 0, words, words)
+        self.given[role, number] = place
         return place
 
     def _row_groups(self, heads: range) -> Iterator[tuple[int, int, int, bool]]:

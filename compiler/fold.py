@@ -5,6 +5,7 @@ What is left has elements: a dimension of size 0 is refused here, so that no pas
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,16 +31,28 @@ def fold_constants(graph: Graph) -> Graph:
             args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
             with torch.no_grad():
                 known[node] = node.target(*args, **kwargs)
+            if "empty" in node.op:
+                known[node].zero_()  # whatever the memory held, a program is the same every time
             node.attributes["made_of"] = list(dict.fromkeys(name for each in node.inputs for name in each.made_of))
             if isinstance(known[node], Tensor):
                 node.attributes = {"value": known[node], "made_of": node.made_of}
                 node.op, node.inputs = "constant", []
         nodes.append(node)
-    folded = Graph(nodes, graph.outputs, graph.names).without_dead()
+    _drop_empty_parts(nodes)
+    folded = replace(graph, nodes=nodes).without_dead()
     for node in folded:
         if node.op != "constant" and 0 in node.shape:
             raise node.refuse("a dimension has size 0, so there is nothing to compute; every size must be at least 1")
     return folded
+
+
+def _drop_empty_parts(nodes: list[Node]) -> None:
+    """What has no elements adds nothing to a cat: such as the features that are not rotated, where all are."""
+    for node in nodes:
+        if node.op in ("aten.cat", "aten.concat") and 0 not in node.shape:
+            parts = [each for each in node.args[0] if 0 not in each.shape]
+            node.attributes["args"] = [parts, *node.args[1:]]
+            node.inputs = list(dict.fromkeys(parts))
 
 
 def _is_random(node: Node) -> bool:

@@ -15,7 +15,7 @@ float32 saturate.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -271,11 +271,60 @@ GOLDEN: dict[str, Function] = {
 }  # fmt: skip
 
 
+_PAIRS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "add": torch.add, "subtract": torch.sub, "multiply": torch.mul, "maximum": torch.maximum, "minimum": torch.minimum,
+}  # fmt: skip
+
+
+def of_name(name: str) -> Function:
+    """What the name of a function stands for: one in GOLDEN, a power, such as x^1.5, or a composition of these, of sums
+    and products, written before their operands: "multiply x sigmoid multiply 1.702 x"."""
+    if " " in name:
+        return _composition(name.split())
+    return (lambda x: x ** float(name[2:])) if name.startswith("x^") else GOLDEN[name]
+
+
+def _composition(words: list[str]) -> Function:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        stack: list[torch.Tensor] = []
+        for word in reversed(words):
+            if word == "x":
+                stack.append(x)
+            elif word in _PAIRS:
+                stack.append(_PAIRS[word](stack.pop(), stack.pop()))
+            elif word in GOLDEN or word.startswith("x^"):
+                stack.append(of_name(word)(stack.pop()))
+            else:
+                stack.append(torch.full_like(x, float(word)))
+        return stack.pop()
+
+    return function
+
+
+@cache
+def simplest_name(name: str) -> str | None:
+    """The name of a composition, that of the function in GOLDEN that it is, or None where no table can hold it."""
+    x = np.concatenate([grid(band, 16)[:-1] for band in BANDS])
+    x = np.append(x, -x)
+    with np.errstate(all="ignore"):
+        exact = at(of_name(name), x)
+        for simple, function in GOLDEN.items():
+            if np.allclose(at(function, x), exact, rtol=1e-6, atol=1e-7 * FLOOR, equal_nan=True):
+                return simple
+        try:
+            named(name)
+        except HeddleError:
+            return None
+    return name
+
+
 @cache
 def named(name: str) -> Table:
-    """The table of a function in GOLDEN, or that of a power, such as x^1.5."""
-    if name.startswith("x^"):
+    """The table of a function by the name that `of_name` knows."""
+    if name.startswith("x^") and " " not in name:
         return power(float(name[2:]))
+    if " " in name:
+        return table_of(of_name(name), name=name)
     function = GOLDEN[name]
     special = {
         "exp": lambda: exponential(math.e), "exp2": lambda: exponential(2), "log": lambda: logarithm(math.e),

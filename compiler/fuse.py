@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .graph import Graph, Node, constant
+from .idioms import find_idioms
 from .operands import known, require_finite
 from .ops import ENCODER, FUSING, OPS, SINGLE
 from .precision import PrecisionRule
 from .rearrange import drop_views
 from .rules import Builder
+from .tokens import POSITIONS
 
 
 def fuse(
@@ -23,9 +25,20 @@ def fuse(
     """Only inputs, constants and operators of `ops/` remain, of those that are made of several the ones named by `ops`.
     Those with WHOLE_CODES are not looked for where `rule` says codes of two digits. Raises HeddleError naming the first
     node that is left, or an input that nothing reads."""
-    for name in ops if fused else ():
+    return to_operators(take_patterns(graph, ops, rule) if fused else graph, fused)
+
+
+def take_patterns(graph: Graph, ops: Sequence[str], rule: PrecisionRule | None = None) -> Graph:
+    """What is made of several operators of the closed set, by those of `ops/` that are named."""
+    graph = find_idioms(graph)
+    for name in ops:
         graph = _matched(graph, name, rule if getattr(OPS[name], "WHOLE_CODES", False) else None)
-    graph = expand_attention(graph)
+    return expand(graph, "rotary")
+
+
+def to_operators(graph: Graph, fused: bool = True) -> Graph:
+    """What is left of the closed set, each by an operator of its own; these take in neighbours, if `fused`."""
+    graph = expand(graph, "ir.attention")
     for name in SINGLE:
         graph = _matched(graph, name)
     graph = drop_views(graph).without_dead()
@@ -46,14 +59,15 @@ def _matched(graph: Graph, name: str, rule: PrecisionRule | None = None) -> Grap
     return graph
 
 
-def expand_attention(graph: Graph) -> Graph:
-    """Attentions that no operator takes as they are become products and a softmax."""
+def expand(graph: Graph, op: str) -> Graph:
+    """Attentions, or rotary embeddings, that no operator has taken in become what they are made of."""
     builder = Builder(graph)
+    lowered = {"ir.attention": builder.attention, "rotary": builder.rotary}[op]
     found: dict[Node, Node] = {}
     for node in graph:
         node.inputs = [found[each] for each in node.inputs]
-        if node.op == "ir.attention":
-            found[node] = builder.attention(node)
+        if node.op == op:
+            found[node] = lowered(node)
         else:
             found[node] = node
             builder.nodes.append(node)
@@ -69,7 +83,7 @@ def _require_lowered(graph: Graph) -> None:
         for each in node.inputs if node.op != "rearrange" else ():
             if not each.integer and (found := known(each)) is not None:
                 _require_masked_or_finite(node, found)
-        if node.op == "input" and node not in read and node not in graph.outputs:
+        if node.op == "input" and node not in read and node not in graph.outputs and node.name != POSITIONS:
             raise node.refuse(f"what the model returns must depend on each of its inputs, but does not on {node.name}: "
                               f"leave it out of forward and of the example inputs")  # fmt: skip
 

@@ -99,6 +99,7 @@ class Graph:
     names: list[str | None] = field(default_factory=lambda: ["output"])
     host: list[Step] = field(default_factory=list)  # what the host makes of the arguments, for inputs of these names
     arguments: list[Argument] = field(default_factory=list)  # what a caller gives; none: the inputs
+    left_out: dict[str, str] = field(default_factory=dict)  # what else the model returns: its path → its type
 
     @property
     def output(self) -> Node:

@@ -7,7 +7,7 @@ broadcast but by a `rearrange`, whose strides may be 0, so both operands of an o
     operator    operands             what it gives
     rearrange   x                    the elements of x that `layout` says
     cat         x, …                 one behind the other along `dim`
-    function    x                    `function` of each number, by the names of `functions.GOLDEN`
+    function    x                    `function` of each number, by the names of `functions.of_name`
     combine     x, y                 `kind` of each pair of numbers
     choose      c, x, y              x where c is not 0, else y
     reduce      x                    `kind` of the numbers along `dim`, which has size 1 in the result
@@ -21,7 +21,8 @@ broadcast but by a `rearrange`, whose strides may be 0, so both operands of an o
     attention   q, k, v[, mask]      softmax(q·kᵀ·scale + mask)·v; if `causal`, query i sees keys up to i
 
 What depends on whole numbers and truth alone is for the host (compiler/host.py): there whole numbers are combined like
-others, and three operators more make and count them: `integer`, `number` and `cumsum` along `dim`.
+others, and five operators more make, count and divide them: `integer`, `number`, `cumsum` along `dim`, `quotient`
+(rounded down) and `remainder`.
 
 A row is what the last dimension has. Rows of an attention of which nothing is seen give 0. So do those of a softmax on
 the accelerator, of which all numbers are minus infinity: there PyTorch gives NaN.
@@ -39,7 +40,7 @@ from torch.nn import functional
 
 from ..arch.errors import HeddleError
 from ..arch.isa import Combine, NormKind, Reduction
-from .functions import GOLDEN
+from .functions import of_name
 from .graph import Graph, Node
 from .layout import Layout
 
@@ -77,11 +78,6 @@ _REDUCTIONS: dict[Reduction, Callable[..., Tensor]] = {
 }
 
 
-def function_named(name: str) -> Callable[[Tensor], Tensor]:
-    """A function of `functions.named`, as PyTorch computes it."""
-    return (lambda x: x ** float(name[2:])) if name.startswith("x^") else GOLDEN[name]
-
-
 def _rearranged(node: Node, x: Tensor) -> Tensor:
     digits = [digit for digits in node.layout.dims for digit in digits]
     sizes, strides = [size for size, _ in digits], [stride for _, stride in digits]
@@ -116,7 +112,7 @@ def _attended(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None =
 OPERATORS: dict[str, Operator] = {
     "rearrange": Operator(_rearranged, attributes={"layout": Layout}),
     "ir.cat": Operator(lambda node, *xs: torch.cat(xs, node.dim), (1, 1 << 16), {"dim": int}),
-    "ir.function": Operator(lambda node, x: function_named(node.function)(x), attributes={"function": str}),
+    "ir.function": Operator(lambda node, x: of_name(node.function)(x), attributes={"function": str}),
     "ir.combine": Operator(lambda node, x, y: _COMBINES[node.kind](x, y), (2, 2), {"kind": Combine}),
     "ir.choose": Operator(lambda node, c, x, y: torch.where(c != 0, x, y), (3, 3)),
     "ir.reduce": Operator(
@@ -133,6 +129,8 @@ OPERATORS: dict[str, Operator] = {
     "ir.integer": Operator(lambda node, x: x.long()),
     "ir.number": Operator(lambda node, x: x.float()),
     "ir.cumsum": Operator(lambda node, x: torch.cumsum(x, node.dim), attributes={"dim": int}),
+    "ir.quotient": Operator(lambda node, x, y: torch.div(x, y, rounding_mode="floor"), (2, 2), integer=(0, 1)),
+    "ir.remainder": Operator(lambda node, x, y: torch.remainder(x, y), (2, 2), integer=(0, 1)),
     "ir.attention": Operator(_attended, (3, 4), {"scale": float, "causal": bool}),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ layout is a few numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -33,6 +33,11 @@ class Layout:
     def of(shape: Sequence[int]) -> Layout:
         """That of a whole tensor, element after element."""
         return Layout(tuple(_joined([(size, prod(shape[place + 1 :]))]) for place, size in enumerate(shape)))
+
+    @staticmethod
+    def of_digits(dims: Iterable[Sequence[tuple[int, int]]], offset: int = 0) -> Layout:
+        """That of any digits (size, stride) for each dimension."""
+        return Layout(tuple(_joined(digits) for digits in dims), offset)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -121,6 +126,27 @@ class Layout:
         if any(digit >= limit for digit, (limit, _) in zip(used, digits, strict=True)):
             return None
         return Layout(tuple(dims), offset)
+
+
+def strides_of(table: Tensor) -> Layout | None:
+    """The layout whose `numbers` are these; None if there is none, or one with strides below 0."""
+    first = table.flatten()[0]
+    dims = []
+    for dim in range(table.ndim):
+        line = table[tuple(slice(None) if each == dim else 0 for each in range(table.ndim))] - first
+        digits: list[tuple[int, int]] = []
+        while len(line) > 1:
+            step = int(line[1])
+            count = 2
+            while count < len(line) and int(line[count]) == count * step:
+                count += 1
+            if step < 0 or len(line) % count:
+                return None
+            digits.insert(0, (count, step))
+            line = line[::count]
+        dims.append(_joined(digits))
+    found = Layout(tuple(dims), int(first))
+    return found if torch.equal(found.numbers().reshape(table.shape), table) else None
 
 
 def _joined(digits: Sequence[tuple[int, int]]) -> Digits:

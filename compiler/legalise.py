@@ -6,6 +6,7 @@ once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..arch.errors import HeddleError
@@ -14,11 +15,12 @@ from .ir import as_number
 from .rules import Builder
 
 
-def legalise(graph: Graph) -> Graph:
-    """The same graph of the operators of `ir` alone. Raises HeddleError that lists all calls that have no rule."""
+def legalise(graph: Graph, reasons: dict[Node, str] | None = None) -> Graph:
+    """The same graph of the operators of `ir` alone. Raises HeddleError that lists all calls that have no rule; with
+    `reasons`, these get there instead, and the graph is of no use where there are any."""
     builder = Builder(graph)
     found: dict[Node, Any] = {}
-    problems: list[str] = []
+    problems: dict[Node, str] = {} if reasons is None else reasons
     for node in graph:
         if node.op == "constant" and node.value.is_floating_point():
             node.attributes["value"] = as_number(node.value)
@@ -29,15 +31,17 @@ def legalise(graph: Graph) -> Graph:
         try:
             found[node] = builder.lower(node, found)
         except HeddleError as error:
-            problems.append(str(error))
+            problems[node] = str(error)
             found[node] = builder.unknown(node)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            problems.append(str(node.refuse(f"it has a form for which there is no rule ({error})")))
+            problems[node] = str(node.refuse(f"it has a form for which there is no rule ({error})"))
             found[node] = builder.unknown(node)
+    if problems and reasons is None:
+        raise HeddleError("\n".join(dict.fromkeys(problems.values())))
     if problems:
-        raise HeddleError("\n".join(dict.fromkeys(problems)))
+        return graph
     outputs = [builder.number(found[each]) if not _is_integer(found[each]) else found[each] for each in graph.outputs]
-    return Graph(builder.nodes, outputs, graph.names).without_dead()
+    return replace(graph, nodes=builder.nodes, outputs=outputs).without_dead()
 
 
 def _is_integer(value: Any) -> bool:

@@ -6,6 +6,7 @@
     legalise        calls become the closed set of ir.py, or are refused        → graph of ir
     split_host      what depends on whole numbers and truth alone is for the host
     fuse            what one operator of ops/ can do is one                     → graph of operators
+    smooth          where ranges are given: outliers go from activations to weights
     quantise        weights to codes; activations get dynamic scales (w8a8 unless asked otherwise)
     segments        large models are cut into layers; equal ones are lowered once
     tile            operators become instructions on panels and chunks          → tasks with virtual addresses
@@ -13,7 +14,7 @@
     allocate        buffers get words, in banks where units do not meet
     emit            DRAM laid out, semaphores set (synchronise)                 → Program
 
-The first seven depend on the model alone. For each segment the others are tried with several tilings, the best
+The first eight depend on the model alone. For each segment the others are tried with several tilings, the best
 schedules are run in the simulator, and the quickest is kept (search, rehearse).
 
 A model whose activations fit on chip is one segment, and is computed all rows at once. Else its rows go through each
@@ -28,7 +29,7 @@ takes as a block, or where it has no cache all rows), a word of outputs of its w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ from ..arch.errors import shown as in_words
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
-from .capture import built_part, capture, named, require_model
+from .capture import Inputs, built_part, capture, named, require_model
 from .emit import Step, emit, require_equal
 from .evaluators import functions_of, together
 from .fold import fold_constants
@@ -56,6 +57,7 @@ from .rearrange import follow_views
 from .schedule import Schedule
 from .search import Lowering
 from .segments import Segment, segments
+from .smooth import Ranges, smooth
 from .uncollected import uncollected
 
 Show = Callable[[str, object], None]
@@ -70,7 +72,7 @@ SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut int
 @uncollected()
 def compile(
     model: nn.Module,
-    example_inputs: Sequence[Tensor],
+    example_inputs: Inputs,
     config: Config,
     *,
     name: str = "program",
@@ -79,16 +81,19 @@ def compile(
     tiling: Tiling | None = None,
     show: Show | None = None,
     fused: bool = True,
+    ranges: Ranges | None = None,
 ) -> Program:
     """A program that computes `model.forward` for one input on the accelerator of `config`.
 
-    example_inputs  tensors of the shapes to compile for, batch dimension 1 in front
+    example_inputs  tensors of the shapes to compile for, batch dimension 1 in front: a tuple, or a dict by the names of
+                    forward's parameters
     config          a HardwareConfig, the name of a preset or the path of a .toml file
     name, output    what the program and its result are called; inputs have the names of forward's parameters
     precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
     tiling          how to tile, instead of the quickest way found
     show            called with (pass, result) after each pass; the result prints itself
     fused           False: each operator by itself, as slow as that is
+    ranges          those of `calibrate`, for SmoothQuant
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
@@ -109,7 +114,8 @@ def compile(
             continue
         way = _WAYS[streamed] + _THRIFTY * thrifty
         try:
-            graph = front_end(model, example_inputs, show, rule, STREAMED if streamed else ENCODER, fused)
+            operators = STREAMED if streamed else ENCODER
+            graph = front_end(model, example_inputs, show, rule, operators, fused, ranges)
             graph = named(graph, output)
             cache = _whole_sequence(graph, config) if streamed else None
             shared = SharedDram(config, [*graph.inputs, *(name or "" for name in graph.names)])
@@ -119,7 +125,7 @@ def compile(
             problems[streamed], refused[way] = error, str(error)
             continue
         considered = refused | {way: sum(step.schedule.cycles for step in steps)} if refused else {}
-        choices = [Choice("rows", way, considered), precisions(graph), *lowering.choices]
+        choices = [Choice("rows", way, considered), precisions(graph), *_left_out(graph), *lowering.choices]
         program = emit(steps, config, name, lowering.shared, lowering.decoder, choices, count_macs(graph),
                        built_part(model))  # fmt: skip
         program = replace(program, host=tuple(graph.host), arguments=tuple(graph.arguments))
@@ -128,6 +134,14 @@ def compile(
             show("emit", program.listing())
         return program
     raise _unmet([problems[streamed] for streamed in ways])
+
+
+def _left_out(graph: Graph) -> list[Choice]:
+    """What the model returns beside tensors, such as the object of a cache: a program has no place for it."""
+    if not graph.left_out:
+        return []
+    found = ", ".join(f"{path or 'the result'} ({kind})" for path, kind in graph.left_out.items())
+    return [Choice("results", f"tensors alone: without {found}")]
 
 
 def _unmet(problems: Sequence[HeddleError]) -> HeddleError:
@@ -142,9 +156,10 @@ def _unmet(problems: Sequence[HeddleError]) -> HeddleError:
 
 def _check(model: object, example_inputs: object, name: object, output: object) -> None:
     require_model(model)
-    require_type("example_inputs", example_inputs, (tuple, list), "a tuple of tensors, one for each input of forward, "
-                 "such as (x,)")  # fmt: skip
-    for each in example_inputs:  # type: ignore[attr-defined]
+    require_type("example_inputs", example_inputs, (tuple, list, Mapping), "a tuple of tensors, one for each input of "
+                 "forward, such as (x,), or a dict of them by name")  # fmt: skip
+    given = example_inputs.values() if isinstance(example_inputs, Mapping) else example_inputs
+    for each in given:  # type: ignore[attr-defined]
         require_type("each of example_inputs", each, Tensor, "a tensor")
     require_type("name", name, str, "text")
     require_type("output", output, str, "text")
@@ -216,7 +231,7 @@ def _whole_sequence(graph: Graph, config: HardwareConfig) -> Decoder | None:
     return Decoder(tokens, 1, layout, attentions, None, fixed=True)
 
 
-def closed_graph(model: nn.Module, example_inputs: Sequence[Tensor], show: Show) -> Graph:
+def closed_graph(model: nn.Module, example_inputs: Inputs, show: Show) -> Graph:
     """The graph of a model in the closed set (ir.py)."""
     graph = capture(model, example_inputs)
     show("capture", graph)
@@ -230,14 +245,17 @@ def closed_graph(model: nn.Module, example_inputs: Sequence[Tensor], show: Show)
 
 
 def front_end(
-    model: nn.Module, example_inputs: Sequence[Tensor], show: Show, rule: PrecisionRule | None = None,
-    operators: Sequence[str] = ENCODER, fused: bool = True,
+    model: nn.Module, example_inputs: Inputs, show: Show, rule: PrecisionRule | None = None,
+    operators: Sequence[str] = ENCODER, fused: bool = True, ranges: Ranges | None = None,
 ) -> Graph:  # fmt: skip
     """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
     graph = closed_graph(model, example_inputs, show)
     rule = rule or PrecisionRule()
     graph = fuse(graph, operators, fused, rule)
     show("fuse", graph)
+    if ranges:
+        graph = smooth(graph, ranges)
+        show("smooth", graph)
     graph = quantise(graph, rule)
     show("quantise", graph)
     return graph

@@ -108,8 +108,12 @@ def _in_place(tiles: Tiles, node: Node) -> list[Run] | None:
 def panels(
     tiles: Tiles, *operands: Sequence[Run], aligned: int = 1
 ) -> list[tuple[int, int, tuple[tuple[int, int], ...]]]:
-    """(first row, rows, (address, stride) of each operand) of panels that no run of an operand cuts."""
+    """(first row, rows, (address, stride) of each operand) of panels that no run of an operand cuts, of the present
+    rows. (Constants may be there for all.)"""
     edges = sorted({edge for each in operands for run in each for edge in (run.first, run.first + run.count)})
+    if tiles.group is not None:
+        low, high = tiles.group[0], sum(tiles.group)
+        edges = sorted({min(max(edge, low), high) for edge in edges})
     longest = max(1, tiles.longest_panel // aligned * aligned)
     found = []
     for first, end in zip(edges, edges[1:], strict=False):

@@ -18,7 +18,7 @@ from .layout import Layout
 VIEWS = {
     "alias", "chunk", "clone", "contiguous", "detach", "dropout", "expand", "flatten", "movedim", "permute", "reshape",
     "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unflatten", "unsqueeze",
-    "unsafe_split", "view", "_unsafe_view", "view_as", "expand_as", "swapaxes", "narrow", "mT", "numpy_T",
+    "unsafe_split", "view", "_unsafe_view", "view_as", "expand_as", "swapaxes", "narrow", "mT", "numpy_T", "unfold",
 }  # fmt: skip
 _NO_VIEWS = ("aten.view.dtype",)  # of the bits, as other numbers
 

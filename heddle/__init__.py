@@ -23,6 +23,8 @@ _HOME = {
     "Program": "arch.program",
     "compile": "compiler.pipeline",
     "compile_decoder": "compiler.decoder",
+    "last_run": "backend",
+    "calibrate": "compiler.smooth",
     "CachePlan": "compiler.cache",
     "Tiling": "compiler.builder",
     "PrecisionRule": "compiler.precision",

@@ -42,6 +42,11 @@ class Workload:
         """The arguments of forward for one input, batch dimension 1 in front."""
         return self.load(1).tensors()
 
+    def golden(self, samples: Samples) -> dict[str, NDArray]:
+        """What PyTorch computes of these inputs, (N, …), by the names of the results."""
+        with torch.no_grad():
+            return {self.output: self.model()(*samples.tensors()).numpy()}
+
 
 def _digits_vit() -> nn.Module:
     path = WEIGHTS / "digits-vit.safetensors"

@@ -40,6 +40,8 @@ class LanguageModel:
     config: Gpt2Config | LlamaConfig | DeepseekConfig
     encode: Callable[[str], list[int]] = encode
     decode: Callable[[list[int]], str] = decode
+    stop: frozenset[int] = frozenset()  # ids that end a text
+    small: bool = True  # a cache for its whole context is no burden
 
     @property
     def context(self) -> int:

@@ -21,14 +21,15 @@ import torch
 from torch import Tensor
 
 from ...arch.config import HardwareConfig
+from ...arch.isa import Combine
 from ..builder import Tiles
 from ..cache import LayerShape
 from ..coder import Coder
 from ..flash import CachedAttention, Heads, Part
-from ..graph import Graph, Node
+from ..graph import Graph, Node, constant
 from ..layout import Layout
 from ..masks import added_to_scores, hidden
-from ..rearrange import origin, split_heads
+from ..rearrange import origin, split_heads, view_of
 from ..weightless import same_values
 from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, seen_pairs
 from .linear import parameters, projection_macs
@@ -37,8 +38,8 @@ from .linear import parameters, projection_macs
 
 
 def match(graph: Graph, node: Node) -> bool:
-    """scaled_dot_product_attention, of all tokens, causal or in a sliding window, of linear layers' outputs split into
-    heads, rotated or not; its own output merged again."""
+    """scaled_dot_product_attention, of all tokens, causal or in a sliding window; its own output merged again. Linear
+    layers before it are taken in, and rotations; of other queries, keys and values it reads the numbers."""
     if node.op != "ir.attention":
         return False
     call = arguments(node)
@@ -50,8 +51,13 @@ def match(graph: Graph, node: Node) -> bool:
     sources: list[Node] = []
     tables: list[tuple[Tensor, Tensor]] = []
     views: list[tuple[Node, Tensor]] = []
-    operands = zip(ROLES, call.operands, strict=True)
-    roles = {role: _heads(node, each, sources, tables, views) for role, each in operands}
+    query, *shared = call.operands
+    key, value = _once(node, *shared)
+    queries, keys = _without_order(node, _side_by_side(node, query), _side_by_side(node, key))
+    roles: dict[str, Heads] = {}
+    for role, operands in zip(ROLES, (queries, keys, [value]), strict=True):
+        pieces = [_heads(node, each, sources, tables, views) for each in operands]
+        roles[role] = [[part for parts in heads for part in parts] for heads in zip(*pieces, strict=True)]
     attributes = {"causal": causal, "values": None, "heads": node.shape[-3], "window": window, "scale": call.scale}
     attributes["rotary"] = tables[0] if tables else None
     if {call.keys, *(each.rows for each in sources)} != {node.shape[-2]}:
@@ -61,26 +67,48 @@ def match(graph: Graph, node: Node) -> bool:
     _absorb(node, roles, attributes)
     attributes["pair_width"] = _pair_width(roles)
     heads, width = node.shape[-3], node.shape[-1]
+    given = [each for each in sources if each not in graph.nodes]
+    for number in {part.source for head in roles["query"] for part in head if part.weight is None}:
+        given += _multiplied(sources[number], call.scale * math.log2(math.e))
+        sources[number] = given[-1]
+    place = graph.nodes.index(node)
+    graph.nodes[place:place] = given
+    readers = graph.users(node) if heads > 1 else []
+    together = heads == 1 or (node not in graph.outputs and all(merges_heads(reader, node) for reader in readers))
+    shape = readers[0].shape if together and readers else (*node.shape[:-3], node.shape[-2], heads * width)
     merged = node.turned_into(
-        "cached_attention", sources, (*node.shape[:-3], node.shape[-2], heads * width), width=width, roles=roles,
-        **attributes,
-    )  # fmt: skip
-    readers = graph.users(node)
-    if heads > 1 and (node in graph.outputs or not all(merges_heads(reader, node) for reader in readers)):
-        raise node.refuse("its heads must be merged, one after the other, into the features of the tokens")
-    replace_readers(graph, node, merged, readers if heads > 1 else [])
+        "cached_attention", sources, node.shape if heads == 1 else shape, width=width, roles=roles, **attributes
+    )
+    if together:
+        replace_readers(graph, node, merged, readers)
+        return True
+    graph.nodes.insert(place + len(given), merged)
+    apart = Layout.of((node.shape[-2], heads, width)).transposed(0, 1)
+    graph.replace(node, view_of(node, merged, apart, f"{node.name}_heads"))
     return True
 
 
-def _columns(node: Node, operand: Node) -> Tensor:
-    """The outputs of a linear layer, (H, D), of which an operand (…, H, T, D) is a view. Raises HeddleError if it is
-    not one of all rows."""
-    linear, layout = origin(operand)
-    columns = split_heads(layout, linear.rows, linear.columns)
-    if columns is None:
-        raise node.refuse(f"{operand.name} must be the features of {linear.name} split into heads, for all rows, and "
-                          f"nothing else")  # fmt: skip
-    return columns
+def _multiplied(x: Node, factor: float) -> list[Node]:
+    """Nodes of which the last is x times a number."""
+    number = constant(f"{x.name}_factor", torch.tensor([factor], dtype=torch.float32))
+    whole = x.turned_into("rearrange", [number], layout=Layout.of_digits([(size, 0)] for size in x.shape))
+    product = x.turned_into("ir.combine", [x, whole], kind=Combine.MULTIPLY)
+    whole.name, product.name = f"{x.name}_factors", f"{x.name}_scaled"
+    return [number, whole, product]
+
+
+def _once(node: Node, *operands: Node) -> list[Node]:
+    """Keys and values (…, H, T, D) without the heads that repeat the one before, as they do for a group of queries."""
+    layouts = [origin(each)[1].merged(2) for each in operands]
+    repeats = math.gcd(*(each.dims[0][-1][0] if each.dims[0] and not each.dims[0][-1][1] else 1 for each in layouts))
+    if repeats == 1:
+        return list(operands)
+    found = []
+    for each, layout in zip(operands, layouts, strict=True):
+        *slow, (size, _) = layout.dims[0]
+        once = Layout.of_digits([(*slow, (size // repeats, 0)), *layout.dims[1:]], layout.offset)
+        found.append(_view(node, origin(each)[0], once, each.name))
+    return found
 
 
 def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
@@ -108,18 +136,13 @@ def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
 def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
     """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, rotary
     tables, and the columns of linear layers."""
-    if operand.op == "ir.cat":
-        if operand.dim != len(operand.shape) - 1:
-            raise node.refuse(f"{operand.name} must put parts of heads side by side, not tokens or heads")
-        pieces = [_heads(node, each, sources, tables, views) for each in operand.inputs]
-        return [[part for piece in pieces for part in piece[head]] for head in range(operand.shape[-3])]
     source, layout = origin(operand)
     if source.op == "rotary" and source is not operand:  # a rotated key, expanded over the heads
         inner = _heads(node, source, sources, tables, views)
         size = source.shape[-2] * source.shape[-1]
         starts = layout.merged(2).without(-1).without(-1).numbers().tolist()  # of each head
         if layout.dims[-2:] != Layout.of(source.shape).dims[-2:] or any(start % size for start in starts):
-            raise node.refuse(f"{operand.name} must be whole heads of {source.name}")
+            return _numbers(node, operand, sources)
         return [inner[start // size] for start in starts]
     if operand.op == "rotary":
         tables.append((operand.cos, operand.sin))
@@ -127,17 +150,74 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: 
             raise node.refuse("queries and keys must be rotated by the same angles")
         return [[replace(p, rotated=True) for p in parts] for parts in
                 _heads(node, operand.inputs[0], sources, tables, views)]  # fmt: skip
-    if source.op != "ir.linear":
-        raise node.refuse(f"its operands must come from linear layers, not from {source.op}")
+    columns = split_heads(layout, source.rows, source.columns) if source.op == "ir.linear" else None
+    if columns is None:
+        return _numbers(node, operand, sources)
     x, weight, bias = parameters(source)
     if x not in sources:
         sources.append(x)
-    columns = _columns(node, operand)
     views.append((source, columns))
     at = sources.index(x)
     weights = weight[columns].unbind()  # of each head
     biases = [None] * len(weights) if bias is None else bias[columns].unbind()
     return [[Part(at, *each, columns.shape[1])] for each in zip(weights, biases, strict=True)]
+
+
+def _view(node: Node, source: Node, layout: Layout, name: str) -> Node:
+    """A view, or the source itself where that is all of it."""
+    heads, *size = source.shape[:-2], *source.shape[-2:]
+    whole = Layout.of((torch.Size(heads).numel(), *size))
+    return source if layout.merged(2) == whole and source.op != "rearrange" else view_of(node, source, layout, name)
+
+
+def _side_by_side(node: Node, operand: Node) -> list[Node]:
+    """What an operand (…, H, T, D) puts side by side in its features: views like it; itself, if it is nothing else."""
+    source, layout = origin(operand)
+    if source.op != "ir.cat" or source.dim != len(source.shape) - 1:
+        return [operand]
+    width, steps = source.shape[-1], [step for digits in layout.dims[:-1] for _, step in digits]
+    if layout.dims[-1] != ((width, 1),) or any(step % width for step in (*steps, layout.offset)):
+        return [operand]
+    found = []
+    for number, each in enumerate(source.inputs):
+        part = each.shape[-1]
+        dims = [[(size, step // width * part) for size, step in digits] for digits in layout.dims[:-1]]
+        whole = Layout.of_digits([*dims, [(part, 1)]], layout.offset // width * part)
+        found.append(_view(node, each, whole, f"{operand.name}_part_{number}"))
+    return [part for each in found for part in _side_by_side(node, each)]
+
+
+def _without_order(node: Node, query: list[Node], key: list[Node]) -> tuple[list[Node], list[Node]]:
+    """Parts of queries and keys whose rotated features stand in another order than they are rotated in, the same in
+    both: in that in which they are rotated, which leaves their products as they are."""
+    if len(query) != len(key):
+        return query, key
+    pairs = [_straight(node, a, b) for a, b in zip(query, key, strict=True)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def _straight(node: Node, query: Node, key: Node) -> tuple[Node, Node]:
+    last = [origin(each)[1].dims[-1:] for each in (query, key)]
+    if any(origin(each)[0].op != "rotary" for each in (query, key)) or last[0] != last[1]:
+        return query, key
+    half = query.shape[-1] // 2
+    if last[0] != (((half, 1), (2, half)),):
+        return query, key
+    found = []
+    for each in (query, key):
+        rotary, layout = origin(each)
+        straight = Layout.of_digits([*layout.dims[:-1], ((2 * half, 1),)], layout.offset)
+        found.append(_view(node, rotary, straight, f"{each.name}_straight"))
+    return found[0], found[1]
+
+
+def _numbers(node: Node, operand: Node, sources: list[Node]) -> Heads:
+    """The heads of an operand (…, H, T, D) that is computed: a row for each token becomes an input of its own."""
+    heads, tokens, width = operand.shape[-3:]
+    by_token = Layout.of((heads, tokens, width)).transposed(0, 1)
+    features = Layout.of_digits([(), by_token.dims[0], (*by_token.dims[1], *by_token.dims[2])])
+    sources.append(view_of(node, operand, features, f"{operand.name}_by_token"))
+    return [[Part(len(sources) - 1, None, None, width, column=head * width)] for head in range(heads)]
 
 
 def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> None:
@@ -146,9 +226,12 @@ def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> 
     if len(first) != 2 or first[0].source != value[0].source or len(roles["key"]) != node.shape[-3]:
         return
     plain = [head[0] for head in roles["key"]]
-    shared = all(same_values(head[1].weight, first[1].weight) for head in roles["key"])  # type: ignore[arg-type]
-    if not shared or any(p.rotated or p.bias is not None for p in plain) or len(value) != 1:
-        raise node.refuse("keys in two parts must be those of latent attention: one from a latent, one that is shared")
+    if len(value) != 1 or any(p.rotated or p.bias is not None or p.weight is None for p in plain):
+        return
+    shared = first[1].weight
+    weights = [head[1].weight for head in roles["key"]]
+    if shared is None or any(each is None or not same_values(each, shared) for each in weights):
+        return
     latent = plain[0].weight.shape[1]  # type: ignore[union-attr]
     for query, key in zip(roles["query"], plain, strict=True):
         assert query[0].weight is not None and key.weight is not None
@@ -173,7 +256,8 @@ def _pair_width(roles: dict[str, Heads]) -> int:
 
 
 def quantise(node: Node, coder: Coder) -> None:
-    """A matrix of codes for each part that has a weight. log2(e) and the scale are folded into those of the queries."""
+    """A matrix of codes for each part that has a weight. log2(e) and the scale are folded into those of the queries
+    (where these are computed, `match` has multiplied them)."""
     factors = {"query": node.scale * math.log2(math.e), "key": 1.0, "value": 1.0}
     node.attributes["matrices"] = {
         role: [

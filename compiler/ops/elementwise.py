@@ -129,6 +129,7 @@ def column_runs(tiles: Tiles, node: Node) -> list[Run]:
     source, starts = node.inputs[0], row_starts(node.layout)
     if source.columns == 1 and len(starts) == source.rows and (starts == np.arange(len(starts))).all():
         return runs(tiles, source)
+    tiles.require_all_rows(node)
     narrow = tiles.free_whole(len(starts), 1, "one of each row")
     copy(tiles, tiles.plain_values(source), source.columns, starts, np.zeros(1, np.int64), narrow)
     return [Run(0, len(starts), narrow.place(0, 1)[0], narrow.words)]

@@ -14,15 +14,16 @@ from ..operands import known, name_of, scalar
 from ..rearrange import origin, view_of
 from ..weightless import has_bytes
 
+_LOWEST = -3e38
+
 
 def match(graph: Graph, node: Node) -> bool:
     """softmax(q·kᵀ·scale + mask)·v, with the scale on scores, queries or keys, and a constant mask or none."""
     if node.op != "ir.matmul" or node.inputs[0].op != "ir.softmax":
         return False
     softmax, turned = node.inputs
-    scores, mask = _without_mask(softmax.inputs[0])
-    scores, scale = _without_scale(scores)
-    if scores.op != "ir.matmul":
+    scores, scale, mask = _without_mask(softmax.inputs[0])
+    if scores.op != "ir.matmul" or scores.shape[-2:] != softmax.shape[-2:]:
         return False
     operands = []
     for each in scores.inputs:
@@ -51,11 +52,48 @@ def _require_sight(softmax: Node, mask: Node) -> None:
                                  f"something, or use scaled_dot_product_attention, which gives 0")  # fmt: skip
 
 
-def _without_mask(scores: Node) -> tuple[Node, Node | None]:
-    """The scores before a constant was added to them, or put in the place of some; and that as a constant to add."""
-    if scores.op == "ir.combine" and scores.kind is Combine.ADD:
+def _without_mask(scores: Node) -> tuple[Node, float, Node | None]:
+    """The product of queries and keys before constants were added to it, or put in the place of some, and before it was
+    multiplied by a number; that number; and the constants as one to add, or none."""
+    mask: Node | None = None
+    scale = 1.0
+    while True:
+        scores = _same_matrices(scores)
+        inner, factor = _without_scale(scores)
+        inner, added = _without_constant(inner) if inner is scores else (inner, None)
+        if inner is scores:
+            return scores, scale, mask
+        scores, scale = inner, scale * factor
+        if added is not None:
+            value = added.value.double() * scale if added.value.dtype != torch.bool else added.value
+            if mask is not None:
+                value = _as_added(mask.value) + _as_added(value)
+            mask = constant(added.name, value, [*added.made_of, *(mask.made_of if mask else ())])
+
+
+def _as_added(value: torch.Tensor) -> torch.Tensor:
+    if value.dtype != torch.bool:
+        return value
+    return torch.zeros(value.shape, dtype=torch.float64).masked_fill(~value, -math.inf)
+
+
+def _same_matrices(node: Node) -> Node:
+    """What a node is a view of that has the same matrices, and only other dimensions before."""
+    source, layout = origin(node)
+    same = source.shape[-2:] == node.shape[-2:] and layout.same_order(Layout.of(source.shape))
+    return source if same else node
+
+
+def _without_constant(scores: Node) -> tuple[Node, Node | None]:
+    """The scores before a constant was added, or put in the place of some, and that as a constant to add. A bound as
+    low as finite numbers go bounds nothing."""
+    if scores.op == "ir.combine" and scores.kind in (Combine.ADD, Combine.MAXIMUM):
         for each, other in (scores.inputs, scores.inputs[::-1]):
-            if (found := _mask(other)) is not None:
+            number = scalar(other)
+            if scores.kind is Combine.MAXIMUM:
+                if number is not None and number <= _LOWEST:
+                    return each, constant(other.name, torch.zeros(()))
+            elif (found := _mask(other)) is not None:
                 return each, found
     if scores.op == "ir.choose":
         condition, first, second = scores.inputs

@@ -27,7 +27,9 @@ WHOLE_CODES = True  # no codes of two digits
 def match(graph: Graph, node: Node) -> bool:
     """A linear layer of the patches of an image that nobody else reads; then any concatenations with constant tokens
     and additions of constants."""
-    if node.op != "ir.linear" or (found := _patches(graph, node.inputs[0])) is None:
+    if node.op != "ir.linear" or graph.only_user(node.inputs[0]) is not node:
+        return False
+    if (found := _patches(graph, node.inputs[0])) is None:
         return False
     image, size = found
     _, weight, bias = parameters(node)

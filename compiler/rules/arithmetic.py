@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 
 from ...arch.isa import Combine
@@ -50,10 +53,33 @@ def _parts(b: Builder, x: Value | tuple[Node, Node]) -> tuple[Value, Value]:
 
 @rule("div", "divide", "true_divide")
 def divide(b: Builder, x: Value, y: Value, rounding_mode: str | None = None) -> Node:
-    """x / y"""
+    """x / y; rounded down for whole numbers on the host"""
     if rounding_mode:
-        raise b.refuse(f"its rounding_mode must be None, not {rounding_mode!r}")
+        return _quotient(b, "ir.quotient", x, y, rounding_mode)
     return b.divide(x, y)
+
+
+@rule("floor_divide")
+def floor_divide(b: Builder, x: Value, y: Value) -> Node:
+    """x / y, rounded down, of whole numbers on the host"""
+    return _quotient(b, "ir.quotient", x, y)
+
+
+@rule("remainder")
+def remainder(b: Builder, x: Value, y: Value) -> Node:
+    """What is left of that, with the sign of y"""
+    return _quotient(b, "ir.remainder", x, y)
+
+
+def _quotient(b: Builder, operator: str, x: Value, y: Value, rounding_mode: str = "floor") -> Node:
+    """Of two whole numbers that the host knows."""
+    x, y = b.alike(x, y)
+    if rounding_mode != "floor":
+        raise b.refuse(f"its rounding_mode must be floor, not {rounding_mode!r}")
+    if not (x.integer and y.integer):
+        raise b.refuse("only whole numbers that depend on whole numbers and truth alone can be divided and rounded")
+    shape = torch.broadcast_shapes(x.shape, y.shape)
+    return b.make(operator, [b.expanded(x, shape), b.expanded(y, shape)], shape, integer=True)
 
 
 @rule("neg")
@@ -89,6 +115,7 @@ def minimum(b: Builder, x: Node, y: Node) -> Node:
 @rule("clamp", "clip")
 def clamp(b: Builder, x: Node, low: Value | None = None, high: Value | None = None) -> Node:
     """min(max(x, low), high)"""
+    low, high = (None if each in (-math.inf, math.inf) else each for each in (low, high))  # all are within
     x = x if low is None else b.combine(Combine.MAXIMUM, x, low)
     return x if high is None else b.combine(Combine.MINIMUM, x, high)
 
@@ -226,6 +253,8 @@ def converted(b: Builder, x: Node, *others: object, **more: object) -> Node:
         return x
     if wanted in (torch.uint8, torch.int8, torch.int16):
         raise b.refuse(f"numbers of {wanted} wrap around; use int64")
+    if wanted.is_complex:
+        return x if isinstance(x, tuple) else (b.number(x), b.expanded(0.0, x.shape))  # type: ignore[return-value]
     if wanted.is_floating_point:
         return b.number(x)
     if wanted == torch.bool:
@@ -237,7 +266,7 @@ def converted(b: Builder, x: Node, *others: object, **more: object) -> Node:
     raise b.refuse(f"numbers cannot be made {wanted}")
 
 
-@rule("zeros_like", "ones_like", "full_like")
+@rule("zeros_like", "ones_like", "full_like", "empty_like")
 def filled_like(b: Builder, x: Node, value: float | None = None, **more: object) -> Node:
     """Equal numbers, as many as x has"""
     if value is None:
@@ -248,6 +277,35 @@ def filled_like(b: Builder, x: Node, value: float | None = None, **more: object)
     truth = wanted == torch.bool if given else x.truth
     one = torch.tensor(bool(value)) if truth else torch.tensor(int(value) if integer else float(value))
     return b.expanded(b.constant(one), x.shape)
+
+
+@rule("copy", "copy_")
+def copied(b: Builder, x: Node, source: Node, non_blocking: bool = False) -> Node:
+    """The numbers of another, broadcast to the shape of x"""
+    if x.integer and not (source.integer or source.truth):
+        raise b.refuse("numbers cannot be made whole")
+    found = b.whole(source) if x.integer else b.number(source) if not x.truth else b.truth(source)
+    return b.expanded(found, x.shape)
+
+
+@rule("new_zeros", "new_ones", "new_full", "new_empty")
+def new_filled(b: Builder, x: Node, shape: Sequence[int], value: float | None = None, **more: object) -> Node:
+    """Equal numbers, of the format of x"""
+    if "dtype" not in more or more["dtype"] is None:
+        more["dtype"] = torch.int64 if x.integer else torch.bool if x.truth else torch.float32
+    return b.expanded(filled_like(b, b.view(x, lambda t: t.flatten()[0]), value, **more), shape)
+
+
+@rule("isnan")
+def is_nan(b: Builder, x: Node) -> Node:
+    """Whether x is not x"""
+    return not_equal(b, x, x)
+
+
+@rule("fill", "fill_")
+def filled(b: Builder, x: Node, value: Value) -> Node:
+    """Equal numbers, as many as x has"""
+    return copied(b, x, value) if isinstance(value, Node) else filled_like(b, x, value)
 
 
 @rule("expand_as")
@@ -267,15 +325,3 @@ def broadcast_tensors(b: Builder, tensors: list[Node]) -> tuple[Node, ...]:
     """All in the shape that they have together"""
     shape = torch.broadcast_shapes(*(each.shape for each in tensors))
     return tuple(b.expanded(each, shape) for each in tensors)
-
-
-@rule("view_as_complex")
-def as_complex(b: Builder, x: Node) -> tuple[Node, Node]:
-    """(real, imaginary)"""
-    return b.view(x, lambda t: t.select(-1, 0)), b.view(x, lambda t: t.select(-1, 1))
-
-
-@rule("view_as_real")
-def as_real(b: Builder, x: tuple[Node, Node]) -> Node:
-    """The two in a last dimension"""
-    return b.cat([b.view(each, lambda t: t.unsqueeze(-1)) for each in x], -1)

@@ -23,8 +23,10 @@ from ..weightless import has_bytes, on_one_device
 Value = Node | float | int | bool
 Rule = Callable[..., Any]
 
+_EXACT = 256  # up to here all whole numbers are bf16
 ON_HOST = (
     "rearrange", "ir.cat", "ir.combine", "ir.choose", "ir.reduce", "ir.integer", "ir.number", "ir.cumsum", "ir.gather",
+    "ir.quotient", "ir.remainder",
 )  # fmt: skip
 RULES: dict[str, Rule] = {}  # by the name of a call without its overload
 
@@ -122,6 +124,14 @@ class Builder:
         if x.op != "constant":
             raise self.refuse(f"{x.name} has whole numbers, which can only choose rows")
         return self.constant(x.value.float(), x.made_of)
+
+    def number_of_places(self, x: Node) -> Node:
+        """Places that topk found as numbers, if all formats have those: looked up in a table. (Others as they are.)"""
+        source = origin(x)[0]
+        if not x.integer or source.op != "ir.topk_places" or source.inputs[0].shape[-1] > _EXACT:
+            return x
+        table = self.constant(torch.arange(float(source.inputs[0].shape[-1]))[:, None])
+        return self.view(self.gather(table, x), lambda t: t.squeeze(-1))
 
     def rearranged(self, x: Node, layout: Layout) -> Node:
         """The elements of x that a layout says; x itself, if these are its own."""
@@ -256,7 +266,9 @@ class Builder:
             batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
             x = self.expanded(x, (*batch, *x.shape[-2:]))
             turned = self.view(y, lambda t: t.mT.expand(*batch, y.shape[-1], y.shape[-2]))
-            found = self.make("ir.matmul", [x, turned], (*batch, x.shape[-2], y.shape[-1]))
+            found = self.by_choice(x, turned)
+            if found is None:
+                found = self.make("ir.matmul", [x, turned], (*batch, x.shape[-2], y.shape[-1]))
         if any(vectors):
             dims = [dim for dim, vector in zip((-2, -1), vectors, strict=True) if vector]
             found = self.view(found, lambda t: t.squeeze(dims))
@@ -279,13 +291,62 @@ class Builder:
         source = origin(x)[0]
         if x.op != "rearrange" or source.op != "constant":
             return x
-        found = self.constant(ir.OPERATORS["rearrange"].meaning(x, ir.as_number(source.value)), source.made_of)
+        value = ir.OPERATORS["rearrange"].meaning(x, source.value if x.integer else ir.as_number(source.value))
+        found = self.constant(value, source.made_of)
         found.truth = x.truth
         return found
 
     def softmax(self, x: Node, dim: int) -> Node:
         """Along a dimension."""
         return self.along_last(self.number(x), dim, lambda t: self.make("ir.softmax", [t], t.shape))
+
+    def by_choice(self, x: Node, y: Node) -> Node | None:
+        """x·yᵀ where the matrices of x or of y are rows of a known table that a run chooses: the product with each row,
+        of which the one that was chosen is taken. None where there is no such table.
+
+        The table is then weights, which are streamed; gathered, all matrices chosen would have to fit in VALUE."""
+        for chosen, other, turned in ((y, x, False), (x, y, True)):
+            source, layout = origin(chosen)
+            rows = self._rows_chosen(source)
+            if rows is None or len(chosen.shape) != 3 or origin(rows[0])[0].op != "constant":
+                continue
+            table, ids = rows
+            count, width = table.shape
+            first = ((chosen.shape[0], width),) if chosen.shape[0] > 1 else ()
+            inside = layout.offset + sum((size - 1) * stride for dim in layout.dims[1:] for size, stride in dim) < width
+            if ids.size != chosen.shape[0] or layout.dims[0] != first or not inside or ids.host:
+                continue
+            found, ones = None, self.view(self.one_hot(ids, count), lambda t: t.reshape(-1, t.shape[-1]))
+            for place in range(count):
+                weight = self.rearranged(table, Layout(layout.dims[1:], layout.offset + place * width))
+                product = self.linear(other, weight)
+                is_chosen = self.view(ones, lambda t, at=place: t.narrow(1, at, 1).unsqueeze(-1))
+                found = product if found is None else self.choose(is_chosen, product, found)
+            return self.view(found, lambda t: t.mT) if turned else found  # type: ignore[arg-type]
+        return None
+
+    def _rows_chosen(self, x: Node) -> tuple[Node, Node] | None:
+        """(table, numbers) of which x has the rows, or the rows that its parts have; None if it has none."""
+        if x.op == "ir.gather":
+            return x.inputs[0], x.inputs[1]
+        if x.op != "ir.cat" or x.dim == len(x.shape) - 1:
+            return None
+        parts = [self._rows_chosen(each) for each in x.inputs]
+        if any(part is None or part[0] is not parts[0][0] for part in parts):  # type: ignore[index]
+            return None
+        return parts[0][0], self.cat([part[1] for part in parts], x.dim)  # type: ignore[index]
+
+    def narrow(self, x: Node, dim: int, start: int, count: int) -> Node:
+        """So many places of a dimension. Of a cat only the parts that have them are read."""
+        if x.op != "ir.cat" or x.dim != dim:
+            return self.view(x, lambda t: t.narrow(dim, start, count))
+        parts, at = [], 0
+        for part in x.inputs:
+            first, end = max(start - at, 0), min(start + count - at, part.shape[dim])
+            if first < end:
+                parts.append(self.narrow(part, dim, first, end - first))
+            at += part.shape[dim]
+        return self.cat(parts, dim)
 
     def attention(self, node: Node) -> Node:
         """softmax(q·kᵀ·scale + mask)·v, in the place of an attention. Rows of a known mask that see nothing give 0."""
@@ -302,6 +363,15 @@ class Builder:
             scores = self.add(scores, added)
         found = self.matmul(self.softmax(scores, -1), v)
         return found if blind is None else self.multiply(found, blind)
+
+    def rotary(self, node: Node) -> Node:
+        """cat(x₁·cos − x₂·sin, x₂·cos + x₁·sin) of the halves of x, in the place of a rotary embedding."""
+        self.call, self._count = node, 0
+        (x,), half = node.inputs, node.shape[-1] // 2
+        first, second = self.view(x, lambda t: t[..., :half]), self.view(x, lambda t: t[..., half:])
+        cos, sin = self.constant(node.cos), self.constant(node.sin)
+        turned = self.combine(Combine.SUBTRACT, self.multiply(first, cos), self.multiply(second, sin))
+        return self.cat([turned, self.add(self.multiply(second, cos), self.multiply(first, sin))], -1)
 
     def _for_all_heads(self, x: Node, batch: Sequence[int]) -> Node:
         """Keys or values (…, G, S, D), of which each serves several query heads, for each head."""
@@ -372,12 +442,18 @@ class Builder:
         source, layout = origin(ids)
         rows = self.view(table, lambda t: t.reshape(table.shape[0], -1))
         width = rows.shape[1]
-        found = self.make("ir.gather", [rows, source], (*source.shape, width), table.integer)
+        found = self._rows(rows, source)
         if source is not ids:  # the same view of the rows
             dims = tuple(tuple((size, stride * width) for size, stride in digits) for digits in layout.dims)
             last = Layout.of((width,)).dims
             found = self.rearranged(found, Layout((*dims, *last), layout.offset * width))
         return self.view(found, lambda t: t.reshape(*ids.shape, *table.shape[1:]))
+
+    def _rows(self, table: Node, ids: Node) -> Node:
+        """(…, width): rows of a matrix. Of numbers that a run finds and puts together, for each part by itself."""
+        if ids.op == "ir.cat" and not ids.host:
+            return self.cat([self.gather(table, each) for each in ids.inputs], ids.dim)
+        return self.make("ir.gather", [table, ids], (*ids.shape, table.shape[1]), table.integer)
 
     def one_hot(self, places: Node, count: int) -> Node:
         """(…, count): 1 at a place, 0 elsewhere."""
@@ -388,7 +464,11 @@ class Builder:
 
     def cat(self, parts: Sequence[Node], dim: int) -> Node:
         """One behind the other. (Empty vectors count for nothing, as in PyTorch.)"""
-        parts = self.alike(*(each for each in parts if each.shape != (0,)))
+        parts = [each for each in parts if each.shape != (0,)]
+        if all(origin(each)[0].op == "constant" for each in parts):
+            parts = [self.made_whole(each) for each in parts]
+        elif not all(each.integer for each in parts):
+            parts = self.alike(*parts)
         if len(parts) == 1:
             return parts[0]
         dim %= len(parts[0].shape)

@@ -8,6 +8,7 @@ import torch
 
 from ...arch.isa import Combine, Reduction
 from ..graph import Node
+from ..layout import Layout, strides_of
 from .builder import Builder, rule
 from .normalisation import log_softmax
 
@@ -26,21 +27,41 @@ def index_select(b: Builder, x: Node, dim: int, ids: Node) -> Node:
 
 @rule("index")
 def index(b: Builder, x: Node, indices: Sequence[Node | None]) -> Node:
-    """x[…, ids, …] with one tensor of whole numbers, or several, one behind the other"""
+    """x[…, ids, …] with one tensor of whole numbers, or several: of these one may be computed, if the sizes that the
+    others choose from are 1, and all if the host computes them"""
     places = [place for place, each in enumerate(indices) if each is not None]
-    given = [indices[place] for place in places]
-    if any(each is not None and not each.integer for each in given):
+    given = [each for each in indices if each is not None]
+    if any(not each.integer for each in given):
         raise b.refuse("what it chooses must be whole numbers, not truth")
     if len(places) == 1:
-        return _chosen(b, x, places[0], given[0])  # type: ignore[arg-type]
-    if places != list(range(len(places))) or any(each.op != "constant" for each in given):  # type: ignore[union-attr]
-        raise b.refuse("of several indices all must be constants, of the first dimensions")
-    ids = torch.broadcast_tensors(*(each.value for each in given))  # type: ignore[union-attr]
-    number = torch.zeros_like(ids[0])
-    for size, each in zip(x.shape, ids, strict=False):
-        number = number * size + each % size
-    rows = b.view(x, lambda t: t.reshape(-1, *x.shape[len(places) :]))
-    return _chosen(b, rows, 0, b.constant(number))
+        return _chosen(b, x, places[0], given[0])
+    shape = torch.broadcast_shapes(*(each.shape for each in given))
+    number = _number(b, [x.shape[place] for place in places], given, shape)
+    together = places == list(range(places[0], places[-1] + 1))
+    at = places[0] if together else 0
+    others = [place for place in range(len(x.shape)) if place not in places]
+    order = [*others[:at], *places, *others[at:]]
+    rows = b.view(x, lambda t: t.permute(order))
+    rows = b.view(rows, lambda t: t.reshape(*rows.shape[:at], -1, *rows.shape[at + len(places) :]))
+    return _chosen(b, rows, at, number)
+
+
+def _number(b: Builder, sizes: Sequence[int], ids: Sequence[Node], shape: Sequence[int]) -> Node:
+    """The places in dimensions of these sizes, as places in one that these are merged into."""
+    if all(each.op == "constant" for each in ids):
+        number = torch.zeros(tuple(shape), dtype=torch.int64)
+        for size, each in zip(sizes, ids, strict=True):
+            number = number * size + each.value % size
+        return b.constant(number)
+    chosen = [(size, each) for size, each in zip(sizes, ids, strict=True) if size > 1]
+    if len(chosen) == 1:
+        return b.expanded(chosen[0][1], shape)
+    if not all(each.host or each.op == "constant" for _, each in chosen):
+        raise b.refuse("of several indices all must be constants, or depend on whole numbers alone")
+    number = None
+    for size, each in chosen:
+        number = each if number is None else b.add(b.multiply(number, size), each)
+    return b.expanded(number, shape) if number is not None else b.constant(torch.zeros(tuple(shape), dtype=torch.int64))
 
 
 def _chosen(b: Builder, x: Node, dim: int, ids: Node) -> Node:
@@ -57,7 +78,9 @@ def _chosen(b: Builder, x: Node, dim: int, ids: Node) -> Node:
 
 
 def _known(b: Builder, x: Node, dim: int, ids: torch.Tensor) -> Node:
-    """Places that are known: runs of them, each a view, one behind the other."""
+    """Places that are known: a view, if they go by strides; else runs of them, each a view, one behind the other."""
+    if (view := _by_strides(b, x, dim, ids)) is not None:
+        return view
     flat = (ids.flatten() % x.shape[dim]).tolist()
     runs: list[tuple[int, int, int]] = []  # first, count, step
     for place in flat:
@@ -70,6 +93,17 @@ def _known(b: Builder, x: Node, dim: int, ids: torch.Tensor) -> Node:
     parts = [b.view(x, lambda t, f=first, c=count, s=step: _run(t, dim, f, c, s)) for first, count, step in runs]
     found = b.cat(parts, dim)
     return b.view(found, lambda t: t.reshape(*x.shape[:dim], *ids.shape, *x.shape[dim + 1 :]))
+
+
+def _by_strides(b: Builder, x: Node, dim: int, ids: torch.Tensor) -> Node | None:
+    """The places as a view; None if they go by no strides."""
+    layout = strides_of(ids % x.shape[dim])
+    if layout is None:
+        return None
+    own = Layout.of(x.shape)
+    apart = torch.Size(x.shape[dim + 1 :]).numel()
+    dims = [tuple((size, stride * apart) for size, stride in digits) for digits in layout.dims]
+    return b.rearranged(x, Layout((*own.dims[:dim], *dims, *own.dims[dim + 1 :]), layout.offset * apart))
 
 
 def _run(t: torch.Tensor, dim: int, first: int, count: int, step: int) -> torch.Tensor:
@@ -88,16 +122,21 @@ def repeat(b: Builder, x: Node, times: Sequence[int]) -> Node:
     return b.view(wide, lambda t: t.reshape([size * count for size, count in zip(x.shape, times, strict=True)]))
 
 
-@rule("upsample_nearest1d", "upsample_nearest2d")
+@rule("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
 def upsample_nearest(b: Builder, x: Node, size: Sequence[int] | None, *scales: object) -> Node:
-    """Each place so many times along the last dimensions"""
-    factors = next((each for each in reversed(scales) if isinstance(each, (list, tuple))), None)
-    dims = int(b.call.op.split("upsample_nearest")[1][0])
-    wanted = size or [int(n * f) for n, f in zip(x.shape[-dims:], factors or [], strict=True)]
-    for dim, new in zip(range(-dims, 0), wanted, strict=True):
-        if new % x.shape[dim]:
-            raise b.refuse(f"a size of {x.shape[dim]} can only grow to a multiple, not to {new}")
-        x = repeat_interleave(b, x, new // x.shape[dim], dim)
+    """Each place so many times along the last dimensions, or some of them left out"""
+    listed = next((each for each in reversed(scales) if isinstance(each, (list, tuple))), None)
+    dims = len(x.shape) - 2
+    wanted = size or [int(n * f) for n, f in zip(x.shape[2:], listed or [], strict=True)]
+    for dim, new in zip(range(2, 2 + dims), wanted, strict=True):
+        n = x.shape[dim]
+        if new % n == 0:
+            x = repeat_interleave(b, x, new // n, dim)
+            continue
+        given = [each if isinstance(each, float) else None for each in (listed or (*scales, *[None] * dims))]
+        scale = given[dim - 2]
+        places = torch.arange(float(n)).view(1, 1, n)
+        x = _known(b, x, dim, torch.ops.aten.upsample_nearest1d(places, [new], scale).view(-1).long())
     return x
 
 
@@ -180,8 +219,13 @@ def _constant_behind(ids: Node, dim: int) -> bool:
 @rule("scatter")
 def scatter(b: Builder, x: Node, dim: int, ids: Node, source: Node | float, **more: object) -> Node:
     """x with numbers put at places of each row"""
-    if more or dim % len(x.shape) != len(x.shape) - 1 or ids.shape[:-1] != x.shape[:-1]:
-        raise b.refuse("it must put numbers at places of the last dimension")
+    dim %= len(x.shape)
+    if more or ids.shape[:dim] + ids.shape[dim + 1 :] != x.shape[:dim] + x.shape[dim + 1 :]:
+        raise b.refuse("it must put numbers at places of whole rows along one dimension")
+    if dim < len(x.shape) - 1:
+        x, ids = (b.view(each, lambda t: t.transpose(dim, -1)) for each in (x, ids))
+        source = b.view(source, lambda t: t.transpose(dim, -1)) if isinstance(source, Node) else source
+        return b.view(scatter(b, x, -1, ids, source), lambda t: t.transpose(dim, -1))
     if isinstance(source, Node):
         source = b.view(source, lambda t: t[tuple(slice(0, size) for size in ids.shape)])
     for place in range(ids.shape[-1]):
@@ -189,6 +233,103 @@ def scatter(b: Builder, x: Node, dim: int, ids: Node, source: Node | float, **mo
         new = b.view(source, lambda t, p=place: t.narrow(-1, p, 1)) if isinstance(source, Node) else source
         x = b.choose(ones, new, x)
     return x
+
+
+@rule("slice_scatter")
+def slice_scatter(
+    b: Builder, x: Node, source: Node, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Node:
+    """x, but other numbers at a slice of it"""
+    dim %= len(x.shape)
+    places = list(range(x.shape[dim]))[start:end:step]
+    if step == 1:
+        return _with_part(b, x, source, dim, places[0] if places else 0)
+    inside = torch.zeros(x.shape[dim], dtype=torch.bool)
+    inside[places] = True
+    nearest = (torch.cumsum(inside, 0) - 1).clamp(min=0)
+    mask = inside.view(-1, *[1] * (len(x.shape) - dim - 1))
+    return b.choose(b.constant(mask), _known(b, source, dim, nearest), x)
+
+
+@rule("select_scatter")
+def select_scatter(b: Builder, x: Node, source: Node, dim: int, place: int) -> Node:
+    """x, but other numbers at one place of a dimension"""
+    return _with_part(b, x, b.view(source, lambda t: t.unsqueeze(dim)), dim % len(x.shape), place % x.shape[dim])
+
+
+def _with_part(b: Builder, x: Node, part: Node, dim: int, start: int) -> Node:
+    """x with a part put in the place of what begins at `start`."""
+    end = start + part.shape[dim]
+    sides = [(0, start), (end, x.shape[dim] - end)]
+    before, behind = ([b.narrow(x, dim, *side)] if side[1] else [] for side in sides)
+    return b.cat([*before, part, *behind], dim)
+
+
+@rule("index_put", "index_put_", "_unsafe_index_put")
+def index_put(b: Builder, x: Node, indices: Sequence[Node | None], values: Node, accumulate: bool = False) -> Node:
+    """x with other numbers where a mask is true (one number for all), or at places that are known; or with their sums
+    added"""
+    given = [each for each in indices if each is not None]
+    if len(given) == 1 and given[0].truth and values.size == 1 and not accumulate:
+        mask = given[0]
+        at = next(place for place, each in enumerate(indices) if each is not None)
+        mask = b.view(mask, lambda t: t.reshape(*t.shape, *[1] * (len(x.shape) - at - len(t.shape))))
+        return b.choose(mask, b.view(values, lambda t: t.reshape([])), x)
+    if any(each.op != "constant" for each in given):
+        raise b.refuse("it must put a number where a mask is true, or numbers at places that are known")
+    where = tuple(
+        slice(None) if each is None else each.value != 0 if each.truth else each.value for each in indices
+    )  # fmt: skip
+    places = torch.arange(x.size).view(x.shape)[where]
+    x, values = b.alike(x, values)
+    values = b.view(b.expanded(values, places.shape), lambda t: t.reshape(-1))
+    for source in _rounds(places.flatten(), x.size, accumulate):
+        x = _put(b, x, values, source.view(x.shape), accumulate)
+    return x
+
+
+def _rounds(places: torch.Tensor, size: int, accumulate: bool) -> list[torch.Tensor]:
+    """(size): which value goes to each place, −1 for none. Of several the last counts, or each has a
+    round of its own."""
+    if not accumulate:
+        source = torch.full((size,), -1)
+        source[places] = torch.arange(len(places))
+        return [source]
+    order = places.sort(stable=True)
+    starts = torch.searchsorted(order.values, order.values)
+    turn = torch.empty_like(places)
+    turn[order.indices] = torch.arange(len(places)) - starts
+    found = []
+    for number in range(int(turn.max()) + 1):
+        source = torch.full((size,), -1)
+        chosen = (turn == number).nonzero().flatten()
+        source[places[chosen]] = chosen
+        found.append(source)
+    return found
+
+
+def _put(b: Builder, x: Node, values: Node, source: torch.Tensor, accumulate: bool) -> Node:
+    """x with values, or with values added, at the places that have a source."""
+    new = _known(b, values, 0, source.clamp(min=0))
+    written = source >= 0
+    if not bool(written.all()):
+        new = b.choose(b.constant(written), new, 0 if accumulate else x)
+    return b.add(x, new) if accumulate else new
+
+
+@rule("masked_scatter")
+def masked_scatter(b: Builder, x: Node, mask: Node, source: Node) -> Node:
+    """x with the next row of another wherever a mask is true, which whole numbers alone decide"""
+    mask = b.expanded(mask, x.shape)
+    width = x.shape[-1]
+    if not mask.host or not _constant_behind(mask, len(x.shape) - 2) or source.size % width:
+        raise b.refuse("its mask must depend on whole numbers and truth alone, and be the same for a whole row")
+    rows = b.view(mask, lambda t: t.select(-1, 0))
+    rows = b.whole(b.view(rows, lambda t: t.reshape(-1)))
+    places = b.subtract(b.make("ir.cumsum", [rows], rows.shape, True, dim=0), 1)
+    places = b.combine(Combine.MAXIMUM, places, 0)
+    found = b.gather(b.view(b.number(source), lambda t: t.reshape(-1, width)), places)
+    return b.choose(mask, b.view(found, lambda t: t.reshape(x.shape)), x)
 
 
 @rule("topk")
@@ -207,8 +348,8 @@ def sort(b: Builder, x: Node, *rest: object, **more: object) -> tuple[Node, Node
 
 @rule("argsort")
 def argsort(b: Builder, x: Node, *rest: object, **more: object) -> Node:
-    """The places of all of a row, in order"""
-    return sort(b, x, *rest, **more)[1]
+    """The places of all of a row, in order; also of up to 256 places that were sorted, which turns them back"""
+    return sort(b, b.number_of_places(x), *rest, **more)[1]
 
 
 @rule("one_hot")

@@ -194,43 +194,114 @@ def pad(b: Builder, x: Node, sides: Sequence[int], *rest: object, value: float |
     return _padded(b, b.number(x), pairs, float(number or 0))
 
 
-@rule("avg_pool1d", "avg_pool2d", "max_pool1d", "max_pool2d", "max_pool2d_with_indices")
-def pool(
-    b: Builder, x: Node, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,), *rest: object
-) -> Node:
-    """The mean, or the greatest, of each window"""
+@rule("max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d")
+def max_pool(
+    b: Builder, x: Node, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,), ceil_mode: bool = False,
+) -> Node | tuple[Node, None]:  # fmt: skip
+    """The greatest of each window"""
+    rows, last, _ = _windows(b, x, kernel, stride, padding, dilation, ceil_mode, float("-inf"))
+    found = b.reduce(Reduction.MAXIMUM, rows, last)
+    return (found, None) if b.call.op.endswith("indices") else found
+
+
+@rule("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def avg_pool(
+    b: Builder, x: Node, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
+    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Node:  # fmt: skip
+    """The mean of each window"""
+    rows, last, counted = _windows(b, x, kernel, stride, padding, (1,), ceil_mode, 0.0)
+    if divisor_override:
+        return b.multiply(b.reduce(Reduction.SUM, rows, last), 1 / divisor_override)
+    counts = counted(count_include_pad).sum(last)
+    if bool((counts == counts.flatten()[0]).all()):
+        return b.multiply(b.reduce(Reduction.SUM, rows, last), 1 / int(counts.flatten()[0]))
+    return b.multiply(b.reduce(Reduction.SUM, rows, last), b.constant(1 / counts))
+
+
+def _windows(b: Builder, x: Node, kernel, stride, padding, dilation, ceil_mode: bool, around: float):
+    """(windows in dimensions of their own, which these are, a function that gives 1 for what counts in each window)."""
     name = b.call.op.split(".")[1]
     dims = int(name[name.index("pool") + 4])
-    size, step = _each(kernel, dims), _each(stride or kernel, dims)
-    around = _each(padding, dims)
-    greatest = name.startswith("max")
-    usual = all(each is False or each is not True and each in (1, [1], [1, 1]) for each in rest)
-    if any(rest) and not (greatest and usual):
-        raise b.refuse("its windows must be whole, next to each other, and of equal weight")
-    if any(around) and not greatest:
-        raise b.refuse("its padding must be 0")
-    x = _padded(b, b.number(x), [(each, each) for each in around], float("-inf"))
-    counts = [(n - k) // s + 1 for n, k, s in zip(x.shape[-dims:], size, step, strict=True)]
+    size, apart, pads = _each(kernel, dims), _each(dilation, dims), _each(padding, dims)
+    step = _each(stride, dims) if stride else size
+    inputs = x.shape[-dims:]
+    counts, sides = [], []
+    for n, k, s, a, p in zip(inputs, size, step, apart, pads, strict=True):
+        room = n + 2 * p - a * (k - 1) - 1
+        count = (-(-room // s) if ceil_mode else room // s) + 1
+        if ceil_mode and (count - 1) * s >= n + p:
+            count -= 1  # a window must begin before the padding behind
+        counts.append(count)
+        sides.append((p, max((count - 1) * s + a * (k - 1) + 1 - n - p, p)))
+    x = _padded(b, b.number(x), sides, around)
 
     def windows(t: torch.Tensor) -> torch.Tensor:
         strides = t.stride()
         moves = [stride * s for stride, s in zip(strides[-dims:], step, strict=True)]
-        return t.as_strided((*t.shape[:-dims], *counts, *size), (*strides[:-dims], *moves, *strides[-dims:]))
+        inside = [stride * a for stride, a in zip(strides[-dims:], apart, strict=True)]
+        return t.as_strided((*t.shape[:-dims], *counts, *size), (*strides[:-dims], *moves, *inside))
+
+    def counted(include_padding: bool) -> torch.Tensor:
+        ones = torch.ones(*inputs)
+        for dim, (n, p, (before, behind)) in enumerate(zip(inputs, pads, sides, strict=True)):
+            marks = torch.zeros(before + n + behind)
+            marks[(0 if include_padding else before) : before + n + (p if include_padding else 0)] = 1
+            shape = [1] * dims
+            shape[dim] = -1
+            ones = marks.view(shape) if dim == 0 else ones * marks.view(shape)
+        return windows(ones.contiguous())
 
     rows = b.view(x, windows)
-    last = list(range(len(rows.shape) - dims, len(rows.shape)))
-    found = b.reduce(Reduction.MAXIMUM, rows, last) if greatest else b.mean(rows, last)
-    return (found, None) if name.endswith("indices") else found  # type: ignore[return-value]
+    return rows, list(range(-dims, 0)), counted
 
 
-@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d")
+@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool3d",
+      "_adaptive_avg_pool3d")
 def adaptive_pool(b: Builder, x: Node, size: Sequence[int]) -> Node:
-    """Means of equal windows"""
+    """Means of windows: where they are unequal, products with known matrices along each dimension"""
     dims = len(size)
-    inputs = x.shape[-dims:]
-    if any(n % m for n, m in zip(inputs, size, strict=True)):
-        raise b.refuse(f"its windows must be equal: {tuple(inputs)} into {tuple(size)}")
-    window = [n // m for n, m in zip(inputs, size, strict=True)]
-    split = [each for m, k in zip(size, window, strict=True) for each in (m, k)]
-    rows = b.view(x, lambda t: t.reshape(*x.shape[:-dims], *split))
-    return b.mean(rows, [len(x.shape) - dims + 1 + 2 * i for i in range(dims)])
+    for dim, count in zip(range(-dims, 0), size, strict=True):
+        n = x.shape[dim]
+        if n % count == 0:
+            parts = b.view(x, lambda t, d=dim, c=count: t.unflatten(d, (c, -1)))
+            x = b.mean(parts, dim)
+        else:
+            places = torch.arange(count)
+            first, end = places * n // count, -(-(places + 1) * n // count)
+            inside = (torch.arange(n) >= first[:, None]) & (torch.arange(n) < end[:, None])
+            x = along(b, x, dim, inside / (end - first)[:, None])
+    return x
+
+
+def along(b: Builder, x: Node, dim: int, matrix: torch.Tensor) -> Node:
+    """matrix·x along a dimension."""
+    weight = b.constant(matrix.float())
+    turned = b.view(b.number(x), lambda t: t.transpose(dim, -1))
+    return b.view(b.linear(turned, weight), lambda t: t.transpose(dim, -1))
+
+
+@rule("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d",
+      "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa")
+def upsample(b: Builder, x: Node, size: Sequence[int] | None, align_corners: bool, *scales: object) -> Node:
+    """What is between: a product with a known matrix along each dimension, which is what PyTorch makes of ones"""
+    for place in range(len(x.shape) - 2):
+        x = along(b, x, 2 + place, _between(b, x.shape[2:], place, size, align_corners, scales))
+    return x
+
+
+def _between(b: Builder, sizes: Sequence[int], place: int, size, align_corners: bool, scales) -> torch.Tensor:
+    """(outputs, inputs) of one dimension. The others are 2, and stay so: PyTorch takes a size of 1 for channels."""
+    by_list = b.call.target._overloadname == "vec"
+    factors = scales[0] if by_list else list(scales) + [None] * (len(sizes) - len(scales))
+
+    def at_place(value, other) -> list:
+        return [value if each == place else other for each in range(len(sizes))]
+
+    count = sizes[place]
+    ones = torch.eye(count).view(1, count, *at_place(count, 1)).expand(1, count, *at_place(count, 2)).contiguous()
+    wanted = None if size is None else at_place(size[place], 2)
+    given = None if factors is None else at_place(factors[place], 1.0 if by_list else None)
+    found = b.call.target(ones, wanted, align_corners, *([given] if by_list else given))  # type: ignore[misc]
+    return found[0][(slice(None), *at_place(slice(None), 0))].mT

@@ -9,8 +9,8 @@ from heddle.layers import nearest
 from .ends import ends, output_written
 
 COMMANDS = [
-    "run", "generate", "check", "kv-report", "compile", "list", "lint", "explain", "simulate", "report", "cosim",
-    "bench", "synth", "verilog", "registers", "configs",
+    "run", "generate", "embed", "check", "kv-report", "compile", "list", "lint", "explain", "simulate", "report",
+    "cosim", "bench", "synth", "verilog", "registers", "configs",
 ]  # fmt: skip
 
 

@@ -8,18 +8,22 @@ import heddle
 from heddle.layers import unknown
 
 from .shared import (
+    at_precision,
     command,
     compile_workload,
     config_option,
     console,
     file_to_write,
+    is_checkpoint,
     is_shape,
     json_option,
     load_config,
     load_model,
+    precision_option,
     print_json,
     print_part,
     progress,
+    read_checkpoint,
 )  # fmt: skip
 
 MOST_LAYERS = 1000
@@ -32,6 +36,7 @@ CONTEXT = 4096  # tokens of a cache that nothing was said of, at most
 )
 @click.argument("model")
 @config_option
+@precision_option
 @click.option("-o", "--output", required=True, **file_to_write, help="File to write.")
 @click.option("--tokens", type=int, metavar="N",
               help="Length of the sequence [default: the longest]; of a decoder, the tokens that one run takes: 1 to "
@@ -44,20 +49,22 @@ CONTEXT = 4096  # tokens of a cache that nothing was said of, at most
 @click.option("--passes", is_flag=True, help="Print the graph after each pass.")
 @json_option
 def compile(
-    model: str, config_name: str, output: Path, tokens: int | None, context: int | None, layers: int | None,
-    no_fuse: bool, passes: bool, as_json: bool,
+    model: str, config_name: str, precision: str | None, output: Path, tokens: int | None, context: int | None,
+    layers: int | None, no_fuse: bool, passes: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compile MODEL for an accelerator into one program file.
 
     MODEL is one that heddle run knows; a language model, gpt2, llama or deepseek; or a full-size model by its name,
     such as bert-base, gpt2-small or llama-2-7b, or by the path of a Hugging Face config.json. A full-size model has no
     weights: its file can be simulated, reported, explained and linted, and computes no values. A chunk of a prompt is
-    compiled without the head, which only a prompt's last token needs.
+    compiled without the head, which only a prompt's last token needs. Or MODEL is a directory with config.json and
+    model.safetensors: its model is compiled as it is, with its weights, as one call without a cache. (This needs the
+    extra hf.)
     """
-    config = load_config(config_name)
+    config, precision = at_precision(load_config(config_name), precision)
     if layers is not None and layers > MOST_LAYERS:
         raise heddle.HeddleError(f"--layers must be from 1 to {MOST_LAYERS:,}, not {layers}")
-    options = {"show": _show if passes else None, "fused": not no_fuse}
+    options = {"show": _show if passes else None, "fused": not no_fuse, "precision": precision}
     program = _program(model, config, tokens, context, layers, options)
     program.save(output)
     figures = {
@@ -91,6 +98,12 @@ def _program(
             raise heddle.HeddleError(f"--layers is for full-size models, such as gpt2-xl; {model} is compiled whole")
         trained = heddle.LANGUAGE_MODELS[model]
         return _decoder(model, load_model(trained), trained.context, config, tokens, context, options)
+    if is_checkpoint(model):
+        for option, value in (("--context", context), ("--layers", layers)):
+            if value is not None:
+                raise heddle.HeddleError(f"{option} means nothing for a directory with weights: its model is compiled "
+                                         f"whole, as one call")  # fmt: skip
+        return compile_workload(read_checkpoint(model, tokens), config, **options)
     if not is_shape(model):
         known = [*heddle.WORKLOADS, *heddle.LANGUAGE_MODELS, *heddle.SHAPES]
         raise unknown("model", model, known, "models", ", or the path of a config.json")
@@ -128,6 +141,7 @@ def _decoder(
         return heddle.compile_decoder(
             module, config, heddle.CachePlan(context), tokens=tokens, context=context, head=tokens == 1,
             name=f"{name} {'decode' if tokens == 1 else 'prefill'}", show=options["show"],
+            precision=options["precision"],
         )  # fmt: skip
 
 

@@ -74,7 +74,8 @@ class Progress:
 @click.option("--top-k", type=int, metavar="K", help="Sample from the K likeliest tokens.")
 @click.option("--top-p", type=float, metavar="P", help="Sample from the likeliest with a probability of P together.")
 @click.option("--seed", default=0, show_default=True, help="Of the sampling.")
-@click.option("--context", type=int, metavar="T", help="Tokens the cache has room for. [default: the model's context]")
+@click.option("--context", type=int, metavar="T", help="Tokens the cache has room for. [default: the model's context; "
+              "for a directory, as many as are asked for]")  # fmt: skip
 @json_option
 def generate(
     model: str, prompt: str, tokens: int, config_name: str, precision: str | None, engine: str, temperature: float,
@@ -82,6 +83,8 @@ def generate(
 ) -> None:  # fmt: skip
     """Continue a prompt with MODEL (gpt2, llama or deepseek) on an accelerator, and compare with PyTorch.
 
+    Or MODEL is a directory with config.json and model.safetensors, as causal language models of Hugging Face have.
+    (This needs the extra hf.) Text goes through its tokenizer.json; without one a prompt is ids, such as "17 4 23".
     Prints the text as it comes, then cycles per token and whether greedy text equals PyTorch's own. Ctrl-C stops.
     Exits with 1 if an RTL engine differs from the simulator.
     """
@@ -132,6 +135,8 @@ def _request(
     except ValueError as error:  # models stand alone, and do not know our errors
         raise heddle.HeddleError(f"{language_model.name} cannot read the prompt: {error}") from None
     trained = language_model.context
+    if context is None and not language_model.small:
+        context = min(trained, len(ids) + tokens)
     if context is not None and not 1 <= context <= trained:
         raise heddle.HeddleError(f"--context must be from 1 to {trained}, the context that {language_model.name} was "
                                  f"trained for, not {context}")  # fmt: skip
@@ -156,8 +161,11 @@ def _run(request: Request, so_far: Progress, quiet: bool) -> None:
                 advance()
         return
     _stream(request.prompt)
-    for token in _generate(request, so_far, runs[-1]):
-        _stream(request.language_model.decode([token]))
+    shown = ""
+    for _ in _generate(request, so_far, runs[-1]):
+        text = request.language_model.decode(so_far.ids)
+        _stream(text[len(shown) :])
+        shown = text
 
 
 def _session(request: Request) -> Any:
@@ -165,7 +173,7 @@ def _session(request: Request) -> Any:
     config, model = request.config, load_model(request.language_model)
     chunk = min(LONGEST_CHUNK, len(request.ids)) // config.columns * config.columns  # 0 for a short prompt
     session = heddle.Session(
-        model, config, heddle.CachePlan(request.context), chunk=max(chunk, 1), context=request.language_model.context,
+        model, config, heddle.CachePlan(request.context), chunk=max(chunk, 1), context=request.context,
         options={"precision": request.precision}, engine=None if request.engine == "sim" else request.engine,
     )  # fmt: skip
     kinds = ("decode", "prefill")[: 2 if chunk else 1]
@@ -186,7 +194,7 @@ def _generate(request: Request, so_far: Progress, run: Any) -> Iterator[int]:
             token = int(run.next[-1])
         so_far.ids.append(token)
         yield token
-        if len(so_far.ids) == request.tokens:
+        if len(so_far.ids) == request.tokens or token in request.language_model.stop:
             return
         run = so_far.session.step([token])
 

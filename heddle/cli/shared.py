@@ -235,10 +235,12 @@ def load_program(path: str, config_name: str | None, races: bool = True) -> hedd
     return program
 
 
-def get_workload(name: str) -> Any:
-    """The model of that name with weights and inputs. Raises HeddleError if there is none."""
+def get_workload(name: str, tokens: int | None = None, seed: int = 0) -> Any:
+    """The model of that name, or of that directory, with weights and inputs. Raises HeddleError if there is none."""
     if name in heddle.WORKLOADS:
         return heddle.WORKLOADS[name]
+    if is_checkpoint(name):
+        return read_checkpoint(name, tokens, seed)
     if name in heddle.LANGUAGE_MODELS:
         raise heddle.HeddleError(f"{name} is a language model: use heddle generate {name}, with --engine verilator on "
                                  f"the RTL too; or heddle compile {name} -o {name}.heddle for its timing")  # fmt: skip
@@ -254,10 +256,29 @@ def is_shape(name: str) -> bool:
     return name in heddle.SHAPES or name.endswith(".json") or (name != "" and Path(name).is_dir())
 
 
+def is_checkpoint(name: str) -> bool:
+    """Whether a MODEL argument means a directory with config.json and weights."""
+    weights = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+    return name != "" and Path(name).is_dir() and any(each.name.endswith(weights) for each in Path(name).iterdir())
+
+
+def read_checkpoint(name: str, tokens: int | None = None, seed: int = 0) -> Any:
+    """The model of a directory, as a workload. Raises HeddleError for what is missing or does not fit."""
+    for option, value, least in (("--tokens", tokens, 1), ("--seed", seed, 0)):
+        if value is not None and value < least:
+            raise heddle.HeddleError(f"{option} must be at least {least}, not {value}")
+    with progress(f"Loading {name}", None):
+        return import_module("heddle.pretrained").Checkpoint.read(name, tokens, seed)
+
+
 def get_language_model(name: str) -> Any:
-    """The language model of that name. Raises HeddleError if there is none."""
+    """The language model of that name, or of that directory. Raises HeddleError if there is none."""
+    if is_checkpoint(name):
+        with progress(f"Loading {name}", None):
+            return import_module("heddle.causal").CausalModel.read(name)
     if name not in heddle.LANGUAGE_MODELS:
-        raise unknown("model", name, heddle.LANGUAGE_MODELS, "language models")
+        raise unknown("model", name, heddle.LANGUAGE_MODELS, "language models",
+                      ", or a directory with config.json and model.safetensors")  # fmt: skip
     return heddle.LANGUAGE_MODELS[name]
 
 

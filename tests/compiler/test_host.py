@@ -35,6 +35,19 @@ class Lengths(nn.Module):
         return self.layer(x, src_key_padding_mask=torch.arange(x.shape[1])[None] >= lengths)
 
 
+class Hashed(nn.Module):
+    """Tables whose rows are hashes of ids, and groups of four."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.groups = nn.Embedding(11, 8), nn.Embedding(5, 8)
+
+    def forward(self, ids):
+        shifted = ids.new_zeros(ids.shape)
+        shifted[:, 1:] = ids[:, :-1]
+        return self.words((ids - 20) * 31 % 11) + self.groups(shifted // 4)
+
+
 def sqnr_db(golden, found):
     noise = np.square(golden.ravel() - found.ravel()).sum()
     return 10 * np.log10(np.square(golden).sum() / noise)
@@ -50,6 +63,24 @@ def test_positions_and_masks_come_from_ids(tmp_path):
     for ids in (IDS, torch.tensor([[3, 9, 1, 1, 1, 1, 1]])):
         found = heddle.simulate(program, {"ids": ids[0].numpy()}).outputs["output"]
         assert sqnr_db(model(ids).detach().numpy(), found) > 35
+
+
+def test_hashes_and_shifted_ids(tmp_path):
+    torch.manual_seed(2)
+    model = Hashed().eval()
+    heddle.compile(model, (IDS,), "nano").save(tmp_path / "x.heddle")
+    program = heddle.Program.load(tmp_path / "x.heddle")
+    for ids in (IDS, torch.tensor([[0, 19, 2, 17, 4, 15, 6]])):
+        found = heddle.simulate(program, {"ids": ids[0].numpy()}).outputs["output"]
+        np.testing.assert_allclose(found[0], model(ids)[0].detach().numpy(), rtol=2**-6, atol=2**-7)
+
+
+def test_a_divisor_of_0_is_refused():
+    for operator in ("quotient", "remainder"):
+        steps = [Step("x", "argument", (), {"shape": [2]}), Step("y", operator, ("x", "x"))]
+        assert prepared(steps, {"x": np.array([3, 2])})["y"].tolist() == [1, 1] if operator == "quotient" else [0, 0]
+        with pytest.raises(HeddleError, match="the step 'y' of the host cannot be computed .it divides by 0."):
+            prepared(steps, {"x": np.array([3, 0])})
 
 
 def test_lengths_choose_what_is_seen():

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from heddle.compiler.layout import Layout
+from heddle.compiler.layout import Layout, strides_of
 
 
 def viewed(shape, *views):
@@ -101,3 +101,14 @@ def test_random_chains_are_those_of_tables(seed):
         assert layout.shape == table.shape and torch.equal(layout.numbers(), table)
         in_order = torch.equal(table.flatten(), torch.arange(table.numel()))
         assert layout.same_order(Layout.of(table.shape)) == in_order
+
+
+def test_strides_are_found_in_a_table():
+    windows = torch.arange(60).reshape(3, 20).unfold(1, 4, 2)  # overlapping
+    merged = torch.arange(24).reshape(2, 3, 4).transpose(0, 1).reshape(3, 8)
+    whole = torch.arange(6).expand(2, 6) + 5
+    for table in (windows, merged, merged[:, 1:7], whole, torch.tensor(7), torch.zeros(1, 1).long()):
+        found = strides_of(table)
+        assert found.shape == table.shape and torch.equal(found.numbers().reshape(table.shape), table)
+    for irregular in (merged[:, 1:6].tolist(), [0, 2, 1], [3, 2, 1], [[0, 1], [2, 4]], [0, 1, 2, 4, 5]):
+        assert strides_of(torch.tensor(irregular)) is None

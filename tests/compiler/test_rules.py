@@ -58,7 +58,14 @@ def check(function, *inputs):
         torch.testing.assert_close(ours, ir.as_number(theirs), rtol=2e-5, atol=2e-5, equal_nan=True)
 
 
+def _written(x, where, value):
+    x = x.clone()
+    x[where] = value
+    return x
+
+
 X, Y, SQUARE = rows(2, 3, 6), rows(2, 3, 6, seed=1), rows(6, 6, seed=2)
+TABLE = rows(6, 6, 4, seed=3)
 IMAGE, SEQUENCE = rows(2, 4, 6, 8), rows(2, 4, 9)
 PAIRS = {
     "add alpha": lambda m, x, y: torch.add(x, y, alpha=3),
@@ -125,7 +132,8 @@ FUNCTIONS = {
         "sqrt": lambda x: x.abs().sqrt(), "rsqrt": lambda x: (x.abs() + 0.1).rsqrt(), "log": lambda x: x.abs().log(),
         "reciprocal": lambda x: x.reciprocal(), "square": torch.square, "neg": torch.neg,
         "clamp": lambda x: x.clamp(-1),
-        "clamp both": lambda x: x.clamp(-0.5, 0.5), "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+        "clamp, one end": lambda x: x.clamp(0.2, math.inf), "clamp both": lambda x: x.clamp(-0.5, 0.5),
+        "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
         "softplus, beta": lambda x: functional.softplus(x, 2), "elu, alpha": lambda x: functional.elu(x, 0.5),
         "leaky": functional.leaky_relu, "leaky, steep": lambda x: functional.leaky_relu(x, 2.0),
         "relu6": lambda x: functional.relu6(4 * x), "hardtanh": functional.hardtanh, "celu": functional.celu,
@@ -146,6 +154,10 @@ FUNCTIONS = {
         "argmax": lambda x: x.argmax(-1), "argmin": lambda x: x.argmin(1), "argmax of all": lambda x: x.argmax(),
         "topk": lambda x: x.topk(3, -1), "topk, least": lambda x: x.topk(2, 1, largest=False),
         "sort": lambda x: x.sort(-1),
+        "windows": lambda x: x.unfold(1, 2, 1).unfold(2, 3, 2) * 2,
+        "scatter to rows": lambda x: x.scatter(1, x.argmax(1, keepdim=True), 9.0),
+        "scatter to rows, from rows": lambda x: x.scatter(1, x.argsort(1)[:, :2], x.flip(1)),
+        "permuted and back": lambda x: x.gather(-1, x.argsort(-1)).gather(-1, x.argsort(-1).argsort(-1)),
         "argsort": lambda x: x.argsort(-1, descending=True), "any": lambda x: (x > 1).any(-1),
         "any of numbers": lambda x: x.relu().any(1), "all of numbers": lambda x: x.relu().all(-1),
         "all": lambda x: (x > -1).all(),
@@ -164,6 +176,43 @@ FUNCTIONS = {
         "zeros_like": lambda x: torch.zeros_like(x) + x, "to": lambda x: x.to(torch.float32),
         "one of several": lambda x: torch.std_mean(x, -1)[1], "pool": lambda x: functional.avg_pool1d(x, 2),
         "max pool": lambda x: functional.max_pool1d(x, 3, 1, 1),
+        "places at two dimensions": lambda x: x[:, torch.tensor([[0], [2]]), torch.tensor([1, 5, 3])],
+        "places apart": lambda x: x[torch.tensor([1, 0]), :, torch.tensor([3, 4])],
+        "places at strides": lambda x: x[:, :, torch.tensor([[0, 2], [1, 3], [2, 4]])],
+        "places by strides, from behind": lambda x: x[:, torch.tensor([-2, -1])],
+        "unfold": lambda x: functional.unfold(x[:, None], (2, 3), padding=1, stride=2),
+        "slice written": lambda x: _written(x, (slice(None), slice(1, None)), 7.0),
+        "slice written, shifted": lambda x: _written(x, (Ellipsis, slice(1, None)), x[..., :-1]),
+        "slice written, in steps": lambda x: _written(x, (Ellipsis, slice(1, None, 2)), x[..., :3]),
+        "row written": lambda x: _written(x, (slice(None), -1), x[:, 0]),
+        "places written": lambda x: _written(x, (slice(None), torch.tensor([2, 0])), x[:, :2]),
+        "places written, masked": lambda x: _written(x, x > 0, 3.0),
+        "known mask written": lambda x: _written(x, (slice(None), torch.tensor([True, False, True])), x[:, :2]),
+        "copy": lambda x: torch.zeros_like(x).copy_(x[:, :1]), "isnan": lambda x: torch.isnan(x).float() + x,
+        "new_full": lambda x: x.new_full((2, 1), 3.0) + x[..., 0] + x.new_zeros(()),
+        "nothing to rotate": lambda x: torch.cat([x[..., :6] * 2, x[..., 6:]], -1),
+        "fold": lambda x: functional.fold(x.reshape(1, 6, 6), (3, 5), (2, 3), stride=(1, 2), padding=(0, 1)),
+        "fold, apart": lambda x: functional.fold(x.reshape(1, 12, 3)[..., :2], (2, 4), (2, 2), stride=2),
+        "sums put": lambda x: x.index_put((torch.tensor([1, 1, 0]), torch.tensor([2, 2, 1])), x[0], accumulate=True),
+        "memory not set": lambda x: _written(
+            _written(x.new_empty(2, 3, 6), (Ellipsis, slice(0, 2)), x[..., :2]), (Ellipsis, slice(2, 6)), x[..., 2:]),
+        "chosen matrices": lambda x: x[0, :, None] @ TABLE[x[0].argmax(-1)],
+        "chosen matrices before": lambda x: TABLE[x[0].argmax(-1)].mT @ x[0, :, :, None],
+        "chosen matrices, several": lambda x: (
+            TABLE[x[0].topk(2, -1)[1].reshape(-1)].mT @ x[0].repeat_interleave(2, 0)[:, :, None]).squeeze(-1),
+        "chosen matrices, by parts": lambda x: (TABLE[torch.stack([x[0].argmax(-1), x[0].argmin(-1)], 1).reshape(-1)].mT
+                                                @ x[0].repeat_interleave(2, 0)[:, :, None]),
+        "chosen by parts": lambda x: SQUARE[torch.stack([x[0].argmax(-1), x[1].argmin(-1)], 1)],
+        "fft": lambda x: torch.fft.fft(torch.fft.fft(x, dim=-1), dim=1).real,
+        "fft of two": lambda x: torch.view_as_real(torch.fft.fftn(x, dim=(1, 2), norm="ortho")),
+        "ifft": lambda x: torch.view_as_real(torch.fft.ifft(torch.fft.fft(x, norm="ortho"))),
+        "rfft": lambda x: torch.view_as_real(torch.fft.rfft2(x)),
+        "rfft, odd": lambda x: torch.fft.rfft(x[..., :5]).imag,
+        "irfft": lambda x: torch.fft.irfft(torch.fft.rfft(x) * 2), "irfft, odd": lambda x: torch.fft.irfft(
+            torch.fft.rfft(x[..., :5]), n=5),
+        "irfft of two": lambda x: torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho"), norm="ortho"),
+        "complex": lambda x: torch.view_as_real(
+            torch.complex(x, x + 1) * torch.polar(x.new_ones(6), torch.arange(6.0))),
         "adaptive pool": lambda x: functional.adaptive_avg_pool1d(x, 3),
     }.items()
 }  # fmt: skip
@@ -172,6 +221,15 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_calls_of_one(name):
     check(FUNCTIONS[name], X)
+
+
+class Interpolated(nn.Module):
+    def __init__(self, **how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        return functional.interpolate(x, **self.how)
 
 
 CONVOLUTIONS = {
@@ -186,7 +244,24 @@ CONVOLUTIONS = {
     "group_norm": (nn.GroupNorm(2, 4), IMAGE), "pool": (nn.MaxPool2d(2), IMAGE),
     "average": (nn.AvgPool2d((2, 4)), IMAGE),
     "shuffle": (nn.PixelShuffle(2), IMAGE), "unshuffle": (nn.PixelUnshuffle(2), IMAGE),
-    "up": (nn.Upsample(scale_factor=2), IMAGE),
+    "up": (nn.Upsample(scale_factor=2), IMAGE), "up, nearest": (nn.Upsample(size=(9, 5)), IMAGE),
+    "up by a part": (nn.Upsample(scale_factor=1.5), SEQUENCE),
+    "up, linear": (nn.Upsample(scale_factor=2.5, mode="linear"), SEQUENCE),
+    "up, bilinear": (nn.Upsample(scale_factor=2, mode="bilinear"), IMAGE),
+    "up, to a size": (nn.Upsample(size=(9, 5), mode="bilinear", align_corners=True), IMAGE),
+    "up, bicubic": (nn.Upsample(size=(4, 11), mode="bicubic"), IMAGE),
+    "up, antialiased": (Interpolated(size=(4, 5), mode="bicubic", antialias=True), IMAGE),
+    "up, scale kept": (Interpolated(scale_factor=1.3, mode="bilinear", recompute_scale_factor=False), IMAGE),
+    "up, of three": (nn.Upsample(scale_factor=2, mode="trilinear"), IMAGE[None]),
+    "pool, rest": (nn.MaxPool2d(3, 2, 1, ceil_mode=True), IMAGE),
+    "pool, apart": (nn.MaxPool1d(2, 1, dilation=3), SEQUENCE),
+    "average, padded": (nn.AvgPool2d(3, 2, 1), IMAGE),
+    "average, rest": (nn.AvgPool1d(4, 3, 1, ceil_mode=True), SEQUENCE),
+    "average, own": (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), IMAGE),
+    "average, by a number": (nn.AvgPool2d(2, divisor_override=3), IMAGE),
+    "pool of three": (nn.AvgPool3d(2), IMAGE[None]),
+    "adaptive, unequal": (nn.AdaptiveAvgPool2d((4, 3)), IMAGE),
+    "adaptive, 3d": (nn.AdaptiveAvgPool3d((2, 3, 5)), IMAGE),
 }  # fmt: skip
 
 
@@ -223,6 +298,26 @@ TRUTH = {
 @pytest.mark.parametrize("name", TRUTH)
 def test_truth_is_told_from_numbers(name):
     check(TRUTH[name], rows(1, 6, 6), MASK)
+
+
+IDS = torch.tensor([[1, 4, 0, 5]])
+WHOLE = {
+    "rounded down": lambda m, x, y: x * ((y - 3) // 2)[..., None] + torch.div(y, 3, rounding_mode="floor")[..., None],
+    "remainders": lambda m, x, y: x * ((y - 3) % 4)[..., None] - functional.embedding(((y + 1) * 31) % 6, m.w),
+    "by each other": lambda m, x, y: x * torch.remainder(y.flip(1) - 2, y + 1)[..., None],
+    "rows of an image among words": lambda m, x, y: x.masked_scatter((y > 2)[..., None].expand_as(x), x.flip(1) * 2),
+    "the last of some": lambda m, x, y: x[torch.arange(1), (y == 5).int().argmax(-1)],
+    "two of whole numbers": lambda m, x, y: m.w[y, (y + 1) % 6],
+    "shifted": lambda m, x, y: functional.embedding(
+        _written(_written(y.new_zeros(1, 4), (slice(None), slice(1, None)), y[:, :-1]), (slice(None), 0), 2), m.w),
+    "copied": lambda m, x, y: functional.embedding(torch.empty_like(y).copy_(y > 2), m.w),
+    "a mask put": lambda m, x, y: functional.embedding(_written(y, y > 3, 2), m.w),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers_on_the_host(name):
+    check(WHOLE[name], rows(1, 4, 6), IDS)
 
 
 INFINITE = {
@@ -286,7 +381,12 @@ def test_all_that_is_missing_is_listed():
 
 
 REFUSED = {
-    "rest of a pool": (lambda m, x: functional.max_pool1d(x, 4, ceil_mode=True), "its windows must be whole"),
+    "buffer of truth": (lambda m, x: x[x > 0], "depends on data|cannot capture"),
+    "scattered by numbers": (lambda m, x: x.masked_scatter(x > 0, x.flip(0)), "its mask must depend on whole numbers"),
+    "put by places that are found": (lambda m, x: x[0].index_put((x[0].argmax(-1),), x[0, 0]), "places that are known"),
+    "rounded to zero": (lambda m, x: x * torch.div(
+        (x > 0).long().sum(), 2, rounding_mode="trunc"), "must be floor|whole numbers"),
+    "divided numbers": (lambda m, x: x // 2, "only whole numbers that depend on whole numbers"),
     "narrow numbers": (lambda m, x: x * x.argmax(-1, keepdim=True).to(torch.uint8), "wrap around; use int64"),
     "sizes of a letter": (lambda m, x: torch.einsum("ij,jk->ik", x[0], x[0, :1]), "a letter must have one size"),
     "statistics": (lambda m, x: torch.native_layer_norm(x, [6], None, None, 0.1)[1], "result 1 of it cannot be"),

@@ -34,8 +34,8 @@ def check(campaign, programs):
     assert campaign.refused > programs // 5 and campaign.agree > programs // 10, campaign.to_dict()
 
 
-def test_three_hundred_illegal_programs_have_no_third_outcome():
-    check(illegal(NANO, 300, seed=1), 300)
+def test_a_hundred_illegal_programs_have_no_third_outcome():
+    check(illegal(NANO, 100, seed=1), 100)
 
 
 @pytest.mark.long

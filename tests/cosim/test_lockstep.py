@@ -19,6 +19,9 @@ from heddle.sim.machine import simulate
 
 from .conftest import NANO, ODD, program_of
 
+# Amaranth's own simulator takes half a minute for what another takes a second for.
+QUICK_ENGINES = [pytest.param(each, marks=pytest.mark.long) if each == "amaranth" else each for each in ENGINES]
+
 
 def inputs(seed: int) -> dict:
     return {"x": np.random.default_rng(seed).integers(-128, 128, (5, 8))}
@@ -66,7 +69,7 @@ REGISTERS = [
 ]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", QUICK_ENGINES)
 def test_what_registers_and_guards_change_agrees(guarded, engine):
     programs = [replace(guarded, registers=registers) for registers in REGISTERS]
     comparison = lockstep(programs, engine=engine)  # the registers of one run do not reach the next
@@ -75,7 +78,7 @@ def test_what_registers_and_guards_change_agrees(guarded, engine):
     assert len({simulate(program).cycles for program in programs}) == len(REGISTERS)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", QUICK_ENGINES)
 def test_a_cache_agrees(cached, engine):
     elsewhere = replace(cached, registers=((1, 0), (2, 0), (3, 0), (4, 2)))
     comparison = lockstep([cached, elsewhere], engine=engine)

@@ -50,3 +50,27 @@ def windowed() -> torch.nn.Module:
     """A Llama of one layer whose tokens see 7."""
     torch.manual_seed(5)
     return Llama(LlamaConfig(context=48, width=16, depth=1, heads=2, kv_heads=1, hidden=24, window=7)).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_minilm(tmp_path_factory):
+    """A directory as the package of MiniLM has it: a BERT of one layer, and a tokenizer of ten words."""
+    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+    path = tmp_path_factory.mktemp("minilm") / "model"
+    torch.manual_seed(4)
+    config = transformers.BertConfig(vocab_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                                     intermediate_size=48, max_position_embeddings=24)  # fmt: skip
+    transformers.BertModel(config).save_pretrained(path)
+    words = ["a", "the", "cat", "dog", "sees", "hears", "big", "small", ".", ","]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="."))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(path / "tokenizer.json"))
+    return path
+
+
+@pytest.fixture
+def minilm(monkeypatch, tiny_minilm):
+    """`tiny_minilm` in the place of the package's."""
+    monkeypatch.setattr("heddle.models.minilm.directory", lambda: tiny_minilm)
+    return tiny_minilm

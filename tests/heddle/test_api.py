@@ -108,6 +108,8 @@ MISTAKES = {
         lambda p, r: heddle.compile(nn.Sequential(MODEL), (X,), "nano", precision={"00": "w8a16"}),
         "unknown layer '00'.*; layers with a precision are ",
     ),
+    "calibrate": (lambda p, r: heddle.calibrate("gpt2", []), "the model must be a torch.nn.Module"),
+    "calibrate: inputs": (lambda p, r: heddle.calibrate(MODEL, [3]), "each set of inputs must be a tuple of tensors"),
     "compile_decoder: config": (lambda p, r: heddle.compile_decoder(MODEL, 3, heddle.CachePlan(8)), CONFIG),
     "compile_decoder: plan": (
         lambda p, r: heddle.compile_decoder(MODEL, "nano", 8), r"plan must be a CachePlan, such as"
@@ -268,7 +270,7 @@ def test_a_mistake_says_what_would_be_right(program, result, tmp_path, monkeypat
 
 def test_every_public_name_that_takes_arguments_has_a_mistake():
     data = {"HeddleError", "DRAM_PRESETS", "Memory", "Unit", "WORKLOADS", "PRESETS", "LANGUAGE_MODELS", "SHAPES",
-            "ENGINES", "REGISTER_FILES"}  # fmt: skip
+            "ENGINES", "REGISTER_FILES", "last_run"}  # fmt: skip
     assert {name.split(":")[0].split(".")[0] for name in MISTAKES} >= set(heddle.__all__) - data
 
 

@@ -29,6 +29,7 @@ RUNS = {
     "check a decoder": ("check", "tiny", "--config", "nano", "--tokens", 8),
     "generate": ("generate", "tiny", "--config", "nano", "--prompt", "ab", "--tokens", 2, "--context", 8),
     "sample": ("generate", "tiny", "--config", "nano", "--prompt", "ab", "--tokens", 1, "--temperature", 1),
+    "embed": ("embed", "a cat sees", "the dog hears", "--config", "nano"),
     "kv-report": ("kv-report", "tiny", "--config", "nano", "--contexts", 8),
     "cosim": ("cosim", "random", "--config", "nano", "--engine", "icarus", "--programs", 1),
     "synth": ("synth", "nano", "--unit", "write_channel", "--place", "--seeds", 2),
@@ -66,7 +67,7 @@ def test_every_command_is_run_here():
 
 
 @pytest.mark.parametrize("arguments", RUNS.values(), ids=RUNS)
-def test_what_is_printed_stands_on_the_page(heddle, tiny, arguments):
+def test_what_is_printed_stands_on_the_page(heddle, tiny, minilm, arguments):
     if "layer.heddle" in arguments:
         heddle(*PROGRAM)
     code, output, error = heddle(*arguments, "--json")

@@ -9,7 +9,10 @@ ALWAYS = None  # the option means something whatever else is given
 # For each option of each command: arguments with which it means nothing, and what is said then.
 MEANS_NOTHING = {
     "run": {
-        "--config": ALWAYS, "--dram": ALWAYS, "--images": ALWAYS, "--rtl-images": ALWAYS, "--output-dir": ALWAYS,
+        "--config": ALWAYS, "--precision": ALWAYS, "--dram": ALWAYS, "--images": ALWAYS, "--rtl-images": ALWAYS,
+        "--output-dir": ALWAYS,
+        "--tokens": ("digits-vit --tokens 3", "--tokens is for a directory with weights; digits-vit has inputs of its"),
+        "--seed": ("digits-vit --seed 3", "--seed is for a directory with weights; digits-vit has inputs of its own"),
         "--engine": ("digits-vit --rtl-images 0 --engine icarus", "--engine means nothing with --rtl-images 0"),
     },
     "generate": {
@@ -19,6 +22,7 @@ MEANS_NOTHING = {
         "--top-p": ("gpt2 --prompt a --top-p 0.5", "--top-p is for sampling"),
         "--seed": ("gpt2 --prompt a --seed 0", "--seed is for sampling"),
     },
+    "embed": {"--config": ALWAYS, "--precision": ALWAYS, "--engine": ALWAYS, "--plain": ALWAYS},
     "check": {
         "--config": ALWAYS, "--precision": ALWAYS,
         "--tokens": ("digits-vit --tokens 3", "--tokens is for language models; digits-vit is compared over its test"),
@@ -28,7 +32,7 @@ MEANS_NOTHING = {
         "--layers": ("gpt2 --layers 3", "--layers is for shapes, such as gpt2-xl; gpt2 is timed whole"),
     },
     "compile": {
-        "--config": ALWAYS, "--output": ALWAYS, "--passes": ALWAYS,
+        "--config": ALWAYS, "--precision": ALWAYS, "--output": ALWAYS, "--passes": ALWAYS,
         "--no-fuse": ("gpt2 -o x --no-fuse", "--no-fuse is for models without a cache"),
         "--tokens": ("digits-vit -o x --tokens 3", "--tokens is for full-size and language models; digits-vit has one"),
         "--context": ("bert-base -o x --context 9", "--context is for decoders, which have a cache; bert-base has"),
@@ -102,6 +106,9 @@ OF_FILE = {
 WRONG_VALUE = {
     "run": {
         "--config": ("digits-vit --config smal", CONFIG), "--dram": ("digits-vit --dram DDR4-240", DRAM),
+        "--precision": ("digits-vit --precision w8a61", PRECISION),
+        "--tokens": ("weights --tokens 0", "--tokens must be at least 1, not 0"),
+        "--seed": ("weights --seed -1", "--seed must be at least 0, not -1"),
         "--images": ("encoder-layer --images 999999999999", "--images must be from 1 to 100000, not 999999999999"),
         "--rtl-images": ("digits-vit --rtl-images -1", "--rtl-images must be from 0 to --images (540), not -1"),
         "--engine": ("digits-vit --engine verilater", ENGINE),
@@ -119,6 +126,10 @@ WRONG_VALUE = {
         "--seed": ("gpt2 --prompt a --temperature 1 --seed -1", "--seed must be at least 0, not -1"),
         "--context": ("gpt2 --prompt a --context 257", "--context must be from 1 to 256"),
     },
+    "embed": {
+        "--config": ("text --config smal", CONFIG), "--precision": ("text --precision w8a61", PRECISION),
+        "--engine": ("text --engine verilater", ENGINE),
+    },
     "check": {
         "--config": ("gpt2 --config smal", CONFIG), "--precision": ("gpt2 --precision w8a61", PRECISION),
         "--tokens": ("gpt2 --tokens 0", "--tokens must be at least 1, not 0"),
@@ -130,6 +141,7 @@ WRONG_VALUE = {
     },
     "compile": {
         "--config": ("digits-vit -o x --config smal", CONFIG), "--output": ("digits-vit -o none/x", FILE),
+        "--precision": ("digits-vit -o x --precision w8a61", PRECISION),
         "--tokens": ("gpt2 -o x --tokens 0", "--tokens must be from 1 to 256, the context, not 0"),
         "--context": ("gpt2 -o x --context 0", "--context must be from 1 to 256, the context of gpt2, not 0"),
         "--layers": ("gpt2-small -o x --layers 99999999999", "--layers must be from 1 to 1,000, not 99999999999"),
@@ -183,7 +195,7 @@ def test_the_tables_have_every_option_of_every_command():
 @pytest.fixture
 def refused(heddle, tmp_path, programs):
     """A command is refused, in a line that says so, before anything is printed or written."""
-    for name in ("layer.heddle", "cached.heddle"):
+    for name in ("layer.heddle", "cached.heddle", "weights"):
         (tmp_path / name).symlink_to(programs / name)
     before = sorted(each.name for each in tmp_path.iterdir())
 
@@ -199,12 +211,14 @@ def refused(heddle, tmp_path, programs):
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """A folder with the program of an encoder and that of a decoder."""
+    """A folder with the program of an encoder, that of a decoder, and a directory as if of Hugging Face."""
     import heddle as package
     import torch
     from heddle.models.gpt2 import Gpt2, Gpt2Config
 
     folder = tmp_path_factory.mktemp("programs")
+    (folder / "weights").mkdir()
+    (folder / "weights" / "model.safetensors").touch()
     layer = package.compile(torch.nn.Linear(8, 8).eval(), (torch.zeros(1, 4, 8),), "nano", name="encoder-layer")
     layer.save(folder / "layer.heddle")
     model = Gpt2(Gpt2Config(context=32, width=16, depth=1, heads=2)).eval()

@@ -472,7 +472,9 @@ def kinds_of_work(config: HardwareConfig) -> list[Work]:
     ]
 
 
-@three_shapes
+@pytest.mark.parametrize(
+    "config", [NANO, *(pytest.param(each, marks=pytest.mark.long) for each in (ODD, BF16))], ids=["nano", "3x5", "bf16"]
+)
 def test_every_kind_of_work_right_after_every_kind(config):
     kinds = kinds_of_work(config)
     order = [i for a in range(len(kinds)) for b in range(a) for i in (a, b)] + list(range(len(kinds)))  # to and fro

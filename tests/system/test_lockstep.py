@@ -18,7 +18,7 @@ def compare(name, config, engine, images=1):
     return comparison
 
 
-@pytest.mark.parametrize("engine", ["icarus", "verilator"])
+@pytest.mark.parametrize("engine", [pytest.param("icarus", marks=pytest.mark.long), "verilator"])
 def test_an_encoder_layer_on_nano(configs, engine):
     assert compare("encoder-layer", configs["nano"], engine).first_difference is None
 

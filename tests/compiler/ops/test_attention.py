@@ -247,5 +247,5 @@ def test_a_cache_takes_a_scale_of_0():
 
 
 def test_heads_joined_along_tokens_are_refused():
-    with pytest.raises(HeddleError, match="must put parts of heads side by side"):
+    with pytest.raises(HeddleError, match="must be made of the same tokens"):
         cached(lambda q, k, v: sdpa(q, torch.cat([k, k], 2), torch.cat([v, v], 2)))

@@ -48,6 +48,19 @@ def test_patches_alone_will_do(run, nano):
     assert (tensor.name, tensor.shape, tensor.patch) == ("images", (2, 8, 8), 4)
 
 
+def test_patches_that_two_layers_read(run, nano):
+    class Both(Patches):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 5), nn.Linear(8, 5)
+
+        def forward(self, images):
+            patches = images.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+            return self.first(patches) * self.second(patches)
+
+    assert run(Both(), nano, torch.randn(1, 2, 6, 8)).sqnr_db > 30
+
+
 def test_an_image_that_is_read_twice(run, nano):
     class Twice(Patches):
         def forward(self, images):
