@@ -6,6 +6,7 @@ claim to be on the CPU, so that they may meet tables that are there; in the grap
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -184,9 +185,8 @@ def export(model: nn.Module, example_inputs: Inputs) -> ExportedProgram:
     """torch.export's own. Raises HeddleError for what it cannot trace."""
     args, kwargs = _arguments(example_inputs)
     try:
-        with (warnings.catch_warnings(), redirect_stderr(StringIO()), torch.no_grad(), evaluating(model),
+        with (warnings.catch_warnings(), _quietly(), torch.no_grad(), evaluating(model),
               _stand_ins(model), _experts_of_fixed_shapes(model)):  # fmt: skip
-            # Where a shape depends on data, torch prints the whole graph.
             warnings.simplefilter("ignore", FutureWarning)  # torch's own pytree
             exported = torch.export.export(model, args, kwargs, strict=False)
             # Only where needed: this traces the model again, which takes as long as the export.
@@ -220,6 +220,18 @@ def _require_as_called(model: nn.Module, exported: ExportedProgram, example_inpu
             apart = float((expected - found).abs().max())
             raise HeddleError(f"torch.export captures {type(model).__name__} otherwise than a call computes it: its "
                               f"result {name or 'output'} differs by {apart:.2g}")  # fmt: skip
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """While this holds, torch does not print graphs and tracebacks when it cannot go on: what it raises says enough."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 @contextmanager
