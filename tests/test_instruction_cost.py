@@ -37,8 +37,8 @@ def _values('''),
     ("hw/units/vector.py", "            writer.values.eq(elementwise.o),\n", """\
             *(mine.eq(value ^ (other << 31)) for mine, value in zip(writer.values, elementwise.o, strict=True)),
 """),
-    ("hw/units/vector.py", "        steps = self._steps(m, instruction, phase)\n", """\
-        steps, other = self._steps(m, instruction, phase), opcode_of(instruction) == Negated.opcode
+    ("hw/units/vector.py", "        steps = self._steps(m)\n", """\
+        steps, other = self._steps(m), opcode_of(instruction) == Negated.opcode
 """),
     ("cosim/random_instructions.py", "    Reduce: Maker(", """\
     Negated: Maker(lambda those: Negated(**vars(those.reduce())), 4),

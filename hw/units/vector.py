@@ -45,6 +45,11 @@ from .vector_writer import Phase, VectorWriter
 FIRST_WALK = {Map: Phase.MAP, Quantise: Phase.MAXIMA, Reduce: Phase.REDUCE}
 
 
+def begins_with(instruction: Value, walk: Phase) -> Value:
+    """Whether it is an instruction whose first walk is this."""
+    return opcode_of(instruction).matches(*(kind.opcode for kind, first in FIRST_WALK.items() if first is walk))
+
+
 class Vector(wiring.Component):
     """Executes one Map, Quantise, Reduce or Tables at a time.
 
@@ -142,7 +147,7 @@ class Vector(wiring.Component):
         combines = (fields.combine != Combine.NONE) & ~rotates & ~from_row
         operand_in_row = (fields.combine != Combine.NONE) & from_row
         paired = (fields.source == Source.VALUE) & combines
-        operand_scaled = (opcode_of(self.instruction) == Map.opcode) & map_fields.operand_scaled
+        operand_scaled = begins_with(self.instruction, Phase.MAP) & map_fields.operand_scaled
         row_twice = fields.row_scaled & (operand_scaled | operand_in_row)
         times_twice = operand_scaled & (fields.combine == Combine.MULTIPLY)
         next_before_last = Signal(2)
@@ -189,8 +194,8 @@ class Vector(wiring.Component):
         by_lanes = Mux(reads < lanes, lanes, reads)  # where the writer takes a cycle for each lane
         along_rows = of_reduce & (reduce.axis == Axis.ROWS)
         m.d.comb += [
-            of_map.eq(opcode_of(self.instruction) == Map.opcode),
-            of_reduce.eq(opcode_of(self.instruction) == Reduce.opcode),
+            of_map.eq(begins_with(self.instruction, Phase.MAP)),
+            of_reduce.eq(begins_with(self.instruction, Phase.REDUCE)),
         ]
         with m.If(self.start):
             m.d.sync += [
