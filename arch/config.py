@@ -51,11 +51,10 @@ VECTOR_FORMATS = {"float32": WIDE_PRECISION, "tf32": 11}  # vector_format → si
 FACTOR_BITS = {WIDE_PRECISION: WIDE_PRECISION, 11: 18}  # of them → those of scores' factors and numbers of rows
 # Latencies of the float operators, in cycles from operands to result (throughput is one per cycle).
 MULTIPLY_CYCLES = 3
-MULTIPLY_IN_STEPS_CYCLES = 6  # of what comes once a row, with a quarter of the multipliers
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
 SUM_CYCLES = ADD_CYCLES + 1  # VECTOR: an addition of Reduce, with the choice of its operands
 SUM_LANES = 4  # VECTOR: lanes that one adder of Reduce serves
-MEAN_CYCLES = 1 + MULTIPLY_IN_STEPS_CYCLES  # NORM: from the sum of a row to its mean
+MEAN_CYCLES = 1 + MULTIPLY_CYCLES  # NORM: from the sum of a row to its mean
 ROW_SUM_INTERVAL = ADD_CYCLES + 2  # least cycles from a row to the next: one adder adds up its running sums, in pairs
 SCORE_CYCLES = 6 + ADD_CYCLES  # SOFTMAX: from a sum or value to its score
 REFERENCE_CYCLES = 3  # from the greatest of a row to what its scores are compared with

@@ -7,7 +7,6 @@ that name of its `Arithmetic` of the precision that the operator is made for, 24
 | operator | numerics | cycles |
 |---|---|---|
 | Multiply | multiply | MULTIPLY_CYCLES |
-| MultiplyInSteps | multiply, of float32, not every cycle | MULTIPLY_IN_STEPS_CYCLES |
 | Add | add | ADD_CYCLES |
 | LateAdd | add | SUM_CYCLES |
 | ConvertInt32 | from_int32 | CONVERT_CYCLES |
@@ -34,10 +33,10 @@ from .float_format import (
     to_bf16,
     upper,
 )
-from .float_multiply import Multiply, MultiplyInSteps
+from .float_multiply import Multiply
 
 __all__ = [
     "MINUS_INFINITY", "MINUS_ZERO", "NAN", "ONE", "ZERO", "Add", "ConvertInt32", "ConvertSum", "Fields", "LateAdd",
-    "Multiply", "MultiplyInSteps", "RoundInt16", "RoundInt8", "constant", "entered", "magnitude", "maximum", "narrowed",
+    "Multiply", "RoundInt16", "RoundInt8", "constant", "entered", "magnitude", "maximum", "narrowed",
     "negate", "order_key", "resized", "shortened", "to_bf16", "upper",
 ]  # fmt: skip

@@ -1,7 +1,6 @@
 """Float multiplication: one product of mantissas, rounded once, saturated."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib.wiring import In
 
 from .float_format import EXPONENT_BIAS, EXPONENT_BITS, EXPONENT_MAX, WIDE, Fields, Operator, compose, with_carry
 from .pipeline import delay, register
@@ -26,7 +25,7 @@ class Multiply(Operator):
     def logic(self):
         m = Module()
         a, b, p = Fields(self.a), Fields(self.b), self._precision
-        mantissas = self._product(m, Cat(a.fraction, Const(1, 1)), Cat(b.fraction, Const(1, 1)))
+        mantissas = product(m, Cat(a.fraction, Const(1, 1)), Cat(b.fraction, Const(1, 1)))
         twice_biased = register(m, a.exponent + b.exponent, "twice_biased")
         # One less than the exponent of a product below 2: what is added for its leading one.
         less_bias = Cat(twice_biased[:7], ~twice_biased[7], twice_biased[7] ^ ~twice_biased[8])
@@ -56,38 +55,6 @@ class Multiply(Operator):
         )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits, "o"))
         return m
-
-    def _product(self, m: Module, a: Value, b: Value) -> Value:
-        """a · b of two mantissas."""
-        return product(m, a, b)
-
-
-class MultiplyInSteps(Multiply):
-    """o = a · b as `Multiply`, MULTIPLY_IN_STEPS_CYCLES (6) later, of float32, with a multiplier of half the width.
-    `start` comes with a and b, at least as far apart, and these hold still for four cycles."""
-
-    module = "heddle_multiply_in_steps"
-
-    def __init__(self):
-        Operator.__init__(self, WIDE, "ab", start=In(1))
-
-    def _product(self, m: Module, a: Value, b: Value) -> Value:
-        """Of halves, one a cycle: low · low, low · high, high · low, high · high."""
-        half, step = len(a) // 2, Signal(3)  # cycles since start
-        m.d.sync += step.eq(Mux(self.start, 1, Mux((step == 0) | step[2], 0, step + 1)))
-        one = Mux(step[1] & ~self.start, a[half:], a[:half])
-        other = Mux(step[0] & ~self.start, b[half:], b[:half])
-        of_halves = register(m, one * other, "of_halves")
-        upper = Signal(len(a) + 1, reset_less=True)
-        lower = Signal(len(a), reset_less=True)  # its halves as soon as nothing is added there any more
-        with m.Switch(step):
-            with m.Case(1):
-                m.d.sync += upper.eq(of_halves)
-            with m.Case(2, 4):
-                m.d.sync += [upper.eq(upper[half:] + of_halves), lower.eq(Cat(lower[half:], upper[:half]))]
-            with m.Case(3):
-                m.d.sync += upper.eq(upper + of_halves)
-        return Cat(lower, upper[: len(a)])
 
 
 def product(m: Module, a: Value, b: Value) -> Value:

@@ -15,7 +15,7 @@ from ..arch.functions import EVALUATE_CYCLES
 from ..arch.numerics import FUNCTION_PRECISION, LEAST_VARIANCE, MOST_VARIANCE, to_bits
 from .delay_line import DelayLine
 from .fixed_function import ReciprocalSqrt
-from .float import Add, Fields, Multiply, MultiplyInSteps, narrowed, negate
+from .float import Add, Fields, Multiply, narrowed, negate
 from .pipeline import delay, register
 
 HALF, THREE_HALVES = 0x3F00_0000, 0x3FC0_0000
@@ -86,7 +86,7 @@ class RowMoments(wiring.Component):
     """mean = sum · reciprocal; deviation = rsqrt(v), v = sum · reciprocal + epsilon, held between 2⁻¹²⁵ and 2¹²⁶ as
     `numerics.norm` does; in float32 refined from y = rsqrt(v) to y·(1.5 − (0.5·v)·(y·y)).
 
-    A sum comes with `valid`, rows at least MULTIPLY_IN_STEPS_CYCLES apart, and `squares` tells of what. `mean_valid`
+    A sum comes with `valid`, and `squares` tells of what. `mean_valid`
     comes MEAN_CYCLES after a sum of values, `deviation_valid` `deviation_cycles` after one of squares. `reciprocal` and
     `epsilon` hold still meanwhile. `variance` must be `mean_square` + `small`, ADD_CYCLES later. `deviation`,
     `mean_square`, `small` and `variance` have the format of vector arithmetic, the other numbers are float32.
@@ -112,7 +112,7 @@ class RowMoments(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config, precision = self._config, self._config.precision
-        m.submodules.by_reciprocal = by_reciprocal = MultiplyInSteps()
+        m.submodules.by_reciprocal = by_reciprocal = Multiply()
         m.submodules.rsqrt = rsqrt = ReciprocalSqrt(precision)
         variance = _held(m, self.variance)
         found = delay(m, self.valid & self.squares, config.deviation_cycles, name="deviation_valid")
@@ -120,7 +120,6 @@ class RowMoments(wiring.Component):
         with m.If(self.valid):
             m.d.sync += held.eq(self.sum)
         m.d.comb += [
-            by_reciprocal.start.eq(delay(m, self.valid, 1, name="start")),
             by_reciprocal.a.eq(held),
             by_reciprocal.b.eq(self.reciprocal),
             self.mean_square.eq(narrowed(m, by_reciprocal.o, config, "mean_square")),

@@ -18,7 +18,6 @@ from heddle.arch.config import (
     CONVERT_CYCLES,
     CONVERT_SUM_CYCLES,
     MULTIPLY_CYCLES,
-    MULTIPLY_IN_STEPS_CYCLES,
     ROUND_CYCLES,
     SUM_BITS,
     SUM_CYCLES,
@@ -173,33 +172,6 @@ def test_codes_by_hand(x, code):
 def test_edges_with_edges(operator, cycles, oracle):
     a, b = pairs(EDGES)
     assert_same(run(operator(), cycles, a, b), oracle(a.view(np.float32), b.view(np.float32)), a, b)
-
-
-def test_products_in_steps():
-    """Each as soon as the one before is there; operands change as soon as they may."""
-    rng, multiply = np.random.default_rng(8), floats.MultiplyInSteps()
-    a, b = (np.concatenate([edges, rng.integers(0, 1 << 32, 300, dtype=np.uint64).astype(np.uint32)])
-            for edges in pairs(EDGES[::3]))  # fmt: skip
-    found = []
-
-    async def bench(ctx):
-        for cycle in range((len(a) + 1) * MULTIPLY_IN_STEPS_CYCLES):
-            number, step = divmod(cycle, MULTIPLY_IN_STEPS_CYCLES)
-            if step == 0 and number:
-                found.append(ctx.get(multiply.o))
-            held = number < len(a) and step < 4
-            ctx.set(multiply.start, held and step == 0)
-            ctx.set(multiply.a, int(a[number]) if held else cycle)
-            ctx.set(multiply.b, int(b[number]) if held else NAN)
-            await ctx.tick()
-        found.append(ctx.get(multiply.o))
-
-    simulator = Simulator(multiply)
-    simulator.add_clock(1e-9)
-    simulator.add_testbench(bench)
-    simulator.run()
-    expected = numerics.multiply(a.view(np.float32), b.view(np.float32))
-    assert_same(np.array(found[: len(a)], np.int64).astype(np.uint32), expected, a, b)
 
 
 def test_integers_around_each_power_of_two():

@@ -39,7 +39,7 @@ def duration(config: HardwareConfig, work: Norm) -> int:
     g = -(-work.columns // lanes)
     w = -(-work.columns // config.columns) * config.columns // lanes
     walk = (m - 1) * max(g, ROW_SUM_INTERVAL) + g + MEMORY_CYCLES
-    by_reciprocal = 1 + 6  # a register, a product in steps
+    by_reciprocal = 1 + MULTIPLY_CYCLES  # a register, a product
     means = walk + config.row_sum_cycles + by_reciprocal + 1
     narrow = 1 if config.vector_format == "tf32" else 0  # x − mean, the mean square: rounded
     deviations = walk + 1 + ADD_CYCLES + narrow + MULTIPLY_CYCLES + config.row_sum_cycles + by_reciprocal + narrow
@@ -101,9 +101,9 @@ def test_a_row_of_four_by_hand():
     (record,) = run_unit(NormUnit(NANO), memories, [work])
     # The mean is 4 and the variance 1, and rsqrt is exact at powers of two: −1, 1, −1, 1.
     assert as_floats(memories.value[1]).tolist() == [-1.0, 2.0, 4.0, -1.0]
-    # Each walk two groups and the memory. The sum 19, the mean 7, the table; d 5, d² 3, the sum, · 1/N 7, + ε 4,
+    # Each walk two groups and the memory. The sum 19, the mean 4, the table; d 5, d² 3, the sum, · 1/N 4, + ε 4,
     # rsqrt 8, the Newton step 13, the table; d 5, three factors and a sum 10, the register.
-    assert record.retire - record.start == (2 + 1 + 19 + 7 + 1) + (2 + 1 + 8 + 19 + 32 + 1) + (2 + 1 + 5 + 10 + 1)
+    assert record.retire - record.start == (2 + 1 + 19 + 4 + 1) + (2 + 1 + 8 + 19 + 29 + 1) + (2 + 1 + 5 + 10 + 1)
 
 
 @all_shapes
