@@ -86,10 +86,10 @@ class RowMoments(wiring.Component):
     """mean = sum · reciprocal; deviation = rsqrt(v), v = sum · reciprocal + epsilon, held between 2⁻¹²⁵ and 2¹²⁶ as
     `numerics.norm` does; in float32 refined from y = rsqrt(v) to y·(1.5 − (0.5·v)·(y·y)).
 
-    A sum comes with `valid`, and `squares` tells of what. `mean_valid`
-    comes MEAN_CYCLES after a sum of values, `deviation_valid` `deviation_cycles` after one of squares. `reciprocal` and
-    `epsilon` hold still meanwhile. `variance` must be `mean_square` + `small`, ADD_CYCLES later. `deviation`,
-    `mean_square`, `small` and `variance` have the format of vector arithmetic, the other numbers are float32.
+    A sum comes with `valid`, and `squares` tells of what. `mean_valid` comes MEAN_CYCLES after a sum of values,
+    `deviation_valid` `deviation_cycles` after one of squares. `reciprocal` and `epsilon` hold still meanwhile.
+    `variance` must be `mean_square` + `small`, ADD_CYCLES later. `deviation`, `mean_square`, `small` and `variance`
+    have the format of vector arithmetic, the other numbers are float32.
     """
 
     def __init__(self, config: HardwareConfig):
