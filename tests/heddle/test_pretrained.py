@@ -74,7 +74,8 @@ def test_a_cache_is_left_out_and_said_to_be():
     program = api.compile(model, pretrained.example_inputs(model, 4), api.get_config("nano"))
     assert [each.name for each in program.outputs()] == ["last_hidden_state"]
     (choice,) = [each for each in program.choices if each.what == "results"]
-    assert choice.chosen == "tensors alone: without past_key_values (DynamicCache)"
+    assert choice.chosen.startswith("tensors alone: without ")  # how the library calls it differs between its releases
+    assert choice.chosen.endswith(" (DynamicCache)")
 
 
 def test_inputs_hang_on_the_seed_alone(saved):
