@@ -27,7 +27,7 @@ from .builder import Decoder, SharedDram, Tiling
 from .cache import MOST_TOKENS, CacheLayout, CachePlan
 from .capture import built_part, require_model
 from .emit import Step, emit
-from .fuse import take_patterns, to_operators
+from .fuse import take_patterns, to_operators, under
 from .graph import Graph
 from .macs import count_macs
 from .ops import DECODER, cached_attention
@@ -117,7 +117,7 @@ def decoder_graph(
 ) -> Graph:
     """The graph of quantised operators for `rows` tokens at a time."""
     graph = closed_graph(model, (torch.zeros((1, max(context, 2)), dtype=torch.int64),), show)
-    graph = take_patterns(_of_logits(graph), DECODER)
+    graph = take_patterns(under(_of_logits(graph), rule), DECODER)
     for node in graph:
         if node.op == "cached_attention" and not node.causal:
             raise node.refuse("a decoder's attention must be causal")

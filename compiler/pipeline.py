@@ -35,7 +35,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from ..arch.config import Config, HardwareConfig, Memory, get_config
-from ..arch.errors import HeddleError, NoRoomError, require_type
+from ..arch.errors import HeddleError, NoRoomError, all_of, require_type
 from ..arch.errors import shown as in_words
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
@@ -150,7 +150,9 @@ def _unmet(problems: Sequence[HeddleError]) -> HeddleError:
     room = [each for each in problems if isinstance(each, NoRoomError)]
     others = [each for each in problems if not isinstance(each, NoRoomError)]
     if room and others:
-        return NoRoomError(f"{room[0]}. In another way it might fit, but {others[0]}")
+        error = NoRoomError(f"{room[0]}. In another way it might fit, but {others[0]}")
+        error.parts = (*room[0].each(), *others[0].each())
+        return error
     return problems[0]
 
 
@@ -190,6 +192,7 @@ def lower(
     show("segments", "\n".join(str(len(piece.graph.nodes)) + " nodes" for piece in pieces))
     found: dict[tuple, tuple[Schedule, Segment, int]] = {}
     steps, layer = [], 0
+    problems: list[NoRoomError] = []
     held = together(functions_of(graph)) if len(pieces) > 1 else None  # one piece sets them where it uses them
     if held and held.held:
         setting = lowering.set_functions(held)
@@ -197,7 +200,13 @@ def lower(
     for piece in pieces:
         key = piece.signature, piece.last
         if key not in found:
-            best = lowering.lower(piece, tiling, groups)
+            try:
+                best = lowering.lower(piece, tiling, groups)
+            except NoRoomError as error:
+                if not lowering.thrifty:  # there is another way to try
+                    raise
+                problems.append(error)
+                continue
             found[key] = best, piece, layer
             for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
                 show(name_of_pass, result)
@@ -212,6 +221,8 @@ def lower(
                 require_equal(tiles, best.tiles)
         steps.append(Step(best, tiles, layer, found[key][2], names))
         layer += len(piece.attentions)
+    if problems:
+        raise all_of(problems)
     return steps
 
 

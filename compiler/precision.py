@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import TypeAlias
 
 from ..arch.config import HardwareConfig
-from ..arch.errors import HeddleError, require_type, unknown
+from ..arch.errors import PrecisionError, require_type, unknown
 
 
 class Precision(Enum):
@@ -48,7 +49,8 @@ class Precision(Enum):
 
 MOST_PLANES = 1 + max(each.planes for each in Precision)  # panels of sums of a product
 
-PrecisionChoice = str | Mapping[str, str]  # one for all layers, or by the name of the layer ("layers.*.mlp": "w8a16")
+# One for all layers, or by the name of the layer ("layers.*.mlp": "w8a16").
+PrecisionChoice: TypeAlias = "str | Mapping[str, str] | PrecisionRule"
 
 
 class PrecisionRule:
@@ -56,6 +58,8 @@ class PrecisionRule:
     Without a config the PEs are taken to fit."""
 
     def __init__(self, choice: PrecisionChoice | None = None, config: HardwareConfig | None = None) -> None:
+        if isinstance(choice, PrecisionRule):
+            choice = {pattern: precision.value for pattern, precision in choice.patterns.items()}
         bf16 = config is not None and config.pe == "bf16"
         self.default = Precision.BF16 if bf16 else Precision.W8A8
         choice = self.default.value if choice is None else choice
@@ -68,19 +72,39 @@ class PrecisionRule:
         for precision in self.patterns.values():
             if config is not None and (precision is Precision.BF16) != bf16:
                 fitting = "bf16" if bf16 else "w8a8, w8a16 or w16a16"
-                raise HeddleError(f"the {config.pe} PEs of {config.title} compute in {fitting}, not {precision.value}")
+                raise PrecisionError(f"the {config.pe} PEs of {config.title} compute in {fitting}, not "
+                                     f"{precision.value}")  # fmt: skip
 
     def of(self, layer: str) -> Precision:
         """The precision of the layer of that name."""
         found = (precision for pattern, precision in self.patterns.items() if fnmatchcase(layer, pattern))
         return next(found, self.default)
 
+    @property
+    def least(self) -> Precision:
+        """Of those that layers may have, the one of the fewest bits."""
+        found = [*self.patterns.values(), *([] if "*" in self.patterns else [self.default])]
+        return min(found, key=lambda each: each.planes)
+
+    def within(self, layers: Collection[str]) -> PrecisionRule:
+        """The same for a part of a model, which need not have the layers of every pattern."""
+        found = PrecisionRule(self)
+        found.default = self.default
+        found.patterns = {pattern: precision for pattern, precision in self.patterns.items()
+                          if pattern == "*" or any(fnmatchcase(layer, pattern) for layer in layers)}  # fmt: skip
+        return found
+
+    def __str__(self) -> str:
+        if [*self.patterns] == ["*"]:
+            return self.patterns["*"].value
+        return ", ".join(f"{pattern}={precision.value}" for pattern, precision in self.patterns.items())
+
     def require_layers(self, layers: Collection[str]) -> None:
         """Raise HeddleError for a pattern that fits none of the layers, which would change nothing."""
         for pattern in self.patterns:
             if pattern != "*" and not any(fnmatchcase(layer, pattern) for layer in layers):
                 known = {re.sub(r"(?<![^.])\d+(?![^.])", "*", layer): None for layer in layers}
-                raise unknown("layer", pattern, known, "layers with a precision")
+                raise PrecisionError(str(unknown("layer", pattern, known, "layers with a precision")))
 
 
 def _parse(name: str) -> Precision:

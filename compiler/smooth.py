@@ -71,7 +71,7 @@ def smooth(graph: Graph, ranges: Ranges, alpha: float = _ALPHA) -> Graph:
             continue
         if not has_bytes(node.gamma, node.beta, *weights):  # the figures would change, nothing else
             continue
-        scale = _scale(ranges[node.layer], weights, alpha)
+        scale = channel_scale(ranges[node.layer], weights, alpha)
         divided = _for(graph, node, readers)
         divided.attributes["gamma"] = (node.gamma.double() / scale).float()
         divided.attributes["beta"] = (node.beta.double() / scale).float()
@@ -80,7 +80,7 @@ def smooth(graph: Graph, ranges: Ranges, alpha: float = _ALPHA) -> Graph:
     return graph
 
 
-def _scale(greatest: Tensor, weights: Sequence[Tensor], alpha: float) -> Tensor:
+def channel_scale(greatest: Tensor, weights: Sequence[Tensor], alpha: float = _ALPHA) -> Tensor:
     """s of each channel of what these weights (N, K) multiply, whose greatest magnitudes are known."""
     of_weights = torch.stack([weight.abs().amax(0) for weight in weights]).amax(0).double()
     return greatest.double().clamp(min=_LEAST) ** alpha / of_weights.clamp(min=_LEAST) ** (1 - alpha)

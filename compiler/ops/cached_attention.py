@@ -31,7 +31,7 @@ from ..layout import Layout
 from ..masks import added_to_scores, hidden
 from ..rearrange import origin, split_heads, view_of
 from ..weightless import same_values
-from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, seen_pairs
+from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, same_precision, seen_pairs
 from .linear import parameters, projection_macs
 
 # -- match -------------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def match(graph: Graph, node: Node) -> bool:
     queries, keys = _without_order(node, _side_by_side(node, query), _side_by_side(node, key))
     roles: dict[str, Heads] = {}
     for role, operands in zip(ROLES, (queries, keys, [value]), strict=True):
-        pieces = [_heads(node, each, sources, tables, views) for each in operands]
+        pieces = [_heads(graph, node, each, sources, tables, views) for each in operands]
         roles[role] = [[part for parts in heads for part in parts] for heads in zip(*pieces, strict=True)]
     attributes = {"causal": causal, "values": None, "heads": node.shape[-3], "window": window, "scale": call.scale}
     attributes["rotary"] = tables[0] if tables else None
@@ -133,12 +133,12 @@ def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
     return True, 0 if window == tokens else window
 
 
-def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
+def _heads(graph: Graph, node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
     """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, rotary
     tables, and the columns of linear layers."""
     source, layout = origin(operand)
     if source.op == "rotary" and source is not operand:  # a rotated key, expanded over the heads
-        inner = _heads(node, source, sources, tables, views)
+        inner = _heads(graph, node, source, sources, tables, views)
         size = source.shape[-2] * source.shape[-1]
         starts = layout.merged(2).without(-1).without(-1).numbers().tolist()  # of each head
         if layout.dims[-2:] != Layout.of(source.shape).dims[-2:] or any(start % size for start in starts):
@@ -149,8 +149,9 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: 
         if not all(same_values(a, b) for a, b in zip(tables[0], tables[-1], strict=True)):
             raise node.refuse("queries and keys must be rotated by the same angles")
         return [[replace(p, rotated=True) for p in parts] for parts in
-                _heads(node, operand.inputs[0], sources, tables, views)]  # fmt: skip
-    columns = split_heads(layout, source.rows, source.columns) if source.op == "ir.linear" else None
+                _heads(graph, node, operand.inputs[0], sources, tables, views)]  # fmt: skip
+    taken = source.op == "ir.linear" and same_precision(graph, source, node)
+    columns = split_heads(layout, source.rows, source.columns) if taken else None
     if columns is None:
         return _numbers(node, operand, sources)
     x, weight, bias = parameters(source)
@@ -230,7 +231,9 @@ def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> 
         return
     shared = first[1].weight
     weights = [head[1].weight for head in roles["key"]]
-    if shared is None or any(each is None or not same_values(each, shared) for each in weights):
+    if shared is None or any(parts[0].weight is None for parts in roles["query"]):
+        return
+    if any(each is None or not same_values(each, shared) for each in weights):
         return
     latent = plain[0].weight.shape[1]  # type: ignore[union-attr]
     for query, key in zip(roles["query"], plain, strict=True):

@@ -38,14 +38,14 @@ INPUTS = 16  # of an encoder without a test set
 @precision_option
 @click.option("--tokens", default=128, show_default=True, metavar="N", help="Of test text, for a language model.")
 @json_option
-def check(model: str, config_name: str, precision: str | None, tokens: int, as_json: bool) -> None:
+def check(model: str, config_name: str, precision: tuple[str, ...], tokens: int, as_json: bool) -> None:
     """Compare MODEL on an accelerator with PyTorch in float32, layer by layer, and judge the result.
 
     For gpt2, llama and deepseek: a pass over test text; then perplexities and how often the likeliest token is the
     same. For digits-vit, bert-tiny and encoder layers: the outputs of the test set. Exits with 1 if a threshold fails.
     """
     begin = time.perf_counter()
-    config, precision = at_precision(load_config(config_name), precision)
+    config, rule = at_precision(load_config(config_name), precision)
     if model in heddle.LANGUAGE_MODELS:
         figures, thresholds = _decoder(heddle.LANGUAGE_MODELS[model], config, precision, tokens)
     elif model in heddle.WORKLOADS:
@@ -55,7 +55,7 @@ def check(model: str, config_name: str, precision: str | None, tokens: int, as_j
         raise unknown("model", model, [*heddle.LANGUAGE_MODELS, *heddle.WORKLOADS], "models")
     reached = all(each.reached for each in thresholds)
     figures = {
-        "model": model, "precision": precision, **figures,
+        "model": model, "precision": str(precision), **figures,
         "thresholds": [{**asdict(each), "reached": each.reached} for each in thresholds], "reached": reached,
         "seconds": time.perf_counter() - begin,
     }  # fmt: skip
@@ -66,7 +66,7 @@ def check(model: str, config_name: str, precision: str | None, tokens: int, as_j
     sys.exit(0 if reached else 1)
 
 
-def _decoder(language_model: Any, config: Any, precision: str, tokens: int) -> tuple[dict[str, Any], list[Any]]:
+def _decoder(language_model: Any, config: Any, precision: Any, tokens: int) -> tuple[dict[str, Any], list[Any]]:
     if tokens < 1:
         raise heddle.HeddleError(f"--tokens must be at least 1, not {tokens}")
     from heddle import fidelity  # PyTorch takes a second: not at the top, so that --help does without

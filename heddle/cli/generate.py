@@ -38,7 +38,7 @@ class Request:
 
     language_model: Any
     config: Any
-    precision: str
+    precision: Any
     engine: str
     prompt: str
     ids: list[int]  # of the prompt
@@ -78,7 +78,7 @@ class Progress:
               "for a directory, as many as are asked for]")  # fmt: skip
 @json_option
 def generate(
-    model: str, prompt: str, tokens: int, config_name: str, precision: str | None, engine: str, temperature: float,
+    model: str, prompt: str, tokens: int, config_name: str, precision: tuple[str, ...], engine: str, temperature: float,
     top_k: int | None, top_p: float | None, seed: int, context: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Continue a prompt with MODEL (gpt2, llama or deepseek) on an accelerator, and compare with PyTorch.
@@ -89,9 +89,9 @@ def generate(
     Exits with 1 if an RTL engine differs from the simulator.
     """
     begin = time.perf_counter()
-    config, precision = at_precision(load_config(config_name), precision)
+    config, rule = at_precision(load_config(config_name), precision)
     language_model = get_language_model(model)
-    request = _request(language_model, config, precision, engine, prompt, tokens, context, temperature, top_k, top_p,
+    request = _request(language_model, config, rule, engine, prompt, tokens, context, temperature, top_k, top_p,
                        seed)  # fmt: skip
     so_far, stopped = Progress(), None
     try:
@@ -116,7 +116,7 @@ def generate(
 
 
 def _request(
-    language_model: Any, config: Any, precision: str, engine: str, prompt: str, tokens: int, context: int | None,
+    language_model: Any, config: Any, precision: Any, engine: str, prompt: str, tokens: int, context: int | None,
     temperature: float, top_k: int | None, top_p: float | None, seed: int,
 ) -> Request:  # fmt: skip
     """What was asked for, checked: a mistake should not cost the time of a compilation."""
@@ -216,7 +216,7 @@ def _figures(request: Request, so_far: Progress, stopped: bool) -> dict[str, Any
     prompt_runs, steps = (runs[: so_far.prompt_runs], runs[so_far.prompt_runs :]) if so_far.prompt_runs else (runs, [])
     cycles = sum(run.cycles for run in steps) / len(steps) if steps else None
     figures = {
-        "model": request.language_model.name, "precision": request.precision,
+        "model": request.language_model.name, "precision": str(request.precision),
         "engine": request.engine, "prompt": request.prompt, "text": request.language_model.decode(so_far.ids),
         "tokens": len(so_far.ids), "matches_pytorch": None if stopped else _matches(request, so_far),
         "prefill_cycles": sum(run.cycles for run in prompt_runs), "cycles_per_token": cycles,

@@ -1,0 +1,284 @@
+"""Which layers a precision hurts: each product of the closed set computed in codes, by PyTorch, one layer at a time.
+
+Noise of one layer at the results is nearly independent of that of the others, so what several layers do together is
+about the sum. The few that make most of it, because some channels of what they read are far greater than the others and
+take the bits of these, are worth 16 bits: `choose_precision` finds them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..arch.config import Config, get_config
+from ..arch.errors import HeddleError, require_type
+from ..arch.numerics import CODE_LIMIT, WIDE_CODE_LIMIT
+from ..arch.ranges import require_range
+from . import ir
+from .capture import Inputs, capture, evaluating, require_model
+from .fold import fold_constants
+from .graph import Graph, Node
+from .legalise import legalise
+from .precision import Precision, PrecisionChoice, PrecisionRule
+from .rearrange import follow_views, origin
+from .smooth import Ranges, channel_scale
+
+Precise = Callable[[str], Precision | None]  # the precision of a layer; None: exact
+_RAISED = (Precision.W8A16, Precision.W16A16)  # what a layer at w8a8 can be given
+_TRIED = 6  # layers at each step: those that make most noise
+
+
+@dataclass(frozen=True)
+class Raised:
+    """A step: a layer gets more bits."""
+
+    layer: str
+    precision: str
+    sqnr_db: float  # of the results, with this step and those before it
+    passes: float  # of the array over all products, likewise: 1 where all are at w8a8
+
+
+@dataclass(frozen=True)
+class ChosenPrecision:
+    """A precision for each layer that needs more than w8a8, as `precision` of compile takes it, and how it was found.
+
+    sqnr_db are of a model of the numbers: products in codes, all else exact. `heddle check` measures a program.
+    """
+
+    precision: dict[str, str]  # layer → precision; empty: none needs more
+    before_db: float  # of the results with all layers at w8a8
+    raised: list[Raised]  # step by step
+    noise: dict[str, float]  # layer → noise over signal of the results if it alone is at w8a8, the greatest first
+
+    @property
+    def sqnr_db(self) -> float:
+        """Of the results, as chosen."""
+        return self.raised[-1].sqnr_db if self.raised else self.before_db
+
+
+@torch.no_grad()
+def choose_precision(
+    model: nn.Module,
+    samples: Iterable[Inputs],
+    config: Config,
+    *,
+    target_db: float = 40.0,
+    most_layers: int | None = None,
+    ranges: Ranges | None = None,
+) -> ChosenPrecision:
+    """Which linear layers to give 16 bits, so that the results of `samples` have an SQNR of `target_db`.
+
+    Step by step a layer is raised to w8a16 or w16a16: that which removes most noise for a multiply-accumulate more,
+    together with those raised before. It ends when the noise is low enough or nothing helps any more: see `sqnr_db` of
+    what comes back.
+
+    most_layers  so many at most are raised
+
+    samples  inputs of the model, one set after the other, as for `compile`; few do
+    ranges   those of `calibrate`, if the model is compiled with them
+    Raises HeddleError for a machine of bf16 PEs, whose layers have one precision.
+    """
+    require_model(model)
+    config = get_config(config)
+    if config.pe == "bf16":
+        raise HeddleError(f"the bf16 PEs of {config.title} compute all layers in bf16: there is nothing to choose")
+    if most_layers is not None:
+        require_range("most_layers", most_layers, 0, 1 << 16)
+    require_type("target_db", target_db, (int, float), "a number of dB")
+    runs = [_Run.of(graph, inputs, ranges or {}) for graph, inputs in _graphs(model, samples)]
+    if not runs:
+        raise HeddleError("samples must hold at least one set of inputs")
+    macs, free = _macs(runs[0].graph), _free_layers(runs[0].graph)
+    alone = _alone(runs, lambda layer: Precision.W8A8)
+    raised: dict[str, Precision] = {}
+    now = before = _noise(runs, lambda layer: Precision.W8A8)
+    steps: list[Raised] = []
+    while _db(now) < target_db:
+        tried = {}
+        full = most_layers is not None and len(raised) >= most_layers
+        open_layers = [each for each in (raised if full else alone) if each in free and raised.get(each) != _RAISED[-1]]
+        for layer in open_layers[:_TRIED]:
+            for precision in _RAISED:
+                if _more(precision) > _more(raised.get(layer, Precision.W8A8)):
+                    tried[layer, precision] = _noise(runs, _with(raised | {layer: precision}))
+
+        def gain(key: tuple[str, Precision]) -> float:
+            """Noise that is removed, for a multiply-accumulate more."""
+            layer, precision = key
+            more = _more(precision) - _more(raised.get(layer, Precision.W8A8))
+            return (now - tried[key]) / more / macs[layer]  # noqa: B023
+
+        best = max(tried, key=gain, default=None)
+        if best is None or tried[best] >= now:
+            break
+        layer, precision = best
+        raised[layer], now = precision, tried[best]
+        passes = sum(count * (1 + _more(raised.get(each, Precision.W8A8))) for each, count in macs.items())
+        steps.append(Raised(layer, precision.value, _db(now), passes / sum(macs.values())))
+    return ChosenPrecision({layer: precision.value for layer, precision in raised.items()}, _db(before), steps, alone)
+
+
+def layer_noise(
+    model: nn.Module, samples: Iterable[Inputs], precision: PrecisionChoice | None, ranges: Ranges | None = None
+) -> dict[str, float]:
+    """Noise over signal of the results, if one layer alone is computed as `precision` says and all else is exact: by
+    layer, the greatest first."""
+    rule = PrecisionRule(precision)
+    runs = [_Run.of(graph, inputs, ranges or {}) for graph, inputs in _graphs(model, samples)]
+    return _alone(runs, rule.of)
+
+
+def _alone(runs: Sequence[_Run], precise: Precise) -> dict[str, float]:
+    """Noise of each layer if it alone is not exact, the greatest first."""
+    found = {layer: _noise(runs, lambda each, layer=layer: precise(each) if each == layer else None)
+             for layer in _macs(runs[0].graph)}  # fmt: skip
+    return dict(sorted(found.items(), key=lambda each: -each[1]))
+
+
+def _with(raised: Mapping[str, Precision]) -> Precise:
+    """All at w8a8 but these."""
+    return lambda layer: raised.get(layer, Precision.W8A8)
+
+
+def _more(precision: Precision) -> int:
+    """Passes over the array besides the first."""
+    return precision.weight_digits * precision.activation_digits - 1
+
+
+def _db(noise: float) -> float:
+    return -10 * math.log10(noise) if noise > 0 else math.inf
+
+
+# -- what a layer computes ---------------------------------------------------------------------------------------------
+
+
+def _graphs(model: nn.Module, samples: Iterable[Inputs]) -> list[tuple[Graph, dict[str, Tensor]]]:
+    """The closed graph for each sample, one for each kind of shapes, and its inputs by name."""
+    graphs: dict[object, Graph] = {}
+    found = []
+    with evaluating(model):
+        for each in samples:
+            require_type("each of samples", each, (tuple, list, Mapping), "a tuple of tensors, or a dict by name")
+            tensors = list(each.values() if isinstance(each, Mapping) else each)
+            names = tuple(each) if isinstance(each, Mapping) else None
+            key = names, tuple((tensor.shape, tensor.dtype) for tensor in tensors)
+            if key not in graphs:
+                graphs[key] = legalise(follow_views(fold_constants(capture(model, each))))
+            named = names or graphs[key].inputs
+            found.append((graphs[key], dict(zip(named, tensors, strict=True))))
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A sample: the graph, what it reads, and the exact value of every node."""
+
+    graph: Graph
+    inputs: dict[str, Tensor]
+    exact: dict[Node, Tensor]
+    scales: dict[Node, Tensor]  # norm → what SmoothQuant divides its channels by
+
+    @staticmethod
+    def of(graph: Graph, inputs: dict[str, Tensor], ranges: Ranges) -> _Run:
+        run = _Run(graph, inputs, {}, _scales(graph, ranges))
+        run.exact.update(run.values(lambda layer: None))
+        return run
+
+    def values(self, precise: Precise) -> dict[Node, Tensor]:
+        """Of every node. What lies before the first layer that is not exact is not computed again."""
+        known: dict[Node, Tensor] = {}
+        for node in self.graph:
+            precision = precise(node.layer) if node.op in ir.PRODUCTS and not node.host else None
+            if node.op == "input":
+                known[node] = ir.as_number(self.inputs[node.name])
+            elif node.op == "constant":
+                known[node] = ir.as_number(node.value)
+            elif precision is not None:
+                known[node] = self._product(node, [known[each] for each in node.inputs], precision)
+            elif self.exact and all(known[each] is self.exact[each] for each in node.inputs):
+                known[node] = self.exact[node]
+            else:
+                known[node] = ir.OPERATORS[node.op].meaning(node, *(known[each] for each in node.inputs))
+            if self.exact and node.op in ("input", "constant"):
+                known[node] = self.exact[node]
+        return known
+
+    def _product(self, node: Node, operands: list[Tensor], precision: Precision) -> Tensor:
+        if node.op == "ir.attention":
+            q, k, v, *mask = operands
+            coded = [in_codes(q, precision.activation_digits), in_codes(k, precision.activation_digits),
+                     in_codes(v, precision.activation_digits)]  # fmt: skip
+            return ir.OPERATORS[node.op].meaning(node, *coded, *mask)
+        x, weight, *bias = operands
+        scale = self.scales.get(origin(node.inputs[0])[0])
+        if scale is not None and len(scale) == x.shape[-1] and node.op == "ir.linear":
+            x, weight = x / scale, weight * scale
+        if precision is Precision.BF16:
+            x, weight = x.bfloat16().float(), weight.bfloat16().float()
+        else:
+            of_y = precision.weight_digits if node.op == "ir.linear" else precision.activation_digits
+            x, weight = in_codes(x, precision.activation_digits), in_codes(weight, of_y)
+        return functional.linear(x, weight, *bias) if node.op == "ir.linear" else x @ weight.mT
+
+
+def in_codes(x: Tensor, digits: int) -> Tensor:
+    """Each row as codes of int8, or of two such digits, ±127 or ±32639 at its greatest magnitude, and back."""
+    limit = WIDE_CODE_LIMIT if digits == 2 else CODE_LIMIT
+    step = x.abs().amax(-1, keepdim=True).clamp(min=1e-30) / limit
+    return (x / step).round() * step
+
+
+def _scales(graph: Graph, ranges: Ranges) -> dict[Node, Tensor]:
+    found = {}
+    for node in graph:
+        if node.op != "ir.norm" or len(ranges.get(node.layer, ())) != node.columns:
+            continue
+        weights = [reader.inputs[1].value for reader in graph if reader.op == "ir.linear"
+                   and origin(reader.inputs[0])[0] is node and reader.inputs[1].op == "constant"
+                   and reader.inputs[1].shape[-1] == node.columns]  # fmt: skip
+        if weights:
+            found[node] = channel_scale(ranges[node.layer], weights).float()
+    return found
+
+
+def _noise(runs: Sequence[_Run], precise: Precise) -> float:
+    """Noise over signal at the results, the mean of the samples."""
+    found = []
+    for run in runs:
+        values = run.values(precise)
+        noise = signal = 0.0
+        for node in run.graph.outputs:
+            if not node.integer:
+                signal += float(run.exact[node].double().square().sum())
+                noise += float((values[node].double() - run.exact[node].double()).square().sum())
+        found.append(noise / max(signal, 1e-300))
+    return sum(found) / len(found)
+
+
+def _macs(graph: Graph) -> Counter[str]:
+    """Multiply-accumulates of the products of each layer."""
+    found: Counter[str] = Counter()
+    for node in graph:
+        if node.op in ir.PRODUCTS and not node.host:
+            depth = node.inputs[0].shape[-1]
+            found[node.layer] += node.size * depth if node.op != "ir.attention" else 2 * node.size * node.inputs[1].rows
+    return found
+
+
+def _free_layers(graph: Graph) -> set[str]:
+    """Layers of linear layers that no attention takes in."""
+    taken = {origin(each)[0] for node in graph if node.op == "ir.attention" for each in node.inputs[:3]}
+    return {node.layer for node in graph if node.op == "ir.linear" and node not in taken}
+
+
+def outliers(greatest: Any) -> float:
+    """How many times as large as the median channel the largest one is."""
+    greatest = torch.as_tensor(greatest).flatten()
+    return float(greatest.max() / greatest.median().clamp(min=1e-30))
