@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeAlias
 
 from ..arch.config import HardwareConfig
@@ -54,8 +54,8 @@ PrecisionChoice: TypeAlias = "str | Mapping[str, str] | PrecisionRule"
 
 
 class PrecisionRule:
-    """Which precision a layer has: that of the first pattern that its name fits; w8a8, or bf16 on bf16 PEs, if none.
-    Without a config the PEs are taken to fit."""
+    """Which precision a layer has: that of the first pattern that its name fits, or that of a module that it is in;
+    w8a8, or bf16 on bf16 PEs, if none. Without a config the PEs are taken to fit."""
 
     def __init__(self, choice: PrecisionChoice | None = None, config: HardwareConfig | None = None) -> None:
         if isinstance(choice, PrecisionRule):
@@ -77,7 +77,7 @@ class PrecisionRule:
 
     def of(self, layer: str) -> Precision:
         """The precision of the layer of that name."""
-        found = (precision for pattern, precision in self.patterns.items() if fnmatchcase(layer, pattern))
+        found = (precision for pattern, precision in self.patterns.items() if _fits(layer, pattern))
         return next(found, self.default)
 
     @property
@@ -91,7 +91,7 @@ class PrecisionRule:
         found = PrecisionRule(self)
         found.default = self.default
         found.patterns = {pattern: precision for pattern, precision in self.patterns.items()
-                          if pattern == "*" or any(fnmatchcase(layer, pattern) for layer in layers)}  # fmt: skip
+                          if pattern == "*" or any(_fits(layer, pattern) for layer in layers)}  # fmt: skip
         return found
 
     def __str__(self) -> str:
@@ -102,9 +102,16 @@ class PrecisionRule:
     def require_layers(self, layers: Collection[str]) -> None:
         """Raise HeddleError for a pattern that fits none of the layers, which would change nothing."""
         for pattern in self.patterns:
-            if pattern != "*" and not any(fnmatchcase(layer, pattern) for layer in layers):
+            if pattern != "*" and not any(_fits(layer, pattern) for layer in layers):
                 known = {re.sub(r"(?<![^.])\d+(?![^.])", "*", layer): None for layer in layers}
                 raise PrecisionError(str(unknown("layer", pattern, known, "layers with a precision")))
+
+
+@lru_cache(maxsize=1 << 14)
+def _fits(layer: str, pattern: str) -> bool:
+    """Whether the name of a layer, or of a module that it is in, fits a pattern."""
+    parts = layer.split(".")
+    return any(fnmatchcase(".".join(parts[:count]), pattern) for count in range(1, len(parts) + 1))
 
 
 def _parse(name: str) -> Precision:
