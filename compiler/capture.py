@@ -151,9 +151,13 @@ def _is_plain_result(leaf: Any) -> bool:
 def named(graph: Graph, output: str) -> Graph:
     """The same graph with names for its results: `output` where there is one; a key of a dict as it is; and places of
     tuples behind `output`."""
-    paths = [name or "" for name in graph.names]
-    graph.names = [output if not path else f"{output}_{path}" if path[0].isdigit() else path for path in paths]
+    graph.names = [result_name(name or "", output) for name in graph.names]
     return graph
+
+
+def result_name(path: str, output: str) -> str:
+    """The name of the result of a path."""
+    return output if not path else f"{output}_{path}" if path[0].isdigit() else path
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +31,8 @@ from .smooth import Ranges, channel_scale
 
 Precise = Callable[[str], Precision | None]  # the precision of a layer; None: exact
 _RAISED = (Precision.W8A16, Precision.W16A16)  # what a layer at w8a8 can be given
+_ELSEWHERE_DB = 6  # that products may leave more than a program has, before others are to blame
+_OUTLIER = 8  # times the median, from which a channel is one
 _TRIED = 6  # layers at each step: those that make most noise
 
 
@@ -125,14 +126,81 @@ def choose_precision(
     return ChosenPrecision({layer: precision.value for layer, precision in raised.items()}, _db(before), steps, alone)
 
 
-def layer_noise(
-    model: nn.Module, samples: Iterable[Inputs], precision: PrecisionChoice | None, ranges: Ranges | None = None
-) -> dict[str, float]:
-    """Noise over signal of the results, if one layer alone is computed as `precision` says and all else is exact: by
-    layer, the greatest first."""
-    rule = PrecisionRule(precision)
+@dataclass(frozen=True)
+class Loss:
+    """Where most of the error at the results enters."""
+
+    layer: str
+    precision: str
+    sqnr_db: float  # of the results, if this layer alone were not exact
+    share: float  # of the noise of all layers, 0 to 1
+    cause: str
+    all_layers_db: float  # SQNR of the results that the precision of all layers leaves
+    vector_format: str  # of what else the machine computes
+
+    def __str__(self) -> str:
+        return (f"{self.layer or 'the model'} loses most, {self.share:.0%} of the noise of all layers (at "
+                f"{self.precision} it alone leaves {self.sqnr_db:.1f} dB): {self.cause}")  # fmt: skip
+
+    def explained(self, measured_db: float) -> str:
+        """What to say where a program has this SQNR: that is less than its layers leave, where other operators lose."""
+        if measured_db > self.all_layers_db - _ELSEWHERE_DB:
+            return str(self)
+        return (f"norms, softmax and functions, in {self.vector_format}, lose most: codes of all layers alone would "
+                f"leave {self.all_layers_db:.1f} dB. Of the layers {self}")  # fmt: skip
+
+
+@torch.no_grad()
+def greatest_loss(
+    model: nn.Module, samples: Iterable[Inputs], precision: PrecisionChoice | None, config: Config,
+    ranges: Ranges | None = None,
+) -> Loss | None:  # fmt: skip
+    """The layer that hurts the results of `samples` most, and why; None for a model without products. By a model of
+    the numbers: products in codes, one layer at a time, all else exact."""
+    config = get_config(config)
+    rule = PrecisionRule(precision, config)
     runs = [_Run.of(graph, inputs, ranges or {}) for graph, inputs in _graphs(model, samples)]
-    return _alone(runs, rule.of)
+    alone = _alone(runs, rule.of)
+    total = sum(alone.values())
+    if not total:
+        return None
+    layer, noise = next(iter(alone.items()))
+    cause = _cause(runs, layer, rule.of(layer), noise)
+    together = _db(_noise(runs, rule.of))
+    return Loss(layer, rule.of(layer).value, _db(noise), noise / total, cause, together, config.vector_format)
+
+
+def _cause(runs: Sequence[_Run], layer: str, precision: Precision, noise: float) -> str:
+    """Which operand of a layer its noise comes from, and what is special about that."""
+    if precision is Precision.BF16:
+        return "numbers of bf16 have 8 significant bits"
+    products = [(run, node) for run in runs for node in run.graph if node.op in ir.PRODUCTS and node.layer == layer]
+    run, node = products[0]
+    if node.op != "ir.linear":
+        return f"both operands of its products are computed, in {8 * precision.activation_digits} bits"
+    read = torch.stack([_channels(run, node) for run, node in products]).amax(0)
+    finer = Precision.W16A16 if precision.weight_digits == 2 else Precision.W8A16
+    of_weights = _noise(runs, lambda each: finer if each == layer else None)
+    if precision.activation_digits == 2 or of_weights > noise / 2:
+        return f"{8 * precision.weight_digits} bits are few for its weights"
+    channel, times = int(read.argmax()), _outlier(read)
+    if times < _OUTLIER:
+        return f"{8 * precision.activation_digits} bits are few for what it reads"
+    return (f"channel {channel} of what it reads reaches {read[channel]:.3g}, {times:,.0f} times the median channel, "
+            f"which takes the bits of the others")  # fmt: skip
+
+
+def _channels(run: _Run, node: Node) -> Tensor:
+    """The greatest magnitude of each channel that a linear layer reads, as SmoothQuant leaves it."""
+    x = run.exact[node.inputs[0]]
+    scale = run.scales.get(origin(node.inputs[0])[0])
+    x = x if scale is None or len(scale) != x.shape[-1] else x / scale
+    return x.abs().reshape(-1, x.shape[-1]).amax(0)
+
+
+def _outlier(greatest: Tensor) -> float:
+    """How many times as large as the median channel the largest one is."""
+    return float(greatest.max() / greatest.median().clamp(min=1e-30))
 
 
 def _alone(runs: Sequence[_Run], precise: Precise) -> dict[str, float]:
@@ -276,9 +344,3 @@ def _free_layers(graph: Graph) -> set[str]:
     """Layers of linear layers that no attention takes in."""
     taken = {origin(each)[0] for node in graph if node.op == "ir.attention" for each in node.inputs[:3]}
     return {node.layer for node in graph if node.op == "ir.linear" and node not in taken}
-
-
-def outliers(greatest: Any) -> float:
-    """How many times as large as the median channel the largest one is."""
-    greatest = torch.as_tensor(greatest).flatten()
-    return float(greatest.max() / greatest.median().clamp(min=1e-30))

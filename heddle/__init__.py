@@ -24,6 +24,7 @@ _HOME = {
     "compile": "compiler.pipeline",
     "compile_decoder": "compiler.decoder",
     "last_run": "backend",
+    "check": "fidelity",
     "audit": "compiler.audit",
     "Audit": "compiler.audit",
     "calibrate": "compiler.smooth",
