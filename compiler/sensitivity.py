@@ -144,7 +144,7 @@ class Loss:
 
     def explained(self, measured_db: float) -> str:
         """What to say where a program has this SQNR: that is less than its layers leave, where other operators lose."""
-        if measured_db > self.all_layers_db - _ELSEWHERE_DB:
+        if measured_db > self.all_layers_db - _ELSEWHERE_DB or self.vector_format == "float32":
             return str(self)
         return (f"norms, softmax and functions, in {self.vector_format}, lose most: codes of all layers alone would "
                 f"leave {self.all_layers_db:.1f} dB. Of the layers {self}")  # fmt: skip
@@ -280,20 +280,40 @@ class _Run:
 
     def _product(self, node: Node, operands: list[Tensor], precision: Precision) -> Tensor:
         if node.op == "ir.attention":
-            q, k, v, *mask = operands
-            coded = [in_codes(q, precision.activation_digits), in_codes(k, precision.activation_digits),
-                     in_codes(v, precision.activation_digits)]  # fmt: skip
-            return ir.OPERATORS[node.op].meaning(node, *coded, *mask)
+            return _attended(node, operands, precision)
         x, weight, *bias = operands
         scale = self.scales.get(origin(node.inputs[0])[0])
         if scale is not None and len(scale) == x.shape[-1] and node.op == "ir.linear":
             x, weight = x / scale, weight * scale
-        if precision is Precision.BF16:
-            x, weight = x.bfloat16().float(), weight.bfloat16().float()
-        else:
-            of_y = precision.weight_digits if node.op == "ir.linear" else precision.activation_digits
-            x, weight = in_codes(x, precision.activation_digits), in_codes(weight, of_y)
+        of_weight = precision if node.op == "ir.linear" else _computed(precision)
+        x, weight = _coded(x, _computed(precision)), _coded(weight, of_weight, of_weight.weight_digits)
         return functional.linear(x, weight, *bias) if node.op == "ir.linear" else x @ weight.mT
+
+
+def _computed(precision: Precision) -> Precision:
+    """Of a product of two activations: both as activations are."""
+    return Precision.W16A16 if precision.activation_digits == 2 else precision
+
+
+def _coded(x: Tensor, precision: Precision, digits: int | None = None) -> Tensor:
+    if precision is Precision.BF16:
+        return x.bfloat16().float()
+    return in_codes(x, precision.activation_digits if digits is None else digits)
+
+
+def _attended(node: Node, operands: Sequence[Tensor], precision: Precision) -> Tensor:
+    """An attention whose probabilities, times the scales of the values, are codes too."""
+    q, k, v, *mask = operands
+    heads = q.shape[-3] // k.shape[-3] if q.ndim > 2 else 1
+    k, v = (each if heads == 1 else each.repeat_interleave(heads, -3) for each in (k, v))
+    scores = _coded(q, precision) @ _coded(k, precision).mT * node.scale
+    if mask:
+        scores = scores + mask[0]
+    if node.causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -torch.inf)
+    powers = scores.softmax(-1).nan_to_num()
+    scale = v.abs().amax(-1, keepdim=True).clamp(min=1e-30)
+    return _coded(powers * scale.mT, precision) @ (_coded(v, precision) / scale)
 
 
 def in_codes(x: Tensor, digits: int) -> Tensor:

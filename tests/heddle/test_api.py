@@ -108,6 +108,14 @@ MISTAKES = {
         lambda p, r: heddle.compile(nn.Sequential(MODEL), (X,), "nano", precision={"00": "w8a16"}),
         "unknown layer '00'.*; layers with a precision are ",
     ),
+    "audit: config": (lambda p, r: heddle.audit(MODEL, (X,), 3), CONFIG),
+    "audit: model": (lambda p, r: heddle.audit("gpt2", (X,), "nano"), "the model must be a torch.nn.Module"),
+    "audit: input": (lambda p, r: heddle.audit(MODEL, X, "nano"), "example_inputs must be a tuple"),
+    "check: samples": (lambda p, r: heddle.check(MODEL, [], "nano"), "samples must hold at least one set of inputs"),
+    "check: a sample": (lambda p, r: heddle.check(MODEL, [X], "nano"), "example_inputs must be a tuple"),
+    "choose_precision: PEs": (
+        lambda p, r: heddle.choose_precision(MODEL, [(X,)], replace(NANO, pe="bf16")), "there is nothing to choose"
+    ),
     "calibrate": (lambda p, r: heddle.calibrate("gpt2", []), "the model must be a torch.nn.Module"),
     "calibrate: inputs": (lambda p, r: heddle.calibrate(MODEL, [3]), "each set of inputs must be a tuple of tensors"),
     "compile_decoder: config": (lambda p, r: heddle.compile_decoder(MODEL, 3, heddle.CachePlan(8)), CONFIG),
