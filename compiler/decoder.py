@@ -31,6 +31,7 @@ from .fuse import take_patterns, to_operators, under
 from .graph import Graph
 from .macs import count_macs
 from .ops import DECODER, cached_attention
+from .outliers import split_outliers
 from .pipeline import SURELY_CUT, Show, check_options, closed_graph, exceeds, lower
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import precisions, quantise
@@ -64,7 +65,8 @@ def compile_decoder(
     config   a HardwareConfig, the name of a preset or the path of a .toml file
     plan     the cache; the same for all programs that share it
     context  longest sequence that the model's own tables allow (default: plan.tokens)
-    precision  w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
+    precision  w8a8, w8a8+outliers, w8a16, w16a16 or bf16, for all layers, or by patterns of the names of layers and
+               modules (see precision.py)
     head     False: without the last linear layer; the output is what it would read
     ranges   those of `smooth.calibrate`, for SmoothQuant
     Inputs of the program: `ids` by the name of forward's parameter, `positions`, each (rows) int32, where row
@@ -117,7 +119,11 @@ def decoder_graph(
 ) -> Graph:
     """The graph of quantised operators for `rows` tokens at a time."""
     graph = closed_graph(model, (torch.zeros((1, max(context, 2)), dtype=torch.int64),), show)
-    graph = take_patterns(under(_of_logits(graph), rule), DECODER)
+    graph = _of_logits(graph)
+    if rule.split:
+        graph = split_outliers(graph, rule, ranges)
+        show("split_outliers", graph)
+    graph = take_patterns(under(graph, rule), DECODER)
     for node in graph:
         if node.op == "cached_attention" and not node.causal:
             raise node.refuse("a decoder's attention must be causal")

@@ -5,6 +5,7 @@
     follow_views    reshapes and permutations become layouts
     legalise        calls become the closed set of ir.py, or are refused        → graph of ir
     split_host      what depends on whole numbers and truth alone is for the host
+    split_outliers  where asked for: a few channels of a linear layer become one of 16 bits
     fuse            what one operator of ops/ can do is one                     → graph of operators
     smooth          where ranges are given: outliers go from activations to weights
     quantise        weights to codes; activations get dynamic scales (w8a8 unless asked otherwise)
@@ -14,7 +15,7 @@
     allocate        buffers get words, in banks where units do not meet
     emit            DRAM laid out, semaphores set (synchronise)                 → Program
 
-The first eight depend on the model alone. For each segment the others are tried with several tilings, the best
+The first nine depend on the model alone. For each segment the others are tried with several tilings, the best
 schedules are run in the simulator, and the quickest is kept (search, rehearse).
 
 A model whose activations fit on chip is one segment, and is computed all rows at once. Else its rows go through each
@@ -51,6 +52,7 @@ from .ir import verify
 from .legalise import legalise
 from .macs import count_macs
 from .ops import ENCODER, STREAMED, cached_attention
+from .outliers import split_outliers
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import precisions, quantise
 from .rearrange import follow_views
@@ -89,11 +91,12 @@ def compile(
                     forward's parameters
     config          a HardwareConfig, the name of a preset or the path of a .toml file
     name, output    what the program and its result are called; inputs have the names of forward's parameters
-    precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
+    precision       w8a8, w8a8+outliers, w8a16, w16a16 or bf16, for all layers, or by patterns of the names of layers
+                    and modules (see precision.py)
     tiling          how to tile, instead of the quickest way found
     show            called with (pass, result) after each pass; the result prints itself
     fused           False: each operator by itself, as slow as that is
-    ranges          those of `calibrate`, for SmoothQuant
+    ranges          those of `calibrate`, for SmoothQuant and outliers
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
@@ -262,6 +265,10 @@ def front_end(
     """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
     graph = closed_graph(model, example_inputs, show)
     rule = rule or PrecisionRule()
+    if rule.split:
+        graph = split_outliers(graph, rule, ranges)
+        show("split_outliers", graph)
+        verify(graph, "split_outliers")
     graph = fuse(graph, operators, fused, rule)
     show("fuse", graph)
     if ranges:

@@ -1,7 +1,7 @@
 """How many bits weights and activations have: chosen per layer, computed by passes over the same array.
 
 On int8 PEs a number of 16 bits is two int8 digits, 256·high + low, so its products take two or four passes. bf16 PEs
-take bf16 numbers as they are.
+take bf16 numbers as they are. "w8a8+outliers" is w8a8 with 16 bits for a few channels (outliers.py).
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Precision(Enum):
         return sorted((x + weight, x, weight) for x, weight in digits)
 
 
+SPLIT = "w8a8+outliers"  # w8a8, but for the channels that are far greater than the others: see outliers.py
+SMALL = ".outliers"  # the layer of what is computed of these, behind that of all
 MOST_PLANES = 1 + max(each.planes for each in Precision)  # panels of sums of a product
 
 # One for all layers, or by the name of the layer ("layers.*.mlp": "w8a16").
@@ -59,7 +61,7 @@ class PrecisionRule:
 
     def __init__(self, choice: PrecisionChoice | None = None, config: HardwareConfig | None = None) -> None:
         if isinstance(choice, PrecisionRule):
-            choice = {pattern: precision.value for pattern, precision in choice.patterns.items()}
+            choice = {pattern: choice.named(pattern) for pattern in choice.patterns}
         bf16 = config is not None and config.pe == "bf16"
         self.default = Precision.BF16 if bf16 else Precision.W8A8
         choice = self.default.value if choice is None else choice
@@ -68,6 +70,7 @@ class PrecisionRule:
         choices = {"*": choice} if isinstance(choice, str) else dict(choice)
         for pattern in choices:
             require_type("the name of a layer with a precision", pattern, str, "text, such as 'layers.*.mlp'")
+        self.split = {pattern for pattern, name in choices.items() if name == SPLIT}
         self.patterns = {pattern: _parse(name) for pattern, name in choices.items()}
         for precision in self.patterns.values():
             if config is not None and (precision is Precision.BF16) != bf16:
@@ -77,8 +80,19 @@ class PrecisionRule:
 
     def of(self, layer: str) -> Precision:
         """The precision of the layer of that name."""
+        if layer.endswith(SMALL) and self.splits(layer.removesuffix(SMALL)):
+            return Precision.W16A16
         found = (precision for pattern, precision in self.patterns.items() if _fits(layer, pattern))
         return next(found, self.default)
+
+    def splits(self, layer: str) -> bool:
+        """Whether the outlier channels of a layer have more bits than the others."""
+        found = next((pattern for pattern in self.patterns if _fits(layer, pattern)), None)
+        return found in self.split
+
+    def named(self, pattern: str) -> str:
+        """The precision of a pattern, as it was given."""
+        return SPLIT if pattern in self.split else self.patterns[pattern].value
 
     @property
     def least(self) -> Precision:
@@ -96,8 +110,8 @@ class PrecisionRule:
 
     def __str__(self) -> str:
         if [*self.patterns] == ["*"]:
-            return self.patterns["*"].value
-        return ", ".join(f"{pattern}={precision.value}" for pattern, precision in self.patterns.items())
+            return self.named("*")
+        return ", ".join(f"{pattern}={self.named(pattern)}" for pattern in self.patterns)
 
     def require_layers(self, layers: Collection[str]) -> None:
         """Raise HeddleError for a pattern that fits none of the layers, which would change nothing."""
@@ -116,6 +130,6 @@ def _fits(layer: str, pattern: str) -> bool:
 
 def _parse(name: str) -> Precision:
     try:
-        return Precision(name)
+        return Precision.W8A8 if name == SPLIT else Precision(name)
     except ValueError:
-        raise unknown("precision", name, [each.value for each in Precision], "precisions") from None
+        raise unknown("precision", name, [*(each.value for each in Precision), SPLIT], "precisions") from None

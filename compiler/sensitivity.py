@@ -25,12 +25,14 @@ from .capture import Inputs, capture, evaluating, require_model
 from .fold import fold_constants
 from .graph import Graph, Node
 from .legalise import legalise
-from .precision import Precision, PrecisionChoice, PrecisionRule
+from .outliers import OUTLIERS, outlier_channels
+from .precision import SPLIT, Precision, PrecisionChoice, PrecisionRule
 from .rearrange import follow_views, origin
 from .smooth import Ranges, channel_scale
 
-Precise = Callable[[str], Precision | None]  # the precision of a layer; None: exact
-_RAISED = (Precision.W8A16, Precision.W16A16)  # what a layer at w8a8 can be given
+Bits = Precision | str  # a precision, or SPLIT
+Precise = Callable[[str], Bits | None]  # of a layer; None: exact
+_RAISED: tuple[Bits, ...] = (SPLIT, Precision.W8A16, Precision.W16A16)  # what a layer at w8a8 can be given
 _ELSEWHERE_DB = 6  # that products may leave more than a program has, before others are to blame
 _OUTLIER = 8  # times the median, from which a channel is one
 _TRIED = 6  # layers at each step: those that make most noise
@@ -76,12 +78,11 @@ def choose_precision(
 ) -> ChosenPrecision:
     """Which linear layers to give 16 bits, so that the results of `samples` have an SQNR of `target_db`.
 
-    Step by step a layer is raised to w8a16 or w16a16: that which removes most noise for a multiply-accumulate more,
-    together with those raised before. It ends when the noise is low enough or nothing helps any more: see `sqnr_db` of
-    what comes back.
+    Step by step a layer is raised to w16a16, w8a16 or, if there are `ranges`, w8a8+outliers: that which removes most
+    noise for a multiply-accumulate more, together with those raised before. It ends when the noise is low enough or
+    nothing helps any more: see `sqnr_db` of what comes back.
 
     most_layers  so many at most are raised
-
     samples  inputs of the model, one set after the other, as for `compile`; few do
     ranges   those of `calibrate`, if the model is compiled with them
     Raises HeddleError for a machine of bf16 PEs, whose layers have one precision.
@@ -98,32 +99,29 @@ def choose_precision(
         raise HeddleError("samples must hold at least one set of inputs")
     macs, free = _macs(runs[0].graph), _free_layers(runs[0].graph)
     alone = _alone(runs, lambda layer: Precision.W8A8)
-    raised: dict[str, Precision] = {}
+    raised: dict[str, Bits] = {}
     now = before = _noise(runs, lambda layer: Precision.W8A8)
+    cost = {(layer, bits): _more(runs[0], layer, bits) for layer in free for bits in _RAISED}
     steps: list[Raised] = []
     while _db(now) < target_db:
-        tried = {}
         full = most_layers is not None and len(raised) >= most_layers
         open_layers = [each for each in (raised if full else alone) if each in free and raised.get(each) != _RAISED[-1]]
-        for layer in open_layers[:_TRIED]:
-            for precision in _RAISED:
-                if _more(precision) > _more(raised.get(layer, Precision.W8A8)):
-                    tried[layer, precision] = _noise(runs, _with(raised | {layer: precision}))
-
-        def gain(key: tuple[str, Precision]) -> float:
-            """Noise that is removed, for a multiply-accumulate more."""
-            layer, precision = key
-            more = _more(precision) - _more(raised.get(layer, Precision.W8A8))
-            return (now - tried[key]) / more / macs[layer]  # noqa: B023
-
-        best = max(tried, key=gain, default=None)
+        paid = {layer: cost[layer, raised[layer]] if layer in raised else 0.0 for layer in open_layers}
+        tried = {
+            (layer, bits): _noise(runs, _with(raised | {layer: bits}))
+            for layer in open_layers[:_TRIED]
+            for bits in _RAISED
+            if paid[layer] < cost[layer, bits] < math.inf
+        }
+        gain = {key: (now - noise) / (cost[key] - paid[key[0]]) for key, noise in tried.items()}
+        best = max(gain, key=gain.__getitem__, default=None)
         if best is None or tried[best] >= now:
             break
-        layer, precision = best
-        raised[layer], now = precision, tried[best]
-        passes = sum(count * (1 + _more(raised.get(each, Precision.W8A8))) for each, count in macs.items())
-        steps.append(Raised(layer, precision.value, _db(now), passes / sum(macs.values())))
-    return ChosenPrecision({layer: precision.value for layer, precision in raised.items()}, _db(before), steps, alone)
+        layer, bits = best
+        raised[layer], now = bits, tried[best]
+        passes = 1 + sum(cost[each] for each in raised.items()) / sum(macs.values())
+        steps.append(Raised(layer, _name(bits), _db(now), passes))
+    return ChosenPrecision({layer: _name(bits) for layer, bits in raised.items()}, _db(before), steps, alone)
 
 
 @dataclass(frozen=True)
@@ -160,13 +158,13 @@ def greatest_loss(
     config = get_config(config)
     rule = PrecisionRule(precision, config)
     runs = [_Run.of(graph, inputs, ranges or {}) for graph, inputs in _graphs(model, samples)]
-    alone = _alone(runs, rule.of)
+    alone = _alone(runs, _by(rule))
     total = sum(alone.values())
     if not total:
         return None
     layer, noise = next(iter(alone.items()))
     cause = _cause(runs, layer, rule.of(layer), noise)
-    together = _db(_noise(runs, rule.of))
+    together = _db(_noise(runs, _by(rule)))
     return Loss(layer, rule.of(layer).value, _db(noise), noise / total, cause, together, config.vector_format)
 
 
@@ -210,14 +208,32 @@ def _alone(runs: Sequence[_Run], precise: Precise) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
-def _with(raised: Mapping[str, Precision]) -> Precise:
+def _with(raised: Mapping[str, Bits]) -> Precise:
     """All at w8a8 but these."""
     return lambda layer: raised.get(layer, Precision.W8A8)
 
 
-def _more(precision: Precision) -> int:
-    """Passes over the array besides the first."""
-    return precision.weight_digits * precision.activation_digits - 1
+def _by(rule: PrecisionRule) -> Precise:
+    return lambda layer: SPLIT if rule.splits(layer) else rule.of(layer)
+
+
+def _name(bits: Bits) -> str:
+    return bits if isinstance(bits, str) else bits.value
+
+
+def _more(run: _Run, layer: str, bits: Bits) -> float:
+    """Multiply-accumulates besides those of w8a8; infinite where a layer cannot be split."""
+    found = 0.0
+    for node in run.graph:
+        if node.op == "ir.linear" and node.layer == layer:
+            k = node.inputs[0].shape[-1]
+            if isinstance(bits, Precision):
+                found += node.size * k * (bits.weight_digits * bits.activation_digits - 1)
+            elif outlier_channels(node, run.ranges) is None:
+                return math.inf
+            else:
+                found += 4 * OUTLIERS * (node.size + node.rows * k)
+    return found
 
 
 def _db(noise: float) -> float:
@@ -252,10 +268,11 @@ class _Run:
     inputs: dict[str, Tensor]
     exact: dict[Node, Tensor]
     scales: dict[Node, Tensor]  # norm → what SmoothQuant divides its channels by
+    ranges: Ranges
 
     @staticmethod
     def of(graph: Graph, inputs: dict[str, Tensor], ranges: Ranges) -> _Run:
-        run = _Run(graph, inputs, {}, _scales(graph, ranges))
+        run = _Run(graph, inputs, {}, _scales(graph, ranges), ranges)
         run.exact.update(run.values(lambda layer: None))
         return run
 
@@ -278,7 +295,10 @@ class _Run:
                 known[node] = self.exact[node]
         return known
 
-    def _product(self, node: Node, operands: list[Tensor], precision: Precision) -> Tensor:
+    def _product(self, node: Node, operands: list[Tensor], precision: Bits) -> Tensor:
+        if isinstance(precision, str):
+            channels = outlier_channels(node, self.ranges)
+            return self._product(node, operands, Precision.W8A8) if channels is None else _split(operands, channels)
         if node.op == "ir.attention":
             return _attended(node, operands, precision)
         x, weight, *bias = operands
@@ -288,6 +308,15 @@ class _Run:
         of_weight = precision if node.op == "ir.linear" else _computed(precision)
         x, weight = _coded(x, _computed(precision)), _coded(weight, of_weight, of_weight.weight_digits)
         return functional.linear(x, weight, *bias) if node.op == "ir.linear" else x @ weight.mT
+
+
+def _split(operands: Sequence[Tensor], channels: Tensor) -> Tensor:
+    """A linear layer in two, as outliers.py makes it."""
+    x, weight, *bias = operands
+    keep = torch.ones(x.shape[-1])
+    keep[channels] = 0
+    few = functional.linear(in_codes(x[..., channels], 2), in_codes(weight[:, channels], 2))
+    return functional.linear(in_codes(x * keep, 1), in_codes(weight * keep, 1), *bias) + few
 
 
 def _computed(precision: Precision) -> Precision:
