@@ -347,7 +347,7 @@ def _attended(node: Node, operands: Sequence[Tensor], precision: Precision) -> T
 
 def in_codes(x: Tensor, digits: int) -> Tensor:
     """Each row as codes of int8, or of two such digits, ±127 or ±32639 at its greatest magnitude, and back."""
-    limit = WIDE_CODE_LIMIT if digits == 2 else CODE_LIMIT
+    limit = float(WIDE_CODE_LIMIT if digits == 2 else CODE_LIMIT)
     step = x.abs().amax(-1, keepdim=True).clamp(min=1e-30) / limit
     return (x / step).round() * step
 

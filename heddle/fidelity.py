@@ -143,7 +143,8 @@ class Check:
     def sqnr_db(self) -> float:
         """Over all results."""
         pairs = _pairs(self.golden, self.found)
-        golden, found = (np.concatenate([each[side].ravel() for each in pairs]) for side in (1, 2))
+        golden = np.concatenate([each.ravel() for _, each, _ in pairs])
+        found = np.concatenate([each.ravel() for _, _, each in pairs])
         return compare("", golden[None], found[None]).sqnr_db
 
     def __str__(self) -> str:
