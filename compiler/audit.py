@@ -45,6 +45,14 @@ class Finding:
     share: float | None = None  # of the operations of the model, 0 to 1; None: not known
     instead: str = ""
 
+    def __str__(self) -> str:
+        if self.kind != "operator":
+            return f"{self.kind}: {self.reason}"
+        where = "".join(f" {word} {what}" for word, what in (("in", ", ".join(filter(None, self.in_modules))),
+                                                             ("at", self.source)) if what)  # fmt: skip
+        instead = f"; instead: {self.instead}" if self.instead else ""
+        return f"{self.count} × {self.operator} of shape {self.shape}{where}: {self.reason}{instead}"
+
 
 @dataclass(frozen=True)
 class HostWork:
@@ -82,7 +90,7 @@ class Audit:
 
     def __str__(self) -> str:
         head = f"all of it compiles for {self.config.title}" if self.compiles else "it does not compile"
-        return "\n".join([head, *(f"{each.count} × {each.reason}" for each in self.findings)])
+        return "\n".join([head, *map(str, self.findings)])
 
 
 def audit(

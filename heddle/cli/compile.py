@@ -197,11 +197,12 @@ def _print_audit(model: str, rule: heddle.PrecisionRule, found: heddle.Audit) ->
 
 def _shapes(each: Any) -> str:
     read, made = (["×".join(map(str, shape)) or "1" for shape in shapes] for shapes in (each.operands, [each.shape]))
-    return f"{', '.join(read)} → {made[0]}"
+    return f"{', '.join(read)} → {made[0]}" if read else made[0]
 
 
 def _places(modules: tuple[str, ...], source: str) -> str:
-    """The modules, those that differ in numbers alone as one, and the line."""
+    """The modules, those that differ in numbers alone as one, and the line, of which --json has the code too."""
+    source = ":".join(source.split(":")[:2])
     names = dict.fromkeys(re.sub(r"(?<![^.])\d+(?![^.])", "*", each) if len(modules) > 1 else each for each in modules)
     return " at ".join(each for each in (", ".join(each for each in names if each), source) if each)
 

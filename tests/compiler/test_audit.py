@@ -56,6 +56,7 @@ def test_every_call_is_listed_once(found):
     assert calls["aten.index.Tensor"].shape == ("u0",) and "random numbers" in calls["aten.rand"].instead
     shares = [each.share for each in found.findings]
     assert shares == sorted(shares, reverse=True)
+    assert "2 × aten.tan of shape (1, 8, 8) in layers.0, layers.1 at test_audit.py" in str(found)
 
 
 def test_what_the_host_computes_and_what_is_left_out_is_told_too(found):
