@@ -26,7 +26,6 @@ _HOME = {
     "last_run": "backend",
     "check": "fidelity",
     "audit": "compiler.audit",
-    "Audit": "compiler.audit",
     "calibrate": "compiler.smooth",
     "choose_precision": "compiler.sensitivity",
     "CachePlan": "compiler.cache",

@@ -168,7 +168,7 @@ def _decoder(
         )  # fmt: skip
 
 
-def _print_audit(model: str, rule: heddle.PrecisionRule, found: heddle.Audit) -> None:
+def _print_audit(model: str, rule: heddle.PrecisionRule, found: Any) -> None:
     """What is missing, most work first; then what runs on the host."""
     title = f"{model} on {found.config.title}, {rule}"
     calls = [each for each in found.findings if each.kind == "operator"]
