@@ -13,6 +13,7 @@ _TITLES = {
     "reductions": "Reductions",
     "normalisation": "Softmax and norms", "products": "Products, convolutions, pooling", "attention": "Attention",
     "fourier": "Complex numbers, Fourier transforms", "choice": "Choosing, cutting, joining, losses",
+    "scatter": "Writing to places",
 }  # fmt: skip
 
 

@@ -133,6 +133,16 @@ class Builder:
         table = self.constant(torch.arange(float(source.inputs[0].shape[-1]))[:, None])
         return self.view(self.gather(table, x), lambda t: t.squeeze(-1))
 
+    def places_of_number(self, x: Node, places: Node) -> Node:
+        """Numbers that `number_of_places` made of some of `places`, as places again. Raises HeddleError if it could
+        not."""
+        if x.integer:
+            raise self.refuse(f"{places.name} has whole numbers, which can only choose rows")
+        count = origin(places)[0].inputs[0].shape[-1]
+        every = self.constant(torch.arange(float(count)))
+        here = self.combine(Combine.EQUAL, self.view(x, lambda t: t.unsqueeze(-1)), every)  # (…, count)
+        return self.view(self.topk(here, 1, -1, True)[1], lambda t: t.squeeze(-1))
+
     def rearranged(self, x: Node, layout: Layout) -> Node:
         """The elements of x that a layout says; x itself, if these are its own."""
         source, inner = origin(x)

@@ -12,6 +12,7 @@ from heddle.compiler.document import operators_page
 from heddle.compiler.fold import fold_constants
 from heddle.compiler.legalise import legalise
 from heddle.compiler.rearrange import follow_views
+from heddle.compiler.rules import RULES
 from torch import nn
 from torch.nn import functional
 
@@ -113,6 +114,16 @@ PAIRS = {
     "attention, grouped": lambda m, x, y: functional.scaled_dot_product_attention(
         x.view(1, 6, 3, 2), y.view(1, 6, 3, 2)[:, :2], y.view(1, 6, 3, 2)[:, :2], enable_gqa=True),
     "index_put by scatter": lambda m, x, y: x.scatter(-1, y.topk(2, -1)[1], y.topk(2, -1)[0]),
+    "scatter_add": lambda m, x, y: x.scatter_add(1, y.argsort(1)[:, :2], y),
+    "scatter_add, known places": lambda m, x, y: x.scatter_add(
+        1, torch.tensor([2, 2, 0])[None, :, None].expand(2, 3, 6), y),
+    "scatter_reduce, rows": lambda m, x, y: x.scatter_reduce(
+        1, y[..., :3].argmax(-1)[..., None].expand(-1, -1, 6), y, "mean"),
+    **{f"scatter_reduce, {kind}, own {own}": lambda m, x, y, kind=kind, own=own: x.scatter_reduce(
+        -1, y[..., :4].topk(3, -1)[1], y, kind, include_self=own)
+        for kind in ("sum", "mean", "prod", "amax", "amin") for own in (True, False)},
+    "index_add": lambda m, x, y: x.index_add(1, torch.tensor([2, 2, 0]), y, alpha=0.5),
+    "places gathered": lambda m, x, y: x.gather(-1, y.argsort(-1).gather(-1, x.argsort(-1)[..., :2])),
     "complex": lambda m, x, y: torch.view_as_real(
         torch.view_as_complex(x.view(2, 3, 3, 2)) * torch.view_as_complex(y.view(2, 3, 3, 2))).flatten(2),
 }  # fmt: skip
@@ -407,6 +418,11 @@ def test_verify_finds_a_wrong_shape():
     graph.output.shape = (2, 3, 5)
     with pytest.raises(AssertionError, match="after the test: relu.*its meaning has shape"):
         ir.verify(graph, "the test")
+
+
+def test_the_page_of_operators_names_each_rule():
+    page = operators_page()
+    assert [name for name in RULES if not name.endswith("_") and f"`{name}`" not in page] == []
 
 
 def test_the_page_of_operators_is_up_to_date():
