@@ -1,4 +1,4 @@
-"""What chooses: rows by number, the greatest of a row; and losses, which choose a class."""
+"""What chooses: rows by number, the greatest of a row."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from ...arch.isa import Combine, Reduction
 from ..graph import Node
 from ..layout import Layout, strides_of
+from ..rearrange import origin
 from .builder import Builder, rule
-from .normalisation import log_softmax
 
 
 @rule("embedding")
@@ -195,7 +195,8 @@ def gather(b: Builder, x: Node, dim: int, ids: Node, **more: object) -> Node:
     """x at the places that ids say along a dimension: rows, where all features of a row have the same; else by ones"""
     dim %= len(x.shape)
     if x.integer and not x.host and x.op != "constant":
-        return b.places_of_number(gather(b, b.number_of_places(x), dim, ids), x)
+        found = gather(b, b.number(b.number_of_places(x)), dim, ids)
+        return b.places_of_number(found, origin(x)[0].inputs[0].shape[-1])
     whole = (*x.shape[:dim], ids.shape[dim], *x.shape[dim + 1 :]) == ids.shape
     if ids.op == "constant" and whole and bool((ids.value == ids.value.flatten()[0]).all()):
         return known_places(b, x, dim, ids.value.flatten()[:1].expand(ids.shape[dim]))
@@ -246,47 +247,42 @@ def one_hot(b: Builder, ids: Node, count: int = -1) -> Node:
     return b.one_hot(ids, count)
 
 
-_MEAN, _SUM = 1, 2
+@rule("bucketize", "searchsorted")
+def bucketize(b: Builder, x: Node, y: Node, **more: object) -> Node:
+    """How many boundaries are below each number; with `right`, or side="right", not above it"""
+    values, boundaries = (x, y) if "bucketize" in b.call.op else (y, x)
+    if len(boundaries.shape) != 1 or more.get("sorter") is not None:
+        raise b.refuse("its boundaries must be one row, in order")
+    right = bool(more.get("right")) or more.get("side") == "right"
+    values = b.view(values, lambda t: t.unsqueeze(-1))
+    kind = Combine.LESS_EQUAL if right else Combine.LESS
+    below = b.combine(kind, boundaries, values)
+    count = b.reduce(Reduction.SUM, b.whole(below) if below.host else b.number(below), -1)
+    return count if count.integer else b.places_of_number(count, boundaries.size + 1)
 
 
-def _reduced(b: Builder, losses: Node, reduction: int) -> Node:
-    if reduction == _MEAN:
-        return b.mean(losses)
-    return b.reduce(Reduction.SUM, losses) if reduction == _SUM else losses
+_MEAN_OF_BAG, _GREATEST_OF_BAG = 1, 2
 
 
-@rule("mse_loss")
-def mse_loss(b: Builder, x: Node, y: Node, reduction: int = _MEAN) -> Node:
-    """(x − y)²"""
-    apart = b.subtract(x, y)
-    return _reduced(b, b.multiply(apart, apart), reduction)
-
-
-@rule("l1_loss")
-def l1_loss(b: Builder, x: Node, y: Node, reduction: int = _MEAN) -> Node:
-    """|x − y|"""
-    apart = b.subtract(x, y)
-    return _reduced(b, b.combine(Combine.MAXIMUM, apart, b.multiply(apart, -1)), reduction)
-
-
-@rule("cross_entropy_loss")
-def cross_entropy(
-    b: Builder, x: Node, target: Node, weight: Node | None = None, reduction: int = _MEAN, ignore: int = -100,
-    smoothing: float = 0.0,
-) -> Node:  # fmt: skip
-    """−log softmax at the target, of classes in dimension 1 (or 0 of a vector)"""
-    if weight is not None or smoothing:
-        raise b.refuse("its classes must have equal weights, and no smoothing")
-    dim = 1 if len(x.shape) > 1 else 0
-    logs = log_softmax(b, x, dim)
-    logs = b.view(logs, lambda t: t.movedim(dim, -1))
-    ones = b.one_hot(target, x.shape[dim]) if target.integer else b.view(target, lambda t: t.movedim(dim, -1))
-    chosen = b.choose(ones, logs, 0) if target.integer else b.multiply(logs, ones)  # −∞ · 0 would be NaN
-    losses = b.multiply(b.reduce(Reduction.SUM, chosen, -1), -1)
-    if not target.integer or ignore < 0:  # such a target is refused, as all that lie beyond the classes
-        return _reduced(b, losses, reduction)
-    counted = b.truth(b.subtract(target, ignore))
-    losses = b.multiply(losses, counted)
-    if reduction != _MEAN:
-        return _reduced(b, losses, reduction)
-    return b.divide(b.reduce(Reduction.SUM, losses), b.number(b.reduce(Reduction.SUM, counted)))
+@rule("_embedding_bag_forward_only", "_embedding_bag")
+def embedding_bag(
+    b: Builder, table: Node, ids: Node, offsets: Node, by_frequency: bool = False, mode: int = 0, sparse: bool = False,
+    weights: Node | None = None, last: bool = False, padding: int = -1,
+) -> tuple[Node, None, None, None]:  # fmt: skip
+    """Sums, means or extremes of the rows of each bag of ids, which begin at offsets that are known"""
+    if offsets.op != "constant" or padding >= 0:
+        raise b.refuse("where its bags begin must be known, and no id be padding")
+    starts = offsets.value.tolist()
+    ends = [*starts[1:], ids.size] if not last else starts[1:]
+    rows = b.gather(b.number(table), ids)
+    if weights is not None:
+        rows = b.multiply(rows, b.view(weights, lambda t: t.unsqueeze(-1)))
+    found = []
+    for start, end in zip(starts, ends, strict=False):
+        if start == end:
+            found.append(b.expanded(0.0, (1, table.shape[1])))
+            continue
+        kind = Reduction.MAXIMUM if mode == _GREATEST_OF_BAG else Reduction.SUM
+        bag = b.reduce(kind, b.narrow(rows, 0, start, end - start), 0, keepdim=True)
+        found.append(b.multiply(bag, 1 / (end - start)) if mode == _MEAN_OF_BAG else bag)
+    return b.cat(found, 0), None, None, None

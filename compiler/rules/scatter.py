@@ -40,6 +40,22 @@ def scatter_add(b: Builder, x: Node, dim: int, ids: Node, source: Node) -> Node:
     return scatter_reduce(b, x, dim, ids, source, "sum")
 
 
+@rule("embedding_dense_backward")
+def embedding_backward(
+    b: Builder, gradient: Node, ids: Node, count: int, padding: int, by_frequency: bool = False
+) -> Node:
+    """(count, width): the sum of the gradients of each row that ids chose"""
+    if by_frequency:
+        raise b.refuse("gradients scaled by frequency cannot be lowered")
+    width = gradient.shape[-1]
+    rows = b.view(b.number(gradient), lambda t: t.reshape(-1, width))
+    places = b.view(ids, lambda t: t.reshape(-1, 1).expand(-1, width))
+    found = scatter_add(b, b.expanded(0.0, (count, width)), 0, places, rows)
+    if 0 <= padding < count:
+        found = _with_part(b, found, b.expanded(0.0, (1, width)), 0, padding)
+    return found
+
+
 @rule("index_add")
 def index_add(b: Builder, x: Node, dim: int, ids: Node, source: Node, *, alpha: float = 1) -> Node:
     """x with rows added at places of a dimension"""
