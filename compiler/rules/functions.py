@@ -12,7 +12,7 @@ from .builder import Builder, rule
 
 _PLAIN = (
     "relu", "silu", "sigmoid", "tanh", "exp", "exp2", "log", "log2", "sqrt", "rsqrt", "reciprocal", "erf", "mish",
-    "hardswish", "sin", "cos", "atan", "erfc", "sign",
+    "hardswish", "sin", "cos", "atan", "erfc",
 )  # fmt: skip
 
 
@@ -143,6 +143,12 @@ def _size(b: Builder, x: Node) -> Node:
     return b.combine(Combine.MAXIMUM, x, b.multiply(x, -1))
 
 
+@rule("sign", "sgn")
+def sign(b: Builder, x: Node) -> Node:
+    """1 above 0, −1 below"""
+    return b.subtract(b.combine(Combine.LESS, 0, x), b.combine(Combine.LESS, x, 0))
+
+
 @rule("tan")
 def tan(b: Builder, x: Node) -> Node:
     """sin x / cos x"""
@@ -170,7 +176,7 @@ def _one_minus_square(b: Builder, x: Node) -> Node:
 def sinh(b: Builder, x: Node) -> Node:
     """±(e + e / (e + 1)) / 2, e = e^|x| − 1"""
     e = expm1(b, _size(b, x))
-    return b.multiply(by_table(b, "sign", x), b.multiply(b.add(e, b.divide(e, b.add(e, 1))), 0.5))
+    return b.multiply(sign(b, x), b.multiply(b.add(e, b.divide(e, b.add(e, 1))), 0.5))
 
 
 @rule("cosh")
@@ -185,7 +191,7 @@ def asinh(b: Builder, x: Node) -> Node:
     s = _size(b, x)
     square = b.multiply(s, s)
     more = b.divide(square, b.add(by_table(b, "sqrt", b.add(square, 1)), 1))
-    return b.multiply(by_table(b, "sign", x), log1p(b, b.add(s, more)))
+    return b.multiply(sign(b, x), log1p(b, b.add(s, more)))
 
 
 @rule("acosh", "arccosh")
@@ -214,7 +220,7 @@ def atan2(b: Builder, y: Node, x: Node) -> Node:
     turn = b.choose(b.combine(Combine.LESS, y, 0), -math.pi, math.pi)
     found = by_table(b, "atan", b.divide(y, x))
     found = b.choose(b.combine(Combine.LESS, x, 0), b.add(found, turn), found)
-    upright = b.multiply(by_table(b, "sign", y), math.pi / 2)
+    upright = b.multiply(sign(b, y), math.pi / 2)
     return b.choose(b.combine(Combine.EQUAL, x, 0), upright, found)
 
 
