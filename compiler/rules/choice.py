@@ -16,7 +16,7 @@ from .builder import Builder, rule
 @rule("embedding")
 def embedding(b: Builder, table: Node, ids: Node, *rest: object, **more: object) -> Node:
     """table[ids]"""
-    return b.gather(b.number(table), ids)
+    return _chosen(b, b.number(table), 0, ids)
 
 
 @rule("index_select")

@@ -51,12 +51,15 @@ def cross_entropy(
 @rule("nll_loss", "nll_loss_nd", "nll_loss2d", "nll_loss_forward", "nll_loss2d_forward")
 def negative_log_likelihood(
     b: Builder, x: Node, target: Node, weight: Node | None = None, reduction: int = _MEAN, ignore: int = -100
-) -> Node | tuple[Node, None]:
-    """−x at the target"""
+) -> Node | tuple[Node, Node]:
+    """−x at the target; of its forward form also the weights of all targets together"""
     dim = 1 if len(x.shape) > 1 else 0
     logs = b.view(x, lambda t: t.movedim(dim, -1))
     found = _at_classes(b, logs, target, weight, reduction, ignore, 0.0)
-    return (found, None) if "forward" in b.call.op else found
+    if "forward" not in b.call.op:
+        return found
+    ones = b.expanded(1.0, logs.shape) if weight is None else b.expanded(weight, logs.shape)
+    return found, b.multiply(_at_classes(b, ones, target, None, _SUM, ignore, 0.0), -1)
 
 
 def _at_classes(

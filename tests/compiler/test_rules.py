@@ -191,6 +191,7 @@ FUNCTIONS = {
         "any of numbers": lambda x: x.relu().any(1), "all of numbers": lambda x: x.relu().all(-1),
         "all": lambda x: (x > -1).all(),
         "layer_norm": lambda x: functional.layer_norm(x, (6,)),
+        "statistics": lambda x: torch.native_layer_norm(x, [3, 6], None, None, 0.1),
         "layer_norm of two": lambda x: functional.layer_norm(x, (3, 6)),
         "rms_norm": lambda x: functional.rms_norm(x, (6,)), "group_norm": lambda x: functional.group_norm(x, 3),
         "instance_norm": lambda x: functional.instance_norm(x), "flip": lambda x: x.flip(-1),
@@ -360,6 +361,8 @@ WHOLE = {
     "ignored": lambda m, x, y: functional.cross_entropy(x[0], torch.where(y[0] > 3, -100, y[0])),
     "ignored, weights": lambda m, x, y: functional.cross_entropy(
         x[0], y[0], weight=m.w[0].abs(), ignore_index=4, label_smoothing=0.3),
+    "likelihood, forward": lambda m, x, y: torch.ops.aten.nll_loss_forward(
+        x[0], torch.where(y[0] > 3, -100, y[0]), m.w[0].abs(), 1, -100),
     "likelihood": lambda m, x, y: functional.nll_loss(
         x.log_softmax(-1).mT, torch.where(y > 3, -100, y), weight=m.w[0].abs(), reduction="sum"),
     "gradient of a table": lambda m, x, y: torch.ops.aten.embedding_dense_backward(x, y, 7, 4, False),
@@ -441,7 +444,7 @@ REFUSED = {
     "divided numbers": (lambda m, x: x // 2, "only whole numbers that depend on whole numbers"),
     "narrow numbers": (lambda m, x: x * x.argmax(-1, keepdim=True).to(torch.uint8), "wrap around; use int64"),
     "sizes of a letter": (lambda m, x: torch.einsum("ij,jk->ik", x[0], x[0, :1]), "a letter must have one size"),
-    "statistics": (lambda m, x: torch.native_layer_norm(x, [6], None, None, 0.1)[1], "result 1 of it cannot be"),
+    "places of maxima": (lambda m, x: x.cummax(1)[1], "result 1 of it cannot be"),
     "bits": (lambda m, x: x.argmax(-1) & 1, "bits of whole numbers cannot be combined"),
     "numbers of places": (lambda m, x: x.argmax(-1) * 2, "has whole numbers, which can only choose rows"),
 }
