@@ -248,15 +248,20 @@ def _compared(
     names = list(program.takes())
     arguments = [list(each.values() if isinstance(each, Mapping) else each) for each in samples]
     given = list(samples[0]) if isinstance(samples[0], Mapping) else names
-    inputs = {name: np.concatenate([each[place].numpy() for each in arguments]) for place, name in enumerate(given)}
+    inputs = {name: np.concatenate([_array(each[place]) for each in arguments]) for place, name in enumerate(given)}
     found = heddle.simulate(program, inputs, timing=False).outputs
     golden: dict[str, list[NDArray]] = {}
     with torch.no_grad(), evaluating(model):
         for each in samples:
             results = model(**each) if isinstance(each, Mapping) else model(*each)
             for path, tensor in tensors_of(results).items():
-                golden.setdefault(result_name(path, output), []).append(tensor.numpy())
+                golden.setdefault(result_name(path, output), []).append(_array(tensor))
     return {name: np.stack(arrays) for name, arrays in golden.items()}, found
+
+
+def _array(tensor: Tensor) -> NDArray:
+    """Numbers of formats that numpy does not have as float32."""
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
 def _pairs(golden: dict[str, NDArray], found: dict[str, NDArray]) -> list[tuple[str, NDArray, NDArray]]:

@@ -115,6 +115,8 @@ def test_layers_of_a_module_are_compared_with_pytorch():
     assert found.loss.layer == "blocks.0" and found.loss.share > 0.99
     assert "forward" not in model.__dict__ and not model.blocks[0]._forward_hooks
     assert str(found).splitlines()[-1].startswith("blocks.0 loses most")
+    halves = fidelity.check(model.bfloat16(), [(each.bfloat16(),) for (each,) in samples[:1]], "small")
+    assert halves.outputs[0].sqnr_db > 30
 
 
 @pytest.mark.parametrize(
