@@ -14,14 +14,14 @@ model for the same cache share it: what one run leaves there, the next begins wi
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from ..arch.config import Config, get_config
+from ..arch.config import Config, HardwareConfig, get_config
 from ..arch.errors import HeddleError, NoRoomError, require_type
-from ..arch.program import Program
+from ..arch.program import Choice, Program
 from ..arch.ranges import require_range
 from .builder import Decoder, SharedDram, Tiling
 from .cache import MOST_TOKENS, CacheLayout, CachePlan
@@ -31,7 +31,7 @@ from .fuse import take_patterns, to_operators
 from .graph import Graph
 from .macs import count_macs
 from .ops import DECODER, cached_attention
-from .pipeline import SURELY_CUT, Show, check_options, closed_graph, exceeds, lower
+from .pipeline import SURELY_CUT, THRIFTY, Show, check_options, closed_graph, exceeds, lower
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import precisions, quantise
 from .search import Lowering
@@ -39,6 +39,9 @@ from .smooth import Ranges, smooth
 from .tokens import POSITIONS, take_tokens
 from .uncollected import uncollected
 
+_WAYS = {False: "all at once", True: "in groups, layer by layer"}
+_FEW_TOKENS = 32  # of a prompt that are tried first, about; then twice as many,
+_WORTH_IT = 0.98  # as long as a token takes at most so much of the cycles before
 _MOST_TOKENS = 1 << 16  # of a cache: the offset of onlinesoftmax has 17 bits
 
 
@@ -48,7 +51,7 @@ def compile_decoder(
     config: Config,
     plan: CachePlan,
     *,
-    tokens: int = 1,
+    tokens: int | None = 1,
     sequences: int = 1,
     context: int | None = None,
     precision: PrecisionChoice | None = None,
@@ -60,6 +63,7 @@ def compile_decoder(
 ) -> Program:
     """A program for `tokens` new tokens of each of `sequences` sequences (one of the two is 1), at position 0.
 
+    tokens   None: of one sequence as many as are quick, a chunk of a prompt; `program.tokens` says how many
     model    forward takes ids (1, T) and gives logits (1, T, vocabulary); T up to `context`
     config   a HardwareConfig, the name of a preset or the path of a .toml file
     plan     the cache; the same for all programs that share it
@@ -78,38 +82,109 @@ def compile_decoder(
     require_type("plan", plan, CachePlan, "a CachePlan, such as CachePlan(tokens=256)")
     require_type("name", name, str, "text")
     check_options(tiling, show)
-    shown, show = show is not None, show or (lambda name, result: None)
     context = plan.tokens if context is None else context
     _check(plan, tokens, sequences, context)
-    if tiling and tiling.group_rows:
-        raise HeddleError("a decoder's rows do not go in groups: compile for fewer tokens at a time")
     rule = PrecisionRule(precision, config)
+    asked = _Asked(model, config, plan, context, sequences, rule, ranges, head, name, tiling, show)
+    return _chunk(asked) if tokens is None else asked.program(tokens)[0]
 
-    def lowered(thrifty: bool) -> tuple[Graph, Decoder, Lowering, list[Step]]:
-        graph = decoder_graph(model, context, tokens * sequences, rule, ranges, head, show)
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `compile_decoder`, but for the tokens of a run."""
+
+    model: nn.Module
+    config: HardwareConfig
+    plan: CachePlan
+    context: int
+    sequences: int
+    rule: PrecisionRule
+    ranges: Ranges | None
+    head: bool
+    name: str
+    tiling: Tiling | None
+    show: Show | None
+
+    def program(self, tokens: int) -> tuple[Program, int]:
+        """The program for so many tokens, and its cycles by estimate. All rows of a layer at once if they fit, else
+        in groups, else in the smallest pieces. Raises HeddleError if it fits in no way."""
+        show = self.show or (lambda name, result: None)
+        ways = [self.tiling.group_rows > 0] if self.tiling else [False, True][: 1 + (tokens > self.config.columns)]
+        problem: NoRoomError | None = None
+        refused: dict[str, int | str] = {}
+        for grouped, thrifty in [(way, False) for way in ways] + [(way, True) for way in ways if not self.tiling]:
+            way = _WAYS[grouped] + THRIFTY * thrifty
+            try:
+                graph, decoder, lowering, steps = self._lowered(tokens, grouped, thrifty, show)
+            except NoRoomError as error:
+                problem, refused[way] = error, str(error)
+                continue
+            cycles = sum(step.schedule.cycles for step in steps)
+            rows = [Choice("rows", way, refused | {way: cycles})] if refused else []
+            found = [*rows, precisions(graph), *lowering.choices]
+            macs = count_macs(graph, moving=True)
+            program = emit(steps, self.config, self.name, lowering.shared, decoder, found, macs, built_part(self.model))
+            program = program.at(*[0] * self.sequences)
+            program.check()
+            if self.show:
+                show("emit", program.listing())
+            return program, cycles
+        assert problem is not None, "each way gives a program or an error"
+        raise problem
+
+    def _lowered(
+        self, tokens: int, grouped: bool, thrifty: bool, show: Show
+    ) -> tuple[Graph, Decoder, Lowering, list[Step]]:
+        config, sequences = self.config, self.sequences
+        rows = tokens * sequences
+        graph = decoder_graph(self.model, self.context, rows, self.rule, self.ranges, self.head, show)
         attentions = [node for node in graph if node.op == "cached_attention"]
         layers = [cached_attention.layer_shape(node, config) for node in attentions]
         positions = next(node for node in graph if node.name == POSITIONS)
-        decoder = Decoder(tokens, sequences, CacheLayout(config, plan, layers, sequences), attentions, positions)
+        decoder = Decoder(tokens, sequences, CacheLayout(config, self.plan, layers, sequences), attentions, positions)
         shared = SharedDram(config, [*graph.inputs, "pages", "logits", "next"])
         lowering = Lowering(config, shared, decoder, thrifty)
-        cut = thrifty or exceeds(model, config, SURELY_CUT)
-        return graph, decoder, lowering, lower(graph, lowering, tiling, cut, show, groups=False)
+        cut = grouped or thrifty or exceeds(self.model, config, SURELY_CUT)
+        return graph, decoder, lowering, lower(graph, lowering, self.tiling, cut, show, groups=grouped)
 
-    try:
-        graph, decoder, lowering, steps = lowered(thrifty=False)
-    except NoRoomError:
-        if tiling:
-            raise
-        graph, decoder, lowering, steps = lowered(thrifty=True)
-    choices = [precisions(graph), *lowering.choices]
-    macs = count_macs(graph, moving=True)
-    program = emit(steps, config, name, lowering.shared, decoder, choices, macs, built_part(model))
-    program = program.at(*[0] * sequences)
-    program.check()
-    if shown:
-        show("emit", program.listing())
-    return program
+
+def _chunk(asked: _Asked) -> Program:
+    """The program for as many tokens of a prompt at a time as are quick: from a few on, twice as many as long as they
+    fit and a token takes noticeably fewer cycles; where those few do not fit, half of them."""
+    longest, columns = asked.plan.tokens, asked.config.columns
+    considered: dict[str, int | str] = {}
+    sizes = [min(-(-_FEW_TOKENS // columns) * columns, longest)]
+    while sizes[-1] * 2 <= longest:
+        sizes.append(sizes[-1] * 2)
+    best = _first_that_fits(asked, sizes[0], considered)
+    for tokens in sizes[1:] if best.tokens == sizes[0] else ():
+        try:
+            program, cycles = asked.program(tokens)
+        except NoRoomError as error:
+            considered[str(tokens)] = str(error)
+            break
+        before = considered[str(best.tokens)]
+        considered[str(tokens)] = found = round(cycles / tokens)
+        if found > _WORTH_IT * before:
+            break
+        best = program
+    choice = Choice("tokens of a prompt at a time", str(best.tokens), considered)
+    return replace(best, choices=(choice, *best.choices)).at(0)
+
+
+def _first_that_fits(asked: _Asked, tokens: int, considered: dict[str, int | str]) -> Program:
+    """Of so many tokens at a time, or of half of them, and so on. Raises HeddleError if not even one fits."""
+    while True:
+        try:
+            program, cycles = asked.program(tokens)
+        except NoRoomError as error:
+            considered[str(tokens)] = str(error)
+            if tokens == 1:
+                raise
+            tokens = tokens // 2 // asked.config.columns * asked.config.columns or 1
+        else:
+            considered[str(tokens)] = round(cycles / tokens)
+            return program
 
 
 def decoder_graph(
@@ -146,16 +221,18 @@ def _of_logits(graph: Graph) -> Graph:
     return replace(graph, outputs=[graph.outputs[place]], names=["logits"]).without_dead()
 
 
-def _check(plan: CachePlan, tokens: int, sequences: int, context: int) -> None:
-    for name, value in (("tokens", tokens), ("sequences", sequences), ("context", context)):
+def _check(plan: CachePlan, tokens: int | None, sequences: int, context: int) -> None:
+    given = {} if tokens is None else {"tokens": tokens}
+    for name, value in {**given, "sequences": sequences, "context": context}.items():
         require_range(name, value, 1, MOST_TOKENS)
-    if tokens > 1 and sequences > 1:
-        raise HeddleError(f"a program takes many tokens of one sequence or one token of many, not {tokens} of each of "
+    if tokens != 1 and sequences > 1:
+        what = "as many as are quick" if tokens is None else tokens
+        raise HeddleError(f"a program takes many tokens of one sequence or one token of many, not {what} of each of "
                           f"{sequences}: prefill the sequences one after the other")  # fmt: skip
     if plan.tokens > context:
         raise HeddleError(f"the cache is for {plan.tokens} tokens, but the model's context is {context}")
     if plan.tokens > _MOST_TOKENS:
         raise HeddleError(f"the cache is for {plan.tokens} tokens, but onlinesoftmax places a block of keys at most "
                           f"{_MOST_TOKENS} tokens from a query")  # fmt: skip
-    if tokens > plan.tokens:
+    if tokens is not None and tokens > plan.tokens:
         raise HeddleError(f"{tokens} tokens at a time are more than the {plan.tokens} of the cache")

@@ -105,7 +105,7 @@ class CachedAttention:
         self.value_words = self.shape.value_words or self._latent_words()
         positions = tiles.decoder.positions
         tables = node.rotary
-        if self.fixed and (tables or node.values):
+        if self.fixed and (tables or node.values):  # no positions choose the rows of tables
             raise node.refuse("rows in groups are not supported for rotated or latent heads: use compile_decoder")
         self.given: dict[tuple[str, int], _Place] = {}  # (role, part) → columns of an input
         self.rotary = None
@@ -414,10 +414,12 @@ class CachedAttention:
         needed = self._window_tokens() if self.shape.window else self.tokens
         states = {panel: self.tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum") for panel in panels}
         if not self.fixed:
-            for start in range(0, needed, size):
+            reach = {panel: self._reach(panel, needed) for panel in panels}
+            for start in range(0, max(reach.values()), size):
                 buffers = self._stream(sequence, kv_head, start, size)
                 for panel in panels:
-                    self._block(panel, start, size, *buffers, states[panel])
+                    if reach[panel] > start:
+                        self._block(panel, start, size, *buffers, states[panel])
             return
         sights = {panel: panel.last if self.causal else needed for panel in panels}  # one past the last token in sight
         for start in range(0, max(sights.values()), size):
@@ -425,6 +427,10 @@ class CachedAttention:
             for panel in panels:
                 if sights[panel] > start:
                     self._block(panel, start, min(size, sights[panel] - start), *buffers, states[panel])
+
+    def _reach(self, panel: _Panel, needed: int) -> int:
+        """One past the last token that a panel can see wherever the run begins: others of the run come after it."""
+        return needed - (self.decoder.tokens - panel.last)
 
     def _queries_of(self, sequence: int, kv_head: int) -> list[_Panel]:
         first = kv_head * self.group
@@ -442,17 +448,27 @@ class CachedAttention:
             return 0
         return self.decoder.registers.get(kind, sequence, rows, self.shape.window)
 
+    def _count(self, kind: ScalarKind, sequence: int, rows: int, start: int) -> tuple[int, int]:
+        """(register, what is subtracted from it): the BLOCKS or TILES from column `start` on to the last of `rows` new
+        tokens. The most tokens that leave the same rest share a register, so that few serve any number of panels."""
+        if self.fixed:
+            return 0, 0
+        unit = self.config.columns if kind is ScalarKind.BLOCKS else self.config.rows
+        more = (self.decoder.tokens - rows) // unit
+        return self._register(kind, sequence, rows + more * unit), start // unit + more
+
     def _guard(self, sequence: int, rows: int, start: int) -> Condition | None:
         """A block after the first is void unless a token of it can be seen."""
         if not start or self.fixed:
             return None
-        return Condition(self._register(ScalarKind.BLOCKS, sequence, rows), start // self.config.columns)
+        return Condition(*self._count(ScalarKind.BLOCKS, sequence, rows, start))
 
     def _stream(self, sequence: int, kv_head: int, start: int, size: int) -> tuple[Buffer, Buffer, Buffer]:
         """A block of keys, values and pairs of scales."""
         tiles, shape, columns = self.tiles, self.shape, self.config.columns
         blocks = -(-size // columns)
-        rows = self.decoder.tokens
+        rows = self.first + self.rows if not self.together else 1
+        count, offset = self._count(ScalarKind.BLOCKS, sequence, rows, start)
         key_stride = self.query_words * self.config.rows
         keys = tiles.buffer(Memory.WEIGHT, blocks * key_stride, "k")
         value_stride = -(-size // self.unit) * self.unit
@@ -476,8 +492,7 @@ class CachedAttention:
                     part=part, token_words=token_words, words=words, blocks=blocks, address=buffer.at(0), stride=stride,
                     first=start // columns,
                     first_register=self._register(ScalarKind.FIRST, sequence, 0) if shape.window else 0,
-                    count_register=self._register(ScalarKind.BLOCKS, sequence, rows),
-                    count_offset=0 if self.fixed else start // columns,
+                    count_register=count, count_offset=offset,
                     **self._cached(cached, sequence, kv_head),
                 ), f"{part.name.lower()} {kv_head} stream", guard=self._guard(sequence, rows, start), cache=self.index,
             )  # fmt: skip
@@ -492,13 +507,14 @@ class CachedAttention:
         what = f"head {panel.head} block {start}"
         blocks, act_words = -(-size // config.columns), -(-size // config.rows)
         codes, query_scales, at = self._query(panel)
-        seen = self._register(ScalarKind.BLOCKS, panel.sequence, panel.last)
+        seen, before_it = self._count(ScalarKind.BLOCKS, panel.sequence, panel.last, start)
+        tiled, tiles_before = self._count(ScalarKind.TILES, panel.sequence, panel.last, start)
         scores = tiles.buffer(Memory.ACC, panel.count * blocks, "scores")
         tiles.emit(
             Matmul(rows=panel.count, k_tiles=self.query_words, n_tiles=blocks,
                    act_address=codes.at(at * self.query_words), act_stride=self.query_words, weight_address=keys.at(0),
                    weight_stride=self.query_words * config.rows, acc_address=scores.at(0), acc_stride=blocks,
-                   n_register=seen, n_offset=0 if self.fixed else start // config.columns),
+                   n_register=seen, n_offset=before_it),
             f"{what} scores", guard=guard,
         )  # fmt: skip
         probabilities = tiles.buffer(Memory.ACT, panel.count * act_words, "p")
@@ -518,8 +534,7 @@ class CachedAttention:
             Matmul(rows=panel.count, k_tiles=act_words, n_tiles=self.value_words, act_address=probabilities.at(0),
                    act_stride=act_words, weight_address=values.at(0), weight_stride=values.words // self.value_words,
                    acc_address=sums.at(0), acc_stride=self.value_words,
-                   k_register=self._register(ScalarKind.TILES, panel.sequence, panel.last),
-                   k_offset=0 if self.fixed else start // config.rows), f"{what} p·v", guard=guard,
+                   k_register=tiled, k_offset=tiles_before), f"{what} p·v", guard=guard,
         )  # fmt: skip
         out = _Place(self.attended, 0, self.value_words, self.value_words)
         address, stride = self._rows_at(out, panel.start, panel.count, panel.head, panel.together)

@@ -11,22 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .capture import refused
 from .graph import Graph, Node, map_nodes
 from .weightless import on_one_device
 
 
 def fold_constants(graph: Graph) -> Graph:
     """Calls whose inputs are all constants become constants; what nobody reads any more is dropped. What depends on a
-    constant without bytes has none either. Raises HeddleError for a value without elements, and for random
-    numbers."""
+    constant without bytes has none either. Values without elements and random numbers are refused."""
     known: dict[Node, Any] = {}
     nodes = []
     for node in graph:
         if node.op == "constant":
             known[node] = node.value
-        elif node.op != "input" and all(each in known for each in node.inputs):
+        elif node.op not in ("input", "refused") and all(each in known for each in node.inputs):
             if _is_random(node):
-                raise node.refuse("it makes random numbers; a program computes the same every time")
+                refused(node, graph.problems, "it makes random numbers; a program computes the same every time")
+                nodes.append(node)
+                continue
             values = _on_one_device({each: known[each] for each in node.inputs})
             args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
             with torch.no_grad():
@@ -41,8 +43,9 @@ def fold_constants(graph: Graph) -> Graph:
     _drop_empty_parts(nodes)
     folded = replace(graph, nodes=nodes).without_dead()
     for node in folded:
-        if node.op != "constant" and 0 in node.shape:
-            raise node.refuse("a dimension has size 0, so there is nothing to compute; every size must be at least 1")
+        if node.op not in ("constant", "refused") and 0 in node.shape:
+            refused(node, graph.problems, "a dimension has size 0, so there is nothing to compute; every size must be "
+                    "at least 1")  # fmt: skip
     return folded
 
 

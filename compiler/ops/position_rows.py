@@ -42,6 +42,7 @@ def rotary_rows(tiles: Tiles, positions: Node, cos: np.ndarray, sin: np.ndarray)
         table = shape_only((len(cos), 4 * half))
         key = table.shape
     if key not in tiles.rotary:
-        tiles.rotary[key] = tiles.free_rows(positions.size, table.shape[1], "rotary")
+        rows = tiles.group[1] if tiles.group else positions.size
+        tiles.rotary[key] = tiles.free_rows(rows, table.shape[1], "rotary")
         gather_rows(tiles, tiles.rotary[key], table, positions, "rotary table", ("rotary", key))
     return tiles.rotary[key]
