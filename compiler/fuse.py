@@ -13,7 +13,6 @@ from .graph import Graph, Node, constant
 from .idioms import find_idioms
 from .operands import known, require_finite
 from .ops import ENCODER, FUSING, OPS, SINGLE
-from ..arch.errors import HeddleError
 from .precision import PrecisionRule
 from .rearrange import drop_views
 from .rules import Builder

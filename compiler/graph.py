@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arch.errors import HeddleError, Refusal, all_of
+from ..arch.errors import HeddleError
 from ..arch.host import Argument, Step
-from .precision import PrecisionRule
 
 
 @dataclass(eq=False)
@@ -78,10 +77,7 @@ class Node:
         results = self.attributes.get("results")
         given = f"shape {self.shape}" if results is None else f"{results} results"
         place = (f" in {self.layer}" if self.layer else "") + (f" at {self.source}" if self.source else "")
-        error = kind(f"{what} of {given}{place}: {reason}")
-        error.refusal = Refusal(self.name, what, self.shape, tuple(each.shape for each in self.inputs), self.layer,
-                                self.source, reason)  # fmt: skip
-        return error
+        return kind(f"{what} of {given}{place}: {reason}")
 
     def __str__(self) -> str:
         shown = {
@@ -104,8 +100,6 @@ class Graph:
     host: list[Step] = field(default_factory=list)  # what the host makes of the arguments, for inputs of these names
     arguments: list[Argument] = field(default_factory=list)  # what a caller gives; none: the inputs
     left_out: dict[str, str] = field(default_factory=dict)  # what else the model returns: its path → its type
-    problems: dict[Node, HeddleError] = field(default_factory=dict)  # what was refused, until all is known and raised
-    rule: PrecisionRule = field(default_factory=PrecisionRule)  # which precision a layer has
 
     @property
     def output(self) -> Node:
@@ -116,11 +110,6 @@ class Graph:
     def inputs(self) -> list[str]:
         """The names of the inputs."""
         return [node.name for node in self.nodes if node.op == "input"]
-
-    def require_possible(self) -> None:
-        """Raise HeddleError that names all that was refused."""
-        if self.problems:
-            raise all_of(self.problems.values())
 
     def users(self, node: Node) -> list[Node]:
         """The nodes that read `node`, once each."""

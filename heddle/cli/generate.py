@@ -29,7 +29,7 @@ from .shared import (
     require_engine,
 )  # fmt: skip
 
-LONGEST_CHUNK = 32  # tokens of a prompt that are taken at once
+SHORT = 32  # tokens of a prompt that are taken at once; for a longer one the compiler chooses
 
 
 @dataclass
@@ -171,12 +171,12 @@ def _run(request: Request, so_far: Progress, quiet: bool) -> None:
 def _session(request: Request) -> Any:
     """The session, its programs compiled."""
     config, model = request.config, load_model(request.language_model)
-    chunk = min(LONGEST_CHUNK, len(request.ids)) // config.columns * config.columns  # 0 for a short prompt
+    chunk = None if len(request.ids) > SHORT else len(request.ids) // config.columns * config.columns or 1
     session = heddle.Session(
-        model, config, heddle.CachePlan(request.context), chunk=max(chunk, 1), context=request.context,
+        model, config, heddle.CachePlan(request.context), chunk=chunk, context=request.context,
         options={"precision": request.precision}, engine=None if request.engine == "sim" else request.engine,
     )  # fmt: skip
-    kinds = ("decode", "prefill")[: 2 if chunk else 1]
+    kinds = ("decode", "prefill")[: 1 if chunk == 1 else 2]
     with progress(f"Compiling {request.language_model.name} for {config.title}", len(kinds), "program") as advance:
         for kind in kinds:
             getattr(session, kind)
