@@ -14,10 +14,12 @@ model for the same cache share it: what one run leaves there, the next begins wi
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..arch.config import Config, HardwareConfig, get_config
 from ..arch.errors import HeddleError, NoRoomError, require_type
@@ -27,15 +29,17 @@ from .builder import Decoder, SharedDram, Tiling
 from .cache import MOST_TOKENS, CacheLayout, CachePlan
 from .capture import built_part, require_model
 from .emit import Step, emit
-from .fuse import take_patterns, to_operators
-from .graph import Graph
+from .fuse import expand, find_patterns, to_operators
+from .graph import Graph, Node
+from .idioms import find_idioms
 from .macs import count_macs
-from .ops import DECODER, cached_attention
+from .ops import ATTENTIONS, DECODER, ENCODER, cached_attention
 from .pipeline import SURELY_CUT, THRIFTY, Show, check_options, closed_graph, exceeds, lower
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import precisions, quantise
 from .search import Lowering
 from .smooth import Ranges, smooth
+from .source import take_source
 from .tokens import POSITIONS, take_tokens
 from .uncollected import uncollected
 
@@ -54,6 +58,7 @@ def compile_decoder(
     tokens: int | None = 1,
     sequences: int = 1,
     context: int | None = None,
+    source: Mapping[str, Tensor] | None = None,
     precision: PrecisionChoice | None = None,
     ranges: Ranges | None = None,
     head: bool = True,
@@ -68,6 +73,9 @@ def compile_decoder(
     config   a HardwareConfig, the name of a preset or the path of a .toml file
     plan     the cache; the same for all programs that share it
     context  longest sequence that the model's own tables allow (default: plan.tokens)
+    source   of an encoder–decoder: example tensors of what forward takes beside the ids, by name, batch dimension 1 in
+             front; `tokens=0` is then the program that takes it, once, and leaves in the cache what attention over it
+             reads. Its inputs have these names, its output is `states`
     precision  w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
     head     False: without the last linear layer; the output is what it would read
     ranges   those of `smooth.calibrate`, for SmoothQuant
@@ -83,9 +91,9 @@ def compile_decoder(
     require_type("name", name, str, "text")
     check_options(tiling, show)
     context = plan.tokens if context is None else context
-    _check(plan, tokens, sequences, context)
+    _check(plan, tokens, sequences, context, source)
     rule = PrecisionRule(precision, config)
-    asked = _Asked(model, config, plan, context, sequences, rule, ranges, head, name, tiling, show)
+    asked = _Asked(model, config, plan, context, sequences, rule, ranges, head, name, tiling, show, source)
     return _chunk(asked) if tokens is None else asked.program(tokens)[0]
 
 
@@ -104,6 +112,7 @@ class _Asked:
     name: str
     tiling: Tiling | None
     show: Show | None
+    source: Mapping[str, Tensor] | None
 
     def program(self, tokens: int) -> tuple[Program, int]:
         """The program for so many tokens, and its cycles by estimate. All rows of a layer at once if they fit, else
@@ -122,9 +131,10 @@ class _Asked:
             cycles = sum(step.schedule.cycles for step in steps)
             rows = [Choice("rows", way, refused | {way: cycles})] if refused else []
             found = [*rows, precisions(graph), *lowering.choices]
-            macs = count_macs(graph, moving=True)
+            macs = count_macs(graph, moving=not decoder.fixed)
             program = emit(steps, self.config, self.name, lowering.shared, decoder, found, macs, built_part(self.model))
-            program = program.at(*[0] * self.sequences)
+            program = replace(program, host=tuple(graph.host), arguments=tuple(graph.arguments))
+            program = program.at(*[0] * self.sequences) if tokens else program
             program.check()
             if self.show:
                 show("emit", program.listing())
@@ -136,16 +146,91 @@ class _Asked:
         self, tokens: int, grouped: bool, thrifty: bool, show: Show
     ) -> tuple[Graph, Decoder, Lowering, list[Step]]:
         config, sequences = self.config, self.sequences
-        rows = tokens * sequences
-        graph = decoder_graph(self.model, self.context, rows, self.rule, self.ranges, self.head, show)
-        attentions = [node for node in graph if node.op == "cached_attention"]
+        of_source, graph = self._graphs(tokens or 1, show)
+        attentions = _cached(graph)
         layers = [cached_attention.layer_shape(node, config) for node in attentions]
-        positions = next(node for node in graph if node.name == POSITIONS)
-        decoder = Decoder(tokens, sequences, CacheLayout(config, self.plan, layers, sequences), attentions, positions)
+        layout = CacheLayout(config, self.plan, layers, sequences)
+        if tokens:
+            positions = next(node for node in graph if node.name == POSITIONS)
+            decoder = Decoder(tokens, sequences, layout, attentions, positions)
+        else:
+            assert of_source is not None, "only with a source no tokens are taken"
+            graph, writers = of_source, _cached(of_source)
+            places = [place for place, layer in enumerate(layers) if layer.tokens]
+            decoder = Decoder(layers[places[0]].tokens, 1, layout, writers, None, fixed=True, places=places)
         shared = SharedDram(config, [*graph.inputs, "pages", "logits", "next"])
         lowering = Lowering(config, shared, decoder, thrifty)
         cut = grouped or thrifty or exceeds(self.model, config, SURELY_CUT)
         return graph, decoder, lowering, lower(graph, lowering, self.tiling, cut, show, groups=grouped)
+
+    def _graphs(self, tokens: int, show: Show) -> tuple[Graph | None, Graph]:
+        rows = tokens * self.sequences
+        return decoder_graphs(self.model, self.context, rows, self.rule, self.ranges, self.head, show, self.source)
+
+
+def decoder_graph(
+    model: nn.Module, context: int, rows: int, rule: PrecisionRule, ranges: Ranges | None, head: bool, show: Show
+) -> Graph:
+    """The graph of quantised operators for `rows` tokens at a time."""
+    return decoder_graphs(model, context, rows, rule, ranges, head, show)[1]
+
+
+def decoder_graphs(
+    model: nn.Module, context: int, rows: int, rule: PrecisionRule, ranges: Ranges | None, head: bool, show: Show,
+    source: Mapping[str, Tensor] | None = None,
+) -> tuple[Graph | None, Graph]:  # fmt: skip
+    """(the graph of the source, if there is one, that for `rows` tokens at a time), of quantised operators."""
+    ids = torch.zeros((1, max(context, 2)), dtype=torch.int64)
+    of_source = None
+    if source:
+        name = _name_of_ids(model, source)
+        graph = find_idioms(_of_logits(closed_graph(model, {**source, name: ids}, show)))
+        of_source, graph = take_source(find_patterns(graph, ATTENTIONS), name)
+        show("take_source", of_source)
+        of_source = to_operators(expand(find_patterns(of_source, ENCODER, rule), "rotary"))
+        show("fuse", of_source)
+        of_source = _quantised(of_source, rule, ranges, show)
+        graph = replace(graph, host=[], arguments=[])
+    else:
+        graph = find_idioms(_of_logits(closed_graph(model, (ids,), show)))
+    graph = expand(find_patterns(graph, DECODER), "rotary")
+    for node in graph:
+        if node.op == "cached_attention" and not node.causal and "keys" not in node.attributes:
+            raise node.refuse("a decoder's attention must be causal")
+    graph = take_tokens(graph, rows)
+    show("take_tokens", graph)
+    graph = to_operators(graph)
+    show("fuse", graph)
+    if graph.output.op == "linear" and not head:
+        graph = replace(graph, outputs=[graph.output.inputs[0]]).without_dead()
+    elif graph.output.op == "linear":
+        graph.output.attributes["argmax"] = True
+    return of_source, _quantised(graph, rule, ranges, show)
+
+
+def _quantised(graph: Graph, rule: PrecisionRule, ranges: Ranges | None, show: Show) -> Graph:
+    if ranges:
+        graph = smooth(graph, ranges)
+        show("smooth", graph)
+    graph = quantise(graph, rule)
+    show("quantise", graph)
+    return graph
+
+
+def _cached(graph: Graph) -> list[Node]:
+    """What reads or writes the cache."""
+    return [node for node in graph if node.op in ("cached_attention", "cache_writer")]
+
+
+def _name_of_ids(model: nn.Module, source: Mapping[str, Tensor]) -> str:
+    """The parameter of forward that is no part of the source. Raises HeddleError unless there is one."""
+    parameters = inspect.signature(model.forward).parameters
+    others = [name for name, each in parameters.items() if name not in source and each.default is each.empty]
+    unknown = [name for name in source if name not in parameters]
+    if len(others) != 1 or unknown:
+        raise HeddleError(f"a decoder with a source must take that, here {', '.join(source)}, and one input more, the "
+                          f"ids of its tokens; forward takes {', '.join(parameters)}")  # fmt: skip
+    return others[0]
 
 
 def _chunk(asked: _Asked) -> Program:
@@ -187,31 +272,6 @@ def _first_that_fits(asked: _Asked, tokens: int, considered: dict[str, int | str
             return program
 
 
-def decoder_graph(
-    model: nn.Module, context: int, rows: int, rule: PrecisionRule, ranges: Ranges | None, head: bool, show: Show
-) -> Graph:
-    """The graph of quantised operators for `rows` tokens at a time."""
-    graph = closed_graph(model, (torch.zeros((1, max(context, 2)), dtype=torch.int64),), show)
-    graph = take_patterns(_of_logits(graph), DECODER)
-    for node in graph:
-        if node.op == "cached_attention" and not node.causal:
-            raise node.refuse("a decoder's attention must be causal")
-    graph = take_tokens(graph, rows)
-    show("take_tokens", graph)
-    graph = to_operators(graph)
-    show("fuse", graph)
-    if graph.output.op == "linear" and not head:
-        graph = replace(graph, outputs=[graph.output.inputs[0]]).without_dead()
-    elif graph.output.op == "linear":
-        graph.output.attributes["argmax"] = True
-    if ranges:
-        graph = smooth(graph, ranges)
-        show("smooth", graph)
-    graph = quantise(graph, rule)
-    show("quantise", graph)
-    return graph
-
-
 def _of_logits(graph: Graph) -> Graph:
     """With one result, its logits: the only one, or that of this name. Raises HeddleError if there is none."""
     names = [name or "" for name in graph.names]
@@ -221,8 +281,14 @@ def _of_logits(graph: Graph) -> Graph:
     return replace(graph, outputs=[graph.outputs[place]], names=["logits"]).without_dead()
 
 
-def _check(plan: CachePlan, tokens: int | None, sequences: int, context: int) -> None:
-    given = {} if tokens is None else {"tokens": tokens}
+def _check(plan: CachePlan, tokens: int | None, sequences: int, context: int, source: object) -> None:
+    given = {} if tokens is None or (source and tokens == 0) else {"tokens": tokens}
+    if source is not None:
+        require_type("source", source, Mapping, "example tensors by the names of forward's parameters")
+        for name, each in source.items():  # type: ignore[attr-defined]
+            require_type(f"{name} of source", each, Tensor, "a tensor")
+        if sequences > 1:
+            raise HeddleError(f"a decoder with a source takes one sequence at a time, not {sequences}")
     for name, value in {**given, "sequences": sequences, "context": context}.items():
         require_range(name, value, 1, MOST_TOKENS)
     if tokens != 1 and sequences > 1:

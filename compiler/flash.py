@@ -93,13 +93,16 @@ class CachedAttention:
         self.decoder = tiles.decoder
         self.layout = tiles.decoder.layout
         self.index = tiles.decoder.layers.index(node)
-        self.shape = self.layout.layers[self.index]
-        self.causal, self.fixed = node.causal, tiles.decoder.fixed
-        self.together = tiles.decoder.tokens == 1 and not self.fixed
+        self.place = tiles.decoder.place(self.index)
+        self.shape = self.layout.layers[self.place]
+        self.over_source = self.shape.tokens > 0  # whose rows are all there, at places that are known
+        self.causal, self.fixed = node.causal, tiles.decoder.fixed or self.over_source
+        self.together = tiles.decoder.tokens == 1 and not tiles.decoder.fixed
         self.rows = tiles.rows_of(node)  # that are computed now, the first of them:
         self.first = tiles.group[0] if tiles.group else 0
-        self.tokens = node.rows if self.fixed else self.layout.plan.tokens  # most there can be in sight
+        self.tokens = self.shape.tokens or (node.rows if self.fixed else self.layout.plan.tokens)  # most in sight
         self.unit = math.lcm(self.config.rows, self.config.columns)
+        self.cached: dict[str, Heads] = node.attributes.get("cached", node.roles)
         self.heads, self.kv_heads = node.heads, self.shape.heads
         self.group = self.heads // self.kv_heads
         self.value_words = self.shape.value_words or self._latent_words()
@@ -114,7 +117,7 @@ class CachedAttention:
             self.rotary = position_rows.rotary_rows(tiles, positions, to_numpy(tables[0]), to_numpy(tables[1]))
 
     def _latent_words(self) -> int:
-        return -(-self.node.roles["key"][0][0].width // self.config.columns)
+        return -(-self.cached["key"][0][0].width // self.config.columns)
 
     def emit(self) -> None:
         """All of it: what is appended comes before what is attended to."""
@@ -151,7 +154,7 @@ class CachedAttention:
 
     def _begin(self) -> None:
         node, tiles = self.node, self.tiles
-        columns = [h[0] for h in node.roles["value"]] or node.values
+        columns = [h[0] for h in self.cached["value"]] or node.values
         width = columns[0].width
         self.out = tiles.new_values(node, [(self.first, self.rows)], segment=width)
         self.out_words = -(-width // self.config.columns)
@@ -375,8 +378,9 @@ class CachedAttention:
     def _cached(self, part: CachePart, sequence: int, head: int) -> dict[str, Any]:
         layout = self.layout
         return {
-            "dram_address": layout.address(self.index, head, part), "page_bytes": layout.page_bytes(self.shape),
-            "table": self.decoder.page_table(sequence), "pages": layout.sequence_pages,
+            "dram_address": layout.address(self.place, head, part), "page_bytes": layout.page_bytes(self.shape),
+            "table": self.decoder.page_table(-1 if self.over_source else sequence),
+            "pages": layout.table_pages(self.shape),
             "page_blocks": layout.page_blocks,
         }  # fmt: skip
 

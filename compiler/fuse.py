@@ -30,10 +30,14 @@ def fuse(
 
 def take_patterns(graph: Graph, ops: Sequence[str], rule: PrecisionRule | None = None) -> Graph:
     """What is made of several operators of the closed set, by those of `ops/` that are named."""
-    graph = find_idioms(graph)
+    return expand(find_patterns(find_idioms(graph), ops, rule), "rotary")
+
+
+def find_patterns(graph: Graph, ops: Sequence[str], rule: PrecisionRule | None = None) -> Graph:
+    """The same in a graph whose idioms are found; rotary embeddings that nothing has taken in stay what they are."""
     for name in ops:
         graph = _matched(graph, name, rule if getattr(OPS[name], "WHOLE_CODES", False) else None)
-    return expand(graph, "rotary")
+    return graph
 
 
 def to_operators(graph: Graph, fused: bool = True) -> Graph:
