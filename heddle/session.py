@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 class Run:
     """One run of a program: how many tokens of each sequence it took, what came out, and what the simulator says."""
 
-    kind: str  # prefill or decode
+    kind: str  # prefill or decode; source, if it took that
     tokens: int
     positions: tuple[int, ...]  # of the first token, for each sequence
     logits: NDArray[np.float32]  # (rows, vocabulary); of a model without head, what the head would read
@@ -58,7 +58,7 @@ class Session:
     chunk: int | None = None
     context: int | None = None
     window: int = 0
-    options: dict[str, Any] = field(default_factory=dict)  # more arguments of compile_decoder
+    options: dict[str, Any] = field(default_factory=dict)  # more arguments of compile_decoder, such as `source`
     engine: str | None = None
     runs: list[Run] = field(default_factory=list)
 
@@ -96,6 +96,28 @@ class Session:
         self._given: list[list[int]] = [[] for _ in range(self.sequences)]  # pages of each sequence, in order
         # Not in order: a table that happens to be the identity would hide a mistake.
         self._free = list(np.random.default_rng(0).permutation(self.pages))
+
+    @cached_property
+    def encoder(self) -> heddle.Program:
+        """Takes the source, of an encoder–decoder: `source` of the options."""
+        return self._compile(0, 1, "source")
+
+    def encode(self, **source: Any) -> Run:
+        """Take another source, its inputs by name, of the shapes of the option `source`. Sequences begin anew, and go
+        on from what it leaves in the cache."""
+        examples = self.options.get("source")
+        if not examples:
+            raise heddle.HeddleError("only an encoder–decoder takes a source: give an example of it in the options")
+        arrays = {name: np.asarray(each) for name, each in source.items()}
+        for name, each in arrays.items():
+            if name in examples and each.shape == tuple(examples[name].shape):
+                arrays[name] = each[0]  # programs have no batch dimension
+        self.restart()
+        result = heddle.simulate(self.encoder, arrays)
+        comparison = heddle.lockstep(self.encoder, arrays, self.engine) if self.engine else None
+        self.cache = result.cache[0]
+        states = result.outputs["states"][0]
+        return self._done(Run("source", 0, (0,), states, np.zeros(0, np.int32), result, comparison))
 
     @cached_property
     def decode(self) -> heddle.Program:
@@ -166,8 +188,8 @@ class Session:
             else:
                 raise heddle.HeddleError(
                     f"with {self.sequences} sequences a prompt goes in by chunks of {self.chunk} tokens, from a "
-                    f"multiple of {self.config.columns} on and within the {self.plan.tokens} of the cache: {len(ids) + 1} are "
-                    f"left at {self.lengths[sequence]}; give them to `step`"
+                    f"multiple of {self.config.columns} on and within the {self.plan.tokens} of the cache: "
+                    f"{len(ids) + 1} are left at {self.lengths[sequence]}; give them to `step`"
                 )  # fmt: skip
         return runs
 
@@ -200,6 +222,8 @@ class Session:
         return self._run(self.decode, "decode", ids, list(range(self.sequences)))
 
     def _run(self, program: heddle.Program, kind: str, ids: list[int], sequences: list[int]) -> Run:
+        if self.cache is None and self.options.get("source"):
+            raise heddle.HeddleError("an encoder–decoder needs a source before its first token: call `encode`")
         starts, count = tuple(self.lengths[each] for each in sequences), len(ids)
         tokens = count // len(sequences)
         for each, start in zip(sequences, starts, strict=True):
@@ -219,10 +243,14 @@ class Session:
         if "next" in result.outputs:
             following = _winners(logits, result.outputs["next"][0], self.config.columns)[:count]
         logits = logits[:count]
-        self.runs.append(Run(kind, tokens, starts, logits, following, result, comparison))
-        if comparison is not None and not comparison.agrees:
-            raise heddle.HeddleError(f"the RTL differs from the simulator: {comparison.first_difference}")
-        return self.runs[-1]
+        return self._done(Run(kind, tokens, starts, logits, following, result, comparison))
+
+    def _done(self, run: Run) -> Run:
+        """Add it to the list. Raises HeddleError if the RTL differs."""
+        self.runs.append(run)
+        if run.comparison is not None and not run.comparison.agrees:
+            raise heddle.HeddleError(f"the RTL differs from the simulator: {run.comparison.first_difference}")
+        return run
 
 
 def _winners(logits: NDArray[np.float32], places: NDArray[np.int32], columns: int) -> NDArray[np.int32]:
