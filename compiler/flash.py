@@ -16,7 +16,20 @@ from torch import Tensor
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import NoRoomError
-from ..arch.isa import Append, Codes, Combine, Map, Matmul, OnlineSoftmax, Quantise, Scales, Source, Stream
+from ..arch.isa import (
+    Append,
+    Codes,
+    Combine,
+    Map,
+    Masking,
+    Matmul,
+    OnlineSoftmax,
+    Quantise,
+    Scales,
+    Softmax,
+    Source,
+    Stream,
+)
 from ..arch.isa import Part as CachePart
 from ..arch.scalars import ScalarKind
 from .builder import Rows, Tiles, Weights
@@ -108,6 +121,9 @@ class CachedAttention:
         self.value_words = self.shape.value_words or self._latent_words()
         positions = tiles.decoder.positions
         tables = node.rotary
+        self.biases = node.attributes.get("biases", 0)  # rows that are added to scores: one for each head, or for all
+        if "bias" in node.attributes:  # no positions have chosen its rows
+            raise node.refuse("rows in groups are not supported for scores with a bias")
         if self.fixed and (tables or node.values):  # no positions choose the rows of tables
             raise node.refuse("rows in groups are not supported for rotated or latent heads: use compile_decoder")
         self.given: dict[tuple[str, int], _Place] = {}  # (role, part) → columns of an input
@@ -414,6 +430,11 @@ class CachedAttention:
     def _attend(self, sequence: int, kv_head: int) -> None:
         """All queries that share a kv-head, over all blocks of its tokens."""
         panels = self._queries_of(sequence, kv_head)
+        if self.biases:
+            buffers = self._stream(sequence, kv_head, 0, self.tokens, whole=True)
+            for panel in panels:
+                self._biased(panel, *buffers)
+            return
         size = self._block_tokens(max(panel.count for panel in panels))
         needed = self._window_tokens() if self.shape.window else self.tokens
         states = {panel: self.tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum") for panel in panels}
@@ -467,12 +488,14 @@ class CachedAttention:
             return None
         return Condition(*self._count(ScalarKind.BLOCKS, sequence, rows, start))
 
-    def _stream(self, sequence: int, kv_head: int, start: int, size: int) -> tuple[Buffer, Buffer, Buffer]:
-        """A block of keys, values and pairs of scales."""
+    def _stream(
+        self, sequence: int, kv_head: int, start: int, size: int, whole: bool = False
+    ) -> tuple[Buffer, Buffer, Buffer]:
+        """A block of keys, values and pairs of scales; of those beyond the newest token too, if `whole`."""
         tiles, shape, columns = self.tiles, self.shape, self.config.columns
         blocks = -(-size // columns)
         rows = self.first + self.rows if not self.together else 1
-        count, offset = self._count(ScalarKind.BLOCKS, sequence, rows, start)
+        count, offset = (0, 0) if whole else self._count(ScalarKind.BLOCKS, sequence, rows, start)
         key_stride = self.query_words * self.config.rows
         keys = tiles.buffer(Memory.WEIGHT, blocks * key_stride, "k")
         value_stride = -(-size // self.unit) * self.unit
@@ -550,6 +573,46 @@ class CachedAttention:
             Map(rows=panel.count, columns=self.value_words * config.columns, source=Source.ACC,
                 source_address=sums.at(0), source_stride=self.value_words, row_scaled=1, row_address=scales.at(0),
                 address=address, stride=stride, **before), f"{what} output", guard=guard,
+        )  # fmt: skip
+
+    def _biased(self, panel: _Panel, keys: Buffer, values: Buffer, pairs: Buffer) -> None:
+        """One panel over the whole cache at once, with a row in VALUE that is added to the scores of each: −∞ hides
+        what comes later, and what no token has been written to yet."""
+        tiles, config, node, size = self.tiles, self.config, self.node, self.tokens
+        what = f"head {panel.head}"
+        blocks, act_words = -(-size // config.columns), -(-size // config.rows)
+        codes, query_scales, at = self._query(panel)
+        scores = tiles.buffer(Memory.ACC, panel.count * blocks, "scores")
+        tiles.emit(
+            Matmul(rows=panel.count, k_tiles=self.query_words, n_tiles=blocks,
+                   act_address=codes.at(at * self.query_words), act_stride=self.query_words, weight_address=keys.at(0),
+                   weight_stride=self.query_words * config.rows, acc_address=scores.at(0), acc_stride=blocks),
+            f"{what} scores",
+        )  # fmt: skip
+        rows = tiles.values(node.inputs[-1])
+        step = rows.words // self.biases if self.biases > 1 else 0  # from a head to the next
+        address, stride = self._rows_at(_Place(rows, 0, step, blocks), panel.start, panel.count, panel.head,
+                                        panel.together)  # fmt: skip
+        probabilities = tiles.buffer(Memory.ACT, panel.count * act_words, "p")
+        scales = tiles.buffer(Memory.ROW, panel.count, "p scales")
+        tiles.emit(
+            Softmax(rows=panel.count, columns=size, source_address=scores.at(0), source_stride=blocks,
+                    param_address=pairs.at(0), row_address=query_scales.at(at), mask=Masking.ADDITIVE,
+                    operand_address=address, operand_stride=stride, address=probabilities.at(0), stride=act_words,
+                    scales_address=scales.at(0)), f"{what} softmax",
+        )  # fmt: skip
+        sums = tiles.buffer(Memory.ACC, panel.count * self.value_words, "p·v")
+        tiles.emit(
+            Matmul(rows=panel.count, k_tiles=act_words, n_tiles=self.value_words, act_address=probabilities.at(0),
+                   act_stride=act_words, weight_address=values.at(0), weight_stride=values.words // self.value_words,
+                   acc_address=sums.at(0), acc_stride=self.value_words), f"{what} p·v",
+        )  # fmt: skip
+        out = _Place(self.attended, 0, self.value_words, self.value_words)
+        address, stride = self._rows_at(out, panel.start, panel.count, panel.head, panel.together)
+        tiles.emit(
+            Map(rows=panel.count, columns=self.value_words * config.columns, source=Source.ACC,
+                source_address=sums.at(0), source_stride=self.value_words, row_scaled=1, row_address=scales.at(0),
+                address=address, stride=stride), f"{what} output",
         )  # fmt: skip
 
     def _query(self, panel: _Panel) -> tuple[Buffer, Buffer, int]:

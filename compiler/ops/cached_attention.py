@@ -30,7 +30,7 @@ from ..graph import Graph, Node, constant
 from ..layout import Layout
 from ..masks import added_to_scores, hidden
 from ..rearrange import origin, split_heads, view_of
-from ..weightless import same_values
+from ..weightless import has_bytes, same_values
 from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, seen_pairs
 from .linear import parameters, projection_macs
 
@@ -47,11 +47,14 @@ def match(graph: Graph, node: Node) -> bool:
         raise node.refuse(f"its mask {node.inputs[3].name} is computed; masks must be constants")
     if len(node.shape) < 3 or node.rows != node.shape[-2] * node.shape[-3]:
         raise node.refuse("it must attend to the tokens of one sequence")
-    causal, window = _sight(node, call)
+    bias = _bias(node, call)
+    causal, window = _sight(node, call) if bias is None else (True, 0)
     found = _Found(node, call)
     if {call.keys, *(each.rows for each in found.sources)} != {node.shape[-2]}:
         raise node.refuse("queries, keys and values must be made of the same tokens")
     attributes = {"causal": causal, "values": None, "window": window, "seen": found.seen(causal, window)}
+    if bias is not None:
+        attributes["bias"] = bias
     attributes["token_macs"] = projection_macs(found.views) // node.shape[-2]
     _absorb(node, found.roles, attributes)
     attributes["pair_width"] = _pair_width(found.roles)
@@ -180,6 +183,18 @@ def _once(node: Node, *operands: Node) -> list[Node]:
         once = Layout.of_digits([(*slow, (size // repeats, 0)), *layout.dims[1:]], layout.offset)
         found.append(_view(node, origin(each)[0], once, each.name))
     return found
+
+
+def _bias(node: Node, call: Arguments) -> Tensor | None:
+    """What is added to the scores (H or 1, T, T), in units of log2, of a causal mask that has more than 0 and −∞, such
+    as a bias by the distance of two tokens; −∞ above the diagonal. None for any other mask."""
+    if call.mask is None or node.shape[-2] != call.keys or not has_bytes(call.mask.value):
+        return None
+    added = added_to_scores(node, call.mask, call.keys, call.causal)
+    seen = ~hidden(added)
+    if not (seen == torch.ones(added.shape[-2:], dtype=torch.bool).tril()).all() or not added[seen].any():
+        return None
+    return (added * math.log2(math.e)).masked_fill(~seen, -math.inf).float()
 
 
 def _sight(node: Node, call: Arguments) -> tuple[bool, int]:

@@ -87,7 +87,7 @@ def generate(
 
     Or MODEL is a directory with config.json and model.safetensors, as causal language models of Hugging Face have.
     (This needs the extra hf.) Text goes through its tokenizer.json; without one a prompt is ids, such as "17 4 23".
-    An encoder–decoder answers the prompt, which goes through the encoder once; for a sound it is a .npy file of features.
+    An encoder–decoder answers the prompt, which goes through the encoder once; a .npy file of features, if it hears.
     Prints the text as it comes, then cycles per token and whether greedy text equals PyTorch's own. Ctrl-C stops.
     Exits with 1 if an RTL engine differs from the simulator.
     """
