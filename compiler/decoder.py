@@ -1,9 +1,10 @@
 """Compiles a decoder (a language model) into programs that keep its keys and values in a cache.
 
 The model is written as a plain forward pass over a whole sequence, with no word of a cache; the passes are those of
-`pipeline`, with three of their own:
+`pipeline`, with some of their own:
 
-    take_patterns   attention becomes cached attention (ops/cached_attention.py)
+    take_source     of an encoder–decoder: what is made of its source alone is apart (source.py)
+    find_patterns   attention becomes cached attention (ops/cached_attention.py)
     take_tokens     the graph of a sequence becomes that of a few of its tokens, at any positions
     the cache       is laid out from the shapes of all layers: cache.py
 
@@ -68,7 +69,8 @@ def compile_decoder(
 ) -> Program:
     """A program for `tokens` new tokens of each of `sequences` sequences (one of the two is 1), at position 0.
 
-    tokens   None: of one sequence as many as are quick, a chunk of a prompt; `program.tokens` says how many
+    tokens   as many as the cache holds; None: of one sequence as many as are quick, a chunk of a prompt:
+             `program.tokens` says how many
     model    forward takes ids (1, T) and gives logits (1, T, vocabulary); T up to `context`
     config   a HardwareConfig, the name of a preset or the path of a .toml file
     plan     the cache; the same for all programs that share it
@@ -241,24 +243,24 @@ def _chunk(asked: _Asked) -> Program:
     sizes = [min(-(-_FEW_TOKENS // columns) * columns, longest)]
     while sizes[-1] * 2 <= longest:
         sizes.append(sizes[-1] * 2)
-    best = _first_that_fits(asked, sizes[0], considered)
+    best, least = _first_that_fits(asked, sizes[0], considered)
     for tokens in sizes[1:] if best.tokens == sizes[0] else ():
         try:
             program, cycles = asked.program(tokens)
         except NoRoomError as error:
             considered[str(tokens)] = str(error)
             break
-        before = considered[str(best.tokens)]
         considered[str(tokens)] = found = round(cycles / tokens)
-        if found > _WORTH_IT * before:
+        if found > _WORTH_IT * least:
             break
-        best = program
+        best, least = program, found
     choice = Choice("tokens of a prompt at a time", str(best.tokens), considered)
     return replace(best, choices=(choice, *best.choices)).at(0)
 
 
-def _first_that_fits(asked: _Asked, tokens: int, considered: dict[str, int | str]) -> Program:
-    """Of so many tokens at a time, or of half of them, and so on. Raises HeddleError if not even one fits."""
+def _first_that_fits(asked: _Asked, tokens: int, considered: dict[str, int | str]) -> tuple[Program, int]:
+    """Of so many tokens at a time, or of half of them, and so on; and its cycles for a token. Raises HeddleError if not
+    even one fits."""
     while True:
         try:
             program, cycles = asked.program(tokens)
@@ -268,8 +270,8 @@ def _first_that_fits(asked: _Asked, tokens: int, considered: dict[str, int | str
                 raise
             tokens = tokens // 2 // asked.config.columns * asked.config.columns or 1
         else:
-            considered[str(tokens)] = round(cycles / tokens)
-            return program
+            considered[str(tokens)] = found = round(cycles / tokens)
+            return program, found
 
 
 def _of_logits(graph: Graph) -> Graph:

@@ -40,9 +40,10 @@ def take_source(graph: Graph, ids: str) -> tuple[Graph, Graph]:
                      arguments=[each for each in graph.arguments if each.name != ids])  # fmt: skip
     tokens = replace(graph, nodes=list(graph.nodes)).without_dead()
     tokens = replace(tokens, nodes=[node for node in tokens if node.op != "input" or node.name == ids])
+    alone = of_source - of_tokens
     for node in tokens:
-        for each in node.inputs:
-            if each in of_source and each not in of_tokens:
+        for each in node.inputs if node not in alone else ():
+            if each in alone:
                 raise node.refuse(f"it reads {each.name}, which is made of the source: only keys and values of "
                                   f"attention without a mask of the source may be")  # fmt: skip
     return source, tokens

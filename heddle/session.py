@@ -130,15 +130,18 @@ class Session:
         if self.chunk is None:
             program = self._compile(None, 1, "prefill")
             self.chunk = program.tokens
-            return program if self.chunk > 1 else None
-        while self.chunk > 1:
+            return program if program.tokens > 1 else None
+        chunk = self.chunk
+        while chunk > 1:
             try:
-                return self._compile(self.chunk, 1, "prefill")
+                program = self._compile(chunk, 1, "prefill")
             except heddle.HeddleError:
-                half = self.chunk // 2 // self.config.columns * self.config.columns
-                if not half:
+                chunk = chunk // 2 // self.config.columns * self.config.columns
+                if not chunk:
                     raise
-                self.chunk = half
+            else:
+                self.chunk = chunk
+                return program
         return None
 
     def _compile(self, tokens: int | None, sequences: int, kind: str) -> heddle.Program:
@@ -195,8 +198,8 @@ class Session:
 
     def _chunk_of(self, count: int, sequence: int) -> int:
         """How many of the next tokens a run of `prefill` takes; 0: a step is better, or all there is."""
-        start = self.lengths[sequence]
-        if (count == 1 and self.sequences == 1) or start % self.config.columns or not self.prefill:
+        start, few = self.lengths[sequence], 2 if self.chunk else self.config.columns  # too few to compile for
+        if (count < few and self.sequences == 1) or start % self.config.columns or not self.prefill:
             return 0
         assert self.chunk is not None, "it is known once there is a program"
         end = start + self.chunk

@@ -180,7 +180,7 @@ def _session(request: Request) -> Any:
     """The session, its programs compiled."""
     config, model = request.config, load_model(request.language_model)
     chunk = None if len(request.ids) > SHORT else len(request.ids) // config.columns * config.columns or 1
-    options = {"precision": request.precision}
+    options: dict[str, Any] = {"precision": request.precision}
     if request.source is not None:
         options["source"] = {"source": request.source}
     session = heddle.Session(

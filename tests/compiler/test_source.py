@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from heddle.arch.config import PRESETS
 from heddle.arch.errors import HeddleError
 from heddle.compiler.builder import Tiling
 from heddle.compiler.cache import CachePlan
@@ -49,8 +50,8 @@ def program_of(model, config, tokens, **options):
 
 
 @pytest.fixture(scope="module")
-def programs(nano):
-    return {tokens: program_of(model_of(), nano, tokens) for tokens in (0, 8, 1)}
+def programs():
+    return {tokens: program_of(model_of(), PRESETS["nano"], tokens) for tokens in (0, 8, 1)}
 
 
 def inputs_of(ids, start):
@@ -64,7 +65,7 @@ def test_a_source_a_prompt_and_steps_are_the_whole_sequence(programs):
         golden = model_of()(source, ids)[0].double().numpy()
         states = model_of().encoder(source)[0].double().numpy()
     result = simulate(programs[0], {"source": source[0].numpy()})
-    found, logits = result.outputs["states"][0], []
+    found, logits = result.outputs["states"][0].reshape(ROWS, WIDTH), []
     assert 10 * np.log10((states**2).sum() / ((states - found) ** 2).sum()) > 30
     for start, count in ((0, 8), (8, 1), (9, 1), (10, 1)):
         program = programs[count].with_cache(result.cache[0]).at(start)
@@ -92,13 +93,13 @@ def test_a_source_and_a_step_on_the_rtl(programs):
 
 def test_bad_requests_are_named(nano):
     model = model_of()
-    with pytest.raises(HeddleError, match="ir.combine|add.*it reads .* which is made of the source: only keys and"):
+    with pytest.raises(HeddleError, match="add.*it reads .* which is made of the source: only keys"):
         program_of(model_of(extra=True), nano, 1)
     with pytest.raises(HeddleError, match="takes one sequence at a time, not 2"):
         program_of(model, nano, 1, sequences=2)
-    with pytest.raises(HeddleError, match="tokens must be from 1 to"):
+    with pytest.raises(HeddleError, match="tokens must be a whole number from 1 to"):
         compile_decoder(model, nano, CachePlan(20, 8), tokens=0)
     with pytest.raises(HeddleError, match="here states, and one input more, the ids of its tokens; forward takes"):
         compile_decoder(model, nano, CachePlan(20, 8), source={"states": SOURCE["source"]})
-    with pytest.raises(HeddleError, match="source of source must be a tensor|source.* must be a tensor"):
+    with pytest.raises(HeddleError, match="source of source must be a tensor"):
         compile_decoder(model, nano, CachePlan(20, 8), source={"source": 3})
