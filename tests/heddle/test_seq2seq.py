@@ -31,9 +31,11 @@ MODELS = {
 }
 
 
+SEEDS = {"bart": 5, "mbart": 34, "t5": 20, "whisper": 23}  # of weights that leave no two logits near each other
+
+
 def saved(name, path):
-    """With weights so large that no two logits are near each other."""
-    torch.manual_seed(2)
+    torch.manual_seed(SEEDS[name])
     model = MODELS[name]()
     for each in model.parameters():
         if each.ndim > 1:
@@ -43,7 +45,7 @@ def saved(name, path):
     return path
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["bart", pytest.param("mbart", marks=pytest.mark.long), "t5", "whisper"])
 def test_greedy_answers_are_those_of_pytorch(name, heddle, tmp_path):
     path = saved(name, tmp_path / name)
     model = read(str(path))
