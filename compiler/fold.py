@@ -5,6 +5,7 @@ What is left has elements: a dimension of size 0 is refused here, so that no pas
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from .graph import Graph, Node, map_nodes, refuse_in
 from .weightless import on_one_device
+
+_MOST_BYTES = 1 << 31  # of a table of float32 that is made of constants
+_MOST_GROWTH = 16  # times the numbers that it is made of
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -29,6 +33,7 @@ def fold_constants(graph: Graph) -> Graph:
                 nodes.append(node)
                 continue
             values = _on_one_device({each: known[each] for each in node.inputs})
+            _require_size(node, values.values())
             args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
             with torch.no_grad():
                 known[node] = node.target(*args, **kwargs)
@@ -46,6 +51,18 @@ def fold_constants(graph: Graph) -> Graph:
             reason = "a dimension has size 0, so there is nothing to compute; every size must be at least 1"
             refuse_in(graph.problems, node, reason)
     return folded
+
+
+def _require_size(node: Node, values: Iterable[Any]) -> None:
+    """Raise HeddleError for a call that makes a table much larger than what it is made of, such as the mask of a very
+    long sequence, which has a number for each pair of tokens."""
+    given = [each for each in values if isinstance(each, Tensor)]
+    if any(each.is_meta for each in given) or 0 in node.shape:
+        return
+    size_bytes = 4 * node.size
+    if size_bytes > _MOST_BYTES and node.size > _MOST_GROWTH * sum(each.numel() for each in given):
+        raise node.refuse(f"it makes a table of {size_bytes:,} bytes of constants, as masks of long sequences are: "
+                          f"compile for a shorter context, or state the mask as is_causal")  # fmt: skip
 
 
 def _drop_empty_parts(nodes: list[Node]) -> None:

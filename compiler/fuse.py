@@ -43,10 +43,14 @@ def under(graph: Graph, rule: PrecisionRule) -> Graph:
 
 def take_patterns(graph: Graph, ops: Sequence[str]) -> Graph:
     """What is made of several operators of the closed set, by those of `ops/` that are named."""
-    graph = find_idioms(graph)
+    return expand(find_patterns(find_idioms(graph), ops), "rotary")
+
+
+def find_patterns(graph: Graph, ops: Sequence[str]) -> Graph:
+    """The same in a graph whose idioms are found; rotary embeddings that nothing has taken in stay what they are."""
     for name in ops:
         graph = _matched(graph, name)
-    return expand(graph, "rotary")
+    return graph
 
 
 def to_operators(graph: Graph, fused: bool = True) -> Graph:

@@ -67,7 +67,7 @@ Show = Callable[[str, object], None]
 # A model of more weights than so many times WEIGHT is tried in groups of rows first, or in no other way.
 _LIKELY_STREAMED, _SURELY_STREAMED = 8, 64
 _WAYS = {False: "all at once, the model as one piece", True: "in groups, layer by layer, attention from a KV cache"}
-_THRIFTY = ", in the smallest pieces"
+THRIFTY = ", in the smallest pieces"
 SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut into its layers
 
 
@@ -115,7 +115,7 @@ def compile(
     for streamed, thrifty in [(way, False) for way in ways] + [(way, True) for way in ways if not tiling]:
         if thrifty and not isinstance(problems[streamed], NoRoomError):
             continue
-        way = _WAYS[streamed] + _THRIFTY * thrifty
+        way = _WAYS[streamed] + THRIFTY * thrifty
         try:
             operators = STREAMED if streamed else ENCODER
             graph = front_end(model, example_inputs, show, rule, operators, fused, ranges)

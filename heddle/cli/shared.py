@@ -289,7 +289,7 @@ def get_language_model(name: str) -> Any:
     """The language model of that name, or of that directory. Raises HeddleError if there is none."""
     if is_checkpoint(name):
         with progress(f"Loading {name}", None):
-            return import_module("heddle.causal").CausalModel.read(name)
+            return import_module("heddle.causal").read(name)
     if name not in heddle.LANGUAGE_MODELS:
         raise unknown("model", name, heddle.LANGUAGE_MODELS, "language models",
                       ", or a directory with config.json and model.safetensors")  # fmt: skip

@@ -56,3 +56,14 @@ def test_random_numbers_are_refused():
 
     with pytest.raises(HeddleError, match=r"aten.rand of shape \(4,\) .*: it makes random numbers"):
         fold_constants(capture(Noisy(), [torch.zeros(1, 3, 4)])).require_possible()
+
+
+class HugeMask(nn.Module):
+    def forward(self, x):
+        places = torch.arange(40_000)
+        return x + (places[:, None] <= places)[:3, :4].float()
+
+
+def test_a_table_for_each_pair_of_many_tokens_is_refused_before_it_is_made():
+    with pytest.raises(HeddleError, match="makes a table of 6,400,000,000 bytes of constants.*shorter context"):
+        fold_constants(capture(HugeMask(), [torch.zeros(1, 3, 4)])).require_possible()
