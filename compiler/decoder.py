@@ -119,8 +119,9 @@ def decoder_graph(
     graph = closed_graph(model, (torch.zeros((1, max(context, 2)), dtype=torch.int64),), show)
     graph = take_patterns(_of_logits(graph), DECODER)
     for node in graph:
-        if node.op == "cached_attention" and not node.causal:
-            raise node.refuse("a decoder's attention must be causal")
+        if node.op == "cached_attention":
+            cached_attention.require_band(node)
+            del node.attributes["sight"]  # of the whole sequence
     graph = take_tokens(graph, rows)
     show("take_tokens", graph)
     graph = to_operators(graph)

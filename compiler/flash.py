@@ -94,7 +94,7 @@ class CachedAttention:
         self.layout = tiles.decoder.layout
         self.index = tiles.decoder.layers.index(node)
         self.shape = self.layout.layers[self.index]
-        self.causal, self.fixed = node.causal, tiles.decoder.fixed
+        self.fixed = tiles.decoder.fixed
         self.together = tiles.decoder.tokens == 1 and not self.fixed
         self.rows = tiles.rows_of(node)  # that are computed now, the first of them:
         self.first = tiles.group[0] if tiles.group else 0
@@ -413,18 +413,10 @@ class CachedAttention:
         size = self._block_tokens(max(panel.count for panel in panels))
         needed = self._window_tokens() if self.shape.window else self.tokens
         states = {panel: self.tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum") for panel in panels}
-        if not self.fixed:
-            for start in range(0, needed, size):
-                buffers = self._stream(sequence, kv_head, start, size)
-                for panel in panels:
-                    self._block(panel, start, size, *buffers, states[panel])
-            return
-        sights = {panel: panel.last if self.causal else needed for panel in panels}  # one past the last token in sight
-        for start in range(0, max(sights.values()), size):
-            buffers = self._stream(sequence, kv_head, start, min(size, max(sights.values()) - start))
+        for start in range(0, needed, size):
+            buffers = self._stream(sequence, kv_head, start, size)
             for panel in panels:
-                if sights[panel] > start:
-                    self._block(panel, start, min(size, sights[panel] - start), *buffers, states[panel])
+                self._block(panel, start, size, *buffers, states[panel])
 
     def _queries_of(self, sequence: int, kv_head: int) -> list[_Panel]:
         first = kv_head * self.group
@@ -444,7 +436,7 @@ class CachedAttention:
 
     def _guard(self, sequence: int, rows: int, start: int) -> Condition | None:
         """A block after the first is void unless a token of it can be seen."""
-        if not start or self.fixed:
+        if not start:
             return None
         return Condition(self._register(ScalarKind.BLOCKS, sequence, rows), start // self.config.columns)
 
@@ -477,7 +469,7 @@ class CachedAttention:
                     first=start // columns,
                     first_register=self._register(ScalarKind.FIRST, sequence, 0) if shape.window else 0,
                     count_register=self._register(ScalarKind.BLOCKS, sequence, rows),
-                    count_offset=0 if self.fixed else start // columns,
+                    count_offset=start // columns,
                     **self._cached(cached, sequence, kv_head),
                 ), f"{part.name.lower()} {kv_head} stream", guard=self._guard(sequence, rows, start), cache=self.index,
             )  # fmt: skip
@@ -498,7 +490,7 @@ class CachedAttention:
             Matmul(rows=panel.count, k_tiles=self.query_words, n_tiles=blocks,
                    act_address=codes.at(at * self.query_words), act_stride=self.query_words, weight_address=keys.at(0),
                    weight_stride=self.query_words * config.rows, acc_address=scores.at(0), acc_stride=blocks,
-                   n_register=seen, n_offset=0 if self.fixed else start // config.columns),
+                   n_register=seen, n_offset=start // config.columns),
             f"{what} scores", guard=guard,
         )  # fmt: skip
         probabilities = tiles.buffer(Memory.ACT, panel.count * act_words, "p")
@@ -506,8 +498,8 @@ class CachedAttention:
         tiles.emit(
             OnlineSoftmax(
                 rows=panel.count, columns=size, source_address=scores.at(0), source_stride=blocks,
-                param_address=pairs.at(0), row_address=query_scales.at(at), causal=int(self.causal),
-                together=int(panel.together), offset=((0 if panel.together else panel.start) - start) * self.causal,
+                param_address=pairs.at(0), row_address=query_scales.at(at), causal=1,
+                together=int(panel.together), offset=(0 if panel.together else panel.start) - start,
                 window=self.shape.window, first=int(start == 0),
                 state_address=state.at(0), address=probabilities.at(0), stride=act_words, scales_address=scales.at(0),
                 register=self._register(ScalarKind.RELATIVE, panel.sequence, 0),
@@ -519,7 +511,7 @@ class CachedAttention:
                    act_stride=act_words, weight_address=values.at(0), weight_stride=values.words // self.value_words,
                    acc_address=sums.at(0), acc_stride=self.value_words,
                    k_register=self._register(ScalarKind.TILES, panel.sequence, panel.last),
-                   k_offset=0 if self.fixed else start // config.rows), f"{what} p·v", guard=guard,
+                   k_offset=start // config.rows), f"{what} p·v", guard=guard,
         )  # fmt: skip
         out = _Place(self.attended, 0, self.value_words, self.value_words)
         address, stride = self._rows_at(out, panel.start, panel.count, panel.head, panel.together)

@@ -28,10 +28,12 @@ from ..coder import Coder
 from ..flash import CachedAttention, Heads, Part
 from ..graph import Graph, Node, constant
 from ..layout import Layout
-from ..masks import added_to_scores, hidden
+from ..masks import hidden
 from ..rearrange import origin, split_heads, view_of
+from ..sequence import SequenceAttention
+from ..sight import Sight
 from ..weightless import same_values
-from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, seen_pairs
+from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, sight_of
 from .linear import parameters, projection_macs
 
 # -- match -------------------------------------------------------------------------------------------------------------
@@ -47,7 +49,7 @@ def match(graph: Graph, node: Node) -> bool:
         raise node.refuse(f"its mask {node.inputs[3].name} is computed; masks must be constants")
     if len(node.shape) < 3 or node.rows != node.shape[-2] * node.shape[-3]:
         raise node.refuse("it must attend to the tokens of one sequence")
-    causal, window = _sight(node, call)
+    sight = _sight(node, call)
     sources: list[Node] = []
     tables: list[tuple[Tensor, Tensor]] = []
     views: list[tuple[Node, Tensor]] = []
@@ -58,11 +60,11 @@ def match(graph: Graph, node: Node) -> bool:
     for role, operands in zip(ROLES, (queries, keys, [value]), strict=True):
         pieces = [_heads(node, each, sources, tables, views) for each in operands]
         roles[role] = [[part for parts in heads for part in parts] for heads in zip(*pieces, strict=True)]
-    attributes = {"causal": causal, "values": None, "heads": node.shape[-3], "window": window, "scale": call.scale}
+    attributes = {"sight": sight, "values": None, "heads": node.shape[-3], "window": sight.window, "scale": call.scale}
     attributes["rotary"] = tables[0] if tables else None
     if {call.keys, *(each.rows for each in sources)} != {node.shape[-2]}:
         raise node.refuse("queries, keys and values must be made of the same tokens")
-    attributes["seen"] = seen_pairs((node.shape[-3], node.shape[-2], call.keys), causal, window)
+    attributes["seen"] = sight.pairs(node.shape[-3])
     attributes["token_macs"] = projection_macs(views) // node.shape[-2]
     _absorb(node, roles, attributes)
     attributes["pair_width"] = _pair_width(roles)
@@ -111,26 +113,31 @@ def _once(node: Node, *operands: Node) -> list[Node]:
     return found
 
 
-def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
-    """(causal, tokens that a token sees; 0: all, or all before it) of a mask: none, causal, or a band below the
-    diagonal."""
-    if call.mask is None:
-        return call.causal, 0
-    added = added_to_scores(node, call.mask, call.keys, call.causal)
-    if not added.any():
-        return False, 0
-    seen, tokens = added == 0, call.keys
-    weak = ~(seen | hidden(added))
-    if weak.any():
-        value = added[tuple(weak.nonzero()[0].tolist())].item()
-        raise node.refuse(f"its mask must be causal, or a sliding window, and hide by False, minus infinity or a "
-                          f"number as low as -1e9, not by {value:g}, which large scores outweigh")  # fmt: skip
-    distance = torch.arange(node.shape[-2])[:, None] - torch.arange(tokens)
-    window = int(seen[0, -1].sum())
+def _sight(node: Node, call: Arguments) -> Sight:
+    """What queries see under a mask: causal or in a band below the diagonal, without numbers, or whatever is added."""
+    found = sight_of(node, call)
+    if found.added is None:
+        return found
+    distance = torch.arange(found.queries)[:, None] - torch.arange(found.keys)
+    window = int((found.added[0, -1] == 0).sum())
     band = (distance >= 0) & (distance < window)
-    if not window or not all(torch.equal(each, band) for each in seen):
+    if not window or not all(torch.equal(each, torch.zeros(()).where(band, -math.inf)) for each in found.added):
+        return found
+    return Sight(found.queries, found.keys, causal=True, window=0 if window == found.keys else window)
+
+
+def require_band(node: Node) -> None:
+    """Raise HeddleError for a mask that the attention of a decoder cannot have: cached tokens are hidden by place."""
+    added = node.sight.added
+    if added is not None:
+        weak = (added != 0) & ~hidden(added)
+        if weak.any():
+            value = added[tuple(weak.nonzero()[0].tolist())].item() / math.log2(math.e)
+            raise node.refuse(f"its mask must be causal, or a sliding window, and hide by False, minus infinity or a "
+                              f"number as low as -1e9, not by {value:g}, which large scores outweigh")  # fmt: skip
         raise node.refuse("its mask must be causal, or a sliding window: each token sees itself and those just before")
-    return True, 0 if window == tokens else window
+    if not node.sight.causal:
+        raise node.refuse("a decoder's attention must be causal")
 
 
 def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
@@ -298,7 +305,8 @@ def layer_shape(node: Node, config: HardwareConfig) -> LayerShape:
 
 def tile(node: Node, tiles: Tiles) -> None:
     """Project, append to the cache, attend block by block. In groups only the last; `append` came before."""
-    attention = CachedAttention(node, tiles)
+    assert tiles.decoder is not None, "tile is told of the cache"
+    attention = (SequenceAttention if tiles.decoder.fixed else CachedAttention)(node, tiles)
     attention.attend() if tiles.group else attention.emit()
 
 
