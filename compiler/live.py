@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..arch.config import Memory
 from ..arch.isa import Masking, Matmul, OnlineSoftmax, Softmax
 from .builder import Tiles
-from .sight import Band, Panel, Sight
+from .sight import Band, Hidden, Panel, Sight
 from .sight import stretches as _stretches
 from .tasks import Buffer
 
@@ -93,7 +93,7 @@ class Live:
             accumulate = True
 
     def softmax(
-        self, panel: Panel, hidden: tuple[Band, NDArray[np.float32] | None], front: dict[str, Any], what: str
+        self, panel: Panel, hidden: Hidden, front: dict[str, Any], what: str
     ) -> None:  # fmt: skip
         """Of all that a panel sees; `front` has the other operands of the instruction."""
         band, numbers = hidden

@@ -171,8 +171,8 @@ def _canonical(value: Any, content: bool = False) -> object:
     """A value that can be compared: of arrays the shape (with `content`, all numbers), of objects type and parts."""
     if isinstance(value, (Tensor, np.ndarray)):
         if content and isinstance(value, Tensor) and value.device.type != "meta":
-            content = torch.as_tensor(value).contiguous().numpy()
-            return tuple(value.shape), hashlib.sha256(content).hexdigest()
+            numbers = torch.as_tensor(value).contiguous().numpy()
+            return tuple(value.shape), hashlib.sha256(numbers.tobytes()).hexdigest()
         return "array", tuple(value.shape), str(value.dtype)
     if isinstance(value, (list, tuple)):
         return tuple(_canonical(each, content) for each in value)

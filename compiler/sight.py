@@ -2,15 +2,15 @@
 within them.
 
 A tile of keys is as many tokens as whole words of keys and whole tiles of values have. It is live for a panel if one of
-its queries sees one of its tokens; the others are neither loaded nor computed. Live tiles lie side by side ("packed"), and
-of what is then left to hide most is a band, which SOFTMAX knows without a mask: causal, with an offset, or a window.
+its queries sees one of its tokens; the others are neither loaded nor computed. Live tiles lie side by side ("packed"),
+and what is then left to hide is mostly a band, which SOFTMAX knows without a mask: causal, with an offset, or a window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,7 +24,8 @@ from ..sim.units import cycles, occupied
 
 _LONGEST_WINDOW, _FARTHEST = (1 << 15) - 1, 1 << 16  # what the fields of SOFTMAX hold
 
-Cost = Callable[[int, int], float]  # of so many queries and so many tiles of keys
+Cost = Callable[[int, int, int], float]  # of so many queries, and so many tiles of keys in so many stretches
+Hidden = tuple["Band", NDArray[np.float32] | None]  # what softmax needs to know of packed columns
 
 
 class Band(NamedTuple):
@@ -58,6 +59,11 @@ class Sight:
     window: int = 0  # tokens up to the query's own, if causal; 0: all
     added: Tensor | None = None  # (heads or 1, queries, keys) in units of log2; −∞ hides
 
+    @cached_property
+    def _live(self) -> dict[tuple[int, int], NDArray[np.bool_]]:
+        """What `live` has found."""
+        return {}
+
     @property
     def everything(self) -> bool:
         """Whether each query sees every key as it is."""
@@ -75,28 +81,40 @@ class Sight:
         """The first head that sees the same."""
         return head if self.added is not None and len(self.added) > 1 else 0
 
+    def live(self, head: int, unit: int) -> NDArray[np.bool_]:
+        """(queries, tiles of keys): which have something in sight."""
+        key = self.of_head(head), unit
+        if key not in self._live:
+            row, start = np.arange(self.queries)[:, None], np.arange(0, self.keys, unit)
+            live = np.ones((self.queries, len(start)), bool)
+            if self.causal:
+                live &= start <= row
+                if self.window:
+                    live &= start + unit > row - self.window + 1
+            if self.added is not None:
+                live &= np.logical_or.reduceat(~np.isneginf(self.added[key[0]].numpy()), start, axis=1)
+            self._live[key] = live
+        return self._live[key]
+
     def panels(
         self, head: int, rows: tuple[int, int], longest: int, unit: int, aligned: int, cost: Cost
-    ) -> list[Panel]:
+    ) -> list[Panel]:  # fmt: skip
         """Queries [first, first + count), cut between multiples of `aligned` into panels of at most `longest`, so that
         all together cost least. `unit`: tokens of a tile. A query that sees nothing has a tile of which all is hidden.
         """
         first, count = rows
-        live = _live(self, self.of_head(head), unit)[first : first + count]
+        live = self.live(head, unit)[first : first + count]
         edges = [*range(0, count, aligned), count]
         blocks = [live[a:b].any(0) for a, b in pairwise(edges)]
-        best: list[tuple[float, int]] = [
-            (0.0, 0)
-        ]  # what the blocks before cost at least, and where their last panel begins
+        best = [(0.0, 0)]  # for each edge: what the panels before it cost at least, and where the last of them begins
         for end in range(1, len(edges)):
             together, found = np.zeros_like(blocks[0]), (np.inf, end - 1)
             for begin in range(end - 1, -1, -1):
                 if edges[end] - edges[begin] > max(longest, aligned):
                     break
                 together = together | blocks[begin]
-                here = cost(edges[end] - edges[begin], int(together.sum()))
-                if begin == end - 1:
-                    here = min(here, 1e18)  # there is no smaller one
+                runs = int(together[0]) + int((together[1:] > together[:-1]).sum())
+                here = cost(edges[end] - edges[begin], int(together.sum()), runs)
                 found = min(found, (best[begin][0] + here, begin))
             best.append(found)
         found, end = [], len(edges) - 1
@@ -107,7 +125,7 @@ class Sight:
             end = begin
         return found[::-1]
 
-    def hidden(self, head: int, panel: Panel, unit: int) -> tuple[Band, NDArray[np.float32] | None]:
+    def hidden(self, head: int, panel: Panel, unit: int) -> Hidden:
         """What softmax needs to know of a panel's packed columns: a band, or else numbers to add (queries, columns)."""
         columns = columns_of(panel.tiles, unit, self.keys)
         row = np.arange(panel.start, panel.start + panel.count)[:, None]
@@ -145,40 +163,28 @@ def stretches(numbers: Sequence[int]) -> list[tuple[int, int, int]]:
     return found
 
 
-def cost_of(config: HardwareConfig, unit: int, depth: int, features: int) -> Cost:
-    """Cycles in which a panel keeps the unit that is longest at it, and as a price of one more panel what the array
-    takes for a tile; as long as ACC holds its scores twice, and VALUE a mask four times."""
+def cost_of(config: HardwareConfig, unit: int, depth: int, features: int, at_once: bool, gather: int) -> Cost:
+    """The cycles of the unit that is longest at a panel, and as the price of one more panel what the array takes for a
+    tile of the least. Infinite, if all its scores are wanted `at_once`, for more than the least where ACC does not hold
+    them twice.
+
+    gather  cycles in which some unit puts what belongs to one of several stretches in its place
+    """
 
     @cache
-    def cost(rows: int, tiles: int) -> float:
+    def cost(rows: int, tiles: int, runs: int) -> float:
         tokens = max(tiles, 1) * unit
         words, value_words = tokens // config.columns, -(-features // config.columns)
-        if rows * words > config.words(Memory.ACC) // 2:
+        if at_once and rows > config.columns and rows * words > config.words(Memory.ACC) // 2:
             return np.inf
         products = [Matmul(rows=rows, k_tiles=-(-depth // config.rows), n_tiles=words),
                     Matmul(rows=rows, k_tiles=tokens // config.rows, n_tiles=value_words)]  # fmt: skip
         softmax, output = Softmax(rows=rows, columns=tokens), Map(rows=rows, columns=features, row_scaled=1)
         array = sum(occupied(each, config) for each in products)
         price = array / max(tiles, 1) * min(1.0, config.columns / rows)
-        return max(array, cycles(softmax, config), cycles(output, config)) + price
+        return max(array, cycles(softmax, config), cycles(output, config), gather * runs * (runs > 1)) + price
 
     return cost
-
-
-@cache
-def _live(sight: Sight, head: int, unit: int) -> NDArray[np.bool_]:
-    """(queries, tiles of keys): which have something in sight."""
-    count = -(-sight.keys // unit)
-    row, start = np.arange(sight.queries)[:, None], np.arange(count) * unit
-    live = np.ones((sight.queries, count), bool)
-    if sight.causal:
-        live &= start <= row
-        if sight.window:
-            live &= start + unit > row - sight.window + 1
-    if sight.added is not None:
-        seen = ~np.isneginf(sight.added[head].numpy())
-        live &= np.add.reduceat(seen, start, axis=1) > 0
-    return live
 
 
 def _band(seen: NDArray[np.bool_]) -> Band | None:
@@ -191,9 +197,8 @@ def _band(seen: NDArray[np.bool_]) -> Band | None:
     offset = int((last - row)[cut][0]) if cut.any() else columns - 1
     lowest = int((first - row)[left][0]) if left.any() else offset + 1
     window = offset - lowest + 1
-    fits = (last == np.minimum(row + offset, columns - 1)).all() and (
-        not window or (first == np.maximum(row + lowest, 0)).all()
-    )
-    if not fits or window < 0 or window > _LONGEST_WINDOW or abs(offset) >= _FARTHEST:
+    ends = np.array_equal(last, np.minimum(row + offset, columns - 1))
+    begins = not window or np.array_equal(first, np.maximum(row + lowest, 0))
+    if not (ends and begins) or window > _LONGEST_WINDOW or abs(offset) >= _FARTHEST:
         return None
     return Band(bool(cut.any()), offset if cut.any() or window else 0, window)

@@ -127,8 +127,8 @@ def _order(tiles: Tiles, table: AccessTable, buffer: Numbers) -> tuple[Lists, Nu
 
 
 def _opens(task: Numbers, touched: Numbers, first: Numbers, after: Lists) -> Lists:
-    """Of (task, buffer) pairs, of which `first` is for each the first of that buffer: who begins a buffer before whom, of
-    those that are not in order anyway."""
+    """Who must begin before whom, of (task, buffer) pairs, of which `first` is for each the first of that buffer, but
+    for those that are in order anyway."""
     count = len(after.first) - 1
     late = np.flatnonzero(task[first] != task)
     edges = np.unique(task[first[late]] * count + task[late])

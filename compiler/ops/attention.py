@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...arch.config import Memory
 from ...arch.isa import Codes, Map, Quantise, Scales, Source
+from ...sim.units import cycles
 from ..builder import Rows, Tiles, Weights, split_rows
 from ..coder import Coder
 from ..graph import Graph, Node
@@ -300,7 +301,9 @@ class _Attention:
         sight, every = self.node.sight, tuple(range(-(-self.keys // self.unit)))
         if sight.everything:
             return [Panel(start, count, every) for start, count in self.query_panels]
-        cost = cost_of(self.config, self.unit, self.depth, self.features)
+        scales = Quantise(rows=self.unit, columns=1, source=Source.VALUE, row_scaled=1)
+        gather = 2 * cycles(scales, self.config) if self.config.pe == "int8" else 0  # of keys and values
+        cost = cost_of(self.config, self.unit, self.depth, self.features, at_once=True, gather=gather)
         return sight.panels(head, (0, self.queries), self.longest, self.unit, self.config.columns, cost)
 
     def _panel(self, head: int, panel: Panel, queries: Rows, on_chip: _OnChip, value_words: int) -> None:
@@ -356,8 +359,8 @@ class _OnChip:
 class _Scales:
     """Scales of the keys and values of a head, side by side in PARAM as softmax wants them.
 
-    Where a panel sees tiles that are not neighbours, theirs are gathered: the scales are in ROW then, and Quantise, which
-    alone writes scales to PARAM, makes them again of rows of one number, 127 times the scale.
+    Where a panel sees tiles that are not neighbours, theirs are gathered: the scales are in ROW then, and Quantise,
+    which alone writes scales to PARAM, makes them again of rows of one number, 127 times the scale.
     """
 
     def __init__(self, attention: _Attention, apart: bool) -> None:
