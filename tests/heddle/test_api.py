@@ -241,6 +241,16 @@ MISTAKES = {
     "synthesise: placed in gates": (
         lambda p, r: heddle.synthesise("nano", target="generic", seeds=[1]), "can be placed only for the target ecp5"
     ),
+    "SGD": (lambda p, r: heddle.SGD(-1), "rate must be a number from 0 on, not -1"),
+    "SGD: momentum": (lambda p, r: heddle.SGD(0.1, 1), "momentum must be a number from 0 on and below 1, not 1"),
+    "AdamW": (lambda p, r: heddle.AdamW("fast"), "rate must be a number from 0 on, not 'fast'"),
+    "AdamW: betas": (lambda p, r: heddle.AdamW(0.1, 0.9), r"betas must be two numbers, such as \(0.9, 0.999\)"),
+    "Training": (lambda p, r: heddle.Training("gpt2", (), "base", heddle.SGD(1)), "the model must be a torch.nn.Modul"),
+    "Training: optimiser": (lambda p, r: heddle.Training(MODEL, (), "base", "adam"), "the optimiser must be SGD or Ad"),
+    "Training: inputs": (
+        lambda p, r: heddle.Training(torch.nn.Linear(4, 4), (torch.zeros(2, 5),), "base", heddle.SGD(1)),
+        "cannot be differentiated for these inputs: mat1 and mat2 shapes",
+    ),
     "get_shape": (lambda p, r: heddle.get_shape("bert-bse"), r"unknown model 'bert-bse' \(did you mean bert-base\?\)"),
     "get_shape: a number": (lambda p, r: heddle.get_shape(3), "the name of a shape must be one of bert-base"),
     "get_shape: a file": (lambda p, r: heddle.get_shape("none.json"), "cannot read none.json: No such file"),
