@@ -22,6 +22,7 @@ from .overlaps import overlaps
 Numbers = NDArray[np.int64]
 
 _DMA_OVERHEAD_CYCLES = 8  # requests, buffers and retirement of LOAD and STORE, roughly
+_READERS = (Unit.LOAD, Unit.KV)  # of DRAM
 _APPENDS, _STREAMS = 1, 2  # what a task does with a layer's part of the KV cache
 
 
@@ -49,7 +50,7 @@ class Work(NamedTuple):
     buffer_memory: Numbers
     buffer_words: Numbers
     after: Lists  # for each task, those that must wait for it
-    opens: Lists  # for each task, those that must not begin before it does: they touch buffers that it fills
+    opens: Lists  # for each task, those that must not begin before it does: they go on with buffers that it fills
     missing: Numbers  # for each task, how many it must wait for in either way
     touched: Lists  # for each task, the buffers
     fills: Lists  # for each task, the buffers that it is the first to touch
@@ -76,7 +77,7 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     pairs = np.unique(owners(table) * len(words) + buffer)
     task, touched = np.divmod(pairs, len(words))
     filled, first_use = np.unique(touched, return_index=True)
-    opens = _opens(task, touched, first_use[np.searchsorted(filled, touched)], after)
+    opens = _opens(units, task, first_use[np.searchsorted(filled, touched)], after)
     missing = missing + np.bincount(opens.values, minlength=len(units))
     masks = np.zeros(len(units), np.int64)
     np.bitwise_or.at(masks, task[first_use], 1 << memory[filled])
@@ -126,11 +127,11 @@ def _order(tiles: Tiles, table: AccessTable, buffer: Numbers) -> tuple[Lists, Nu
     return lists(earlier, later, count), np.bincount(later, minlength=count)
 
 
-def _opens(task: Numbers, touched: Numbers, first: Numbers, after: Lists) -> Lists:
-    """Who must begin before whom, of (task, buffer) pairs, of which `first` is for each the first of that buffer, but
-    for those that are in order anyway."""
+def _opens(units: Numbers, task: Numbers, first: Numbers, after: Lists) -> Lists:
+    """Who must begin before whom. `task`: those of (task, buffer) pairs; `first`: for each, which is the first of that
+    buffer. Units that read DRAM wait for nobody else, and would fill a buffer in pieces long before it is wanted."""
     count = len(after.first) - 1
-    late = np.flatnonzero(task[first] != task)
+    late = np.flatnonzero((task[first] != task) & np.isin(units[task], _READERS))
     edges = np.unique(task[first[late]] * count + task[late])
     known = np.repeat(np.arange(count), np.diff(after.first)) * count + after.values
     earlier, later = np.divmod(np.setdiff1d(edges, known, assume_unique=True), max(count, 1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from heddle.arch.config import PRESETS
-from heddle.arch.isa import Matmul, OnlineSoftmax, Softmax
+from heddle.arch.isa import Matmul, Softmax
 from heddle.compiler.builder import Tiling
 from heddle.compiler.pipeline import compile
 from heddle.compiler.sight import Band, Panel, Sight
@@ -147,5 +147,5 @@ def test_cycles_follow_the_live_blocks(name, width):
     )
     expected = full.cycles - 128 * (64 * 64 - blocks)
     assert found.cycles < 1.1 * expected
-    assert found.bytes["stream"] < full.bytes["stream"] * max(2.5 * blocks / 64**2, 0.15)
-    assert not any(isinstance(each, OnlineSoftmax) and each.columns > 512 for each in found.program.instructions)
+    once = 16 * (64 + 64 + 8)  # bytes of a block: keys, values, scales
+    assert found.bytes["stream"] < min(full.bytes["stream"], blocks * once)
