@@ -127,6 +127,37 @@ def test_layers_with_different_masks_are_not_taken_for_equal(nano):
     assert 10 * np.log10((golden**2).sum() / ((golden - found.reshape(golden.shape)) ** 2).sum()) > 30
 
 
+class Rotated(Masked):
+    """The same, with queries and keys rotated by their place, or normalised."""
+
+    def __init__(self, mask, rotated):
+        super().__init__(mask)
+        self.rotated, self.norm = rotated, nn.LayerNorm(8)
+        angles = torch.arange(len(mask))[:, None] * 100.0 ** -torch.arange(0, 1, 0.25).repeat(2)
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+
+    def changed(self, x):
+        first, second = x.chunk(2, -1)
+        return x * self.cos + torch.cat([-second, first], -1) * self.sin if self.rotated else self.norm(x)
+
+    def forward(self, x):
+        q, k, v = (each(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (self.q, self.k, self.v))
+        found = functional.scaled_dot_product_attention(self.changed(q), self.changed(k), v, attn_mask=self.mask)
+        return self.o(found.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("rotated", [True, False])
+def test_queries_that_are_computed_see_live_tiles_of_long_sequences(run, nano, rotated):
+    mask = masks(64, 8)["blocks"]
+    found, everything = (
+        run(Rotated(each, rotated), nano, torch.randn(1, 64, 16), tiling=Tiling(group_rows=16))
+        for each in (mask, torch.ones_like(mask))
+    )
+    assert found.sqnr_db > 36
+    assert array_cycles(found.program, nano) < array_cycles(everything.program, nano)
+
+
 def array_cycles(program, config):
     """Cycles of the array in products of an attention."""
     attentions = [each for each in program.instructions if isinstance(each, Matmul)]
