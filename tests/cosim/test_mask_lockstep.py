@@ -57,4 +57,4 @@ def test_tiles_that_are_left_out_agree(rows):
     program = compile(model, (x,), NANO, tiling=Tiling(group_rows=rows))
     output = simulate(program, {"x": x.numpy()}).outputs["output"].reshape(1, 12, 8)
     assert np.abs(output - model(x).detach().numpy()).max() < 0.05
-    assert lockstep(program, {"x": x.numpy()}, engine="verilator").agrees
+    assert lockstep(program, {"x": x[0].numpy()}, engine="verilator").agrees
