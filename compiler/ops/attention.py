@@ -312,7 +312,7 @@ class _Attention:
         words, act_words = live.words(panel.tiles), -(-live.tokens(panel.tiles) // self.config.rows)
         scores = tiles.buffer(Memory.ACC, count * words, "scores")
         codes = LiveCodes(queries.words, queries.place(start, count)[0], queries.scale_place(start))
-        live.scores(codes, count, on_chip.keys, panel.tiles, scores.at(0), words, str(head))
+        live.scores(codes, count, on_chip.keys, panel.tiles, scores.at(0), words, f"head {head}")
         probabilities = tiles.buffer(Memory.ACT, count * act_words, "p")
         scales = tiles.buffer(Memory.ROW, count, "p scales")
         front = {
@@ -320,17 +320,17 @@ class _Attention:
             "param_address": on_chip.scales.of(panel.tiles), "row_address": codes.scales,
             "address": probabilities.at(0), "stride": act_words, "scales_address": scales.at(0),
         }  # fmt: skip
-        live.softmax(panel, self.node.sight.hidden(head, panel, self.unit), front, str(head))
+        live.softmax(panel, self.node.sight.hidden(head, panel, self.unit), front, f"head {head}")
         acc = tiles.buffer(Memory.ACC, count * value_words, "p·v")
         live.weighted(probabilities.at(0), act_words, count, on_chip.values, panel.tiles, acc.at(0), value_words,
-                      str(head))  # fmt: skip
+                      f"head {head}")  # fmt: skip
         address, stride = self.out.place(start, count)
         tiles.emit(
             Map(
                 rows=count, columns=self.features, source=Source.ACC, source_address=acc.at(0),
                 source_stride=value_words, row_scaled=1, row_address=scales.at(0),
                 address=address + head * value_words, stride=stride,
-            ), f"p·v {head} map",
+            ), f"head {head} p·v map",
         )  # fmt: skip
 
     def _quantise(
