@@ -8,7 +8,7 @@ from heddle.arch.errors import HeddleError
 from heddle.arch.isa import Masking, Softmax
 from heddle.compiler.builder import Tiling
 from heddle.compiler.ops import STREAMED
-from heddle.compiler.ops.cached_attention import require_band
+from heddle.compiler.ops.cached_attention import take_sight
 from heddle.compiler.pipeline import front_end
 from torch import nn
 from torch.nn import functional
@@ -216,14 +216,14 @@ def test_masks_that_a_decoder_can_have(name):
     mask, window = BANDS[name]
     node = cached(lambda q, k, v: sdpa(q, k, v, attn_mask=mask))
     assert (node.sight.causal, node.sight.window, node.sight.added) == (True, window, None)
-    require_band(node)
+    take_sight(node)
 
 
 @pytest.mark.parametrize("name", NO_BANDS)
 def test_masks_that_a_decoder_cannot_have_are_refused(name):
     node = cached(lambda q, k, v: sdpa(q, k, v, attn_mask=NO_BANDS[name]))
     with pytest.raises(HeddleError, match="must be causal, or a sliding window"):
-        require_band(node)
+        take_sight(node)
 
 
 @pytest.mark.parametrize("name", NO_BANDS)
@@ -235,7 +235,7 @@ def test_masks_that_rows_in_groups_can_have(run, nano, name):
 def test_a_mask_that_large_scores_outweigh_is_no_mask_for_a_decoder():
     mask = torch.full((6, 6), -1e4).triu(1)
     with pytest.raises(HeddleError, match="hide by False, minus infinity or a number as low as -1e9, not by -10000"):
-        require_band(cached(lambda q, k, v: sdpa(q, k, v, attn_mask=mask)))
+        take_sight(cached(lambda q, k, v: sdpa(q, k, v, attn_mask=mask)))
 
 
 def test_scores_that_outweigh_a_mask_are_seen_in_spite_of_it(run, nano):
