@@ -139,7 +139,7 @@ def test_a_layer_that_does_not_fit_at_once_goes_in_groups_of_rows(run, nano):
 
 def test_a_layer_too_wide_for_any_group_says_what_is_too_small(nano):
     with pytest.raises(HeddleError, match=r"words of \w+.*nano has \d+.*: choose a larger configuration"):
-        compile(layer(width=2048, heads=1, hidden=4096), [torch.zeros(1, 60, 2048)], nano)
+        compile(layer(width=2048, heads=1, hidden=8), [torch.zeros(1, 24, 2048)], nano)
 
 
 def test_the_search_is_written_into_the_program():
