@@ -35,8 +35,11 @@ def fold_constants(graph: Graph) -> Graph:
             values = _on_one_device({each: known[each] for each in node.inputs})
             _require_size(node, values.values())
             args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
-            with torch.no_grad():
-                known[node] = node.target(*args, **kwargs)
+            try:
+                with torch.no_grad():
+                    known[node] = node.target(*args, **kwargs)
+            except (RuntimeError, IndexError, ValueError, TypeError) as error:
+                raise node.refuse(f"PyTorch cannot compute it: {error}") from None
             if "empty" in node.op:
                 known[node].zero_()  # whatever the memory held, a program is the same every time
             node.attributes["made_of"] = list(dict.fromkeys(name for each in node.inputs for name in each.made_of))

@@ -148,7 +148,7 @@ def input_sets(program: Program, inputs: Any) -> list[dict[str, NDArray]]:
         return list(inputs)
     require_type("inputs", inputs, (Mapping, type(None)), "name → array, or a list of such")
     shapes = program.takes()
-    arrays = {name: np.asarray(array) for name, array in (inputs or {}).items()}
+    arrays = {name: _array(name, array) for name, array in (inputs or {}).items()}
     for name, array in arrays.items():
         if name in shapes and array.shape == shapes[name]:
             arrays[name] = array[None]
@@ -157,6 +157,14 @@ def input_sets(program: Program, inputs: Any) -> list[dict[str, NDArray]]:
         found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise HeddleError(f"inputs must be (batch, *shape) with one batch of at least 1, not {found}")
     return [{name: array[i] for name, array in arrays.items()} for i in range(batches.pop())]
+
+
+def _array(name: str, content: Any) -> NDArray:
+    """As an array; numbers of a format that numpy lacks, such as those of bf16 tensors, in float32."""
+    try:
+        return np.asarray(content.float() if "bfloat16" in str(getattr(content, "dtype", "")) else content)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise HeddleError(f"input {name!r} must be an array of numbers: {error}") from None
 
 
 def _window(program: Program) -> tuple[int, int]:

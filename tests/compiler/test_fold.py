@@ -58,6 +58,20 @@ def test_random_numbers_are_refused():
         fold_constants(capture(Noisy(), [torch.zeros(1, 3, 4)])).require_possible()
 
 
+class TooLong(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.positions = nn.Embedding(3, 4)
+
+    def forward(self, x):
+        return x + self.positions(torch.arange(5))[:3]
+
+
+def test_what_pytorch_cannot_compute_is_refused():
+    with pytest.raises(HeddleError, match="aten.embedding .*: PyTorch cannot compute it: index out of range"):
+        fold_constants(capture(TooLong(), [torch.zeros(1, 3, 4)])).require_possible()
+
+
 class HugeMask(nn.Module):
     def forward(self, x):
         places = torch.arange(40_000)

@@ -278,3 +278,13 @@ def test_products_of_bf16_agree_with_torch(config):
     expected = torch.nn.functional.elu(torch.from_numpy(x @ y.transpose(0, 2, 1))).numpy()
     error = np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
     assert error < 0.006
+
+
+def test_tensors_of_bf16_are_inputs_and_those_without_numbers_are_refused(nano):
+    program = products(nano)
+    x, y = torch.randn(ROWS, WIDTH).bfloat16(), torch.randn(ROWS, WIDTH)
+    (found,) = simulate(program, {"x": x, "y": y}).outputs.values()
+    (expected,) = simulate(program, {"x": x.float(), "y": y}).outputs.values()
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(HeddleError, match="input 'y' must be an array of numbers"):
+        simulate(program, {"x": x, "y": torch.empty(ROWS, WIDTH, device="meta")})
