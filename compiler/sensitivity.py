@@ -135,6 +135,7 @@ class Loss:
     cause: str
     all_layers_db: float  # SQNR of the results that the precision of all layers leaves
     vector_format: str  # of what else the machine computes
+    value_format: str  # of values at rest
 
     def __str__(self) -> str:
         return (f"{self.layer or 'the model'} loses most, {self.share:.0%} of the noise of all layers (at "
@@ -142,10 +143,10 @@ class Loss:
 
     def explained(self, measured_db: float) -> str:
         """What to say where a program has this SQNR: that is less than its layers leave, where other operators lose."""
-        if measured_db > self.all_layers_db - _ELSEWHERE_DB or self.vector_format == "float32":
+        if measured_db > self.all_layers_db - _ELSEWHERE_DB or self.vector_format == self.value_format == "float32":
             return str(self)
-        return (f"norms, softmax and functions, in {self.vector_format}, lose most: codes of all layers alone would "
-                f"leave {self.all_layers_db:.1f} dB. Of the layers {self}")  # fmt: skip
+        return (f"norms, softmax and functions, in {self.vector_format}, and values at rest, in {self.value_format}, "
+                f"lose most: codes of all layers alone would leave {self.all_layers_db:.1f} dB. Of the layers {self}")
 
 
 @torch.no_grad()
@@ -165,7 +166,8 @@ def greatest_loss(
     layer, noise = next(iter(alone.items()))
     cause = _cause(runs, layer, rule.of(layer), noise)
     together = _db(_noise(runs, _by(rule)))
-    return Loss(layer, rule.of(layer).value, _db(noise), noise / total, cause, together, config.vector_format)
+    return Loss(layer, rule.of(layer).value, _db(noise), noise / total, cause, together, config.vector_format,
+                config.value_format)  # fmt: skip
 
 
 def _cause(runs: Sequence[_Run], layer: str, precision: Precision, noise: float) -> str:
