@@ -54,7 +54,7 @@ MULTIPLY_CYCLES = 3
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
 SUM_CYCLES = ADD_CYCLES + 1  # VECTOR: an addition of Reduce, with the choice of its operands
 SUM_LANES = 4  # VECTOR: lanes that one adder of Reduce serves
-MEAN_CYCLES = 1 + MULTIPLY_CYCLES  # NORM: from the sum of a row to its mean
+MEAN_CYCLES = MULTIPLY_CYCLES  # NORM: from the sum of a row to its mean
 ROW_SUM_INTERVAL = ADD_CYCLES + 2  # least cycles from a row to the next: one adder adds up its running sums, in pairs
 SCORE_CYCLES = 6 + ADD_CYCLES  # SOFTMAX: from a sum or value to its score
 REFERENCE_CYCLES = 3  # from the greatest of a row to what its scores are compared with
@@ -62,7 +62,8 @@ POWER_CYCLES = 7  # from a score to 2^(t − greatest)
 SOFTMAX_ROW_INTERVAL = 5  # least cycles from a row to the next in the phase of sums: one multiplier has four products
 CONVERT_CYCLES = 2  # int32 to float32
 ROUND_CYCLES = 2  # to int8
-MEMORY_CYCLES = 1  # from address to data
+MEMORY_CYCLES = 2  # from address to data: a RAM answers in the next cycle, and behind it stands a register
+NUMBER_CYCLES = 1  # the same of INDEX and PAGE, which are one RAM
 INSTRUCTION_BITS = 256
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 FETCH_GROUP = 8  # instructions in one fetch burst
@@ -187,6 +188,10 @@ class HardwareConfig:
         """Width of `memory` in bits."""
         return self.element_bits(memory) * self.word_elements(memory)
 
+    def read_cycles(self, memory: Memory) -> int:
+        """From the address of a word of `memory` to the word."""
+        return NUMBER_CYCLES if memory in (Memory.INDEX, Memory.PAGE) else MEMORY_CYCLES
+
     def dram_word_bytes(self, memory: Memory) -> int:
         """Bytes one word of `memory` takes in DRAM: its own size, rounded up to a power of two."""
         return self._sizes[memory][5]
@@ -255,7 +260,7 @@ class HardwareConfig:
     def accumulation_cycles(self) -> int:
         """From reading a word of ACC to the first cycle in which what was added to it can be read: the word is read,
         held, added to and written."""
-        return 3 + self.array_add_cycles
+        return 2 + MEMORY_CYCLES + self.array_add_cycles
 
     @property
     def array_add_cycles(self) -> int:

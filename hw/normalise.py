@@ -116,11 +116,8 @@ class RowMoments(wiring.Component):
         m.submodules.rsqrt = rsqrt = ReciprocalSqrt(precision)
         variance = _held(m, self.variance)
         found = delay(m, self.valid & self.squares, config.deviation_cycles, name="deviation_valid")
-        held = Signal(32, reset_less=True)
-        with m.If(self.valid):
-            m.d.sync += held.eq(self.sum)
         m.d.comb += [
-            by_reciprocal.a.eq(held),
+            by_reciprocal.a.eq(self.sum),
             by_reciprocal.b.eq(self.reciprocal),
             self.mean_square.eq(narrowed(m, by_reciprocal.o, config, "mean_square")),
             self.small.eq(narrowed(m, self.epsilon, config, "small")),

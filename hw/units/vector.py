@@ -315,7 +315,7 @@ class Vector(wiring.Component):
     def _compute(
         self, m: Module, panel: Panel, elementwise: Elementwise, fields, steps: SimpleNamespace, value_slot: Signal
     ) -> None:  # fmt: skip
-        """Hand what memory gives, a cycle after its address, to `elementwise`."""
+        """Hand what memory gives to `elementwise`."""
         lanes = self._config.vector_lanes
         acc, value, pairs = self.acc_read.data, self.value_read.data, self.param_read.data
         of_row = entered(m, self.row_read.data, self._config, "of_row")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import PRESETS, HardwareConfig
+from heddle.arch.config import MEMORY_CYCLES, PRESETS, HardwareConfig
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Matmul
 from heddle.hw.units.matrix import Matrix
@@ -55,6 +55,7 @@ class Memories:
             self.acc = numerics.to_bits(random.normal(0, 1, self.acc.shape)).copy()
         self.reads: list[tuple[int, str, int]] = []  # cycle, memory, address
         self.writes: list[tuple[int, int]] = []  # cycle, address
+        self.coming: list[list] = [[] for _ in range(MEMORY_CYCLES - 1)]  # what was read and is not there yet
 
     def run(self, programs: list[Matmul], gap: int | None = None, late: Sequence[int] = ()) -> list[SimpleNamespace]:
         """Execute `programs` on the RTL, each started `gap` cycles after the retire of the one before, or without it
@@ -104,13 +105,14 @@ class Memories:
                 address = ctx.get(port.address)
                 self.reads.append((cycle, name, address))
                 reads.append((port, int.from_bytes(getattr(self, name)[address].tobytes(), "little")))
+        self.coming.append(reads)
         write = None
         if ctx.get(unit.acc_write.en):
             assert ctx.get(unit.acc_write.mask) == (1 << self.config.columns) - 1
             address, value = ctx.get(unit.acc_write.address), ctx.get(unit.acc_write.data)
             self.writes.append((cycle, address))
             write = address, np.frombuffer(value.to_bytes(4 * self.config.columns, "little"), self.acc.dtype)
-        return reads, write
+        return self.coming.pop(0), write
 
     def _answer(self, ctx, unit, reads, write) -> None:
         for port, value in reads:
@@ -221,7 +223,7 @@ def test_reads_come_in_the_cycles_of_the_specification(shape, m):
     assert cycles["weight"] == [first + i for first in first_weight for i in range(rows)]
     # Tiles with k = 0 replace, so that only the others read what is there.
     drain = config.matrix_drain_cycles
-    assert cycles["acc"] == [first + i + drain - 3 for j, first in enumerate(first_row) if j % 2 for i in range(m)]
+    assert cycles["acc"] == [first + i + drain - MEMORY_CYCLES - 2 for j, first in enumerate(first_row) if j % 2 for i in range(m)]
     assert [c for c, _ in memories.writes] == [first + i + drain for first in first_row for i in range(m)]
     assert memories.writes[-1][0] == record.retire
 

@@ -39,11 +39,10 @@ def duration(config: HardwareConfig, work: Norm) -> int:
     g = -(-work.columns // lanes)
     w = -(-work.columns // config.columns) * config.columns // lanes
     walk = (m - 1) * max(g, ROW_SUM_INTERVAL) + g + MEMORY_CYCLES
-    by_reciprocal = 1 + MULTIPLY_CYCLES  # a register, a product
-    means = walk + config.row_sum_cycles + by_reciprocal + 1
+    means = walk + config.row_sum_cycles + MULTIPLY_CYCLES
     narrow = 1 if config.vector_format == "tf32" else 0  # x − mean, the mean square: rounded
-    deviations = walk + 1 + ADD_CYCLES + narrow + MULTIPLY_CYCLES + config.row_sum_cycles + by_reciprocal + narrow
-    deviations += ADD_CYCLES + EVALUATE_CYCLES + (0 if narrow else 3 * MULTIPLY_CYCLES + ADD_CYCLES) + 1
+    deviations = walk + 1 + ADD_CYCLES + narrow + MULTIPLY_CYCLES + config.row_sum_cycles + MULTIPLY_CYCLES + narrow
+    deviations += ADD_CYCLES + EVALUATE_CYCLES + (0 if narrow else 3 * MULTIPLY_CYCLES + ADD_CYCLES)
     results = m * w + MEMORY_CYCLES + 1 + ADD_CYCLES + narrow + 2 * MULTIPLY_CYCLES + ADD_CYCLES + 1
     return means * (work.kind is LAYER) + deviations + results
 
