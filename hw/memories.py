@@ -69,8 +69,8 @@ class BankedMemory(wiring.Component):
     `conflict` is up in the cycle after two units used the same port of the same bank, with `conflict_units` telling
     which units took part (bit u is unit u); what the accesses in conflict read or wrote is then undefined. Address bits
     beyond the memory are ignored. Words start as zeros. A word of which each access uses a part is kept in several
-    words of a deeper RAM that is less wide. Where a read takes two cycles, behind each RAM stands a register, which a
-    block RAM of an FPGA has itself: what chooses between banks, and the way to the unit, then have a cycle of their own.
+    words of a deeper RAM that is less wide. Where a read takes two cycles, behind each RAM stands a register, which
+    block RAMs of an FPGA have: what chooses between banks, and the way to the unit, then have a cycle of their own.
     """
 
     def __init__(

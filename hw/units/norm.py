@@ -48,8 +48,8 @@ class Phase(IntEnum):
 
 
 def phase_tails(config: HardwareConfig) -> list[int]:
-    """For each `Phase`, cycles from its last read address until it is complete (see `Phases`), in the cycle in which its
-    last number is written."""
+    """For each `Phase`, cycles from its last read address until it is complete (see `Phases`): its last number is
+    written."""
     return [
         MEMORY_CYCLES + config.row_sum_cycles + MEAN_CYCLES,
         MEMORY_CYCLES + config.subtract_cycles + MULTIPLY_CYCLES + config.row_sum_cycles + config.deviation_cycles,

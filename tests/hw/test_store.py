@@ -166,7 +166,7 @@ def test_short_bursts_are_requested_as_their_buffers_are_free(axi_slave):
 def test_a_response_does_not_retire_what_is_still_being_read(axi_slave):
     slave = axi_slave(bytearray(256), 4, latency=1)
     run = Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, words=4, dram_address=60)])
-    # One beat to the boundary: q = 1, request 4, response 6, before the three beats that are read from q = 2 on are asked for.
+    # One beat to the boundary: q = 1, request 4, response 6; the three beats read from q = 2 on are asked for in 7.
     assert [(b.cycle, b.beats) for b in slave.bursts] == [(4, 1), (7, 3)]
     assert run.retires == [7 + 3 + 1 + 1]
 
