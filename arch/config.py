@@ -114,7 +114,7 @@ class HardwareConfig:
     value_format: str = "bf16"  # how VALUE stores numbers: bf16 or float32
     vector_format: str = "float32"  # how VECTOR, SOFTMAX and NORM compute: float32, or tf32 (1 + 8 + 10 bits)
     pe: str = "int8"
-    clock_mhz: int = 1000
+    clock_mhz: int = 1000  # for seconds and DRAM presets; 1000: assumed of an ASIC, none was placed
     dram: DramConfig = field(default_factory=DramConfig)
 
     def __post_init__(self) -> None:
@@ -513,6 +513,13 @@ PRESETS: dict[str, HardwareConfig] = {
             act_words=4096, act_banks=4, weight_words=8192, weight_banks=4, acc_words=2048, acc_banks=4,
             value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
             index_words=64, page_words=64, queue_depth=8, axi_bytes=8, burst_beats=16, load_outstanding=8,
+        ),
+        HardwareConfig(  # for an LFE5U-85F; its clock is that of one FPGA, placed and routed (docs/decisions/0044)
+            name="ecp5", rows=8, columns=8, vector_lanes=2, panel_rows=64,
+            act_words=4096, act_banks=4, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
+            value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
+            index_words=64, page_words=64, queue_depth=4, axi_bytes=8, burst_beats=16, load_outstanding=8,
+            vector_format="tf32", clock_mhz=100,
         ),
         HardwareConfig(
             name="base", rows=16, columns=16, vector_lanes=8, panel_rows=128,
