@@ -131,10 +131,10 @@ class RowSum(Reduction):
         while len(level) > 1:
             half = len(level) // 2
             level = [self._added(m, level[i], level[half + i], half + i) for i in range(half)]
-        before = levels * ADD_CYCLES  # a cycle before the sum of a group
-        first = delay(m, self.first, before, "first", reset_less=True)
-        ends = delay(m, self.valid & self.last, 1 + before, "ends")
-        slots, complete = self._slots(m, level[0], delay(m, self.valid, before, "valid"), first, ends)
+        cycles = 1 + levels * ADD_CYCLES
+        first = delay(m, self.first, cycles, "first", reset_less=True)
+        ends = delay(m, self.valid & self.last, cycles, "ends")
+        slots, complete = self._slots(m, level[0], delay(m, self.valid, cycles, "valid"), first, ends)
         self._add_slots(m, slots, complete)
         return m
 
@@ -145,8 +145,7 @@ class RowSum(Reduction):
         return add.o
 
     def _slots(self, m: Module, x: Value, valid: Value, first: Value, ends: Value) -> tuple[list[Signal], Value]:
-        """The running sums of the numbers `x`, which come a cycle after `valid` and `first`, and with `ends`; and a
-        pulse in the cycle before they are those of a whole row. What x is added to is found a cycle ahead."""
+        """The running sums of the numbers `x`, and a pulse in the cycle before they are those of a whole row."""
         groups = Signal(range(ADD_CYCLES + 1), reset_less=True)  # of this row before this one, at most ADD_CYCLES
         slot = Signal(range(ADD_CYCLES), reset_less=True)
         this_group, this_slot = Signal.like(groups), Signal.like(slot)
@@ -158,19 +157,16 @@ class RowSum(Reduction):
         ]
         with m.If(valid):
             m.d.sync += [groups.eq(this_group + fresh), slot.eq(this_slot + 1)]
-        will_fill = delay(m, valid, ADD_CYCLES, "will_fill")
-        next_slot = delay(m, this_slot, ADD_CYCLES, "next_slot", reset_less=True)
-        filled, filled_slot = delay(m, will_fill, 1, "filled"), register(m, next_slot, "filled_slot")
-        filled_fresh = delay(m, fresh, ADD_CYCLES + 1, "filled_fresh", reset_less=True)
+        filled = delay(m, valid, ADD_CYCLES, "filled")
+        filled_slot = delay(m, this_slot, ADD_CYCLES, "filled_slot", reset_less=True)
+        filled_fresh = delay(m, fresh, ADD_CYCLES, "filled_fresh", reset_less=True)
         complete = delay(m, ends, ADD_CYCLES, "complete")
 
         slots = [Signal(32, name=f"slot_{number}", reset_less=True) for number in range(ADD_CYCLES)]
-        so_far = Signal(32, reset_less=True)  # what x is added to, if that does not leave the adder in this very cycle
-        arrives = register(m, ~fresh & will_fill & (next_slot == this_slot), "arrives")
-        total = Signal(32)
-        m.d.comb += total.eq(self._added(m, x, Mux(arrives, total, so_far), 0))
-        kept = Mux(filled & (filled_slot == this_slot), total, Array(slots)[this_slot])
-        m.d.sync += so_far.eq(Mux(fresh, ZERO, kept))
+        before = Signal(32)
+        total = self._added(m, x, Mux(fresh, ZERO, before), 0)
+        arrives = filled & (filled_slot == this_slot)  # the sum so far, in this very cycle
+        m.d.comb += before.eq(Mux(arrives, total, Array(slots)[this_slot]))
         for number, each in enumerate(slots):
             with m.If(filled & (filled_slot == number)):
                 m.d.sync += each.eq(total)

@@ -187,7 +187,7 @@ class Stepped:
             self.store_reading -= 1
             if not self.store_reading:
                 burst = self.store_unread.popleft()
-                self.at_end(cycle + 1, lambda: self.store_ready.append(burst))
+                self.at_end(cycle + 2, lambda: self.store_ready.append(burst))
 
     def setup_of(self, bursts, place):
         """Cycles from the gate to the gate for what comes after: those of a lookup, where a piece begins."""

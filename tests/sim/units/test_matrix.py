@@ -145,5 +145,5 @@ def test_tiles_side_by_side_are_the_same_as_one_by_one(nano, monkeypatch):
 
 def test_with_bf16_a_tile_takes_the_latencies_of_floating_point(nano):
     config = replace(nano, pe="bf16")
-    assert config.tile_turnaround_cycles == 7
-    assert units.cycles(Matmul(k_tiles=3), config) == 4 + 1 + 2 * 7 + 1 + (1 + (1 + 3 + 4 * 4 + 3) + 4)
+    assert config.tile_turnaround_cycles == 8
+    assert units.cycles(Matmul(k_tiles=3), config) == 4 + 1 + 2 * 8 + 1 + (2 + (1 + 3 + 4 * 4 + 3) + 4)
