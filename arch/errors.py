@@ -3,17 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 LIKE = 0.6  # of two names, from 0 to 1, from which one may have been meant for the other
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why the compiler cannot lower a call of a model: which one, where it stands, and the reason."""
+
+    name: str  # of its node
+    operator: str
+    shape: tuple  # of its result
+    operands: tuple[tuple, ...]  # shapes of what it reads
+    layer: str  # path of the module
+    source: str  # "file.py:12: code" of the user's model
+    reason: str
+
+
 class HeddleError(Exception):
-    """A mistake in the input. The message is one line that names the thing and the remedy; the CLI exits with 2."""
+    """A mistake in the input. The message is one line that names the thing and the remedy; the CLI exits with 2.
+
+    One that stands for several mistakes has a line for each, and them in `parts`.
+    """
+
+    refusal: Refusal | None = None
+    parts: tuple[HeddleError, ...] = ()
+
+    def each(self) -> tuple[HeddleError, ...]:
+        """The mistakes that it stands for: itself, if it is one."""
+        return self.parts or (self,)
 
 
 class NoRoomError(HeddleError):
     """Something does not fit the memories of a configuration: in another way it may."""
+
+
+class CaptureError(HeddleError):
+    """PyTorch cannot trace a model, or not as a call computes it."""
+
+
+class PrecisionError(HeddleError):
+    """A precision that a machine does not compute in, or for layers that there are not."""
+
+
+def all_of(errors: Iterable[HeddleError]) -> HeddleError:
+    """One error for these: of their kind, if they are of one."""
+    errors = tuple(part for each in errors for part in each.each())
+    kinds = {type(each) for each in errors}
+    error = (kinds.pop() if len(kinds) == 1 else HeddleError)("\n".join(dict.fromkeys(map(str, errors))))
+    error.parts = errors
+    return error
 
 
 class ToolError(RuntimeError):

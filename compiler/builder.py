@@ -106,14 +106,23 @@ class Decoder:
     tokens: int
     sequences: int
     layout: CacheLayout
-    layers: list[Node]  # the attentions, in the order of the layout
+    layers: list[Node]  # what reads or writes the cache, in order
     positions: Node | None  # the input with the position of each row; None where all rows are those of one sequence
     registers: Registers = field(default_factory=Registers)
     fixed: bool = False  # the rows are all tokens of one sequence, so that no register is needed
     table: Buffer | None = None  # page tables in PAGE, of one sequence after the other
+    source_table: Buffer | None = None  # that of the source, if there is one
+    places: list[int] | None = None  # of each of `layers` its number in the layout; None: the same
+
+    def place(self, number: int) -> int:
+        """The number in the layout of layer `number` of this program."""
+        return number if self.places is None else self.places[number]
 
     def page_table(self, sequence: int) -> int:
-        """The entry (virtual) of the first page of a sequence."""
+        """The entry (virtual) of the first page of a sequence; -1: of the source."""
+        if sequence < 0:
+            assert self.source_table is not None, "tile loads the page tables first"
+            return self.source_table.start * self.layout.config.word_elements(Memory.PAGE)
         assert self.table is not None, "tile loads the page tables first"
         per_word = self.layout.config.word_elements(Memory.PAGE)
         return self.table.start * per_word + sequence * self.layout.sequence_pages

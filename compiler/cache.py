@@ -5,6 +5,8 @@ so one page table serves them all. On a page, each kv-head has its keys, its val
 
     layer 0: page 0 [head 0: keys | values | pairs] [head 1 …] …, page 1 …; layer 1: page 0 …
 
+A layer for the rows of a source has as many pages as these need, in order.
+
 Latent attention caches one row per token that is key and (in its first words) value at once: then there are no values.
 """
 
@@ -58,6 +60,7 @@ class LayerShape:
     key_words: int
     value_words: int  # 0: the values are the first words of the keys
     window: int = 0  # tokens that a token sees; 0: all before it
+    tokens: int = 0  # of a source, which are there before the first token; 0: those of the sequence
 
 
 class CacheLayout:
@@ -72,15 +75,21 @@ class CacheLayout:
         self.starts, end = [], 0
         for layer in layers:
             self.starts.append(end)
-            end += self.pages * self.page_bytes(layer)
+            end += (self.table_pages(layer) if layer.tokens else self.pages) * self.page_bytes(layer)
         self.size_bytes = -(-end // 4096) * 4096
         entries = config.word_elements(Memory.PAGE) * config.words(Memory.PAGE)
-        if sequences * self.sequence_pages > entries:
+        self.source_pages = max((self.table_pages(layer) for layer in layers if layer.tokens), default=0)
+        needed = sequences * self.sequence_pages + self.source_pages
+        if needed > entries:
+            source = f" and of a source of {max(each.tokens for each in layers)}" if self.source_pages else ""
             raise HeddleError(
-                f"the page tables of {sequences} sequences of {plan.tokens} tokens take "
-                f"{sequences * self.sequence_pages} entries, but {config.title} has {entries}: choose larger pages or "
-                f"more page_words"
+                f"the page tables of {sequences} sequences of {plan.tokens} tokens{source} take {needed} entries, but "
+                f"{config.title} has {entries}: choose larger pages or more page_words"
             )
+
+    def table_pages(self, layer: LayerShape) -> int:
+        """Entries of the page table that a layer is read by."""
+        return -(-layer.tokens // self.page_tokens) if layer.tokens else self.sequence_pages
 
     def _part_bytes(self, layer: LayerShape) -> tuple[int, int, int]:
         """Bytes of keys, values and pairs of one head on a page."""

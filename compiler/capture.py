@@ -25,8 +25,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from ..arch.errors import HeddleError, require_type
-from .graph import Graph, Node, call_inputs, constant
+from ..arch.errors import CaptureError, HeddleError, require_type
+from .graph import Graph, Node, call_inputs, constant, refuse_in
 from .rearrange import VIEWS
 from .rules import RULES
 
@@ -50,23 +50,28 @@ def capture(model: nn.Module, example_inputs: Inputs) -> Graph:
     kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
     if changed := _changed(exported, kinds):
         raise HeddleError(f"{type(model).__name__} must change no buffer, but changes {changed[0]}")
-    nodes: dict[fx.Node, Node] = {}
-    outputs: list[Node] = []
-    names: list[str | None] = []
+    nodes, problems = calls(exported)
     paths = _paths(exported)
+    own = exported.graph.output_node().args[0][-len(paths) :] if paths else ()  # type: ignore[index]
+    results = zip(own, paths, strict=True)  # type: ignore[arg-type]
+    found = [(nodes[node], path) for node, path in results if isinstance(node, fx.Node)]
+    if not found:
+        raise HeddleError(f"{type(model).__name__} must return a tensor")
+    outputs, names = [node for node, _ in found], [path for _, path in found]
+    return Graph(list(nodes.values()), outputs, [*names], left_out=left_out, problems=problems)
+
+
+def calls(exported: ExportedProgram) -> tuple[dict[fx.Node, Node], dict[Node, HeddleError]]:
+    """The nodes of all that is computed, and which of them are refused, with the reason."""
+    kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
+    nodes: dict[fx.Node, Node] = {}
+    problems: dict[Node, HeddleError] = {}
     for each in exported.graph.nodes:
         if each.op == "placeholder":
             nodes[each] = placeholder(each, kinds[each.name], exported)
-        elif each.op == "output":
-            own = each.args[0][-len(paths) :] if paths else ()  # type: ignore[index]
-            results = zip(own, paths, strict=True)  # type: ignore[arg-type]
-            found = [(nodes[node], path) for node, path in results if isinstance(node, fx.Node)]
-            outputs, names = [node for node, _ in found], [path for _, path in found]
-        elif not any(check in str(each.target) for check in _CHECKS):
-            nodes[each] = call(each, nodes)
-    if not outputs:
-        raise HeddleError(f"{type(model).__name__} must return a tensor")
-    return Graph(list(nodes.values()), outputs, names, left_out=left_out)
+        elif each.op == "call_function" and not any(check in str(each.target) for check in _CHECKS):
+            nodes[each] = _call(each, nodes, problems)
+    return nodes, problems
 
 
 _SAME = ("to", "_to_copy", "clone", "detach", "alias", "contiguous", "lift_fresh", "lift_fresh_copy")
@@ -146,9 +151,13 @@ def _is_plain_result(leaf: Any) -> bool:
 def named(graph: Graph, output: str) -> Graph:
     """The same graph with names for its results: `output` where there is one; a key of a dict as it is; and places of
     tuples behind `output`."""
-    paths = [name or "" for name in graph.names]
-    graph.names = [output if not path else f"{output}_{path}" if path[0].isdigit() else path for path in paths]
+    graph.names = [result_name(name or "", output) for name in graph.names]
     return graph
+
+
+def result_name(path: str, output: str) -> str:
+    """The name of the result of a path."""
+    return output if not path else f"{output}_{path}" if path[0].isdigit() else path
 
 
 @contextmanager
@@ -194,7 +203,7 @@ def export(model: nn.Module, example_inputs: Inputs) -> ExportedProgram:
             return exported if not table and _is_plain(exported.graph) else exported.run_decompositions(table)
     except Exception as error:  # torch.export has no common base class for what it raises
         first_line = str(error).strip().split("\n")[0]
-        raise HeddleError(f"torch.export cannot capture {type(model).__name__}: {first_line}") from error
+        raise CaptureError(f"torch.export cannot capture {type(model).__name__}: {first_line}") from error
 
 
 _LIKE = 1e-3  # that the two may differ, as a part of the greatest number
@@ -218,7 +227,7 @@ def _require_as_called(model: nn.Module, exported: ExportedProgram, example_inpu
         expected, found = value.double(), ours[name].double()
         if not torch.allclose(expected, found, rtol=_LIKE, atol=_LIKE * float(expected.abs().max()), equal_nan=True):
             apart = float((expected - found).abs().max())
-            raise HeddleError(f"torch.export captures {type(model).__name__} otherwise than a call computes it: its "
+            raise CaptureError(f"torch.export captures {type(model).__name__} otherwise than a call computes it: its "
                               f"result {name or 'output'} differs by {apart:.2g}")  # fmt: skip
 
 
@@ -320,9 +329,9 @@ def placeholder(each: fx.Node, spec: Any, exported: ExportedProgram) -> Node:
     return constant(each.name, value.detach(), [spec.target])
 
 
-def call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
-    """The node of a call. Raises HeddleError for one that computes in numbers that wrap around, and for a shape that
-    depends on data."""
+def _call(each: fx.Node, nodes: dict[fx.Node, Node], problems: dict[Node, HeddleError]) -> Node:
+    """The node of a call. One that computes in numbers that wrap around, or has a shape that depends on data, is
+    `refused`."""
     args, kwargs = _translated(each.args, nodes), _translated(each.kwargs, nodes)
     value = each.meta.get("val")
     shape = tuple(value.shape) if isinstance(value, Tensor) else ()
@@ -338,10 +347,15 @@ def call(each: fx.Node, nodes: dict[fx.Node, Node]) -> Node:
     node = Node(each.name, op, inputs, shape, source, modules[-1][0], attributes, _is_whole(value), truth)
     computes = bool(inputs) and op.startswith("aten.") and op.split(".")[1] not in VIEWS
     if computes and isinstance(value, Tensor) and value.dtype in (torch.uint8, torch.int8, torch.int16):
-        raise node.refuse(f"it computes in {value.dtype}, in which numbers wrap around; use int64")
-    if not all(type(size) is int for size in shape):
-        raise node.refuse("its shape depends on data; only fixed shapes can be lowered")
+        refuse_in(problems, node, f"it computes in {value.dtype}, in which numbers wrap around; use int64")
+    if not all(type(size) is int for size in shape) or isinstance(value, _SYMBOLS):
+        node.shape = tuple(size if type(size) is int else str(size) for size in shape)  # type: ignore[assignment]
+        refuse_in(problems, node, "its shape depends on data; only fixed shapes can be lowered")
+        node.shape = tuple(size if type(size) is int else 1 for size in shape)
     return node
+
+
+_SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)  # sizes that are not known yet, and what depends on them
 
 
 def _is_whole(value: Any) -> bool:

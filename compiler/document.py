@@ -12,7 +12,8 @@ _TITLES = {
     "arithmetic": "Arithmetic, comparisons, formats", "functions": "Functions of one number",
     "reductions": "Reductions",
     "normalisation": "Softmax and norms", "products": "Products, convolutions, pooling", "attention": "Attention",
-    "fourier": "Complex numbers, Fourier transforms", "choice": "Choosing, cutting, joining, losses",
+    "fourier": "Complex numbers, Fourier transforms", "choice": "Choosing, cutting, joining",
+    "scatter": "Writing to places", "losses": "Losses",
 }  # fmt: skip
 
 

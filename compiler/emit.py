@@ -138,9 +138,10 @@ def _copy(body: _Body, constants: int, shared: int, cache_shift: int) -> list[In
 
 def _cache_shift(step: Step, decoder: Decoder | None) -> int:
     """Bytes from the cache of the layers that the schedule was made for to that of this segment's."""
-    if decoder is None or step.layer == step.lowered_layer:
+    if decoder is None or step.layer == step.lowered_layer or step.layer == len(decoder.layers):  # behind the last one
         return 0
-    return decoder.layout.starts[step.layer] - decoder.layout.starts[step.lowered_layer]
+    starts = decoder.layout.starts
+    return starts[decoder.place(step.layer)] - starts[decoder.place(step.lowered_layer)]
 
 
 def require_equal(tiles: Tiles, other: Tiles) -> None:

@@ -16,7 +16,20 @@ from torch import Tensor
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import NoRoomError
-from ..arch.isa import Append, Codes, Combine, Map, Matmul, OnlineSoftmax, Quantise, Scales, Source, Stream
+from ..arch.isa import (
+    Append,
+    Codes,
+    Combine,
+    Map,
+    Masking,
+    Matmul,
+    OnlineSoftmax,
+    Quantise,
+    Scales,
+    Softmax,
+    Source,
+    Stream,
+)
 from ..arch.isa import Part as CachePart
 from ..arch.scalars import ScalarKind
 from .builder import Rows, Tiles, Weights
@@ -93,19 +106,25 @@ class CachedAttention:
         self.decoder = tiles.decoder
         self.layout = tiles.decoder.layout
         self.index = tiles.decoder.layers.index(node)
-        self.shape = self.layout.layers[self.index]
-        self.causal, self.fixed = node.causal, tiles.decoder.fixed
-        self.together = tiles.decoder.tokens == 1 and not self.fixed
+        self.place = tiles.decoder.place(self.index)
+        self.shape = self.layout.layers[self.place]
+        self.over_source = self.shape.tokens > 0  # whose rows are all there, at places that are known
+        self.causal, self.fixed = node.causal, tiles.decoder.fixed or self.over_source
+        self.together = tiles.decoder.tokens == 1 and not tiles.decoder.fixed
         self.rows = tiles.rows_of(node)  # that are computed now, the first of them:
         self.first = tiles.group[0] if tiles.group else 0
-        self.tokens = node.rows if self.fixed else self.layout.plan.tokens  # most there can be in sight
+        self.tokens = self.shape.tokens or (node.rows if self.fixed else self.layout.plan.tokens)  # most in sight
         self.unit = math.lcm(self.config.rows, self.config.columns)
+        self.cached: dict[str, Heads] = node.attributes.get("cached", node.roles)
         self.heads, self.kv_heads = node.heads, self.shape.heads
         self.group = self.heads // self.kv_heads
         self.value_words = self.shape.value_words or self._latent_words()
         positions = tiles.decoder.positions
         tables = node.rotary
-        if self.fixed and (tables or node.values):
+        self.biases = node.attributes.get("biases", 0)  # rows that are added to scores: one for each head, or for all
+        if "bias" in node.attributes:  # no positions have chosen its rows
+            raise node.refuse("rows in groups are not supported for scores with a bias")
+        if self.fixed and (tables or node.values):  # no positions choose the rows of tables
             raise node.refuse("rows in groups are not supported for rotated or latent heads: use compile_decoder")
         self.given: dict[tuple[str, int], _Place] = {}  # (role, part) → columns of an input
         self.rotary = None
@@ -114,7 +133,7 @@ class CachedAttention:
             self.rotary = position_rows.rotary_rows(tiles, positions, to_numpy(tables[0]), to_numpy(tables[1]))
 
     def _latent_words(self) -> int:
-        return -(-self.node.roles["key"][0][0].width // self.config.columns)
+        return -(-self.cached["key"][0][0].width // self.config.columns)
 
     def emit(self) -> None:
         """All of it: what is appended comes before what is attended to."""
@@ -151,7 +170,7 @@ class CachedAttention:
 
     def _begin(self) -> None:
         node, tiles = self.node, self.tiles
-        columns = [h[0] for h in node.roles["value"]] or node.values
+        columns = [h[0] for h in self.cached["value"]] or node.values
         width = columns[0].width
         self.out = tiles.new_values(node, [(self.first, self.rows)], segment=width)
         self.out_words = -(-width // self.config.columns)
@@ -375,8 +394,9 @@ class CachedAttention:
     def _cached(self, part: CachePart, sequence: int, head: int) -> dict[str, Any]:
         layout = self.layout
         return {
-            "dram_address": layout.address(self.index, head, part), "page_bytes": layout.page_bytes(self.shape),
-            "table": self.decoder.page_table(sequence), "pages": layout.sequence_pages,
+            "dram_address": layout.address(self.place, head, part), "page_bytes": layout.page_bytes(self.shape),
+            "table": self.decoder.page_table(-1 if self.over_source else sequence),
+            "pages": layout.table_pages(self.shape),
             "page_blocks": layout.page_blocks,
         }  # fmt: skip
 
@@ -410,14 +430,21 @@ class CachedAttention:
     def _attend(self, sequence: int, kv_head: int) -> None:
         """All queries that share a kv-head, over all blocks of its tokens."""
         panels = self._queries_of(sequence, kv_head)
+        if self.biases:
+            buffers = self._stream(sequence, kv_head, 0, self.tokens, whole=True)
+            for panel in panels:
+                self._biased(panel, *buffers)
+            return
         size = self._block_tokens(max(panel.count for panel in panels))
         needed = self._window_tokens() if self.shape.window else self.tokens
         states = {panel: self.tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum") for panel in panels}
         if not self.fixed:
-            for start in range(0, needed, size):
+            reach = {panel: self._reach(panel, needed) for panel in panels}
+            for start in range(0, max(reach.values()), size):
                 buffers = self._stream(sequence, kv_head, start, size)
                 for panel in panels:
-                    self._block(panel, start, size, *buffers, states[panel])
+                    if reach[panel] > start:
+                        self._block(panel, start, size, *buffers, states[panel])
             return
         sights = {panel: panel.last if self.causal else needed for panel in panels}  # one past the last token in sight
         for start in range(0, max(sights.values()), size):
@@ -425,6 +452,10 @@ class CachedAttention:
             for panel in panels:
                 if sights[panel] > start:
                     self._block(panel, start, min(size, sights[panel] - start), *buffers, states[panel])
+
+    def _reach(self, panel: _Panel, needed: int) -> int:
+        """One past the last token that a panel can see wherever the run begins: others of the run come after it."""
+        return needed - (self.decoder.tokens - panel.last)
 
     def _queries_of(self, sequence: int, kv_head: int) -> list[_Panel]:
         first = kv_head * self.group
@@ -442,17 +473,29 @@ class CachedAttention:
             return 0
         return self.decoder.registers.get(kind, sequence, rows, self.shape.window)
 
+    def _count(self, kind: ScalarKind, sequence: int, rows: int, start: int) -> tuple[int, int]:
+        """(register, what is subtracted from it): the BLOCKS or TILES from column `start` on to the last of `rows` new
+        tokens. The most tokens that leave the same rest share a register, so that few serve any number of panels."""
+        if self.fixed:
+            return 0, 0
+        unit = self.config.columns if kind is ScalarKind.BLOCKS else self.config.rows
+        more = (self.decoder.tokens - rows) // unit
+        return self._register(kind, sequence, rows + more * unit), start // unit + more
+
     def _guard(self, sequence: int, rows: int, start: int) -> Condition | None:
         """A block after the first is void unless a token of it can be seen."""
         if not start or self.fixed:
             return None
-        return Condition(self._register(ScalarKind.BLOCKS, sequence, rows), start // self.config.columns)
+        return Condition(*self._count(ScalarKind.BLOCKS, sequence, rows, start))
 
-    def _stream(self, sequence: int, kv_head: int, start: int, size: int) -> tuple[Buffer, Buffer, Buffer]:
-        """A block of keys, values and pairs of scales."""
+    def _stream(
+        self, sequence: int, kv_head: int, start: int, size: int, whole: bool = False
+    ) -> tuple[Buffer, Buffer, Buffer]:
+        """A block of keys, values and pairs of scales; of those beyond the newest token too, if `whole`."""
         tiles, shape, columns = self.tiles, self.shape, self.config.columns
         blocks = -(-size // columns)
-        rows = self.decoder.tokens
+        rows = self.first + self.rows if not self.together else 1
+        count, offset = (0, 0) if whole else self._count(ScalarKind.BLOCKS, sequence, rows, start)
         key_stride = self.query_words * self.config.rows
         keys = tiles.buffer(Memory.WEIGHT, blocks * key_stride, "k")
         value_stride = -(-size // self.unit) * self.unit
@@ -476,8 +519,7 @@ class CachedAttention:
                     part=part, token_words=token_words, words=words, blocks=blocks, address=buffer.at(0), stride=stride,
                     first=start // columns,
                     first_register=self._register(ScalarKind.FIRST, sequence, 0) if shape.window else 0,
-                    count_register=self._register(ScalarKind.BLOCKS, sequence, rows),
-                    count_offset=0 if self.fixed else start // columns,
+                    count_register=count, count_offset=offset,
                     **self._cached(cached, sequence, kv_head),
                 ), f"{part.name.lower()} {kv_head} stream", guard=self._guard(sequence, rows, start), cache=self.index,
             )  # fmt: skip
@@ -492,13 +534,14 @@ class CachedAttention:
         what = f"head {panel.head} block {start}"
         blocks, act_words = -(-size // config.columns), -(-size // config.rows)
         codes, query_scales, at = self._query(panel)
-        seen = self._register(ScalarKind.BLOCKS, panel.sequence, panel.last)
+        seen, before_it = self._count(ScalarKind.BLOCKS, panel.sequence, panel.last, start)
+        tiled, tiles_before = self._count(ScalarKind.TILES, panel.sequence, panel.last, start)
         scores = tiles.buffer(Memory.ACC, panel.count * blocks, "scores")
         tiles.emit(
             Matmul(rows=panel.count, k_tiles=self.query_words, n_tiles=blocks,
                    act_address=codes.at(at * self.query_words), act_stride=self.query_words, weight_address=keys.at(0),
                    weight_stride=self.query_words * config.rows, acc_address=scores.at(0), acc_stride=blocks,
-                   n_register=seen, n_offset=0 if self.fixed else start // config.columns),
+                   n_register=seen, n_offset=before_it),
             f"{what} scores", guard=guard,
         )  # fmt: skip
         probabilities = tiles.buffer(Memory.ACT, panel.count * act_words, "p")
@@ -518,8 +561,7 @@ class CachedAttention:
             Matmul(rows=panel.count, k_tiles=act_words, n_tiles=self.value_words, act_address=probabilities.at(0),
                    act_stride=act_words, weight_address=values.at(0), weight_stride=values.words // self.value_words,
                    acc_address=sums.at(0), acc_stride=self.value_words,
-                   k_register=self._register(ScalarKind.TILES, panel.sequence, panel.last),
-                   k_offset=0 if self.fixed else start // config.rows), f"{what} p·v", guard=guard,
+                   k_register=tiled, k_offset=tiles_before), f"{what} p·v", guard=guard,
         )  # fmt: skip
         out = _Place(self.attended, 0, self.value_words, self.value_words)
         address, stride = self._rows_at(out, panel.start, panel.count, panel.head, panel.together)
@@ -531,6 +573,46 @@ class CachedAttention:
             Map(rows=panel.count, columns=self.value_words * config.columns, source=Source.ACC,
                 source_address=sums.at(0), source_stride=self.value_words, row_scaled=1, row_address=scales.at(0),
                 address=address, stride=stride, **before), f"{what} output", guard=guard,
+        )  # fmt: skip
+
+    def _biased(self, panel: _Panel, keys: Buffer, values: Buffer, pairs: Buffer) -> None:
+        """One panel over the whole cache at once, with a row in VALUE that is added to the scores of each: −∞ hides
+        what comes later, and what no token has been written to yet."""
+        tiles, config, node, size = self.tiles, self.config, self.node, self.tokens
+        what = f"head {panel.head}"
+        blocks, act_words = -(-size // config.columns), -(-size // config.rows)
+        codes, query_scales, at = self._query(panel)
+        scores = tiles.buffer(Memory.ACC, panel.count * blocks, "scores")
+        tiles.emit(
+            Matmul(rows=panel.count, k_tiles=self.query_words, n_tiles=blocks,
+                   act_address=codes.at(at * self.query_words), act_stride=self.query_words, weight_address=keys.at(0),
+                   weight_stride=self.query_words * config.rows, acc_address=scores.at(0), acc_stride=blocks),
+            f"{what} scores",
+        )  # fmt: skip
+        rows = tiles.values(node.inputs[-1])
+        step = rows.words // self.biases if self.biases > 1 else 0  # from a head to the next
+        address, stride = self._rows_at(_Place(rows, 0, step, blocks), panel.start, panel.count, panel.head,
+                                        panel.together)  # fmt: skip
+        probabilities = tiles.buffer(Memory.ACT, panel.count * act_words, "p")
+        scales = tiles.buffer(Memory.ROW, panel.count, "p scales")
+        tiles.emit(
+            Softmax(rows=panel.count, columns=size, source_address=scores.at(0), source_stride=blocks,
+                    param_address=pairs.at(0), row_address=query_scales.at(at), mask=Masking.ADDITIVE,
+                    operand_address=address, operand_stride=stride, address=probabilities.at(0), stride=act_words,
+                    scales_address=scales.at(0)), f"{what} softmax",
+        )  # fmt: skip
+        sums = tiles.buffer(Memory.ACC, panel.count * self.value_words, "p·v")
+        tiles.emit(
+            Matmul(rows=panel.count, k_tiles=act_words, n_tiles=self.value_words, act_address=probabilities.at(0),
+                   act_stride=act_words, weight_address=values.at(0), weight_stride=values.words // self.value_words,
+                   acc_address=sums.at(0), acc_stride=self.value_words), f"{what} p·v",
+        )  # fmt: skip
+        out = _Place(self.attended, 0, self.value_words, self.value_words)
+        address, stride = self._rows_at(out, panel.start, panel.count, panel.head, panel.together)
+        tiles.emit(
+            Map(rows=panel.count, columns=self.value_words * config.columns, source=Source.ACC,
+                source_address=sums.at(0), source_stride=self.value_words, row_scaled=1, row_address=scales.at(0),
+                address=address, stride=stride), f"{what} output",
         )  # fmt: skip
 
     def _query(self, panel: _Panel) -> tuple[Buffer, Buffer, int]:

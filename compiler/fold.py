@@ -5,29 +5,35 @@ What is left has elements: a dimension of size 0 is refused here, so that no pas
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .graph import Graph, Node, map_nodes
+from .graph import Graph, Node, map_nodes, refuse_in
 from .weightless import on_one_device
+
+_MOST_BYTES = 1 << 31  # of a table of float32 that is made of constants
+_MOST_GROWTH = 16  # times the numbers that it is made of
 
 
 def fold_constants(graph: Graph) -> Graph:
     """Calls whose inputs are all constants become constants; what nobody reads any more is dropped. What depends on a
-    constant without bytes has none either. Raises HeddleError for a value without elements, and for random
-    numbers."""
+    constant without bytes has none either. Values without elements and random numbers are refused."""
     known: dict[Node, Any] = {}
     nodes = []
     for node in graph:
         if node.op == "constant":
             known[node] = node.value
-        elif node.op != "input" and all(each in known for each in node.inputs):
+        elif node.op not in ("input", "refused") and all(each in known for each in node.inputs):
             if _is_random(node):
-                raise node.refuse("it makes random numbers; a program computes the same every time")
+                refuse_in(graph.problems, node, "it makes random numbers; a program computes the same every time")
+                nodes.append(node)
+                continue
             values = _on_one_device({each: known[each] for each in node.inputs})
+            _require_size(node, values.values())
             args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
             with torch.no_grad():
                 known[node] = node.target(*args, **kwargs)
@@ -41,9 +47,22 @@ def fold_constants(graph: Graph) -> Graph:
     _drop_empty_parts(nodes)
     folded = replace(graph, nodes=nodes).without_dead()
     for node in folded:
-        if node.op != "constant" and 0 in node.shape:
-            raise node.refuse("a dimension has size 0, so there is nothing to compute; every size must be at least 1")
+        if node.op not in ("constant", "refused") and 0 in node.shape:
+            reason = "a dimension has size 0, so there is nothing to compute; every size must be at least 1"
+            refuse_in(graph.problems, node, reason)
     return folded
+
+
+def _require_size(node: Node, values: Iterable[Any]) -> None:
+    """Raise HeddleError for a call that makes a table much larger than what it is made of, such as the mask of a very
+    long sequence, which has a number for each pair of tokens."""
+    given = [each for each in values if isinstance(each, Tensor)]
+    if any(each.is_meta for each in given) or 0 in node.shape:
+        return
+    size_bytes = 4 * node.size
+    if size_bytes > _MOST_BYTES and node.size > _MOST_GROWTH * sum(each.numel() for each in given):
+        raise node.refuse(f"it makes a table of {size_bytes:,} bytes of constants, as masks of long sequences are: "
+                          f"compile for a shorter context, or state the mask as is_causal")  # fmt: skip
 
 
 def _drop_empty_parts(nodes: list[Node]) -> None:

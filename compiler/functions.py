@@ -268,6 +268,7 @@ GOLDEN: dict[str, Function] = {
     "gelu_tanh": _gelu_tanh, "silu": torch.nn.functional.silu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
     "softplus": torch.nn.functional.softplus, "mish": torch.nn.functional.mish, "elu": torch.nn.functional.elu,
     "hardswish": torch.nn.functional.hardswish, "relu": torch.relu, "sin": torch.sin, "cos": torch.cos,
+    "atan": torch.atan, "erfc": torch.erfc,
 }  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..arch.errors import HeddleError
 from .graph import Graph, Node, constant
 from .idioms import find_idioms
+from .ir import PRODUCTS
 from .operands import known, require_finite
 from .ops import ENCODER, FUSING, OPS, SINGLE
 from .precision import PrecisionRule
@@ -23,17 +25,32 @@ def fuse(
     graph: Graph, ops: Sequence[str] = ENCODER, fused: bool = True, rule: PrecisionRule | None = None
 ) -> Graph:
     """Only inputs, constants and operators of `ops/` remain, of those that are made of several the ones named by `ops`.
-    Those with WHOLE_CODES are not looked for where `rule` says codes of two digits. Raises HeddleError naming the first
-    node that is left, or an input that nothing reads."""
-    return to_operators(take_patterns(graph, ops, rule) if fused else graph, fused)
+    Raises HeddleError naming all nodes that are left, and inputs that nothing reads.
+
+    rule  which precision a layer has: those with WHOLE_CODES are not looked for where it says codes of two digits, and
+          an attention takes in projections of its own precision only
+    """
+    graph = under(graph, rule or graph.rule)
+    return to_operators(take_patterns(graph, ops) if fused else graph, fused)
 
 
-def take_patterns(graph: Graph, ops: Sequence[str], rule: PrecisionRule | None = None) -> Graph:
+def under(graph: Graph, rule: PrecisionRule) -> Graph:
+    """A graph of the closed set whose layers have the precisions of a rule. Raises HeddleError for a pattern that fits
+    none of them."""
+    rule.require_layers([node.layer for node in graph if node.op in PRODUCTS and not node.host])
+    return replace(graph, rule=rule)
+
+
+def take_patterns(graph: Graph, ops: Sequence[str]) -> Graph:
     """What is made of several operators of the closed set, by those of `ops/` that are named."""
-    graph = find_idioms(graph)
+    return expand(find_patterns(find_idioms(graph), ops), "rotary")
+
+
+def find_patterns(graph: Graph, ops: Sequence[str]) -> Graph:
+    """The same in a graph whose idioms are found; rotary embeddings that nothing has taken in stay what they are."""
     for name in ops:
-        graph = _matched(graph, name, rule if getattr(OPS[name], "WHOLE_CODES", False) else None)
-    return expand(graph, "rotary")
+        graph = _matched(graph, name)
+    return graph
 
 
 def to_operators(graph: Graph, fused: bool = True) -> Graph:
@@ -50,12 +67,17 @@ def to_operators(graph: Graph, fused: bool = True) -> Graph:
     return graph
 
 
-def _matched(graph: Graph, name: str, rule: PrecisionRule | None = None) -> Graph:
+def _matched(graph: Graph, name: str) -> Graph:
+    whole = getattr(OPS[name], "WHOLE_CODES", False)
     for node in graph:
-        if rule and rule.of(node.layer).planes:
+        if node not in graph.nodes or (whole and graph.rule.of(node.layer).planes):
             continue
-        if node in graph.nodes and OPS[name].match(graph, node):
-            graph = graph.without_dead()
+        try:
+            if OPS[name].match(graph, node):
+                graph = graph.without_dead()
+        except HeddleError as error:
+            graph.problems[node] = error
+    graph.require_possible()
     return graph
 
 
@@ -75,17 +97,21 @@ def expand(graph: Graph, op: str) -> Graph:
 
 
 def _require_lowered(graph: Graph) -> None:
-    left = [node for node in graph if node.op not in OPS and node.op not in ("input", "constant")]
-    if left:
-        raise left[0].refuse("no operator takes it here")
+    for node in graph:
+        if node.op not in OPS and node.op not in ("input", "constant"):
+            graph.problems[node] = node.refuse("no operator takes it here")
+    graph.require_possible()
     read = {each for node in graph for each in node.inputs}
     for node in graph:
         for each in node.inputs if node.op != "rearrange" else ():
             if not each.integer and (found := known(each)) is not None:
                 _require_masked_or_finite(node, found)
         if node.op == "input" and node not in read and node not in graph.outputs and node.name != POSITIONS:
-            raise node.refuse(f"what the model returns must depend on each of its inputs, but does not on {node.name}: "
-                              f"leave it out of forward and of the example inputs")  # fmt: skip
+            graph.problems[node] = node.refuse(
+                f"what the model returns must depend on each of its inputs, but does not on {node.name}: leave it out "
+                f"of forward and of the example inputs"
+            )
+    graph.require_possible()
 
 
 def _require_masked_or_finite(node: Node, value: Node) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arch.errors import HeddleError
+from ..arch.errors import HeddleError, Refusal, all_of
 from ..arch.host import Argument, Step
+from .precision import PrecisionRule
 
 
 @dataclass(eq=False)
@@ -77,7 +78,10 @@ class Node:
         results = self.attributes.get("results")
         given = f"shape {self.shape}" if results is None else f"{results} results"
         place = (f" in {self.layer}" if self.layer else "") + (f" at {self.source}" if self.source else "")
-        return kind(f"{what} of {given}{place}: {reason}")
+        error = kind(f"{what} of {given}{place}: {reason}")
+        error.refusal = Refusal(self.name, what, self.shape, tuple(each.shape for each in self.inputs), self.layer,
+                                self.source, reason)  # fmt: skip
+        return error
 
     def __str__(self) -> str:
         shown = {
@@ -100,6 +104,8 @@ class Graph:
     host: list[Step] = field(default_factory=list)  # what the host makes of the arguments, for inputs of these names
     arguments: list[Argument] = field(default_factory=list)  # what a caller gives; none: the inputs
     left_out: dict[str, str] = field(default_factory=dict)  # what else the model returns: its path → its type
+    problems: dict[Node, HeddleError] = field(default_factory=dict)  # what was refused, until all is known and raised
+    rule: PrecisionRule = field(default_factory=PrecisionRule)  # which precision a layer has
 
     @property
     def output(self) -> Node:
@@ -110,6 +116,12 @@ class Graph:
     def inputs(self) -> list[str]:
         """The names of the inputs."""
         return [node.name for node in self.nodes if node.op == "input"]
+
+    def require_possible(self) -> None:
+        """Raise HeddleError that names all that was refused."""
+        if self.problems:
+            order = {node: place for place, node in enumerate(self.nodes)}
+            raise all_of(self.problems[node] for node in sorted(self.problems, key=lambda each: order.get(each, 0)))
 
     def users(self, node: Node) -> list[Node]:
         """The nodes that read `node`, once each."""
@@ -161,6 +173,14 @@ def constant(name: str, value: Tensor, made_of: Sequence[str] = ()) -> Node:
     attributes = {"value": value, "made_of": list(made_of)}
     truth = value.dtype == torch.bool
     return Node(name, "constant", [], tuple(value.shape), attributes=attributes, integer=integer, truth=truth)
+
+
+def refuse_in(problems: dict[Node, HeddleError], node: Node, reason: str) -> None:
+    """Let a call stand for one that cannot be lowered. Where it only follows from another one that is refused, that one
+    is what to tell."""
+    if not any(each.op == "refused" for each in node.inputs):
+        problems[node] = node.refuse(reason)
+    node.attributes["call"], node.op = node.attributes.get("call", node.op), "refused"
 
 
 def map_nodes(structure: Any, function: Callable[[Node], Any]) -> Any:

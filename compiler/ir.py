@@ -133,6 +133,7 @@ OPERATORS: dict[str, Operator] = {
     "ir.remainder": Operator(lambda node, x, y: torch.remainder(x, y), (2, 2), integer=(0, 1)),
     "ir.attention": Operator(_attended, (3, 4), {"scale": float, "causal": bool}),
 }  # fmt: skip
+PRODUCTS = ("ir.linear", "ir.matmul", "ir.attention")  # of the array: those with a precision
 
 
 def interpret(graph: Graph, inputs: Mapping[str, Tensor]) -> list[Tensor]:

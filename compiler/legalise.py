@@ -15,13 +15,19 @@ from .ir import as_number
 from .rules import Builder
 
 
-def legalise(graph: Graph, reasons: dict[Node, str] | None = None) -> Graph:
-    """The same graph of the operators of `ir` alone. Raises HeddleError that lists all calls that have no rule; with
-    `reasons`, these get there instead, and the graph is of no use where there are any."""
+def legalise(graph: Graph) -> Graph:
+    """The same graph of the operators of `ir` alone. Raises HeddleError that lists all calls that have no rule, and
+    those that were refused before; they are then in `problems` of the graph."""
     builder = Builder(graph)
     found: dict[Node, Any] = {}
-    problems: dict[Node, str] = {} if reasons is None else reasons
+    problems = graph.problems
+    for node in [*problems]:  # what nobody reads may be as it likes
+        if node not in graph.nodes:
+            del problems[node]
     for node in graph:
+        if node.op == "refused":
+            found[node] = builder.unknown(node)
+            continue
         if node.op == "constant" and node.value.is_floating_point():
             node.attributes["value"] = as_number(node.value)
         if node.op in ("input", "constant"):
@@ -30,16 +36,14 @@ def legalise(graph: Graph, reasons: dict[Node, str] | None = None) -> Graph:
             continue
         try:
             found[node] = builder.lower(node, found)
+            node.host = isinstance(found[node], Node) and found[node].host
         except HeddleError as error:
-            problems[node] = str(error)
+            problems[node] = error
             found[node] = builder.unknown(node)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            problems[node] = str(node.refuse(f"it has a form for which there is no rule ({error})"))
+            problems[node] = node.refuse(f"it has a form for which there is no rule ({error})")
             found[node] = builder.unknown(node)
-    if problems and reasons is None:
-        raise HeddleError("\n".join(dict.fromkeys(problems.values())))
-    if problems:
-        return graph
+    graph.require_possible()
     outputs = [builder.number(found[each]) if not _is_integer(found[each]) else found[each] for each in graph.outputs]
     return replace(graph, nodes=builder.nodes, outputs=outputs).without_dead()
 

@@ -26,7 +26,9 @@ def count_macs(graph: Graph, moving: bool = False) -> tuple[int, Counter[int]]:
     """
     total, apart = sum(OPS[node.op].macs(node) for node in graph if hasattr(OPS.get(node.op), "macs")), Counter()
     for node in graph:
-        if moving and node.op == "cached_attention":
+        if moving and node.op == "cached_attention" and "keys" in node.attributes:
+            total += node.heads * node.rows * node.keys * node.pair_width
+        elif moving and node.op == "cached_attention":
             apart[node.window] += node.heads * node.pair_width
         elif node.op in ("attention", "cached_attention"):
             total += node.seen * node.pair_width

@@ -5,20 +5,21 @@ The parts are as large as can be: of torch.fx's partitioner, by what the rules o
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
-from torch.fx.node import map_arg
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 from torch.utils.flop_counter import flop_registry
 
 from ..arch.errors import HeddleError
-from .capture import call, export, placeholder
+from .capture import calls, export
 from .fold import fold_constants
-from .graph import Graph, Node
+from .graph import Graph, Node, map_nodes
 from .legalise import legalise
 from .rearrange import follow_views
 
@@ -45,12 +46,11 @@ class Division:
 def divide(model: nn.Module, inputs: tuple[Tensor, ...]) -> Division:
     """The parts of a model for inputs of these shapes. Raises HeddleError for one that torch.export cannot trace."""
     program = export(model, inputs)
-    reasons = _unsupported(program)
+    reasons, work = _unsupported(program)
     whole = program.module(check_guards=False)
     assert isinstance(whole, fx.GraphModule)
-    work = {node.name: _operations(node) for node in whole.graph.nodes}
     total = sum(work.values()) or 1
-    found = [Unsupported(node.name, _operator(node), reasons[node.name], work[node.name] / total)
+    found = [Unsupported(node.name, _operator(node), reasons[node.name], work.get(node.name, 0) / total)
              for node in whole.graph.nodes if node.name in reasons]  # fmt: skip
     partitioner = CapabilityBasedPartitioner(
         whole, _Supported(set(reasons)), allows_single_node_partition=True,
@@ -60,27 +60,22 @@ def divide(model: nn.Module, inputs: tuple[Tensor, ...]) -> Division:
     parts = {}
     for node in divided.graph.nodes:
         if node.op == "call_module" and isinstance(part := divided.get_submodule(node.target), fx.GraphModule):
-            parts[node.target] = sum(work[each.name] for each in part.graph.nodes if each.op == "call_function") / total
+            names = [each.name for each in part.graph.nodes if each.op == "call_function"]
+            parts[node.target] = sum(work.get(name, 0) for name in names) / total
     return Division(divided, parts, found)
 
 
-def _unsupported(program: ExportedProgram) -> dict[str, str]:
-    """Name of a call → reason, of those that have no rule."""
-    kinds = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
-    nodes: dict[fx.Node, Node] = {}
-    reasons: dict[Node, str] = {}
-    for each in program.graph.nodes:
-        if each.op == "placeholder":
-            nodes[each] = placeholder(each, kinds[each.name], program)
-        elif each.op == "call_function":
-            try:
-                nodes[each] = call(each, nodes)
-            except HeddleError as error:
-                nodes[each] = Node(each.name, "input", [], tuple(each.meta["val"].shape))
-                reasons[nodes[each]] = str(error)
-    graph = Graph(list(nodes.values()), list(nodes.values()), [None] * len(nodes))
-    legalise(follow_views(fold_constants(graph)), reasons)
-    return {node.name: reason for node, reason in reasons.items()}
+def _unsupported(program: ExportedProgram) -> tuple[dict[str, str], dict[str, int]]:
+    """Name of a call → reason, of those that have no rule; and the operations of each call."""
+    nodes, problems = calls(program)
+    work = {node.name: operations(node) for node in nodes.values()}
+    everything = list(nodes.values())
+    graph = Graph(everything, [*everything], [None] * len(nodes), problems=problems)
+    with suppress(HeddleError):
+        legalise(follow_views(fold_constants(graph)))
+    reasons = {node.name: node.refuse("what it reads cannot be lowered") for node in everything if node.op == "refused"}
+    reasons |= {node.name: error for node, error in problems.items()}
+    return {name: str(error) for name, error in reasons.items()}, work
 
 
 class _Supported(OperatorSupportBase):
@@ -97,15 +92,12 @@ def _operator(node: fx.Node) -> str:
     return str(node.target).removesuffix(".default")
 
 
-def _operations(node: fx.Node) -> int:
+def operations(node: Node) -> int:
     """Operations of a call: those that torch counts of products, or one for each number of the result."""
-    value = node.meta.get("val")
-    if node.op != "call_function" or not isinstance(value, Tensor):
+    if "target" not in node.attributes:
         return 0
     count = flop_registry.get(getattr(node.target, "overloadpacket", node.target))
-    if count is None:
-        return value.numel()
-    arguments = map_arg((node.args, node.kwargs), lambda each: each.meta.get("val"))
-    return int(count(*arguments[0], **arguments[1], out_val=value))
-
-
+    if count is None or "results" in node.attributes:
+        return node.size
+    args, kwargs = map_nodes([node.args, node.kwargs], lambda each: torch.empty(each.shape, device="meta"))
+    return int(count(*args, **kwargs, out_val=torch.empty(node.shape, device="meta")))

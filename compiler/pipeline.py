@@ -5,6 +5,7 @@
     follow_views    reshapes and permutations become layouts
     legalise        calls become the closed set of ir.py, or are refused        → graph of ir
     split_host      what depends on whole numbers and truth alone is for the host
+    split_outliers  where asked for: a few channels of a linear layer become one of 16 bits
     fuse            what one operator of ops/ can do is one                     → graph of operators
     smooth          where ranges are given: outliers go from activations to weights
     quantise        weights to codes; activations get dynamic scales (w8a8 unless asked otherwise)
@@ -14,7 +15,7 @@
     allocate        buffers get words, in banks where units do not meet
     emit            DRAM laid out, semaphores set (synchronise)                 → Program
 
-The first eight depend on the model alone. For each segment the others are tried with several tilings, the best
+The first nine depend on the model alone. For each segment the others are tried with several tilings, the best
 schedules are run in the simulator, and the quickest is kept (search, rehearse).
 
 A model whose activations fit on chip is one segment, and is computed all rows at once. Else its rows go through each
@@ -35,7 +36,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from ..arch.config import Config, HardwareConfig, Memory, get_config
-from ..arch.errors import HeddleError, NoRoomError, require_type
+from ..arch.errors import HeddleError, NoRoomError, all_of, require_type
 from ..arch.errors import shown as in_words
 from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
@@ -51,6 +52,7 @@ from .ir import verify
 from .legalise import legalise
 from .macs import count_macs
 from .ops import ENCODER, STREAMED, cached_attention
+from .outliers import split_outliers
 from .precision import PrecisionChoice, PrecisionRule
 from .quantise import precisions, quantise
 from .rearrange import follow_views
@@ -65,7 +67,7 @@ Show = Callable[[str, object], None]
 # A model of more weights than so many times WEIGHT is tried in groups of rows first, or in no other way.
 _LIKELY_STREAMED, _SURELY_STREAMED = 8, 64
 _WAYS = {False: "all at once, the model as one piece", True: "in groups, layer by layer, attention from a KV cache"}
-_THRIFTY = ", in the smallest pieces"
+THRIFTY = ", in the smallest pieces"
 SURELY_CUT = 4  # a decoder of more weights than so many times WEIGHT is cut into its layers
 
 
@@ -89,11 +91,12 @@ def compile(
                     forward's parameters
     config          a HardwareConfig, the name of a preset or the path of a .toml file
     name, output    what the program and its result are called; inputs have the names of forward's parameters
-    precision       w8a8, w8a16, w16a16 or bf16, for all layers or by the names of layers (see precision.py)
+    precision       w8a8, w8a8+outliers, w8a16, w16a16 or bf16, for all layers, or by patterns of the names of layers
+                    and modules (see precision.py)
     tiling          how to tile, instead of the quickest way found
     show            called with (pass, result) after each pass; the result prints itself
     fused           False: each operator by itself, as slow as that is
-    ranges          those of `calibrate`, for SmoothQuant
+    ranges          those of `calibrate`, for SmoothQuant and outliers
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
@@ -112,7 +115,7 @@ def compile(
     for streamed, thrifty in [(way, False) for way in ways] + [(way, True) for way in ways if not tiling]:
         if thrifty and not isinstance(problems[streamed], NoRoomError):
             continue
-        way = _WAYS[streamed] + _THRIFTY * thrifty
+        way = _WAYS[streamed] + THRIFTY * thrifty
         try:
             operators = STREAMED if streamed else ENCODER
             graph = front_end(model, example_inputs, show, rule, operators, fused, ranges)
@@ -150,7 +153,9 @@ def _unmet(problems: Sequence[HeddleError]) -> HeddleError:
     room = [each for each in problems if isinstance(each, NoRoomError)]
     others = [each for each in problems if not isinstance(each, NoRoomError)]
     if room and others:
-        return NoRoomError(f"{room[0]}. In another way it might fit, but {others[0]}")
+        error = NoRoomError(f"{room[0]}. In another way it might fit, but {others[0]}")
+        error.parts = (*room[0].each(), *others[0].each())
+        return error
     return problems[0]
 
 
@@ -190,6 +195,7 @@ def lower(
     show("segments", "\n".join(str(len(piece.graph.nodes)) + " nodes" for piece in pieces))
     found: dict[tuple, tuple[Schedule, Segment, int]] = {}
     steps, layer = [], 0
+    problems: list[NoRoomError] = []
     held = together(functions_of(graph)) if len(pieces) > 1 else None  # one piece sets them where it uses them
     if held and held.held:
         setting = lowering.set_functions(held)
@@ -197,7 +203,13 @@ def lower(
     for piece in pieces:
         key = piece.signature, piece.last
         if key not in found:
-            best = lowering.lower(piece, tiling, groups)
+            try:
+                best = lowering.lower(piece, tiling, groups)
+            except NoRoomError as error:
+                if not lowering.thrifty:  # there is another way to try
+                    raise
+                problems.append(error)
+                continue
             found[key] = best, piece, layer
             for name_of_pass, result in (("tile", best.tiles), ("schedule", best), ("allocate", best.tiles.buffers)):
                 show(name_of_pass, result)
@@ -212,6 +224,8 @@ def lower(
                 require_equal(tiles, best.tiles)
         steps.append(Step(best, tiles, layer, found[key][2], names))
         layer += len(piece.attentions)
+    if problems:
+        raise all_of(problems)
     return steps
 
 
@@ -251,6 +265,10 @@ def front_end(
     """The graph of quantised operators: all that does not depend on the accelerator but for the kind of its PEs."""
     graph = closed_graph(model, example_inputs, show)
     rule = rule or PrecisionRule()
+    if rule.split:
+        graph = split_outliers(graph, rule, ranges)
+        show("split_outliers", graph)
+        verify(graph, "split_outliers")
     graph = fuse(graph, operators, fused, rule)
     show("fuse", graph)
     if ranges:

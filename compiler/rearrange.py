@@ -19,6 +19,7 @@ VIEWS = {
     "alias", "chunk", "clone", "contiguous", "detach", "dropout", "expand", "flatten", "movedim", "permute", "reshape",
     "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unflatten", "unsqueeze",
     "unsafe_split", "view", "_unsafe_view", "view_as", "expand_as", "swapaxes", "narrow", "mT", "numpy_T", "unfold",
+    "diagonal",
 }  # fmt: skip
 _NO_VIEWS = ("aten.view.dtype",)  # of the bits, as other numbers
 

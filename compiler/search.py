@@ -51,7 +51,7 @@ class Lowering:
         """The tasks of a segment. Its decoder has registers of its own, which count only if the tiling is chosen."""
         decoder = self.decoder
         if decoder:
-            decoder = replace(decoder, registers=decoder.registers.copy(), table=None)
+            decoder = replace(decoder, registers=decoder.registers.copy(), table=None, source_table=None)
         return tile(segment.graph, self.config, tiling, decoder, self.shared, self.evaluators)
 
     def set_functions(self, evaluators: Evaluators) -> Schedule:

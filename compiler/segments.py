@@ -30,8 +30,8 @@ class Segment:
 
     @property
     def attentions(self) -> list[Node]:
-        """Those whose keys and values are cached."""
-        return [node for node in self.graph if node.op == "cached_attention"]
+        """Those whose keys and values are cached, and writers."""
+        return [node for node in self.graph if node.op in ("cached_attention", "cache_writer")]
 
 
 def segments(graph: Graph, finest: bool = False) -> list[Segment]:

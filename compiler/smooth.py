@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from .flash import Part
 
 Ranges = dict[str, Tensor]  # path of a module in the model → greatest magnitude of each channel of its output
+READS = " reads"  # behind the path of a module: of what it reads, rather than of its output
 _LEAST = 1e-5
 _ALPHA = 0.65  # of those tried, about the best for a trained encoder (MiniLM)
 
 
 @torch.no_grad()
 def calibrate(model: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> Ranges:
-    """The ranges of the outputs of all modules without parts of their own, norms of any class among them, over calls of
-    the model, in evaluation mode, with `inputs`."""
+    """The ranges of the outputs of all modules without parts of their own, norms of any class among them, and of what
+    they read (`READS`), over calls of the model, in evaluation mode, with `inputs`."""
     require_model(model)
     ranges: Ranges = {}
 
@@ -42,10 +43,16 @@ def calibrate(model: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> Ranges:
         def hook(module: nn.Module, args: tuple, output: object) -> None:
             if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim < 2:
                 return
-            greatest = output.reshape(-1, output.shape[-1]).abs().amax(0)
-            ranges[path] = torch.maximum(ranges[path], greatest) if path in ranges else greatest
+            keep(path, output)
+            if len(args) == 1 and isinstance(args[0], Tensor) and args[0].is_floating_point() and args[0].ndim > 1:
+                keep(path + READS, args[0])
 
         return hook
+
+    def keep(name: str, values: Tensor) -> None:
+        greatest = values.reshape(-1, values.shape[-1]).abs().amax(0)
+        known = ranges.get(name)
+        ranges[name] = greatest if known is None or len(known) != len(greatest) else torch.maximum(known, greatest)
 
     leaves = [(path, each) for path, each in model.named_modules() if not any(each.children())]
     handles = [each.register_forward_hook(watch(path)) for path, each in leaves]
@@ -71,7 +78,7 @@ def smooth(graph: Graph, ranges: Ranges, alpha: float = _ALPHA) -> Graph:
             continue
         if not has_bytes(node.gamma, node.beta, *weights):  # the figures would change, nothing else
             continue
-        scale = _scale(ranges[node.layer], weights, alpha)
+        scale = channel_scale(ranges[node.layer], weights, alpha)
         divided = _for(graph, node, readers)
         divided.attributes["gamma"] = (node.gamma.double() / scale).float()
         divided.attributes["beta"] = (node.beta.double() / scale).float()
@@ -80,7 +87,7 @@ def smooth(graph: Graph, ranges: Ranges, alpha: float = _ALPHA) -> Graph:
     return graph
 
 
-def _scale(greatest: Tensor, weights: Sequence[Tensor], alpha: float) -> Tensor:
+def channel_scale(greatest: Tensor, weights: Sequence[Tensor], alpha: float = _ALPHA) -> Tensor:
     """s of each channel of what these weights (N, K) multiply, whose greatest magnitudes are known."""
     of_weights = torch.stack([weight.abs().amax(0) for weight in weights]).amax(0).double()
     return greatest.double().clamp(min=_LEAST) ** alpha / of_weights.clamp(min=_LEAST) ** (1 - alpha)

@@ -34,17 +34,20 @@ def tile(
     tiles = Tiles(config, tiling, longest_panel(graph, config, tiling), decoder, shared, evaluators)
     tiles.make_view, tiles.without_pads = rearrange.make, rearrange.without_pads
     tiles.mlps = {each.down: each for each in mlps(graph)} if tiling.slices > 1 else {}
-    if decoder and any(node.op == "cached_attention" for node in graph):
+    cached = [node for node in graph if node.op in ("cached_attention", "cache_writer")]
+    if decoder and any("keys" not in node.attributes for node in cached):
         _load_page_tables(decoder, tiles)
+    if decoder and any("keys" in node.attributes for node in cached):
+        _load_source_table(decoder, tiles)
     rows = {node.rows for node in graph if node.op not in ("constant", "input")}
     if not tiling.group_rows or (max(rows, default=0) <= tiling.group_rows and not tiling.thrifty):
         _tile_rows(graph, list(graph), tiles)
         return tiles
     if len(rows) > 1:
         raise HeddleError(f"a segment in groups of rows has nodes of {sorted(rows)} rows: they must be the same")
-    attentions = [node for node in graph if node.op == "cached_attention"]
+    attentions = [node for node in cached if "keys" not in node.attributes]
     if tiling.thrifty:  # whole blocks of a cache, if there is one
-        groups = split_rows(rows.pop(), 1, tiling.group_rows, config.columns if attentions else 1)
+        groups = split_rows(rows.pop(), 1, tiling.group_rows, config.columns if cached else 1)
     else:
         groups = groups_of(rows.pop(), tiling.group_rows, config)
     for attention in attentions:
@@ -118,7 +121,7 @@ def longest_panel(graph: Graph, config: HardwareConfig, tiling: Tiling) -> int:
                  if needs_whole_rows(node, tiling)), default=1)  # fmt: skip
     twice, once = config.words(Memory.ACC) // (2 * words), config.words(Memory.ACC) // words
     aligned = twice // config.columns
-    if any(node.op == "cached_attention" for node in graph):  # it appends whole blocks of tokens
+    if any(node.op in ("cached_attention", "cache_writer") for node in graph):  # it appends whole blocks of tokens
         aligned = aligned or once // config.columns
     return min(aligned * config.columns or twice or once or 1, config.panel_rows)
 
@@ -205,6 +208,18 @@ def _load_page_tables(decoder: Decoder, tiles: Tiles) -> None:
         tiles.shared.narrow("pages", layout.pages)
     decoder.table = tiles.buffer(Memory.PAGE, row_bytes // config.axi_bytes, "pages")
     tiles.load_tensor(tensor, 0, 1, decoder.table.at(0), "page tables")
+
+
+def _load_source_table(decoder: Decoder, tiles: Tiles) -> None:
+    """The pages of the source, which are in order."""
+    config, entries = tiles.config, decoder.layout.source_pages
+    row_bytes = -(-entries * 4 // config.axi_bytes) * config.axi_bytes
+    tensor = tiles.tensor("source pages", "constant", Memory.PAGE, 1, entries, (1, entries), row_bytes=row_bytes,
+                          key="source pages")  # fmt: skip
+    if not tiles.shared.data_at(tensor.address):
+        tiles.shared.data.append((tensor.address, lambda: tensor.pack(np.arange(entries)[None], config)))
+    decoder.source_table = tiles.buffer(Memory.PAGE, row_bytes // config.axi_bytes, "source pages")
+    tiles.load_tensor(tensor, 0, 1, decoder.source_table.at(0), "page table of the source")
 
 
 def _store_winners(node: Node, tiles: Tiles) -> None:

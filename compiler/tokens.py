@@ -161,6 +161,14 @@ class _Pass:
     def cached_attention(self, node: Node) -> int:
         """Its operands have a row for each token, and so has it."""
         self._require(node, all(self.strides.get(each) == self.whole[each][-1] for each in node.inputs))
+        if "bias" in node.attributes:  # of each head a row for each token, in whole words
+            bias = node.attributes.pop("bias")
+            table = bias.transpose(0, 1).reshape(self.tokens, -1).contiguous()
+            rows = Node(f"{node.name}_bias", "position_rows", [self.positions], (1, self.rows, table.shape[1]),
+                        layer=node.layer, attributes={"table": table, "segment": self.tokens})  # fmt: skip
+            self.nodes.append(rows)
+            node.attributes["biases"] = len(bias)
+            node.inputs = [*node.inputs, rows]
         return node.columns
 
     # -- views ---------------------------------------------------------------------------------------------------------

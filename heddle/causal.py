@@ -39,19 +39,6 @@ class CausalModel:
     stop: frozenset[int] = field(default_factory=frozenset)  # ids that end a text
     small: bool = False  # a cache for its whole context may be a burden
 
-    @staticmethod
-    def read(path: str) -> CausalModel:
-        """The model of a directory. Raises HeddleError for one that is no causal language model, and as
-        `pretrained.load` does."""
-        module, folder = load(path), Path(path)
-        causal = library().MODEL_FOR_CAUSAL_LM_MAPPING.values()
-        if type(module) not in causal:
-            raise HeddleError(f"{path} has a {type(module).__name__}, which is no causal language model: name the "
-                              f"class of one in architectures of config.json, such as LlamaForCausalLM")  # fmt: skip
-        ends = module.generation_config.eos_token_id if module.generation_config else None
-        ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
-        return CausalModel(folder.resolve().name, module, _tokenizer(folder / _TOKENIZER), frozenset(ends))
-
     @property
     def context(self) -> int:
         """The longest sequence that its configuration allows."""
@@ -81,6 +68,25 @@ class CausalModel:
         if self.tokenizer is not None:
             return self.tokenizer.decode(ids)
         return "".join(f" {each}" for each in ids)
+
+
+def read(path: str) -> CausalModel:
+    """The model of a directory: causal, or an encoder–decoder (seq2seq.py). Raises HeddleError for one that is neither,
+    and as `pretrained.load` does."""
+    module, folder, transformers = load(path), Path(path), library()
+    causal = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.values()
+    answers = [*transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING.values(),
+               *transformers.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING.values()]  # fmt: skip
+    kind = CausalModel
+    if type(module) in answers:
+        kind = import_module("heddle.seq2seq").Seq2SeqModel
+    elif type(module) not in causal:
+        raise HeddleError(f"{path} has a {type(module).__name__}, which is no causal language model and no "
+                          f"encoder–decoder with a head: name the class of one in architectures of config.json, such "
+                          f"as LlamaForCausalLM")  # fmt: skip
+    ends = module.generation_config.eos_token_id if module.generation_config else None
+    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    return kind(folder.resolve().name, module, _tokenizer(folder / _TOKENIZER), frozenset(ends))
 
 
 def _tokenizer(path: Path) -> Any:

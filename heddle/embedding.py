@@ -45,7 +45,7 @@ class Sentences:
     """
 
     config: heddle.HardwareConfig
-    precision: str | None = None
+    precision: Any = None  # as heddle.compile takes it
     smooth: bool = True
     engine: str | None = None  # whose RTL each run is compared with
     programs: dict[int, Any] = field(default_factory=dict)

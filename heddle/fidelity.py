@@ -1,24 +1,34 @@
 """How near the accelerator is to PyTorch in float32, layer by layer.
 
-A model cut after its first k layers, its final norm behind them, is compiled and run like the whole; so what is
-compared is what the head would read after k layers. The layers themselves are those of the model.
+Of any module, the outputs of its layers are compared, as further results of one program. A decoder with a cache is cut
+after its first k layers, its final norm behind them, and compiled and run like the whole; so what is compared is what
+the head would read after k layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import wraps
+from importlib import import_module
 from typing import Any
 
 import heddle
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+
+_capture = import_module("heddle.compiler.capture")
+evaluating, result_name, tensors_of = _capture.evaluating, _capture.result_name, _capture.tensors_of
+sensitivity = import_module("heddle.compiler.sensitivity")
 
 PERPLEXITY_RATIO = {"w8a8": 1.01, "w8a16": 1.01, "w16a16": 1.002, "bf16": 1.002}  # at most, of the accelerator's
 TOP1_AGREEMENT = 0.97  # of all tokens, at least, at any precision
 CHUNK = 32  # tokens that are taken at once
+LOSS_SAMPLES = 4  # of which it is worked out which layer loses most
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ def truncated(model: Any, layers: int) -> Any:
 
 
 def teacher_forced(
-    model: Any, config: heddle.HardwareConfig, ids: list[int], context: int, precision: str,
+    model: Any, config: heddle.HardwareConfig, ids: list[int], context: int, precision: Any,
     advance: Callable[[], None] = lambda: None,
 ) -> Logits:  # fmt: skip
     """A pass over ids[:-1], in sequences of at most `context` tokens; the last id is only a target."""
@@ -105,7 +115,7 @@ def teacher_forced(
 
 
 def decoder_layers(
-    model: Any, config: heddle.HardwareConfig, ids: list[int], context: int, precision: str,
+    model: Any, config: heddle.HardwareConfig, ids: list[int], context: int, precision: Any,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Layer]:  # fmt: skip
     """After each layer of a decoder, what its head would read."""
@@ -119,24 +129,145 @@ def decoder_layers(
     return found
 
 
-def encoder_layers(
-    workload: Any, model: Any, config: heddle.HardwareConfig, count: int, precision: str,
+@dataclass(frozen=True)
+class Check:
+    """A model on an accelerator against PyTorch."""
+
+    layers: list[Layer]  # what each layer gives; empty: the model does not compile with these as results too
+    outputs: list[Layer]  # the results
+    loss: Any  # compiler/sensitivity.py's Loss; None where nothing is computed in codes
+    golden: dict[str, NDArray]  # the results of PyTorch, (N, …)
+    found: dict[str, NDArray]  # those of the accelerator
+
+    @property
+    def sqnr_db(self) -> float:
+        """Over all results."""
+        pairs = _pairs(self.golden, self.found)
+        golden = np.concatenate([each.ravel() for _, each, _ in pairs])
+        found = np.concatenate([each.ravel() for _, _, each in pairs])
+        return compare("", golden[None], found[None]).sqnr_db
+
+    def __str__(self) -> str:
+        rows = [f"{each.name}: {each.sqnr_db:.1f} dB, least cosine {each.cosine:.6f}"
+                for each in (*self.layers, *self.outputs)]  # fmt: skip
+        return "\n".join(rows + ([self.loss.explained(self.sqnr_db)] if self.loss else []))
+
+
+def check(
+    model: nn.Module,
+    samples: Iterable[Any],
+    config: Any,
+    *,
+    precision: Any = None,
+    ranges: Any = None,
+    output: str = "output",
     advance: Callable[[], None] = lambda: None,
-) -> tuple[list[Layer], NDArray, NDArray]:  # fmt: skip
-    """For a workload, the outputs of its head after each layer on its first inputs; and the last of them, PyTorch's and
-    the accelerator's."""
-    samples, example = workload.load(count), workload.example_inputs()
-    depth, layers = len(getattr(model, "layers", ())), []
-    golden = found = np.zeros(0)
-    for number in range(1, max(depth, 1) + 1):
-        cut = truncated(model, number) if depth else model
-        program = heddle.compile(cut, example, config, output=workload.output, precision=precision)
-        with torch.no_grad():
-            golden = cut(*samples.tensors()).numpy()
-        found = heddle.simulate(program, samples.inputs, timing=False).outputs[workload.output].reshape(golden.shape)
-        layers.append(compare(f"layer {number}", golden, found))
-        advance()
-    return layers, golden, found
+) -> Check:
+    """What a model computes on the accelerator of `config` for samples, against PyTorch in float32: the outputs of its
+    layers, its results, and which layer loses most.
+
+    samples  inputs of the model, one set after the other, all of the same shapes, as for `compile`
+    The layers are the modules in lists of modules. Other arguments are those of `compile`.
+    """
+    samples = list(samples)
+    if not samples:
+        raise heddle.HeddleError("samples must hold at least one set of inputs")
+    paths = layer_paths(model)
+    options = {"precision": precision, "ranges": ranges}
+    program = heddle.compile(model, samples[0], config, output=output, **options)
+    golden, found = _compared(model, program, samples, output)
+    advance()
+    layers = []
+    if paths:
+        with _tapped(model, paths) as names, suppress(heddle.HeddleError):
+            tapped = heddle.compile(model, samples[0], config, output=output, **options)
+            layers = [
+                compare(names[name], each, ours)
+                for name, each, ours in _pairs(*_compared(model, tapped, samples, output))
+                if name in names
+            ]
+    advance()
+    loss = sensitivity.greatest_loss(model, samples[:LOSS_SAMPLES], precision, config, ranges)
+    advance()
+    return Check(layers, [compare(*each) for each in _pairs(golden, found)], loss, golden, found)
+
+
+def loss_of_text(model: nn.Module, config: heddle.HardwareConfig, ids: list[int], context: int, precision: Any) -> Any:
+    """The layer of a decoder that hurts the logits of a text most: compiler/sensitivity.py's Loss."""
+    samples = [(torch.tensor([each]),) for each in _cut(ids[:-1], context)[:1]]
+    return sensitivity.greatest_loss(model, samples, precision, config)
+
+
+def layer_paths(model: nn.Module) -> list[str]:
+    """Paths of the modules in lists of modules, but for lists within those."""
+    found: list[str] = []
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and not any(path.startswith(each + ".") for each in found):
+            found += [f"{path}.{number}" if path else str(number) for number in range(len(module))]
+    return found
+
+
+@contextmanager
+def _tapped(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, str]]:
+    """While this holds, forward returns what these modules give beside its own results. Yields the names that these
+    have among the results, with the paths."""
+    seen: dict[str, Tensor] = {}
+    names = {f"layer_{number}": path for number, path in enumerate(paths)}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kept: Any) -> None:
+            kept = kept[0] if isinstance(kept, (tuple, list)) and kept else kept
+            if isinstance(kept, Tensor) and kept.is_floating_point() and kept.ndim > 1:
+                seen[name] = kept
+
+        return hook
+
+    before, forward = model.__dict__.get("forward"), model.forward
+
+    @wraps(forward)
+    def with_layers(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        seen.clear()
+        return {"results": forward(*args, **kwargs), **seen}
+
+    handles = [model.get_submodule(path).register_forward_hook(keep(name)) for name, path in names.items()]
+    model.forward = with_layers
+    try:
+        yield names
+    finally:
+        del model.forward
+        if before is not None:
+            model.forward = before
+        for handle in handles:
+            handle.remove()
+
+
+def _compared(
+    model: nn.Module, program: Any, samples: Sequence[Any], output: str
+) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+    """The results of PyTorch and of a program by name, (N, …)."""
+    names = list(program.takes())
+    arguments = [list(each.values() if isinstance(each, Mapping) else each) for each in samples]
+    given = list(samples[0]) if isinstance(samples[0], Mapping) else names
+    inputs = {name: np.concatenate([_array(each[place]) for each in arguments]) for place, name in enumerate(given)}
+    found = heddle.simulate(program, inputs, timing=False).outputs
+    golden: dict[str, list[NDArray]] = {}
+    with torch.no_grad(), evaluating(model):
+        for each in samples:
+            results = model(**each) if isinstance(each, Mapping) else model(*each)
+            for path, tensor in tensors_of(results).items():
+                golden.setdefault(result_name(path, output), []).append(_array(tensor))
+    return {name: np.stack(arrays) for name, arrays in golden.items()}, found
+
+
+def _array(tensor: Tensor) -> NDArray:
+    """Numbers of formats that numpy does not have as float32."""
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _pairs(golden: dict[str, NDArray], found: dict[str, NDArray]) -> list[tuple[str, NDArray, NDArray]]:
+    """(name, PyTorch's, ours) of the results that are numbers."""
+    return [(name, each, found[name].reshape(each.shape)) for name, each in golden.items()
+            if name in found and each.dtype.kind == "f"]  # fmt: skip
 
 
 def _cut(ids: list[int], context: int) -> list[list[int]]:
@@ -144,16 +275,17 @@ def _cut(ids: list[int], context: int) -> list[list[int]]:
 
 
 def _accelerated(
-    model: Any, config: heddle.HardwareConfig, sequences: list[list[int]], context: int, precision: str, head: bool
+    model: Any, config: heddle.HardwareConfig, sequences: list[list[int]], context: int, precision: Any, head: bool
 ) -> list[Any]:
     """The runs that take the sequences, one after the other."""
     longest = max(map(len, sequences))
+    rule = heddle.PrecisionRule(precision, config).within([name for name, _ in model.named_modules()])
     chunk = min(CHUNK, longest) // config.columns * config.columns
     problem = None
     for tiling in (heddle.Tiling(), None):  # the first that comes to mind is quick to compile; else search
         session = heddle.Session(
             model, config, heddle.CachePlan(longest), chunk=max(chunk, 1), context=context,
-            options={"precision": precision, "head": head, "tiling": tiling},
+            options={"precision": rule, "head": head, "tiling": tiling},
         )  # fmt: skip
         try:
             for each in sequences:

@@ -71,10 +71,14 @@ class Costs:
         self.take = cache(lambda position: self._time(self.take_chunk, position))
 
     def at(self, context: int) -> TokenCosts:
-        """The costs for a sequence of so many tokens: whole chunks, then one by one, as `Session.feed` takes them."""
+        """The costs for a sequence of so many tokens: whole chunks, then one filled up or the rest one by one, as
+        `Session.feed` takes them."""
         whole = context // self.chunk * self.chunk
         sequence = sum((self.take(start) for start in range(0, whole, self.chunk)), Cost())
-        sequence = sum((self.step_without_head(start) for start in range(whole, context)), sequence)
+        rest = sum((self.step_without_head(start) for start in range(whole, context)), Cost())
+        if whole < context and whole + self.chunk <= self.plan.tokens:
+            rest = min(rest, self.take(whole), key=lambda each: each.cycles)
+        sequence += rest
         cached = self.step(context - 1)
         sequence += cached - self.step_without_head(context - 1)  # the head
         return TokenCosts(context, sequence * (1 / context), cached, sequence)

@@ -22,6 +22,12 @@ class Samples:
     inputs: dict[str, NDArray]
     labels: NDArray[np.int64] | None = None
 
+    def split(self) -> list[dict[str, Tensor]]:
+        """Each input by itself, batch dimension 1 in front."""
+        count = len(next(iter(self.inputs.values())))
+        return [{name: torch.from_numpy(array[number : number + 1]) for name, array in self.inputs.items()}
+                for number in range(count)]  # fmt: skip
+
     def tensors(self) -> tuple[Tensor, ...]:
         """The inputs as arguments of forward."""
         return tuple(torch.from_numpy(array) for array in self.inputs.values())

@@ -8,6 +8,7 @@ multiply-accumulates of its weights (macs.py).
 
 from . import (
     attention,
+    cache_writer,
     cached_attention,
     cat,
     choose,
@@ -34,6 +35,7 @@ OPS = {
     "matmul_attention": matmul_attention,
     "rotary": rotary,
     "cached_attention": cached_attention,
+    "cache_writer": cache_writer,
     "attention": attention,
     "norm": norm,
     "linear": linear,
@@ -55,6 +57,7 @@ ENCODER = ("patch_embedding", "matmul_attention", "attention")
 # STREAMED: an encoder whose rows go in groups, with keys and values in a cache.
 STREAMED = ("patch_embedding", "matmul_attention", "rotary", "cached_attention")
 DECODER = ("matmul_attention", "rotary", "cached_attention")
+ATTENTIONS = ("matmul_attention", "rotary")  # what a decoder that reads a source is searched for before it is split
 SINGLE = (
     "embedding", "norm", "linear", "elementwise", "choose", "reduce", "topk", "softmax", "matmul", "cat", "gather",
 )  # fmt: skip

@@ -49,7 +49,7 @@ def match(graph: Graph, node: Node) -> bool:
         return False
     sources, weights, views = [], {}, []
     for role, each in zip(ROLES, call.operands, strict=True):
-        projection = _projection(node, each, heads, views)
+        projection = _projection(graph, node, each, heads, views)
         if projection is None:
             return False
         sources.append(projection[0])
@@ -99,13 +99,18 @@ def arguments(node: Node) -> Arguments | None:
     return Arguments((query, key, value), mask, node.causal, require_number(node, "scale", node.scale))
 
 
+def same_precision(graph: Graph, *nodes: Node) -> bool:
+    """Whether one operator can do the work of all, by which precision their layers have."""
+    return len({graph.rule.of(each.layer) for each in nodes}) == 1
+
+
 def _projection(
-    node: Node, operand: Node, heads: int, views: list[tuple[Node, Tensor]]
+    graph: Graph, node: Node, operand: Node, heads: int, views: list[tuple[Node, Tensor]]
 ) -> tuple[Node, list[tuple[Tensor, Tensor | None]]] | None:
     """(x, for each head its weight (D, K) and bias (D)) of an operand (…, H, T, D) that is a view of a linear layer.
     That layer and the columns that are read of it are added to `views`. None if it is anything else."""
     linear, layout = origin(operand)
-    if linear.op != "ir.linear":
+    if linear.op != "ir.linear" or not same_precision(graph, linear, node):
         return None
     x, weight, bias = parameters(linear)
     columns = split_heads(layout, linear.rows, linear.columns)

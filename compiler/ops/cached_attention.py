@@ -30,8 +30,8 @@ from ..graph import Graph, Node, constant
 from ..layout import Layout
 from ..masks import added_to_scores, hidden
 from ..rearrange import origin, split_heads, view_of
-from ..weightless import same_values
-from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, seen_pairs
+from ..weightless import has_bytes, same_values
+from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, same_precision, seen_pairs
 from .linear import parameters, projection_macs
 
 # -- match -------------------------------------------------------------------------------------------------------------
@@ -47,29 +47,104 @@ def match(graph: Graph, node: Node) -> bool:
         raise node.refuse(f"its mask {node.inputs[3].name} is computed; masks must be constants")
     if len(node.shape) < 3 or node.rows != node.shape[-2] * node.shape[-3]:
         raise node.refuse("it must attend to the tokens of one sequence")
-    causal, window = _sight(node, call)
-    sources: list[Node] = []
-    tables: list[tuple[Tensor, Tensor]] = []
-    views: list[tuple[Node, Tensor]] = []
-    query, *shared = call.operands
-    key, value = _once(node, *shared)
-    queries, keys = _without_order(node, _side_by_side(node, query), _side_by_side(node, key))
-    roles: dict[str, Heads] = {}
-    for role, operands in zip(ROLES, (queries, keys, [value]), strict=True):
-        pieces = [_heads(node, each, sources, tables, views) for each in operands]
-        roles[role] = [[part for parts in heads for part in parts] for heads in zip(*pieces, strict=True)]
-    attributes = {"causal": causal, "values": None, "heads": node.shape[-3], "window": window, "scale": call.scale}
-    attributes["rotary"] = tables[0] if tables else None
-    if {call.keys, *(each.rows for each in sources)} != {node.shape[-2]}:
+    bias = _bias(node, call)
+    causal, window = _sight(node, call) if bias is None else (True, 0)
+    found = _Found(graph, node, call)
+    if {call.keys, *(each.rows for each in found.sources)} != {node.shape[-2]}:
         raise node.refuse("queries, keys and values must be made of the same tokens")
-    attributes["seen"] = seen_pairs((node.shape[-3], node.shape[-2], call.keys), causal, window)
-    attributes["token_macs"] = projection_macs(views) // node.shape[-2]
-    _absorb(node, roles, attributes)
-    attributes["pair_width"] = _pair_width(roles)
+    attributes = {"causal": causal, "values": None, "window": window, "seen": found.seen(causal, window)}
+    if bias is not None:
+        attributes["bias"] = bias
+    attributes["token_macs"] = projection_macs(found.views) // node.shape[-2]
+    _absorb(node, found.roles, attributes)
+    attributes["pair_width"] = _pair_width(found.roles)
+    _replace(graph, node, found, found.sources, found.roles, **attributes)
+    return True
+
+
+def take_apart(graph: Graph, node: Node, carried: Node | None) -> Node:
+    """Attention of tokens over a source that does not grow with them: in place of its keys and values a writer of the
+    cache, whose value is `carried`, that of the writer before; None: the first. Returns the writer. Raises HeddleError
+    for what is masked or rotated."""
+    call = arguments(node)
+    if call is None or call.causal or _sight(node, call) != (False, 0):
+        raise node.refuse("its mask must be none: all of a source is seen")
+    if len(node.shape) < 3 or node.rows != node.shape[-2] * node.shape[-3]:
+        raise node.refuse("it must attend from the tokens of one sequence to one source")
+    found = _Found(graph, node, call)
+    if found.tables:
+        raise node.refuse("queries of a source must not be rotated")
+    written = {role: found.roles[role] for role in ("key", "value")}
+    sources, written = _of(found.sources, written)
+    queries, asked = _of(found.sources, {"query": found.roles["query"]})
+    if any(each.rows != call.keys for each in sources) or any(each.rows != node.shape[-2] for each in queries):
+        raise node.refuse("queries must be made of the tokens, and keys and values of the source, row by row")
+    first = carried
+    while first is not None and first.op == "cache_writer":
+        first = first.inputs[-1]
+    before = carried or sources[0]
+    if before.rows != call.keys:
+        raise node.refuse(f"it attends to {call.keys} rows, but attention before it to {before.rows} of the source")
+    chained = [before if each is first else each for each in sources]
+    cached = {role: [[replace(p, weight=None, bias=None) for p in parts] for parts in heads]
+              for role, heads in written.items()}  # fmt: skip
+    views = [(layer, columns) for layer, columns in found.views]
+    of_queries = [view for view in views if parameters(view[0])[0] in queries]
+    of_source = [view for view in views if parameters(view[0])[0] not in queries]
+    writer = node.turned_into(
+        "cache_writer", [*chained, before], before.shape, roles=written, cached=cached, keys=call.keys, values=None,
+        causal=False, window=0, rotary=None, heads=node.shape[-3], scale=call.scale,
+        token_macs=projection_macs(of_source) // call.keys,
+    )  # fmt: skip
+    writer.name = f"{node.name}_writer"
+    place = graph.nodes.index(node)
+    graph.nodes[place:place] = [each for each in sources if each not in graph.nodes]
+    graph.nodes.insert(graph.nodes.index(node), writer)
+    _replace(graph, node, found, queries, asked, causal=False, values=None, window=0, seen=found.seen(False, 0),
+             token_macs=projection_macs(of_queries) // node.shape[-2], pair_width=_pair_width(found.roles),
+             cached=cached, keys=call.keys)  # fmt: skip
+    return writer
+
+
+class _Found:
+    """What an attention reads: inputs, and which parts of them are the queries, keys and values of each head."""
+
+    def __init__(self, graph: Graph, node: Node, call: Arguments) -> None:
+        self.node, self.call = node, call
+        self.sources: list[Node] = []
+        self.tables: list[tuple[Tensor, Tensor]] = []
+        self.views: list[tuple[Node, Tensor]] = []
+        query, *shared = call.operands
+        key, value = _once(node, *shared)
+        queries, keys = _without_order(node, _side_by_side(node, query), _side_by_side(node, key))
+        self.roles: dict[str, Heads] = {}
+        for role, operands in zip(ROLES, (queries, keys, [value]), strict=True):
+            pieces = [_heads(graph, node, each, self.sources, self.tables, self.views) for each in operands]
+            self.roles[role] = [[part for parts in heads for part in parts] for heads in zip(*pieces, strict=True)]
+
+    def seen(self, causal: bool, window: int) -> int:
+        """Pairs of a query and a key."""
+        return seen_pairs((self.node.shape[-3], self.node.shape[-2], self.call.keys), causal, window)
+
+
+def _of(sources: list[Node], roles: dict[str, Heads]) -> tuple[list[Node], dict[str, Heads]]:
+    """The sources that some roles have parts of, and these parts with the numbers that they have there."""
+    wanted = sorted({part.source for heads in roles.values() for parts in heads for part in parts})
+    places = {number: place for place, number in enumerate(wanted)}
+    moved = {role: [[replace(part, source=places[part.source]) for part in parts] for parts in heads]
+             for role, heads in roles.items()}  # fmt: skip
+    return [sources[number] for number in wanted], moved
+
+
+def _replace(
+    graph: Graph, node: Node, found: _Found, sources: list[Node], roles: dict[str, Heads], **attributes: Any
+) -> None:
+    """The cached attention in place of `node`."""
     heads, width = node.shape[-3], node.shape[-1]
+    attributes |= {"heads": heads, "scale": found.call.scale, "rotary": found.tables[0] if found.tables else None}
     given = [each for each in sources if each not in graph.nodes]
     for number in {part.source for head in roles["query"] for part in head if part.weight is None}:
-        given += _multiplied(sources[number], call.scale * math.log2(math.e))
+        given += _multiplied(sources[number], found.call.scale * math.log2(math.e))
         sources[number] = given[-1]
     place = graph.nodes.index(node)
     graph.nodes[place:place] = given
@@ -81,11 +156,10 @@ def match(graph: Graph, node: Node) -> bool:
     )
     if together:
         replace_readers(graph, node, merged, readers)
-        return True
+        return
     graph.nodes.insert(place + len(given), merged)
     apart = Layout.of((node.shape[-2], heads, width)).transposed(0, 1)
     graph.replace(node, view_of(node, merged, apart, f"{node.name}_heads"))
-    return True
 
 
 def _multiplied(x: Node, factor: float) -> list[Node]:
@@ -111,6 +185,18 @@ def _once(node: Node, *operands: Node) -> list[Node]:
     return found
 
 
+def _bias(node: Node, call: Arguments) -> Tensor | None:
+    """What is added to the scores (H or 1, T, T), in units of log2, of a causal mask that has more than 0 and −∞, such
+    as a bias by the distance of two tokens; −∞ above the diagonal. None for any other mask."""
+    if call.mask is None or node.shape[-2] != call.keys or not has_bytes(call.mask.value):
+        return None
+    added = added_to_scores(node, call.mask, call.keys, call.causal)
+    seen = ~hidden(added)
+    if not (seen == torch.ones(added.shape[-2:], dtype=torch.bool).tril()).all() or not added[seen].any():
+        return None
+    return (added * math.log2(math.e)).masked_fill(~seen, -math.inf).float()
+
+
 def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
     """(causal, tokens that a token sees; 0: all, or all before it) of a mask: none, causal, or a band below the
     diagonal."""
@@ -133,12 +219,12 @@ def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
     return True, 0 if window == tokens else window
 
 
-def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
+def _heads(graph: Graph, node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
     """The parts of each head of an operand (1, H, T, D). Collects the inputs they come from, rotary
     tables, and the columns of linear layers."""
     source, layout = origin(operand)
     if source.op == "rotary" and source is not operand:  # a rotated key, expanded over the heads
-        inner = _heads(node, source, sources, tables, views)
+        inner = _heads(graph, node, source, sources, tables, views)
         size = source.shape[-2] * source.shape[-1]
         starts = layout.merged(2).without(-1).without(-1).numbers().tolist()  # of each head
         if layout.dims[-2:] != Layout.of(source.shape).dims[-2:] or any(start % size for start in starts):
@@ -149,8 +235,9 @@ def _heads(node: Node, operand: Node, sources: list[Node], tables: list, views: 
         if not all(same_values(a, b) for a, b in zip(tables[0], tables[-1], strict=True)):
             raise node.refuse("queries and keys must be rotated by the same angles")
         return [[replace(p, rotated=True) for p in parts] for parts in
-                _heads(node, operand.inputs[0], sources, tables, views)]  # fmt: skip
-    columns = split_heads(layout, source.rows, source.columns) if source.op == "ir.linear" else None
+                _heads(graph, node, operand.inputs[0], sources, tables, views)]  # fmt: skip
+    taken = source.op == "ir.linear" and same_precision(graph, source, node)
+    columns = split_heads(layout, source.rows, source.columns) if taken else None
     if columns is None:
         return _numbers(node, operand, sources)
     x, weight, bias = parameters(source)
@@ -230,7 +317,9 @@ def _absorb(node: Node, roles: dict[str, Heads], attributes: dict[str, Any]) -> 
         return
     shared = first[1].weight
     weights = [head[1].weight for head in roles["key"]]
-    if shared is None or any(each is None or not same_values(each, shared) for each in weights):
+    if shared is None or any(parts[0].weight is None for parts in roles["query"]):
+        return
+    if any(each is None or not same_values(each, shared) for each in weights):
         return
     latent = plain[0].weight.shape[1]  # type: ignore[union-attr]
     for query, key in zip(roles["query"], plain, strict=True):
@@ -292,14 +381,15 @@ def macs(node: Node) -> int:
 
 def layer_shape(node: Node, config: HardwareConfig) -> LayerShape:
     """What the layer caches on this machine."""
-    words = {role: sum(part.words(config) for part in heads[0]) if heads else 0 for role, heads in node.roles.items()}
-    return LayerShape(len(node.roles["key"]), words["key"], words["value"], node.window)
+    roles, keys = node.attributes.get("cached", node.roles), node.attributes.get("keys", 0)
+    words = {role: sum(part.words(config) for part in heads[0]) if heads else 0 for role, heads in roles.items()}
+    return LayerShape(len(roles["key"]), words["key"], words["value"], node.window, keys)
 
 
 def tile(node: Node, tiles: Tiles) -> None:
     """Project, append to the cache, attend block by block. In groups only the last; `append` came before."""
     attention = CachedAttention(node, tiles)
-    attention.attend() if tiles.group else attention.emit()
+    attention.attend() if tiles.group or attention.over_source else attention.emit()
 
 
 def append(node: Node, tiles: Tiles) -> None:

@@ -17,8 +17,12 @@ def match(graph: Graph, node: Node) -> bool:
 
 
 def tile(node: Node, tiles: Tiles) -> None:
-    """One gather per panel."""
-    gather_rows(tiles, tiles.new_values(node), to_numpy(node.table), node.inputs[0], f"{tiles.label}.weight")
+    """One gather per panel. With a `segment` so many numbers of a row begin a word each."""
+    table, segment = to_numpy(node.table), node.attributes.get("segment", 0)
+    if segment % tiles.config.columns:
+        parts = table.reshape(len(table), -1, segment)
+        table = np.pad(parts, ((0, 0), (0, 0), (0, -segment % tiles.config.columns))).reshape(len(table), -1)
+    gather_rows(tiles, tiles.new_values(node, segment=segment), table, node.inputs[0], f"{tiles.label}.weight")
 
 
 def halves_apart(width: int, config: HardwareConfig) -> bool:
@@ -42,6 +46,7 @@ def rotary_rows(tiles: Tiles, positions: Node, cos: np.ndarray, sin: np.ndarray)
         table = shape_only((len(cos), 4 * half))
         key = table.shape
     if key not in tiles.rotary:
-        tiles.rotary[key] = tiles.free_rows(positions.size, table.shape[1], "rotary")
+        rows = tiles.group[1] if tiles.group else positions.size
+        tiles.rotary[key] = tiles.free_rows(rows, table.shape[1], "rotary")
         gather_rows(tiles, tiles.rotary[key], table, positions, "rotary table", ("rotary", key))
     return tiles.rotary[key]

@@ -144,6 +144,12 @@ def add_product(b: Builder, x: Node, y: Node, z: Node, value: float = 1) -> Node
     return b.add(x, b.multiply(b.multiply(y, z), value))
 
 
+@rule("addcdiv")
+def add_quotient(b: Builder, x: Node, y: Node, z: Node, value: float = 1) -> Node:
+    """x + value·y / z"""
+    return b.add(x, b.multiply(b.divide(y, z), value))
+
+
 # -- truth, which is 1 or 0 --------------------------------------------------------------------------------------------
 
 
@@ -190,21 +196,21 @@ def not_(b: Builder, x: Node) -> Node:
     return b.combine(Combine.EQUAL, x, 0)
 
 
-@rule("logical_and", "bitwise_and")
+@rule("logical_and", "bitwise_and", "__and__")
 def and_(b: Builder, x: Value, y: Value) -> Node:
     """Whether neither is 0"""
     _require_truth(b, x, y)
     return b.multiply(b.truth(x), b.truth(y))
 
 
-@rule("logical_or", "bitwise_or")
+@rule("logical_or", "bitwise_or", "__or__")
 def or_(b: Builder, x: Value, y: Value) -> Node:
     """Whether one is not 0"""
     _require_truth(b, x, y)
     return b.combine(Combine.MAXIMUM, b.truth(x), b.truth(y))
 
 
-@rule("logical_xor", "bitwise_xor")
+@rule("logical_xor", "bitwise_xor", "__xor__")
 def xor(b: Builder, x: Value, y: Value) -> Node:
     """Whether just one is not 0"""
     _require_truth(b, x, y)
@@ -213,7 +219,7 @@ def xor(b: Builder, x: Value, y: Value) -> Node:
 
 def _require_truth(b: Builder, *values: Value) -> None:
     """Raise HeddleError for bits of whole numbers."""
-    if "bitwise" in b.call.op and not all(each.truth if isinstance(each, Node) else isinstance(each, bool)
+    if "logical" not in b.call.op and not all(each.truth if isinstance(each, Node) else isinstance(each, bool)
                                           for each in values):  # fmt: skip
         raise b.refuse("bits of whole numbers cannot be combined, only truth")
 
@@ -241,8 +247,20 @@ def triangle(b: Builder, x: Node, diagonal: int = 0) -> Node:
 # -- the same numbers --------------------------------------------------------------------------------------------------
 
 
-@rule("to", "_to_copy", "type_as", "float", "half", "bfloat16", "double", "long", "int", "bool",
-      "lift_fresh", "lift_fresh_copy")
+@rule(
+    "to",
+    "_to_copy",
+    "type_as",
+    "float",
+    "half",
+    "bfloat16",
+    "double",
+    "long",
+    "int",
+    "bool",
+    "lift_fresh",
+    "lift_fresh_copy",
+)
 def converted(b: Builder, x: Node, *others: object, **more: object) -> Node:
     """x in another format of numbers: all are computed in that of the machine. Whole numbers are not made of others."""
     wanted = next((each for each in (*others, *more.values()) if isinstance(each, torch.dtype)), None)
@@ -256,7 +274,7 @@ def converted(b: Builder, x: Node, *others: object, **more: object) -> Node:
     if wanted.is_complex:
         return x if isinstance(x, tuple) else (b.number(x), b.expanded(0.0, x.shape))  # type: ignore[return-value]
     if wanted.is_floating_point:
-        return b.number(x)
+        return b.number(b.number_of_places(x))
     if wanted == torch.bool:
         return not_equal(b, x, 0) if not x.truth else x
     if x.integer:
@@ -300,6 +318,33 @@ def new_filled(b: Builder, x: Node, shape: Sequence[int], value: float | None = 
 def is_nan(b: Builder, x: Node) -> Node:
     """Whether x is not x"""
     return not_equal(b, x, x)
+
+
+_END = 3.38e38  # beyond it a number has saturated, which stands for an infinite one
+
+
+@rule("isinf", "isposinf", "isneginf")
+def is_infinite(b: Builder, x: Node) -> Node:
+    """Whether x has saturated: at any end, or at one"""
+    above, below = b.combine(Combine.LESS, _END, x), b.combine(Combine.LESS, x, -_END)
+    name = b.call.op.split(".")[1]
+    return above if name == "isposinf" else below if name == "isneginf" else b.combine(Combine.MAXIMUM, above, below)
+
+
+@rule("isfinite")
+def is_finite(b: Builder, x: Node) -> Node:
+    """Whether x is a number, and has not saturated"""
+    return b.combine(Combine.LESS, b.combine(Combine.MAXIMUM, x, b.multiply(x, -1)), _END)
+
+
+@rule("nan_to_num")
+def nan_to_num(
+    b: Builder, x: Node, nan: float | None = None, above: float | None = None, below: float | None = None
+) -> Node:
+    """x, but another number for NaN; for what has saturated only if one is given"""
+    x = b.choose(is_nan(b, x), nan or 0.0, x)
+    x = x if above is None else b.choose(b.combine(Combine.LESS, _END, x), above, x)
+    return x if below is None else b.choose(b.combine(Combine.LESS, x, -_END), below, x)
 
 
 @rule("fill", "fill_")

@@ -122,7 +122,7 @@ class Builder:
         if source.op == "constant":
             return self.rearranged(self.constant(source.value.float(), source.made_of), layout)
         if x.op != "constant":
-            raise self.refuse(f"{x.name} has whole numbers, which can only choose rows")
+            raise self.refuse(f"{x.name} has whole numbers, which can only choose rows and be compared")
         return self.constant(x.value.float(), x.made_of)
 
     def number_of_places(self, x: Node) -> Node:
@@ -132,6 +132,14 @@ class Builder:
             return x
         table = self.constant(torch.arange(float(source.inputs[0].shape[-1]))[:, None])
         return self.view(self.gather(table, x), lambda t: t.squeeze(-1))
+
+    def places_of_number(self, x: Node, count: int) -> Node:
+        """Whole numbers below `count` as places, which choose rows. Raises HeddleError if some formats lack them."""
+        if count > _EXACT:
+            raise self.refuse(f"{x.name} can be {count - 1}; only up to {_EXACT - 1} do all formats have whole numbers")
+        every = self.constant(torch.arange(float(count)))
+        here = self.combine(Combine.EQUAL, self.view(x, lambda t: t.unsqueeze(-1)), every)  # (…, count)
+        return self.view(self.topk(here, 1, -1, True)[1], lambda t: t.squeeze(-1))
 
     def rearranged(self, x: Node, layout: Layout) -> Node:
         """The elements of x that a layout says; x itself, if these are its own."""
@@ -164,8 +172,11 @@ class Builder:
             if not isinstance(each, Node):
                 require_number(self.call, "operand", float(each))
         shape = torch.broadcast_shapes(*(each.shape if isinstance(each, Node) else () for each in (x, y)))
+        compared = kind in (Combine.LESS, Combine.LESS_EQUAL, Combine.EQUAL)
+        if compared:
+            x, y = (self.number_of_places(each) if isinstance(each, Node) else each for each in (x, y))
         x, y = self.alike(x, y)
-        integer = x.integer and kind not in (Combine.LESS, Combine.LESS_EQUAL, Combine.EQUAL)
+        integer = x.integer and not compared
         return self.make("ir.combine", [self.expanded(x, shape), self.expanded(y, shape)], shape, integer, kind=kind)
 
     def alike(self, *values: Value) -> list[Node]:

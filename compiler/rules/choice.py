@@ -1,4 +1,4 @@
-"""What chooses: rows by number, the greatest of a row, places to write to."""
+"""What chooses: rows by number, the greatest of a row."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from ...arch.isa import Combine, Reduction
 from ..graph import Node
 from ..layout import Layout, strides_of
+from ..rearrange import origin
 from .builder import Builder, rule
-from .normalisation import log_softmax
 
 
 @rule("embedding")
 def embedding(b: Builder, table: Node, ids: Node, *rest: object, **more: object) -> Node:
     """table[ids]"""
-    return b.gather(b.number(table), ids)
+    return _chosen(b, b.number(table), 0, ids)
 
 
 @rule("index_select")
@@ -68,7 +68,7 @@ def _chosen(b: Builder, x: Node, dim: int, ids: Node) -> Node:
     """Places of a dimension, of which the dimensions of `ids` take the place."""
     rank, dim = len(x.shape), dim % len(x.shape)
     if ids.op == "constant":
-        return _known(b, x, dim, ids.value)
+        return known_places(b, x, dim, ids.value)
     first = b.view(x, lambda t: t.movedim(dim, 0))
     found = b.gather(first, ids)
     if dim == 0:
@@ -77,7 +77,7 @@ def _chosen(b: Builder, x: Node, dim: int, ids: Node) -> Node:
     return b.view(found, lambda t: t.movedim(tuple(range(count)), tuple(range(dim, dim + count)))) if rank else found
 
 
-def _known(b: Builder, x: Node, dim: int, ids: torch.Tensor) -> Node:
+def known_places(b: Builder, x: Node, dim: int, ids: torch.Tensor) -> Node:
     """Places that are known: a view, if they go by strides; else runs of them, each a view, one behind the other."""
     if (view := _by_strides(b, x, dim, ids)) is not None:
         return view
@@ -136,7 +136,7 @@ def upsample_nearest(b: Builder, x: Node, size: Sequence[int] | None, *scales: o
         given = [each if isinstance(each, float) else None for each in (listed or (*scales, *[None] * dims))]
         scale = given[dim - 2]
         places = torch.arange(float(n)).view(1, 1, n)
-        x = _known(b, x, dim, torch.ops.aten.upsample_nearest1d(places, [new], scale).view(-1).long())
+        x = known_places(b, x, dim, torch.ops.aten.upsample_nearest1d(places, [new], scale).view(-1).long())
     return x
 
 
@@ -156,7 +156,7 @@ def repeat_interleave(b: Builder, x: Node, times: int, dim: int | None = None, *
 def flip(b: Builder, x: Node, dims: Sequence[int]) -> Node:
     """Backwards along some dimensions"""
     for dim in dims:
-        x = _known(b, x, dim % len(x.shape), torch.arange(x.shape[dim]).flip(0))
+        x = known_places(b, x, dim % len(x.shape), torch.arange(x.shape[dim]).flip(0))
     return x
 
 
@@ -194,11 +194,14 @@ def stack(b: Builder, parts: Sequence[Node], dim: int = 0) -> Node:
 def gather(b: Builder, x: Node, dim: int, ids: Node, **more: object) -> Node:
     """x at the places that ids say along a dimension: rows, where all features of a row have the same; else by ones"""
     dim %= len(x.shape)
+    if x.integer and not x.host and x.op != "constant":
+        found = gather(b, b.number(b.number_of_places(x)), dim, ids)
+        return b.places_of_number(found, origin(x)[0].inputs[0].shape[-1])
     whole = (*x.shape[:dim], ids.shape[dim], *x.shape[dim + 1 :]) == ids.shape
     if ids.op == "constant" and whole and bool((ids.value == ids.value.flatten()[0]).all()):
-        return _known(b, x, dim, ids.value.flatten()[:1].expand(ids.shape[dim]))
+        return known_places(b, x, dim, ids.value.flatten()[:1].expand(ids.shape[dim]))
     one = all(size == 1 for size in x.shape[:dim])
-    if one and _constant_behind(ids, dim) and ids.shape[dim + 1 :] == x.shape[dim + 1 :]:
+    if one and constant_behind(ids, dim) and ids.shape[dim + 1 :] == x.shape[dim + 1 :]:
         narrow = b.view(ids, lambda t: t[(slice(None),) * (dim + 1) + (0,) * (len(ids.shape) - dim - 1)])
         narrow = b.view(narrow, lambda t: t.reshape(-1))
         return b.view(_chosen(b, x, dim, narrow), lambda t: t.reshape(ids.shape))
@@ -209,127 +212,11 @@ def gather(b: Builder, x: Node, dim: int, ids: Node, **more: object) -> Node:
     return b.reduce(Reduction.SUM, b.choose(ones, spread, 0), -1)
 
 
-def _constant_behind(ids: Node, dim: int) -> bool:
+def constant_behind(ids: Node, dim: int) -> bool:
     """Whether ids are the same for all features behind a dimension."""
     if ids.op == "rearrange":
         return all(all(stride == 0 for _, stride in digits) for digits in ids.layout.dims[dim + 1 :])
     return all(size == 1 for size in ids.shape[dim + 1 :])
-
-
-@rule("scatter")
-def scatter(b: Builder, x: Node, dim: int, ids: Node, source: Node | float, **more: object) -> Node:
-    """x with numbers put at places of each row"""
-    dim %= len(x.shape)
-    if more or ids.shape[:dim] + ids.shape[dim + 1 :] != x.shape[:dim] + x.shape[dim + 1 :]:
-        raise b.refuse("it must put numbers at places of whole rows along one dimension")
-    if dim < len(x.shape) - 1:
-        x, ids = (b.view(each, lambda t: t.transpose(dim, -1)) for each in (x, ids))
-        source = b.view(source, lambda t: t.transpose(dim, -1)) if isinstance(source, Node) else source
-        return b.view(scatter(b, x, -1, ids, source), lambda t: t.transpose(dim, -1))
-    if isinstance(source, Node):
-        source = b.view(source, lambda t: t[tuple(slice(0, size) for size in ids.shape)])
-    for place in range(ids.shape[-1]):
-        ones = b.one_hot(b.view(ids, lambda t, p=place: t.select(-1, p)), x.shape[-1])
-        new = b.view(source, lambda t, p=place: t.narrow(-1, p, 1)) if isinstance(source, Node) else source
-        x = b.choose(ones, new, x)
-    return x
-
-
-@rule("slice_scatter")
-def slice_scatter(
-    b: Builder, x: Node, source: Node, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
-) -> Node:
-    """x, but other numbers at a slice of it"""
-    dim %= len(x.shape)
-    places = list(range(x.shape[dim]))[start:end:step]
-    if step == 1:
-        return _with_part(b, x, source, dim, places[0] if places else 0)
-    inside = torch.zeros(x.shape[dim], dtype=torch.bool)
-    inside[places] = True
-    nearest = (torch.cumsum(inside, 0) - 1).clamp(min=0)
-    mask = inside.view(-1, *[1] * (len(x.shape) - dim - 1))
-    return b.choose(b.constant(mask), _known(b, source, dim, nearest), x)
-
-
-@rule("select_scatter")
-def select_scatter(b: Builder, x: Node, source: Node, dim: int, place: int) -> Node:
-    """x, but other numbers at one place of a dimension"""
-    return _with_part(b, x, b.view(source, lambda t: t.unsqueeze(dim)), dim % len(x.shape), place % x.shape[dim])
-
-
-def _with_part(b: Builder, x: Node, part: Node, dim: int, start: int) -> Node:
-    """x with a part put in the place of what begins at `start`."""
-    end = start + part.shape[dim]
-    sides = [(0, start), (end, x.shape[dim] - end)]
-    before, behind = ([b.narrow(x, dim, *side)] if side[1] else [] for side in sides)
-    return b.cat([*before, part, *behind], dim)
-
-
-@rule("index_put", "index_put_", "_unsafe_index_put")
-def index_put(b: Builder, x: Node, indices: Sequence[Node | None], values: Node, accumulate: bool = False) -> Node:
-    """x with other numbers where a mask is true (one number for all), or at places that are known; or with their sums
-    added"""
-    given = [each for each in indices if each is not None]
-    if len(given) == 1 and given[0].truth and values.size == 1 and not accumulate:
-        mask = given[0]
-        at = next(place for place, each in enumerate(indices) if each is not None)
-        mask = b.view(mask, lambda t: t.reshape(*t.shape, *[1] * (len(x.shape) - at - len(t.shape))))
-        return b.choose(mask, b.view(values, lambda t: t.reshape([])), x)
-    if any(each.op != "constant" for each in given):
-        raise b.refuse("it must put a number where a mask is true, or numbers at places that are known")
-    where = tuple(
-        slice(None) if each is None else each.value != 0 if each.truth else each.value for each in indices
-    )  # fmt: skip
-    places = torch.arange(x.size).view(x.shape)[where]
-    x, values = b.alike(x, values)
-    values = b.view(b.expanded(values, places.shape), lambda t: t.reshape(-1))
-    for source in _rounds(places.flatten(), x.size, accumulate):
-        x = _put(b, x, values, source.view(x.shape), accumulate)
-    return x
-
-
-def _rounds(places: torch.Tensor, size: int, accumulate: bool) -> list[torch.Tensor]:
-    """(size): which value goes to each place, −1 for none. Of several the last counts, or each has a
-    round of its own."""
-    if not accumulate:
-        source = torch.full((size,), -1)
-        source[places] = torch.arange(len(places))
-        return [source]
-    order = places.sort(stable=True)
-    starts = torch.searchsorted(order.values, order.values)
-    turn = torch.empty_like(places)
-    turn[order.indices] = torch.arange(len(places)) - starts
-    found = []
-    for number in range(int(turn.max()) + 1):
-        source = torch.full((size,), -1)
-        chosen = (turn == number).nonzero().flatten()
-        source[places[chosen]] = chosen
-        found.append(source)
-    return found
-
-
-def _put(b: Builder, x: Node, values: Node, source: torch.Tensor, accumulate: bool) -> Node:
-    """x with values, or with values added, at the places that have a source."""
-    new = _known(b, values, 0, source.clamp(min=0))
-    written = source >= 0
-    if not bool(written.all()):
-        new = b.choose(b.constant(written), new, 0 if accumulate else x)
-    return b.add(x, new) if accumulate else new
-
-
-@rule("masked_scatter")
-def masked_scatter(b: Builder, x: Node, mask: Node, source: Node) -> Node:
-    """x with the next row of another wherever a mask is true, which whole numbers alone decide"""
-    mask = b.expanded(mask, x.shape)
-    width = x.shape[-1]
-    if not mask.host or not _constant_behind(mask, len(x.shape) - 2) or source.size % width:
-        raise b.refuse("its mask must depend on whole numbers and truth alone, and be the same for a whole row")
-    rows = b.view(mask, lambda t: t.select(-1, 0))
-    rows = b.whole(b.view(rows, lambda t: t.reshape(-1)))
-    places = b.subtract(b.make("ir.cumsum", [rows], rows.shape, True, dim=0), 1)
-    places = b.combine(Combine.MAXIMUM, places, 0)
-    found = b.gather(b.view(b.number(source), lambda t: t.reshape(-1, width)), places)
-    return b.choose(mask, b.view(found, lambda t: t.reshape(x.shape)), x)
 
 
 @rule("topk")
@@ -360,47 +247,42 @@ def one_hot(b: Builder, ids: Node, count: int = -1) -> Node:
     return b.one_hot(ids, count)
 
 
-_MEAN, _SUM = 1, 2
+@rule("bucketize", "searchsorted")
+def bucketize(b: Builder, x: Node, y: Node, **more: object) -> Node:
+    """How many boundaries are below each number; with `right`, or side="right", not above it"""
+    values, boundaries = (x, y) if "bucketize" in b.call.op else (y, x)
+    if len(boundaries.shape) != 1 or more.get("sorter") is not None:
+        raise b.refuse("its boundaries must be one row, in order")
+    right = bool(more.get("right")) or more.get("side") == "right"
+    values = b.view(values, lambda t: t.unsqueeze(-1))
+    kind = Combine.LESS_EQUAL if right else Combine.LESS
+    below = b.combine(kind, boundaries, values)
+    count = b.reduce(Reduction.SUM, b.whole(below) if below.host else b.number(below), -1)
+    return count if count.integer else b.places_of_number(count, boundaries.size + 1)
 
 
-def _reduced(b: Builder, losses: Node, reduction: int) -> Node:
-    if reduction == _MEAN:
-        return b.mean(losses)
-    return b.reduce(Reduction.SUM, losses) if reduction == _SUM else losses
+_MEAN_OF_BAG, _GREATEST_OF_BAG = 1, 2
 
 
-@rule("mse_loss")
-def mse_loss(b: Builder, x: Node, y: Node, reduction: int = _MEAN) -> Node:
-    """(x − y)²"""
-    apart = b.subtract(x, y)
-    return _reduced(b, b.multiply(apart, apart), reduction)
-
-
-@rule("l1_loss")
-def l1_loss(b: Builder, x: Node, y: Node, reduction: int = _MEAN) -> Node:
-    """|x − y|"""
-    apart = b.subtract(x, y)
-    return _reduced(b, b.combine(Combine.MAXIMUM, apart, b.multiply(apart, -1)), reduction)
-
-
-@rule("cross_entropy_loss")
-def cross_entropy(
-    b: Builder, x: Node, target: Node, weight: Node | None = None, reduction: int = _MEAN, ignore: int = -100,
-    smoothing: float = 0.0,
-) -> Node:  # fmt: skip
-    """−log softmax at the target, of classes in dimension 1 (or 0 of a vector)"""
-    if weight is not None or smoothing:
-        raise b.refuse("its classes must have equal weights, and no smoothing")
-    dim = 1 if len(x.shape) > 1 else 0
-    logs = log_softmax(b, x, dim)
-    logs = b.view(logs, lambda t: t.movedim(dim, -1))
-    ones = b.one_hot(target, x.shape[dim]) if target.integer else b.view(target, lambda t: t.movedim(dim, -1))
-    chosen = b.choose(ones, logs, 0) if target.integer else b.multiply(logs, ones)  # −∞ · 0 would be NaN
-    losses = b.multiply(b.reduce(Reduction.SUM, chosen, -1), -1)
-    if not target.integer or ignore < 0:  # such a target is refused, as all that lie beyond the classes
-        return _reduced(b, losses, reduction)
-    counted = b.truth(b.subtract(target, ignore))
-    losses = b.multiply(losses, counted)
-    if reduction != _MEAN:
-        return _reduced(b, losses, reduction)
-    return b.divide(b.reduce(Reduction.SUM, losses), b.number(b.reduce(Reduction.SUM, counted)))
+@rule("_embedding_bag_forward_only", "_embedding_bag")
+def embedding_bag(
+    b: Builder, table: Node, ids: Node, offsets: Node, by_frequency: bool = False, mode: int = 0, sparse: bool = False,
+    weights: Node | None = None, last: bool = False, padding: int = -1,
+) -> tuple[Node, None, None, None]:  # fmt: skip
+    """Sums, means or extremes of the rows of each bag of ids, which begin at offsets that are known"""
+    if offsets.op != "constant" or padding >= 0:
+        raise b.refuse("where its bags begin must be known, and no id be padding")
+    starts = offsets.value.tolist()
+    ends = [*starts[1:], ids.size] if not last else starts[1:]
+    rows = b.gather(b.number(table), ids)
+    if weights is not None:
+        rows = b.multiply(rows, b.view(weights, lambda t: t.unsqueeze(-1)))
+    found = []
+    for start, end in zip(starts, ends, strict=False):
+        if start == end:
+            found.append(b.expanded(0.0, (1, table.shape[1])))
+            continue
+        kind = Reduction.MAXIMUM if mode == _GREATEST_OF_BAG else Reduction.SUM
+        bag = b.reduce(kind, b.narrow(rows, 0, start, end - start), 0, keepdim=True)
+        found.append(b.multiply(bag, 1 / (end - start)) if mode == _MEAN_OF_BAG else bag)
+    return b.cat(found, 0), None, None, None

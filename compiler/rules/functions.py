@@ -12,7 +12,7 @@ from .builder import Builder, rule
 
 _PLAIN = (
     "relu", "silu", "sigmoid", "tanh", "exp", "exp2", "log", "log2", "sqrt", "rsqrt", "reciprocal", "erf", "mish",
-    "hardswish", "sin", "cos",
+    "hardswish", "sin", "cos", "atan", "erfc",
 )  # fmt: skip
 
 
@@ -136,3 +136,108 @@ def glu(b: Builder, x: Node, dim: int = -1) -> Node:
     """The first half times the sigmoid of the second"""
     first, second = (b.view(x, lambda t, half=half: t.chunk(2, dim)[half]) for half in (0, 1))
     return b.multiply(first, by_table(b, "sigmoid", second))
+
+
+def _size(b: Builder, x: Node) -> Node:
+    """|x|"""
+    return b.combine(Combine.MAXIMUM, x, b.multiply(x, -1))
+
+
+@rule("sign", "sgn")
+def sign(b: Builder, x: Node) -> Node:
+    """1 above 0, −1 below"""
+    return b.subtract(b.combine(Combine.LESS, 0, x), b.combine(Combine.LESS, x, 0))
+
+
+@rule("tan")
+def tan(b: Builder, x: Node) -> Node:
+    """sin x / cos x"""
+    return b.divide(by_table(b, "sin", x), by_table(b, "cos", x))
+
+
+@rule("asin", "arcsin")
+def asin(b: Builder, x: Node) -> Node:
+    """atan(x / √((1 − x)·(1 + x)))"""
+    return by_table(b, "atan", b.multiply(x, by_table(b, "rsqrt", _one_minus_square(b, x))))
+
+
+@rule("acos", "arccos")
+def acos(b: Builder, x: Node) -> Node:
+    """2·atan(√((1 − x) / (1 + x)))"""
+    ratio = b.divide(b.subtract(1, x), b.add(x, 1))
+    return b.multiply(by_table(b, "atan", by_table(b, "sqrt", ratio)), 2)
+
+
+def _one_minus_square(b: Builder, x: Node) -> Node:
+    return b.multiply(b.subtract(1, x), b.add(x, 1))
+
+
+@rule("sinh")
+def sinh(b: Builder, x: Node) -> Node:
+    """±(e + e / (e + 1)) / 2, e = e^|x| − 1"""
+    e = expm1(b, _size(b, x))
+    return b.multiply(sign(b, x), b.multiply(b.add(e, b.divide(e, b.add(e, 1))), 0.5))
+
+
+@rule("cosh")
+def cosh(b: Builder, x: Node) -> Node:
+    """(e^x + e^−x) / 2"""
+    return b.multiply(b.add(by_table(b, "exp", x), by_table(b, "exp", b.multiply(x, -1))), 0.5)
+
+
+@rule("asinh", "arcsinh")
+def asinh(b: Builder, x: Node) -> Node:
+    """±log(1 + s + s² / (1 + √(s² + 1))), s = |x|"""
+    s = _size(b, x)
+    square = b.multiply(s, s)
+    more = b.divide(square, b.add(by_table(b, "sqrt", b.add(square, 1)), 1))
+    return b.multiply(sign(b, x), log1p(b, b.add(s, more)))
+
+
+@rule("acosh", "arccosh")
+def acosh(b: Builder, x: Node) -> Node:
+    """log(1 + t + √(t·(t + 2))), t = x − 1"""
+    t = b.subtract(x, 1)
+    return log1p(b, b.add(t, by_table(b, "sqrt", b.multiply(t, b.add(t, 2)))))
+
+
+@rule("atanh", "arctanh")
+def atanh(b: Builder, x: Node) -> Node:
+    """(log(1 + x) − log(1 − x)) / 2"""
+    return b.multiply(b.subtract(log1p(b, x), log1p(b, b.multiply(x, -1))), 0.5)
+
+
+@rule("logit")
+def logit(b: Builder, x: Node, epsilon: float | None = None) -> Node:
+    """log(x / (1 − x)), of x between ε and 1 − ε"""
+    x = hardtanh(b, x, epsilon, 1 - epsilon) if epsilon else x
+    return by_table(b, "log", b.divide(x, b.subtract(1, x)))
+
+
+@rule("atan2", "arctan2")
+def atan2(b: Builder, y: Node, x: Node) -> Node:
+    """atan(y / x), turned by ±π where x is below 0"""
+    turn = b.choose(b.combine(Combine.LESS, y, 0), -math.pi, math.pi)
+    found = by_table(b, "atan", b.divide(y, x))
+    found = b.choose(b.combine(Combine.LESS, x, 0), b.add(found, turn), found)
+    upright = b.multiply(sign(b, y), math.pi / 2)
+    return b.choose(b.combine(Combine.EQUAL, x, 0), upright, found)
+
+
+@rule("hypot")
+def hypot(b: Builder, x: Node, y: Node) -> Node:
+    """√(x² + y²)"""
+    return by_table(b, "sqrt", b.add(b.multiply(x, x), b.multiply(y, y)))
+
+
+@rule("logaddexp")
+def logaddexp(b: Builder, x: Node, y: Node) -> Node:
+    """log(e^x + e^y), as the greater and log(1 + e^−|x − y|)"""
+    apart = b.multiply(_size(b, b.subtract(x, y)), -1)
+    return b.add(b.combine(Combine.MAXIMUM, x, y), by_table(b, "softplus", apart))
+
+
+@rule("heaviside")
+def heaviside(b: Builder, x: Node, at_zero: Node) -> Node:
+    """0 below 0, 1 above"""
+    return b.choose(b.combine(Combine.EQUAL, x, 0), at_zero, b.combine(Combine.LESS, 0, x))

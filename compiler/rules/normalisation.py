@@ -36,9 +36,13 @@ def layer_norm(
 
 
 @rule("native_layer_norm")
-def native_layer_norm(b: Builder, x: Node, shape, gamma, beta, epsilon: float) -> tuple[Node, None, None]:
-    """The same; its statistics are not made."""
-    return b.norm(NormKind.LAYER, x, shape, gamma, beta, epsilon), None, None
+def native_layer_norm(b: Builder, x: Node, shape, gamma, beta, epsilon: float) -> tuple[Node, Node, Node]:
+    """The same, the mean, and 1 / √(variance + ε)"""
+    x, dims = b.number(x), list(range(-len(shape), 0))
+    centre = b.mean(x, dims, keepdim=True)
+    apart = b.subtract(x, centre)
+    spread = b.add(b.mean(b.multiply(apart, apart), dims, keepdim=True), epsilon)
+    return b.norm(NormKind.LAYER, x, shape, gamma, beta, epsilon), centre, by_table(b, "rsqrt", spread)
 
 
 @rule("rms_norm")

@@ -9,6 +9,7 @@ import torch
 from ...arch.isa import Reduction
 from ..graph import Node
 from .builder import Builder, rule
+from .choice import known_places
 
 
 @rule("linear")
@@ -89,6 +90,22 @@ def _summed(b: Builder, node: Node, term: str, wanted: str) -> Node:
     return b.view(node, lambda t: t.permute([left.index(letter) for letter in wanted]))
 
 
+@rule("_trilinear")
+def trilinear(
+    b: Builder, x: Node, weight: Node, y: Node, expand_x: Sequence[int], expand_weight: Sequence[int],
+    expand_y: Sequence[int], summed: Sequence[int], *unrolled: int,
+) -> Node:  # fmt: skip
+    """Σ x·weight·y over some dimensions, each with dimensions of size 1 put in"""
+
+    def wide(node: Node, places: Sequence[int]) -> Node:
+        for place in sorted(places):
+            node = b.view(node, lambda t, p=place: t.unsqueeze(p))
+        return node
+
+    product = b.multiply(b.multiply(wide(x, expand_x), wide(weight, expand_weight)), wide(y, expand_y))
+    return b.reduce(Reduction.SUM, product, summed)
+
+
 @rule("conv1d", "conv2d", "conv3d", "convolution")
 def convolution(
     b: Builder, x: Node, weight: Node, bias: Node | None = None, stride: Sequence[int] = (1,),
@@ -98,12 +115,17 @@ def convolution(
     dims = len(weight.shape) - 2
     transposed = b.call.op.endswith("convolution") and bool(rest[0])
     groups = int(rest[-1]) if rest else 1  # type: ignore[call-overload]
-    if transposed:
-        raise b.refuse("transposed convolutions cannot be lowered")
     kernel, step, apart = weight.shape[2:], _each(stride, dims), _each(dilation, dims)
     if len(x.shape) == dims + 1:
         raise b.refuse("its input must have a batch dimension")
-    x = _padded(b, b.number(x), _padding(padding, kernel, apart, dims))
+    if transposed:
+        more = _each(rest[1], dims)  # type: ignore[arg-type]
+        x, weight = _spread(b, b.number(x), step), _turned(b, weight, groups, dims)
+        sides = [(a * (k - 1) - p, a * (k - 1) - p + m) for a, k, p, m in
+                 zip(apart, kernel, _each(padding, dims), more, strict=True)]  # type: ignore[arg-type]  # fmt: skip
+        x, step = _padded(b, x, sides), [1] * dims
+    else:
+        x = _padded(b, b.number(x), _padding(padding, kernel, apart, dims))
     sizes = [(size - a * (k - 1) - 1) // s + 1 for size, k, s, a in
              zip(x.shape[2:], kernel, step, apart, strict=True)]  # fmt: skip
     channels = x.shape[1]
@@ -133,6 +155,26 @@ def convolution(
         found = b.cat(parts, -1)
         found = found if bias is None else b.add(found, bias)
     return b.view(found, lambda t: t.movedim(-1, 1))
+
+
+def _spread(b: Builder, x: Node, steps: Sequence[int]) -> Node:
+    """x with zeros between its places, so that they are `steps` apart in the last dimensions."""
+    for dim, step in enumerate(steps, 2):
+        if step > 1:
+            shape = (*x.shape[: dim + 1], step - 1, *x.shape[dim + 1 :])
+            wide = b.cat([b.view(x, lambda t, d=dim: t.unsqueeze(d + 1)), b.expanded(0.0, shape)], dim + 1)
+            whole = b.view(wide, lambda t, d=dim: t.flatten(d, d + 1))
+            x = b.view(whole, lambda t, d=dim, s=step: t.narrow(d, 0, t.shape[d] - s + 1))
+    return x
+
+
+def _turned(b: Builder, weight: Node, groups: int, dims: int) -> Node:
+    """The weights (inputs, outputs / groups, kernel …) of a transposed convolution as those of a convolution."""
+    for dim in range(2, 2 + dims):
+        weight = known_places(b, weight, dim, torch.arange(weight.shape[dim]).flip(0))
+    own = weight.shape[0] // groups
+    weight = b.view(weight, lambda t: t.unflatten(0, (groups, own)).transpose(1, 2))
+    return b.view(weight, lambda t: t.flatten(0, 1))
 
 
 def _depthwise(b: Builder, x: Node, weight: Node, taps, kernel: Sequence[int], dims: int) -> Node:
@@ -205,6 +247,21 @@ def max_pool(
     return (found, None) if b.call.op.endswith("indices") else found
 
 
+@rule("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
+def adaptive_max_pool(b: Builder, x: Node, size: Sequence[int]) -> tuple[Node, None]:
+    """The greatest of windows that fill each dimension; not its place"""
+    x = b.number(x)
+    for dim, count in zip(range(len(x.shape) - len(size), len(x.shape)), size, strict=True):
+        n = x.shape[dim]
+        parts = []
+        for place in range(count):
+            first, end = place * n // count, -(-(place + 1) * n // count)
+            part = b.view(x, lambda t, d=dim, f=first, e=end: t.narrow(d, f, e - f))
+            parts.append(b.reduce(Reduction.MAXIMUM, part, dim, keepdim=True))
+        x = b.cat(parts, dim)
+    return x, None
+
+
 @rule("avg_pool1d", "avg_pool2d", "avg_pool3d")
 def avg_pool(
     b: Builder, x: Node, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
@@ -257,8 +314,9 @@ def _windows(b: Builder, x: Node, kernel, stride, padding, dilation, ceil_mode: 
     return rows, list(range(-dims, 0)), counted
 
 
-@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool3d",
-      "_adaptive_avg_pool3d")
+@rule(
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool3d"
+)
 def adaptive_pool(b: Builder, x: Node, size: Sequence[int]) -> Node:
     """Means of windows: where they are unequal, products with known matrices along each dimension"""
     dims = len(size)
@@ -282,8 +340,14 @@ def along(b: Builder, x: Node, dim: int, matrix: torch.Tensor) -> Node:
     return b.view(b.linear(turned, weight), lambda t: t.transpose(dim, -1))
 
 
-@rule("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d",
-      "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa")
+@rule(
+    "upsample_linear1d",
+    "upsample_bilinear2d",
+    "upsample_trilinear3d",
+    "upsample_bicubic2d",
+    "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa",
+)
 def upsample(b: Builder, x: Node, size: Sequence[int] | None, align_corners: bool, *scales: object) -> Node:
     """What is between: a product with a known matrix along each dimension, which is what PyTorch makes of ones"""
     for place in range(len(x.shape) - 2):

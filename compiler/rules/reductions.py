@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from ...arch.isa import Combine, Reduction
 from ..graph import Node
 from .builder import Builder, rule
-from .functions import by_table
+from .functions import by_table, logaddexp
 
 Dims = int | Sequence[int] | None
 
@@ -110,6 +110,78 @@ def cumulative(b: Builder, x: Node, dim: int, dtype: object = None) -> Node:
         return b.make("ir.cumsum", [x], x.shape, x.integer, dim=dim % len(x.shape))
     ones = b.constant(torch.ones(x.shape[dim], x.shape[dim]).tril())
     return b.along_last(b.number(x), dim, lambda t: b.linear(t, ones))
+
+
+def _scan(b: Builder, x: Node, dim: int, pair: Callable[[Node, Node], Node]) -> Node:
+    """`pair` of all up to each, in as many steps as doublings make the size (Hillis and Steele, 1986)."""
+    x, size, apart = b.number(x), x.shape[dim], 1
+    while apart < size:
+        first, rest, before = (b.narrow(x, dim, at, n) for at, n in
+                               ((0, apart), (apart, size - apart), (0, size - apart)))  # fmt: skip
+        x, apart = b.cat([first, pair(before, rest)], dim), 2 * apart
+    return x
+
+
+@rule("cumprod")
+def cumulative_product(b: Builder, x: Node, dim: int, dtype: object = None) -> Node:
+    """Products of all up to each"""
+    return _scan(b, x, dim, b.multiply)
+
+
+@rule("cummax", "cummin")
+def cumulative_extreme(b: Builder, x: Node, dim: int) -> tuple[Node, None]:
+    """The greatest (least) of all up to each; not its place"""
+    kind = Combine.MAXIMUM if "cummax" in b.call.op else Combine.MINIMUM
+    return _scan(b, x, dim, lambda before, here: b.combine(kind, before, here)), None
+
+
+@rule("logcumsumexp")
+def cumulative_logsumexp(b: Builder, x: Node, dim: int) -> Node:
+    """log Σ e^x of all up to each"""
+    return _scan(b, x, dim, lambda before, here: logaddexp(b, before, here))
+
+
+@rule("prod")
+def product(b: Builder, x: Node, dim: int | None = None, keepdim: bool = False, dtype: object = None) -> Node:
+    """Π x: of halves, and of their halves"""
+    x = b.number(x)
+    if dim is None:
+        shape = [1] * len(x.shape) if keepdim else []
+        return b.view(product(b, b.view(x, lambda t: t.reshape(-1)), 0), lambda t: t.reshape(shape))
+    while (size := x.shape[dim]) > 1:
+        first, second = (b.narrow(x, dim, at, size // 2) for at in (0, size // 2))
+        rest = [b.narrow(x, dim, size - 1, 1)] if size % 2 else []
+        x = b.cat([b.multiply(first, second), *rest], dim)
+    return x if keepdim else b.view(x, lambda t: t.squeeze(dim))
+
+
+@rule("kthvalue")
+def kth_value(b: Builder, x: Node, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Node, Node]:
+    """(the k-th least, its place)"""
+    found = [b.view(each, lambda t: t.narrow(dim, k - 1, 1)) for each in b.topk(x, k, dim, False)]
+    first, second = (each if keepdim else b.view(each, lambda t: t.squeeze(dim)) for each in found)
+    return first, second
+
+
+@rule("median")
+def median(b: Builder, x: Node, dim: int | None = None, keepdim: bool = False) -> Node | tuple[Node, Node]:
+    """The lower of the two in the middle; along a dimension also its place"""
+    if dim is None:
+        return kth_value(b, b.view(x, lambda t: t.reshape(-1)), (x.size + 1) // 2, 0)[0]
+    return kth_value(b, x, (x.shape[dim] + 1) // 2, dim, keepdim)
+
+
+@rule("_cdist_forward", "cdist")
+def distances(b: Builder, x: Node, y: Node, p: float = 2, *mode: object) -> Node:
+    """(…, M, N): how far each of M rows is from each of N"""
+    apart = b.subtract(b.view(x, lambda t: t.unsqueeze(-2)), b.view(y, lambda t: t.unsqueeze(-3)))
+    return norm(b, apart, p, -1)
+
+
+@rule("pairwise_distance")
+def pairwise_distance(b: Builder, x: Node, y: Node, p: float = 2, eps: float = 1e-6, keepdim: bool = False) -> Node:
+    """How far each row is from that of another, ε added to each difference"""
+    return norm(b, b.add(b.subtract(x, y), eps), p, -1, keepdim)
 
 
 @rule("any")

@@ -1,5 +1,8 @@
 """heddle compile: a model to a program file."""
 
+import re
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,10 @@ from .shared import (
     precision_option,
     print_json,
     print_part,
+    print_table,
     progress,
     read_checkpoint,
+    refuse,
 )  # fmt: skip
 
 MOST_LAYERS = 1000
@@ -37,7 +42,7 @@ CONTEXT = 4096  # tokens of a cache that nothing was said of, at most
 @click.argument("model")
 @config_option
 @precision_option
-@click.option("-o", "--output", required=True, **file_to_write, help="File to write.")
+@click.option("-o", "--output", **file_to_write, help="File to write.")
 @click.option("--tokens", type=int, metavar="N",
               help="Length of the sequence [default: the longest]; of a decoder, the tokens that one run takes: 1 to "
                    "decode, more for a chunk of a prompt. [default: 1]")  # fmt: skip
@@ -46,11 +51,12 @@ CONTEXT = 4096  # tokens of a cache that nothing was said of, at most
                    f"{CONTEXT:,}]")  # fmt: skip
 @click.option("--layers", type=int, metavar="N", help="Layers of a full-size model. [default: all]")
 @click.option("--no-fuse", is_flag=True, help="Each operator by itself: slow, and the same answer. Not for decoders.")
+@click.option("--audit", is_flag=True, help="Write no file: list all of MODEL that does not compile, and why.")
 @click.option("--passes", is_flag=True, help="Print the graph after each pass.")
 @json_option
 def compile(
-    model: str, config_name: str, precision: str | None, output: Path, tokens: int | None, context: int | None,
-    layers: int | None, no_fuse: bool, passes: bool, as_json: bool,
+    model: str, config_name: str, precision: tuple[str, ...], output: Path | None, tokens: int | None,
+    context: int | None, layers: int | None, no_fuse: bool, audit: bool, passes: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compile MODEL for an accelerator into one program file.
 
@@ -60,12 +66,29 @@ def compile(
     compiled without the head, which only a prompt's last token needs. Or MODEL is a directory with config.json and
     model.safetensors: its model is compiled as it is, with its weights, as one call without a cache. (This needs the
     extra hf.)
+
+    With --audit, every call that cannot be lowered is listed, with its shapes, the module and the line that it comes
+    from, and the nearest form that works; memories that are too small; and what runs on the host. It exits with 1 if
+    anything is missing.
     """
-    config, precision = at_precision(load_config(config_name), precision)
+    if audit:
+        refuse("writes a file: --audit writes none", "output")
+        refuse("prints passes: --audit prints what is missing", "passes")
+    elif output is None:
+        raise heddle.HeddleError("-o FILE must say which file to write; only --audit does without")
+    config, rule = at_precision(load_config(config_name), precision)
     if layers is not None and layers > MOST_LAYERS:
         raise heddle.HeddleError(f"--layers must be from 1 to {MOST_LAYERS:,}, not {layers}")
-    options = {"show": _show if passes else None, "fused": not no_fuse, "precision": precision}
+    options = {"show": _show if passes else None, "fused": not no_fuse, "precision": rule}
+    if audit:
+        found = import_module("heddle.compiler.audit").audit_of(
+            lambda show: _program(model, config, tokens, context, layers, {**options, "show": show}), config
+        )
+        figures = {"model": model, "precision": str(rule), **found.to_dict()}
+        print_json(figures, config) if as_json else _print_audit(model, rule, found)
+        sys.exit(0 if found.compiles else 1)
     program = _program(model, config, tokens, context, layers, options)
+    assert output is not None, "looked at above"
     program.save(output)
     figures = {
         "model": model, "program": program.name, "file": str(output), "instructions": len(program.instructions),
@@ -143,6 +166,45 @@ def _decoder(
             name=f"{name} {'decode' if tokens == 1 else 'prefill'}", show=options["show"],
             precision=options["precision"],
         )  # fmt: skip
+
+
+def _print_audit(model: str, rule: heddle.PrecisionRule, found: Any) -> None:
+    """What is missing, most work first; then what runs on the host."""
+    title = f"{model} on {found.config.title}, {rule}"
+    calls = [each for each in found.findings if each.kind == "operator"]
+    others = [each for each in found.findings if each.kind != "operator"]
+    if calls:
+        rows = [
+            (each.operator, each.count, "?" if each.share is None else f"{each.share:.1%}", _shapes(each),
+             _places(each.in_modules, each.source), each.reason, each.instead)
+            for each in calls
+        ]  # fmt: skip
+        columns = ["call", "times", "work", "shapes", "where", "why it does not compile", "the nearest that does"]
+        print_table(f"{title}: calls that do not compile", columns, rows, text=(0, 3, 4, 5, 6))
+        console.print("torch.compile(model, backend=\"heddle\") runs such calls in PyTorch, and all else compiled.")
+    for each in others:
+        console.print(f"{each.kind}: {each.reason}", markup=False)
+    if found.host:
+        rows = [(each.operator, each.count, _places(each.in_modules, each.source)) for each in found.host]
+        print_table("What the host computes before a launch", ["call", "times", "where"], rows, text=(0, 2))
+    for path, kind in found.left_out.items():
+        console.print(f"left out of the results: {path or 'all'}, a {kind}", markup=False)
+    if found.program:
+        console.print(f"All of {title} compiles: {len(found.program.instructions):,} instructions, "
+                      f"{found.program.total_macs:,} useful MACs, {found.program.dram_bytes:,} bytes of DRAM.",
+                      markup=False)  # fmt: skip
+
+
+def _shapes(each: Any) -> str:
+    read, made = (["×".join(map(str, shape)) or "1" for shape in shapes] for shapes in (each.operands, [each.shape]))
+    return f"{', '.join(read)} → {made[0]}" if read else made[0]
+
+
+def _places(modules: tuple[str, ...], source: str) -> str:
+    """The modules, those that differ in numbers alone as one, and the line, of which --json has the code too."""
+    source = ":".join(source.split(":")[:2])
+    names = dict.fromkeys(re.sub(r"(?<![^.])\d+(?![^.])", "*", each) if len(modules) > 1 else each for each in modules)
+    return " at ".join(each for each in (", ".join(each for each in names if each), source) if each)
 
 
 def _show(name: str, result: object) -> None:

@@ -16,6 +16,7 @@ from .shared import (
     compile_workload,
     console,
     get_workload,
+    is_checkpoint,
     is_file,
     json_option,
     load_config,
@@ -43,7 +44,8 @@ MADE = ("random", "illegal")  # what is made here
               help="What runs the RTL.")  # fmt: skip
 @click.option("--images", default=1, show_default=True, help="Inputs to run, for a MODEL or FILE.")
 @click.option("--programs", default=10, show_default=True, help="Programs to make, for random and illegal.")
-@click.option("--seed", default=0, show_default=True, help="Of programs that are made, and of inputs for a FILE.")
+@click.option("--seed", default=0, show_default=True, help="Of programs that are made, and of inputs for a FILE or "
+              "a directory.")  # fmt: skip
 @click.option("--waves", metavar="FILE.fst|FILE.vcd", **waves_to_write,
               help="Record the first run or, of what differs, the cycles around it.")  # fmt: skip
 @click.option("--waves-from", type=int, metavar="CYCLE", help="First cycle of it. [default: 0]")
@@ -56,9 +58,11 @@ def cosim(
 ) -> None:  # fmt: skip
     """Run programs on simulator and RTL and compare every retirement and every byte.
 
-    With illegal, random programs with something wrong in them: each is refused, or agrees, or stops the RTL with the
-    error that stands for it. A waveform has every signal of the accelerator; it is made by a run of its own, on a
-    simulator built to record. Exits with 0 if nothing differs, with 1 if something does.
+    MODEL is one that heddle run knows, or a directory with config.json and model.safetensors, as Hugging Face
+    models have, with random inputs. (This needs the extra hf.) With illegal, random programs with something wrong
+    in them: each is refused, or agrees, or stops the RTL with the error that stands for it. A waveform has every
+    signal of the accelerator; it is made by a run of its own, on a simulator built to record. Exits with 0 if
+    nothing differs, with 1 if something does.
     """
     _check(what, images, programs, seed)
     require_engine(engine)
@@ -130,7 +134,8 @@ def _check(what: str, images: int, programs: int, seed: int) -> None:
     if what == "illegal":
         refuse("is for programs that run to their end", "waves")
     if what not in MADE and not is_file(what):
-        refuse("is for random programs and for a FILE; a MODEL has inputs of its own", "seed")
+        if not is_checkpoint(what):
+            refuse("is for random programs, a FILE and a directory; a MODEL has inputs of its own", "seed")
         refuse("is for a FILE; what is compiled here has no race", "races")
     for option, value in (("--images", images), ("--programs", programs)):
         if not 1 <= value <= MOST_RUNS:
@@ -211,7 +216,7 @@ def _runs(
         program = load_program(what, config_name, races)
         random = np.random.default_rng(seed)
         return program, [_random_inputs(program, random) for _ in range(images)]
-    workload = get_workload(what)
+    workload = get_workload(what, seed=seed)
     check_images(workload, images)
     samples = workload.load(images).inputs
     program = compile_workload(workload, load_config("small" if config_name is None else config_name))

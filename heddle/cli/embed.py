@@ -38,7 +38,7 @@ from .shared import (
 @click.option("--plain", is_flag=True, help="Quantise without SmoothQuant.")
 @json_option
 def embed(
-    sentences: tuple[str, ...], config_name: str, precision: str | None, engine: str, plain: bool, as_json: bool
+    sentences: tuple[str, ...], config_name: str, precision: tuple[str, ...], engine: str, plain: bool, as_json: bool
 ) -> None:
     """Embed SENTENCEs (or fifty that come with Heddle) by MiniLM on an accelerator, and compare with PyTorch.
 
@@ -46,12 +46,12 @@ def embed(
     to the one before, by both. This needs the extra demo. Exits with 1 if an RTL engine differs from the simulator.
     """
     begin = time.perf_counter()
-    config, precision = at_precision(load_config(config_name), precision)
+    config, rule = at_precision(load_config(config_name), precision)
     require_engine(engine, "sim")
     embedding = import_module("heddle.embedding")  # loads PyTorch, which takes a second
     texts = sentences or import_module("heddle.models.minilm").SENTENCES
     with progress("Loading MiniLM", None):
-        model = embedding.Sentences(config, precision, not plain, None if engine == "sim" else engine)
+        model = embedding.Sentences(config, rule, not plain, None if engine == "sim" else engine)
     for text in texts:
         model.encode(text)
     found = []
@@ -59,7 +59,7 @@ def embed(
         for text in texts:
             found.append(model.embed(text))
             advance()
-    figures = _figures(found, precision, not plain, embedding.cosines)
+    figures = _figures(found, rule, not plain, embedding.cosines)
     comparison = sum_comparisons([each.comparison for each in found]) if engine != "sim" else None
     if comparison is not None:
         figures["rtl"] = comparison.to_dict()
@@ -74,7 +74,7 @@ def embed(
         sys.exit(1)
 
 
-def _figures(found: list[Any], precision: str, smooth: bool, cosines: Any) -> dict[str, Any]:
+def _figures(found: list[Any], precision: Any, smooth: bool, cosines: Any) -> dict[str, Any]:
     """What --json prints."""
     ours, golden = (cosines([getattr(each, name) for each in found]) for name in ("found", "golden"))
     rows = [
@@ -88,7 +88,7 @@ def _figures(found: list[Any], precision: str, smooth: bool, cosines: Any) -> di
         for i, each in enumerate(found)
     ]  # fmt: skip
     means = {f"mean_{name}": float(np.mean([row[name] for row in rows])) for name in ("cosine", "sqnr_db", "cycles")}
-    return {"precision": precision, "smooth": smooth, **means, "sentences": rows}
+    return {"precision": str(precision), "smooth": smooth, **means, "sentences": rows}
 
 
 def _print(figures: dict[str, Any], config: heddle.HardwareConfig) -> None:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import Any
 
 import click
@@ -29,7 +30,7 @@ from .shared import (
     require_engine,
 )  # fmt: skip
 
-LONGEST_CHUNK = 32  # tokens of a prompt that are taken at once
+SHORT = 32  # tokens of a prompt that are taken at once; for a longer one the compiler chooses
 
 
 @dataclass
@@ -38,10 +39,11 @@ class Request:
 
     language_model: Any
     config: Any
-    precision: str
+    precision: Any
     engine: str
     prompt: str
-    ids: list[int]  # of the prompt
+    ids: list[int]  # that the model goes on from: of the prompt, or what an answer to it begins with
+    source: Any  # what an encoder–decoder makes of the prompt; None
     tokens: int
     context: int
     temperature: float
@@ -78,20 +80,21 @@ class Progress:
               "for a directory, as many as are asked for]")  # fmt: skip
 @json_option
 def generate(
-    model: str, prompt: str, tokens: int, config_name: str, precision: str | None, engine: str, temperature: float,
+    model: str, prompt: str, tokens: int, config_name: str, precision: tuple[str, ...], engine: str, temperature: float,
     top_k: int | None, top_p: float | None, seed: int, context: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Continue a prompt with MODEL (gpt2, llama or deepseek) on an accelerator, and compare with PyTorch.
 
     Or MODEL is a directory with config.json and model.safetensors, as causal language models of Hugging Face have.
     (This needs the extra hf.) Text goes through its tokenizer.json; without one a prompt is ids, such as "17 4 23".
+    An encoder–decoder answers the prompt, which goes through the encoder once; a .npy file of features, if it hears.
     Prints the text as it comes, then cycles per token and whether greedy text equals PyTorch's own. Ctrl-C stops.
     Exits with 1 if an RTL engine differs from the simulator.
     """
     begin = time.perf_counter()
-    config, precision = at_precision(load_config(config_name), precision)
+    config, rule = at_precision(load_config(config_name), precision)
     language_model = get_language_model(model)
-    request = _request(language_model, config, precision, engine, prompt, tokens, context, temperature, top_k, top_p,
+    request = _request(language_model, config, rule, engine, prompt, tokens, context, temperature, top_k, top_p,
                        seed)  # fmt: skip
     so_far, stopped = Progress(), None
     try:
@@ -116,7 +119,7 @@ def generate(
 
 
 def _request(
-    language_model: Any, config: Any, precision: str, engine: str, prompt: str, tokens: int, context: int | None,
+    language_model: Any, config: Any, precision: Any, engine: str, prompt: str, tokens: int, context: int | None,
     temperature: float, top_k: int | None, top_p: float | None, seed: int,
 ) -> Request:  # fmt: skip
     """What was asked for, checked: a mistake should not cost the time of a compilation."""
@@ -131,9 +134,12 @@ def _request(
     if not prompt:
         raise heddle.HeddleError("the prompt is empty: give it at least one character")
     try:
-        ids = language_model.encode(prompt)
+        source = language_model.source(prompt) if hasattr(language_model, "source") else None
+        ids = language_model.encode(prompt) if source is None else language_model.first
     except ValueError as error:  # models stand alone, and do not know our errors
         raise heddle.HeddleError(f"{language_model.name} cannot read the prompt: {error}") from None
+    if source is not None:
+        language_model.require_plain()
     trained = language_model.context
     if context is None and not language_model.small:
         context = min(trained, len(ids) + tokens)
@@ -144,8 +150,8 @@ def _request(
     if len(ids) + tokens > room:
         raise heddle.HeddleError(f"a prompt of {len(ids)} tokens and {tokens} more are {len(ids) + tokens}, but "
                                  f"{whose} is {room}: shorten the prompt or ask for fewer tokens")  # fmt: skip
-    return Request(language_model, config, precision, engine, prompt, ids, tokens, room, temperature, top_k, top_p,
-                   seed)  # fmt: skip
+    return Request(language_model, config, precision, engine, prompt, ids, source, tokens, room, temperature, top_k,
+                   top_p, seed)  # fmt: skip
 
 
 def _run(request: Request, so_far: Progress, quiet: bool) -> None:
@@ -153,14 +159,16 @@ def _run(request: Request, so_far: Progress, quiet: bool) -> None:
     session = _session(request)
     with progress(f"Taking the prompt, {len(request.ids)} tokens", None):
         so_far.session = session
-        runs = session.feed(request.ids)
+        taken = [] if request.source is None else [session.encode(source=request.source)]
+        runs = taken + session.feed(request.ids)
         so_far.prompt_runs = len(runs)
     if quiet:
         with progress(f"Generating {request.tokens} tokens", request.tokens, "token") as advance:
             for _ in _generate(request, so_far, runs[-1]):
                 advance()
         return
-    _stream(request.prompt)
+    if request.source is None:
+        _stream(request.prompt)
     shown = ""
     for _ in _generate(request, so_far, runs[-1]):
         text = request.language_model.decode(so_far.ids)
@@ -171,12 +179,15 @@ def _run(request: Request, so_far: Progress, quiet: bool) -> None:
 def _session(request: Request) -> Any:
     """The session, its programs compiled."""
     config, model = request.config, load_model(request.language_model)
-    chunk = min(LONGEST_CHUNK, len(request.ids)) // config.columns * config.columns  # 0 for a short prompt
+    chunk = None if len(request.ids) > SHORT else len(request.ids) // config.columns * config.columns or 1
+    options: dict[str, Any] = {"precision": request.precision}
+    if request.source is not None:
+        options["source"] = {"source": request.source}
     session = heddle.Session(
-        model, config, heddle.CachePlan(request.context), chunk=max(chunk, 1), context=request.context,
-        options={"precision": request.precision}, engine=None if request.engine == "sim" else request.engine,
+        model, config, heddle.CachePlan(request.context), chunk=chunk, context=request.context, options=options,
+        engine=None if request.engine == "sim" else request.engine,
     )  # fmt: skip
-    kinds = ("decode", "prefill")[: 2 if chunk else 1]
+    kinds = [*([] if request.source is None else ["encoder"]), "decode", *([] if chunk == 1 else ["prefill"])]
     with progress(f"Compiling {request.language_model.name} for {config.title}", len(kinds), "program") as advance:
         for kind in kinds:
             getattr(session, kind)
@@ -216,7 +227,7 @@ def _figures(request: Request, so_far: Progress, stopped: bool) -> dict[str, Any
     prompt_runs, steps = (runs[: so_far.prompt_runs], runs[so_far.prompt_runs :]) if so_far.prompt_runs else (runs, [])
     cycles = sum(run.cycles for run in steps) / len(steps) if steps else None
     figures = {
-        "model": request.language_model.name, "precision": request.precision,
+        "model": request.language_model.name, "precision": str(request.precision),
         "engine": request.engine, "prompt": request.prompt, "text": request.language_model.decode(so_far.ids),
         "tokens": len(so_far.ids), "matches_pytorch": None if stopped else _matches(request, so_far),
         "prefill_cycles": sum(run.cycles for run in prompt_runs), "cycles_per_token": cycles,
@@ -234,6 +245,8 @@ def _matches(request: Request, so_far: Progress) -> bool | None:
     if request.temperature:
         return None
     model = so_far.session.model
+    if request.source is not None:
+        model = import_module("heddle.seq2seq").Bound(model, request.source)
     return bool(so_far.ids) and heddle.greedy(model, request.ids, len(so_far.ids))[0] == so_far.ids
 
 

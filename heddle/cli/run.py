@@ -51,7 +51,7 @@ BATCH = 60  # inputs simulated at a time
               help="Where the timeline and the trace go.")  # fmt: skip
 @json_option
 def run(
-    model: str, config_name: str, precision: str | None, dram: str | None, images: int | None, rtl_images: int,
+    model: str, config_name: str, precision: tuple[str, ...], dram: str | None, images: int | None, rtl_images: int,
     tokens: int | None, seed: int, engine: str, output_dir: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Compile MODEL, simulate it over its inputs, compare with PyTorch, and check some inputs on the RTL.
@@ -60,7 +60,7 @@ def run(
     model.safetensors, as Hugging Face models have, whose inputs are random. (This needs the extra hf.)
     """
     begin = time.perf_counter()
-    config, precision = at_precision(load_config(config_name), precision)
+    config, rule = at_precision(load_config(config_name), precision)
     if not is_checkpoint(model):
         refuse(f"is for a directory with weights; {model} has inputs of its own", "tokens", "seed")
     workload = get_workload(model, tokens, seed)
@@ -74,7 +74,7 @@ def run(
     pictures = _pictures(output_dir, f"{workload.name}-{config.file_name}")
     samples = workload.load(count)
     golden = workload.golden(samples)
-    program = compile_workload(workload, config, precision=precision)
+    program = compile_workload(workload, config, precision=rule)
     timed = heddle.simulate(program, values=False)
     simulated = time.perf_counter()
     outputs = _simulate_all(program, samples, count)

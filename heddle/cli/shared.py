@@ -79,8 +79,10 @@ config_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, for programs.")
 precision_option = click.option(
-    "--precision", metavar="w8a8|w8a16|w16a16|bf16",
-    help="Bits of weights and activations; bf16: the accelerator with bf16 PEs. [default: w8a8, or that of the PEs]",
+    "--precision", multiple=True, metavar="[PATTERN=](w8a8|w8a16|w16a16|bf16)",
+    help="Bits of weights and activations; bf16: the accelerator with bf16 PEs. With a pattern, such as "
+         "'*.mlp.*=w16a16', of the layers whose names fit: of several options the first that does. [default: w8a8, or "
+         "that of the PEs]",
 )  # fmt: skip
 races_option = click.option("--races", is_flag=True, help="Run a FILE whose result could depend on timing, too.")
 output_option = click.option("-o", "--output", **file_to_write, help="File to write.")
@@ -200,11 +202,23 @@ def load_config(name: str) -> heddle.HardwareConfig:
     return heddle.get_config(name)
 
 
-def at_precision(config: heddle.HardwareConfig, precision: str | None) -> tuple[heddle.HardwareConfig, str]:
-    """The accelerator and the precision that `--precision` means: for bf16, the same one with bf16 PEs."""
-    if precision == "bf16" and config.pe != "bf16":
+def at_precision(
+    config: heddle.HardwareConfig, precision: Sequence[str]
+) -> tuple[heddle.HardwareConfig, heddle.PrecisionRule]:
+    """The accelerator and the precisions that the `--precision` options mean: for bf16, the same one with bf16 PEs."""
+    choices: dict[str, str] = {}
+    for each in precision:
+        pattern, equals, name = each.rpartition("=")
+        pattern = pattern if equals else "*"
+        if pattern in choices or not pattern:
+            given = f"is given twice for {pattern}" if pattern else "must be PATTERN=w16a16, or one of w8a8, w8a16, ..."
+            raise heddle.HeddleError(f"--precision {given}")
+        choices[pattern] = name
+    if "*" in choices:  # it fits all that no other does, wherever it stands
+        choices["*"] = choices.pop("*")
+    if "bf16" in choices.values() and config.pe != "bf16":
         config = replace(config, name=f"{config.file_name}-bf16", pe="bf16")
-    return config, heddle.PrecisionRule(precision, config).of("").value
+    return config, heddle.PrecisionRule(choices or None, config)
 
 
 def require_engine(engine: str, *others: str) -> None:
@@ -218,7 +232,7 @@ def require_engine(engine: str, *others: str) -> None:
 
 def is_file(model_or_file: str) -> bool:
     """Whether a MODEL|FILE argument means a program file."""
-    if model_or_file.endswith(".json"):  # a shape
+    if model_or_file.endswith(".json") or Path(model_or_file).is_dir():  # a model
         return False
     return model_or_file.endswith(".heddle") or "/" in model_or_file or Path(model_or_file).is_file()
 
@@ -275,7 +289,7 @@ def get_language_model(name: str) -> Any:
     """The language model of that name, or of that directory. Raises HeddleError if there is none."""
     if is_checkpoint(name):
         with progress(f"Loading {name}", None):
-            return import_module("heddle.causal").CausalModel.read(name)
+            return import_module("heddle.causal").read(name)
     if name not in heddle.LANGUAGE_MODELS:
         raise unknown("model", name, heddle.LANGUAGE_MODELS, "language models",
                       ", or a directory with config.json and model.safetensors")  # fmt: skip

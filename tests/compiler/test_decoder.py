@@ -16,6 +16,26 @@ from heddle.sim.machine import simulate
 from torch import nn
 
 TOKENS = 40
+
+
+class Biased(nn.Module):
+    """Tells places apart by a bias of each head, linear in the distance of two tokens (Press et al., 2022)."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(19, 16), nn.Linear(16, 19)
+        self.q, self.k, self.v, self.out = (nn.Linear(16, 16) for _ in range(4))
+
+    def forward(self, ids):
+        x = self.embedding(ids)
+        q, k, v = (each(x).unflatten(-1, (2, 8)).transpose(1, 2) for each in (self.q, self.k, self.v))
+        places = torch.arange(ids.shape[1])
+        distance = places[:, None] - places
+        bias = torch.where(distance >= 0, -torch.tensor([0.5, 0.125])[:, None, None] * distance, -torch.inf)
+        seen = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.head(x + self.out(seen.transpose(1, 2).flatten(2)))
+
+
 SIZES = {"vocabulary": 19, "context": TOKENS, "width": 16, "depth": 1}
 MODELS = {
     "gpt2": lambda: gpt2.Gpt2(gpt2.Gpt2Config(**SIZES, heads=2)),
@@ -25,6 +45,7 @@ MODELS = {
         deepseek.DeepseekConfig(**SIZES, heads=2, query_rank=12, kv_rank=10, plain_width=8, rotary_width=8,
                                 value_width=6, hidden=24)
     ),
+    "bias": Biased,
 }  # fmt: skip
 
 
@@ -99,6 +120,28 @@ def test_a_prompt_and_then_token_by_token_is_the_whole_sequence(name, machine):
     assert sqnr_db(golden, logits) > (36 if machine.pe == "bf16" else 27)
     chosen = logits[np.arange(len(logits)), np.concatenate(following)]
     assert (chosen == logits.max(1)).all()  # the accelerator's choice, made before rounding, is among the greatest
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_prompt_whose_rows_go_in_groups_is_the_whole_sequence(name, nano):
+    """From a position on, with a rest; a few registers serve all panels."""
+    model, plan, columns = model_of(name), plan_of(nano), nano.columns
+    first, many = (compile_decoder(model, nano, plan, tokens=tokens, tiling=Tiling(group_rows=rows))
+                   for tokens, rows in ((columns, 0), (5 * columns + 3, 2 * columns)))  # fmt: skip
+    ids = torch.randint(0, 19, (1, 6 * columns + 3))
+    with torch.no_grad():
+        golden = model(ids)[0].numpy()
+    sequence = Sequence(nano, plan)
+    found = [sequence.run(first, ids[0, :columns], 0)[0], sequence.run(many, ids[0, columns:], columns)[0]]
+    assert sqnr_db(golden, np.concatenate(found)) > 27
+    assert len(many.scalars) <= 8
+
+
+def test_the_compiler_chooses_how_many_tokens_of_a_prompt_to_take_at_once(nano):
+    program = program_of(model_of("gpt2"), nano, plan_of(nano), tokens=None)
+    choice = program.choices[0]
+    assert choice.what == "tokens of a prompt at a time" and choice.chosen == str(program.tokens) == "32"
+    assert set(choice.considered) == {"32"}  # 64 are more than the cache has
 
 
 def test_two_sequences_at_different_places_are_each_as_if_alone(nano):

@@ -46,7 +46,7 @@ def test_parts_of_a_split_constant_are_constants():
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")
 def test_a_size_of_0_is_refused(model, shape, named):
     with pytest.raises(HeddleError, match=f"{named}: a dimension has size 0"):
-        fold_constants(capture(model(), [torch.zeros(shape)]))
+        fold_constants(capture(model(), [torch.zeros(shape)])).require_possible()
 
 
 def test_random_numbers_are_refused():
@@ -55,4 +55,15 @@ def test_random_numbers_are_refused():
             return x + torch.rand(4)
 
     with pytest.raises(HeddleError, match=r"aten.rand of shape \(4,\) .*: it makes random numbers"):
-        fold_constants(capture(Noisy(), [torch.zeros(1, 3, 4)]))
+        fold_constants(capture(Noisy(), [torch.zeros(1, 3, 4)])).require_possible()
+
+
+class HugeMask(nn.Module):
+    def forward(self, x):
+        places = torch.arange(40_000)
+        return x + (places[:, None] <= places)[:3, :4].float()
+
+
+def test_a_table_for_each_pair_of_many_tokens_is_refused_before_it_is_made():
+    with pytest.raises(HeddleError, match="makes a table of 6,400,000,000 bytes of constants.*shorter context"):
+        fold_constants(capture(HugeMask(), [torch.zeros(1, 3, 4)])).require_possible()

@@ -18,7 +18,7 @@ RANGES = {"sin": 128, "cos": 128}
 WORDS = {
     "exp": 34, "exp2": 34, "log": 224, "log2": 224, "sqrt": 65, "rsqrt": 65, "reciprocal": 33, "erf": 47, "gelu": 404,
     "gelu_tanh": 474, "silu": 427, "sigmoid": 351, "tanh": 49, "softplus": 354, "mish": 426, "elu": 72,
-    "hardswish": 194, "relu": 3, "sin": 152, "cos": 151,
+    "hardswish": 194, "relu": 3, "sin": 152, "cos": 151, "atan": 76, "erfc": 422,
 }  # fmt: skip
 
 

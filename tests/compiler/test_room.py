@@ -225,11 +225,21 @@ def test_a_chunk_of_a_decoder_whose_head_goes_in_groups_of_rows():
         np.testing.assert_array_equal(part[np.arange(32), places], part.max(1))
 
 
-def test_a_chunk_of_a_decoder_whose_attention_does_not_fit_is_refused_for_that():
-    """VALUE has to hold 64 rows of x and of the result, 16 words each, beside what a head projects."""
+@pytest.mark.long
+def test_a_prompt_whose_rows_do_not_fit_at_once_goes_in_groups_in_one_call():
+    """VALUE would have to hold 64 rows of x and of the result, 16 words each, beside what a head projects."""
     model = Gpt2(Gpt2Config(vocabulary=300, context=64, width=64, depth=1, heads=4)).eval()
-    with pytest.raises(HeddleError, match="attention: map: 2432 words of VALUE are needed at once, but nano has 2048"):
-        compile_decoder(model, NANO, CachePlan(64), tokens=64)
+    program = compile_decoder(model, NANO, CachePlan(64), tokens=64)
+    rows = next(each for each in program.choices if each.what == "rows")
+    assert rows.chosen.startswith("in groups, layer by layer")
+    assert "are needed at once, but nano has" in str(rows.considered["all at once"])
+    ids = torch.randint(0, 300, (1, 64), generator=torch.Generator().manual_seed(2))
+    pages = np.arange(program.tensors["pages"].columns)[None]
+    result = simulate(program, {"ids": ids[0].numpy(), "positions": np.arange(64), "pages": pages})
+    with torch.no_grad():
+        golden = model(ids)[0].double().numpy()
+    found = result.outputs["logits"][0]
+    assert 10 * np.log10((golden**2).sum() / ((golden - found) ** 2).sum()) > 30
 
 
 def test_the_refusal_of_a_given_tiling_is_its_own():

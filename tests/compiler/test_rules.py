@@ -12,6 +12,7 @@ from heddle.compiler.document import operators_page
 from heddle.compiler.fold import fold_constants
 from heddle.compiler.legalise import legalise
 from heddle.compiler.rearrange import follow_views
+from heddle.compiler.rules import RULES
 from torch import nn
 from torch.nn import functional
 
@@ -38,6 +39,11 @@ class One(Calls):
 class Two(Calls):
     def forward(self, x, y):
         return self.function(self, x, y)
+
+
+def torch_of(function):
+    """A function of torch as one of a model and its inputs."""
+    return lambda m, *inputs: function(*inputs)
 
 
 def rows(*shape, seed=0):
@@ -113,6 +119,29 @@ PAIRS = {
     "attention, grouped": lambda m, x, y: functional.scaled_dot_product_attention(
         x.view(1, 6, 3, 2), y.view(1, 6, 3, 2)[:, :2], y.view(1, 6, 3, 2)[:, :2], enable_gqa=True),
     "index_put by scatter": lambda m, x, y: x.scatter(-1, y.topk(2, -1)[1], y.topk(2, -1)[0]),
+    "scatter_add": lambda m, x, y: x.scatter_add(1, y.argsort(1)[:, :2], y),
+    "scatter_add, known places": lambda m, x, y: x.scatter_add(
+        1, torch.tensor([2, 2, 0])[None, :, None].expand(2, 3, 6), y),
+    "scatter_reduce, rows": lambda m, x, y: x.scatter_reduce(
+        1, y[..., :3].argmax(-1)[..., None].expand(-1, -1, 6), y, "mean"),
+    **{f"scatter_reduce, {kind}, own {own}": lambda m, x, y, kind=kind, own=own: x.scatter_reduce(
+        -1, y[..., :4].topk(3, -1)[1], y, kind, include_self=own)
+        for kind in ("sum", "mean", "prod", "amax", "amin") for own in (True, False)},
+    "index_add": lambda m, x, y: x.index_add(1, torch.tensor([2, 2, 0]), y, alpha=0.5),
+    "places gathered": lambda m, x, y: x.gather(-1, y.argsort(-1).gather(-1, x.argsort(-1)[..., :2])),
+    "places compared": lambda m, x, y: (x.argmax(-1) == y.argmax(-1)) + (x.argmax(-1) < 3).float(),
+    "places as numbers": lambda m, x, y: x.argmax(-1).float() * 2,
+    "atan2": torch_of(torch.atan2), "hypot": torch_of(torch.hypot), "logaddexp": torch_of(torch.logaddexp),
+    "heaviside": torch_of(torch.heaviside), "addcdiv": lambda m, x, y: torch.addcdiv(x, x, y.abs() + 1, value=0.5),
+    "xlogy": lambda m, x, y: torch.xlogy(x.relu(), y.abs()),
+    "cdist": torch_of(torch.cdist), "cdist 1": lambda m, x, y: torch.cdist(x, y, 1),
+    "pairwise_distance": torch_of(functional.pairwise_distance),
+    "bilinear": lambda m, x, y: functional.bilinear(x, y, m.w.view(1, 6, 6).repeat(2, 1, 1)),
+    "kl_div": lambda m, x, y: functional.kl_div(x.log_softmax(-1), y.softmax(-1), reduction="batchmean"),
+    "cross_entropy, shares": lambda m, x, y: functional.cross_entropy(
+        x[0], y[0].softmax(-1), weight=m.w[0].abs(), label_smoothing=0.2),
+    "searchsorted": lambda m, x, y: m.w[
+        torch.searchsorted(torch.tensor([-1.0, 0.0, 0.5]), y[..., 0].contiguous(), right=True)],
     "complex": lambda m, x, y: torch.view_as_real(
         torch.view_as_complex(x.view(2, 3, 3, 2)) * torch.view_as_complex(y.view(2, 3, 3, 2))).flatten(2),
 }  # fmt: skip
@@ -162,6 +191,7 @@ FUNCTIONS = {
         "any of numbers": lambda x: x.relu().any(1), "all of numbers": lambda x: x.relu().all(-1),
         "all": lambda x: (x > -1).all(),
         "layer_norm": lambda x: functional.layer_norm(x, (6,)),
+        "statistics": lambda x: torch.native_layer_norm(x, [3, 6], None, None, 0.1),
         "layer_norm of two": lambda x: functional.layer_norm(x, (3, 6)),
         "rms_norm": lambda x: functional.rms_norm(x, (6,)), "group_norm": lambda x: functional.group_norm(x, 3),
         "instance_norm": lambda x: functional.instance_norm(x), "flip": lambda x: x.flip(-1),
@@ -213,6 +243,17 @@ FUNCTIONS = {
         "irfft of two": lambda x: torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho"), norm="ortho"),
         "complex": lambda x: torch.view_as_real(
             torch.complex(x, x + 1) * torch.polar(x.new_ones(6), torch.arange(6.0))),
+        "atan": torch.atan, "tan": torch.tan, "asin": lambda x: torch.asin(x.tanh()), "sinh": torch.sinh,
+        "acos": lambda x: torch.acos(x.tanh()), "cosh": torch.cosh, "asinh": torch.asinh, "sign": torch.sign,
+        "acosh": lambda x: torch.acosh(x.abs() + 1), "atanh": lambda x: torch.atanh(x / 4), "erfc": torch.erfc,
+        "logit": lambda x: torch.logit(x.sigmoid()), "logit, within": lambda x: torch.logit(x, 0.1),
+        "isfinite": lambda x: torch.isfinite(x).float() + torch.isinf(x).float() * 2,
+        "nan_to_num": lambda x: torch.nan_to_num(x, 2.0, 1.0, -1.0), "prod": lambda x: x.prod(), "prod, dim": lambda x:
+        x.prod(1, keepdim=True), "cumprod": lambda x: x.cumprod(-1), "cummax": lambda x: x.cummax(1)[0],
+        "cummin": lambda x: x.cummin(-1)[0], "logcumsumexp": lambda x: (9 * x).logcumsumexp(-1),
+        "kthvalue": lambda x: x.kthvalue(2, -1), "median": lambda x: x.median(), "median, dim": lambda x: x.median(1),
+        "diagonal": lambda x: torch.diagonal(x @ x.mT, 1, 1, 2) * 2, "diag_embed": lambda x: torch.diag_embed(x[0]),
+        "adaptive max": lambda x: functional.adaptive_max_pool1d(x, 4),
         "adaptive pool": lambda x: functional.adaptive_avg_pool1d(x, 3),
     }.items()
 }  # fmt: skip
@@ -259,6 +300,9 @@ CONVOLUTIONS = {
     "average, rest": (nn.AvgPool1d(4, 3, 1, ceil_mode=True), SEQUENCE),
     "average, own": (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), IMAGE),
     "average, by a number": (nn.AvgPool2d(2, divisor_override=3), IMAGE),
+    "transposed": (nn.ConvTranspose2d(4, 3, 2, stride=2), IMAGE),
+    "transposed, apart": (nn.ConvTranspose2d(4, 3, (3, 2), stride=(1, 3), padding=(2, 1), dilation=2), IMAGE),
+    "transposed, groups": (nn.ConvTranspose1d(4, 6, 4, stride=3, padding=1, output_padding=2, groups=2), SEQUENCE),
     "pool of three": (nn.AvgPool3d(2), IMAGE[None]),
     "adaptive, unequal": (nn.AdaptiveAvgPool2d((4, 3)), IMAGE),
     "adaptive, 3d": (nn.AdaptiveAvgPool3d((2, 3, 5)), IMAGE),
@@ -311,6 +355,17 @@ WHOLE = {
     "shifted": lambda m, x, y: functional.embedding(
         _written(_written(y.new_zeros(1, 4), (slice(None), slice(1, None)), y[:, :-1]), (slice(None), 0), 2), m.w),
     "copied": lambda m, x, y: functional.embedding(torch.empty_like(y).copy_(y > 2), m.w),
+    "bags": lambda m, x, y: functional.embedding_bag(y, m.w, mode="mean") + functional.embedding_bag(
+        y, m.w, mode="max"),
+    "buckets": lambda m, x, y: functional.embedding(torch.bucketize(y, torch.tensor([1, 3, 5])), m.w),
+    "ignored": lambda m, x, y: functional.cross_entropy(x[0], torch.where(y[0] > 3, -100, y[0])),
+    "ignored, weights": lambda m, x, y: functional.cross_entropy(
+        x[0], y[0], weight=m.w[0].abs(), ignore_index=4, label_smoothing=0.3),
+    "likelihood, forward": lambda m, x, y: torch.ops.aten.nll_loss_forward(
+        x[0], torch.where(y[0] > 3, -100, y[0]), m.w[0].abs(), 1, -100),
+    "likelihood": lambda m, x, y: functional.nll_loss(
+        x.log_softmax(-1).mT, torch.where(y > 3, -100, y), weight=m.w[0].abs(), reduction="sum"),
+    "gradient of a table": lambda m, x, y: torch.ops.aten.embedding_dense_backward(x, y, 7, 4, False),
     "a mask put": lambda m, x, y: functional.embedding(_written(y, y > 3, 2), m.w),
 }  # fmt: skip
 
@@ -389,7 +444,7 @@ REFUSED = {
     "divided numbers": (lambda m, x: x // 2, "only whole numbers that depend on whole numbers"),
     "narrow numbers": (lambda m, x: x * x.argmax(-1, keepdim=True).to(torch.uint8), "wrap around; use int64"),
     "sizes of a letter": (lambda m, x: torch.einsum("ij,jk->ik", x[0], x[0, :1]), "a letter must have one size"),
-    "statistics": (lambda m, x: torch.native_layer_norm(x, [6], None, None, 0.1)[1], "result 1 of it cannot be"),
+    "places of maxima": (lambda m, x: x.cummax(1)[1], "result 1 of it cannot be"),
     "bits": (lambda m, x: x.argmax(-1) & 1, "bits of whole numbers cannot be combined"),
     "numbers of places": (lambda m, x: x.argmax(-1) * 2, "has whole numbers, which can only choose rows"),
 }
@@ -407,6 +462,11 @@ def test_verify_finds_a_wrong_shape():
     graph.output.shape = (2, 3, 5)
     with pytest.raises(AssertionError, match="after the test: relu.*its meaning has shape"):
         ir.verify(graph, "the test")
+
+
+def test_the_page_of_operators_names_each_rule():
+    page = operators_page()
+    assert [name for name in RULES if not name.endswith("_") and f"`{name}`" not in page] == []
 
 
 def test_the_page_of_operators_is_up_to_date():

@@ -108,6 +108,14 @@ MISTAKES = {
         lambda p, r: heddle.compile(nn.Sequential(MODEL), (X,), "nano", precision={"00": "w8a16"}),
         "unknown layer '00'.*; layers with a precision are ",
     ),
+    "audit: config": (lambda p, r: heddle.audit(MODEL, (X,), 3), CONFIG),
+    "audit: model": (lambda p, r: heddle.audit("gpt2", (X,), "nano"), "the model must be a torch.nn.Module"),
+    "audit: input": (lambda p, r: heddle.audit(MODEL, X, "nano"), "example_inputs must be a tuple"),
+    "check: samples": (lambda p, r: heddle.check(MODEL, [], "nano"), "samples must hold at least one set of inputs"),
+    "check: a sample": (lambda p, r: heddle.check(MODEL, [X], "nano"), "example_inputs must be a tuple"),
+    "choose_precision: PEs": (
+        lambda p, r: heddle.choose_precision(MODEL, [(X,)], replace(NANO, pe="bf16")), "there is nothing to choose"
+    ),
     "calibrate": (lambda p, r: heddle.calibrate("gpt2", []), "the model must be a torch.nn.Module"),
     "calibrate: inputs": (lambda p, r: heddle.calibrate(MODEL, [3]), "each set of inputs must be a tuple of tensors"),
     "compile_decoder: config": (lambda p, r: heddle.compile_decoder(MODEL, 3, heddle.CachePlan(8)), CONFIG),
@@ -240,6 +248,16 @@ MISTAKES = {
     ),
     "synthesise: placed in gates": (
         lambda p, r: heddle.synthesise("nano", target="generic", seeds=[1]), "can be placed only for the target ecp5"
+    ),
+    "SGD": (lambda p, r: heddle.SGD(-1), "rate must be a number from 0 on, not -1"),
+    "SGD: momentum": (lambda p, r: heddle.SGD(0.1, 1), "momentum must be a number from 0 on and below 1, not 1"),
+    "AdamW": (lambda p, r: heddle.AdamW("fast"), "rate must be a number from 0 on, not 'fast'"),
+    "AdamW: betas": (lambda p, r: heddle.AdamW(0.1, 0.9), r"betas must be two numbers, such as \(0.9, 0.999\)"),
+    "Training": (lambda p, r: heddle.Training("gpt2", (), "base", heddle.SGD(1)), "the model must be a torch.nn.Modul"),
+    "Training: optimiser": (lambda p, r: heddle.Training(MODEL, (), "base", "adam"), "the optimiser must be SGD or Ad"),
+    "Training: inputs": (
+        lambda p, r: heddle.Training(torch.nn.Linear(4, 4), (torch.zeros(2, 5),), "base", heddle.SGD(1)),
+        "cannot be differentiated for these inputs: mat1 and mat2 shapes",
     ),
     "get_shape": (lambda p, r: heddle.get_shape("bert-bse"), r"unknown model 'bert-bse' \(did you mean bert-base\?\)"),
     "get_shape: a number": (lambda p, r: heddle.get_shape(3), "the name of a shape must be one of bert-base"),

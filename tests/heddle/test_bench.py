@@ -201,6 +201,11 @@ def test_vit_b16_reaches_its_share_of_the_peak():
 
 
 @pytest.mark.long
+def test_bert_large_reaches_its_share_of_the_peak():
+    assert benchmarks.bert_large()["mac_utilisation"] >= 0.95
+
+
+@pytest.mark.long
 def test_a_prompt_of_gpt2_reaches_its_share_of_the_peak():
     assert benchmarks.gpt2_prefill()["mac_utilisation"] >= 0.945
 
@@ -217,7 +222,7 @@ def test_a_token_of_gpt2_reaches_its_share_of_the_bandwidth():
 
 def test_the_goals_are_those_promised():
     shares = {goal.name: goal.value for each in CASES for goal in each.goals if goal.measure in SHARES}
-    assert list(shares.values()) == [0.985, 0.985, 0.985, 0.945, 0.975, 0.92]
+    assert list(shares.values()) == [0.985, 0.985, 0.95, 0.985, 0.945, 0.975, 0.92]
 
 
 # -- what must move, and scalesim --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import torch
 
 transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
 tokenizers = pytest.importorskip("tokenizers", reason="the extra hf is not installed")
-from heddle.causal import CausalModel  # noqa: E402
+from heddle.causal import read  # noqa: E402
 
 SIZES = {
     "vocab_size": 24, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -67,7 +67,7 @@ def test_a_session_takes_the_model_as_transformers_has_it(saved):
 
 
 def test_text_goes_through_the_tokenizer_and_stops_at_its_end(heddle, with_tokenizer):
-    model = CausalModel.read(str(with_tokenizer))
+    model = read(str(with_tokenizer))
     assert model.encode("the cat sees") == [0, 2, 4] and model.decode([1, 3]) == "a dog"
     assert not model.stop and model.context == 4096
     ends = json.loads((with_tokenizer / "generation_config.json").read_text())

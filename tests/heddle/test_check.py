@@ -82,6 +82,43 @@ def test_an_encoder_layer_is_compared(heddle):
     assert figures["layers"][0]["sqnr_db"] > 30 and figures["thresholds"] == [] and figures["reached"] is True
 
 
+def test_the_layer_that_loses_most_is_named(heddle, tiny_minilm):
+    code, output, error = heddle("check", tiny_minilm, "--config", "small", "--tokens", 6, "--json")
+    assert code == 0, error
+    figures = json.loads(output)
+    assert [each["name"] for each in figures["layers"]] == ["encoder.layer.0", "last_hidden_state", "pooler_output"]
+    assert all(each["sqnr_db"] > 30 for each in figures["layers"]) and figures["inputs"] == 4
+    loss = figures["loses_most"]
+    assert loss["layer"].split(".")[0] in ("encoder", "pooler") and loss["precision"] == "w8a8"
+    assert 0 < loss["share"] <= 1
+    assert f"{loss['layer']} loses most, " in loss["message"] and loss["cause"] in loss["message"]
+
+
+def test_layers_of_a_module_are_compared_with_pytorch():
+    torch.manual_seed(2)
+
+    class Stack(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = torch.nn.ModuleList(torch.nn.Linear(8, 8) for _ in range(2))
+
+        def forward(self, x, scale=None):
+            for block in self.blocks:
+                x = torch.relu(block(x))
+            return x, x.sum(-1)
+
+    model, samples = Stack().eval(), [(torch.randn(1, 4, 8),) for _ in range(3)]
+    found = fidelity.check(model, samples, "small", precision={"blocks.1": "w16a16"})
+    assert [each.name for each in found.layers] == ["blocks.0", "blocks.1"]
+    assert [each.name for each in found.outputs] == ["output_0", "output_1"]
+    assert all(35 < each.sqnr_db < 60 for each in (*found.layers, *found.outputs))
+    assert found.loss.layer == "blocks.0" and found.loss.share > 0.99
+    assert "forward" not in model.__dict__ and not model.blocks[0]._forward_hooks
+    assert str(found).splitlines()[-1].startswith("blocks.0 loses most")
+    halves = fidelity.check(model.bfloat16(), [(each.bfloat16(),) for (each,) in samples[:1]], "small")
+    assert halves.outputs[0].sqnr_db > 30
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

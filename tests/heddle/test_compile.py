@@ -228,3 +228,12 @@ def test_a_decoder_in_a_file_runs_in_lockstep(heddle):
     figures_of(heddle, "compile", "gpt2", "--config", "small", "--context", "16", "-o", "gpt2.heddle")
     figures = figures_of(heddle, "cosim", "gpt2.heddle", "--engine", "verilator")
     assert figures["first_difference"] is None and figures["cycles"] > 100_000
+
+
+def test_an_audit_lists_what_is_missing_and_writes_nothing(heddle, configs, tmp_path):
+    audit = ("compile", "models/bert", "--audit", "--config", "nano")
+    code, output, error = heddle(*audit, "--precision", "*.nothing=w8a16")
+    assert code == 1 and "precision: unknown layer '*.nothing'" in output, error
+    code, output, error = heddle(*audit, "--layers", 1, "--tokens", 4)
+    assert code == 0 and "compiles: " in output, error
+    assert not list(tmp_path.glob("*.heddle"))

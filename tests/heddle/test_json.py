@@ -19,6 +19,7 @@ TYPES = {
 PROGRAM = ("compile", "encoder-layer", "--config", "nano", "-o", "layer.heddle")
 RUNS = {
     "compile": PROGRAM,
+    "audit": ("compile", "encoder-layer", "--config", "nano", "--audit", "--precision", "mpl=w8a16"),
     "list": ("list", "layer.heddle"),
     "lint": ("lint", "layer.heddle"),
     "explain": ("explain", "layer.heddle"),
@@ -71,7 +72,7 @@ def test_what_is_printed_stands_on_the_page(heddle, tiny, minilm, arguments):
     if "layer.heddle" in arguments:
         heddle(*PROGRAM)
     code, output, error = heddle(*arguments, "--json")
-    assert code == 0 or arguments[0] == "check", error  # random weights may miss a threshold
+    assert code == 0 or arguments[0] == "check" or "--audit" in arguments, error  # it may miss a threshold
     figures = json.loads(output)
     assert figures["version"] and arguments[0] == figures["command"]
     whose = {"configs": figures.get("configs"), "bench": [each["figures"] for each in figures.get("benchmarks", [])]}

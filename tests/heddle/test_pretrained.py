@@ -188,3 +188,11 @@ def test_without_the_extra_it_is_asked_for(heddle, saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     code, _, error = heddle("run", saved)
     assert code == 2 and "a model of Hugging Face needs the extra hf: pip install 'heddle[hf]'" in error
+
+
+@pytest.mark.long
+def test_a_directory_runs_in_lockstep(heddle, saved):
+    code, output, error = heddle("cosim", saved, "--config", "nano", "--images", 1, "--seed", 3, "--json")
+    assert code == 0, error
+    figures = json.loads(output)
+    assert figures["runs"] == 1 and figures["different_bytes"] == figures["different_cycles"] == 0
