@@ -514,7 +514,7 @@ PRESETS: dict[str, HardwareConfig] = {
             value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
             index_words=64, page_words=64, queue_depth=8, axi_bytes=8, burst_beats=16, load_outstanding=8,
         ),
-        HardwareConfig(  # for an LFE5U-85F; its clock is that of one FPGA, placed and routed (docs/decisions/0044)
+        HardwareConfig(  # for an LFE5U-85F, which it fits; its clock is an aim, not placed yet (docs/decisions/0044)
             name="ecp5", rows=8, columns=8, vector_lanes=2, panel_rows=64,
             act_words=4096, act_banks=4, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
             value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
