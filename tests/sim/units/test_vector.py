@@ -67,7 +67,7 @@ def set_table(state, number, table, address=100):
 
 
 def test_tables_cycles(nano):
-    assert units.cycles(Tables(entries=9), nano) == 9 + 2
+    assert units.cycles(Tables(entries=9), nano) == 9 + 3
 
 
 def test_tables_may_differ_between_inputs(nano, make_state, fill_panel):
@@ -269,7 +269,7 @@ def test_a_map_takes_its_words_and_the_pipeline(nano, odd):
 def test_a_quantise_walks_its_rows_twice(nano, odd):
     def both(config):
         return (
-            2 * (1 + config.vector_map_cycles)
+            2 * (2 + config.vector_map_cycles)
             + config.row_maximum_cycles
             + config.row_scale_cycles
             + config.quantise_cycles
