@@ -220,6 +220,7 @@ class Tiles:
         self._constants: dict[tuple[str, str, Memory, int], Tensor] = {}  # by phase, name and place in a group
         self._pairs: dict[tuple[str, str, Memory, int], int] = {}  # the same for the addresses of pairs
         self._asked: dict[tuple[str, Memory], int] = {}  # how often the present group has asked for a name
+        self._masks: dict[bytes, Tensor] = {}  # by their content
 
     def __str__(self) -> str:
         return "\n".join(str(task) for task in self.tasks)
@@ -434,6 +435,12 @@ class Tiles:
             data = self.data if key is None else self.shared.data
             data.append((tensor.address, lambda: tensor.pack(array, self.config)))
         return tensor
+
+    def mask_rows(self, content: bytes, numbers: NDArray[np.float32]) -> Tensor:
+        """What is added to scores, in DRAM once for all of the same content (a digest)."""
+        if content not in self._masks:
+            self._masks[content] = self.constant_rows(f"mask {content.hex()[:12]}", numbers)
+        return self._masks[content]
 
     # -- instructions --------------------------------------------------------------------------------------------------
 

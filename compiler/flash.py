@@ -109,7 +109,7 @@ class CachedAttention:
         self.place = tiles.decoder.place(self.index)
         self.shape = self.layout.layers[self.place]
         self.over_source = self.shape.tokens > 0  # whose rows are all there, at places that are known
-        self.causal, self.fixed = node.causal, tiles.decoder.fixed or self.over_source
+        self.fixed = tiles.decoder.fixed or self.over_source
         self.together = tiles.decoder.tokens == 1 and not tiles.decoder.fixed
         self.rows = tiles.rows_of(node)  # that are computed now, the first of them:
         self.first = tiles.group[0] if tiles.group else 0
@@ -446,12 +446,11 @@ class CachedAttention:
                     if reach[panel] > start:
                         self._block(panel, start, size, *buffers, states[panel])
             return
-        sights = {panel: panel.last if self.causal else needed for panel in panels}  # one past the last token in sight
-        for start in range(0, max(sights.values()), size):
-            buffers = self._stream(sequence, kv_head, start, min(size, max(sights.values()) - start))
+        for start in range(0, needed, size):
+            count = min(size, needed - start)
+            buffers = self._stream(sequence, kv_head, start, count)
             for panel in panels:
-                if sights[panel] > start:
-                    self._block(panel, start, min(size, sights[panel] - start), *buffers, states[panel])
+                self._block(panel, start, count, *buffers, states[panel])
 
     def _reach(self, panel: _Panel, needed: int) -> int:
         """One past the last token that a panel can see wherever the run begins: others of the run come after it."""
@@ -546,11 +545,12 @@ class CachedAttention:
         )  # fmt: skip
         probabilities = tiles.buffer(Memory.ACT, panel.count * act_words, "p")
         scales = tiles.buffer(Memory.ROW, 2 * panel.count, "p scales")
+        causal = not self.over_source
         tiles.emit(
             OnlineSoftmax(
                 rows=panel.count, columns=size, source_address=scores.at(0), source_stride=blocks,
-                param_address=pairs.at(0), row_address=query_scales.at(at), causal=int(self.causal),
-                together=int(panel.together), offset=((0 if panel.together else panel.start) - start) * self.causal,
+                param_address=pairs.at(0), row_address=query_scales.at(at), causal=int(causal),
+                together=int(panel.together), offset=((0 if panel.together else panel.start) - start) * causal,
                 window=self.shape.window, first=int(start == 0),
                 state_address=state.at(0), address=probabilities.at(0), stride=act_words, scales_address=scales.at(0),
                 register=self._register(ScalarKind.RELATIVE, panel.sequence, 0),

@@ -278,6 +278,11 @@ def _begin(work, s, task):
         s.ready[at] = s.ready[at + 1]
         at += 1
     s.begun[task] = True
+    for at in range(work.opens.first[task], work.opens.first[task + 1]):
+        later = work.opens.values[at]
+        s.missing[later] -= 1
+        if s.missing[later] == 0:
+            _make_ready(work, s, later)
     while s.numbers[_OLDEST] < len(s.begun) and s.begun[s.numbers[_OLDEST]]:
         s.numbers[_OLDEST] += 1
 

@@ -6,6 +6,7 @@ such cuts those are kept that make the longest run of equal segments.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -17,7 +18,8 @@ from torch import Tensor
 from .graph import Graph, Node
 
 _FREE = ("constant", "input")  # operators whose values are at hand everywhere
-_CONTENT = ("rotary",)  # attributes whose numbers count, as their tables are shared by all segments
+# Attributes whose numbers count: tables that all segments share, and masks, of which it depends what is computed.
+_CONTENT = ("rotary", "sight")
 
 
 @dataclass
@@ -169,7 +171,8 @@ def _canonical(value: Any, content: bool = False) -> object:
     """A value that can be compared: of arrays the shape (with `content`, all numbers), of objects type and parts."""
     if isinstance(value, (Tensor, np.ndarray)):
         if content and isinstance(value, Tensor) and value.device.type != "meta":
-            return tuple(value.shape), torch.as_tensor(value).contiguous().numpy().tobytes()
+            numbers = torch.as_tensor(value).contiguous().numpy()
+            return tuple(value.shape), hashlib.sha256(numbers.tobytes()).hexdigest()
         return "array", tuple(value.shape), str(value.dtype)
     if isinstance(value, (list, tuple)):
         return tuple(_canonical(each, content) for each in value)

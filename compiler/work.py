@@ -22,6 +22,7 @@ from .overlaps import overlaps
 Numbers = NDArray[np.int64]
 
 _DMA_OVERHEAD_CYCLES = 8  # requests, buffers and retirement of LOAD and STORE, roughly
+_READERS = (Unit.LOAD, Unit.KV)  # of DRAM
 _APPENDS, _STREAMS = 1, 2  # what a task does with a layer's part of the KV cache
 
 
@@ -49,7 +50,8 @@ class Work(NamedTuple):
     buffer_memory: Numbers
     buffer_words: Numbers
     after: Lists  # for each task, those that must wait for it
-    missing: Numbers  # for each task, how many it must wait for
+    opens: Lists  # for each task, those that must not begin before it does: they go on with buffers that it fills
+    missing: Numbers  # for each task, how many it must wait for in either way
     touched: Lists  # for each task, the buffers
     fills: Lists  # for each task, the buffers that it is the first to touch
     filled: tuple[Numbers, ...]  # for each memory, (task, words) of those buffers, in order of the tasks
@@ -75,6 +77,8 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     pairs = np.unique(owners(table) * len(words) + buffer)
     task, touched = np.divmod(pairs, len(words))
     filled, first_use = np.unique(touched, return_index=True)
+    opens = _opens(units, task, first_use[np.searchsorted(filled, touched)], after)
+    missing = missing + np.bincount(opens.values, minlength=len(units))
     masks = np.zeros(len(units), np.int64)
     np.bitwise_or.at(masks, task[first_use], 1 << memory[filled])
     groups, group = np.unique(np.stack([units, masks], 1), axis=0, return_inverse=True)
@@ -84,7 +88,7 @@ def work_of(tiles: Tiles, config: HardwareConfig) -> Work:
     sizes = np.bincount(group)
     return Work(
         units, busy, latency, moving, table, buffer, lists(buffer, np.arange(len(buffer)), len(words)), memory, words,
-        after, missing,
+        after, opens, missing,
         touched=lists(task, touched, count), fills=fills,
         filled=tuple(np.ascontiguousarray(entries[memory[fills.values] == each]) for each in Memory),
         users=lists(touched, task, len(words)), group=group, groups=groups, group_first=np.cumsum(sizes) - sizes,
@@ -121,6 +125,17 @@ def _order(tiles: Tiles, table: AccessTable, buffer: Numbers) -> tuple[Lists, Nu
     instructions = [task.instruction for task in tiles.tasks]
     earlier, later = np.concatenate([edges[:found], _by_tables(instructions), _by_dram(instructions, tiles)]).T
     return lists(earlier, later, count), np.bincount(later, minlength=count)
+
+
+def _opens(units: Numbers, task: Numbers, first: Numbers, after: Lists) -> Lists:
+    """Who must begin before whom. `task`: those of (task, buffer) pairs; `first`: for each, which is the first of that
+    buffer. Units that read DRAM wait for nobody else, and would fill a buffer in pieces long before it is wanted."""
+    count = len(after.first) - 1
+    late = np.flatnonzero((task[first] != task) & np.isin(units[task], _READERS))
+    edges = np.unique(task[first[late]] * count + task[late])
+    known = np.repeat(np.arange(count), np.diff(after.first)) * count + after.values
+    earlier, later = np.divmod(np.setdiff1d(edges, known, assume_unique=True), max(count, 1))
+    return lists(earlier, later, count)
 
 
 def _by_tables(instructions: Sequence[Instruction]) -> Numbers:

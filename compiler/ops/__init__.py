@@ -54,8 +54,8 @@ OPS = {
 # Operators that are made of several of the closed set, in the order in which they are looked for: an attention takes in
 # the linear layers before it. What none of them takes has an operator of its own (SINGLE).
 ENCODER = ("patch_embedding", "matmul_attention", "attention")
-# STREAMED: an encoder whose rows go in groups, with keys and values in a cache.
-STREAMED = ("patch_embedding", "matmul_attention", "rotary", "cached_attention")
+# STREAMED: an encoder whose rows go in groups, with keys and values in a cache; rotations are computed before that.
+STREAMED = ("patch_embedding", "matmul_attention", "cached_attention")
 DECODER = ("matmul_attention", "rotary", "cached_attention")
 ATTENTIONS = ("matmul_attention", "rotary")  # what a decoder that reads a source is searched for before it is split
 SINGLE = (

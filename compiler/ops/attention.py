@@ -8,6 +8,7 @@ queries. The result has one head after the other, each on words of its own, for 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,16 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...arch.config import Memory
-from ...arch.isa import Codes, Map, Masking, Quantise, Scales, Softmax, Source
-from ...arch.program import Tensor as DramTensor
+from ...arch.isa import Codes, Map, Quantise, Scales, Source
+from ...sim.units import cycles
 from ..builder import Rows, Tiles, Weights, split_rows
 from ..coder import Coder
 from ..graph import Graph, Node
 from ..layout import Layout
-from ..masks import added_to_scores, hidden
+from ..live import Codes as LiveCodes
+from ..live import Keys, Live
+from ..masks import added_to_scores
 from ..matrix import Matrix, joined
 from ..operands import known, require_number
 from ..rearrange import origin, split_heads, view_of
+from ..sight import Panel, Sight, cost_of, stretches
 from ..tasks import Buffer
 from .linear import parameters, projection_macs
 
@@ -54,11 +58,10 @@ def match(graph: Graph, node: Node) -> bool:
             return False
         sources.append(projection[0])
         weights[role] = projection[1]
-    causal, additive = _classify(node, call)
+    sight = sight_of(node, call)
     merged = node.turned_into(
         "attention", sources, readers[0].shape if heads > 1 else node.shape,
-        heads=heads, scale=call.scale, causal=causal, additive=additive, weights=weights,
-        seen=seen_pairs((heads, queries, call.keys), causal, additive=additive),
+        heads=heads, scale=call.scale, sight=sight, weights=weights, seen=sight.pairs(heads),
         pair_width=call.operands[1].shape[-1] + call.operands[2].shape[-1], projected=projection_macs(views),
     )  # fmt: skip
     replace_readers(graph, node, merged, readers if heads > 1 else [])
@@ -122,28 +125,18 @@ def _projection(
     return x, list(zip(weights, [None] * heads if bias is None else bias[columns].unbind(), strict=True))
 
 
-def _classify(node: Node, call: Arguments) -> tuple[bool, Tensor | None]:
-    """(causal, additive mask (H or 1, T, S) or None) of a mask: none, causal, or any other, which is added."""
+def sight_of(node: Node, call: Arguments) -> Sight:
+    """What queries see under a mask: none, causal, or any other, which is added."""
+    queries = node.shape[-2]
     if call.mask is None:
-        return call.causal, None
+        return Sight(queries, call.keys, call.causal)
     added = added_to_scores(node, call.mask, call.keys, call.causal)
     if not added.any():
-        return False, None
+        return Sight(queries, call.keys)
     triangle = torch.full(added.shape[-2:], -math.inf).triu(1)
     if len(added) == 1 and torch.equal(added[0], triangle):
-        return True, None
-    return False, added * math.log2(math.e)
-
-
-def seen_pairs(shape: tuple[int, int, int], causal: bool, window: int = 0, additive: Tensor | None = None) -> int:
-    """How many of the (heads, queries, keys) pairs of a query and a key are not hidden: by the causal triangle, by a
-    window (0: none) of so many tokens up to the query's, or by −∞ that is added to the score."""
-    heads, queries, keys = shape
-    if additive is not None:
-        return int((~hidden(additive)).expand(shape).sum())
-    if not causal:
-        return heads * queries * keys
-    return heads * sum(min(query + 1, keys, window or keys) for query in range(queries))
+        return Sight(queries, call.keys, causal=True)
+    return Sight(queries, call.keys, added=added * math.log2(math.e))
 
 
 def merges_heads(reader: Node, node: Node) -> bool:
@@ -253,13 +246,15 @@ class _Attention:
         self.queries, self.keys = node.inputs[0].rows, node.inputs[1].rows
         self.depth = node.matrices["query"][0].outputs
         self.features = node.matrices["value"][0].outputs
-        self.masks: dict[int, Rows | DramTensor] = {}  # on chip; in small pieces: where panels are loaded from
+        self.unit = math.lcm(self.config.rows, self.config.columns)
+        self.live = Live(tiles, node.sight, self.unit)
         # Codes of a panel become columns of words: panels start at whole words.
         longest = self.config.panel_rows // self.config.columns * self.config.columns
         if tiles.tiling.thrifty:
             longest = min(longest, self.config.columns)
         if not longest:
             raise node.refuse(f"panel_rows of {self.config.title} must be at least its columns ({self.config.columns})")
+        self.longest = longest
         self.query_panels = split_rows(self.queries, 1, longest, self.config.columns)
         self.key_panels = split_rows(self.keys, 1, longest, self.config.columns)
         self.out = tiles.new_values(node, [(0, self.queries)], segment=self.features)
@@ -288,30 +283,60 @@ class _Attention:
         value_stride = -(-self.keys // config.rows) * config.rows
         value_words = -(-self.features // config.columns)
         values = tiles.buffer(Memory.WEIGHT, value_words * value_stride, "v")
-        scales = tiles.buffer(Memory.PARAM, key_words, "k and v scales")
+        panels = self._panels(head)
+        scales = _Scales(self, any(len(stretches(panel.tiles)) > 1 for panel in panels))
         for start, count in self.key_panels:
             word = start // config.columns
             self._quantise(sums["key"], start, count, Codes.WEIGHT_TRANSPOSED, keys.at(word * key_stride), key_stride,
-                           Scales.PARAM_SCALE, scales.at(word), f"key {head}")  # fmt: skip
+                           *scales.target("key", start), f"key {head}")  # fmt: skip
         for start, count in self.query_panels:
             address, stride = queries.place(start, count)
             self._quantise(sums["query"], start, count, Codes.ACT, address, stride, Scales.ROW,
                            queries.scale_place(start), f"query {head}")  # fmt: skip
         for start, count in self.key_panels:
             self._quantise(sums["value"], start, count, Codes.WEIGHT, values.at(start), value_stride,
-                           Scales.PARAM_OFFSET, scales.at(start // config.columns), f"value {head}")  # fmt: skip
-        for start, count in self.query_panels:
-            probabilities = self._softmax(head, start, count, queries, keys, scales)
-            acc = tiles.buffer(Memory.ACC, count * value_words, "p·v")
-            tiles.matmul(probabilities, 0, count, values, self.keys, value_words, acc.at(0), value_words, f"p·v {head}")
-            address, stride = self.out.place(start, count)
-            tiles.emit(
-                Map(
-                    rows=count, columns=self.features, source=Source.ACC, source_address=acc.at(0),
-                    source_stride=value_words, row_scaled=1, row_address=probabilities.scale_place(0),
-                    address=address + head * value_words, stride=stride,
-                ), f"p·v {head} map",
-            )  # fmt: skip
+                           *scales.target("value", start), f"value {head}")  # fmt: skip
+        every = range(-(-self.keys // self.unit))
+        on_chip = _OnChip(Keys(every, keys, key_stride), Keys(every, values, value_stride), scales)
+        for panel in panels:
+            self._panel(head, panel, queries, on_chip, value_words)
+
+    def _panels(self, head: int) -> list[Panel]:
+        """Panels of queries, cut so that they see little that only some of them want."""
+        sight, every = self.node.sight, tuple(range(-(-self.keys // self.unit)))
+        if sight.everything:
+            return [Panel(start, count, every) for start, count in self.query_panels]
+        scales = Quantise(rows=self.unit, columns=1, source=Source.VALUE, row_scaled=1)
+        gather = 2 * cycles(scales, self.config) if self.config.pe == "int8" else 0  # of keys and values
+        cost = cost_of(self.config, self.unit, self.depth, self.features, at_once=True, gather=gather)
+        return sight.panels(head, (0, self.queries), self.longest, self.unit, self.config.columns, cost)
+
+    def _panel(self, head: int, panel: Panel, queries: Rows, on_chip: _OnChip, value_words: int) -> None:
+        """Scores, softmax and P·V of a panel of queries with what it sees."""
+        tiles, live, start, count = self.tiles, self.live, panel.start, panel.count
+        words, act_words = live.words(panel.tiles), -(-live.tokens(panel.tiles) // self.config.rows)
+        scores = tiles.buffer(Memory.ACC, count * words, "scores")
+        codes = LiveCodes(queries.words, queries.place(start, count)[0], queries.scale_place(start))
+        live.scores(codes, count, on_chip.keys, panel.tiles, scores.at(0), words, f"head {head}")
+        probabilities = tiles.buffer(Memory.ACT, count * act_words, "p")
+        scales = tiles.buffer(Memory.ROW, count, "p scales")
+        front = {
+            "columns": live.tokens(panel.tiles), "source_address": scores.at(0), "source_stride": words,
+            "param_address": on_chip.scales.of(panel.tiles), "row_address": codes.scales,
+            "address": probabilities.at(0), "stride": act_words, "scales_address": scales.at(0),
+        }  # fmt: skip
+        live.softmax(panel, self.node.sight.hidden(head, panel, self.unit), front, f"head {head}")
+        acc = tiles.buffer(Memory.ACC, count * value_words, "p·v")
+        live.weighted(probabilities.at(0), act_words, count, on_chip.values, panel.tiles, acc.at(0), value_words,
+                      f"head {head}")  # fmt: skip
+        address, stride = self.out.place(start, count)
+        tiles.emit(
+            Map(
+                rows=count, columns=self.features, source=Source.ACC, source_address=acc.at(0),
+                source_stride=value_words, row_scaled=1, row_address=scales.at(0),
+                address=address + head * value_words, stride=stride,
+            ), f"head {head} p·v map",
+        )  # fmt: skip
 
     def _quantise(
         self, source: _Sums, start: int, count: int, codes: Codes, address: int, stride: int, scales: Scales,
@@ -326,42 +351,59 @@ class _Attention:
             ), f"{what} quantise",
         )  # fmt: skip
 
-    def _softmax(self, head: int, start: int, count: int, queries: Rows, keys: Buffer, scales: Buffer) -> Rows:
-        """Codes of the probabilities of a panel of queries, with their row scales."""
-        tiles, node, words = self.tiles, self.node, -(-self.keys // self.config.columns)
-        scores = tiles.buffer(Memory.ACC, count * words, "scores")
-        tiles.matmul(queries, start, count, keys, self.depth, words, scores.at(0), words, f"scores {head}")
-        codes = Rows(self.keys, -(-self.keys // self.config.rows), scales=tiles.buffer(Memory.ROW, count, "p scales"))
-        codes.pieces.append((0, count, tiles.buffer(Memory.ACT, count * codes.words, "p"), 0))
-        operand, operand_stride = self._mask(head, start, count)
-        tiles.emit(
-            Softmax(
-                rows=count, columns=self.keys, source_address=scores.at(0), source_stride=words,
-                param_address=scales.at(0), row_address=queries.scale_place(start),
-                causal=int(node.causal), offset=start if node.causal else 0,
-                mask=Masking.NONE if node.additive is None else Masking.ADDITIVE, operand_address=operand,
-                operand_stride=operand_stride,
-                address=codes.place(0, count)[0], stride=codes.words, scales_address=codes.scale_place(0),
-            ), f"softmax {head}",
-        )  # fmt: skip
-        return codes
 
-    def _mask(self, head: int, start: int, count: int) -> tuple[int, int]:
-        """(address, stride) in VALUE of what is added to the scores of a panel."""
-        additive = self.node.additive
-        if additive is None:
-            return 0, 0
-        tiles, each = self.tiles, head if len(additive) > 1 else 0
-        if each not in self.masks:
-            rows = additive[each].numpy()
-            in_pieces = tiles.tiling.thrifty
-            self.masks[each] = (
-                tiles.constant_rows("mask", rows) if in_pieces else tiles.load_rows("mask", rows, [(0, self.queries)])
-            )
-        mask = self.masks[each]
-        if isinstance(mask, Rows):
-            return mask.place(start, count)
-        words = -(-self.keys // self.config.columns)
-        buffer = tiles.buffer(Memory.VALUE, count * words, "mask")
-        tiles.load_tensor(mask, start, count, buffer.at(0), "load")
-        return buffer.at(0), words
+@dataclass(frozen=True)
+class _OnChip:
+    """All keys and values of a head."""
+
+    keys: Keys
+    values: Keys
+    scales: _Scales
+
+
+class _Scales:
+    """Scales of the keys and values of a head, side by side in PARAM as softmax wants them.
+
+    Where a panel sees tiles that are not neighbours, theirs are gathered: the scales are in ROW then, and Quantise,
+    which alone writes scales to PARAM, makes them again of rows of one number, 127 times the scale.
+    """
+
+    def __init__(self, attention: _Attention, apart: bool) -> None:
+        self.attention, self.tiles, self.config = attention, attention.tiles, attention.tiles.config
+        self.apart = apart and self.config.pe == "int8"  # those of bf16 codes are all 1
+        self.rows: dict[str, Buffer] = {}
+        self.whole: Buffer | None = None
+        if self.apart:
+            self.rows = {role: self.tiles.buffer(Memory.ROW, attention.keys, f"{role} scales") for role in ROLES[1:]}
+            self.one = self.tiles.load_rows("127", np.full((1, 1), 127, np.float32), [(0, 1)]).place(0, 1)[0]
+        else:
+            words = -(-attention.keys // self.config.columns)
+            self.whole = self.tiles.buffer(Memory.PARAM, words, "k and v scales")
+
+    def target(self, role: str, start: int) -> tuple[Scales, int]:
+        """Where the scales of tokens from `start` on go."""
+        if self.whole is None:
+            return Scales.ROW, self.rows[role].at(start)
+        half = Scales.PARAM_SCALE if role == "key" else Scales.PARAM_OFFSET
+        return half, self.whole.at(start // self.config.columns)
+
+    def of(self, chosen: Sequence[int]) -> int:
+        """Where in PARAM those of some tiles are."""
+        unit, columns, live = self.attention.unit, self.config.columns, self.attention.live
+        if self.whole is not None:
+            return self.whole.at(chosen[0] * unit // columns if len(stretches(chosen)) == 1 else 0)
+        pairs = self.tiles.buffer(Memory.PARAM, live.words(chosen), "k and v scales")
+        for at, first, count in stretches(chosen):
+            for start, some in split_rows(live.tokens(chosen[at : at + count]), 1, self.config.panel_rows, columns):
+                place = pairs.at((at * unit + start) // columns)
+                self._gather(first * unit + start, some, place)
+        return pairs.at(0)
+
+    def _gather(self, token: int, count: int, place: int) -> None:
+        for role, half in (("key", Scales.PARAM_SCALE), ("value", Scales.PARAM_OFFSET)):
+            unread = self.tiles.buffer(Memory.ACT, count, "codes that nobody reads")
+            self.tiles.emit(
+                Quantise(rows=count, columns=1, source=Source.VALUE, source_address=self.one, row_scaled=1,
+                         row_address=self.rows[role].at(token), address=unread.at(0), stride=1, scales=half,
+                         scales_address=place), f"{role} scales",
+            )  # fmt: skip

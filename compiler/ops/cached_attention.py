@@ -28,10 +28,12 @@ from ..coder import Coder
 from ..flash import CachedAttention, Heads, Part
 from ..graph import Graph, Node, constant
 from ..layout import Layout
-from ..masks import added_to_scores, hidden
+from ..masks import hidden
 from ..rearrange import origin, split_heads, view_of
-from ..weightless import has_bytes, same_values
-from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, same_precision, seen_pairs
+from ..sequence import SequenceAttention
+from ..sight import Sight
+from ..weightless import same_values
+from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, same_precision, sight_of
 from .linear import parameters, projection_macs
 
 # -- match -------------------------------------------------------------------------------------------------------------
@@ -47,14 +49,11 @@ def match(graph: Graph, node: Node) -> bool:
         raise node.refuse(f"its mask {node.inputs[3].name} is computed; masks must be constants")
     if len(node.shape) < 3 or node.rows != node.shape[-2] * node.shape[-3]:
         raise node.refuse("it must attend to the tokens of one sequence")
-    bias = _bias(node, call)
-    causal, window = _sight(node, call) if bias is None else (True, 0)
+    sight = _sight(node, call)
     found = _Found(graph, node, call)
     if {call.keys, *(each.rows for each in found.sources)} != {node.shape[-2]}:
         raise node.refuse("queries, keys and values must be made of the same tokens")
-    attributes = {"causal": causal, "values": None, "window": window, "seen": found.seen(causal, window)}
-    if bias is not None:
-        attributes["bias"] = bias
+    attributes = {"sight": sight, "values": None, "window": sight.window, "seen": sight.pairs(node.shape[-3])}
     attributes["token_macs"] = projection_macs(found.views) // node.shape[-2]
     _absorb(node, found.roles, attributes)
     attributes["pair_width"] = _pair_width(found.roles)
@@ -67,7 +66,8 @@ def take_apart(graph: Graph, node: Node, carried: Node | None) -> Node:
     cache, whose value is `carried`, that of the writer before; None: the first. Returns the writer. Raises HeddleError
     for what is masked or rotated."""
     call = arguments(node)
-    if call is None or call.causal or _sight(node, call) != (False, 0):
+    sight = None if call is None else sight_of(node, call)
+    if call is None or sight is None or not sight.everything:
         raise node.refuse("its mask must be none: all of a source is seen")
     if len(node.shape) < 3 or node.rows != node.shape[-2] * node.shape[-3]:
         raise node.refuse("it must attend from the tokens of one sequence to one source")
@@ -93,14 +93,14 @@ def take_apart(graph: Graph, node: Node, carried: Node | None) -> Node:
     of_source = [view for view in views if parameters(view[0])[0] not in queries]
     writer = node.turned_into(
         "cache_writer", [*chained, before], before.shape, roles=written, cached=cached, keys=call.keys, values=None,
-        causal=False, window=0, rotary=None, heads=node.shape[-3], scale=call.scale,
+        window=0, rotary=None, heads=node.shape[-3], scale=call.scale,
         token_macs=projection_macs(of_source) // call.keys,
     )  # fmt: skip
     writer.name = f"{node.name}_writer"
     place = graph.nodes.index(node)
     graph.nodes[place:place] = [each for each in sources if each not in graph.nodes]
     graph.nodes.insert(graph.nodes.index(node), writer)
-    _replace(graph, node, found, queries, asked, causal=False, values=None, window=0, seen=found.seen(False, 0),
+    _replace(graph, node, found, queries, asked, values=None, window=0, seen=sight.pairs(node.shape[-3]),
              token_macs=projection_macs(of_queries) // node.shape[-2], pair_width=_pair_width(found.roles),
              cached=cached, keys=call.keys)  # fmt: skip
     return writer
@@ -121,10 +121,6 @@ class _Found:
         for role, operands in zip(ROLES, (queries, keys, [value]), strict=True):
             pieces = [_heads(graph, node, each, self.sources, self.tables, self.views) for each in operands]
             self.roles[role] = [[part for parts in heads for part in parts] for heads in zip(*pieces, strict=True)]
-
-    def seen(self, causal: bool, window: int) -> int:
-        """Pairs of a query and a key."""
-        return seen_pairs((self.node.shape[-3], self.node.shape[-2], self.call.keys), causal, window)
 
 
 def _of(sources: list[Node], roles: dict[str, Heads]) -> tuple[list[Node], dict[str, Heads]]:
@@ -185,38 +181,38 @@ def _once(node: Node, *operands: Node) -> list[Node]:
     return found
 
 
-def _bias(node: Node, call: Arguments) -> Tensor | None:
-    """What is added to the scores (H or 1, T, T), in units of log2, of a causal mask that has more than 0 and −∞, such
-    as a bias by the distance of two tokens; −∞ above the diagonal. None for any other mask."""
-    if call.mask is None or node.shape[-2] != call.keys or not has_bytes(call.mask.value):
-        return None
-    added = added_to_scores(node, call.mask, call.keys, call.causal)
-    seen = ~hidden(added)
-    if not (seen == torch.ones(added.shape[-2:], dtype=torch.bool).tril()).all() or not added[seen].any():
-        return None
-    return (added * math.log2(math.e)).masked_fill(~seen, -math.inf).float()
+def _sight(node: Node, call: Arguments) -> Sight:
+    """What queries see under a mask: causal or in a band below the diagonal, without numbers, or whatever is added."""
+    found = sight_of(node, call)
+    if found.added is None:
+        return found
+    distance = torch.arange(found.queries)[:, None] - torch.arange(found.keys)
+    window = int((found.added[0, -1] == 0).sum())
+    band = (distance >= 0) & (distance < window)
+    if not window or not all(torch.equal(each, torch.zeros(()).where(band, -math.inf)) for each in found.added):
+        return found
+    return Sight(found.queries, found.keys, causal=True, window=0 if window == found.keys else window)
 
 
-def _sight(node: Node, call: Arguments) -> tuple[bool, int]:
-    """(causal, tokens that a token sees; 0: all, or all before it) of a mask: none, causal, or a band below the
-    diagonal."""
-    if call.mask is None:
-        return call.causal, 0
-    added = added_to_scores(node, call.mask, call.keys, call.causal)
-    if not added.any():
-        return False, 0
-    seen, tokens = added == 0, call.keys
-    weak = ~(seen | hidden(added))
+def take_sight(node: Node) -> None:
+    """What the attention of a decoder can have of what is seen of a whole sequence, in its place: cached tokens are
+    hidden by place, and numbers may be added to the scores of all that are seen (`bias`). Raises HeddleError for any
+    other mask."""
+    sight: Sight = node.attributes.pop("sight")
+    if sight.causal:
+        return
+    if sight.added is None:
+        raise node.refuse("a decoder's attention must be causal")
+    seen = ~hidden(sight.added)
+    if (seen == torch.ones(seen.shape[-2:], dtype=torch.bool).tril()).all():
+        node.attributes["bias"] = sight.added.masked_fill(~seen, -math.inf).float()
+        return
+    weak = seen & (sight.added != 0)
     if weak.any():
-        value = added[tuple(weak.nonzero()[0].tolist())].item()
+        value = sight.added[tuple(weak.nonzero()[0].tolist())].item() / math.log2(math.e)
         raise node.refuse(f"its mask must be causal, or a sliding window, and hide by False, minus infinity or a "
                           f"number as low as -1e9, not by {value:g}, which large scores outweigh")  # fmt: skip
-    distance = torch.arange(node.shape[-2])[:, None] - torch.arange(tokens)
-    window = int(seen[0, -1].sum())
-    band = (distance >= 0) & (distance < window)
-    if not window or not all(torch.equal(each, band) for each in seen):
-        raise node.refuse("its mask must be causal, or a sliding window: each token sees itself and those just before")
-    return True, 0 if window == tokens else window
+    raise node.refuse("its mask must be causal, or a sliding window: each token sees itself and those just before")
 
 
 def _heads(graph: Graph, node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
@@ -388,7 +384,8 @@ def layer_shape(node: Node, config: HardwareConfig) -> LayerShape:
 
 def tile(node: Node, tiles: Tiles) -> None:
     """Project, append to the cache, attend block by block. In groups only the last; `append` came before."""
-    attention = CachedAttention(node, tiles)
+    assert tiles.decoder is not None, "tile is told of the cache"
+    attention = (SequenceAttention if tiles.decoder.fixed else CachedAttention)(node, tiles)
     attention.attend() if tiles.group or attention.over_source else attention.emit()
 
 

@@ -158,9 +158,10 @@ def product(b: Builder, x: Node, dim: int | None = None, keepdim: bool = False, 
 @rule("kthvalue")
 def kth_value(b: Builder, x: Node, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Node, Node]:
     """(the k-th least, its place)"""
-    found = [b.view(each, lambda t: t.narrow(dim, k - 1, 1)) for each in b.topk(x, k, dim, False)]
-    first, second = (each if keepdim else b.view(each, lambda t: t.squeeze(dim)) for each in found)
-    return first, second
+    found = [b.narrow(each, dim, k - 1, 1) for each in b.topk(x, k, dim, False)]
+    value, place = (each if keepdim else b.view(each, lambda t: t.squeeze(dim)) for each in found)
+    number = b.number_of_places(place)
+    return value, place if number.integer else b.places_of_number(number, x.shape[dim])
 
 
 @rule("median")

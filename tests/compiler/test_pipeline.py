@@ -37,7 +37,7 @@ def test_it_shows_every_pass():
     texts = {name: str(result) for name, result in shown.items()}
     assert "aten.scaled_dot_product_attention" in texts["capture"] and "# encoder.py:" in texts["capture"]
     assert "attention(" in texts["fuse"] and "int8[" in texts["quantise"]
-    assert "softmax 0" in texts["tile"] and "softmax 0" in texts["schedule"] and "ACC" in texts["allocate"]
+    assert "head 0 softmax" in texts["tile"] and "head 0 softmax" in texts["schedule"] and "ACC" in texts["allocate"]
     assert "wait:" in texts["emit"]
     assert (program.name, program.outputs()[0].name, program.inputs()[0].name) == ("layer", "y", "x")
 
@@ -58,7 +58,7 @@ def test_the_program_is_the_same_every_time(nano):
 def test_labels_name_layer_and_operator(nano):
     program = compile(layer(), [torch.zeros(1, 10, 24)], nano, tiling=Tiling())
     assert len(program.labels) == len(program.instructions)
-    expected = {"norm1: norm", "attention: softmax 1", "mlp.up: gelu quantise", "program: store", "end"}
+    expected = {"norm1: norm", "attention: head 1 softmax", "mlp.up: gelu quantise", "program: store", "end"}
     assert expected <= {*program.labels}
 
 
@@ -139,7 +139,7 @@ def test_a_layer_that_does_not_fit_at_once_goes_in_groups_of_rows(run, nano):
 
 def test_a_layer_too_wide_for_any_group_says_what_is_too_small(nano):
     with pytest.raises(HeddleError, match=r"words of \w+.*nano has \d+.*: choose a larger configuration"):
-        compile(layer(width=2048, heads=1, hidden=4096), [torch.zeros(1, 60, 2048)], nano)
+        compile(layer(width=2048, heads=1, hidden=8), [torch.zeros(1, 24, 2048)], nano)
 
 
 def test_the_search_is_written_into_the_program():

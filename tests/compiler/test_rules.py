@@ -130,7 +130,7 @@ PAIRS = {
     "index_add": lambda m, x, y: x.index_add(1, torch.tensor([2, 2, 0]), y, alpha=0.5),
     "places gathered": lambda m, x, y: x.gather(-1, y.argsort(-1).gather(-1, x.argsort(-1)[..., :2])),
     "places compared": lambda m, x, y: (x.argmax(-1) == y.argmax(-1)) + (x.argmax(-1) < 3).float(),
-    "places as numbers": lambda m, x, y: x.argmax(-1).float() * 2,
+    "places as numbers": lambda m, x, y: x.argmax(-1).float() * y[..., 0],
     "atan2": torch_of(torch.atan2), "hypot": torch_of(torch.hypot), "logaddexp": torch_of(torch.logaddexp),
     "heaviside": torch_of(torch.heaviside), "addcdiv": lambda m, x, y: torch.addcdiv(x, x, y.abs() + 1, value=0.5),
     "xlogy": lambda m, x, y: torch.xlogy(x.relu(), y.abs()),
@@ -141,7 +141,7 @@ PAIRS = {
     "cross_entropy, shares": lambda m, x, y: functional.cross_entropy(
         x[0], y[0].softmax(-1), weight=m.w[0].abs(), label_smoothing=0.2),
     "searchsorted": lambda m, x, y: m.w[
-        torch.searchsorted(torch.tensor([-1.0, 0.0, 0.5]), y[..., 0].contiguous(), right=True)],
+        torch.searchsorted(torch.tensor([-1.0, 0.0, 0.5]), y[..., 0].contiguous(), right=True)] * x,
     "complex": lambda m, x, y: torch.view_as_real(
         torch.view_as_complex(x.view(2, 3, 3, 2)) * torch.view_as_complex(y.view(2, 3, 3, 2))).flatten(2),
 }  # fmt: skip
@@ -300,8 +300,10 @@ CONVOLUTIONS = {
     "average, rest": (nn.AvgPool1d(4, 3, 1, ceil_mode=True), SEQUENCE),
     "average, own": (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), IMAGE),
     "average, by a number": (nn.AvgPool2d(2, divisor_override=3), IMAGE),
-    "transposed": (nn.ConvTranspose2d(4, 3, 2, stride=2), IMAGE),
-    "transposed, apart": (nn.ConvTranspose2d(4, 3, (3, 2), stride=(1, 3), padding=(2, 1), dilation=2), IMAGE),
+    "transposed": (nn.ConvTranspose2d(4, 3, 2, stride=2), IMAGE[..., :3, :4]),
+    "transposed, apart": (
+        nn.ConvTranspose2d(4, 3, (3, 2), stride=(1, 3), padding=(2, 1), dilation=2), IMAGE[..., :3, :4]
+    ),
     "transposed, groups": (nn.ConvTranspose1d(4, 6, 4, stride=3, padding=1, output_padding=2, groups=2), SEQUENCE),
     "pool of three": (nn.AvgPool3d(2), IMAGE[None]),
     "adaptive, unequal": (nn.AdaptiveAvgPool2d((4, 3)), IMAGE),

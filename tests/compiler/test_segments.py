@@ -139,10 +139,15 @@ def test_repeated_layers_are_the_layers_one_by_one(nano):
     assert np.abs(result.outputs["output"][0] - golden).max() < 0.1
 
 
-def test_groups_of_rotated_heads_are_refused(nano):
-    model = llama.Llama(llama.LlamaConfig())
-    with pytest.raises(HeddleError, match="rows in groups are not supported for rotated"):
-        compile(model, [torch.zeros((1, 8), dtype=torch.int64)], nano, tiling=Tiling(1, 8, 8))
+def test_groups_of_rotated_heads_attend_to_each_other(nano):
+    torch.manual_seed(0)
+    sizes = llama.LlamaConfig(vocabulary=23, context=24, width=16, depth=1, heads=2, kv_heads=1, hidden=24)
+    model = llama.Llama(sizes).eval()
+    ids = torch.randint(0, 23, (1, 24))
+    program = compile(model, [ids], nano, tiling=Tiling(1, 8, 8))
+    golden = model(ids)[0].detach().numpy()
+    found = simulate(program, {"ids": ids[0].numpy()}).outputs["output"].reshape(golden.shape)
+    assert 10 * np.log10((golden**2).sum() / ((golden - found) ** 2).sum()) > 30
 
 
 class Stack(nn.Module):
