@@ -251,7 +251,8 @@ FUNCTIONS = {
         "nan_to_num": lambda x: torch.nan_to_num(x, 2.0, 1.0, -1.0), "prod": lambda x: x.prod(), "prod, dim": lambda x:
         x.prod(1, keepdim=True), "cumprod": lambda x: x.cumprod(-1), "cummax": lambda x: x.cummax(1)[0],
         "cummin": lambda x: x.cummin(-1)[0], "logcumsumexp": lambda x: (9 * x).logcumsumexp(-1),
-        "kthvalue": lambda x: x.kthvalue(2, -1), "median": lambda x: x[0, 0].median(), "median, dim": lambda x: x.median(1),
+        "kthvalue": lambda x: x.kthvalue(2, -1), "median": lambda x: x[0, 0].median(),
+        "median, dim": lambda x: x.median(1),
         "diagonal": lambda x: torch.diagonal(x @ x.mT, 1, 1, 2) * 2, "diag_embed": lambda x: torch.diag_embed(x[0]),
         "adaptive max": lambda x: functional.adaptive_max_pool1d(x, 4),
         "adaptive pool": lambda x: functional.adaptive_avg_pool1d(x, 3),

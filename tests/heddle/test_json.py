@@ -67,7 +67,13 @@ def test_every_command_is_run_here():
     assert {arguments[0] for arguments in RUNS.values()} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", RUNS.values(), ids=RUNS)
+LONG = ("cosim", "illegal")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [pytest.param(run, id=name, marks=[pytest.mark.long] if name in LONG else []) for name, run in RUNS.items()],
+)
 def test_what_is_printed_stands_on_the_page(heddle, tiny, minilm, arguments):
     if "layer.heddle" in arguments:
         heddle(*PROGRAM)

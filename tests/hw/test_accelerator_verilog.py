@@ -21,8 +21,7 @@ MACHINES = [
     pytest.param(replace(NANO, name="bf16", pe="bf16"), id="bf16", marks=pytest.mark.long),
     pytest.param(replace(NANO, name="5x12", rows=5, columns=12, vector_lanes=1), id="5x12", marks=pytest.mark.long),
     pytest.param(PRESETS["small"], id="small"),
-    pytest.param(PRESETS["base"], id="base"),
-    *(pytest.param(PRESETS[name], id=name, marks=pytest.mark.long) for name in ("edge", "server")),  # minutes
+    *(pytest.param(PRESETS[name], id=name, marks=pytest.mark.long) for name in ("base", "edge", "server")),  # minutes
 ]
 
 
