@@ -54,7 +54,7 @@ MULTIPLY_CYCLES = 3
 ADD_CYCLES = 4  # a power of two: a running sum in one adder keeps this many partial sums
 SUM_CYCLES = ADD_CYCLES + 1  # VECTOR: an addition of Reduce, with the choice of its operands
 SUM_LANES = 4  # VECTOR: lanes that one adder of Reduce serves
-MEAN_CYCLES = 1 + MULTIPLY_CYCLES  # NORM: from the sum of a row to its mean
+MEAN_CYCLES = MULTIPLY_CYCLES  # NORM: from the sum of a row to its mean
 ROW_SUM_INTERVAL = ADD_CYCLES + 2  # least cycles from a row to the next: one adder adds up its running sums, in pairs
 SCORE_CYCLES = 6 + ADD_CYCLES  # SOFTMAX: from a sum or value to its score
 REFERENCE_CYCLES = 3  # from the greatest of a row to what its scores are compared with
@@ -62,7 +62,8 @@ POWER_CYCLES = 7  # from a score to 2^(t − greatest)
 SOFTMAX_ROW_INTERVAL = 5  # least cycles from a row to the next in the phase of sums: one multiplier has four products
 CONVERT_CYCLES = 2  # int32 to float32
 ROUND_CYCLES = 2  # to int8
-MEMORY_CYCLES = 1  # from address to data
+MEMORY_CYCLES = 2  # from address to data: a RAM answers in the next cycle, and behind it stands a register
+NUMBER_CYCLES = 1  # the same of INDEX and PAGE, which are one RAM
 INSTRUCTION_BITS = 256
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 FETCH_GROUP = 8  # instructions in one fetch burst
@@ -113,7 +114,7 @@ class HardwareConfig:
     value_format: str = "bf16"  # how VALUE stores numbers: bf16 or float32
     vector_format: str = "float32"  # how VECTOR, SOFTMAX and NORM compute: float32, or tf32 (1 + 8 + 10 bits)
     pe: str = "int8"
-    clock_mhz: int = 1000
+    clock_mhz: int = 1000  # for seconds and DRAM presets; 1000: assumed of an ASIC, none was placed
     dram: DramConfig = field(default_factory=DramConfig)
 
     def __post_init__(self) -> None:
@@ -187,6 +188,10 @@ class HardwareConfig:
         """Width of `memory` in bits."""
         return self.element_bits(memory) * self.word_elements(memory)
 
+    def read_cycles(self, memory: Memory) -> int:
+        """From the address of a word of `memory` to the word."""
+        return NUMBER_CYCLES if memory in (Memory.INDEX, Memory.PAGE) else MEMORY_CYCLES
+
     def dram_word_bytes(self, memory: Memory) -> int:
         """Bytes one word of `memory` takes in DRAM: its own size, rounded up to a power of two."""
         return self._sizes[memory][5]
@@ -255,7 +260,7 @@ class HardwareConfig:
     def accumulation_cycles(self) -> int:
         """From reading a word of ACC to the first cycle in which what was added to it can be read: the word is read,
         held, added to and written."""
-        return 3 + self.array_add_cycles
+        return 2 + MEMORY_CYCLES + self.array_add_cycles
 
     @property
     def array_add_cycles(self) -> int:
@@ -499,8 +504,8 @@ PRESETS: dict[str, HardwareConfig] = {
     for config in [
         HardwareConfig(
             name="nano", rows=4, columns=4, vector_lanes=2, panel_rows=32,
-            act_words=2048, act_banks=4, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
-            value_words=2048, value_banks=4, param_words=512, param_banks=4, row_words=512, row_banks=4,
+            act_words=2048, act_banks=2, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
+            value_words=2048, value_banks=4, param_words=512, param_banks=2, row_words=512, row_banks=2,
             index_words=64, page_words=64, queue_depth=4, axi_bytes=4, burst_beats=16, load_outstanding=4,
         ),
         HardwareConfig(
@@ -508,6 +513,13 @@ PRESETS: dict[str, HardwareConfig] = {
             act_words=4096, act_banks=4, weight_words=8192, weight_banks=4, acc_words=2048, acc_banks=4,
             value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
             index_words=64, page_words=64, queue_depth=8, axi_bytes=8, burst_beats=16, load_outstanding=8,
+        ),
+        HardwareConfig(  # for an LFE5U-85F, which it fits; its clock is an aim, not placed yet (docs/decisions/0044)
+            name="ecp5", rows=8, columns=8, vector_lanes=2, panel_rows=64,
+            act_words=4096, act_banks=4, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
+            value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
+            index_words=64, page_words=64, queue_depth=4, axi_bytes=8, burst_beats=16, load_outstanding=8,
+            vector_format="tf32", clock_mhz=100,
         ),
         HardwareConfig(
             name="base", rows=16, columns=16, vector_lanes=8, panel_rows=128,

@@ -33,7 +33,7 @@ from .ranges import make_plain, require_range
 from .scalars import Scalar
 from .soundness import check_content, check_dram, check_numbers, check_reach
 
-FORMAT = "heddle-program-7"
+FORMAT = "heddle-program-8"
 _LISTS = ("data", "tensors", "labels", "scalars", "registers", "cache", "attention_macs", "positions", "choices",
           "periods", "arguments", "host")  # fmt: skip
 _PLAIN = ("dram_bytes", "useful_macs", "registers", "cache_address", "cache_bytes", "tokens", "cache_tokens",

@@ -6,8 +6,7 @@ RTL = [
     Fault("weights are taken as unsigned", "hw/pe.py",
           "self.format.multiply(m, activation, active, ", "self.format.multiply(m, activation, active.as_unsigned(), "),
     Fault("a weight tile is put to use a cycle late", "hw/units/matrix.py",
-          "array.swap.eq(tiles.row_en & tiles.row_first)",
-          'array.swap.eq(delay(m, tiles.row_en & tiles.row_first, 1, "late"))'),
+          'tiles.row_first, MEMORY_CYCLES - 1, "swap")', 'tiles.row_first, MEMORY_CYCLES, "swap")'),
     Fault("stale weights: the next column of tiles begins where the last one did", "hw/units/matrix.py",
           "next_column_address = (column_address + held.weight_stride)[:ADDRESS]",
           "next_column_address = (column_address)[:ADDRESS]"),
@@ -153,7 +152,7 @@ RTL = [
     Fault("a queue is full with one place left", "hw/lane.py",
           "waiting.level == self._config.queue_depth", "waiting.level == self._config.queue_depth - 1"),
     Fault("the bank of a read is chosen by the address of the cycle after", "hw/memories.py",
-          "m.d.sync += chosen.eq(", "m.d.comb += chosen.eq("),
+          "delay(m, chosen, self._read_cycles,", "delay(m, chosen, self._read_cycles - 1,"),
     # Too few bits, and what is never asked for: of these, programs of small sizes near the start of DRAM show nothing.
     Fault("FETCH counts groups with 5 bits", "hw/fetch.py", "groups_left = Signal(32)", "groups_left = Signal(5)"),
     Fault("counters have 16 bits", "hw/counters.py",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from . import yosys
@@ -43,7 +44,7 @@ def synthesise(tool: yosys.Tool, folder: Path) -> Area:
     yosys.run(tool, SCRIPT, folder)
     design = json.loads((folder / NETLIST).read_text())
     netlist = design["modules"]["unit"]
-    register_products(netlist)
+    use_registers(netlist)
     (folder / NETLIST).write_text(json.dumps(design))
     own: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_FIGURES, 0))
     for cell, scope in scopes_of(netlist, (folder / "unit.v").read_text()):
@@ -52,9 +53,9 @@ def synthesise(tool: yosys.Tool, folder: Path) -> Area:
     return _tree("", own)
 
 
-def register_products(netlist: dict) -> None:
-    """Use the output registers that multipliers have, where registers stand behind all of a product and nothing else
-    looks at it: Yosys leaves them outside. Only plain ones, which have neither enable nor reset."""
+def use_registers(netlist: dict) -> None:
+    """Use the output registers that multipliers and block RAMs have, where registers stand behind all that one gives
+    and nothing else looks at it: Yosys leaves them outside. Only plain ones, which have neither enable nor reset."""
     cells = netlist["cells"]
     users: dict[int, list[str]] = defaultdict(list)  # bit → the cells that it goes to, or the ports
     for name, cell in cells.items():
@@ -66,20 +67,38 @@ def register_products(netlist: dict) -> None:
         if port["direction"] != "input":
             for bit in port["bits"]:
                 users[bit].append(f"port {name}")
-    for cell in [each for each in cells.values() if each["type"] == "MULT18X18D"]:
-        ports = [port for port in cell["connections"] if re.fullmatch(r"P\d+", port)]
-        used = {port: users[bit] for port in ports for bit in cell["connections"][port] if users[bit]}
-        registers = {port: to[0] for port, to in used.items() if len(to) == 1 and _is_plain_register(cells.get(to[0]))}
-        clocks = {cells[each]["connections"]["CLK"][0] for each in registers.values()}
-        if not used or len(registers) < len(used) or len(clocks) > 1:
+    for cell in [each for each in cells.values() if each["type"] in _REGISTERED]:
+        outputs, controls, parameters = _REGISTERED[cell["type"]]
+        clock = _take_registers(cells, users, cell, outputs)
+        if clock is None:
             continue
-        for port, name in registers.items():
-            cell["connections"][port] = cells.pop(name)["connections"]["Q"]
-        cell["connections"] |= {"CLK0": [*clocks], "CE0": ["1"], "RST0": ["0"]}
-        cell["port_directions"] |= dict.fromkeys(("CLK0", "CE0", "RST0"), "input")
-        cell["parameters"] |= {
-            "REG_OUTPUT_CLK": "CLK0", "REG_OUTPUT_CE": "CE0", "REG_OUTPUT_RST": "RST0", "GSR": "DISABLED",
-        }  # fmt: skip
+        cell["connections"] |= {port: [clock] if value is None else [value] for port, value in controls.items()}
+        cell["port_directions"] |= dict.fromkeys(controls, "input")
+        cell["parameters"] |= parameters
+
+
+# Cell → what its outputs are called, the ports of their registers (None: the clock) and their parameters.
+_REGISTERED: Mapping[str, tuple[str, Mapping[str, str | None], Mapping[str, str]]] = {
+    "MULT18X18D": (
+        r"P\d+", {"CLK0": None, "CE0": "1", "RST0": "0"},
+        {"REG_OUTPUT_CLK": "CLK0", "REG_OUTPUT_CE": "CE0", "REG_OUTPUT_RST": "RST0", "GSR": "DISABLED"},
+    ),
+    "DP16KD": (r"DO[AB]\d+", {"OCEA": "1", "OCEB": "1"}, {"REGMODE_A": "OUTREG", "REGMODE_B": "OUTREG"}),
+}  # fmt: skip
+
+
+def _take_registers(cells: dict, users: Mapping[int, list[str]], cell: dict, outputs: str) -> int | None:
+    """Remove the registers behind a cell, whose outputs are then what they gave. Returns their clock; None: there are
+    not such registers behind all outputs that are used."""
+    ports = [port for port in cell["connections"] if re.fullmatch(outputs, port)]
+    used = {port: users[bit] for port in ports for bit in cell["connections"][port] if users[bit]}
+    registers = {port: to[0] for port, to in used.items() if len(to) == 1 and _is_plain_register(cells.get(to[0]))}
+    clocks = {cells[each]["connections"]["CLK"][0] for each in registers.values()}
+    if not used or len(registers) < len(used) or len(clocks) > 1:
+        return None
+    for port, name in registers.items():
+        cell["connections"][port] = cells.pop(name)["connections"]["Q"]
+    return clocks.pop()
 
 
 def _is_plain_register(cell: dict | None) -> bool:

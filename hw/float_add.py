@@ -11,6 +11,7 @@ from .float_format import (
     chosen,
     compose,
     normalised,
+    shifted_out,
     shifted_right,
     with_carry,
 )
@@ -53,9 +54,13 @@ class Add(Operator):
         big, small = Fields(greater), Fields(smaller)
         # So many bits of a distance tell enough places: with all of them one the smaller operand is all sticky.
         bits = (p + 2).bit_length()
-        places = Mux(swap, *(each[:bits] | each[bits:].any().replicate(bits) for each in (up, down)))
-        unaligned = Cat(Const(0, 3), small.mantissa)
-        coarse = shifted_right(m, unaligned, places[_FINE_PLACES:], "coarse", _FINE_PLACES)
+        distances = [each[:bits] | each[bits:].any().replicate(bits) for each in (up, down)]
+        places = Mux(swap, *distances)
+        # What is lost of either operand, if it is the smaller one, is found out beside the choice of that.
+        unaligned = [Cat(Const(0, 3), each.mantissa) for each in (small, a, b)]
+        lost = [shifted_out(each, distance[_FINE_PLACES:], _FINE_PLACES)
+                for each, distance in zip(unaligned[1:], distances, strict=True)]  # fmt: skip
+        coarse = shifted_right(m, unaligned[0], places[_FINE_PLACES:], "coarse", _FINE_PLACES, Mux(swap, *lost))
         opposite = a.sign ^ b.sign
         big_mantissa = register(m, big.mantissa, "big")
         coarse, places = register(m, coarse, "coarse"), register(m, places[:_FINE_PLACES], "places")

@@ -152,16 +152,25 @@ def to_bf16(m: Module, x: Value) -> Value:
     return resized(m, x, 16, "code")
 
 
-def shifted_right(m: Module, value: Value, places: Value, name: str, least: int = 0) -> Value:
+def shifted_right(
+    m: Module, value: Value, places: Value, name: str, least: int = 0, lowest: Value | None = None
+) -> Value:
     """`value` shifted right by `places` · 2^`least`, by halving: bit 0 of the result is the or of itself and all bits
-    that are shifted out, which is found out beside the shifts."""
-    lowest = chosen([value[: (count << least) + 1].any() for count in range(1 << len(places))], places)
+    that are shifted out (`shifted_out`), which is found out beside the shifts, or elsewhere and given as `lowest`."""
+    if lowest is None:
+        lowest = shifted_out(value, places, least)
     for level in reversed(range(len(places))):
         step = 1 << level + least
         shifted = Signal(len(value), name=f"{name}_{step}")
         m.d.comb += shifted.eq(Mux(places[level], value[step:], value))
         value = shifted
     return Cat(lowest, value[1:])
+
+
+def shifted_out(value: Value, places: Value, least: int = 0) -> Value:
+    """Whether there is a one in the lowest bit of `value` or in what a shift right by `places` · 2^`least` brings
+    there."""
+    return chosen([value[: (count << least) + 1].any() for count in range(1 << len(places))], places)
 
 
 def normalised(

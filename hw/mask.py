@@ -31,7 +31,7 @@ class Mask(wiring.Component):
     """Bit l of `seen` tells, MASK_CYCLES after (row, group), whether `row` sees column n = group · V + l.
 
     n < columns, and, if causal, n <= place, and, if window is not 0, n > place - window; place = row + offset, or just
-    offset if the rows stand `together`. And, if `limited`, n < length, which comes MEMORY_CYCLES (1) after the others.
+    offset if the rows stand `together`. And, if `limited`, n < length, which comes NUMBER_CYCLES (1) after the others.
     The description of the mask (columns … window, limited) holds still while groups are under way.
     """
 

@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import HardwareConfig, Memory, Unit
+from .pipeline import delay
 from .ram import Ram
 
 
@@ -21,7 +22,8 @@ def mask_bits(config: HardwareConfig, memory: Memory) -> int:
 
 
 def read_signature(config: HardwareConfig, memory: Memory, bits: int | None = None) -> wiring.Signature:
-    """A read port of `memory` as seen by the unit: `data` is valid one cycle after `en` and `address`, and only then.
+    """A read port of `memory` as seen by the unit: `data` is valid `config.read_cycles` after `en` and `address`, and
+    only then.
 
     A unit that uses a part of each word says how many `bits` (if not said, a word): `data` is number `part` of such
     parts, and zero beyond the word. To choose it together with its bank takes less than to throw the rest away after.
@@ -67,7 +69,8 @@ class BankedMemory(wiring.Component):
     `conflict` is up in the cycle after two units used the same port of the same bank, with `conflict_units` telling
     which units took part (bit u is unit u); what the accesses in conflict read or wrote is then undefined. Address bits
     beyond the memory are ignored. Words start as zeros. A word of which each access uses a part is kept in several
-    words of a deeper RAM that is less wide.
+    words of a deeper RAM that is less wide. Where a read takes two cycles, behind each RAM stands a register, which
+    block RAMs of an FPGA have: what chooses between banks, and the way to the unit, then have a cycle of their own.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class BankedMemory(wiring.Component):
     ):  # fmt: skip
         self._config = config
         self._memory = memory
+        self._read_cycles = config.read_cycles(memory)
         self._readers = tuple(readers)
         self._writers = tuple(writers)
         reads = {f"read_{unit.name.lower()}": In(read_signature(config, memory, bits))
@@ -94,7 +98,7 @@ class BankedMemory(wiring.Component):
         bank_data = []
         for bank in range(banks):
             m.submodules[f"bank_{bank}"] = ram = self._ram(width)
-            bank_data.append(ram.read_data)
+            bank_data.append(delay(m, ram.read_data, self._read_cycles - 1, f"bank_{bank}_data", reset_less=True))
             reads = {unit: self._selects(m, port, bank, f"{unit.name.lower()}_reads_{bank}")
                      for unit, port in readers.items()}  # fmt: skip
             writes = {unit: self._selects(m, port, bank, f"{unit.name.lower()}_writes_{bank}")
@@ -138,14 +142,14 @@ class BankedMemory(wiring.Component):
         return min(counts) if exact else 1
 
     def _read(self, m: Module, port, bank_data: list[Value], name: str) -> Value:
-        """What the read of the cycle before gave: an and-or multiplexer, for half of what a tree of them takes."""
+        """What the last read gave: an and-or multiplexer, for half of what a tree of them takes."""
         bits = len(port.data)
         part, _ = _split_part(port, len(bank_data[0]))
         found: list[Value] = []
         for bank, word in enumerate(bank_data):
             for place in range(-(-len(word) // bits)):
-                chosen = Signal(name=f"{name}_{bank}_{place}")  # travels with the read, one cycle behind the address
-                m.d.sync += chosen.eq((self._bank_of(port.address) == bank) & (part == place))
+                chosen = (self._bank_of(port.address) == bank) & (part == place)
+                chosen = delay(m, chosen, self._read_cycles, f"{name}_{bank}_{place}", reset_less=True)
                 found.append(Mux(chosen, word[place * bits : (place + 1) * bits], 0))
         return _disjunction(found)
 

@@ -6,7 +6,7 @@
 Pipelines that never stall; each row number joins its group where it is needed.
 """
 
-from amaranth import Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,10 +51,11 @@ class Normalise(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config, precision = self._config, self._config.precision
-        bits = 32 * config.vector_lanes
-        m.submodules.gammas = gammas = DelayLine(bits, 1 + ADD_CYCLES + MULTIPLY_CYCLES)
-        m.submodules.betas = betas = DelayLine(bits, 1 + ADD_CYCLES + 2 * MULTIPLY_CYCLES)
-        m.d.comb += [gammas.i.eq(self.gamma), betas.i.eq(self.beta)]
+        bits = config.vector_bits
+        m.submodules.gammas = gammas = DelayLine(bits * config.vector_lanes, 1 + ADD_CYCLES + MULTIPLY_CYCLES)
+        m.submodules.betas = betas = DelayLine(bits * config.vector_lanes, 1 + ADD_CYCLES + 2 * MULTIPLY_CYCLES)
+        for line, numbers in ((gammas, self.gamma), (betas, self.beta)):
+            m.d.comb += line.i.eq(Cat(narrowed(m, each, config, "narrowed") for each in numbers))
         for lane in range(config.vector_lanes):
             m.submodules[f"minus_{lane}"] = minus = Add()
             m.submodules[f"by_deviation_{lane}"] = by_deviation = Multiply(precision)
@@ -68,14 +69,13 @@ class Normalise(wiring.Component):
                 by_deviation.b.eq(Mux(self.squares, d, self.deviation)),
                 self.square[lane].eq(by_deviation.o),
                 by_gamma.a.eq(by_deviation.o),
-                by_gamma.b.eq(narrowed(m, gammas.o.word_select(lane, 32), config, f"gamma_{lane}")),
+                by_gamma.b.eq(gammas.o.word_select(lane, bits)),
                 self.o[lane].eq(plus.o),
             ]
-            beta = narrowed(m, betas.o.word_select(lane, 32), config, f"beta_{lane}")
             of_row = self.squares if lane == 0 else 0
             m.d.comb += [
                 plus.a.eq(Mux(of_row, self.row_a, by_gamma.o)),
-                plus.b.eq(Mux(of_row, self.row_b, beta)),
+                plus.b.eq(Mux(of_row, self.row_b, betas.o.word_select(lane, bits))),
             ]
             if lane == 0:
                 m.d.comb += self.row_o.eq(plus.o)
@@ -116,11 +116,8 @@ class RowMoments(wiring.Component):
         m.submodules.rsqrt = rsqrt = ReciprocalSqrt(precision)
         variance = _held(m, self.variance)
         found = delay(m, self.valid & self.squares, config.deviation_cycles, name="deviation_valid")
-        held = Signal(32, reset_less=True)
-        with m.If(self.valid):
-            m.d.sync += held.eq(self.sum)
         m.d.comb += [
-            by_reciprocal.a.eq(held),
+            by_reciprocal.a.eq(self.sum),
             by_reciprocal.b.eq(self.reciprocal),
             self.mean_square.eq(narrowed(m, by_reciprocal.o, config, "mean_square")),
             self.small.eq(narrowed(m, self.epsilon, config, "small")),

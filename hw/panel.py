@@ -13,7 +13,6 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import ROW_SUM_INTERVAL, SOFTMAX_ROW_INTERVAL, SUM_CYCLES, HardwareConfig
 from ..arch.isa import ADDRESS, COLUMNS, ROWS
-from .pipeline import delay
 
 
 class Fill(IntEnum):
@@ -27,9 +26,10 @@ class Fill(IntEnum):
 class Panel(wiring.Component):
     """Emits row 0 group 0, row 0 group 1, … row 1 group 0, …: the first group in the cycle after `start`.
 
-    Inputs. `rows` and `columns` (both at least 1), `fill` (a `Fill`), `interval` (cycles from a group to the next, at
-    least 1) and `period` (least cycles from a row's first group to the next row's; 0: no more than its groups take)
-    are used from the cycle after `start` on, and hold still until the walk is over. Give `start` only when it is.
+    Inputs. `rows` and `columns` (both at least 1) are used with `start` and after it; `fill` (a `Fill`), `interval`
+    (cycles from a group to the next, at least 1) and `period` (least cycles from a row's first group to the next row's;
+    0: no more than its groups take) from the cycle after it on. They hold still until the walk is over. Give `start`
+    only when it is.
     A row of q groups takes max(q · interval, period) cycles, and the last group of the panel comes
     (rows − 1) · max(q · interval, period) + (q − 1) · interval cycles after the first. It takes `interval` cycles too,
     but of a panel that is `brief` only one, and with it the walk is over.
@@ -38,7 +38,6 @@ class Panel(wiring.Component):
     group 0, … to the last row of the block, row 0 group 1, …, then the next block. Of a `tall` walk rows beyond `rows`
     fill the last block; `row_counts` is down for them and `inside` too. `block_ends` is up at the last row of a block.
     What is said above of a row is then said of a block, which takes as many rows as long; a turned walk has no period.
-    Its `rows` and `columns` are there with `start` already.
 
     Outputs, all meaningful while `active`, and steady for the `interval` cycles of a group:
       active    a group is under way; `beat` counts its cycles from 0; `valid` is the cycle of beat 0
@@ -99,30 +98,27 @@ class Panel(wiring.Component):
         running = Signal()  # between start and the end of the last group
         waiting = Signal()  # the row is complete, but its period is not
         age = Signal(range(longest_period(config) + 1))  # cycles since the row's first, up to the longest period
+        begins, old = Signal(), Signal()  # the first cycle; the next cycle is as late as the period wants, if it is not
+        period_over = Mux(begins, self.period <= 1, old)
 
         lane_bits = lanes.bit_length() - 1
         tall = self.tall if self._blocks and lane_bits else Const(0, 1)
         turned = self.turned if self._blocks else Const(0, 1)
-        begins = Const(0) if self._blocks else delay(m, self.start, 1, "begins")  # rows and columns are there only now
-        rows_left, rows_kept = Signal(signed(ROWS + 1)), Signal(signed(ROWS + 1))  # from this row on
-        last_kept = Signal()  # whether it is the last
-        rows_of_block, last_of_block = Signal.like(rows_kept), Signal()  # of the first row of the block
+        rows_left = Signal(signed(ROWS + 1))  # from this row on
+        rows_of_block, last_of_block = Signal.like(rows_left), Signal()  # of the first row of the block
         m.d.comb += [
-            rows_left.eq(Mux(begins, self.rows, rows_kept)),
             self.row_counts.eq(~tall | (rows_left > 0)),
             self.block_ends.eq(Mux(turned, self.last_row, ~tall | self.row[:lane_bits].all())),
         ]
 
         # Columns from the first of this group to the end of the row.
-        left, left_kept = Signal(signed(COLUMNS + 2)), Signal(signed(COLUMNS + 2))
-        ends, ends_kept = Signal(), Signal()  # there are none beyond this group
+        left = Signal(signed(COLUMNS + 2))
+        ends = Signal()  # there are none beyond this group
         more, some = Signal(COLUMNS + 1 - lane_bits), Signal()  # whole groups of them; whether there are any
         end_of_word = Signal()
         end_of_group = Signal()
         row_complete = Signal()
         m.d.comb += [
-            left.eq(Mux(begins, self.columns, left_kept)),
-            ends.eq(Mux(begins, self.columns <= lanes, ends_kept)),
             more.eq(left[lane_bits:-1]),
             some.eq(~left[-1] & (more != 0)),
             self.counts.eq(Cat(*(some | (~left[-1] & (left[:lane_bits] > lane)) for lane in range(lanes - 1)), some)),
@@ -132,13 +128,12 @@ class Panel(wiring.Component):
             self.first.eq(self.group == 0),
             self.last.eq(ends & end_of_word),
             self.done.eq(self.valid & self.last & self.last_row & self.block_ends),
-            self.last_row.eq(Mux(begins, self.rows == 1, last_kept)),
             end_of_group.eq(self.active & (self.beat + 1 == self.interval)),
             self.group_ends.eq(end_of_group),
             self.down.eq(end_of_group & ~self.block_ends),
             self.back.eq(end_of_group & self.block_ends & ~self.last),
             row_complete.eq(waiting | (end_of_group & self.block_ends & self.last)),
-            self.next_row.eq(row_complete & ~self.last_row & (age + 1 >= self.period)),
+            self.next_row.eq(row_complete & ~self.last_row & period_over),
         ]
         with m.Switch(self.fill):
             with m.Case(Fill.WORD):
@@ -160,29 +155,31 @@ class Panel(wiring.Component):
         count(m, self.row, clear=self.start, step=next_in_block)
         next_rows, next_last = rows_left - 1, at_most(rows_left, 2)
         m.d.sync += [
-            rows_kept.eq(Mux(next_in_block, next_rows, rows_left)),
-            last_kept.eq(Mux(next_in_block, next_last, self.last_row)),
-            left_kept.eq(Mux(new_row, self.columns, Mux(next_group, left - lanes, left))),
-            ends_kept.eq(Mux(new_row, self.columns <= lanes, Mux(next_group, at_most(left, 2 * lanes), ends))),
+            rows_left.eq(Mux(next_in_block, next_rows, rows_left)),
+            self.last_row.eq(Mux(next_in_block, next_last, self.last_row)),
+            left.eq(Mux(new_row, self.columns, Mux(next_group, left - lanes, left))),
+            ends.eq(Mux(new_row, self.columns <= lanes, Mux(next_group, at_most(left, 2 * lanes), ends))),
         ]
+        with m.If(self.start):
+            m.d.sync += [each.eq(self.rows) for each in (rows_left, rows_of_block)]
+            m.d.sync += [each.eq(self.rows == 1) for each in (self.last_row, last_of_block)]
         if self._blocks:
-            with m.If(self.start):
-                m.d.sync += [rows_kept.eq(self.rows), last_kept.eq(self.rows == 1)]
-                m.d.sync += [rows_of_block.eq(self.rows), last_of_block.eq(self.rows == 1)]
             with m.Elif(self.back):
                 with m.If(tall):
                     m.d.sync += self.row[:lane_bits].eq(0)
                 with m.If(turned):
                     m.d.sync += self.row.eq(0)
                 with m.If(tall | turned):
-                    m.d.sync += [rows_kept.eq(rows_of_block), last_kept.eq(last_of_block)]
+                    m.d.sync += [rows_left.eq(rows_of_block), self.last_row.eq(last_of_block)]
             with m.Elif(end_of_group & ~self.down):
                 m.d.sync += [rows_of_block.eq(next_rows), last_of_block.eq(next_last)]
         m.d.sync += [
             self.beat.eq(Mux(self.active & ~end_of_group, self.beat + 1, 0)),
             running.eq(self.start | (running & ~over)),
             waiting.eq(row_complete & ~self.last_row & ~self.next_row),
+            begins.eq(self.start | self.next_row),
             age.eq(Mux(self.start | self.next_row, 0, Mux(age == longest_period(config), age, age + 1))),
+            old.eq(age + 2 >= self.period),
         ]
         return m
 

@@ -58,7 +58,7 @@ class Reference(wiring.Component):
         greatest, bits = Fields(register(m, self.greatest, "given")), len(self.shift)
         above = Signal(signed(EXPONENT_BITS + 1))
         m.d.comb += above.eq(greatest.exponent - LEAST_BIASED)
-        small, places = above[-1], (-above)[:EXPONENT_BITS]
+        small, places = above[-1], (LEAST_BIASED - greatest.exponent)[:EXPONENT_BITS]  # two at once: neither waits
         far = small & places[bits:].any()
         whole = Cat(Const(0, 1), greatest.mantissa) & ~far.replicate(SCORE_BITS + 1)
         held = above[:bits] | above[bits:-1].any().replicate(bits)

@@ -4,7 +4,7 @@ A row comes as groups of V columns, `first` with its first and `last` with its l
 counterparts of `numerics.row_maximum` and `numerics.row_sum`, which define the order of additions.
 """
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -109,16 +109,16 @@ class LaneMaxima(wiring.Component):
 class RowSum(Reduction):
     """o = the sum of a row of float32 as `numerics.row_sum`, `config.row_sum_cycles` after its last group.
 
-    A tree adds up the lanes of a group. The sum of group k goes to slot k mod ADD_CYCLES (which is 4), in one adder,
-    and so never meets one of the same slot that is still under way. When all are there, another adder adds up the
-    slots, in pairs: it takes two cycles for their operands, and one for those sums when they have come. Groups may come
-    with gaps; the first group of a row, and also its last, at the earliest ROW_SUM_INTERVAL after that of the row
-    before. Columns that do not count are +0. `o` is valid in the cycle of `o_valid` only.
+    A tree adds up the lanes of a group. One adder adds up the sums of groups: it gives a sum ADD_CYCLES (which is 4)
+    later, just when the group comes that is to be added to it, so that it keeps four running sums. When the last ones
+    come, another adder adds them up, in pairs: it takes two cycles for their operands, and one for those sums when they
+    have come. The groups of a row come in cycles on end; its first, and also its last, at the earliest ROW_SUM_INTERVAL
+    after that of the row before. Columns that do not count are +0. `o` is valid in the cycle of `o_valid` only.
 
     ```
-    data ──► tree ──► Add ──┬──► slots 0 … 3 ──► Add ──┬──► o
-                       ▲    │                     ▲    │
-                       └────┘                     └────┘ pairs
+    data ──► tree ──► Add ──┬──► the last four ──► Add ──┬──► o
+                       ▲    │                       ▲    │
+                       └────┘                       └────┘ pairs
     ```
     """
 
@@ -130,62 +130,36 @@ class RowSum(Reduction):
         level, levels = [register(m, x, "data") for x in self.data], self._lanes.bit_length() - 1
         while len(level) > 1:
             half = len(level) // 2
-            level = [self._added(m, level[i], level[half + i], half + i) for i in range(half)]
+            level = [self._adder(m, level[i], level[half + i], f"adder_{half + i}").o for i in range(half)]
         cycles = 1 + levels * ADD_CYCLES
-        first = delay(m, self.first, cycles, "first", reset_less=True)
-        ends = delay(m, self.valid & self.last, cycles, "ends")
-        slots, complete = self._slots(m, level[0], delay(m, self.valid, cycles, "valid"), first, ends)
-        self._add_slots(m, slots, complete)
+        valid = delay(m, self.valid, cycles, "valid")
+        starts = delay(m, self.valid & self.first, cycles, "starts")
+        complete = delay(m, self.valid & self.last, cycles + ADD_CYCLES, "complete")
+
+        fresh = Cat(delay(m, starts, group, f"fresh_{group}") for group in range(ADD_CYCLES)).any()
+        total = Signal(32)
+        m.d.comb += total.eq(self._adder(m, level[0], Mux(fresh, ZERO, total), "adder_0").o)
+        # Of a row with fewer groups the others are +0: there is room for them before it.
+        latest = [Mux(delay(m, valid, ADD_CYCLES, "filled"), total, ZERO)]
+        for group in range(ADD_CYCLES):
+            latest.append(register(m, latest[-1], f"sum_{group}"))
+
+        now = Signal(ROW_SUM_INTERVAL + ADD_CYCLES)  # bit k: k + 1 cycles after the last sum
+        m.d.sync += now.eq(Cat(complete, now))
+        pair, joined = Signal(32, reset_less=True), Signal(32)
+        with m.If(now[ADD_CYCLES]):
+            m.d.sync += pair.eq(joined)
+        pairs = now[0] | now[1]  # of the last but one and the one two before it, then of the last
+        operands = Mux(pairs, latest[2], pair), Mux(pairs, latest[4], joined)
+        m.d.comb += [
+            joined.eq(self._adder(m, *operands, "joining").o),
+            self.o.eq(joined),
+            self.o_valid.eq(now[-1]),
+        ]
         return m
 
-    def _added(self, m: Module, a: Value, b: Value, lane: int) -> Value:
-        """a + b, ADD_CYCLES later."""
-        m.submodules[f"adder_{lane}"] = add = Add()
+    def _adder(self, m: Module, a: Value, b: Value, name: str) -> Add:
+        """Gives a + b ADD_CYCLES later."""
+        m.submodules[name] = add = Add()
         m.d.comb += [add.a.eq(a), add.b.eq(b)]
-        return add.o
-
-    def _slots(self, m: Module, x: Value, valid: Value, first: Value, ends: Value) -> tuple[list[Signal], Value]:
-        """The running sums of the numbers `x`, and a pulse in the cycle before they are those of a whole row."""
-        groups = Signal(range(ADD_CYCLES + 1), reset_less=True)  # of this row before this one, at most ADD_CYCLES
-        slot = Signal(range(ADD_CYCLES), reset_less=True)
-        this_group, this_slot = Signal.like(groups), Signal.like(slot)
-        fresh = Signal()  # nothing was added to this slot yet
-        m.d.comb += [
-            this_group.eq(Mux(first, 0, groups)),
-            this_slot.eq(Mux(first, 0, slot)),
-            fresh.eq(this_group < ADD_CYCLES),
-        ]
-        with m.If(valid):
-            m.d.sync += [groups.eq(this_group + fresh), slot.eq(this_slot + 1)]
-        filled = delay(m, valid, ADD_CYCLES, "filled")
-        filled_slot = delay(m, this_slot, ADD_CYCLES, "filled_slot", reset_less=True)
-        filled_fresh = delay(m, fresh, ADD_CYCLES, "filled_fresh", reset_less=True)
-        complete = delay(m, ends, ADD_CYCLES, "complete")
-
-        slots = [Signal(32, name=f"slot_{number}", reset_less=True) for number in range(ADD_CYCLES)]
-        before = Signal(32)
-        total = self._added(m, x, Mux(fresh, ZERO, before), 0)
-        arrives = filled & (filled_slot == this_slot)  # the sum so far, in this very cycle
-        m.d.comb += before.eq(Mux(arrives, total, Array(slots)[this_slot]))
-        for number, each in enumerate(slots):
-            with m.If(filled & (filled_slot == number)):
-                m.d.sync += each.eq(total)
-            with m.Elif(complete & filled_fresh & (filled_slot < number)):  # the row has no group for it
-                m.d.sync += each.eq(ZERO)
-        return slots, complete
-
-    def _add_slots(self, m: Module, slots: list[Signal], complete: Value) -> None:
-        """(slot 0 + slot 2) + (slot 1 + slot 3)."""
-        now = Signal(ROW_SUM_INTERVAL + ADD_CYCLES)  # bit k: k cycles after the slots are those of a whole row
-        m.d.sync += now.eq(Cat(complete, now))
-        m.submodules.joining = add = Add()
-        pair = Signal(32, reset_less=True)
-        with m.If(now[ADD_CYCLES]):
-            m.d.sync += pair.eq(add.o)
-        with m.If(now[0]):
-            m.d.comb += [add.a.eq(slots[0]), add.b.eq(slots[2])]
-        with m.Elif(now[1]):
-            m.d.comb += [add.a.eq(slots[1]), add.b.eq(slots[3])]
-        with m.Else():
-            m.d.comb += [add.a.eq(pair), add.b.eq(add.o)]
-        m.d.comb += [self.o.eq(add.o), self.o_valid.eq(now[-1])]
+        return add

@@ -179,25 +179,27 @@ class RowResults(wiring.Component):
     ) -> None:  # fmt: skip
         """Write a number of a row, and its place, from registers; go on to the next rank at the end of a walk."""
         config = self._config
-        last_rank, elements, strides = Signal(), Signal(ADDRESS), Signal(ADDRESS)  # from the first row to this one
+        last_rank, elements, strides = Signal(), Signal(ADDRESS), Signal(ADDRESS)  # from the first number to this one
         rank_word, rank_slot = Signal(COUNT), Signal(range(config.columns))
         m.d.comb += last_rank.eq(register(m, rank + 1 == fields.count, "last_rank"))
         count(m, rank, clear=ends & last_rank, step=ends)
         count_in(m, rank_word, rank_slot, config.columns, clear=ends & last_rank, step=ends)
-        count(m, elements, clear=self.start, step=found, by=fields.count)
-        count(m, strides, clear=self.start, step=found, by=fields.stride)
+        with m.If(self.start):
+            m.d.sync += [elements.eq(rank), strides.eq(rank_word)]
+        with m.Elif(found):
+            m.d.sync += [elements.eq(elements + fields.count), strides.eq(strides + fields.stride)]
         m.d.sync += [self.next_rank.eq(ends & ~last_rank), self.done.eq(ends & last_rank)]
 
         per_word = config.word_elements(Memory.INDEX)
         slot_bits = per_word.bit_length() - 1
         index, to_row = Signal(ADDRESS), Signal()
         row_address = Signal(ADDRESS)
-        m.d.comb += index.eq(fields.index_address + elements + rank)
+        m.d.comb += index.eq(fields.index_address + elements)
         m.d.sync += [
             to_row.eq(found & (fields.results == Results.ROW)),
-            row_address.eq(fields.address + elements + rank),
+            row_address.eq(fields.address + elements),
             self.element.en.eq(found & (fields.results == Results.VALUE)),
-            self.element.address.eq(fields.address + strides + rank_word),
+            self.element.address.eq(fields.address + strides),
             self.element.slot.eq(rank_slot),
             self.element.number.eq(number),
             self.index_write.en.eq(found & fields.placed),

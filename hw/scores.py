@@ -11,7 +11,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import ADD_CYCLES, FACTOR_BITS, SCORE_CYCLES, HardwareConfig
+from ..arch.config import ADD_CYCLES, FACTOR_BITS, MEMORY_CYCLES, SCORE_CYCLES, HardwareConfig
 from ..arch.scores import SCORE_BITS
 from .delay_line import DelayLine
 from .float import MINUS_INFINITY, MINUS_ZERO, Add, resized
@@ -28,8 +28,8 @@ class Scores(wiring.Component):
     """t = score of acc (of `operand` if `from_value`) · key_scale · row_scale, + operand if `additive`; −∞ in lanes
     that are not seen. `hidden` tells where it is −∞.
 
-    `row` and `group` come in the cycle of the read addresses, the operands and `length` MEMORY_CYCLES later, `t` and
-    `hidden` SCORE_CYCLES after these, a group every cycle if need be. The mask (see `Mask`), `from_value` and
+    `row` and `group` come in the cycle of the read addresses, `length` NUMBER_CYCLES later, the operands MEMORY_CYCLES,
+    `t` and `hidden` SCORE_CYCLES after these, a group every cycle if need be. The mask (see `Mask`), `from_value` and
     `additive` hold still while groups are under way. Operands are bits as the memories hold them.
     """
 
@@ -53,8 +53,8 @@ class Scores(wiring.Component):
         config = self._config
         m.submodules.mask = mask = Mask(config)
         m.submodules.operands = operands = DelayLine(config.value_bits * config.vector_lanes, UNMASKED_CYCLES - 1)
-        # The mask starts a cycle before the data.
-        seen = delay(m, mask.seen, UNMASKED_CYCLES - MASK_CYCLES, name="seen")
+        # The mask starts with the addresses, and goes into a register before it is added.
+        seen = delay(m, mask.seen, MEMORY_CYCLES + UNMASKED_CYCLES - 1 - MASK_CYCLES, name="seen")
         m.d.comb += [getattr(mask, name).eq(getattr(self, name)) for name in MASK_INPUTS]
         m.d.comb += operands.i.eq(self.operand)
         row_scale = Mux(self.from_value, ONE, self.row_scale)

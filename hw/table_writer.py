@@ -1,7 +1,7 @@
 """Tables: copies entries of functions by table from PARAM to the lanes of VECTOR, one a cycle.
 
     address ─► PARAM ─► a pair of the group ─► register ─► all lanes
-    cycle 1           2                        3
+    cycle 1           3                        4
 """
 
 from amaranth import Module, Signal
@@ -22,7 +22,8 @@ class TableWriter(wiring.Component):
     """Executes one Tables at a time.
 
     `start` comes with `instruction` in a cycle s. The address of entry i is there in s + 1 + i, with `reading`; its
-    group of pairs must be `pairs` a cycle later, and it is written in s + 3 + i, the last one with `retire`.
+    group of pairs must be `pairs` MEMORY_CYCLES later, and it is written in the cycle after that, the last one with
+    `retire`.
     """
 
     def __init__(self, config: HardwareConfig):

@@ -17,6 +17,7 @@ from ..arch.config import (
     GATE_CYCLES,
     INSTRUCTION_BYTES,
     LOOKUP_CYCLES,
+    MEMORY_CYCLES,
     HardwareConfig,
     Unit,
 )  # fmt: skip
@@ -290,7 +291,7 @@ def _move(a, number, grant, rival):
         setup = _next_burst(a, client, kind)
         if kind.role == STORE:  # the next burst goes into the buffer of the one before this, whose beats must have left
             client.read = max(client.read + beats + setup, before + 1)
-            client.up = max(client.read + client.beats + 1, grant + 1)
+            client.up = max(client.read + client.beats + MEMORY_CYCLES, grant + 1)
         else:
             _ask(a, number, grant + 1, setup)
         if client.up >= rival:
@@ -313,7 +314,7 @@ def _begin(a, index, start):
     setup = _next_burst(a, client, kind)
     if kind.role == STORE:
         client.read = start + 1 + setup
-        client.up = client.read + client.beats + 1
+        client.up = client.read + client.beats + MEMORY_CYCLES
         return
     if number == KV_PORT:  # nothing of the instruction before is in flight
         client.flown = 0

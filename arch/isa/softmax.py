@@ -65,22 +65,23 @@ class Softmax(Instruction):
     opcode: ClassVar[int] = 6
     unit: ClassVar[Unit | None] = Unit.SOFTMAX
     in_place: ClassVar[bool] = True
+    # What OnlineSoftmax has too stands where it has it.
     rows: int = size(ROWS)
     columns: int = size(COLUMNS)
-    source: Source = bits(1, Source, default=Source.ACC)
     source_address: int = bits(ADDRESS)
     source_stride: int = bits(STRIDE)
     param_address: int = bits(ADDRESS)
     row_address: int = bits(ADDRESS)
     causal: int = bits(FLAG)
     offset: int = bits(17, signed=True)
-    window: int = bits(15)  # 0: unlimited
-    mask: Masking = bits(2, Masking, default=Masking.NONE)
-    operand_address: int = bits(ADDRESS)
-    operand_stride: int = bits(STRIDE)
     address: int = bits(ADDRESS)
     stride: int = bits(STRIDE)
     scales_address: int = bits(ADDRESS)
+    window: int = bits(15)  # 0: unlimited
+    source: Source = bits(1, Source, default=Source.ACC)
+    mask: Masking = bits(2, Masking, default=Masking.NONE)
+    operand_address: int = bits(ADDRESS)
+    operand_stride: int = bits(STRIDE)
     result: Result = bits(1, Result, default=Result.CODES)
 
     operands = (
@@ -136,14 +137,14 @@ class OnlineSoftmax(Instruction):
     param_address: int = bits(ADDRESS)
     row_address: int = bits(ADDRESS)
     causal: int = bits(FLAG)
-    together: int = bits(FLAG)
     offset: int = bits(17, signed=True)
-    window: int = bits(16)  # 0: unlimited
-    first: int = bits(FLAG)
-    state_address: int = bits(ADDRESS)
     address: int = bits(ADDRESS)
     stride: int = bits(STRIDE)
     scales_address: int = bits(ADDRESS)
+    window: int = bits(16)  # 0: unlimited
+    together: int = bits(FLAG)
+    first: int = bits(FLAG)
+    state_address: int = bits(ADDRESS)
     register: int = bits(REGISTER)
 
     def resolved(self, scalar: Sequence[int], config: HardwareConfig) -> Instruction:

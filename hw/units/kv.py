@@ -9,7 +9,7 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import APPEND_ITEMS, INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.config import APPEND_ITEMS, INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Append, KvInstruction, Part, Stream
 from .. import cache_walk, cache_writer, pages
 from ..axi import ADDRESS_BITS, kv_request_signature, write_data_signature
@@ -19,6 +19,7 @@ from ..cache_writer import CacheWriter
 from ..instructions import fields_of, opcode_of
 from ..memories import read_signature, write_signature
 from ..pages import PageLookup
+from ..pipeline import delay
 from ..queue import Queue
 from ..region import OFFSET_BITS, BurstGate
 
@@ -216,8 +217,8 @@ class Kv(wiring.Component):
             self.param_read.address.eq(walk.word),
             self.param_read.part.eq(walk.element),
         ]
-        arrived, lane = Signal(), Signal(pair_lane_bits(config))
-        m.d.sync += [arrived.eq(reads), lane.eq(walk.slot_now)]
+        arrived = delay(m, reads, MEMORY_CYCLES, "arrived")
+        lane = delay(m, walk.slot_now[: pair_lane_bits(config)], MEMORY_CYCLES, "lane", reset_less=True)
 
         pair = self.param_read.data
         item_bits = max(word_beats, of_pair) * beat_bits

@@ -14,7 +14,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import ADDRESS, ROWS, TILES, Matmul
 from ..array import Array
 from ..instructions import fields_of
@@ -56,8 +56,8 @@ class Matrix(wiring.Component):
             self.act_read.en.eq(tiles.row_en),
             self.act_read.address.eq(tiles.act_address),
             # The swap token runs one cycle ahead of the activations, the capture token beside weight row 0.
-            array.swap.eq(tiles.row_en & tiles.row_first),
-            array.capture.eq(delay(m, tiles.weight_en & tiles.weight_first, 1, "capture")),
+            array.swap.eq(delay(m, tiles.row_en & tiles.row_first, MEMORY_CYCLES - 1, "swap")),
+            array.capture.eq(delay(m, tiles.weight_en & tiles.weight_first, MEMORY_CYCLES, "capture")),
             array.weights.as_value().eq(self.weight_read.data),
             array.activations.as_value().eq(self.act_read.data),
         ]
@@ -80,15 +80,15 @@ class Matrix(wiring.Component):
         config, pe = self._config, FORMATS[self._config.pe]
         layout = data.ArrayLayout(pe.sum, config.columns)
         row = Cat(tiles.row_en, tiles.row_accumulates, tiles.row_final, tiles.acc_address)
-        row = delay(m, row, config.array_cycles - 1, "row")
+        row = delay(m, row, config.array_cycles - 1, "row")  # the sums come MEMORY_CYCLES + 1 later
         m.d.comb += [self.acc_read.en.eq(row[0] & row[1]), self.acc_read.address.eq(row[3:])]
-        accumulates = delay(m, row[1], 1, "accumulates")
+        accumulates = delay(m, row[1], MEMORY_CYCLES, "accumulates")
         held, total = Signal(layout), Signal(layout)
         nothing = Const(pe.nothing, 32).replicate(config.columns)
         m.d.sync += held.as_value().eq(Mux(accumulates, self.acc_read.data, nothing))
         for c in range(config.columns):
             m.d.comb += total[c].eq(pe.add(m, held[c], array.sums[c], f"total_{c}"))
-        row = delay(m, row, 2 + config.array_add_cycles, "written_row")
+        row = delay(m, row, MEMORY_CYCLES + 1 + config.array_add_cycles, "written_row")
         m.d.comb += [
             self.acc_write.en.eq(row[0]),
             self.acc_write.address.eq(row[3:]),

@@ -48,10 +48,11 @@ class Phase(IntEnum):
 
 
 def phase_tails(config: HardwareConfig) -> list[int]:
-    """For each `Phase`, cycles from its last read address until it is complete (see `Phases`)."""
+    """For each `Phase`, cycles from its last read address until it is complete (see `Phases`): its last number is
+    written."""
     return [
-        MEMORY_CYCLES + config.row_sum_cycles + MEAN_CYCLES + 1,
-        MEMORY_CYCLES + config.subtract_cycles + MULTIPLY_CYCLES + config.row_sum_cycles + config.deviation_cycles + 1,
+        MEMORY_CYCLES + config.row_sum_cycles + MEAN_CYCLES,
+        MEMORY_CYCLES + config.subtract_cycles + MULTIPLY_CYCLES + config.row_sum_cycles + config.deviation_cycles,
         MEMORY_CYCLES + config.normalise_cycles + 1,
     ]
 
@@ -87,9 +88,9 @@ class Norm(wiring.Component):
         instruction = Signal(INSTRUCTION_BITS)
         with m.If(self.start):
             m.d.sync += instruction.eq(self.instruction)
-        fields = fields_of(isa.Norm, instruction)
+        given, fields = fields_of(isa.Norm, self.instruction), fields_of(isa.Norm, instruction)
         in_results = phases.phase == Phase.RESULTS
-        first_phase = Mux(fields_of(isa.Norm, self.instruction).kind == NormKind.LAYER, Phase.MEANS, Phase.DEVIATIONS)
+        first_phase = Mux(given.kind == NormKind.LAYER, Phase.MEANS, Phase.DEVIATIONS)
         m.d.comb += [
             phases.start.eq(self.start),
             phases.initial.eq(first_phase),
@@ -97,8 +98,8 @@ class Norm(wiring.Component):
             self.ready.eq(phases.ready),
             self.retire.eq(phases.retire),
             panel.start.eq(phases.begin),
-            panel.rows.eq(fields.rows),
-            panel.columns.eq(fields.columns),
+            panel.rows.eq(Mux(self.start, given.rows, fields.rows)),
+            panel.columns.eq(Mux(self.start, given.columns, fields.columns)),
             panel.interval.eq(1),
             panel.fill.eq(Mux(in_results, Fill.WORD, Fill.COLUMNS)),
             panel.period.eq(Mux(in_results, 0, ROW_SUM_INTERVAL)),
@@ -109,7 +110,7 @@ class Norm(wiring.Component):
         return m
 
     def _read(self, m: Module, phases: Phases, panel: Panel, fields: SimpleNamespace, normalise: Normalise) -> None:
-        """Issue the reads of a group and hand what comes back, a cycle later, to `normalise`."""
+        """Issue the reads of a group and hand what comes back to `normalise`."""
         config, lanes = self._config, self._config.vector_lanes
         source = row_address(m, panel, fields.source_address, fields.source_stride, name="source")
         read = panel.valid & panel.inside
@@ -165,7 +166,7 @@ class Norm(wiring.Component):
             means.restart.eq(phases.begin),
             means.write.eq(moments.mean_valid),
             means.value.eq(moments.mean),
-            means.last.eq(ends),
+            means.last.eq(delay(m, ends, MEMORY_CYCLES - 1, name="before_x")),
             normalise.mean.eq(Mux(fields.kind == NormKind.LAYER, means.o, ZERO)),  # x − 0 is x, also for −0
             deviations.restart.eq(phases.begin),
             deviations.write.eq(moments.deviation_valid),

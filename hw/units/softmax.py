@@ -127,8 +127,8 @@ class Softmax(wiring.Component):
             state.address.eq(fields.state_address),
             state.row_data.eq(self.row_read.data),
             panel.start.eq(phases.begin & ~state.start),
-            panel.rows.eq(fields.rows),
-            panel.columns.eq(fields.columns),
+            panel.rows.eq(Mux(self.start, given.rows, fields.rows)),
+            panel.columns.eq(Mux(self.start, given.columns, fields.columns)),
             panel.interval.eq(1),
             panel.fill.eq(Mux(phases.phase == Phase.RESULTS, _fill(fields), Fill.COLUMNS)),
             panel.period.eq(Mux(phases.phase == Phase.SUMS, SOFTMAX_ROW_INTERVAL, 0)),
@@ -149,7 +149,7 @@ class Softmax(wiring.Component):
         self, m: Module, panel: Panel, state: State, fields: SimpleNamespace, scores: Scores,
         probabilities: Probabilities,
     ) -> None:  # fmt: skip
-        """Issue the reads of a group and hand what comes back, a cycle later, to `scores`; its value scales later."""
+        """Issue the reads of a group and hand what comes back to `scores`; its value scales later."""
         config, lanes = self._config, self._config.vector_lanes
         source = row_address(m, panel, fields.source_address, fields.source_stride, name="source")
         operand = row_address(m, panel, fields.operand_address, fields.operand_stride, name="operand")
@@ -189,7 +189,7 @@ class Softmax(wiring.Component):
         m.d.comb += [
             scores.acc.eq(self.acc_read.data),
             scores.row_scale.eq(self.row_read.data),
-            scores.length.eq(self.index_read.data),
+            scores.length.eq(self.index_read.data),  # NUMBER_CYCLES after its address
             value_scales.i.eq(Cat(narrowed(m, pairs.word_select(2 * lane + 1, 32), config, f"value_scale_{lane}")
                                   for lane in range(lanes))),
         ]  # fmt: skip

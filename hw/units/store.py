@@ -8,13 +8,13 @@ from amaranth import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arch.config import INSTRUCTION_BITS, HardwareConfig, Memory
+from ...arch.config import INSTRUCTION_BITS, MEMORY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Store as StoreInstruction
 from ..axi import ADDRESS_BITS, request_signature
 from ..bursts import PLACE_BITS, BurstWalk, split_position
 from ..instructions import fields_of
 from ..memories import read_signature
-from ..pipeline import register
+from ..pipeline import delay, register
 from ..ram import Ram
 from ..region import BurstGate
 from ..row_lookup import ELEMENT_BITS, RowLookup
@@ -26,7 +26,7 @@ RESPONSE_LIMIT = 15  # write bursts without their response: more than any memory
 class Store(wiring.Component):
     """Unit ports (`start`, `instruction`, `ready`, `retire`), memory ports, `request`, write data and responses.
 
-    A burst of n beats is read in cycles q … q + n − 1, with one access per beat; its request is up from q + n + 1, or
+    A burst of n beats is read in cycles q … q + n − 1, with one access per beat; its request is up from q + n + 2, or
     from the cycle after the grant of the burst before. q is the cycle after `start`, then the first in which the burst
     before is read whole and the one before that has left its buffer. The first burst of each segment of a scatter is
     read GATHER_CYCLES later, when its row has been found. `retire` follows the last response by a cycle.
@@ -80,7 +80,7 @@ class Store(wiring.Component):
         # Bit b is of buffer b. A burst is read into its buffer, asked for on the address channel, given on the data
         # channel; its buffer is occupied from the first read until it is both asked for (granted) and given.
         occupied, pending, open_ = Signal(2), Signal(2, name="pending"), Signal(2, name="open")
-        unseen = Signal(2)  # pending, and not at the gate yet
+        unseen = Signal(2)  # pending, all but a beat of it in its buffer, and not at the gate yet
         filling, offering, asking, giving = Signal(), Signal(), Signal(), Signal()  # the buffer that each step is at
 
         lookup = self._scatter(m, walk, view)
@@ -90,7 +90,10 @@ class Store(wiring.Component):
         with m.If(gate.taken):
             m.d.sync += [unseen.bit_select(offering, 1).eq(0), offering.eq(~offering)]
         with m.If(walk.take):
-            m.d.sync += [pending.bit_select(filling, 1).eq(1), unseen.bit_select(filling, 1).eq(1)]
+            m.d.sync += pending.bit_select(filling, 1).eq(1)
+        filled = delay(m, filling, MEMORY_CYCLES - 1, "filled")
+        with m.If(delay(m, walk.take, MEMORY_CYCLES - 1, "read_whole")):
+            m.d.sync += unseen.bit_select(filled, 1).eq(1)
         addresses = Array(Signal(PLACE_BITS, name=f"address_{b}") for b in range(2))
         beats = Array(Signal.like(walk.beats, name=f"beats_{b}") for b in range(2))
         last_beats = Array(Signal.like(count, name=f"last_beat_{b}") for b in range(2))  # places in the buffers
@@ -180,19 +183,20 @@ class Store(wiring.Component):
         with m.If(self.start):  # the one before may have been stopped half way
             m.d.sync += [count.eq(0), begun.eq(0)]
 
-        arrives, slot = Signal(), Signal.like(buffers.write_address)  # a cycle behind the read
-        m.d.sync += [arrives.eq(reads), slot.eq(self._slot(filling, count))]
-        m.d.comb += [buffers.write_mask.eq(arrives), buffers.write_address.eq(slot)]
+        slot = delay(m, self._slot(filling, count), MEMORY_CYCLES, "slot", reset_less=True)
+        m.d.comb += [buffers.write_mask.eq(delay(m, reads, MEMORY_CYCLES, "arrives")), buffers.write_address.eq(slot)]
+        ports = {each: getattr(self, f"{each.name.lower()}_read") for each in MEMORIES}
+        arrived = {each: delay(m, port.data, MEMORY_CYCLES - self._config.read_cycles(each), f"of_{each.name.lower()}")
+                   for each, port in ports.items()}  # fmt: skip
         with m.Switch(memory):
-            for each in MEMORIES:
-                port = getattr(self, f"{each.name.lower()}_read")
+            for each, port in ports.items():
                 word, part = split_position(self._config, each, walk.position)
                 with m.Case(each):
                     m.d.comb += [
                         port.en.eq(reads),
                         port.address.eq(word),
                         port.part.eq(part),
-                        buffers.write_data.eq(port.data),
+                        buffers.write_data.eq(arrived[each]),
                     ]
         return count
 

@@ -10,7 +10,7 @@ number of a row that it finds.
 
 from types import SimpleNamespace
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -250,7 +250,7 @@ class Vector(wiring.Component):
 
         # Plane p stands p · rows · stride words on.
         rows = fields.rows[: self._config.panel_rows.bit_length()]
-        plane_words = register(m, _times(rows, fields.source_stride)[:ADDRESS], "plane_words")
+        plane_words = register(m, (rows * fields.source_stride)[:ADDRESS], "plane_words")
         plane_offset = Signal(ADDRESS)
         with m.Switch(Mux(steps.has_planes, panel.beat, 0)):
             with m.Case(1):
@@ -315,7 +315,7 @@ class Vector(wiring.Component):
     def _compute(
         self, m: Module, panel: Panel, elementwise: Elementwise, fields, steps: SimpleNamespace, value_slot: Signal
     ) -> None:  # fmt: skip
-        """Hand what memory gives, a cycle after its address, to `elementwise`."""
+        """Hand what memory gives to `elementwise`."""
         lanes = self._config.vector_lanes
         acc, value, pairs = self.acc_read.data, self.value_read.data, self.param_read.data
         of_row = entered(m, self.row_read.data, self._config, "of_row")
@@ -344,8 +344,3 @@ class Vector(wiring.Component):
             elementwise.operand_scaled.eq(steps.operand_scaled),
             elementwise.operand_is_factor.eq(steps.operand_in_row),
         ]
-
-
-def _times(few: Value, x: Value) -> Value:
-    """few · x of a number of few bits, in adders: it is not worth a multiplier block of an FPGA."""
-    return sum((Mux(bit, x << place, 0) for place, bit in enumerate(few)), Const(0))

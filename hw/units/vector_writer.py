@@ -227,13 +227,17 @@ class VectorWriter(wiring.Component):
 
         by_words = fields_of(Map, self.instruction).layout == Layout.ROWS
         bits, in_words = config.value_bits, register(m, (self.phase == Phase.MAP) & by_words, "in_words")
+        # What is chosen hangs on what is done, which is known long before, not on whether there is a write.
+        of_results = register(m, self.phase == Phase.REDUCE, "of_results")
+        by_elements = register(m, ~((self.phase == Phase.MAP) & by_words)
+                               & ~((self.phase == Phase.REDUCE) & (reduce.axis == Axis.ROWS)), "by_elements")
         element = SimpleNamespace(
             en=results.element.en | elements.en,
             address=Mux(elements.chosen, elements.address, results.element.address),
             slot=Mux(elements.chosen, elements.slot, results.element.slot),
         )
         stored = [shortened(x, 32) for x in values]
-        stored[0] = Mux(results.element.en, results.element.number, stored[0])  # it goes the way of the first lane
+        stored[0] = Mux(of_results, results.element.number, stored[0])  # it goes the way of the first lane
         written = Mux(along_rows, Const(-1, lanes).as_unsigned(), chosen)
         numbers = [shortened(Mux(along_rows, number, x), bits)
                    for number, x in zip(results.numbers, stored, strict=True)]  # fmt: skip
@@ -245,7 +249,7 @@ class VectorWriter(wiring.Component):
             self.value_write.mask.eq(spread(m, slot, written, slots, name="value_mask")),
             self.value_write.data.eq(Cat(numbers)),
         ]
-        with m.If(element.en):
+        with m.If(by_elements):
             m.d.comb += [
                 self.value_write.address.eq(element.address),
                 self.value_write.mask.eq(spread(m, element.slot, Const(1, 1), config.columns, name="number_mask")),

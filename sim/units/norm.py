@@ -29,8 +29,8 @@ def cycles(instruction: Norm, config: HardwareConfig) -> int:
     """D: from start to retire; two or three passes over the panel."""
     i, groups = instruction, read_groups(instruction, config)
     sums = (i.rows - 1) * max(groups, ROW_SUM_INTERVAL) + groups + MEMORY_CYCLES
-    mean = sums + config.row_sum_cycles + MEAN_CYCLES + 1
-    deviation = sums + config.subtract_cycles + MULTIPLY_CYCLES + config.row_sum_cycles + config.deviation_cycles + 1
+    mean = sums + config.row_sum_cycles + MEAN_CYCLES
+    deviation = sums + config.subtract_cycles + MULTIPLY_CYCLES + config.row_sum_cycles + config.deviation_cycles
     output = i.rows * word_groups(i, config) + MEMORY_CYCLES + config.normalise_cycles + 1
     return (mean if i.kind is NormKind.LAYER else 0) + deviation + output
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.config import GATHER_CYCLES, HardwareConfig, Memory
+from ...arch.config import GATHER_CYCLES, MEMORY_CYCLES, HardwareConfig, Memory
 from ...arch.isa import Store
 from ..dram import Burst
 from ..segments import Segments, require_inside, require_rows, segments_of
@@ -73,7 +73,7 @@ class StoreRequests:
         self.bursts = segments(instruction, self.config).bursts(self.config)
         self.next = self.beats_cycles = 0
         self.read = start + 1 + self.burst.setup_cycles
-        self.up = self.read + self.burst.beats + 1
+        self.up = self.read + self.burst.beats + MEMORY_CYCLES
 
     @property
     def burst(self) -> Burst:
@@ -91,7 +91,7 @@ class StoreRequests:
             self.up = None
         else:
             self.read = max(read_whole + self.burst.setup_cycles, free)
-            self.up = max(self.read + self.burst.beats + 1, grant + 1)
+            self.up = max(self.read + self.burst.beats + MEMORY_CYCLES, grant + 1)
 
     @property
     def retire(self) -> int:

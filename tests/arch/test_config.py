@@ -14,7 +14,9 @@ NANO = PRESETS["nano"]
 
 def test_presets_have_the_documented_arrays():
     shapes = {name: (config.rows, config.columns) for name, config in PRESETS.items()}
-    assert shapes == {"nano": (4, 4), "small": (8, 8), "base": (16, 16), "edge": (32, 32), "server": (128, 128)}
+    assert shapes == {
+        "nano": (4, 4), "small": (8, 8), "ecp5": (8, 8), "base": (16, 16), "edge": (32, 32), "server": (128, 128),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PRESETS)

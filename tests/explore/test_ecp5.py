@@ -42,7 +42,7 @@ def flip_flop(data, out, **more):
 def kept(cells, outputs=()):
     """What is left of cells, between inputs 2 to 5 and such outputs."""
     ports = {"o": {"direction": "output", "bits": list(outputs)}}
-    ecp5.register_products({"cells": cells, "ports": ports})
+    ecp5.use_registers({"cells": cells, "ports": ports})
     return set(cells)
 
 
@@ -52,6 +52,16 @@ def test_registers_behind_a_product_are_those_of_the_multiplier():
     assert (cells["times"]["connections"]["P0"], cells["times"]["connections"]["P1"]) == ([20], [21])
     assert cells["times"]["connections"]["CLK0"] == [4]
     assert cells["times"]["parameters"]["REG_OUTPUT_CLK"] == "CLK0"
+
+
+def test_registers_behind_a_ram_are_those_of_the_block():
+    ram = multiplier(DOA0=10, DOB0=11) | {"type": "DP16KD", "parameters": {"REGMODE_A": "NOREG"}}
+    ram["port_directions"] |= {"DOA0": "output", "DOB0": "output"}
+    cells = {"words": ram, "low": flip_flop(10, 20), "high": flip_flop(11, 21)}
+    assert kept(cells, [20, 21]) == {"words"}
+    assert (ram["connections"]["DOA0"], ram["connections"]["DOB0"]) == ([20], [21])
+    assert ram["connections"]["OCEA"] == ram["connections"]["OCEB"] == ["1"]
+    assert ram["parameters"] == {"REGMODE_A": "OUTREG", "REGMODE_B": "OUTREG"}
 
 
 @pytest.mark.parametrize(

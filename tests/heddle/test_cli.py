@@ -27,7 +27,8 @@ def test_configs_round_trip_through_a_file(heddle, tmp_path):
     code, output, _ = heddle("configs", "mine.toml", "--json")
     assert code == 0 and json.loads(output)["config"]["rows"] == 4
     _, output, _ = heddle("configs", "--json")
-    assert [each["machine"] for each in json.loads(output)["configs"]] == ["nano", "small", "base", "edge", "server"]
+    names = [each["machine"] for each in json.loads(output)["configs"]]
+    assert names == ["nano", "small", "ecp5", "base", "edge", "server"]
     assert "128×128" in heddle("configs")[1]
 
 

@@ -41,10 +41,10 @@ def random_copies(config, chooser):
     """A program that copies between quarters of DRAM, with LOADs and STOREs of different memories side by side, and the
     DRAM changes it makes as (from, to, bytes)."""
     program, moves, source, target = [], [], DRAM_BYTES // 4, DRAM_BYTES // 2
-    for _ in range(8):
+    for pair in range(8):
         memory = chooser.choice([Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE])
         size, words, segments = config.dram_word_bytes(memory), chooser.choice([1, 2, 5]), chooser.choice([1, 2])
-        address = len(program) // 2 % 4 * config.bank_words(memory)  # another bank each time
+        address = pair % 2 * config.bank_words(memory)  # another bank each time
         apart = words * size + config.axi_bytes * chooser.randrange(4)
         common = {"memory": memory, "segments": segments, "words": words, "address": address, "stride": words}
         # A STORE waits for its LOAD, a LOAD for the STORE of the pair before the last: both units stay at work.

@@ -97,10 +97,10 @@ def test_fetch_comes_before_store_and_store_before_load(run_program, axi_slave):
     slave = axi_slave(bytearray(1 << 12), 4, latency=9)
     host = run_program(config, program, slave)
     others = [(cycle, write, identifier) for cycle, write, identifier in host.grants() if (write, identifier) != (0, 1)]
-    # STORE is dispatched in 26: q = 28, request in 28 + 2 + 1. FETCH asks for its third group in 18 + 56 + 1.
-    assert others == [(1, False, 0), (2, False, 0), (31, True, 0), (75, False, 0)]
+    # STORE is dispatched in 26: q = 28, request in 28 + 2 + 2. FETCH asks for its third group in 18 + 56 + 1.
+    assert others == [(1, False, 0), (2, False, 0), (32, True, 0), (75, False, 0)]
     loads = [cycle for cycle, write, identifier in host.grants() if (write, identifier) == (0, 1)]
-    assert loads == [cycle for cycle in range(21, 83) if cycle not in (31, 75)]
+    assert loads == [cycle for cycle in range(21, 83) if cycle not in (32, 75)]
 
 
 def test_load_runs_ahead_and_its_records_stay_apart(run_program, axi_slave):

@@ -228,6 +228,7 @@ class Run:
     def __init__(self, state: State, slave, works, size_bytes=DRAM_BYTES - BASE):
         self.state, self.slave = state, slave
         self.starts, self.retires, self.beyond, self.accesses = [], [], [], []
+        self.coming: list = []  # what was read, and is there in the cycle after the next one
         slave.dram = bytearray(state.dram.tobytes())
         dut = KvOnPort(state.config)
 
@@ -264,8 +265,8 @@ class Run:
         state.dram = np.frombuffer(bytes(slave.dram), np.uint8).copy()
 
     def _access(self, ctx, unit) -> list:
-        """Writes at once; gives what reads see in the next cycle: ones where nothing is read."""
-        answers = []
+        """Writes at once; gives what ports show in the next cycle: ones where nothing was read."""
+        coming, answers = [], self.coming
         for name in ("weight", "param"):
             port = getattr(unit, f"{name}_write")
             if ctx.get(port.en):
@@ -276,7 +277,8 @@ class Run:
             port = getattr(unit, f"{name}_read")
             read = ctx.get(port.en)
             word = self.state.packed(name, ctx.get(port.address)) if read else -1
-            answers.append((port, word >> ctx.get(port.part) * len(port.data) & ((1 << len(port.data)) - 1)))
+            coming.append((port, word >> ctx.get(port.part) * len(port.data) & ((1 << len(port.data)) - 1)))
+        self.coming = coming
         port, per_word = unit.page_read, self.state.config.axi_bytes // 4
         answer = (1 << len(port.data)) - 1
         if ctx.get(port.en):

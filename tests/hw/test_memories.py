@@ -1,6 +1,7 @@
 """Banked memories: words go where their address says, parts by mask, and two units in one bank port are noticed."""
 
 import random
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -35,15 +36,17 @@ class Bench:
         self.memory = BankedMemory(
             CONFIG, memory, dict.fromkeys(READERS[memory], bits), dict.fromkeys(WRITERS[memory], bits)
         )
+        self.read_cycles = CONFIG.read_cycles(memory)
         self.units = {f"read_{u.name.lower()}" for u in READERS[memory]}
 
     def run(self, cycles: list[dict[str, tuple]]) -> list[dict]:
-        """For each cycle (and one more): what the reads of the cycle before gave, and the units in conflict then."""
-        seen = []
+        """For each cycle (and one more): the units in conflict, and what the reads of the cycle before gave, whenever
+        that is."""
+        seen: list[dict] = []
 
         async def bench(ctx):
-            before = {}
-            for accesses in [*cycles, {}]:
+            before, wait = {}, self.read_cycles - 1
+            for cycle, accesses in enumerate([*cycles, *[{}] * self.read_cycles]):
                 for name in before.keys() | accesses.keys():
                     port = getattr(self.memory, name)
                     ctx.set(port.en, name in accesses)
@@ -51,8 +54,10 @@ class Bench:
                         ctx.set(getattr(port, member), value)
                 units = ctx.get(self.memory.conflict_units)
                 assert ctx.get(self.memory.conflict) == (units != 0)
-                reads = {name: ctx.get(getattr(self.memory, name).data) for name in before if name in self.units}
-                seen.append({"units": units, **reads})
+                seen.append({"units": units})
+                for name in cycles[cycle - 1 - wait] if cycle > wait else ():
+                    if name in self.units:
+                        seen[cycle - wait][name] = ctx.get(getattr(self.memory, name).data)
                 before = accesses
                 await ctx.tick()
 
@@ -60,7 +65,7 @@ class Bench:
         simulator.add_clock(1e-9)
         simulator.add_testbench(bench)
         simulator.run()
-        return seen
+        return seen[: len(cycles) + 1]
 
 
 def test_write_is_seen_by_the_next_read_and_not_by_the_same_cycle():
@@ -172,7 +177,7 @@ def test_ports_of_a_part_of_a_word(memory, config, readers, writers, folds):
     model = [0] * config.words(memory)
 
     async def bench(ctx):
-        expected = []
+        expected = deque([[]] * (config.read_cycles(memory) - 1))  # what is read, until it is there
         for _ in range(500):
             used, updates = chooser.sample(range(banks), banks), []
             now = []
@@ -194,11 +199,11 @@ def test_ports_of_a_part_of_a_word(memory, config, readers, writers, folds):
                     ctx.set(port.data, data)
                     chosen = sum((1 << grain) - 1 << bit * grain for bit in range(width // grain) if mask >> bit & 1)
                     updates.append((address, chosen, data << part * bits))
-            for data, value in expected:
+            for data, value in expected.popleft() if len(expected) == config.read_cycles(memory) else ():
                 assert ctx.get(data) == value
             for address, chosen, data in updates:
                 model[address] = (model[address] & ~chosen) | (data & chosen)
-            expected = now
+            expected.append(now)
             await ctx.tick()
         assert ctx.get(banked.conflict) == 0
 

@@ -70,14 +70,14 @@ def run(config: HardwareConfig, walks: list[tuple]) -> None:
             if blocks:
                 ctx.set(panel.tall, by == TALL)
                 ctx.set(panel.turned, by == TURNED)
-                ctx.set(panel.rows, rows)
-                ctx.set(panel.columns, columns)
+            ctx.set(panel.rows, rows)
+            ctx.set(panel.columns, columns)
             ctx.set(panel.start, 1)
             await ctx.tick()
             ctx.set(panel.start, 0)
             for name, value in zip(
-                ("rows", "columns", "fill", "interval", "period"),
-                (rows, columns, int(fill), interval, period),
+                ("fill", "interval", "period"),
+                (int(fill), interval, period),
                 strict=True,
             ):
                 ctx.set(getattr(panel, name), value)

@@ -29,9 +29,9 @@ def test_one_score_by_hand():
     assert memories.act[work.address].tolist() == [127, 0, 0, 0]
     scale = numerics.from_bits(memories.row[work.scales_address])[0]
     assert scale == np.float32(0.5) * np.float32(1 / 127)
-    # A group, 11 cycles to t, the maximum 3, that of blocks before, a register and the table; 7 to p, the sum 6, its
+    # A group, 12 cycles to t, the maximum 3, that of blocks before, a register and the table; 7 to p, the sum 6, its
     # reciprocal, two other products and the scale 15, ROW; two groups, 10 to q, 6 to the code.
-    assert record.retire - record.start == (1 + 11 + 3 + 3) + (1 + 11 + 7 + 6 + 15 + 1) + (2 + 11 + 10 + 6)
+    assert record.retire - record.start == (1 + 12 + 3 + 3) + (1 + 12 + 7 + 6 + 15 + 1) + (2 + 12 + 10 + 6)
     # A row that sees nothing: codes of zero, a scale that makes no harm of them, the same time.
     assert memories.act[blind.address].tolist() == [0, 0, 0, 0]
     assert 0 < numerics.from_bits(memories.row[blind.scales_address])[0] < 1e-17

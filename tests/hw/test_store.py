@@ -58,7 +58,7 @@ class Run:
         dut = StoreOnPort(config)
 
         async def bench(ctx):
-            queue = list(instructions)
+            queue, before = list(instructions), {}
             ctx.set(dut.unit.base, base)
             ctx.set(dut.unit.size_bytes, size_bytes)
             while queue or len(self.retires) < len(self.starts) or not slave.idle():
@@ -74,17 +74,19 @@ class Run:
                     self.beyond.append(slave.cycle)
                 if ctx.get(dut.unit.retire):
                     self.retires.append(slave.cycle)
-                read = {}
+                read, late = {}, {}
                 for memory in MEMORIES:
                     port = getattr(dut.unit, f"{memory.name.lower()}_read")
                     if ctx.get(port.en):
                         self.reads.append(slave.cycle)
                         word = words(memory, ctx.get(port.address)) >> ctx.get(port.part) * len(port.data)
-                        read[port] = word & ((1 << len(port.data)) - 1)
+                        now = read if config.read_cycles(memory) == 1 else late
+                        now[port] = word & ((1 << len(port.data)) - 1)
                 slave.sample(ctx, dut.axi)
                 await ctx.tick()
-                for port, word in read.items():
+                for port, word in (read | before).items():
                     ctx.set(port.data, word)
+                before = late
                 slave.drive(ctx, dut.axi)
 
         simulator = Simulator(dut)
@@ -137,36 +139,36 @@ def test_one_word_in_cycles(axi_slave):
     slave = axi_slave(bytearray(256), 4, latency=5)
     run = Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, dram_address=64)] * 2)
     assert run.reads[0] == 1  # q
-    assert slave.bursts[0].cycle == 1 + 1 + 1  # q + n + 1
-    assert run.retires[0] == 3 + 5 + 1 + 1  # beat, response, retire
+    assert slave.bursts[0].cycle == 1 + 1 + 2  # q + n + MEMORY_CYCLES
+    assert run.retires[0] == 4 + 5 + 1 + 1  # beat, response, retire
     assert run.starts[1] == run.retires[0] + 1
 
 
 def test_two_buffers_hide_reading_behind_writing(axi_slave):
     slave = axi_slave(bytearray(1024), 4, latency=20)
     run = Run(NANO, slave, [StoreInstruction(memory=Memory.VALUE, words=32)])  # four bursts of 16 beats
-    q = [1, 17, 18 + 20 + 16, 18 + 20 + 32]  # two at once, then each as the burst two before has left
+    q = [1, 17, 19 + 20 + 16, 19 + 20 + 32]  # two at once, then each as the burst two before has left
     assert [run.reads[16 * j] for j in range(4)] == q
-    assert [b.cycle for b in slave.bursts] == [each + 17 for each in q]
+    assert [b.cycle for b in slave.bursts] == [each + 18 for each in q]
     beats = [cycle for cycle, write, _ in slave.beats if write]
-    # Granted at 18, 34, 71, 87: each burst begins 20 later, or when the one before is through.
-    assert [beats[16 * j] for j in range(4)] == [38, 54, 91, 107]
-    assert run.retires == [107 + 16 + 1]
+    # Granted at 19, 35, 73, 89: each burst begins 20 later, or when the one before is through.
+    assert [beats[16 * j] for j in range(4)] == [39, 55, 93, 109]
+    assert run.retires == [109 + 16 + 1]
 
 
 def test_short_bursts_are_requested_as_their_buffers_are_free(axi_slave):
     slave = axi_slave(bytearray(1024), 4, latency=1)
     Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, segments=4, dram_stride=64)])
-    # q = 1, 2 by reading; then the buffer of burst j − 2 is free in the cycle after its only beat, 3 + 1 and 4 + 1.
-    assert [b.cycle for b in slave.bursts] == [3, 4, 7, 8]
+    # q = 1, 2 by reading; then the buffer of burst j − 2 is free in the cycle after its only beat, 4 + 1 and 5 + 1.
+    assert [b.cycle for b in slave.bursts] == [4, 5, 9, 10]
 
 
 def test_a_response_does_not_retire_what_is_still_being_read(axi_slave):
     slave = axi_slave(bytearray(256), 4, latency=1)
     run = Run(NANO, slave, [StoreInstruction(memory=Memory.ACT, words=4, dram_address=60)])
-    # One beat to the boundary: q = 1, request 3, response 5, just when the three beats from q = 2 on have been read.
-    assert [(b.cycle, b.beats) for b in slave.bursts] == [(3, 1), (6, 3)]
-    assert run.retires == [6 + 3 + 1 + 1]
+    # One beat to the boundary: q = 1, request 4, response 6; the three beats read from q = 2 on are asked for in 7.
+    assert [(b.cycle, b.beats) for b in slave.bursts] == [(4, 1), (7, 3)]
+    assert run.retires == [7 + 3 + 1 + 1]
 
 
 def test_a_slow_responder_never_sees_too_many_bursts(axi_slave):
@@ -233,8 +235,8 @@ def test_a_scatter_in_cycles(axi_slave):
     scatter = StoreInstruction(memory=Memory.ACT, segments=3, words=2, dram_stride=64, scatter=1, index_address=3)
     run = Run(NANO, slave, [scatter], numbered(NANO, {0: 5, 1: 1, 2: 3}, lambda memory, address: 0))
     assert run.reads == [1, 9, 10, 11, 19, 20, 21, 29, 30]  # an index, then two words
-    assert [(b.cycle, b.address) for b in slave.bursts] == [(12, 5 * 64), (22, 64), (32, 3 * 64)]
-    assert run.retires == [32 + 1 + 1 + 1 + 1]
+    assert [(b.cycle, b.address) for b in slave.bursts] == [(13, 5 * 64), (23, 64), (33, 3 * 64)]
+    assert run.retires == [33 + 1 + 1 + 1 + 1]
 
 
 @pytest.mark.parametrize("row", [-1, 100, 0x7FFFFFFF])

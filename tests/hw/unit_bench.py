@@ -1,5 +1,6 @@
 """A bench for one unit of the RTL behind memories of numpy arrays: what it reads and writes, and when."""
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -137,10 +138,12 @@ def run_unit(unit, memories: Memories, program: list, limit: int = 5000, gap: in
 
     async def bench(ctx):
         cycle = 0
+        coming = {name: deque([(1 << len(port.data)) - 1] * (memories.config.read_cycles(Memory[name.upper()]) - 1))
+                  for name, _, port in ports["read"]}  # fmt: skip
 
         async def tick(record: Record) -> bool:
             nonlocal cycle
-            retired, answers = ctx.get(unit.retire), []
+            retired = ctx.get(unit.retire)
             for name, array, port in ports["read"]:
                 answer = (1 << len(port.data)) - 1
                 if ctx.get(port.en):
@@ -148,7 +151,7 @@ def run_unit(unit, memories: Memories, program: list, limit: int = 5000, gap: in
                     record.reads.append((cycle, name, address))
                     answer = int.from_bytes(array[address].tobytes(), "little") >> ctx.get(port.part) * len(port.data)
                     answer &= (1 << len(port.data)) - 1
-                answers.append((port, answer))
+                coming[name].append(answer)
             for name, array, port in ports["write"]:
                 if ctx.get(port.en):
                     address, mask = ctx.get(port.address), ctx.get(port.mask)
@@ -157,8 +160,8 @@ def run_unit(unit, memories: Memories, program: list, limit: int = 5000, gap: in
                     chosen = [bool(mask >> bit & 1) for bit in range(array.shape[1])]
                     array[address, chosen] = np.frombuffer(word, array.dtype)[chosen]
             await ctx.tick()
-            for port, answer in answers:
-                ctx.set(port.data, answer)
+            for name, _, port in ports["read"]:
+                ctx.set(port.data, coming[name].popleft())
             cycle += 1
             return bool(retired)
 

@@ -52,7 +52,7 @@ class Stepped:
         self.config, self.dram, self.scalars = config, dram, scalars
         self.groups = -(-len(instructions) // 8)
         self.addition = 1 if config.pe == "int8" else 4
-        self.turnaround = max(config.rows, 3 + self.addition)
+        self.turnaround = max(config.rows, 4 + self.addition)
         self.instructions = [*instructions, *[Halt()] * (self.groups * 8 - len(instructions))]
         self.guarded, self.void = 0, set()  # instructions still to be made void, and those that are
         self.requested = self.dispatched = self.dram_free = 0
@@ -166,7 +166,7 @@ class Stepped:
     def overlaps(self, unit, instruction):
         """Whether an instruction may start while one before it is under way."""
         if unit is Unit.MATRIX:  # a row of sums is written 2 cycles and those of an addition after it has been read
-            return not self.matrix_left and self.matrix_since >= instruction.accumulate * (2 + self.addition)
+            return not self.matrix_left and self.matrix_since >= instruction.accumulate * (3 + self.addition)
         return unit is Unit.LOAD and not self.load_bursts
 
     def retire(self, unit, index, cycle):
@@ -187,7 +187,7 @@ class Stepped:
             self.store_reading -= 1
             if not self.store_reading:
                 burst = self.store_unread.popleft()
-                self.at_end(cycle + 1, lambda: self.store_ready.append(burst))
+                self.at_end(cycle + 2, lambda: self.store_ready.append(burst))
 
     def setup_of(self, bursts, place):
         """Cycles from the gate to the gate for what comes after: those of a lookup, where a piece begins."""

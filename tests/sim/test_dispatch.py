@@ -79,7 +79,7 @@ def test_void_instructions_wait_and_signal_like_any_other(nano):
         nano, Map(columns=4, source=Source.VALUE, signal=NORM), Guard(count=1),
         Norm(columns=4, wait=VECTOR, signal=STORE), Store(wait=NORM), Halt(),
     )  # fmt: skip
-    vector = 11 + 2 + 1 + nano.vector_map_cycles
+    vector = 11 + 2 + 2 + nano.vector_map_cycles
     assert found.retire[0] == vector
     assert passages(found)[2] == (vector + 1, vector + 2)
     assert found.start[3] == vector + 3

@@ -62,9 +62,9 @@ def test_each_thing_happens_when_the_manual_says(nano):
     # MATRIX: token usable in 110; R + 1 + (T − 1)·P + M + drain with one tile.
     matrix = 110, 110 + 4 + 1 + 0 + 4 + nano.matrix_drain_cycles
     # VECTOR: 4 rows of 4 / 2 groups, one per cycle.
-    vector = matrix[1] + 1, matrix[1] + 1 + 4 * 2 + 1 + nano.vector_map_cycles
-    # STORE: 4 words of 8 bytes are 8 beats, read in s+1 … s+8, requested in s+10; beats s+42 … s+49; retires in s+51.
-    store = vector[1] + 1, vector[1] + 1 + 51
+    vector = matrix[1] + 1, matrix[1] + 1 + 4 * 2 + 2 + nano.vector_map_cycles
+    # STORE: 4 words of 8 bytes are 8 beats, read in s+1 … s+8, requested in s+11; beats s+43 … s+50; retires in s+52.
+    store = vector[1] + 1, vector[1] + 1 + 52
     assert list(zip(found.start, found.retire, strict=True))[:5] == [*load, matrix, vector, store]
     assert found.cycles == store[1] + 1
 
@@ -74,20 +74,20 @@ def test_a_matmul_starts_while_the_sums_of_the_one_before_drain(nano):
         nano, Matmul(rows=4, k_tiles=5), Matmul(rows=6, k_tiles=2, accumulate=1), Matmul(rows=9),
         Guard(register=1, threshold=0, count=1), Matmul(), Matmul(), Halt(),
     )  # fmt: skip
-    # Five periods of 4, two of 6, and the sum of a row is there 4 cycles after that was read, where the next row comes
+    # Five periods of 5, two of 6, and the sum of a row is there 5 cycles after that was read, where the next row comes
     # a cycle later. A void one starts when all is over, and what follows when that is.
-    start = [42, 42 + 20 + 3, 65 + 12]
-    # R + 1 + (T − 1)·P + M + drain; the drain is 1 + (1 + 1 + 4 + 3) + 1.
-    retire = [42 + 5 + 16 + 4 + 11, 65 + 5 + 6 + 6 + 11, 77 + 5 + 0 + 9 + 11]
+    start = [42, 42 + 25 + 4, 71 + 12]
+    # R + 1 + (T − 1)·P + M + drain; the drain is 2 + (1 + 1 + 4 + 3) + 1.
+    retire = [42 + 5 + 20 + 4 + 12, 71 + 5 + 6 + 6 + 12, 83 + 5 + 0 + 9 + 12]
     assert (found.start[:3], found.retire[:3]) == (start, retire)
     assert (found.start[4], found.retire[4]) == (retire[2] + 1, retire[2] + 2)
     assert found.start[5] == retire[2] + 3
 
 
 def test_a_full_queue_holds_dispatch_and_dispatch_holds_fetch(nano):
-    # Queue of 4; latency 1, so d(i) = 10 + 8·i at best. Each Map takes 8·2 + 1 + map cycles (more than 38).
+    # Queue of 4; latency 1, so d(i) = 10 + 8·i at best. Each Map takes 8·2 + 2 + map cycles (more than 38).
     found = timing(nano, *[Map(rows=8, columns=4, source=Source.VALUE)] * 23, Halt(), latency_cycles=1)
-    period = 17 + nano.vector_map_cycles + 1
+    period = 18 + nano.vector_map_cycles + 1
     start = [11 + i * period for i in range(23)]
     assert found.start[:23] == start
     # One starts at once and four wait; each later one comes in the cycle after a start has made a place.
@@ -139,17 +139,17 @@ def test_a_gather_waits_for_all_loads_and_takes_nine_cycles_for_each_row(nano):
 
 def test_store_fills_two_buffers_in_turn(nano):
     found = timing(nano, Store(memory=Memory.ACT, words=48, dram_address=1024), Halt())
-    # Read in 43…58, up in 60; port free in 97: beats 97…112. Second: read in 59…74, up in 76, beats 113…128.
-    # Third: its buffer is free in 113, read in 113…128, up in 130, beats 162…177. Response in 178, retires in 179.
-    assert (found.start[0], found.retire[0]) == (42, 179)
+    # Read in 43…58, up in 61; port free in 97: beats 97…112. Second: read in 59…74, up in 77, beats 113…128.
+    # Third: its buffer is free in 113, read in 113…128, up in 131, beats 163…178. Response in 179, retires in 180.
+    assert (found.start[0], found.retire[0]) == (42, 180)
 
 
 def test_store_goes_before_load(nano):
-    # STORE: starts in 42, reads 8 beats in 43…50, up in 52. LOAD: dispatched in 49, starts in 50, up in 52.
-    store, load = Store(memory=Memory.ACT, words=8, dram_address=1024), Load(words=2)
+    # STORE: starts in 42, reads 7 beats in 43…49, up in 52. LOAD: dispatched in 49, starts in 50, up in 52.
+    store, load = Store(memory=Memory.ACT, words=7, dram_address=1024), Load(words=2)
     found = timing(nano, store, load, Halt())
-    # STORE is granted in 52: beats 97…104, retires in 106. LOAD in 53: beats 105, 106, retires in 107.
-    assert (found.retire[0], found.retire[1]) == (106, 107)
+    # STORE is granted in 52: beats 97…103, retires in 105. LOAD in 53: beats 104, 105, retires in 106.
+    assert (found.retire[0], found.retire[1]) == (105, 106)
 
 
 def test_a_stream_asks_like_a_gather_and_its_keys_leave_a_transposer(nano):
@@ -177,12 +177,12 @@ def test_appended_items_are_read_one_by_one_and_eight_are_under_way(nano):
 
 
 def test_kv_goes_after_store_and_before_load(nano):
-    # STORE: s = 42, 16 beats read in 43 … 58, up in 60. KV: s = 50, q = 51, granted in 56, then up in 61 and 66.
+    # STORE: s = 42, 15 beats read in 43 … 57, up in 60. KV: s = 50, q = 51, granted in 56, then up in 61 and 66.
     # LOAD: s = 58, up in 60.
-    store, load = Store(memory=Memory.ACT, words=16, dram_address=1024), Load(words=2)
+    store, load = Store(memory=Memory.ACT, words=15, dram_address=1024), Load(words=2)
     found = timing(nano, store, Append(tokens=3), load, Halt())
-    # Beats: 97 (KV), then STORE's of 60 in 98 … 113, KV's of 61 in 114, LOAD's of 62 in 115, 116, KV's of 66 in 117.
-    assert found.retire[:3] == [115, 119, 117]
+    # Beats: 97 (KV), then STORE's of 60 in 98 … 112, KV's of 61 in 113, LOAD's of 62 in 114, 115, KV's of 66 in 116.
+    assert found.retire[:3] == [114, 118, 116]
 
 
 def test_a_word_or_pair_wider_than_a_beat_takes_some(nano):

@@ -58,11 +58,11 @@ def test_statistics_agree_with_torch(config, make_state, fill_panel, fill_params
 
 def test_passes_take_the_time_the_manual_says(nano, odd):
     def duration(config, rows, groups, word_groups, layer):
-        rows_of_sums = (rows - 1) * max(groups, ROW_SUM_INTERVAL) + groups + 1
-        mean = rows_of_sums + config.row_sum_cycles + 4 + 1
+        rows_of_sums = (rows - 1) * max(groups, ROW_SUM_INTERVAL) + groups + 2
+        mean = rows_of_sums + config.row_sum_cycles + 3
         rounds = config.vector_format == "tf32"  # x − mean; the mean of squares; and no Newton step
-        deviation = rows_of_sums + 5 + rounds + 3 + config.row_sum_cycles + 4 + rounds + 4 + 8 + 13 * (not rounds) + 1
-        output = rows * word_groups + 1 + 5 + rounds + 6 + 4 + 1
+        deviation = rows_of_sums + 5 + rounds + 3 + config.row_sum_cycles + 3 + rounds + 4 + 8 + 13 * (not rounds)
+        output = rows * word_groups + 2 + 5 + rounds + 6 + 4 + 1
         return mean * layer + deviation + output
 
     assert units.cycles(Norm(rows=3, columns=5), nano) == duration(nano, 3, 3, 4, layer=1)
