@@ -4,7 +4,8 @@ One of three things happens to a mutant (mutants.py) of a random program:
 
 refused   decoding, `Program.check` or `require_ordered` says that it is no program, or that its result hangs on timing.
           Where the manual says that the RTL sees it too, it is run all the same, and must stop with that error. Or the
-          simulator refuses what could collide at a bank, and the RTL, in which nothing did, came through
+          simulator refuses what could collide at a bank, and the RTL, in which nothing did, came through; or it finds
+          no table where a function by table is wanted, and the RTL, which takes any bits for one, is not run
 agrees    simulator and RTL run it to the same bytes, in the same cycles
 stops     the RTL stops with the error that stands for what the simulator refuses as it runs it
 
@@ -52,6 +53,7 @@ ERRORS: dict[str, ErrorKind] = {
     "deadlock": ErrorKind.DEADLOCK,
 }
 MAY_COME_THROUGH = ErrorKind.BANK_CONFLICT
+NO_TABLE = "no table of a function"  # the simulator says so, and no error of the RTL stands for it
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ def _as_simulated(mutant: Mutant, instructions: Sequence[Instruction]) -> Expect
         result = simulate(program)
         return Expectation(mutant, "agrees" if _is_short(result) else "long", result=result)
     except HeddleError as error:
+        if NO_TABLE in str(error):
+            return Expectation(mutant, "refused", str(error))
         for words, kind in ERRORS.items():
             if words in str(error):
                 if not _comes_soon(program, str(error)):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.config import MEMORY_CYCLES, SUM_CYCLES, HardwareConfig, Memory
+from ...arch.errors import HeddleError
 from ...arch.functions import DESCRIPTOR_COUNT, HEADER_PLACE, WORD_BITS, WORD_COUNT, WORD_PLACE, Table
 from ...arch.isa import (
     Axis,
@@ -181,7 +182,10 @@ def entries_of(function: Function, state: State) -> list[bytes]:
 @lru_cache(64)
 def table_of(entries: bytes) -> Table:
     """The table that `entries_of` gives. Raises HeddleError if it is none."""
-    return Table.from_bytes(entries)
+    try:
+        return Table.from_bytes(entries)
+    except HeddleError as error:
+        raise HeddleError(f"no table of a function: {error}") from None
 
 
 def write_indices(address: int, state: State, places: NDArray[np.int32]) -> None:

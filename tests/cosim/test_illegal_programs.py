@@ -8,9 +8,9 @@ from itertools import islice
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from heddle.arch.config import Memory
+from heddle.arch.config import Memory, Unit
 from heddle.arch.errors import HeddleError
-from heddle.arch.isa import Halt, Load, Store
+from heddle.arch.isa import Function, Halt, Load, Map, Source, Store, Tables
 from heddle.arch.program import Program
 from heddle.arch.registers import ErrorKind, Register
 from heddle.cli.cosim import cosim
@@ -43,13 +43,6 @@ def test_a_hundred_illegal_programs_have_no_third_outcome():
 @pytest.mark.parametrize("config,count", [(NANO, 1400), (ODD, 300), (MACHINES["nano, bf16"], 300)], ids=MACHINES)
 def test_twenty_thousand_illegal_programs_have_no_third_outcome(config, count, part):
     check(illegal(config, count, seed=100 + part), count)
-
-
-def test_what_would_take_the_rtl_long_is_not_run_on_it():
-    """A LOAD or STORE of 65,535 pieces, in a program that is no race."""
-    found = [expectation(mutant) for mutant in islice(mutants(NANO, seed=100), 1300) if "0xffff" in mutant.changes[0]
-             and ".segments" in mutant.changes[0]]  # fmt: skip
-    assert [each.outcome for each in found].count("long") > 2
 
 
 def test_mutants_are_the_same_for_a_seed_and_change_everything():
@@ -97,6 +90,23 @@ def judged(expected, found):
     campaign = Campaign("none", "nano", 0)
     illegal_programs._judge(campaign, expected, found)
     return campaign
+
+
+@pytest.mark.parametrize("pieces,outcome", [(1, "agrees"), (65_535, "long")])
+def test_what_would_take_the_rtl_long_is_not_run_on_it(pieces, outcome):
+    assert expectation(mutant_of(replace(LOAD, segments=pieces))).outcome == outcome
+
+
+def test_a_table_that_is_none_is_refused_by_the_simulator_alone():
+    """A descriptor with a mode that there is not: no unit looks at what an entry of PARAM means."""
+    found = expectation(mutant_of(
+        Load(memory=Memory.PARAM, dram_address=0x1000, signal=1 << Unit.VECTOR),
+        Tables(wait=1 << Unit.LOAD),
+        Map(columns=4, source=Source.VALUE, function=Function.TABLE_0),
+        data=((0x1000, b"\xff" * 64),),
+    ))  # fmt: skip
+    assert (found.outcome, found.runs) == ("refused", False)
+    assert "no table of a function" in found.why
 
 
 @pytest.mark.parametrize("pieces,outcome", [(1, "stops"), (65_535, "long")])

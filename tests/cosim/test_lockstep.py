@@ -51,9 +51,9 @@ def test_a_copy_takes_the_cycles_of_the_page(engine):
     # But bursts of FETCH are of 256 bytes, and the DRAM moves one after the other: LOAD's beats come from 139 on.
     load_start = 25 + 1 + 1
     load_retire = 139 + 7 * 2 + 1
-    # STORE takes LOAD's token in the cycle after it retires, reads 8 beats, and its request is up in q + 8 + 1.
+    # STORE takes LOAD's token in the cycle after it retires, reads 8 beats, and its request is up in q + 8 + 2.
     store_start = load_retire + 1
-    grant = store_start + 1 + 8 + 1
+    grant = store_start + 1 + 8 + 2
     store_retire = grant + 10 + 7 * 2 + 1 + 1
     result = simulate(program)
     assert [(r.start, r.retire) for r in result.trace] == [(load_start, load_retire), (store_start, store_retire)]
