@@ -75,7 +75,7 @@ def test_a_seed_gives_one_program():
 
 
 def test_programs_between_them_try_everything():
-    programs = [random_program(NANO, seed) for seed in range(80)]
+    programs = [random_program(NANO, seed) for seed in range(100)]
     instructions = [each for program in programs for each in program.instructions]
     kinds = (Load, Store, Matmul, Map, Quantise, Reduce, Softmax, OnlineSoftmax, Norm, Append, Stream, Guard, IndexMap,
              Tables)  # fmt: skip
