@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -21,25 +22,35 @@ def match(graph: Graph, node: Node) -> bool:
     """softmax(q·kᵀ·scale + mask)·v, with the scale on scores, queries or keys, and a constant mask or none."""
     if node.op != "ir.matmul" or node.inputs[0].op != "ir.softmax":
         return False
-    softmax, turned = node.inputs
-    scores, scale, mask = _without_mask(softmax.inputs[0])
+    softmax = node.inputs[0]
+    scores, scale, mask = without_mask(softmax.inputs[0])
     if scores.op != "ir.matmul" or scores.shape[-2:] != softmax.shape[-2:]:
         return False
+    if mask is not None:
+        _require_sight(softmax, mask)
+    put_attention(graph, node, scores, scale, mask)
+    return True
+
+
+def put_attention(
+    graph: Graph, node: Node, scores: Node, scale: float, mask: Node | None, **shape: Any
+) -> None:  # fmt: skip
+    """An attention in the place of the product of weights and values, of the product `scores` of queries and keys;
+    `shape` are attributes of its own."""
     operands = []
     for each in scores.inputs:
         each, factor = _without_scale(each)
         operands.append(each)
         scale *= factor
+    turned = node.inputs[1]
     whole = Layout.of(turned.shape).transposed(-2, -1)
     operands.append(view_of(turned, turned, whole, f"{node.name}_value"))
     if mask is not None:
-        _require_sight(softmax, mask)
         operands.append(mask)
-    attention = node.turned_into("ir.attention", operands, scale=scale, causal=False)
+    attention = node.turned_into("ir.attention", operands, scale=scale, causal=False, **shape)
     place = graph.nodes.index(node)
     graph.nodes[place:place] = [each for each in operands if each not in graph.nodes]
     graph.replace(node, attention)
-    return True
 
 
 def _require_sight(softmax: Node, mask: Node) -> None:
@@ -52,7 +63,7 @@ def _require_sight(softmax: Node, mask: Node) -> None:
                                  f"something, or use scaled_dot_product_attention, which gives 0")  # fmt: skip
 
 
-def _without_mask(scores: Node) -> tuple[Node, float, Node | None]:
+def without_mask(scores: Node) -> tuple[Node, float, Node | None]:
     """The product of queries and keys before constants were added to it, or put in the place of some, and before it was
     multiplied by a number; that number; and the constants as one to add, or none."""
     mask: Node | None = None
