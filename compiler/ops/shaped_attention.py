@@ -9,14 +9,14 @@ from ..graph import Graph, Node
 from ..layout import Layout
 from ..operands import known, require_finite
 from ..rearrange import origin
-from .matmul_attention import put_attention, without_mask
+from .matmul_attention import put_attention, same_matrices, without_mask
 
 
 def match(graph: Graph, node: Node) -> bool:
     """softmax(function(q·kᵀ·scale) + mask)·v, or softmax([q·kᵀ·scale + mask, sink])·v without the sink's column."""
     if node.op != "ir.matmul":
         return False
-    softmax, sinks = node.inputs[0], None
+    softmax, sinks = same_matrices(node.inputs[0]), None
     if softmax.op == "ir.softmax":
         inside = softmax.inputs[0]
     elif (found := _without_sinks(node.inputs[0])) is not None:
