@@ -274,11 +274,12 @@ class CachedAttention:
         width, words = parts[0].width, parts[0].words(self.config)
         x = tiles.plain_values(node.inputs[parts[0].source])
         pieces = 2 if parts[0].rotated and position_rows.halves_apart(width, self.config) else 1
-        whole = width % columns == 0 or (len(parts) == 1 and width == x.columns)
-        if pieces == 1 and whole and parts[0].column % columns == 0:
+        if pieces == 1 and width % columns == 0 and parts[0].column % columns == 0:
             place = Place(x, parts[0].column // columns, words, words)
         else:
             copy = tiles.free_rows(self.rows, len(parts) * words * columns, f"{role} heads")
+            if width // pieces % columns:
+                self._clear(copy)
             rows = np.arange(self.first, self.first + self.rows)
             for piece in range(len(parts) * pieces):
                 head, half = divmod(piece, pieces)
@@ -288,6 +289,19 @@ class CachedAttention:
             place = Place(copy, 0, words, words)
         self.given[role, number] = place
         return place
+
+    def _clear(self, rows: Rows) -> None:
+        """Zeros, which stay behind the features of a head: all of its words are quantised."""
+        tiles = self.tiles
+        ones = tiles.ones(rows.columns)
+        for start in range(self.first, self.first + self.rows, tiles.longest_panel):
+            count = min(tiles.longest_panel, self.first + self.rows - start)
+            address, stride = rows.place(start, count)
+            tiles.emit(
+                Map(rows=count, columns=rows.columns, source=Source.VALUE, source_address=ones, source_stride=0,
+                    combine=Combine.SUBTRACT, operand_address=ones, operand_stride=0, address=address, stride=stride),
+                "clear",
+            )  # fmt: skip
 
     def _row_groups(self, heads: range) -> Iterator[tuple[int, int, int, bool]]:
         """(first row, rows, first head, rows are heads): what one instruction takes."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -130,6 +131,33 @@ class _Found:
         for role, operands in zip(ROLES, (queries, keys, [value]), strict=True):
             pieces = [_heads(graph, node, each, self.sources, self.tables, self.views) for each in operands]
             self.roles[role] = [[part for parts in heads for part in parts] for heads in zip(*pieces, strict=True)]
+        _cut_alike(node, self.roles)
+
+
+def _cut_alike(node: Node, roles: dict[str, Heads]) -> None:
+    """Parts of queries and keys are multiplied one by one, each in words of its own: they must be as wide."""
+    widths = [[part.width for part in roles[role][0]] for role in ("query", "key")]
+    if widths[0] == widths[1]:
+        return
+    edges = sorted({edge for each in widths for edge in accumulate(each)})
+    for role in ("query", "key"):
+        starts = [0, *accumulate(part.width for part in roles[role][0])]
+        roles[role] = [[cut for part, start in zip(parts, starts, strict=False)
+                        for cut in _cut(node, part, [edge - start for edge in edges])]
+                       for parts in roles[role]]  # fmt: skip
+
+
+def _cut(node: Node, part: Part, edges: list[int]) -> list[Part]:
+    """A part in pieces that end at those edges that lie within it."""
+    ends = [edge for edge in edges if 0 < edge < part.width] + [part.width]
+    if len(ends) > 1 and part.rotated:
+        raise node.refuse("queries and keys must be put together of rotated features in the same way")
+    return [
+        replace(part, width=end - start, column=part.column + start,
+                weight=None if part.weight is None else part.weight[start:end],
+                bias=None if part.bias is None else part.bias[start:end])
+        for start, end in pairwise([0, *ends])
+    ]  # fmt: skip
 
 
 def _of(sources: list[Node], roles: dict[str, Heads]) -> tuple[list[Node], dict[str, Heads]]:
