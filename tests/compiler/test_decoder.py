@@ -58,6 +58,26 @@ class Written(nn.Module):
         return self.head(x + self.out((weights @ v).transpose(1, 2).flatten(2)))
 
 
+class Normed(nn.Module):
+    """Two layers whose heads of six features are normalised, so that they are numbers and no projections, and end
+    within a word."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.places, self.head = nn.Embedding(19, 16), nn.Embedding(TOKENS, 16), nn.Linear(16, 19)
+        self.layers = nn.ModuleList(nn.Linear(16, size) for size in (24, 12, 12, 24, 12, 12))
+        self.outs = nn.ModuleList(nn.Linear(24, 16) for _ in range(2))
+
+    def forward(self, ids):
+        x = self.embedding(ids) + self.places(torch.arange(ids.shape[1]))
+        for number, out in enumerate(self.outs):
+            q, k, v = (each(x).unflatten(-1, (-1, 6)).transpose(1, 2) for each in self.layers[3 * number :][:3])
+            q, k = (nn.functional.rms_norm(each, (6,)) for each in (q, k))
+            seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+            x = x + out(seen.transpose(1, 2).flatten(2))
+        return self.head(x)
+
+
 class Capped(Written):
     """No score is beyond 2 (Gemma 2, 2024, section 2.2)."""
 
@@ -84,6 +104,7 @@ MODELS = {
                                 value_width=6, hidden=24)
     ),
     "bias": Biased,
+    "norm": Normed,
     "cap": Capped,
     "cap, window": lambda: Capped(window=9),
     "sink": Sinks,
