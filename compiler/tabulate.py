@@ -18,6 +18,7 @@ from .ir import OPERATORS, as_number
 from .layout import Layout
 from .operands import known, scalar
 
+_OF_NUMBERS = ("rearrange", "ir.combine", "ir.choose")  # what the accelerator can do as well as the host
 _BY_ITSELF = ("ir.combine", "ir.choose", "ir.integer", "ir.number", "ir.quotient", "ir.remainder")
 
 
@@ -43,8 +44,9 @@ def tabulate(graph: Graph, ids: str) -> Graph:
             chosen = constant(f"{node.name}_table", table.value[rows.to(table.value.device)], table.made_of)
             nodes.append(chosen)
             node.inputs = [chosen, at]
-        else:
+        elif not node.host or node.op in _OF_NUMBERS:
             node.inputs = [_looked_up(each, source, values, nodes, made) for each in node.inputs]
+            node.host = node.host and all(each.host or each.op == "constant" for each in node.inputs)
         nodes.append(node)
     outputs = [_looked_up(each, source, values, nodes, made) for each in graph.outputs]
     return replace(graph, nodes=nodes, outputs=outputs).without_dead()
