@@ -39,7 +39,11 @@ def tabulate(graph: Graph, ids: str) -> Graph:
             continue
         table = known(node.inputs[0]) if node.op == "ir.gather" else None
         if table is not None and node.inputs[1] in values and node.inputs[1] is not source:
-            rows = values[node.inputs[1]].clamp(0, table.shape[0] - 1)
+            rows = values[node.inputs[1]]
+            wrong = ((rows < 0) | (rows >= table.shape[0])).nonzero()
+            rows = rows[: int(wrong[0])] if len(wrong) else rows  # ids from there on are no ids of this model
+            if not len(rows):
+                raise node.refuse(f"what it makes of id 0 chooses no row of {table.shape[0]}")
             at = _rearranged(node, source, node.inputs[1].shape, nodes)
             chosen = constant(f"{node.name}_table", table.value[rows.to(table.value.device)], table.made_of)
             nodes.append(chosen)

@@ -44,3 +44,13 @@ def test_functions_of_ids_are_tables():
 def test_what_reads_other_ids_stays_for_the_host():
     graph = graph_of(Shifted().eval(), torch.arange(19)[None])
     assert graph.host
+
+
+def test_ids_that_choose_no_row_are_none():
+    class Next(Replaced):
+        def forward(self, ids):
+            return self.embedding(ids + 4)
+
+    graph = graph_of(Next().eval(), torch.zeros(1, 6, dtype=torch.int64))
+    (table,) = (node.inputs[0] for node in graph if node.op == "ir.gather")
+    assert table.shape == (15, 8)  # a program says that ids must be below
