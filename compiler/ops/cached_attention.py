@@ -239,8 +239,8 @@ def _sight(node: Node, call: Arguments) -> Sight:
 
 def take_sight(node: Node) -> None:
     """What the attention of a decoder can have of what is seen of a whole sequence, in its place: cached tokens are
-    hidden by place, and numbers may be added to the scores of all that are seen (`bias`). Raises HeddleError for any
-    other mask."""
+    hidden by place, and numbers may be added to the scores of all before it, −∞ to any of them (`bias`). Raises
+    HeddleError for any other mask."""
     sight: Sight = node.attributes.pop("sight")
     if node.function:
         _shape_whole(node, sight)
@@ -250,7 +250,7 @@ def take_sight(node: Node) -> None:
     if sight.added is None:
         raise node.refuse("a decoder's attention must be causal")
     seen = ~hidden(sight.added)
-    if (seen == torch.ones(seen.shape[-2:], dtype=torch.bool).tril()).all():
+    if (seen <= torch.ones(seen.shape[-2:], dtype=torch.bool).tril()).all() and seen.any(-1).all():
         node.attributes["bias"] = sight.added.masked_fill(~seen, -math.inf).float()
         return
     weak = seen & (sight.added != 0)

@@ -94,6 +94,14 @@ class Sinks(Written):
         return (both - both.amax(-1, keepdim=True)).softmax(-1)[..., :-1]
 
 
+class Chunked(Written):
+    """Tokens see those of their chunk of nine before them (Llama 4, 2025)."""
+
+    def shaped(self, scores, hidden):
+        chunk = torch.arange(scores.shape[-1]) // 9
+        return (scores + hidden.masked_fill(chunk[:, None] != chunk, -torch.inf)).softmax(-1)
+
+
 SIZES = {"vocabulary": 19, "context": TOKENS, "width": 16, "depth": 1}
 MODELS = {
     "gpt2": lambda: gpt2.Gpt2(gpt2.Gpt2Config(**SIZES, heads=2)),
@@ -107,6 +115,7 @@ MODELS = {
     "norm": Normed,
     "cap": Capped,
     "cap, window": lambda: Capped(window=9),
+    "chunks": Chunked,
     "sink": Sinks,
     "sink, window": lambda: Sinks(window=9),
 }  # fmt: skip
