@@ -10,6 +10,7 @@ behind: the cache has two pairs for each token, (scale of its key, 0) and (scale
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,8 +89,8 @@ class WholeCacheAttention(CachedAttention):
         """The same of scores that go through the function."""
         tiles, what = self.tiles, f"head {panel.head}"
         shaped = tiles.buffer(Memory.VALUE, panel.count * stride, "scores")
-        front = {"rows": panel.count, "columns": self.tokens}
-        back = {"source": Source.VALUE, "source_address": shaped.at(0), "source_stride": stride}
+        front: dict[str, Any] = {"rows": panel.count, "columns": self.tokens}
+        back: dict[str, Any] = {"source": Source.VALUE, "source_address": shaped.at(0), "source_stride": stride}
         tiles.emit(
             Map(**front, source=Source.ACC, scaled=1, row_scaled=1, **self._sums(panel, scores, stride, pairs),
                 function=tiles.function(self.function), combine=Combine.ADD, **self._bias(panel, stride),
@@ -112,13 +113,13 @@ class WholeCacheAttention(CachedAttention):
         return (self.tiles.buffer(Memory.ACT, panel.count * self.act_words, "p"),
                 self.tiles.buffer(Memory.ROW, panel.count, "p scales"))  # fmt: skip
 
-    def _sums(self, panel: QueryPanel, scores: Buffer, stride: int, pairs: Buffer) -> dict[str, int]:
+    def _sums(self, panel: QueryPanel, scores: Buffer, stride: int, pairs: Buffer) -> dict[str, Any]:
         """The operands of who reads products, with their scales."""
         _, scales, at = self._query(panel)
         return {"source_address": scores.at(0), "source_stride": stride, "param_address": pairs.at(0),
                 "row_address": scales.at(at)}  # fmt: skip
 
-    def _bias(self, panel: QueryPanel, stride: int) -> dict[str, int]:
+    def _bias(self, panel: QueryPanel, stride: int) -> dict[str, Any]:
         """The rows that are added."""
         rows = self.tiles.values(self.node.inputs[-1])
         step = rows.words // self.biases if self.biases > 1 else 0  # from a head to the next
