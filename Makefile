@@ -21,7 +21,7 @@ test: lint       ## Lint, then the default tests (under 20 minutes on two cores)
 
 test-long: $(READY) ## The long tests: random programs by the thousand, the AXI campaign, the mutation check, whole models.
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
-	$(BIN)/pytest -n $(JOBS) -m long
+	$(BIN)/pytest -n $(JOBS) -m long -o faulthandler_timeout=7200
 
 lint: $(READY)   ## ruff and pyright.
 	$(BIN)/ruff check .

@@ -242,7 +242,7 @@ class Period:
         make_plain(self, "start", "length", "count")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Program:
     """What one run of the accelerator needs. `data` are (address, bytes) of constants; the code stands at address 0."""
 
@@ -274,6 +274,10 @@ class Program:
     def __post_init__(self) -> None:
         check_numbers(self)
         make_plain(self, *_PLAIN)
+
+    def __repr__(self) -> str:
+        return (f"<Program {self.name} for {self.config.name}: {len(self.instructions):,} instructions, "
+                f"{self.dram_bytes:,} bytes of DRAM>")  # fmt: skip
 
     @property
     def groups(self) -> int:

@@ -8,6 +8,7 @@ The public names, loaded when first used, so that `import heddle` is quick:
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 _HOME = {
@@ -63,6 +64,12 @@ __all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("heddle")
     if name not in _HOME:
         raise AttributeError(f"module 'heddle' has no attribute {name!r}; it has {', '.join(_HOME)}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, "__version__"})

@@ -19,13 +19,17 @@ from .state import Words
 from .trace import UNITS, Record, Timing, busy_cycles, chrome_trace, utilisation
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """When things happened (`timing`) and what DRAM holds at the end (`final`), where they were asked for."""
 
     program: Program
     timing: Timing | None = None
     final: Words | None = None
+
+    def __repr__(self) -> str:
+        cycles = f"{self.cycles:,} cycles" if self.timing is not None else "values only"
+        return f"<Result of {self.program.name} on {self.program.config.name}: {cycles}>"
 
     @property
     def cycles(self) -> int:

@@ -35,6 +35,10 @@ def example(config=NANO):
                    part="1 of 2 layers")  # fmt: skip
 
 
+def test_it_shows_itself_in_a_line():
+    assert repr(example()) == "<Program example for nano: 4 instructions, 4,096 bytes of DRAM>"
+
+
 @pytest.mark.parametrize("config", [NANO, ODD, replace(NANO, value_format="float32")])
 @pytest.mark.parametrize("segment", [0, 3])
 def test_unpack_is_the_inverse_of_pack(config, segment):

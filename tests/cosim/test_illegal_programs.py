@@ -34,8 +34,8 @@ def check(campaign, programs):
     assert campaign.refused > programs // 5 and campaign.agree > programs // 10, campaign.to_dict()
 
 
-def test_a_hundred_illegal_programs_have_no_third_outcome():
-    check(illegal(NANO, 100, seed=1), 100)
+def test_sixty_illegal_programs_have_no_third_outcome():
+    check(illegal(NANO, 60, seed=1), 60)
 
 
 @pytest.mark.long

@@ -85,7 +85,9 @@ def test_a_cache_agrees(cached, engine):
     assert comparison.agrees, comparison.first_difference
 
 
-@pytest.mark.parametrize("dram_base", [0x1000, 0x7F_F123_4000, (1 << 40) - (1 << 21)], ids=hex)
+@pytest.mark.parametrize(
+    "dram_base", [0x1000, pytest.param(0x7F_F123_4000, marks=pytest.mark.long), (1 << 40) - (1 << 21)], ids=hex
+)
 def test_programs_run_alike_wherever_dram_stands(guarded, cached, dram_base):
     programs = [guarded, cached, *(random_program(NANO, seed, 20) for seed in range(3))]
     assert all(program.dram_bytes <= 1 << 21 for program in programs)

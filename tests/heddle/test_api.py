@@ -1,5 +1,7 @@
 """The public names take what they may be given in any form, and answer anything else with what would be right."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import heddle
@@ -290,6 +292,12 @@ def test_every_public_name_that_takes_arguments_has_a_mistake():
     data = {"HeddleError", "DRAM_PRESETS", "Memory", "Unit", "WORKLOADS", "PRESETS", "LANGUAGE_MODELS", "SHAPES",
             "ENGINES", "REGISTER_FILES", "last_run"}  # fmt: skip
     assert {name.split(":")[0].split(".")[0] for name in MISTAKES} >= set(heddle.__all__) - data
+
+
+def test_the_package_lists_its_names_and_its_version():
+    assert {*heddle.__all__, "__version__"} <= {*dir(heddle)}
+    found = subprocess.run([sys.executable, "-m", "heddle", "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.split()[-1] == heddle.__version__
 
 
 def test_free_units_may_be_any_collection(program, result):

@@ -91,7 +91,9 @@ def bf16_bits(x: np.ndarray) -> np.ndarray:
     return numerics.to_bits(numerics.to_bf16(x)) >> 16
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape", [pytest.param(each, marks=[pytest.mark.long] if max(each) > 5 else []) for each in SHAPES]
+)
 @pytest.mark.parametrize("lengths", ["one", "rows", "mixed"])
 def test_bf16_tiles_follow_each_other(shape, lengths):
     """Each row works four cycles after the one above, and yet tiles come as fast as their weights."""

@@ -1,0 +1,5 @@
+"""`python -m heddle` is the command."""
+
+from .cli import main
+
+main()
