@@ -61,6 +61,7 @@ class LayerShape:
     value_words: int  # 0: the values are the first words of the keys
     window: int = 0  # tokens that a token sees; 0: all before it
     tokens: int = 0  # of a source, which are there before the first token; 0: those of the sequence
+    pairs: int = 1  # of scales; 2: those of keys and those of values apart
 
 
 class CacheLayout:
@@ -94,7 +95,7 @@ class CacheLayout:
     def _part_bytes(self, layer: LayerShape) -> tuple[int, int, int]:
         """Bytes of keys, values and pairs of one head on a page."""
         block = self.config.columns * self.config.dram_word_bytes(Memory.WEIGHT)
-        pairs = self.config.dram_word_bytes(Memory.PARAM)
+        pairs = self.config.dram_word_bytes(Memory.PARAM) * layer.pairs
         blocks = 1 << self.page_blocks
         return layer.key_words * block * blocks, layer.value_words * block * blocks, pairs * blocks
 
@@ -108,11 +109,13 @@ class CacheLayout:
         burst = self.config.burst_bytes
         return -(-layer.heads * self.head_bytes(layer) // burst) * burst
 
-    def address(self, index: int, head: int, part: Part) -> int:
-        """Where a part of a head of layer `index` begins on page 0, from the start of the region."""
+    def address(self, index: int, head: int, part: Part, second: bool = False) -> int:
+        """Where a part of a head of layer `index` begins on page 0, from the start of the region; of two sets of pairs
+        that of the first or the second."""
         layer = self.layers[index]
-        keys, values, _ = self._part_bytes(layer)
+        keys, values, pairs = self._part_bytes(layer)
         before = {Part.KEYS: 0, Part.VALUES: keys if layer.value_words else 0, Part.PAIRS: keys + values}[part]
+        before += pairs // 2 if second else 0
         return self.starts[index] + head * self.head_bytes(layer) + before
 
 

@@ -186,8 +186,8 @@ def decoder_graphs(
     """(the graph of the source, if there is one, that for `rows` tokens at a time), of quantised operators."""
     ids = torch.zeros((1, max(context, 2)), dtype=torch.int64)
     of_source = None
-    name = _name_of_ids(model, source) if source else ""
-    graph = _of_logits(closed_graph(model, {**source, name: ids} if source else (ids,), show))
+    name = _name_of_ids(model, source) if source else next(iter(inspect.signature(model.forward).parameters), "")
+    graph = _of_logits(closed_graph(model, {**source, name: ids} if source else (ids,), show, ids=name))
     if rule.split:
         graph = split_outliers(graph, rule, ranges)
         show("split_outliers", graph)

@@ -7,7 +7,7 @@ that share a kv-head (decoding), sequence by sequence. In VALUE the heads of a t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,13 @@ from ..arch.isa import (
     Codes,
     Combine,
     Map,
-    Masking,
     Matmul,
     OnlineSoftmax,
     Quantise,
+    Reduce,
+    Reduction,
+    Results,
     Scales,
-    Softmax,
     Source,
     Stream,
 )
@@ -66,7 +67,7 @@ _HeadsOf = dict[str, list[tuple[int, list[Part]]]]  # for each role some heads: 
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Rows of numbers in VALUE: of row r and head h at address + r·stride + h·head_stride, `words` words."""
 
     rows: Rows
@@ -81,7 +82,7 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _Panel:
+class QueryPanel:
     """Queries that one instruction works on: `count` rows that share a kv-head."""
 
     sequence: int
@@ -121,12 +122,12 @@ class CachedAttention:
         self.value_words = self.shape.value_words or self._latent_words()
         positions = tiles.decoder.positions
         tables = node.rotary
-        self.biases = node.attributes.get("biases", 0)  # rows that are added to scores: one for each head, or for all
         if "bias" in node.attributes:  # no positions have chosen its rows
             raise node.refuse("rows in groups are not supported for scores with a bias")
         if self.fixed and (tables or node.values):  # no positions choose the rows of tables
             raise node.refuse("rows in groups are not supported for rotated or latent heads: use compile_decoder")
-        self.given: dict[tuple[str, int], _Place] = {}  # (role, part) → columns of an input
+        self.sinks: Rows | None = None  # a row for each head, and one of 1
+        self.given: dict[tuple[str, int], Place] = {}  # (role, part) → columns of an input
         self.rotary = None
         if tables:
             assert positions is not None, "positions choose the rows of the tables"
@@ -170,6 +171,9 @@ class CachedAttention:
 
     def _begin(self) -> None:
         node, tiles = self.node, self.tiles
+        if (sinks := node.attributes.get("sinks")) is not None:
+            numbers = np.append(to_numpy(sinks).astype(np.float32), np.float32(1))[:, None]
+            self.sinks = tiles.load_rows(f"{tiles.label}.sinks", numbers, [(0, len(numbers))])
         columns = [h[0] for h in self.cached["value"]] or node.values
         width = columns[0].width
         self.out = tiles.new_values(node, [(self.first, self.rows)], segment=width)
@@ -180,7 +184,7 @@ class CachedAttention:
             self.attended = tiles.free_rows(self.rows, self.heads * words * self.config.columns, "attended")
         self.queries: dict[tuple[int, int], tuple[Buffer, Buffer]] = {}  # (row, head) → codes, scales
 
-    def _attend_with(self, places: dict[str, _Place], kv_heads: range) -> None:
+    def _attend_with(self, places: dict[str, Place], kv_heads: range) -> None:
         self._quantise_queries(places["query"], self._queries_with(kv_heads))
         for sequence in range(self.decoder.sequences):
             for kv_head in kv_heads:
@@ -192,7 +196,7 @@ class CachedAttention:
 
     # -- projections ---------------------------------------------------------------------------------------------------
 
-    def _project(self, wanted: list[str], kv_heads: range) -> dict[str, _Place]:
+    def _project(self, wanted: list[str], kv_heads: range) -> dict[str, Place]:
         """The queries, keys and values of this run's tokens that belong to some kv-heads, in VALUE, still to be rotated
         where they have one part."""
         node, config = self.node, self.config
@@ -221,7 +225,7 @@ class CachedAttention:
             words = sum(part.words(config) for part in parts)
             if len(parts) == 1 and (role, first, 0) in offsets:
                 source, offset = offsets[role, first, 0]
-                places[role] = _Place(projected[source], offset - first * words, words, words)
+                places[role] = Place(projected[source], offset - first * words, words, words)
             elif len(parts) == 1:
                 places[role] = self._given(role, 0)
             else:
@@ -240,28 +244,28 @@ class CachedAttention:
         linear.tile(projection, tiles)
         return tiles.values(projection)
 
-    def _assemble(self, role: str, words: int, offsets: dict, projected: dict[int, Rows]) -> _Place:
+    def _assemble(self, role: str, words: int, offsets: dict, projected: dict[int, Rows]) -> Place:
         """Rows of a role whose heads have several parts: each part is copied, or rotated, to its place."""
         node, tiles = self.node, self.tiles
         heads = node.roles[role]
         whole = tiles.free_rows(self.rows, len(heads) * words * self.config.columns, role)
-        place = _Place(whole, 0, words, words)
+        place = Place(whole, 0, words, words)
         first = 0
         for number, part in enumerate(heads[0]):
             size = part.words(self.config)
             if (role, 0, number) in offsets:
                 source, start = offsets[role, 0, number]
                 step = offsets[role, 1, number][1] - start if len(heads) > 1 else 0
-                origin = _Place(projected[source], start, step, size)
+                origin = Place(projected[source], start, step, size)
             else:
                 origin = self._given(role, number)
-            target = _Place(whole, first, words, size)
+            target = Place(whole, first, words, size)
             for row, count, head, together in self._row_groups(range(len(heads))):
                 self._copy(origin, target, part, row, count, head, together, role)
             first += size
         return place
 
-    def _given(self, role: str, number: int) -> _Place:
+    def _given(self, role: str, number: int) -> Place:
         """A part of a role that is columns of an input: where it is, or a copy in which each head begins a word."""
         if (role, number) in self.given:
             return self.given[role, number]
@@ -270,20 +274,34 @@ class CachedAttention:
         width, words = parts[0].width, parts[0].words(self.config)
         x = tiles.plain_values(node.inputs[parts[0].source])
         pieces = 2 if parts[0].rotated and position_rows.halves_apart(width, self.config) else 1
-        whole = width % columns == 0 or (len(parts) == 1 and width == x.columns)
-        if pieces == 1 and whole and parts[0].column % columns == 0:
-            place = _Place(x, parts[0].column // columns, words, words)
+        if pieces == 1 and width % columns == 0 and parts[0].column % columns == 0:
+            place = Place(x, parts[0].column // columns, words, words)
         else:
             copy = tiles.free_rows(self.rows, len(parts) * words * columns, f"{role} heads")
+            if width // pieces % columns:
+                self._clear(copy)
             rows = np.arange(self.first, self.first + self.rows)
             for piece in range(len(parts) * pieces):
                 head, half = divmod(piece, pieces)
                 features = parts[head].column + half * (width // pieces) + np.arange(width // pieces)
                 rearrange.copy(tiles, x, x.columns, rows * x.columns, features, copy, first=self.first,
                                place=piece * (words // pieces) * columns)  # fmt: skip
-            place = _Place(copy, 0, words, words)
+            place = Place(copy, 0, words, words)
         self.given[role, number] = place
         return place
+
+    def _clear(self, rows: Rows) -> None:
+        """Zeros, which stay behind the features of a head: all of its words are quantised."""
+        tiles = self.tiles
+        ones = tiles.ones(rows.columns)
+        for start in range(self.first, self.first + self.rows, tiles.longest_panel):
+            count = min(tiles.longest_panel, self.first + self.rows - start)
+            address, stride = rows.place(start, count)
+            tiles.emit(
+                Map(rows=count, columns=rows.columns, source=Source.VALUE, source_address=ones, source_stride=0,
+                    combine=Combine.SUBTRACT, operand_address=ones, operand_stride=0, address=address, stride=stride),
+                "clear",
+            )  # fmt: skip
 
     def _row_groups(self, heads: range) -> Iterator[tuple[int, int, int, bool]]:
         """(first row, rows, first head, rows are heads): what one instruction takes."""
@@ -296,7 +314,7 @@ class CachedAttention:
                 yield start, count, head, False
 
     def _copy(
-        self, origin: _Place, target: _Place, part: Part, row: int, count: int, head: int, together: bool, role: str
+        self, origin: Place, target: Place, part: Part, row: int, count: int, head: int, together: bool, role: str
     ) -> None:  # fmt: skip
         source, source_stride = self._rows_at(origin, row, count, head, together)
         address, stride = self._rows_at(target, row, count, head, together)
@@ -307,7 +325,7 @@ class CachedAttention:
             f"{role} {'rotate' if front else 'copy'}",
         )  # fmt: skip
 
-    def _rows_at(self, place: _Place, row: int, count: int, head: int, together: bool) -> tuple[int, int]:
+    def _rows_at(self, place: Place, row: int, count: int, head: int, together: bool) -> tuple[int, int]:
         """(address, stride) of the rows of one instruction."""
         if together:
             return place.at(row, 1, head)[0], place.head_stride
@@ -324,7 +342,7 @@ class CachedAttention:
 
     # -- codes ---------------------------------------------------------------------------------------------------------
 
-    def _front(self, place: _Place, role: str, row: int, count: int, head: int, together: bool) -> dict[str, Any]:
+    def _front(self, place: Place, role: str, row: int, count: int, head: int, together: bool) -> dict[str, Any]:
         """The operands of a Quantise of one role."""
         parts = self.node.roles[role][0]
         rotated = len(parts) == 1 and parts[0].rotated
@@ -335,7 +353,7 @@ class CachedAttention:
             **(self._rotation(row, count, together) if rotated else {}),
         }  # fmt: skip
 
-    def _quantise_queries(self, place: _Place, heads: range) -> None:
+    def _quantise_queries(self, place: Place, heads: range) -> None:
         """Codes in ACT: rows of a panel one after the other, panel after panel."""
         tiles = self.tiles
         self.query_words = -(-place.words * self.config.columns // self.config.rows)
@@ -348,19 +366,26 @@ class CachedAttention:
             )  # fmt: skip
             self.queries[row, head] = codes, scales
 
-    def _append(self, places: dict[str, _Place], kv_heads: range) -> None:
+    def _append(self, places: dict[str, Place], kv_heads: range) -> None:
         """Keys, values and their scales of this run's tokens into the cache."""
         for row, count, head, together in self._row_groups(kv_heads):
-            pairs = self.tiles.buffer(Memory.PARAM, -(-count // self.config.columns), "new scales")
+            pairs = self._new_pairs(-(-count // self.config.columns))
             for role in ("key", "value") if "value" in places else ("key",):
-                self._append_codes(places[role], role, row, count, head, together, "value" not in places, pairs)
-            self._append_items(CachePart.PAIRS, pairs.at(0) * self.config.columns, 0, 1, row, count, head, together)
+                self._append_codes(places[role], role, row, count, head, together, "value" not in places,
+                                   pairs[-1] if role == "value" else pairs[0])  # fmt: skip
+            for number, each in enumerate(pairs):
+                self._append_items(CachePart.PAIRS, each.at(0) * self.config.columns, 0, 1, row, count, head, together,
+                                   second=number > 0)  # fmt: skip
+
+    def _new_pairs(self, words: int) -> list[Buffer]:
+        """Where the scales of keys and values are put together."""
+        return [self.tiles.buffer(Memory.PARAM, words, "new scales")]
 
     def _append_codes(
-        self, place: _Place, role: str, row: int, count: int, head: int, together: bool, alone: bool, pairs: Buffer
+        self, place: Place, role: str, row: int, count: int, head: int, together: bool, alone: bool, pairs: Buffer
     ) -> None:  # fmt: skip
         codes = self.tiles.buffer(Memory.WEIGHT, count * place.words, f"new {role}s")
-        half = Scales.PARAM_SCALE if role == "key" else Scales.PARAM_OFFSET
+        half = Scales.PARAM_SCALE if role == "key" or self.shape.pairs > 1 else Scales.PARAM_OFFSET
         self.tiles.emit(
             Quantise(**self._front(place, role, row, count, head, together), codes=Codes.WEIGHT, address=codes.at(0),
                      stride=count, scales=Scales.PARAM_PAIR if alone else half, scales_address=pairs.at(0)),
@@ -370,7 +395,8 @@ class CachedAttention:
         self._append_items(part, codes.at(0), count, place.words, row, count, head, together)
 
     def _append_items(
-        self, part: CachePart, address: int, stride: int, words: int, row: int, count: int, head: int, together: bool
+        self, part: CachePart, address: int, stride: int, words: int, row: int, count: int, head: int, together: bool,
+        second: bool = False,
     ) -> None:  # fmt: skip
         layout = self.layout
         sequence, first = (row, 0) if together else (0, row)
@@ -387,14 +413,14 @@ class CachedAttention:
                 block=first // self.config.columns,
                 block_register=self._register(ScalarKind.BLOCK, sequence, 0),
                 slot_register=self._register(ScalarKind.SLOT, sequence, 0),
-                **self._cached(part, sequence, head),
+                **self._cached(part, sequence, head, second),
             ), f"{part.name.lower()} {head} append", cache=self.index,
         )  # fmt: skip
 
-    def _cached(self, part: CachePart, sequence: int, head: int) -> dict[str, Any]:
+    def _cached(self, part: CachePart, sequence: int, head: int, second: bool = False) -> dict[str, Any]:
         layout = self.layout
         return {
-            "dram_address": layout.address(self.place, head, part), "page_bytes": layout.page_bytes(self.shape),
+            "dram_address": layout.address(self.place, head, part, second), "page_bytes": layout.page_bytes(self.shape),
             "table": self.decoder.page_table(-1 if self.over_source else sequence),
             "pages": layout.table_pages(self.shape),
             "page_blocks": layout.page_blocks,
@@ -430,14 +456,9 @@ class CachedAttention:
     def _attend(self, sequence: int, kv_head: int) -> None:
         """All queries that share a kv-head, over all blocks of its tokens."""
         panels = self._queries_of(sequence, kv_head)
-        if self.biases:
-            buffers = self._stream(sequence, kv_head, 0, self.tokens, whole=True)
-            for panel in panels:
-                self._biased(panel, *buffers)
-            return
         size = self._block_tokens(max(panel.count for panel in panels))
         needed = self._window_tokens() if self.shape.window else self.tokens
-        states = {panel: self.tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum") for panel in panels}
+        states = {panel: self._first_state(panel) for panel in panels}
         if not self.fixed:
             reach = {panel: self._reach(panel, needed) for panel in panels}
             for start in range(0, max(reach.values()), size):
@@ -452,16 +473,32 @@ class CachedAttention:
             for panel in panels:
                 self._block(panel, start, count, *buffers, states[panel])
 
-    def _reach(self, panel: _Panel, needed: int) -> int:
+    def _first_state(self, panel: QueryPanel) -> Buffer:
+        """The running maximum and sum of each query. A sink is a score that is there before all others, and has no
+        value: it is the first maximum, and its power, 1, the first sum."""
+        tiles = self.tiles
+        state = tiles.buffer(Memory.ROW, 2 * panel.count, "running maximum and sum")
+        if self.sinks is not None:
+            first, ones = self.sinks.place(panel.head, 1)[0], self.sinks.place(self.heads, 1)[0]
+            step = self.sinks.words if panel.together else 0
+            for place, (address, stride) in enumerate([(first, step), (ones, 0)]):
+                tiles.emit(
+                    Reduce(rows=panel.count, columns=1, source=Source.VALUE, source_address=address,
+                           source_stride=stride, kind=Reduction.MAXIMUM, results=Results.ROW,
+                           address=state.at(place * panel.count)), f"head {panel.head} sink",
+                )  # fmt: skip
+        return state
+
+    def _reach(self, panel: QueryPanel, needed: int) -> int:
         """One past the last token that a panel can see wherever the run begins: others of the run come after it."""
         return needed - (self.decoder.tokens - panel.last)
 
-    def _queries_of(self, sequence: int, kv_head: int) -> list[_Panel]:
+    def _queries_of(self, sequence: int, kv_head: int) -> list[QueryPanel]:
         first = kv_head * self.group
         if self.together:
-            return [_Panel(sequence, kv_head, first, sequence, self.group, True)]
+            return [QueryPanel(sequence, kv_head, first, sequence, self.group, True)]
         return [
-            _Panel(sequence, kv_head, first + head, start, count, False)
+            QueryPanel(sequence, kv_head, first + head, start, count, False)
             for head in range(self.group)
             for start, count in self._panels()
         ]
@@ -487,45 +524,48 @@ class CachedAttention:
             return None
         return Condition(*self._count(ScalarKind.BLOCKS, sequence, rows, start))
 
-    def _stream(
-        self, sequence: int, kv_head: int, start: int, size: int, whole: bool = False
-    ) -> tuple[Buffer, Buffer, Buffer]:
-        """A block of keys, values and pairs of scales; of those beyond the newest token too, if `whole`."""
-        tiles, shape, columns = self.tiles, self.shape, self.config.columns
-        blocks = -(-size // columns)
-        rows = self.first + self.rows if not self.together else 1
-        count, offset = (0, 0) if whole else self._count(ScalarKind.BLOCKS, sequence, rows, start)
+    def _stream(self, sequence: int, kv_head: int, start: int, size: int) -> tuple[Buffer, Buffer, Buffer]:
+        """A block of keys, values and pairs of scales."""
+        tiles, shape = self.tiles, self.shape
+        blocks = -(-size // self.config.columns)
         key_stride = self.query_words * self.config.rows
         keys = tiles.buffer(Memory.WEIGHT, blocks * key_stride, "k")
         value_stride = -(-size // self.unit) * self.unit
         values = tiles.buffer(Memory.WEIGHT, self.value_words * value_stride, "v")
         pairs = tiles.buffer(Memory.PARAM, blocks, "k and v scales")
-        value_part = CachePart.VALUES if shape.value_words else CachePart.KEYS
-        for part, buffer, stride, words, token_words, cached in (
-            (CachePart.KEYS, keys, key_stride, shape.key_words, shape.key_words, CachePart.KEYS),
-            (CachePart.PAIRS, pairs, 0, 1, 1, CachePart.PAIRS),
-            (
-                CachePart.VALUES,
-                values,
-                value_stride,
-                self.value_words,
-                shape.value_words or shape.key_words,
-                value_part,
-            ),
-        ):
-            tiles.emit(
-                Stream(
-                    part=part, token_words=token_words, words=words, blocks=blocks, address=buffer.at(0), stride=stride,
-                    first=start // columns,
-                    first_register=self._register(ScalarKind.FIRST, sequence, 0) if shape.window else 0,
-                    count_register=count, count_offset=offset,
-                    **self._cached(cached, sequence, kv_head),
-                ), f"{part.name.lower()} {kv_head} stream", guard=self._guard(sequence, rows, start), cache=self.index,
-            )  # fmt: skip
+        of_part = self._stream_of(sequence, kv_head, start, blocks)
+        of_part(CachePart.KEYS, keys, key_stride, shape.key_words, shape.key_words)
+        of_part(CachePart.PAIRS, pairs, 0, 1, 1)
+        of_part(CachePart.VALUES, values, value_stride, self.value_words, shape.value_words or shape.key_words)
         return keys, values, pairs
 
+    def _stream_of(self, sequence: int, kv_head: int, start: int, blocks: int) -> Callable[..., None]:
+        """What streams one part of a block into a buffer."""
+        rows = self.first + self.rows if not self.together else 1
+        count, offset = self._blocks_there(sequence, rows, start)
+        guard = self._guard(sequence, rows, start)
+
+        def stream(part: CachePart, buffer: Buffer, stride: int, words: int, token_words: int,
+                   second: bool = False) -> None:  # fmt: skip
+            cached = CachePart.KEYS if part is CachePart.VALUES and not self.shape.value_words else part
+            self.tiles.emit(
+                Stream(
+                    part=part, token_words=token_words, words=words, blocks=blocks, address=buffer.at(0), stride=stride,
+                    first=start // self.config.columns,
+                    first_register=self._register(ScalarKind.FIRST, sequence, 0) if self.shape.window else 0,
+                    count_register=count, count_offset=offset,
+                    **self._cached(cached, sequence, kv_head, second),
+                ), f"{part.name.lower()} {kv_head} stream", guard=guard, cache=self.index,
+            )  # fmt: skip
+
+        return stream
+
+    def _blocks_there(self, sequence: int, rows: int, start: int) -> tuple[int, int]:
+        """(register, what is subtracted from it): how many blocks from column `start` on are read."""
+        return self._count(ScalarKind.BLOCKS, sequence, rows, start)
+
     def _block(
-        self, panel: _Panel, start: int, size: int, keys: Buffer, values: Buffer, pairs: Buffer, state: Buffer
+        self, panel: QueryPanel, start: int, size: int, keys: Buffer, values: Buffer, pairs: Buffer, state: Buffer
     ) -> None:  # fmt: skip
         """Scores, softmax and P·V of one block of tokens, added to what the blocks before gave."""
         tiles, config = self.tiles, self.config
@@ -551,7 +591,7 @@ class CachedAttention:
                 rows=panel.count, columns=size, source_address=scores.at(0), source_stride=blocks,
                 param_address=pairs.at(0), row_address=query_scales.at(at), causal=int(causal),
                 together=int(panel.together), offset=((0 if panel.together else panel.start) - start) * causal,
-                window=self.shape.window, first=int(start == 0),
+                window=self.shape.window, first=int(start == 0 and self.sinks is None),
                 state_address=state.at(0), address=probabilities.at(0), stride=act_words, scales_address=scales.at(0),
                 register=self._register(ScalarKind.RELATIVE, panel.sequence, 0),
             ), f"{what} softmax", guard=guard,
@@ -563,7 +603,7 @@ class CachedAttention:
                    acc_address=sums.at(0), acc_stride=self.value_words,
                    k_register=tiled, k_offset=tiles_before), f"{what} p·v", guard=guard,
         )  # fmt: skip
-        out = _Place(self.attended, 0, self.value_words, self.value_words)
+        out = Place(self.attended, 0, self.value_words, self.value_words)
         address, stride = self._rows_at(out, panel.start, panel.count, panel.head, panel.together)
         before = {} if not start else {
             "combine": Combine.ADD, "operand_address": address, "operand_stride": stride, "operand_scaled": 1,
@@ -575,47 +615,7 @@ class CachedAttention:
                 address=address, stride=stride, **before), f"{what} output", guard=guard,
         )  # fmt: skip
 
-    def _biased(self, panel: _Panel, keys: Buffer, values: Buffer, pairs: Buffer) -> None:
-        """One panel over the whole cache at once, with a row in VALUE that is added to the scores of each: −∞ hides
-        what comes later, and what no token has been written to yet."""
-        tiles, config, node, size = self.tiles, self.config, self.node, self.tokens
-        what = f"head {panel.head}"
-        blocks, act_words = -(-size // config.columns), -(-size // config.rows)
-        codes, query_scales, at = self._query(panel)
-        scores = tiles.buffer(Memory.ACC, panel.count * blocks, "scores")
-        tiles.emit(
-            Matmul(rows=panel.count, k_tiles=self.query_words, n_tiles=blocks,
-                   act_address=codes.at(at * self.query_words), act_stride=self.query_words, weight_address=keys.at(0),
-                   weight_stride=self.query_words * config.rows, acc_address=scores.at(0), acc_stride=blocks),
-            f"{what} scores",
-        )  # fmt: skip
-        rows = tiles.values(node.inputs[-1])
-        step = rows.words // self.biases if self.biases > 1 else 0  # from a head to the next
-        address, stride = self._rows_at(_Place(rows, 0, step, blocks), panel.start, panel.count, panel.head,
-                                        panel.together)  # fmt: skip
-        probabilities = tiles.buffer(Memory.ACT, panel.count * act_words, "p")
-        scales = tiles.buffer(Memory.ROW, panel.count, "p scales")
-        tiles.emit(
-            Softmax(rows=panel.count, columns=size, source_address=scores.at(0), source_stride=blocks,
-                    param_address=pairs.at(0), row_address=query_scales.at(at), mask=Masking.ADDITIVE,
-                    operand_address=address, operand_stride=stride, address=probabilities.at(0), stride=act_words,
-                    scales_address=scales.at(0)), f"{what} softmax",
-        )  # fmt: skip
-        sums = tiles.buffer(Memory.ACC, panel.count * self.value_words, "p·v")
-        tiles.emit(
-            Matmul(rows=panel.count, k_tiles=act_words, n_tiles=self.value_words, act_address=probabilities.at(0),
-                   act_stride=act_words, weight_address=values.at(0), weight_stride=values.words // self.value_words,
-                   acc_address=sums.at(0), acc_stride=self.value_words), f"{what} p·v",
-        )  # fmt: skip
-        out = _Place(self.attended, 0, self.value_words, self.value_words)
-        address, stride = self._rows_at(out, panel.start, panel.count, panel.head, panel.together)
-        tiles.emit(
-            Map(rows=panel.count, columns=self.value_words * config.columns, source=Source.ACC,
-                source_address=sums.at(0), source_stride=self.value_words, row_scaled=1, row_address=scales.at(0),
-                address=address, stride=stride), f"{what} output",
-        )  # fmt: skip
-
-    def _query(self, panel: _Panel) -> tuple[Buffer, Buffer, int]:
+    def _query(self, panel: QueryPanel) -> tuple[Buffer, Buffer, int]:
         """(codes, scales, first row there) of a panel of queries."""
         if panel.together:
             return *self.queries[panel.start, 0], panel.head
@@ -629,8 +629,8 @@ class CachedAttention:
         per_head = -(-matrices[0].outputs // config.columns)
         weights = Weights(tiles, whole, f"{tiles.label}.value.weight")
         params = tiles.load_pairs(f"{tiles.label}.value.bias", whole.pairs(config))
-        attended = _Place(self.attended, 0, self.value_words, self.value_words)
-        out = _Place(self.out, 0, per_head, per_head)
+        attended = Place(self.attended, 0, self.value_words, self.value_words)
+        out = Place(self.out, 0, per_head, per_head)
         planes = 1 + node.precision.planes
         loaded = {head: weights.load(head * per_head, per_head) for head in range(self.heads)}
         for row, count, first, together in self._row_groups(range(self.heads)):

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .graph import Graph, Node, map_nodes, refuse_in
+from .graph import Graph, Node, constant, map_nodes, refuse_in
+from .ir import OPERATORS, as_number
+from .operands import known
 from .weightless import on_one_device
 
 _MOST_BYTES = 1 << 31  # of a table of float32 that is made of constants
@@ -22,29 +24,29 @@ _MOST_GROWTH = 16  # times the numbers that it is made of
 def fold_constants(graph: Graph) -> Graph:
     """Calls whose inputs are all constants become constants; what nobody reads any more is dropped. What depends on a
     constant without bytes has none either. Values without elements and random numbers are refused."""
-    known: dict[Node, Any] = {}
+    values_of: dict[Node, Any] = {}
     nodes = []
     for node in graph:
         if node.op == "constant":
-            known[node] = node.value
-        elif node.op not in ("input", "refused") and all(each in known for each in node.inputs):
+            values_of[node] = node.value
+        elif node.op not in ("input", "refused") and all(each in values_of for each in node.inputs):
             if _is_random(node):
                 refuse_in(graph.problems, node, "it makes random numbers; a program computes the same every time")
                 nodes.append(node)
                 continue
-            values = _on_one_device({each: known[each] for each in node.inputs})
+            values = _on_one_device({each: values_of[each] for each in node.inputs})
             _require_size(node, values.values())
             args, kwargs = map_nodes([node.args, node.kwargs], values.__getitem__)
             try:
                 with torch.no_grad():
-                    known[node] = node.target(*args, **kwargs)
+                    values_of[node] = node.target(*args, **kwargs)
             except (RuntimeError, IndexError, ValueError, TypeError) as error:
                 raise node.refuse(f"PyTorch cannot compute it: {error}") from None
             if "empty" in node.op:
-                known[node].zero_()  # whatever the memory held, a program is the same every time
+                values_of[node].zero_()  # whatever the memory held, a program is the same every time
             node.attributes["made_of"] = list(dict.fromkeys(name for each in node.inputs for name in each.made_of))
-            if isinstance(known[node], Tensor):
-                node.attributes = {"value": known[node], "made_of": node.made_of}
+            if isinstance(values_of[node], Tensor):
+                node.attributes = {"value": values_of[node], "made_of": node.made_of}
                 node.op, node.inputs = "constant", []
         nodes.append(node)
     _drop_empty_parts(nodes)
@@ -54,6 +56,23 @@ def fold_constants(graph: Graph) -> Graph:
             reason = "a dimension has size 0, so there is nothing to compute; every size must be at least 1"
             refuse_in(graph.problems, node, reason)
     return folded
+
+
+def fold_known(graph: Graph) -> Graph:
+    """The same of the closed set, for what rules have found out: known numbers are combined, and chosen from."""
+    made: dict[Node, Node] = {}
+    for node in graph:
+        node.inputs = [made.get(each, each) for each in node.inputs]
+        if node.op not in ("ir.combine", "ir.choose"):
+            continue
+        operands = [each for each in map(known, node.inputs) if each is not None]
+        if len(operands) == len(node.inputs):
+            found = OPERATORS[node.op].meaning(node, *on_one_device([as_number(each.value) for each in operands]))
+            names = dict.fromkeys(name for each in operands for name in each.made_of)
+            made[node] = constant(node.name, found.bool() if node.truth else found, [*names])
+            made[node].host = node.host
+    nodes, outputs = ([made.get(each, each) for each in some] for some in (graph.nodes, graph.outputs))
+    return replace(graph, nodes=nodes, outputs=outputs).without_dead()
 
 
 def _require_size(node: Node, values: Iterable[Any]) -> None:

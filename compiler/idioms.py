@@ -27,6 +27,8 @@ def find_idioms(graph: Graph) -> Graph:
     for node in graph:
         if node.op == "ir.combine" and (found := _norm(node) or _scaled_norm(graph, node)):
             graph.replace(node, found)
+        elif node.op == "ir.softmax" and (x := _less_its_maximum(node.inputs[0])):
+            node.inputs = [x]  # softmax takes it off itself
     graph = graph.without_dead()
     return _compose(graph)
 
@@ -165,6 +167,19 @@ def _mean(node: Node) -> Node | None:
     total, (x,) = found[0], found[0].inputs
     last = total.dim % len(total.shape) == len(total.shape) - 1
     return x if last and abs(found[1] * x.columns - 1) < 1e-6 else None
+
+
+# -- softmax -----------------------------------------------------------------------------------------------------------
+
+
+def _less_its_maximum(node: Node) -> Node | None:
+    """What a node is without the greatest of each row."""
+    if not _is(node, Combine.SUBTRACT):
+        return None
+    x, row = node.inputs[0], _of_rows(node.inputs[1], node)
+    if row is None or row.op != "ir.reduce" or row.kind is not Reduction.MAXIMUM or not _same(row.inputs[0], x):
+        return None
+    return x if row.dim % len(row.shape) == len(row.shape) - 1 else None
 
 
 # -- functions of one number -------------------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ def known(operand: Node) -> Node | None:
     """The constant that an operand is, or is a view of, in the shape of the operand; None if it is computed."""
     if operand.op == "constant":
         return operand
-    if operand.op != "rearrange" or operand.inputs[0].op != "constant":
+    source = known(operand.inputs[0]) if operand.op == "rearrange" else None
+    if source is None:
         return None
-    source = operand.inputs[0]
     return constant(operand.name, OPERATORS["rearrange"].meaning(operand, as_number(source.value)), source.made_of)
 
 

@@ -44,7 +44,7 @@ from .cache import CacheLayout, CachePlan
 from .capture import Inputs, built_part, capture, named, require_model
 from .emit import Step, emit, require_equal
 from .evaluators import functions_of, together
-from .fold import fold_constants
+from .fold import fold_constants, fold_known
 from .fuse import fuse
 from .graph import Graph, Node
 from .host import split_host
@@ -60,6 +60,7 @@ from .schedule import Schedule
 from .search import Lowering
 from .segments import Segment, segments
 from .smooth import Ranges, smooth
+from .tabulate import tabulate
 from .uncollected import uncollected
 
 Show = Callable[[str, object], None]
@@ -245,13 +246,17 @@ def _whole_sequence(graph: Graph, config: HardwareConfig) -> Decoder | None:
     return Decoder(tokens, 1, layout, attentions, None, fixed=True)
 
 
-def closed_graph(model: nn.Module, example_inputs: Inputs, show: Show) -> Graph:
-    """The graph of a model in the closed set (ir.py)."""
+def closed_graph(model: nn.Module, example_inputs: Inputs, show: Show, ids: str = "") -> Graph:
+    """The graph of a model in the closed set (ir.py). What depends on each of the `ids` of a decoder alone is looked up
+    in tables, so that the host has nothing to do with them."""
     graph = capture(model, example_inputs)
     show("capture", graph)
-    for each in (fold_constants, follow_views, legalise):
+    for each in (fold_constants, follow_views, legalise, fold_known):
         graph = each(graph)
         show(each.__name__, graph)
+    if ids:
+        graph = tabulate(graph, ids)
+        show("tabulate", graph)
     verify(graph, "legalise")
     graph = split_host(graph)
     show("split_host", graph)

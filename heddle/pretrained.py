@@ -178,6 +178,9 @@ def example_inputs(
 
 def _ids(config: Any, tokens: int, random: torch.Generator) -> Tensor:
     vocabulary = _first(config.get_text_config(), "vocab_size") or _first(config, "vocab_size", "num_hash_buckets")
+    if not isinstance(vocabulary, int):
+        raise HeddleError(f"no ids can be made for {config.model_type}, whose configuration says no count "
+                          f"of them: give some to heddle.compile")  # fmt: skip
     ids = torch.randint(0, vocabulary, (1, tokens), generator=random)
     placeholder = _first(config, "image_token_index", "image_token_id")
     return ids if placeholder is None else ids.where(ids != placeholder, (placeholder + 1) % vocabulary)
@@ -190,7 +193,12 @@ def _add_image_tokens(config: Any, inputs: dict[str, Tensor]) -> None:
         return
     count = _first(config, "image_seq_length")
     if count is None:
-        count = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+        vision = _first(config, "vision_config")
+        size, patch = (_first(vision, name) for name in ("image_size", "patch_size"))
+        if not isinstance(size, int) or not isinstance(patch, int):
+            raise HeddleError(f"no inputs can be made for {config.model_type}, whose configuration does not say "
+                              f"how many tokens an image takes: give some to heddle.compile")  # fmt: skip
+        count = (size // patch) ** 2
     inputs["input_ids"] = torch.cat([torch.full((1, count), placeholder), inputs["input_ids"]], 1)
 
 

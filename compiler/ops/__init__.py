@@ -25,6 +25,7 @@ from . import (
     rearrange,
     reduce,
     rotary,
+    shaped_attention,
     softmax,
     topk,
 )
@@ -33,6 +34,7 @@ OPS = {
     "patch_embedding": patch_embedding,
     "embedding": embedding,
     "matmul_attention": matmul_attention,
+    "shaped_attention": shaped_attention,
     "rotary": rotary,
     "cached_attention": cached_attention,
     "cache_writer": cache_writer,
@@ -56,7 +58,7 @@ OPS = {
 ENCODER = ("patch_embedding", "matmul_attention", "attention")
 # STREAMED: an encoder whose rows go in groups, with keys and values in a cache; rotations are computed before that.
 STREAMED = ("patch_embedding", "matmul_attention", "cached_attention")
-DECODER = ("matmul_attention", "rotary", "cached_attention")
+DECODER = ("shaped_attention", "matmul_attention", "rotary", "cached_attention")
 ATTENTIONS = ("matmul_attention", "rotary")  # what a decoder that reads a source is searched for before it is split
 SINGLE = (
     "embedding", "norm", "linear", "elementwise", "choose", "reduce", "topk", "softmax", "matmul", "cat", "gather",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ from ..rearrange import origin, split_heads, view_of
 from ..sequence import SequenceAttention
 from ..sight import Sight
 from ..weightless import same_values
+from ..whole_cache import WholeCacheAttention
 from .attention import ROLES, Arguments, arguments, merges_heads, replace_readers, same_precision, sight_of
 from .linear import parameters, projection_macs
 
@@ -55,10 +57,18 @@ def match(graph: Graph, node: Node) -> bool:
         raise node.refuse("queries, keys and values must be made of the same tokens")
     attributes = {"sight": sight, "values": None, "window": sight.window, "seen": sight.pairs(node.shape[-3])}
     attributes["token_macs"] = projection_macs(found.views) // node.shape[-2]
+    attributes |= _shaped(node)
     _absorb(node, found.roles, attributes)
     attributes["pair_width"] = _pair_width(found.roles)
     _replace(graph, node, found, found.sources, found.roles, **attributes)
     return True
+
+
+def _shaped(node: Node) -> dict[str, Any]:
+    """What an attention has besides: a `function` of its scores, and `sinks` (heads), in units of log2."""
+    sinks = node.attributes.get("sinks")
+    found = {"function": node.attributes.get("function", "")}
+    return found if sinks is None else {**found, "sinks": sinks.double() * math.log2(math.e)}
 
 
 def take_apart(graph: Graph, node: Node, carried: Node | None) -> Node:
@@ -121,6 +131,33 @@ class _Found:
         for role, operands in zip(ROLES, (queries, keys, [value]), strict=True):
             pieces = [_heads(graph, node, each, self.sources, self.tables, self.views) for each in operands]
             self.roles[role] = [[part for parts in heads for part in parts] for heads in zip(*pieces, strict=True)]
+        _cut_alike(node, self.roles)
+
+
+def _cut_alike(node: Node, roles: dict[str, Heads]) -> None:
+    """Parts of queries and keys are multiplied one by one, each in words of its own: they must be as wide."""
+    widths = [[part.width for part in roles[role][0]] for role in ("query", "key")]
+    if widths[0] == widths[1]:
+        return
+    edges = sorted({edge for each in widths for edge in accumulate(each)})
+    for role in ("query", "key"):
+        starts = [0, *accumulate(part.width for part in roles[role][0])]
+        roles[role] = [[cut for part, start in zip(parts, starts, strict=False)
+                        for cut in _cut(node, part, [edge - start for edge in edges])]
+                       for parts in roles[role]]  # fmt: skip
+
+
+def _cut(node: Node, part: Part, edges: list[int]) -> list[Part]:
+    """A part in pieces that end at those edges that lie within it."""
+    ends = [edge for edge in edges if 0 < edge < part.width] + [part.width]
+    if len(ends) > 1 and part.rotated:
+        raise node.refuse("queries and keys must be put together of rotated features in the same way")
+    return [
+        replace(part, width=end - start, column=part.column + start,
+                weight=None if part.weight is None else part.weight[start:end],
+                bias=None if part.bias is None else part.bias[start:end])
+        for start, end in pairwise([0, *ends])
+    ]  # fmt: skip
 
 
 def _of(sources: list[Node], roles: dict[str, Heads]) -> tuple[list[Node], dict[str, Heads]]:
@@ -140,7 +177,7 @@ def _replace(
     attributes |= {"heads": heads, "scale": found.call.scale, "rotary": found.tables[0] if found.tables else None}
     given = [each for each in sources if each not in graph.nodes]
     for number in {part.source for head in roles["query"] for part in head if part.weight is None}:
-        given += _multiplied(sources[number], found.call.scale * math.log2(math.e))
+        given += _multiplied(sources[number], found.call.scale * _unit(node))
         sources[number] = given[-1]
     place = graph.nodes.index(node)
     graph.nodes[place:place] = given
@@ -156,6 +193,12 @@ def _replace(
     graph.nodes.insert(place + len(given), merged)
     apart = Layout.of((node.shape[-2], heads, width)).transposed(0, 1)
     graph.replace(node, view_of(node, merged, apart, f"{node.name}_heads"))
+
+
+def _unit(node: Node) -> float:
+    """What is folded into queries besides the scale, so that scores are in units of log2; before a function they are
+    not."""
+    return 1.0 if node.attributes.get("function") else math.log2(math.e)
 
 
 def _multiplied(x: Node, factor: float) -> list[Node]:
@@ -196,15 +239,18 @@ def _sight(node: Node, call: Arguments) -> Sight:
 
 def take_sight(node: Node) -> None:
     """What the attention of a decoder can have of what is seen of a whole sequence, in its place: cached tokens are
-    hidden by place, and numbers may be added to the scores of all that are seen (`bias`). Raises HeddleError for any
-    other mask."""
+    hidden by place, and numbers may be added to the scores of all before it, −∞ to any of them (`bias`). Raises
+    HeddleError for any other mask."""
     sight: Sight = node.attributes.pop("sight")
+    if node.function:
+        _shape_whole(node, sight)
+        return
     if sight.causal:
         return
     if sight.added is None:
         raise node.refuse("a decoder's attention must be causal")
     seen = ~hidden(sight.added)
-    if (seen == torch.ones(seen.shape[-2:], dtype=torch.bool).tril()).all():
+    if (seen <= torch.ones(seen.shape[-2:], dtype=torch.bool).tril()).all() and seen.any(-1).all():
         node.attributes["bias"] = sight.added.masked_fill(~seen, -math.inf).float()
         return
     weak = seen & (sight.added != 0)
@@ -213,6 +259,21 @@ def take_sight(node: Node) -> None:
         raise node.refuse(f"its mask must be causal, or a sliding window, and hide by False, minus infinity or a "
                           f"number as low as -1e9, not by {value:g}, which large scores outweigh")  # fmt: skip
     raise node.refuse("its mask must be causal, or a sliding window: each token sees itself and those just before")
+
+
+def _shape_whole(node: Node, sight: Sight) -> None:
+    """Of scores that go through a function all of the cache at once: what is not seen is hidden by numbers that are
+    added, in units of the function's results."""
+    band = torch.ones(sight.queries, sight.keys, dtype=torch.bool).tril()
+    if sight.window:
+        band = band.triu(1 - sight.window)
+    added = torch.zeros((1, *band.shape)) if sight.added is None else sight.added / math.log2(math.e)
+    seen = band if sight.causal else ~hidden(added)
+    if not (seen <= band).all():
+        raise node.refuse("its mask must be causal: a token of a decoder sees none of those behind it")
+    if "sinks" in node.attributes or not node.roles["value"]:
+        raise node.refuse("scores with a sink, or of latents, must not go through a function")
+    node.attributes |= {"bias": added.masked_fill(~seen, -math.inf).float(), "window": 0}
 
 
 def _heads(graph: Graph, node: Node, operand: Node, sources: list[Node], tables: list, views: list) -> Heads:
@@ -343,7 +404,7 @@ def _pair_width(roles: dict[str, Heads]) -> int:
 def quantise(node: Node, coder: Coder) -> None:
     """A matrix of codes for each part that has a weight. log2(e) and the scale are folded into those of the queries
     (where these are computed, `match` has multiplied them)."""
-    factors = {"query": node.scale * math.log2(math.e), "key": 1.0, "value": 1.0}
+    factors = {"query": node.scale * _unit(node), "key": 1.0, "value": 1.0}
     node.attributes["matrices"] = {
         role: [
             [None if p.weight is None else coder.matrix(node, p.weight, p.bias, factors[role]) for p in parts]
@@ -379,16 +440,23 @@ def layer_shape(node: Node, config: HardwareConfig) -> LayerShape:
     """What the layer caches on this machine."""
     roles, keys = node.attributes.get("cached", node.roles), node.attributes.get("keys", 0)
     words = {role: sum(part.words(config) for part in heads[0]) if heads else 0 for role, heads in roles.items()}
-    return LayerShape(len(roles["key"]), words["key"], words["value"], node.window, keys)
+    pairs = 2 if node.attributes.get("function") else 1
+    return LayerShape(len(roles["key"]), words["key"], words["value"], node.window, keys, pairs)
 
 
 def tile(node: Node, tiles: Tiles) -> None:
     """Project, append to the cache, attend block by block. In groups only the last; `append` came before."""
-    assert tiles.decoder is not None, "tile is told of the cache"
-    attention = (SequenceAttention if tiles.decoder.fixed else CachedAttention)(node, tiles)
+    attention = _emitter(node, tiles)
     attention.attend() if tiles.group or attention.over_source else attention.emit()
 
 
 def append(node: Node, tiles: Tiles) -> None:
     """Keys and values of the present group of rows into the cache."""
-    CachedAttention(node, tiles).append()
+    _emitter(node, tiles).append()
+
+
+def _emitter(node: Node, tiles: Tiles) -> CachedAttention:
+    assert tiles.decoder is not None, "tile is told of the cache"
+    if "biases" in node.attributes:
+        return WholeCacheAttention(node, tiles)
+    return (SequenceAttention if tiles.decoder.fixed else CachedAttention)(node, tiles)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...arch.config import Memory
+from ...arch.errors import NoRoomError
 from ...arch.isa import Codes, Digit, Map, Quantise, Scales, Source
 from ..builder import Rows, Tiles, split_rows
 from ..coder import MOST_COLUMNS, Coder
@@ -143,6 +144,9 @@ class _Product:
 def _from_words(tiles: Tiles, y: list[Run], node: Node, per_word: int) -> list[Run]:
     """The same rows, in runs that begin at whole words of columns: copied one behind the other, if they do not."""
     longest = tiles.longest_panel
+    if longest < per_word <= tiles.config.panel_rows:
+        raise node.refuse(f"layers that are computed together with it leave room in ACC for panels of {longest} rows, "
+                          f"but it needs {per_word}", NoRoomError)  # fmt: skip
     if longest < per_word:
         raise node.refuse(f"panel_rows of {tiles.config.title} must be at least its columns ({per_word})")
     if all(run.first % per_word == 0 for run in y):

@@ -8,6 +8,8 @@ import torch
 
 from ...arch.isa import Combine, Reduction
 from ..graph import Node
+from ..layout import Layout
+from ..rearrange import origin
 from .builder import Builder, rule
 from .choice import constant_behind, known_places
 
@@ -25,6 +27,8 @@ def scatter(b: Builder, x: Node, dim: int, ids: Node, source: Node | float, **mo
         x, ids = (b.view(each, lambda t: t.transpose(dim, -1)) for each in (x, ids))
         source = b.view(source, lambda t: t.transpose(dim, -1)) if isinstance(source, Node) else source
         return b.view(scatter(b, x, -1, ids, source), lambda t: t.transpose(dim, -1))
+    if not isinstance(source, Node) and _all_places(ids, x.shape[-1]):
+        return b.expanded(source, x.shape)
     if isinstance(source, Node):
         source = b.view(source, lambda t: t[tuple(slice(0, size) for size in ids.shape)])
     for place in range(ids.shape[-1]):
@@ -32,6 +36,13 @@ def scatter(b: Builder, x: Node, dim: int, ids: Node, source: Node | float, **mo
         new = b.view(source, lambda t, p=place: t.narrow(-1, p, 1)) if isinstance(source, Node) else source
         x = b.choose(ones, new, x)
     return x
+
+
+def _all_places(ids: Node, count: int) -> bool:
+    """Whether each row of places has all of so many, each once: those of all numbers of a row in their order."""
+    source, layout = origin(ids)
+    whole = source.op == "ir.topk_places" and source.columns == count == source.inputs[0].columns
+    return whole and ids.columns == count and layout.same_order(Layout.of(source.shape))
 
 
 @rule("scatter_add")

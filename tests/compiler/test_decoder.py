@@ -36,6 +36,72 @@ class Biased(nn.Module):
         return self.head(x + self.out(seen.transpose(1, 2).flatten(2)))
 
 
+class Written(nn.Module):
+    """Attention of four heads in two groups, written out: `shaped` makes weights of scaled scores that are masked."""
+
+    def __init__(self, window=TOKENS):
+        super().__init__()
+        self.window = window
+        self.embedding, self.places, self.head = nn.Embedding(19, 16), nn.Embedding(TOKENS, 16), nn.Linear(16, 19)
+        self.q, self.k, self.v = (nn.Linear(16, size) for size in (32, 16, 16))
+        self.out = nn.Linear(32, 16)
+        self.sinks = nn.Parameter(torch.tensor([-1.0, 0.5, 2.0, 0.0]))
+
+    def forward(self, ids):
+        places = torch.arange(ids.shape[1])
+        x = self.embedding(ids) + self.places(places)
+        q, k, v = (each(x).unflatten(-1, (-1, 8)).transpose(1, 2) for each in (self.q, self.k, self.v))
+        k, v = (each.repeat_interleave(2, dim=1) for each in (k, v))
+        distance = places[:, None] - places
+        hidden = torch.full(distance.shape, -torch.inf).where((distance < 0) | (distance >= self.window), 0.0)
+        weights = self.shaped(q @ k.transpose(-2, -1) * 1.5, hidden)
+        return self.head(x + self.out((weights @ v).transpose(1, 2).flatten(2)))
+
+
+class Normed(nn.Module):
+    """Two layers whose heads of six features are normalised, so that they are numbers and no projections, and end
+    within a word."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.places, self.head = nn.Embedding(19, 16), nn.Embedding(TOKENS, 16), nn.Linear(16, 19)
+        self.layers = nn.ModuleList(nn.Linear(16, size) for size in (24, 12, 12, 24, 12, 12))
+        self.outs = nn.ModuleList(nn.Linear(24, 16) for _ in range(2))
+
+    def forward(self, ids):
+        x = self.embedding(ids) + self.places(torch.arange(ids.shape[1]))
+        for number, out in enumerate(self.outs):
+            q, k, v = (each(x).unflatten(-1, (-1, 6)).transpose(1, 2) for each in self.layers[3 * number :][:3])
+            q, k = (nn.functional.rms_norm(each, (6,)) for each in (q, k))
+            seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+            x = x + out(seen.transpose(1, 2).flatten(2))
+        return self.head(x)
+
+
+class Capped(Written):
+    """No score is beyond 2 (Gemma 2, 2024, section 2.2)."""
+
+    def shaped(self, scores, hidden):
+        return (2 * torch.tanh(scores / 2) + hidden).softmax(-1)
+
+
+class Sinks(Written):
+    """Each head has a score that takes weight, but has no value (gpt-oss, 2025)."""
+
+    def shaped(self, scores, hidden):
+        sinks = self.sinks[None, :, None, None].expand(-1, -1, scores.shape[2], 1)
+        both = torch.cat([scores + hidden, sinks], -1)
+        return (both - both.amax(-1, keepdim=True)).softmax(-1)[..., :-1]
+
+
+class Chunked(Written):
+    """Tokens see those of their chunk of nine before them (Llama 4, 2025)."""
+
+    def shaped(self, scores, hidden):
+        chunk = torch.arange(scores.shape[-1]) // 9
+        return (scores + hidden.masked_fill(chunk[:, None] != chunk, -torch.inf)).softmax(-1)
+
+
 SIZES = {"vocabulary": 19, "context": TOKENS, "width": 16, "depth": 1}
 MODELS = {
     "gpt2": lambda: gpt2.Gpt2(gpt2.Gpt2Config(**SIZES, heads=2)),
@@ -46,6 +112,12 @@ MODELS = {
                                 value_width=6, hidden=24)
     ),
     "bias": Biased,
+    "norm": Normed,
+    "cap": Capped,
+    "cap, window": lambda: Capped(window=9),
+    "chunks": Chunked,
+    "sink": Sinks,
+    "sink, window": lambda: Sinks(window=9),
 }  # fmt: skip
 
 

@@ -5,6 +5,8 @@ import torch
 from heddle.arch.errors import HeddleError
 from heddle.compiler.capture import capture
 from heddle.compiler.fold import fold_constants
+from heddle.compiler.ir import interpret
+from heddle.compiler.pipeline import closed_graph
 from torch import nn
 
 
@@ -81,3 +83,20 @@ class HugeMask(nn.Module):
 def test_a_table_for_each_pair_of_many_tokens_is_refused_before_it_is_made():
     with pytest.raises(HeddleError, match="makes a table of 6,400,000,000 bytes of constants.*shorter context"):
         fold_constants(capture(HugeMask(), [torch.zeros(1, 3, 4)])).require_possible()
+
+
+class Chosen(nn.Module):
+    """Adds the numbers of a row that are among its greatest six, of six."""
+
+    def forward(self, x):
+        hidden = torch.ones_like(x, dtype=torch.bool).scatter(-1, x.topk(6, dim=-1).indices, False)
+        return x.masked_fill(hidden, -1.0) * 2
+
+
+def test_a_choice_of_all_is_known():
+    """Sparse attention of as many keys as there are is attention of all: nothing is sorted."""
+    model, x = Chosen().eval(), torch.randn(1, 3, 6)
+    graph = closed_graph(model, (x,), lambda name, result: None)
+    assert not any(node.op == "ir.topk_places" for node in graph)
+    (found,) = interpret(graph, {"x": x})
+    torch.testing.assert_close(found, model(x))

@@ -17,10 +17,6 @@ SQNR_DB = 30  # of every token's logits together: keys and values are int8 in th
 PROMPT, TOKENS = 16, 20
 # What mixes tokens in another way than by products and a window: a part of what is said.
 REFUSED = {
-    "bloom": "mixes the tokens", "mpt": "its mask must be causal",  # positions are added to scores
-    "gemma2": "mixes the tokens",  # scores are capped
-    "openai-gpt": "mixes the tokens",  # scores are multiplied by a mask
-    "gpt_oss": "mixes the tokens",  # a score of its own in each row
     "mamba": "mixes the tokens", "rwkv": "mixes the tokens",  # states instead of attention
 }
 NAMES = [name for name, entry in architectures().items() if name in CAUSAL and entry["kind"] in ("decoder", "experts")]
