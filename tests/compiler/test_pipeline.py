@@ -31,8 +31,8 @@ def test_it_shows_every_pass():
     model = layer(width=8, hidden=12)
     program = compile(model, [torch.zeros(1, 5, 8)], PRESETS["nano"], name="layer", output="y", show=shown.__setitem__)
     assert list(shown) == [
-        "capture", "fold_constants", "follow_views", "legalise", "fold_known", "split_host", "fuse", "quantise", "segments",
-        "tile", "schedule", "allocate", "emit",
+        "capture", "fold_constants", "follow_views", "legalise", "fold_known", "split_host", "fuse", "quantise",
+        "segments", "tile", "schedule", "allocate", "emit",
     ]  # fmt: skip
     texts = {name: str(result) for name, result in shown.items()}
     assert "aten.scaled_dot_product_attention" in texts["capture"] and "# encoder.py:" in texts["capture"]
