@@ -35,7 +35,7 @@ docs: $(READY)   ## Regenerate docs/isa.md, docs/registers.md and docs/operators
 	$(BIN)/heddle registers > docs/registers.md
 	$(BIN)/python -m heddle.compiler.document > docs/operators.md
 
-models: $(READY) ## Compile and simulate the architectures of Hugging Face, and write docs/models.md (half an hour).
+models: $(READY) ## Compile and simulate the architectures of Hugging Face, and write docs/models.md (an hour).
 	$(BIN)/python -m heddle.architectures > docs/models.new
 	mv docs/models.new docs/models.md
 
