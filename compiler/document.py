@@ -10,7 +10,7 @@ from .rules import RULES
 
 _TITLES = {
     "arithmetic": "Arithmetic, comparisons, formats", "functions": "Functions of one number",
-    "reductions": "Reductions",
+    "rounding": "Rounding", "reductions": "Reductions",
     "normalisation": "Softmax and norms", "products": "Products, convolutions, pooling", "attention": "Attention",
     "fourier": "Complex numbers, Fourier transforms", "choice": "Choosing, cutting, joining",
     "scatter": "Writing to places", "losses": "Losses",

@@ -64,6 +64,7 @@ from .lines import (
 )
 
 RELU = "relu"  # exact without a table
+ROUND = "round"  # of numbers from 0 on, to the nearest whole number: by sums (ops/round.py), not by a table
 CHECKED_BITS = 16  # of results that are not rounded further
 _NOTHING = Word()
 
@@ -268,7 +269,7 @@ GOLDEN: dict[str, Function] = {
     "gelu_tanh": _gelu_tanh, "silu": torch.nn.functional.silu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
     "softplus": torch.nn.functional.softplus, "mish": torch.nn.functional.mish, "elu": torch.nn.functional.elu,
     "hardswish": torch.nn.functional.hardswish, "relu": torch.relu, "sin": torch.sin, "cos": torch.cos,
-    "atan": torch.atan, "erfc": torch.erfc,
+    "atan": torch.atan, "erfc": torch.erfc, ROUND: torch.round,
 }  # fmt: skip
 
 

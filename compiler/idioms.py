@@ -9,7 +9,7 @@ composition becomes one table, if a table can hold it.
 from __future__ import annotations
 
 from ..arch.isa import Combine, NormKind, Reduction
-from .functions import RELU, simplest_name
+from .functions import RELU, ROUND, simplest_name
 from .graph import Graph, Node, constant
 from .layout import Layout
 from .operands import known, scalar
@@ -221,7 +221,7 @@ def _is_number(word: str) -> bool:
 
 def _form(node: Node, forms: dict[Node, tuple[Node, str]]) -> tuple[Node, str] | None:
     """(source, name) of a function of one value that a node is."""
-    if node.op == "ir.function":
+    if node.op == "ir.function" and node.function != ROUND:
         source, inner = forms.get(node.inputs[0], (node.inputs[0], "x"))
         return _short_enough(source, f"{node.function} {inner}")
     if node.op != "ir.combine" or node.kind not in _KINDS:

@@ -25,6 +25,7 @@ from . import (
     rearrange,
     reduce,
     rotary,
+    round,
     shaped_attention,
     softmax,
     topk,
@@ -41,6 +42,7 @@ OPS = {
     "attention": attention,
     "norm": norm,
     "linear": linear,
+    "round": round,
     "elementwise": elementwise,
     "choose": choose,
     "reduce": reduce,
@@ -61,7 +63,8 @@ STREAMED = ("patch_embedding", "matmul_attention", "cached_attention")
 DECODER = ("shaped_attention", "matmul_attention", "rotary", "cached_attention")
 ATTENTIONS = ("matmul_attention", "rotary")  # what a decoder that reads a source is searched for before it is split
 SINGLE = (
-    "embedding", "norm", "linear", "elementwise", "choose", "reduce", "topk", "softmax", "matmul", "cat", "gather",
+    "embedding", "norm", "linear", "round", "elementwise", "choose", "reduce", "topk", "softmax", "matmul", "cat",
+    "gather",
 )  # fmt: skip
 # Those that take in a neighbour, once each has its operator.
 FUSING = ("elementwise", "linear")

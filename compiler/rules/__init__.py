@@ -5,7 +5,19 @@ the place of the call: a node, or a tuple of them where the call has several res
 since the builder tells numbers and tensors apart.
 """
 
-from . import arithmetic, attention, choice, fourier, functions, losses, normalisation, products, reductions, scatter  # noqa: F401
+from . import (  # noqa: F401
+    arithmetic,
+    attention,
+    choice,
+    fourier,
+    functions,
+    losses,
+    normalisation,
+    products,
+    reductions,
+    rounding,
+    scatter,
+)
 from .builder import RULES, Builder, name_of_call
 
 __all__ = ["RULES", "Builder", "name_of_call"]

@@ -9,7 +9,9 @@ import torch
 
 from ...arch.isa import Combine
 from ..graph import Node
+from ..rearrange import origin
 from .builder import Builder, Value, rule
+from .rounding import floor, signed, size
 
 
 @rule("add", "add_")
@@ -53,31 +55,57 @@ def _parts(b: Builder, x: Value | tuple[Node, Node]) -> tuple[Value, Value]:
 
 @rule("div", "divide", "true_divide")
 def divide(b: Builder, x: Value, y: Value, rounding_mode: str | None = None) -> Node:
-    """x / y; rounded down for whole numbers on the host"""
-    if rounding_mode:
-        return _quotient(b, "ir.quotient", x, y, rounding_mode)
-    return b.divide(x, y)
+    """x / y, rounded down or towards 0 if `rounding_mode` says so"""
+    if rounding_mode is None:
+        return b.divide(x, y)
+    if rounding_mode == "floor":
+        return floor_divide(b, x, y)
+    quotient, _ = _divided(b, size(b, x), size(b, y))
+    return signed(b, x, signed(b, y, quotient))
 
 
 @rule("floor_divide")
 def floor_divide(b: Builder, x: Value, y: Value) -> Node:
-    """x / y, rounded down, of whole numbers on the host"""
-    return _quotient(b, "ir.quotient", x, y)
+    """x / y, rounded down"""
+    if (found := _of_host(b, "ir.quotient", x, y)) is not None:
+        return found
+    return _divided(b, signed(b, y, x), size(b, y))[0]
 
 
 @rule("remainder")
 def remainder(b: Builder, x: Value, y: Value) -> Node:
     """What is left of that, with the sign of y"""
-    return _quotient(b, "ir.remainder", x, y)
+    places = origin(x)[0] if isinstance(x, Node) else None
+    small = places is not None and places.op == "ir.topk_places" and places.inputs[0].shape[-1]
+    if small and isinstance(y, int) and y >= small:  # as take_along_dim takes it of places
+        return x  # type: ignore[return-value]
+    if (found := _of_host(b, "ir.remainder", x, y)) is not None:
+        return found
+    return signed(b, y, _divided(b, signed(b, y, x), size(b, y))[1])
 
 
-def _quotient(b: Builder, operator: str, x: Value, y: Value, rounding_mode: str = "floor") -> Node:
-    """Of two whole numbers that the host knows."""
+@rule("fmod")
+def fmod(b: Builder, x: Value, y: Value) -> Node:
+    """What is left of x / y, rounded towards 0; with the sign of x"""
+    return signed(b, x, _divided(b, size(b, x), size(b, y))[1])
+
+
+def _divided(b: Builder, x: Value, y: Value) -> tuple[Node, Node]:
+    """(x / y rounded down, what is left) for a y above 0. Where y divides x, a product with 1 / y may be off by one:
+    what is left then says so."""
+    quotient = floor(b, b.divide(x, y))
+    left = b.subtract(x, b.multiply(quotient, y))
+    wrong = b.subtract(b.combine(Combine.LESS_EQUAL, y, left), b.combine(Combine.LESS, left, 0))
+    return b.add(quotient, wrong), b.subtract(left, b.multiply(wrong, y))
+
+
+def _of_host(b: Builder, operator: str, x: Value, y: Value) -> Node | None:
+    """Of two whole numbers that the host knows; None for others."""
+    if not any(isinstance(each, Node) and (each.host or each.integer) for each in (x, y)):
+        return None
     x, y = b.alike(x, y)
-    if rounding_mode != "floor":
-        raise b.refuse(f"its rounding_mode must be floor, not {rounding_mode!r}")
     if not (x.integer and y.integer):
-        raise b.refuse("only whole numbers that depend on whole numbers and truth alone can be divided and rounded")
+        return None
     shape = torch.broadcast_shapes(x.shape, y.shape)
     return b.make(operator, [b.expanded(x, shape), b.expanded(y, shape)], shape, integer=True)
 

@@ -12,6 +12,8 @@ from ..layout import Layout, strides_of
 from ..rearrange import origin
 from .builder import Builder, rule
 
+_MOST_CHOSEN = 1 << 15  # numbers that are looked at at once, of those that are gathered by ones
+
 
 @rule("embedding")
 def embedding(b: Builder, table: Node, ids: Node, *rest: object, **more: object) -> Node:
@@ -207,9 +209,26 @@ def gather(b: Builder, x: Node, dim: int, ids: Node, **more: object) -> Node:
         return b.view(_chosen(b, x, dim, narrow), lambda t: t.reshape(ids.shape))
     if dim != len(x.shape) - 1 or ids.shape[:-1] != x.shape[:-1]:
         raise b.refuse("it must gather whole rows of one sequence, or numbers of a row")
+    if ids.op == "constant" and (view := _by_strides_of_all(b, x, ids.value)) is not None:
+        return view
+    step = max(1, _MOST_CHOSEN // x.size)
+    parts = [b.view(ids, lambda t, f=first: t[..., f : f + step]) for first in range(0, ids.shape[-1], step)]
+    return b.cat([_by_ones(b, b.number(x), each) for each in parts], -1)
+
+
+def _by_strides_of_all(b: Builder, x: Node, ids: torch.Tensor) -> Node | None:
+    """x[…, ids] as a view of x, or of x backwards; None if the places go by no strides. (A relative shift does.)"""
+    rows, n = torch.arange(ids[..., 0].numel()).view(*ids.shape[:-1], 1), x.shape[-1]
+    for places, backwards in ((ids % n, False), (n - 1 - ids % n, True)):
+        if (layout := strides_of(rows * n + places)) is not None:
+            return b.rearranged(flip(b, x, [-1]) if backwards else x, layout)
+    return None
+
+
+def _by_ones(b: Builder, x: Node, ids: Node) -> Node:
+    """x[…, ids]: the sum of each row (…, N), but for places that are not chosen (…, K)."""
     ones = b.one_hot(ids, x.shape[-1])  # (…, K, N)
-    spread = b.view(b.number(x), lambda t: t.unsqueeze(-2).expand(ones.shape))
-    return b.reduce(Reduction.SUM, b.choose(ones, spread, 0), -1)
+    return b.reduce(Reduction.SUM, b.choose(ones, b.view(x, lambda t: t.unsqueeze(-2).expand(ones.shape)), 0), -1)
 
 
 def constant_behind(ids: Node, dim: int) -> bool:

@@ -15,6 +15,8 @@ _PLAIN = (
     "hardswish", "sin", "cos", "atan", "erfc",
 )  # fmt: skip
 
+_MOST_PRODUCTS = 16  # whole powers up to here are products
+
 
 def by_table(b: Builder, name: str, x: Node) -> Node:
     """A function by its name. Raises HeddleError for one that no table can hold."""
@@ -47,18 +49,32 @@ def power(b: Builder, x: Node | float, exponent: Node | float) -> Node:
         return by_table(b, "exp2", b.multiply(b.number(exponent), math.log2(x)))
     if isinstance(exponent, Node):
         raise b.refuse("its exponent must be a number")
-    if exponent in (1, 2, 3, 4):
-        y = b.multiply(x, x) if exponent > 1 else x
-        return b.multiply(y, {3: x, 4: y}[int(exponent)]) if exponent > 2 else y
-    return by_table(b, f"x^{float(exponent):g}", x)
+    return _power(b, x, float(exponent))
+
+
+def _power(b: Builder, x: Node, exponent: float) -> Node:
+    """Whole powers are products, or their reciprocal; beyond ±2 others are squares, as a table holds less than 2³²."""
+    whole = exponent.is_integer() and abs(exponent) <= _MOST_PRODUCTS
+    if whole and exponent > 0:
+        half = _power(b, x, exponent // 2) if exponent > 1 else None
+        square = b.multiply(half, half) if half else x
+        return b.multiply(square, x) if half and exponent % 2 else square
+    if whole and exponent < -2:
+        return by_table(b, "reciprocal", _power(b, x, -exponent))
+    if abs(exponent) > 2:
+        half = _power(b, x, exponent / 2)
+        return b.multiply(half, half)
+    return by_table(b, f"x^{exponent:g}", x)
 
 
 @rule("softplus")
 def softplus(b: Builder, x: Node, beta: float = 1, threshold: float = 20) -> Node:
-    """log(1 + e^(beta·x)) / beta. (Where PyTorch takes x itself, the two differ by less than float32 shows.)"""
-    if beta <= 0 or beta * threshold < 20:
-        raise b.refuse(f"its beta must be above 0 and its threshold at least 20 / beta, not {beta} and {threshold}")
-    return b.multiply(by_table(b, "softplus", b.multiply(x, beta)), 1 / beta)
+    """log(1 + e^(beta·x)) / beta; x itself where beta·x is above the threshold. (From 20 on the two are alike.)"""
+    if beta == 0:
+        raise b.refuse("its beta must not be 0")
+    scaled = b.multiply(x, beta)
+    found = b.multiply(by_table(b, "softplus", scaled), 1 / beta)
+    return found if threshold >= 20 else b.choose(b.combine(Combine.LESS, threshold, scaled), x, found)
 
 
 @rule("elu")

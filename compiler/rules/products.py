@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.nn import functional
 
 from ...arch.isa import Reduction
 from ..graph import Node
@@ -230,10 +231,30 @@ def pad(b: Builder, x: Node, sides: Sequence[int], *rest: object, value: float |
     """The last dimension first, as PyTorch counts them"""
     mode = next((each for each in rest if isinstance(each, str)), "constant")
     if mode != "constant":
-        raise b.refuse(f"its mode must be constant, not {mode}")
+        return _padded_by_itself(b, x, sides, mode)
     number = next((each for each in rest if isinstance(each, (int, float))), value)
     pairs = list(zip(sides[::2], sides[1::2], strict=True))[::-1]
     return _padded(b, b.number(x), pairs, float(number or 0))
+
+
+def _padded_by_itself(b: Builder, x: Node, sides: Sequence[int], mode: str) -> Node:
+    """Each dimension goes on as `mode` says: what is there already, at places that are known."""
+    for dim, pair in enumerate(zip(sides[::2], sides[1::2], strict=True), start=1):
+        places = functional.pad(torch.arange(float(x.shape[-dim])).view(1, 1, -1), pair, mode)
+        x = known_places(b, x, len(x.shape) - dim, places.view(-1).long())
+    return x
+
+
+@rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")
+def reflection_pad(b: Builder, x: Node, sides: Sequence[int]) -> Node:
+    """The same, mirrored at the ends"""
+    return _padded_by_itself(b, x, sides, "reflect")
+
+
+@rule("replication_pad1d", "replication_pad2d", "replication_pad3d")
+def replication_pad(b: Builder, x: Node, sides: Sequence[int]) -> Node:
+    """The same, with the number at each end"""
+    return _padded_by_itself(b, x, sides, "replicate")
 
 
 @rule("max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d")

@@ -9,7 +9,7 @@ import torch
 from ...arch.isa import Combine, Reduction
 from ..graph import Node
 from .builder import Builder, rule
-from .functions import by_table, logaddexp
+from .functions import by_table, logaddexp, power
 
 Dims = int | Sequence[int] | None
 
@@ -82,15 +82,18 @@ def variance(
 def norm(
     b: Builder, x: Node, order: float | None = 2, dim: Dims = None, keepdim: bool = False, dtype: object = None
 ) -> Node:
-    """√Σ x², Σ |x| or the greatest |x|"""
+    """(Σ |x|^p)^(1/p); the greatest or least |x| for a p of ±infinity, how many are not 0 for one of 0"""
     order = 2 if order is None else order
     size = b.combine(Combine.MAXIMUM, x, b.multiply(x, -1)) if order != 2 else x
     if order == 2:
         return by_table(b, "sqrt", b.reduce(Reduction.SUM, b.multiply(x, x), dim, keepdim))
     kinds = {1: Reduction.SUM, float("inf"): Reduction.MAXIMUM, float("-inf"): Reduction.MINIMUM}
-    if order not in kinds:
-        raise b.refuse(f"its order must be 2, 1 or infinity, not {order}")
-    return b.reduce(kinds[order], size, dim, keepdim)
+    if order in kinds:
+        return b.reduce(kinds[order], size, dim, keepdim)
+    if order == 0:
+        return b.reduce(Reduction.SUM, b.number(b.truth(x)), dim, keepdim)
+    total = b.reduce(Reduction.SUM, power(b, size, order), dim, keepdim)
+    return power(b, total, 1 / order)
 
 
 @rule("logsumexp")

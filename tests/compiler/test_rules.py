@@ -170,6 +170,17 @@ FUNCTIONS = {
         "log1p": lambda x: torch.log1p(x.abs()), "glu": functional.glu, "selu": functional.selu,
         "softsign": functional.softsign, "tanhshrink": functional.tanhshrink, "square, cube": lambda x: x**2 + x**3,
         "fourth": lambda x: x**4, "root": lambda x: x.abs() ** 0.5, "base": lambda x: 2.0**x,
+        "round": lambda x: torch.round(4 * x), "floor": lambda x: torch.floor(4 * x), "ceil": lambda x: (4 * x).ceil(),
+        "trunc": lambda x: torch.trunc(4 * x), "frac": torch.frac, "decimals": lambda x: x.round(decimals=1),
+        "remainder": lambda x: x % 0.75, "remainder, below 0": lambda x: x % -0.75,
+        "floor of a quotient": lambda x: x // 0.3,
+        "fmod": lambda x: torch.fmod(x, 0.75), "trunc of a quotient": lambda x: x.div(-0.3, rounding_mode="trunc"),
+        "softplus, threshold": lambda x: functional.softplus(x, 3, 2), "whole powers": lambda x: x**5 + (x + 5) ** -3,
+        "steep power": lambda x: x.abs() ** 2.5, "norm 3": lambda x: x.norm(3, 1), "norm 0": lambda x: x.norm(0, 1),
+        "reflect": lambda x: functional.pad(x, (2, 1), "reflect"), "pad with ends": lambda x: functional.pad(
+            x, (0, 2), "replicate"), "circular": lambda x: functional.pad(x, (1, 2), "circular"),
+        "relative shift": lambda x: x.gather(-1, torch.arange(3)[:, None].sub(torch.arange(3)).add(2).expand(2, 3, 3)),
+        "places by rows": lambda x: x.gather(-1, torch.arange(12).view(3, 4).pow(2).remainder(6).expand(2, 3, 4)),
         "softmax": lambda x: x.softmax(-1), "softmax, rows": lambda x: x.softmax(1),
         "log_softmax": lambda x: x.log_softmax(-1),
         "sum": lambda x: x.sum(), "sum, dims": lambda x: x.sum((0, 2)), "mean": lambda x: x.mean(1, keepdim=True),
@@ -442,9 +453,6 @@ REFUSED = {
     "buffer of truth": (lambda m, x: x[x > 0], "depends on data|cannot capture"),
     "scattered by numbers": (lambda m, x: x.masked_scatter(x > 0, x.flip(0)), "its mask must depend on whole numbers"),
     "put by places that are found": (lambda m, x: x[0].index_put((x[0].argmax(-1),), x[0, 0]), "places that are known"),
-    "rounded to zero": (lambda m, x: x * torch.div(
-        (x > 0).long().sum(), 2, rounding_mode="trunc"), "must be floor|whole numbers"),
-    "divided numbers": (lambda m, x: x // 2, "only whole numbers that depend on whole numbers"),
     "narrow numbers": (lambda m, x: x * x.argmax(-1, keepdim=True).to(torch.uint8), "wrap around; use int64"),
     "sizes of a letter": (lambda m, x: torch.einsum("ij,jk->ik", x[0], x[0, :1]), "a letter must have one size"),
     "places of maxima": (lambda m, x: x.cummax(1)[1], "result 1 of it cannot be"),
@@ -458,6 +466,13 @@ def test_what_has_no_meaning_here_is_refused(name):
     function, message = REFUSED[name]
     with pytest.raises(HeddleError, match=message):
         check(function, X)
+
+
+@pytest.mark.parametrize("y", [49, -7, 0.75, 3])
+def test_multiples_are_divided_exactly(y):
+    """k·y / y, where a product with 1 / y comes out below k."""
+    x = torch.arange(-60.0, 60.0).view(1, 2, 60) * y
+    check(lambda m, x: (torch.floor_divide(x, y), torch.remainder(x, y), torch.div(x, y, rounding_mode="trunc")), x)
 
 
 def test_verify_finds_a_wrong_shape():
