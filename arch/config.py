@@ -112,7 +112,7 @@ class HardwareConfig:
     burst_beats: int  # longest AXI burst
     load_outstanding: int  # bursts LOAD may have in flight
     value_format: str = "bf16"  # how VALUE stores numbers: bf16 or float32
-    vector_format: str = "float32"  # how VECTOR, SOFTMAX and NORM compute: float32, or tf32 (1 + 8 + 10 bits)
+    vector_format: str = "tf32"  # how VECTOR, SOFTMAX and NORM compute: tf32 (1 + 8 + 10 bits), or float32
     pe: str = "int8"
     clock_mhz: int = 1000  # for seconds and DRAM presets; 1000: assumed of an ASIC, none was placed
     dram: DramConfig = field(default_factory=DramConfig)
@@ -519,7 +519,7 @@ PRESETS: dict[str, HardwareConfig] = {
             act_words=4096, act_banks=4, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
             value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
             index_words=64, page_words=64, queue_depth=4, axi_bytes=8, burst_beats=16, load_outstanding=8,
-            vector_format="tf32", clock_mhz=100,
+            clock_mhz=100,
         ),
         HardwareConfig(
             name="base", rows=16, columns=16, vector_lanes=8, panel_rows=128,
