@@ -504,7 +504,7 @@ PRESETS: dict[str, HardwareConfig] = {
     for config in [
         HardwareConfig(
             name="nano", rows=4, columns=4, vector_lanes=2, panel_rows=32,
-            act_words=2048, act_banks=2, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
+            act_words=2048, act_banks=2, weight_words=4096, weight_banks=2, acc_words=2048, acc_banks=4,
             value_words=2048, value_banks=4, param_words=512, param_banks=2, row_words=512, row_banks=2,
             index_words=64, page_words=64, queue_depth=4, axi_bytes=4, burst_beats=16, load_outstanding=4,
         ),
