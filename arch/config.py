@@ -112,9 +112,9 @@ class HardwareConfig:
     burst_beats: int  # longest AXI burst
     load_outstanding: int  # bursts LOAD may have in flight
     value_format: str = "bf16"  # how VALUE stores numbers: bf16 or float32
-    vector_format: str = "float32"  # how VECTOR, SOFTMAX and NORM compute: float32, or tf32 (1 + 8 + 10 bits)
+    vector_format: str = "tf32"  # how VECTOR, SOFTMAX and NORM compute: tf32 (1 + 8 + 10 bits), or float32
     pe: str = "int8"
-    clock_mhz: int = 1000  # for seconds and DRAM presets; 1000: assumed of an ASIC, none was placed
+    clock_mhz: int = 1000  # for seconds and DRAM presets; what the number rests on stands with each of the presets
     dram: DramConfig = field(default_factory=DramConfig)
 
     def __post_init__(self) -> None:
@@ -499,16 +499,18 @@ def _build(cls, content: dict, prefix: str):
         raise HeddleError(f"configuration field {prefix}{required[0]} is missing") from None
 
 
+# Clocks: 1000 MHz is a round number to tell cycles as seconds, of an ASIC that nobody has placed; no library was asked.
+# What an FPGA reaches says `heddle synth NAME --place --seeds 3`, unit by unit (found so far: docs/decisions/0044).
 PRESETS: dict[str, HardwareConfig] = {
     config.name: config
     for config in [
-        HardwareConfig(
+        HardwareConfig(  # 1000 MHz: assumed of an ASIC; on an LFE5U-85F, which it fits, see above
             name="nano", rows=4, columns=4, vector_lanes=2, panel_rows=32,
-            act_words=2048, act_banks=2, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
+            act_words=2048, act_banks=2, weight_words=4096, weight_banks=2, acc_words=2048, acc_banks=4,
             value_words=2048, value_banks=4, param_words=512, param_banks=2, row_words=512, row_banks=2,
             index_words=64, page_words=64, queue_depth=4, axi_bytes=4, burst_beats=16, load_outstanding=4,
         ),
-        HardwareConfig(
+        HardwareConfig(  # 1000 MHz: assumed of an ASIC
             name="small", rows=8, columns=8, vector_lanes=4, panel_rows=64,
             act_words=4096, act_banks=4, weight_words=8192, weight_banks=4, acc_words=2048, acc_banks=4,
             value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
@@ -519,9 +521,9 @@ PRESETS: dict[str, HardwareConfig] = {
             act_words=4096, act_banks=4, weight_words=4096, weight_banks=4, acc_words=2048, acc_banks=4,
             value_words=4096, value_banks=4, param_words=512, param_banks=4, row_words=1024, row_banks=4,
             index_words=64, page_words=64, queue_depth=4, axi_bytes=8, burst_beats=16, load_outstanding=8,
-            vector_format="tf32", clock_mhz=100,
+            clock_mhz=100,
         ),
-        HardwareConfig(
+        HardwareConfig(  # 1000 MHz: assumed of an ASIC, as for edge and server
             name="base", rows=16, columns=16, vector_lanes=8, panel_rows=128,
             act_words=8192, act_banks=8, weight_words=16384, weight_banks=8, acc_words=8192, acc_banks=8,
             value_words=16384, value_banks=8, param_words=1024, param_banks=8, row_words=4096, row_banks=8,
@@ -533,7 +535,7 @@ PRESETS: dict[str, HardwareConfig] = {
             value_words=16384, value_banks=8, param_words=1024, param_banks=8, row_words=8192, row_banks=8,
             index_words=128, page_words=128, queue_depth=8, axi_bytes=32, burst_beats=32, load_outstanding=16,
         ),
-        HardwareConfig(
+        HardwareConfig(  # 64 lanes: with 128, prompts of Llama-2-7B take 14 % more cycles (docs/decisions/0046)
             name="server", rows=128, columns=128, vector_lanes=64, panel_rows=512,
             act_words=65536, act_banks=8, weight_words=32768, weight_banks=8, acc_words=16384, acc_banks=8,
             value_words=131072, value_banks=8, param_words=1024, param_banks=8, row_words=32768, row_banks=8,

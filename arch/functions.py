@@ -231,17 +231,6 @@ class Table:
         return _columns(self.words or (Word(),))
 
     @property
-    def sum_lengths(self) -> tuple[int, int]:
-        """How many bits S has at least and at most, apart from words of zeros. Raises HeddleError for a table whose
-        sums may be negative or hang on more than a word."""
-        last = (1 << OFFSET_BITS) - 1
-        ends = [(word.c0 << GUARD_BITS) + (word.c1 * offset >> OFFSET_BITS - GUARD_BITS)
-                for word in self.words if word.c0 or word.c1 for offset in (0, last)]  # fmt: skip
-        if min(ends) < 0 or any(each.mode is Mode.LOGARITHM for each in self.descriptors):
-            raise HeddleError("a table that is built in must have no negative sums and be no logarithm")
-        return max(1, min(ends).bit_length()), max(ends).bit_length()
-
-    @property
     def alignment(self) -> int:
         """What the place of its words must be a multiple of."""
         spans = [1 << WHOLE_BAND - each.shift if each.mode in (Mode.LINE, Mode.LOGARITHM)
@@ -269,18 +258,6 @@ class Table:
         """The table that `to_bytes` made them of."""
         return cls.from_ints([int.from_bytes(data[i : i + WORD_BYTES], "little")
                               for i in range(0, len(data), WORD_BYTES)])  # fmt: skip
-
-
-def joined(tables: Sequence[Table]) -> tuple[list[int], list[int]]:
-    """(descriptors, words) of tables that stand beside each other, one after the other: numbers of 36 bits."""
-    descriptors: list[int] = []
-    words: list[int] = []
-    for table in tables:
-        words += [0] * (-len(words) % table.alignment)
-        numbers = table.moved(len(words)).to_ints()[1:]
-        descriptors += numbers[:DESCRIPTOR_COUNT]
-        words += numbers[DESCRIPTOR_COUNT:]
-    return descriptors, words
 
 
 def pack_word(word: Word) -> int:

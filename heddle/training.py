@@ -125,7 +125,7 @@ class Training:
 
     model      what is trained, without dropout; its parameters stay as they are, those here follow the steps
     inputs     example inputs of its forward, of the shapes of each batch
-    config     a machine, best with bf16 PEs and float32 values: small changes vanish in bf16
+    config     a machine, best with bf16 PEs, and values and vector arithmetic of float32: small changes vanish in less
     optimiser  SGD or AdamW
     loss       a function of the model's result, or None where that is the loss
     precision  as `heddle.compile` takes it

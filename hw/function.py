@@ -6,15 +6,12 @@
 
 Each lane has an evaluator with tables of its own: two RAMs of 512 words of 36 bits, one with the descriptors of
 TABLE_COUNT functions, one with their words. All lanes are written at once. Only the header of the function in use is
-shared; it stands beside them in registers. Where functions never change (hw/fixed_function.py), ROMs take their place.
+shared; it stands beside them in registers. Functions that never change are cheaper: hw/fixed_function.py.
 """
 
-from collections.abc import Sequence
-from typing import Any
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arch.functions import (
@@ -47,8 +44,6 @@ from ..arch.functions import (
     WORD_FIELDS,
     ZERO_OCTAVE,
     Mode,
-    Table,
-    joined,
     octave_of,
 )
 from .float_format import EXPONENT_BIAS, EXPONENT_MAX, NAN, Fields, normalised
@@ -65,6 +60,7 @@ def _layout(fields) -> data.StructLayout:
 HEADER, DESCRIPTOR, WORD = _layout(HEADER_FIELDS), _layout(DESCRIPTOR_FIELDS), _layout(WORD_FIELDS)
 _ADDRESS_BITS = (WORD_COUNT - 1).bit_length()
 _MAGNITUDE_BITS = SUM_BITS - 1
+_HIGH_ZEROS = _MAGNITUDE_BITS - 16
 # Of a number with its leading one on top of the magnitude, and an exponent of its own of 0.
 _SCALE = EXPONENT_BIAS + _MAGNITUDE_BITS - 1 - COEFFICIENT_FRACTION_BITS - GUARD_BITS
 _STEPS = data.StructLayout({"zeros": 4, "shift": 4})
@@ -77,32 +73,25 @@ class Evaluator(wiring.Component):
     `write_en` the descriptor at `write_address`, or with `write_word` the word there, becomes `write_data`, and no
     value may then be under way that needs it. Of the fraction of `a`, `fraction_bits` (16 at most) are looked at: the
     others must be zeros, or do not count. `o` has `significand_bits`.
-
-    With functions that are `fixed`, whose words are those of the first, then those of the second, and so on, `table` is
-    the number of one and comes with `a`, and there are no ports for headers and writes.
     """
 
-    def __init__(
-        self, fraction_bits: int = SIGNIFICAND_BITS - 1, significand_bits: int = SIGNIFICAND_BITS,
-        fixed: Sequence[Table] = (),
-    ):  # fmt: skip
+    def __init__(self, fraction_bits: int = SIGNIFICAND_BITS - 1, significand_bits: int = SIGNIFICAND_BITS):
         self._dropped = FRACTION_BITS - fraction_bits
         self._significand_bits = significand_bits
-        self._fixed = fixed
-        least, most = zip(*[table.sum_lengths for table in fixed] or [(1, _MAGNITUDE_BITS)], strict=True)
-        self._zeros = _MAGNITUDE_BITS - max(most), _MAGNITUDE_BITS - min(least)  # of a sum before its leading one
         self._module = f"heddle_evaluator_{fraction_bits}_{significand_bits}"
-        writes = {} if fixed else {
+        super().__init__({
+            "a": In(32),
+            "table": In(range(TABLE_COUNT)),
             "header": In(HEADER),
             "write_en": In(1),
             "write_word": In(1),
             "write_address": In(_ADDRESS_BITS),
             "write_data": In(WORD_BITS),
-        }  # fmt: skip
-        super().__init__({"a": In(32), "table": In(range(len(fixed) or TABLE_COUNT)), **writes, "o": Out(32)})
+            "o": Out(32),
+        })  # fmt: skip
 
     def elaborate(self, platform):
-        if self._fixed or not isinstance(platform, VerilogPlatform) or platform.components.get(self._module) is self:
+        if not isinstance(platform, VerilogPlatform) or platform.components.get(self._module) is self:
             return self._pipeline()
         return shared(platform, self, self._module)
 
@@ -112,9 +101,9 @@ class Evaluator(wiring.Component):
         fraction = Cat(Const(0, self._dropped), a.fraction[FLOAT_FRACTION_BITS - FRACTION_BITS + self._dropped :])
 
         # 1: everything that does not need the descriptor.
-        header, header_1 = self._headers(m)
         found = self._read(m, "descriptors", Cat(fraction[PLACE_BITS], _octave(m, a), a.sign, self.table), 0)
-        is_fixed, is_fixed_1 = header.origin != 0, header_1.origin != 0  # POWER and PERIOD, no BENT
+        header = self.header  # it holds still
+        is_fixed = header.origin != 0  # POWER and PERIOD, no BENT
         falling = Mux(fraction[PLACE_BITS], header.falling[1], header.falling[0])
         steps = _steps(fraction[:PLACE_BITS] ^ falling.replicate(PLACE_BITS))
         shift_fixed, is_huge = _shift_fixed(m, header.origin - a.exponent)
@@ -123,12 +112,12 @@ class Evaluator(wiring.Component):
         zeros = delay(m, steps.zeros, 2, "zeros", reset_less=True)
         complement = register(m, Mux(is_fixed, a.sign, falling), "complement")
         biased_1, place_1 = register(m, a.exponent, "biased_1"), register(m, fraction[:PLACE_BITS], "place_1")
-        product_1 = self._product(m, a, fraction, header, header_1)
+        product_1 = self._product(m, a, fraction)
 
         # 2: the descriptor. The RAM is slow: one gate after it, not more.
         beyond = register(m, (place_1[PLACE_BITS - 2 :] >= found.split) & (found.split != NEVER), "beyond")
         shift = register(m, Mux(found.mode[3], early_shift, found.shift), "shift")  # BENT, POWER or PERIOD
-        early_wide = Mux(is_fixed_1, Mux(far, product_1 >> 14, product_1 << 2), place_1 << WHOLE_BAND)
+        early_wide = Mux(is_fixed, Mux(far, product_1 >> 14, product_1 << 2), place_1 << WHOLE_BAND)
         early_wide = register(m, early_wide[:POINT_BITS], "early_wide")
         d = data.View(DESCRIPTOR, register(m, found.as_value(), "descriptor"))
         biased, place = register(m, biased_1, "biased_2"), register(m, place_1, "place_2")
@@ -170,19 +159,15 @@ class Evaluator(wiring.Component):
         scale = register(m, scale_5 + _SCALE + increment, "scale_6")
         total = Signal(signed(SUM_BITS))
         m.d.comb += total.eq(start + (slope >> OFFSET_BITS - GUARD_BITS))
-        minus = Const(0, 1) if self._fixed else total[-1]
+        minus = total[-1]
         magnitude = total[:_MAGNITUDE_BITS] ^ minus.replicate(_MAGNITUDE_BITS)
 
-        # 6, 7: normalise, by the zeros that there may be. 8: round.
-        least, most = self._zeros
-        magnitude = Cat(Const(0, least), magnitude)[:_MAGNITUDE_BITS]
-        high = (_MAGNITUDE_BITS - 16,) if most - least >= 16 else ()
-        kept, zeros_high = normalised(m, magnitude, high, "high")
-        low = tuple(step for step in (8, 4, 2, 1) if step <= most - least)
-        kept, zeros_low = normalised(m, register(m, kept, "kept_6"), low, "low")
+        # 6, 7: normalise. 8: round.
+        kept, zeros_high = normalised(m, magnitude, (_HIGH_ZEROS,), "high")
+        kept, zeros_low = normalised(m, register(m, kept, "kept_6"), (8, 4, 2, 1), "low")
         kept = register(m, kept[-self._significand_bits - 1 :], "kept_7")
         # With the steps above taken away, and one more in case that rounding carries.
-        scale_7 = scale - (Mux(register(m, zeros_high, "zeros_6"), high[0], 0) if high else least)
+        scale_7 = scale - Mux(register(m, zeros_high, "zeros_6"), _HIGH_ZEROS, 0)
         scales = register(m, scale_7, "scale_7"), register(m, scale_7 + 1, "carried_7")
         zeros_7 = register(m, zeros_low, "zeros_7")
         infinite = delay(m, d.mode == Mode.INFINITE, 3, "infinite", reset_less=True)
@@ -195,21 +180,9 @@ class Evaluator(wiring.Component):
         m.d.comb += self.o.eq(register(m, self._result(m, negative, exponents, kept, infinite, nan), "o"))
         return m
 
-    def _headers(self, m: Module) -> tuple[Any, Any]:
-        """The header of the function that counts now, and that of the one which counted a cycle ago."""
-        if not self._fixed:
-            return self.header, self.header  # it holds still
-        known = [Const(table.header(), HEADER.size) for table in self._fixed]
-        if len(known) == 1:
-            return (data.View(HEADER, known[0]),) * 2
-        chosen = Array(known)[self.table]
-        return data.View(HEADER, chosen), data.View(HEADER, register(m, chosen, "header"))
-
     def _read(self, m: Module, name: str, address: Value, word: int) -> data.View:
         """What stands at `address` of one of the tables, a cycle later."""
         layout = WORD if word else DESCRIPTOR
-        if self._fixed:
-            return data.View(layout, self._read_fixed(m, name, address, word)[: layout.size])
         m.submodules[name] = ram = Ram(WORD_BITS, WORD_COUNT)
         m.d.comb += [
             ram.read_en.eq(1),
@@ -220,22 +193,14 @@ class Evaluator(wiring.Component):
         ]
         return data.View(layout, ram.read_data[: layout.size])
 
-    def _read_fixed(self, m: Module, name: str, address: Value, word: int) -> Value:
-        """The same of tables that are not written."""
-        numbers = joined(self._fixed)[word]
-        m.submodules[name] = rom = Memory(shape=WORD_BITS, depth=len(numbers), init=numbers)
-        read = rom.read_port()
-        m.d.comb += [read.addr.eq(address), read.en.eq(1)]
-        return read.data
-
-    def _product(self, m: Module, a: Fields, fraction: Value, header: Any, header_1: Any) -> Value:
+    def _product(self, m: Module, a: Fields, fraction: Value) -> Value:
         """V, a cycle later."""
         # 127 − X is the complement of X below 127.
         size = Mux(a.exponent[7], a.exponent[:7] + 1, ~a.exponent[:7])[:8]
         factor = Signal(FRACTION_BITS + 1)
-        m.d.comb += factor.eq(Mux(header.of_exponent, size << 9, Cat(fraction, Const(1, 1))))
+        m.d.comb += factor.eq(Mux(self.header.of_exponent, size << 9, Cat(fraction, Const(1, 1))))
         used = register(m, factor[self._dropped :], "factor")
-        product = Cat(Const(0, self._dropped), used * header_1.multiplier)
+        product = Cat(Const(0, self._dropped), used * self.header.multiplier)
         return product[6:]
 
     def _segment(self, m: Module, d: data.View, beyond: Value, upper: Value, zeros: Value, odd: Value) -> Value:

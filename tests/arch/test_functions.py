@@ -18,7 +18,6 @@ from heddle.arch.functions import (
     Word,
     evaluate,
     follows,
-    joined,
     octave_of,
 )
 
@@ -80,26 +79,6 @@ def test_rules_are_halves_and_multiples_of_the_exponent():
         for exponent in range(-127, 128):
             exact = abs(twice) * exponent // 2
             assert follows(rule, exponent) == (exact if twice >= 0 else -exact)
-
-
-def test_lengths_of_sums_by_hand():
-    # 2¹⁶, and 2¹⁶ − 800; words of zeros do not count.
-    assert table([Word(c0=ONE, c1=-100), Word()]).sum_lengths == (16, 17)
-    assert table([Word(c0=0, c1=ONE)]).sum_lengths == (1, 16)
-
-
-@pytest.mark.parametrize("wrong", [table([Word(c0=-1)]), table([Word(c0=ONE)], Descriptor(Mode.LOGARITHM))])
-def test_sums_of_tables_that_are_built_in_are_not_negative_and_of_one_word(wrong):
-    with pytest.raises(HeddleError, match="a table that is built in must have no negative sums and be no logarithm"):
-        _ = wrong.sum_lengths
-
-
-def test_tables_are_joined_with_their_words_at_multiples_of_their_alignment():
-    first = table([Word(c0=1)] * 5, Descriptor(shift=WHOLE_BAND - 2))
-    second = table([Word(c0=2)] * 2, Descriptor(shift=WHOLE_BAND - 1))
-    descriptors, words = joined([first, second])
-    assert len(descriptors) == 2 * DESCRIPTOR_COUNT and words == [1] * 5 + [0] + [2] * 2
-    assert {number & 511 for number in descriptors[DESCRIPTOR_COUNT:]} == {6}
 
 
 # -- by hand -----------------------------------------------------------------------------------------------------------

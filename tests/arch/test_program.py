@@ -12,8 +12,9 @@ from heddle.arch.isa import Halt, Load, Map, Source, Store
 from heddle.arch.program import Period, Program, Tensor
 from heddle.arch.scalars import Scalar, ScalarKind
 
+from ..machines import ODD
+
 NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1)
 
 
 def tensor(config, name="x", rows=3, columns=7, segment=0, memory=Memory.VALUE, address=1024, **changes):

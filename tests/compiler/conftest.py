@@ -1,7 +1,7 @@
 """Small machines, and a way to run a model on one of them against PyTorch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,6 +13,8 @@ from heddle.compiler.pipeline import compile
 from heddle.sim.machine import simulate
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from ..machines import ODD
 
 _SIMPLE = Tiling()
 
@@ -41,7 +43,7 @@ def nano() -> HardwareConfig:
 @pytest.fixture
 def odd() -> HardwareConfig:
     """An array that shares no factor with anything."""
-    return replace(PRESETS["nano"], name="odd", rows=3, columns=5, vector_lanes=1)
+    return ODD
 
 
 @pytest.fixture(params=["nano", "odd"])

@@ -1,18 +1,17 @@
 """Weights whose codes have scales that no product survives."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from heddle.arch.config import PRESETS
 from heddle.arch.errors import HeddleError
 from heddle.compiler.builder import Tiling
 from heddle.compiler.pipeline import compile
 from heddle.sim.machine import simulate
 from torch import nn
 
-CONFIG = replace(PRESETS["nano"], name="machine", value_format="float32")
+from ..machines import VALUES as CONFIG
+
 DEPTH = 64
 
 

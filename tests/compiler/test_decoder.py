@@ -15,6 +15,8 @@ from heddle.models import deepseek, gpt2, llama
 from heddle.sim.machine import simulate
 from torch import nn
 
+from ..machines import BF16
+
 TOKENS = 40
 
 
@@ -158,7 +160,7 @@ def plan_of(config) -> CachePlan:
 
 @pytest.fixture(params=["nano", "odd", "nano-bf16"])
 def machine(request, nano, odd):
-    return {"nano": nano, "odd": odd, "nano-bf16": replace(nano, name="nano-bf16", pe="bf16")}[request.param]
+    return {"nano": nano, "odd": odd, "nano-bf16": BF16}[request.param]
 
 
 def test_useful_macs_are_those_of_keys_that_are_seen(nano):

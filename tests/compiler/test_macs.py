@@ -1,6 +1,5 @@
 """Useful multiply-accumulates: those of the model, by hand from its shapes, whatever the tiling."""
 
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,8 +15,9 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..machines import ODD
+
 BASE, NANO = PRESETS["base"], PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1)
 WAYS = [Tiling(), Tiling(3, 16), Tiling(group_rows=16), Tiling(2, 4, 32), Tiling(1, 8, 16, thrifty=True), None]
 
 

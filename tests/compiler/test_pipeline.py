@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +17,8 @@ from heddle.models import bert, encoder
 from heddle.models.registry import WORKLOADS
 from heddle.sim.machine import simulate
 from torch import nn
+
+from ..machines import VALUES
 
 SMALL_BERT = bert.BertConfig(vocabulary=23, positions=7, width=12, depth=1, heads=2, hidden=20, classes=3)
 
@@ -105,7 +106,7 @@ def test_layers_of_odd_sizes_are_close_to_pytorch(run, config, norm, tokens, siz
 
 def test_value_memory_of_float32_is_closer_still(run, nano):
     x = torch.randn(4, 10, 24)
-    exact = replace(nano, name="exact", value_format="float32")
+    exact = VALUES
     assert run(layer(), exact, x).sqnr_db > run(layer(), nano, x).sqnr_db - 0.1
 
 

@@ -1,16 +1,14 @@
 """Random models, each computed by the accelerator as by PyTorch: 40 by default, 500 among the long tests."""
 
-from dataclasses import replace
 
 import heddle
 import numpy as np
 import pytest
 import torch
-from heddle.arch.config import PRESETS
 
+from ..machines import SMALL_VALUES as EXACT
 from .random_models import RandomModel
 
-EXACT = replace(PRESETS["small"], name="small-float32", value_format="float32")
 LEAST_DB = 45  # with codes of 16 bits and values of float32; rounding adds up over the calls of a model
 
 

@@ -2,7 +2,6 @@
 limit that is true."""
 
 import math
-from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -20,12 +19,13 @@ from heddle.sim.machine import simulate
 from torch import nn
 from torch.nn import functional
 
+from ..machines import BASE_BF16, BF16, ODD, ODD_BF16
+
 NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1)
-MACHINES = {each.name: each for each in (
-    NANO, ODD, PRESETS["small"], PRESETS["base"], replace(NANO, name="nano-bf16", pe="bf16"),
-    replace(PRESETS["base"], name="base-bf16", pe="bf16"), replace(ODD, name="odd-bf16", pe="bf16"),
-)}  # fmt: skip
+MACHINES = {
+    "nano": NANO, "odd": ODD, "small": PRESETS["small"], "base": PRESETS["base"], "nano-bf16": BF16,
+    "base-bf16": BASE_BF16, "odd-bf16": ODD_BF16,
+}  # fmt: skip
 
 
 def compiled(model, rows, features, config):

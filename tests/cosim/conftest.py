@@ -1,6 +1,5 @@
 """Configurations and small programs for the tests of the bench."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +8,7 @@ from heddle.arch.isa import Append, Guard, Halt, Load, Map, Matmul, Part, Quanti
 from heddle.arch.program import Program, Tensor
 from heddle.compiler.synchronise import synchronise
 
-# The odd machine is that of tests/system, so that both share a build.
 NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, act_words=4096, weight_words=8192, value_words=4096,
-              acc_words=4096)  # fmt: skip
-WIDE = replace(PRESETS["edge"], name="wide", rows=36, columns=36, vector_lanes=4, axi_bytes=64, burst_beats=8)
 
 
 def program_of(instructions, config=NANO, data=(), tensors=(), dram_bytes=1 << 16, **more) -> Program:

@@ -10,7 +10,8 @@ from heddle.cosim.mutations import CROWDED
 from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
 
-from .conftest import NANO, ODD, WIDE
+from ..machines import ARRAY_36X36, ROOMY
+from .conftest import NANO
 
 
 def check(config, seeds: range, engine: str = "verilator", instructions: int = 40) -> None:
@@ -46,11 +47,11 @@ def test_random_programs_agree_with_every_preset(config, name):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("config", [ODD, PRESETS["base"]], ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [ROOMY, PRESETS["base"]], ids=lambda config: config.name)
 def test_random_programs_agree_on_other_ports(config):
     check(replace(config, dram=CROWDED), range(4000, 4030))
 
 
 @pytest.mark.long
 def test_random_programs_agree_behind_a_port_wider_than_an_instruction():
-    check(WIDE.with_dram("HBM2"), range(5000, 5012))
+    check(ARRAY_36X36.with_dram("HBM2"), range(5000, 5012))

@@ -10,15 +10,16 @@ from heddle.cosim.axi_rules import Rule
 from heddle.cosim.engines.job import Attempt, AttemptOutcome, HostileJob, Mood
 from heddle.cosim.hostile import Campaign, campaign, judge
 
-from .conftest import NANO, ODD, WIDE
+from ..machines import ARRAY_36X36, ONE_BURST, ROOMY
+from .conftest import NANO
 
 DONE, ERROR, ABORTED = (Register.STATUS.mask(name) for name in ("done", "error", "aborted"))
 LONG = {  # machine, jobs of three runs
     "nano": (NANO, 90),
-    "3x5": (ODD, 60),
+    "3x5": (ROOMY, 60),
     "small": (PRESETS["small"], 40),
-    "short bursts, one in flight": (replace(NANO, name="short", burst_beats=2, load_outstanding=1, queue_depth=2), 40),
-    "36x36 behind a port of 64 bytes": (WIDE, 10),
+    "short bursts, one in flight": (ONE_BURST, 40),
+    "36x36 behind a port of 64 bytes": (ARRAY_36X36, 10),
 }
 
 
@@ -40,7 +41,7 @@ def test_more_runs_on_a_hostile_dram_are_right_and_keep_the_rules(config, jobs):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
+@pytest.mark.parametrize("config", [NANO, ROOMY], ids=["nano", "3x5"])
 def test_after_any_abort_the_next_run_is_right(config):
     found = campaign(config, range(2000, 2100), ("abort",))
     check(found, 100)

@@ -20,9 +20,10 @@ from heddle.cosim.illegal_programs import Campaign, expectation, illegal
 from heddle.cosim.mutants import Mutant, mutants
 from heddle.cosim.random_configs import random_config
 
-from .conftest import NANO, ODD
+from ..machines import BF16, ROOMY
+from .conftest import NANO
 
-MACHINES = {"nano": NANO, "3x5": ODD, "nano, bf16": replace(NANO, name="nano-bf16", pe="bf16")}
+MACHINES = {"nano": NANO, "3x5": ROOMY, "nano, bf16": BF16}
 
 
 def check(campaign, programs):
@@ -40,7 +41,7 @@ def test_sixty_illegal_programs_have_no_third_outcome():
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(10))
-@pytest.mark.parametrize("config,count", [(NANO, 1400), (ODD, 300), (MACHINES["nano, bf16"], 300)], ids=MACHINES)
+@pytest.mark.parametrize("config,count", [(NANO, 1400), (ROOMY, 300), (MACHINES["nano, bf16"], 300)], ids=MACHINES)
 def test_twenty_thousand_illegal_programs_have_no_third_outcome(config, count, part):
     check(illegal(config, count, seed=100 + part), count)
 

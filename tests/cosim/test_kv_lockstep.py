@@ -10,7 +10,8 @@ from heddle.arch.program import Program
 from heddle.cosim.lockstep import lockstep
 from heddle.sim.machine import simulate
 
-from .conftest import NANO, ODD, noise, program_of
+from ..machines import ROOMY
+from .conftest import NANO, noise, program_of
 
 CACHE = 0x8000
 DRAMS = [{"latency_cycles": 1}, {"latency_cycles": 40}, {"latency_cycles": 9, "cycles_per_beat": 3}]
@@ -53,7 +54,7 @@ def decoder(config) -> Program:
        cache_bytes=pairs_at + 5 * 256 + 128)  # fmt: skip
 
 
-@pytest.mark.parametrize("config", [pytest.param(NANO, marks=pytest.mark.long), ODD], ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [pytest.param(NANO, marks=pytest.mark.long), ROOMY], ids=lambda config: config.name)
 def test_tokens_wherever_they_go_agree(config):
     """At the start of a block, across blocks, across pages; on memories slow and fast."""
     programs = []
@@ -107,7 +108,7 @@ def crowd(config) -> Program:
        cache_bytes=0x1400)  # fmt: skip
 
 
-@pytest.mark.parametrize("config", [NANO, pytest.param(ODD, marks=pytest.mark.long)], ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [NANO, pytest.param(ROOMY, marks=pytest.mark.long)], ids=lambda config: config.name)
 def test_kv_among_others_at_the_port_agrees(config):
     programs = [crowd(config.with_dram(**dram)) for dram in DRAMS]
     for program in programs:

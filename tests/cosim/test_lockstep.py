@@ -17,7 +17,8 @@ from heddle.cosim.lockstep import ENGINES, lockstep
 from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
 
-from .conftest import NANO, ODD, program_of
+from ..machines import ROOMY
+from .conftest import NANO, program_of
 
 # Amaranth's own simulator takes half a minute for what another takes a second for.
 QUICK_ENGINES = [pytest.param(each, marks=pytest.mark.long) if each == "amaranth" else each for each in ENGINES]
@@ -271,7 +272,7 @@ def test_programs_of_several_configurations_run_in_order(layer, monkeypatch):
         return [outcome_of(programs[config.name], {}) for _ in jobs]
 
     nano = program_of([Load(memory=Memory.ACT, dram_address=0x1000)])
-    odd = program_of([Load(memory=Memory.ACT, dram_address=0x1000)], ODD)
+    odd = program_of([Load(memory=Memory.ACT, dram_address=0x1000)], ROOMY)
     programs = {"nano": nano, "odd": odd}
     monkeypatch.setattr(module, "engine_named", lambda name: engine)
     comparison = lockstep([nano, nano, odd])

@@ -10,6 +10,8 @@ from heddle.cosim.random_configs import BANKED, random_config
 from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
 
+from ..machines import MANY_BANKS
+
 NANO = PRESETS["nano"]
 LEAST = {f"{memory.name.lower()}_{what}": least for memory in BANKED for what, least in (("words", 4), ("banks", 1))}
 TINY = replace(NANO, name="tiny", rows=3, columns=3, vector_lanes=1, panel_rows=2, index_words=4, page_words=4,
@@ -18,7 +20,7 @@ EDGES = {
     "panels of two rows": replace(NANO, panel_rows=2),
     "the least of all": TINY,
     "the least with bf16 PEs": replace(TINY, name="tiny-bf16", rows=2, columns=2, pe="bf16"),
-    "64 banks": replace(NANO, name="banks", **{f"{memory.name.lower()}_banks": 64 for memory in BANKED}),
+    "64 banks": MANY_BANKS,
     "tall": replace(NANO, name="tall", rows=256, columns=4, vector_lanes=4, weight_words=256),
     "wide": replace(NANO, name="flat", rows=4, columns=256, vector_lanes=4, weight_words=256),
     "bursts of 4 KiB": replace(NANO, name="long", rows=64, columns=64, axi_bytes=32, burst_beats=128),

@@ -42,21 +42,22 @@ from heddle.cosim import random_data
 from heddle.cosim.random_programs import random_program
 from heddle.sim.machine import simulate
 
-from .conftest import NANO, ODD
+from ..machines import ARRAY_5X3, BASE_BF16, BF16, ODD_BF16, ONE_BANK, ROOMY, VALUES
+from .conftest import NANO
 
 MACHINES = {
     "nano": NANO,
-    "3x5": ODD,
-    "5x3": replace(NANO, name="5x3", rows=5, columns=3, vector_lanes=1),
+    "3x5": ROOMY,
+    "5x3": ARRAY_5X3,
     "small": PRESETS["small"],
     "base": PRESETS["base"],
     "edge": PRESETS["edge"],
-    "one bank": replace(NANO, name="one", act_banks=1, weight_banks=1, acc_banks=1, value_banks=1, param_banks=1),
+    "one bank": ONE_BANK,
     "wide port": replace(NANO, name="wide", rows=64, columns=64, axi_bytes=64, burst_beats=4),
-    "float32": replace(NANO, name="float32", value_format="float32", load_outstanding=1, queue_depth=2),
-    "bf16": replace(NANO, name="bf16", pe="bf16"),
-    "3x5, bf16": replace(ODD, name="3x5-bf16", pe="bf16"),
-    "base, bf16": replace(PRESETS["base"], name="base-bf16", pe="bf16"),
+    "float32": replace(VALUES, load_outstanding=1, queue_depth=2),
+    "bf16": BF16,
+    "3x5, bf16": ODD_BF16,
+    "base, bf16": BASE_BF16,
 }
 
 

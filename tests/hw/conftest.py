@@ -3,7 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
@@ -22,10 +22,12 @@ from heddle.hw.units.kv import Kv
 from heddle.hw.units.load import Load
 from heddle.hw.units.store import Store
 
+from ..machines import ODD
+
 MACHINES = {
     "nano": PRESETS["nano"],
     "small": PRESETS["small"],
-    "3x5": replace(PRESETS["nano"], name="3x5", rows=3, columns=5, vector_lanes=1),
+    "3x5": ODD,
     "server": PRESETS["server"],
 }
 

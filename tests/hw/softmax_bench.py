@@ -1,21 +1,14 @@
 """What the tests of SOFTMAX share: its instructions by the oracle, and the cycles that docs/architecture.md gives."""
 
-from dataclasses import replace
 
 import numpy as np
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, HardwareConfig
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, HardwareConfig
 from heddle.arch.functions import EVALUATE_CYCLES
 from heddle.arch.isa import Masking, OnlineSoftmax, Result, Softmax, Source
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
 from .unit_bench import Memories, Record, assert_accesses, assert_same, run_unit
-
-NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
-TF32 = replace(NANO, name="tf32", vector_format="tf32")
-NANO_BF16 = replace(NANO, name="nano bf16", pe="bf16")
-ODD_BF16 = replace(ODD, name="odd bf16", pe="bf16")
 
 # Where things are, in every test: ACC, PARAM, ROW and VALUE are read, ACT and ROW written.
 PLACES = {"source_address": 37, "param_address": 11, "row_address": 5, "address": 70, "scales_address": 200}

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,13 +12,14 @@ from heddle.arch.files import write_whole
 from heddle.hw import accelerator_verilog as module
 from heddle.hw.accelerator_verilog import accelerator_verilog, cache_folder
 
+from ..machines import ARRAY_5X12, BF16, ODD_VALUES
+
 NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, value_format="float32")
 MACHINES = [
     pytest.param(NANO, id="nano"),
-    pytest.param(ODD, id="3x5, float32 values"),
-    pytest.param(replace(NANO, name="bf16", pe="bf16"), id="bf16", marks=pytest.mark.long),
-    pytest.param(replace(NANO, name="5x12", rows=5, columns=12, vector_lanes=1), id="5x12", marks=pytest.mark.long),
+    pytest.param(ODD_VALUES, id="3x5, float32 values"),
+    pytest.param(BF16, id="bf16", marks=pytest.mark.long),
+    pytest.param(ARRAY_5X12, id="5x12", marks=pytest.mark.long),
     pytest.param(PRESETS["small"], id="small"),
     *(pytest.param(PRESETS[name], id=name, marks=pytest.mark.long) for name in ("base", "edge", "server")),  # minutes
 ]

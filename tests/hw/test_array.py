@@ -11,11 +11,11 @@ from heddle.arch import numerics
 from heddle.arch.config import PRESETS, HardwareConfig
 from heddle.hw.array import Array
 
+from ..machines import ARRAY_5X3, ODD
 from .test_verilog import compare
 
-ODD = replace(PRESETS["nano"], name="odd", rows=3, columns=5, vector_lanes=1)
 SHAPES = {(c.rows, c.columns): c for c in (
-    PRESETS["nano"], ODD, replace(ODD, rows=5, columns=3), replace(ODD, rows=3, columns=3), replace(ODD, columns=11),
+    PRESETS["nano"], ODD, ARRAY_5X3, replace(ODD, rows=3, columns=3), replace(ODD, columns=11),
 )}  # fmt: skip
 
 

@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.fixed_functions import EXP2, RECIPROCAL
 from heddle.arch.functions import EVALUATE_CYCLES
 from heddle.hw.fixed_function import Reciprocal, ReciprocalSqrt
-from heddle.hw.function import Evaluator
-from heddle.hw.verilog import to_verilog
 
 from .test_function import operands
 
@@ -40,8 +37,3 @@ def test_equals_the_oracle(function, name, precision):
     x = operands(1, 150, precision - 1)
     expected = getattr(numerics.Arithmetic(precision), name)(x)
     assert (simulate(function(precision), x) == expected.view(np.uint32)).all()
-
-
-def test_what_is_built_in_cannot_be_written():
-    text = to_verilog(Evaluator(fixed=(EXP2, RECIPROCAL)), "evaluator")
-    assert "heddle_ram" not in text and "write" not in text

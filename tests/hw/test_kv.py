@@ -16,15 +16,16 @@ from heddle.hw.axi import KV_ID, BurstArbiter, WriteChannel, address_members, ax
 from heddle.hw.cache_walk import divide
 from heddle.hw.units.kv import Kv
 
+from ..machines import BF16_PORT_8, ODD
 from .unit_bench import whole
 
 NANO = PRESETS["nano"]
 MACHINES = {
     "nano": NANO,
     "small": PRESETS["small"],
-    "3x5": replace(NANO, name="3x5", rows=3, columns=5, vector_lanes=1),
+    "3x5": ODD,
     "base": PRESETS["base"],  # several pairs in a beat
-    "bf16": replace(NANO, name="bf16", pe="bf16", axi_bytes=8),
+    "bf16": BF16_PORT_8,
 }
 DRAM_BYTES, BASE = 1 << 17, 0x3000
 

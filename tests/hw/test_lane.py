@@ -6,12 +6,13 @@ from collections import deque
 
 import pytest
 from amaranth.sim import Simulator
-from heddle.arch.config import FETCH_BUFFER, PRESETS, Unit
+from heddle.arch.config import FETCH_BUFFER, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Load, Matmul, Norm
 from heddle.hw.lane import Lane
 
-NANO = PRESETS["nano"]
+from ..machines import NANO
+
 # Instructions that a unit may have under way. A Matmul of one row on `nano` retires 17 cycles after its start, and the
 # next may start after 4: five.
 AT_ONCE = {Unit.LOAD: NANO.load_outstanding + 2, Unit.MATRIX: 5, Unit.NORM: 1}

@@ -9,17 +9,17 @@ import pytest
 import torch
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import MEMORY_CYCLES, PRESETS, HardwareConfig
+from heddle.arch.config import MEMORY_CYCLES, HardwareConfig
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Matmul
 from heddle.hw.units.matrix import Matrix
 
-NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
+from ..machines import ARRAY_5X3, NANO, ODD
+
 SHAPES = {
     "nano": NANO,
     "3x5": ODD,
-    "5x3": replace(ODD, rows=5, columns=3),
+    "5x3": ARRAY_5X3,
     "3x3": replace(ODD, columns=3),
     "7x4": replace(ODD, rows=7, columns=4),
 }

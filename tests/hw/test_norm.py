@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 import torch
 from heddle.arch import numerics
-from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, PRESETS, ROW_SUM_INTERVAL, HardwareConfig
+from heddle.arch.config import ADD_CYCLES, MEMORY_CYCLES, MULTIPLY_CYCLES, ROW_SUM_INTERVAL, HardwareConfig
 from heddle.arch.functions import EVALUATE_CYCLES
 from heddle.arch.isa import Norm, NormKind, Statistics
 from heddle.hw.units.norm import Norm as NormUnit
 
+from ..machines import NANO, ODD, VALUES, VALUES_TF32
 from .unit_bench import Memories, assert_accesses, assert_same, run_unit
 
-NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
-FLOAT32 = replace(NANO, name="float32", vector_lanes=4, value_format="float32")
+FLOAT32 = replace(VALUES, vector_lanes=4)
 both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
-TF32 = replace(FLOAT32, name="tf32", vector_format="tf32")
+TF32 = replace(VALUES_TF32, vector_lanes=4)
 all_shapes = pytest.mark.parametrize(
     "config", [NANO, ODD, FLOAT32, TF32], ids=["nano", "3x5", "float32 4 lanes", "tf32 float32 4 lanes"]
 )

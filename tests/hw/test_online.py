@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import MEMORY_CYCLES, PRESETS
+from heddle.arch.config import MEMORY_CYCLES
 from heddle.hw.online import State
 from heddle.hw.row_writer import RowWriter
 
-NANO = PRESETS["nano"]
+from ..machines import NANO
 
 
 def simulate(component, bench) -> None:

@@ -6,13 +6,14 @@ from itertools import product
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from heddle.arch.config import PRESETS, HardwareConfig
+from heddle.arch.config import HardwareConfig
 from heddle.hw.panel import Fill, Panel, interval_shape, longest_period
 
-NANO = PRESETS["nano"]
+from ..machines import NANO, ODD
+
 CONFIGS = {
     "nano": NANO,
-    "3x5": replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4),
+    "3x5": ODD,
     "8x4": replace(NANO, rows=8, columns=4, vector_lanes=4, axi_bytes=4),
 }
 OUTPUTS = ("row", "group", "counts", "inside", "first", "last", "last_row", "word", "slot", "act_word", "act_slot",

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from heddle.arch import numerics
-from heddle.arch.config import PRESETS
 from heddle.arch.numerics import CodeFormat
 from heddle.hw.quantise import RowScale
 
-TF32 = replace(PRESETS["nano"], vector_format="tf32")
+from ..machines import TF32
 
 
 def factors(config, greatest, wide):

@@ -8,15 +8,15 @@ from amaranth import Array, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
-from heddle.arch.config import PRESETS, SCALAR_COUNT
+from heddle.arch.config import SCALAR_COUNT
 from heddle.arch.encoding import decode, encode, encoding
 from heddle.arch.isa import INSTRUCTIONS, Append, Guard, Instruction, Matmul, OnlineSoftmax, Part, Stream
 from heddle.hw.decode import Decode
 from heddle.hw.instructions import UNITS
 from heddle.hw.scalars import ADJUSTED, Adjust, Replace, ScalarFile
 
-NANO = PRESETS["nano"]
-ODD = replace(NANO, name="3x5", rows=3, columns=5, vector_lanes=1)
+from ..machines import NANO, ODD
+
 WIDE = replace(NANO, name="wide", rows=256, columns=256)
 LARGEST = (1 << 32) - 1
 EDGES = [0, 1, 2, 4, 255, 256, 4095, 4096, 65_535, 65_536, 131_072, (1 << 20) - 1, 1 << 20, 1 << 31, LARGEST]

@@ -9,12 +9,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from heddle.arch import numerics, scores
-from heddle.arch.config import FACTOR_BITS, POWER_CYCLES, PRESETS, REFERENCE_CYCLES
+from heddle.arch.config import FACTOR_BITS, POWER_CYCLES, REFERENCE_CYCLES
 from heddle.hw.pipeline import delay
 from heddle.hw.power import Power, Reference, RowPowers
 from heddle.hw.scores import UNMASKED_CYCLES, Score
 
-NANO = PRESETS["nano"]
+from ..machines import NANO
+
 CONFIGS = {
     "float32": NANO, "tf32": replace(NANO, vector_format="tf32"), "bf16 PEs": replace(NANO, pe="bf16"),
     "float32 values": replace(NANO, vector_format="tf32", value_format="float32"),

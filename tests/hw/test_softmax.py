@@ -12,10 +12,11 @@ from heddle.arch.isa import Masking, Result, Source
 from heddle.hw.mask import MASK_CYCLES, Mask
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
-from .softmax_bench import NANO, NANO_BF16, ODD, ODD_BF16, TF32, additive_mask, check, operands, softmax, visible
+from ..machines import BF16, NANO, ODD, ODD_BF16, TF32, VALUES, VALUES_TF32
+from .softmax_bench import additive_mask, check, operands, softmax, visible
 from .unit_bench import Memories, run_unit
 
-FLOAT32 = replace(NANO, name="float32", rows=8, vector_lanes=4, value_format="float32")
+FLOAT32 = replace(VALUES, rows=8, vector_lanes=4)
 both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
 
 
@@ -123,7 +124,7 @@ def test_a_full_panel_of_rows(config):
 
 
 all_kinds = pytest.mark.parametrize(
-    "config", [NANO, ODD, FLOAT32, TF32, NANO_BF16], ids=["nano", "3x5", "8x4 float32 4 lanes", "tf32", "nano bf16"]
+    "config", [NANO, ODD, FLOAT32, TF32, BF16], ids=["nano", "3x5", "8x4 float32 4 lanes", "tf32", "nano bf16"]
 )
 
 
@@ -186,7 +187,7 @@ def test_probabilities_of_values_are_those_of_torch(config, tolerance):
     assert ((found - golden).abs() <= tolerance * golden).all()
 
 
-@pytest.mark.parametrize("config", [NANO_BF16, ODD_BF16], ids=["nano", "3x5"])
+@pytest.mark.parametrize("config", [BF16, ODD_BF16], ids=["nano", "3x5"])
 def test_bf16_codes(config):
     memories = Memories(config)
     row = memories.acc[37]  # the first score
@@ -217,11 +218,8 @@ def test_weights_are_those_of_torch(config):
     assert (torch.tensor(codes.astype(int)).max(-1).values == 127).all()
 
 
-WIDE_TF32 = replace(TF32, value_format="float32")
-
-
 @pytest.mark.parametrize("from_value", [False, True], ids=["sums", "values"])
-@pytest.mark.parametrize("config, tolerance", [(FLOAT32, 4e-4), (WIDE_TF32, 2.0**-9)], ids=["float32", "tf32"])
+@pytest.mark.parametrize("config, tolerance", [(FLOAT32, 4e-4), (VALUES_TF32, 2.0**-9)], ids=["float32", "tf32"])
 def test_large_scores_differ_by_what_they_differ(config, tolerance, from_value):
     """Scores up to 10³⁷ and the next ones that float32 knows: probabilities are those of torch.softmax in float64, to
     within 2^x and 1/x by table, and with tf32 its roundings."""

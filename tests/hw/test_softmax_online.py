@@ -10,10 +10,11 @@ from heddle.arch.config import PRESETS
 from heddle.arch.isa import Masking
 from heddle.hw.units.softmax import Softmax as SoftmaxUnit
 
-from .softmax_bench import NANO, NANO_BF16, ODD, ODD_BF16, TF32, check, online_softmax, row_numbers, softmax
+from ..machines import BF16, NANO, ODD, ODD_BF16, TF32
+from .softmax_bench import check, online_softmax, row_numbers, softmax
 from .unit_bench import Memories, run_unit
 
-SHAPES = {"nano": NANO, "3x5": ODD, "nano bf16": NANO_BF16, "3x5 bf16": ODD_BF16, "tf32": TF32}
+SHAPES = {"nano": NANO, "3x5": ODD, "nano bf16": BF16, "3x5 bf16": ODD_BF16, "tf32": TF32}
 all_shapes = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
 

@@ -1,7 +1,6 @@
 """hw/transposer.py: tiles go in word by word and come out transposed, one behind the other, whatever the pauses."""
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +8,14 @@ from amaranth.sim import Simulator
 from heddle.arch.config import PRESETS
 from heddle.hw.transposer import Transposer
 
+from ..machines import ARRAY_2X2_BF16, BF16, ODD
+
 CONFIGS = {
     "nano": PRESETS["nano"],
-    "3x5": replace(PRESETS["nano"], name="3x5", rows=3, columns=5, vector_lanes=1),
+    "3x5": ODD,
     "small": PRESETS["small"],
-    "2x2": replace(PRESETS["nano"], name="2x2", rows=2, columns=2, pe="bf16"),
-    "bf16": replace(PRESETS["nano"], name="bf16", pe="bf16"),
+    "2x2": ARRAY_2X2_BF16,
+    "bf16": BF16,
 }
 
 

@@ -50,25 +50,22 @@ from heddle.compiler.functions import named
 from heddle.cosim.random_tables import random_table, random_words
 from heddle.hw.units.vector import Vector
 
+from ..machines import BF16_PORT_8, NANO, ODD, TF32, VALUES, VALUES_TF32
 from .unit_bench import Memories as UnitMemories
 from .unit_bench import Record, assert_accesses, assert_same, run_unit
 
-NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1, axi_bytes=4)
-BF16 = replace(NANO, name="bf16", pe="bf16", axi_bytes=8)
-TF32 = replace(NANO, name="tf32", vector_format="tf32")
 SHAPES = {
     "nano": NANO,
     "3x5": ODD,
-    "float32": replace(NANO, value_format="float32"),
+    "float32": VALUES,
     "8x4": replace(NANO, rows=8, vector_lanes=4),
     "small": PRESETS["small"],
-    "bf16": BF16,
+    "bf16": BF16_PORT_8,
     "tf32": TF32,
-    "tf32 of float32": replace(TF32, value_format="float32", vector_lanes=1),
+    "tf32 of float32": replace(VALUES_TF32, vector_lanes=1),
 }  # fmt: skip
 both_shapes = pytest.mark.parametrize("config", [NANO, ODD], ids=["nano", "3x5"])
-three_shapes = pytest.mark.parametrize("config", [NANO, ODD, BF16], ids=["nano", "3x5", "bf16"])
+three_shapes = pytest.mark.parametrize("config", [NANO, ODD, BF16_PORT_8], ids=["nano", "3x5", "bf16"])
 all_shapes = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 
 Work = Map | Quantise | Reduce | Tables
@@ -473,7 +470,8 @@ def kinds_of_work(config: HardwareConfig) -> list[Work]:
 
 
 @pytest.mark.parametrize(
-    "config", [NANO, *(pytest.param(each, marks=pytest.mark.long) for each in (ODD, BF16))], ids=["nano", "3x5", "bf16"]
+    "config", [NANO, *(pytest.param(each, marks=pytest.mark.long) for each in (ODD, BF16_PORT_8))],
+    ids=["nano", "3x5", "bf16"],
 )
 def test_every_kind_of_work_right_after_every_kind(config):
     kinds = kinds_of_work(config)

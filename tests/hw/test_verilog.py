@@ -16,8 +16,10 @@ from heddle.hw.memories import BankedMemory
 from heddle.hw.pe import Pe
 from heddle.hw.verilog import instance, to_verilog
 
+from ..machines import ODD
+
 ROOT = Path(__file__).parents[2]
-ODD = replace(PRESETS["nano"], rows=3, columns=5, vector_lanes=1, param_words=16)
+SHORT = replace(ODD, param_words=16)
 
 
 def compare(tmp_path, component, inputs: dict[str, int], output: str, cycles: int) -> None:
@@ -88,7 +90,7 @@ def test_array_is_the_same_in_verilog(tmp_path):
 
 
 def test_memory_is_the_same_in_verilog(tmp_path):
-    memory = BankedMemory(ODD, Memory.PARAM, {Unit.VECTOR: 64}, {Unit.LOAD: 320})
+    memory = BankedMemory(SHORT, Memory.PARAM, {Unit.VECTOR: 64}, {Unit.LOAD: 320})
     inputs = {"read_vector__en": 1, "read_vector__address": 4, "read_vector__part": 3,
               "write_load__en": 1, "write_load__address": 4, "write_load__mask": 10,
               "write_load__data": 320}  # fmt: skip

@@ -1,15 +1,12 @@
 """Configurations to run on: the smallest, an odd shape whose words do not fill DRAM words, and float32 storage."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from heddle.arch.config import PRESETS, Memory
+from heddle.arch.config import Memory
 from heddle.sim.state import State, Words
 
-NANO = PRESETS["nano"]
-ODD = replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1)
-WIDE = replace(NANO, name="wide", value_format="float32")
+from ..machines import NANO, ODD, VALUES
 
 
 @pytest.fixture
@@ -22,7 +19,7 @@ def odd():
     return ODD
 
 
-@pytest.fixture(params=[NANO, ODD, WIDE], ids=lambda config: config.name)
+@pytest.fixture(params=[NANO, ODD, VALUES], ids=lambda config: config.name)
 def config(request):
     return request.param
 

@@ -27,10 +27,12 @@ from heddle.sim.dispatch import dispatched_kinds
 from heddle.sim.engine import timing_of
 from heddle.sim.machine import Machine, simulate
 
+from ..machines import ODD
+
 NANO, SMALL = PRESETS["nano"], PRESETS["small"]
 CONFIGS = {
     "nano": NANO,
-    "odd": replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1),
+    "odd": ODD,
     "small": SMALL,
     "hurried": replace(SMALL, name="hurried", queue_depth=2, load_outstanding=1, burst_beats=2),
     "server": PRESETS["server"],  # a port wider than an instruction

@@ -54,15 +54,16 @@ from heddle.sim.machine import simulate
 from heddle.sim.state import State, Words
 from heddle.sim.values import run_values
 
-NANO, SMALL = PRESETS["nano"], PRESETS["small"]
+from ..machines import BF16, NANO, ODD, SMALL, SMALL_VALUES
+
 CONFIGS = {
     "nano": NANO,
-    "odd": replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1),
-    "float32": replace(SMALL, name="wide", value_format="float32"),
+    "odd": ODD,
+    "float32": SMALL_VALUES,
     "small": SMALL,
-    "bf16": replace(NANO, name="bf16", pe="bf16"),
-    "tf32": replace(SMALL, name="tf32", vector_format="tf32"),
-    "tf32 of float32": replace(SMALL, name="wide-tf32", value_format="float32", vector_format="tf32"),
+    "bf16": BF16,
+    "tf32": PRESETS["small"],
+    "tf32 of float32": replace(SMALL_VALUES, vector_format="tf32"),
 }
 BATCH = 3
 
@@ -332,7 +333,7 @@ def test_products_at_the_edge_are_computed_again(nano):
 @pytest.mark.parametrize("vector_format", ["float32", "tf32"])
 @pytest.mark.parametrize("name", ["gelu", "silu", "rsqrt", "log", "exp", "sin", "relu"])
 def test_functions_of_many_numbers(name, vector_format):
-    config = replace(SMALL, name="wide", value_format="float32", vector_format=vector_format)
+    config = replace(SMALL_VALUES, vector_format=vector_format)
     header, *others = named(name).to_ints()
     generator = np.random.default_rng(3)
     instruction = Map(rows=64, columns=256, source=Source.VALUE, source_stride=32, address=2048, stride=32,

@@ -30,7 +30,7 @@ def model_of(name):
 
 def decoded(model, ids):
     """Logits (T, V) of a chunk, and then of single tokens."""
-    config = replace(heddle.get_config("base"), value_format="float32")
+    config = replace(heddle.get_config("base"), value_format="float32", vector_format="float32")
     session = heddle.Session(model, config, heddle.CachePlan(32), chunk=PROMPT,
                              options={"precision": "w16a16", "tiling": heddle.Tiling()})  # fmt: skip
     return np.concatenate([run.logits for run in session.feed(ids)])

@@ -1,6 +1,5 @@
 """Language models at work: their text and their numbers against PyTorch, and every byte and cycle against the RTL."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +12,9 @@ from heddle.models.llama import Llama, LlamaConfig
 from heddle.models.text import LANGUAGE_MODELS, PROMPTS, greedy
 from heddle.session import Session
 
+from ..machines import SMALL_BF16
+
 SMALL = PRESETS["small"]
-BF16 = replace(SMALL, name="small-bf16", pe="bf16")
 MODELS = [
     pytest.param(name, marks=pytest.mark.skipif(not each.weights.is_file(), reason=f"{name} has no weights yet"))
     for name, each in LANGUAGE_MODELS.items()
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long
 
 
 def config_of(precision):
-    return BF16 if precision == "bf16" else SMALL
+    return SMALL_BF16 if precision == "bf16" else SMALL
 
 
 def generate(session, ids, tokens):

@@ -1,17 +1,16 @@
 """Numbers of rows, positions and pages: what lies beyond its table is refused before anything runs."""
 
-from dataclasses import replace
 
 import heddle
 import numpy as np
 import pytest
 import torch
-from heddle.arch.config import PRESETS
 from heddle.arch.errors import HeddleError
 from heddle.models import llama
 from torch import nn
 
-NANO = replace(PRESETS["nano"], value_format="float32")
+from ..machines import VALUES
+
 SMALL_LLAMA = llama.LlamaConfig(vocabulary=23, context=24, width=8, depth=1, heads=2, kv_heads=1, hidden=8)
 
 
@@ -31,7 +30,7 @@ class Tables(nn.Module):
 def compiled():
     model = Tables().eval()
     examples = torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, 3, dtype=torch.int64)
-    return model, heddle.compile(model, examples, NANO)
+    return model, heddle.compile(model, examples, VALUES)
 
 
 def test_an_input_knows_the_smallest_of_the_tables_it_chooses_from(compiled, tmp_path):
@@ -81,7 +80,7 @@ def test_nothing_runs_before_all_inputs_are_known_to_be_good(compiled, monkeypat
 def session():
     torch.manual_seed(0)
     model = llama.Llama(SMALL_LLAMA).eval()
-    return heddle.Session(model, NANO, heddle.CachePlan(12, 4), sequences=2, chunk=4, context=24)
+    return heddle.Session(model, VALUES, heddle.CachePlan(12, 4), sequences=2, chunk=4, context=24)
 
 
 def test_a_decoder_knows_its_vocabulary_its_positions_and_its_pages(session):

@@ -12,6 +12,14 @@ from heddle.compiler.matrix import quantise_matrix
 from heddle.compiler.ops.linear import streamed
 from torch import nn
 
+from ...machines import NANO
+
+
+@pytest.fixture
+def nano():
+    """One of float32: in tf32 what is stored as bf16 is rounded twice."""
+    return NANO
+
 
 def exact(linear, x):
     """w8a8 in float64, rounded once to bf16: codes of the stored input times codes of the weight."""

@@ -1,6 +1,5 @@
 """Every operator of the closed set, by itself and in small sums of them, computed by the accelerator as by PyTorch."""
 
-from dataclasses import replace
 
 import heddle
 import numpy as np
@@ -8,9 +7,9 @@ import pytest
 import torch
 from heddle.arch.config import PRESETS
 
+from ...machines import VALUES as EXACT
 from ..test_rules import CONVOLUTIONS, FUNCTIONS, INFINITE, MASK, PAIRS, TRUTH, One, Two, X, Y, rows
 
-EXACT = replace(PRESETS["nano"], name="nano-float32", value_format="float32")
 READS_ONE = ("div by a parameter", "addmm")  # of the two inputs: refused, as the other means nothing
 REFUSED = ("topk, least",)  # places that are turned
 CASES = {

@@ -13,10 +13,12 @@ from heddle.sim.state import State, Words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ...machines import ODD
+
 NANO = PRESETS["nano"]
 MACHINES = {
     "nano": NANO,
-    "3x5": replace(NANO, name="odd", rows=3, columns=5, vector_lanes=1),
+    "3x5": ODD,
     "base": PRESETS["base"],  # two pairs to a beat
     "bf16": replace(NANO, name="bf16", pe="bf16"),
 }
