@@ -44,7 +44,7 @@ area: $(READY)   ## Synthesise nano and base, and write what their units take to
 	mv explore/area.new explore/area.json
 
 clean:           ## Remove the environment and what was built.
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info tools/path/*.egg-info
 
 $(READY): pyproject.toml tools/system-packages.sh
 	sh tools/system-packages.sh
