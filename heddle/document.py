@@ -136,7 +136,8 @@ def _default(value: object) -> str:
 
 
 def _annotation(annotation: object) -> str:
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return text.removeprefix("Annotated[").split(",")[0] if text.startswith("Annotated[") else text
 
 
 def _text(thing: object) -> list[str]:
