@@ -1,4 +1,4 @@
-"""docs/fields.md: every field of a configuration, made of what is stated at its declaration, with the presets beside."""
+"""docs/fields.md: every field of a configuration, made of what is stated where it is declared, and the presets."""
 
 from __future__ import annotations
 

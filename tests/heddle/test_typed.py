@@ -76,6 +76,12 @@ def test_the_imports_for_tools_are_those_that_run():
     assert seen == heddle._HOME
 
 
+def test_every_instruction_is_public():
+    names = {each.__name__ for each in heddle.isa.INSTRUCTIONS}
+    assert names <= set(heddle.isa.__all__), "heddle/isa.py"
+    assert sorted(heddle.isa.__all__) == heddle.isa.__all__ and all(hasattr(heddle.isa, each) for each in names)
+
+
 def test_links_lead_to_every_layer():
     """So that a folder of its own at the top is a part of the package to all who look at files."""
     links = {path.name: path.resolve() for path in (ROOT / "heddle").iterdir() if path.is_symlink()}
