@@ -3,36 +3,15 @@
 Here are the classes of instructions, what their fields choose from, and `INSTRUCTIONS`, which is all of the classes.
 """
 
-from .arch.isa import INSTRUCTIONS
-from .arch.isa.control import Guard, Halt
-from .arch.isa.dma import Load, Store
-from .arch.isa.index import IndexMap, IndexOperation
-from .arch.isa.instruction import Instruction
-from .arch.isa.kv import Append, Part, Stream
-from .arch.isa.matrix import Matmul
-from .arch.isa.norm import Norm, NormKind, Statistics
-from .arch.isa.softmax import Masking, OnlineSoftmax, Result, Softmax
-from .arch.isa.vector import (
-    Axis,
-    Codes,
-    Combine,
-    Digit,
-    Function,
-    Layout,
-    Map,
-    Quantise,
-    Reduce,
-    Reduction,
-    Results,
-    Scales,
-    SecondOperand,
-    Source,
-    Tables,
-)
+from enum import IntEnum
 
-__all__ = [
-    "Append", "Axis", "Codes", "Combine", "Digit", "Function", "Guard", "Halt", "INSTRUCTIONS", "IndexMap",
-    "IndexOperation", "Instruction", "Layout", "Load", "Map", "Masking", "Matmul", "Norm", "NormKind",
-    "OnlineSoftmax", "Part", "Quantise", "Reduce", "Reduction", "Result", "Results", "Scales", "SecondOperand",
-    "Softmax", "Source", "Statistics", "Store", "Stream", "Tables",
-]  # fmt: skip
+from .arch import isa as _isa
+from .arch.isa import *  # noqa: F403
+from .arch.isa import INSTRUCTIONS as INSTRUCTIONS
+from .arch.isa.instruction import Instruction as Instruction
+
+__all__ = sorted(  # pyright: ignore[reportUnsupportedDunderAll]
+    ["INSTRUCTIONS", "Instruction", *(each.__name__ for each in INSTRUCTIONS)]
+    + [name for name, each in vars(_isa).items()
+       if isinstance(each, type) and issubclass(each, IntEnum) and each.__module__.startswith(_isa.__name__)]
+)  # fmt: skip

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from heddle.cli import COMMANDS, cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["tutorial", "model", "program", "machine"]
@@ -71,6 +73,16 @@ def test_links_between_pages_lead_somewhere(page):
     text = (ROOT / page).read_text()
     missing = [link for link in LINK.findall(text) if not ((ROOT / page).parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{page}.md" for page in [*PAGES, "compiler"])])
+def test_commands_that_a_page_names_have_these_options(page):
+    found = re.findall(r"(?:`|^)heddle ([a-z-]+)([^`#\n]*)", (ROOT / page).read_text(), re.M)
+    for name, rest in found:
+        assert name in COMMANDS, f"heddle {name}"
+        command = cli.get_command(click.Context(cli), name)
+        options = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+        assert set(re.findall(r"(?<= )--[a-z-]+", rest)) <= options, f"heddle {name}{rest}"
 
 
 def test_the_readme_leads_to_every_page_a_newcomer_needs():

@@ -78,8 +78,8 @@ def test_the_imports_for_tools_are_those_that_run():
 
 def test_every_instruction_is_public():
     names = {each.__name__ for each in heddle.isa.INSTRUCTIONS}
-    assert names <= set(heddle.isa.__all__), "heddle/isa.py"
-    assert sorted(heddle.isa.__all__) == heddle.isa.__all__ and all(hasattr(heddle.isa, each) for each in names)
+    assert names | {"Source", "NormKind"} <= set(heddle.isa.__all__)
+    assert all(hasattr(heddle.isa, each) for each in heddle.isa.__all__) and "Memory" not in heddle.isa.__all__
 
 
 def test_links_lead_to_every_layer():
