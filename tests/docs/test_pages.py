@@ -68,14 +68,14 @@ def test_examples_run_on_the_rtl(tmp_path, name):
     assert (tmp_path / "product.vcd").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{page}.md" for page in [*PAGES, "index"])])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{page}.md" for page in (*PAGES, "index"))])
 def test_links_between_pages_lead_somewhere(page):
     text = (ROOT / page).read_text()
     missing = [link for link in LINK.findall(text) if not ((ROOT / page).parent / link).exists()]
     assert not missing
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{page}.md" for page in [*PAGES, "compiler"])])
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{page}.md" for page in (*PAGES, "compiler", "contributing"))])
 def test_commands_that_a_page_names_have_these_options(page):
     found = re.findall(r"(?:`|^)heddle ([a-z-]+)([^`#\n]*)", (ROOT / page).read_text(), re.M)
     for name, rest in found:
