@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench docs models accuracy area clean
+.PHONY: help run test test-long lint bench docs generated models accuracy area clean
 
 help:            ## Show the targets.
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,10 +30,16 @@ lint: $(READY)   ## ruff and pyright.
 bench: $(READY)  ## Utilisation of full-size models and speed of the simulator; fails if a goal is missed.
 	$(BIN)/heddle bench
 
-docs: $(READY)   ## Regenerate docs/isa.md, docs/registers.md and docs/operators.md from their definitions.
+docs: generated  ## Build docs/ into build/site; a broken link is an error.
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+generated: $(READY) ## Write the pages that are made from code: tests say when one is old.
 	$(BIN)/python -m heddle.arch.document > docs/isa.md
 	$(BIN)/heddle registers > docs/registers.md
+	$(BIN)/python -m heddle.arch.fields > docs/fields.md
 	$(BIN)/python -m heddle.compiler.document > docs/operators.md
+	$(BIN)/python -m heddle.document > docs/api.md
 
 models: $(READY) ## Compile and simulate the architectures of Hugging Face, and write docs/models.md (an hour).
 	$(BIN)/python -m heddle.architectures > docs/models.new
@@ -48,7 +54,7 @@ area: $(READY)   ## Synthesise nano and base, and write what their units take to
 	mv explore/area.new explore/area.json
 
 clean:           ## Remove the environment and what was built.
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info tools/path/*.egg-info
 
 $(READY): pyproject.toml tools/system-packages.sh
 	sh tools/system-packages.sh

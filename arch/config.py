@@ -14,11 +14,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 from .dram import DRAM_PRESETS, Dram, DramConfig, as_dram
 from .errors import HeddleError, require_type, shown, unknown
 from .functions import EVALUATE_CYCLES, FRACTION_BITS
-from .ranges import make_plain, require_power_of_two, require_range
+from .ranges import make_plain
+from .stated import Stated, check_kinds, check_ranges, stated_fields
 
 
 class Memory(IntEnum):
@@ -88,61 +90,136 @@ SOURCE_CYCLES = 1 + CONVERT_SUM_CYCLES  # VECTOR: from what memory gives to x, a
 class HardwareConfig:
     """One accelerator. Word counts are totals over all banks of a memory."""
 
-    name: str  # names files too
-    rows: int  # PE rows: the reduction (K) direction; at least 3, with bf16 PEs 2
-    columns: int  # PE columns: output features (N); at least 3, with bf16 PEs 2
-    vector_lanes: int  # elements per cycle in VECTOR, SOFTMAX and NORM; divides rows and columns
-    act_words: int
-    act_banks: int
-    weight_words: int
-    weight_banks: int
-    acc_words: int
-    acc_banks: int
-    value_words: int
-    value_banks: int
-    param_words: int
-    param_banks: int
-    row_words: int
-    row_banks: int
-    index_words: int
-    page_words: int
-    panel_rows: int  # most rows of one VECTOR, SOFTMAX or NORM instruction
-    queue_depth: int  # instructions waiting at each unit
-    axi_bytes: int  # width of the DRAM port
-    burst_beats: int  # longest AXI burst
-    load_outstanding: int  # bursts LOAD may have in flight
-    value_format: str = "bf16"  # how VALUE stores numbers: bf16 or float32
-    vector_format: str = "tf32"  # how VECTOR, SOFTMAX and NORM compute: tf32 (1 + 8 + 10 bits), or float32
-    pe: str = "int8"
-    clock_mhz: int = 1000  # for seconds and DRAM presets; what the number rests on stands with each of the presets
-    dram: DramConfig = field(default_factory=DramConfig)
+    name: Annotated[str, Stated(
+        "what it is called, in the names of files too", rule="1 to 64 characters that can be in the name of a file",
+    )]  # fmt: skip
+    rows: Annotated[int, Stated(
+        "rows of PEs: the reduction (K) direction", "PEs", 2, 256,
+        rule="at least 3, with bf16 PEs 2; a multiple of vector_lanes",
+        cost="columns more PEs, each a multiplier; wider ACT; sums come a cycle later (bf16 PEs: 4)",
+    )]  # fmt: skip
+    columns: Annotated[int, Stated(
+        "columns of PEs: output features (N)", "PEs", 2, 256,
+        rule="at least 3, with bf16 PEs 2; a multiple of vector_lanes",
+        cost="rows more PEs; wider WEIGHT, ACC, VALUE and PARAM; sums come a cycle later",
+    )]  # fmt: skip
+    vector_lanes: Annotated[int, Stated(
+        "elements a cycle in VECTOR, SOFTMAX and NORM", "elements", 1, 256, power_of_two=True,
+        rule="divides rows and columns",
+        cost="float operators of three units for each lane, on nano six of seven multipliers; trees get deeper",
+    )]  # fmt: skip
+    act_words: Annotated[int, Stated(
+        "ACT: codes that move through the array; of all banks", "words", 4, 1 << 20, power_of_two=True,
+        cost="RAM of rows × 8 bits for each word (bf16 PEs: 16)",
+    )]  # fmt: skip
+    act_banks: Annotated[int, Stated(
+        "banks of ACT: two units use one port of one at different times", "banks", 1, 64, power_of_two=True,
+        rule="at most half of act_words", cost="wider multiplexers, shorter RAMs",
+    )]  # fmt: skip
+    weight_words: Annotated[int, Stated(
+        "WEIGHT: codes that stand in the array; of all banks", "words", 4, 1 << 20, power_of_two=True,
+        rule="at least rows and columns", cost="RAM of columns × 8 bits for each word (bf16 PEs: 16)",
+    )]  # fmt: skip
+    weight_banks: Annotated[int, Stated(
+        "banks of WEIGHT: two units use one port of one at different times", "banks", 1, 64, power_of_two=True,
+        rule="at most half of weight_words", cost="wider multiplexers, shorter RAMs",
+    )]  # fmt: skip
+    acc_words: Annotated[int, Stated(
+        "ACC: sums of the array; of all banks", "words", 4, 1 << 20, power_of_two=True,
+        cost="RAM of columns × 32 bits for each word",
+    )]  # fmt: skip
+    acc_banks: Annotated[int, Stated(
+        "banks of ACC: two units use one port of one at different times", "banks", 1, 64, power_of_two=True,
+        rule="at most half of acc_words", cost="wider multiplexers, shorter RAMs",
+    )]  # fmt: skip
+    value_words: Annotated[int, Stated(
+        "VALUE: values between operators; of all banks", "words", 4, 1 << 20, power_of_two=True,
+        cost="RAM of columns × 16 bits for each word (float32: 32)",
+    )]  # fmt: skip
+    value_banks: Annotated[int, Stated(
+        "banks of VALUE: two units use one port of one at different times", "banks", 1, 64, power_of_two=True,
+        rule="at most half of value_words", cost="wider multiplexers, shorter RAMs",
+    )]  # fmt: skip
+    param_words: Annotated[int, Stated(
+        "PARAM: a scale and an offset for each column of a tensor; of all banks", "words", 4, 1 << 20,
+        power_of_two=True, cost="RAM of columns × 64 bits for each word",
+    )]  # fmt: skip
+    param_banks: Annotated[int, Stated(
+        "banks of PARAM: two units use one port of one at different times", "banks", 1, 64, power_of_two=True,
+        rule="at most half of param_words", cost="wider multiplexers, shorter RAMs",
+    )]  # fmt: skip
+    row_words: Annotated[int, Stated(
+        "ROW: a number for each row of a tensor; of all banks", "words", 4, 1 << 20, power_of_two=True,
+        cost="RAM of 32 bits for each word",
+    )]  # fmt: skip
+    row_banks: Annotated[int, Stated(
+        "banks of ROW: two units use one port of one at different times", "banks", 1, 64, power_of_two=True,
+        rule="at most half of row_words", cost="wider multiplexers, shorter RAMs",
+    )]  # fmt: skip
+    index_words: Annotated[int, Stated(
+        "INDEX: row numbers for gathers and scatters", "words", 4, 1 << 16, power_of_two=True,
+        cost="RAM of axi_bytes for each word",
+    )]  # fmt: skip
+    page_words: Annotated[int, Stated(
+        "PAGE: page tables of the KV cache", "words", 4, 1 << 12, power_of_two=True,
+        cost="RAM of axi_bytes for each word",
+    )]  # fmt: skip
+    panel_rows: Annotated[int, Stated(
+        "most rows of one VECTOR, SOFTMAX or NORM instruction", "rows", 2, 4096, power_of_two=True,
+        cost="tables of a number for each row in those units",
+    )]  # fmt: skip
+    queue_depth: Annotated[int, Stated(
+        "instructions that wait at each unit", "instructions", 2, 64, power_of_two=True,
+        cost="RAM of 256 bits for each, in every unit",
+    )]  # fmt: skip
+    axi_bytes: Annotated[int, Stated(
+        "width of the DRAM port, each cycle", "bytes", LEAST_BEAT_BYTES, 128, power_of_two=True,
+        rule="at most the narrowest word of ACT, WEIGHT and VALUE in DRAM",
+        cost="wires of the port; wider buffers in LOAD, STORE and KV",
+    )]  # fmt: skip
+    burst_beats: Annotated[int, Stated(
+        "longest AXI burst", "beats", 2, 256, power_of_two=True, rule="axi_bytes × burst_beats at most 4,096",
+        cost="buffers of a burst in STORE and KV; in return fewer requests",
+    )]  # fmt: skip
+    load_outstanding: Annotated[int, Stated(
+        "bursts that LOAD may have in flight", "bursts", 1, 64, power_of_two=True,
+        cost="a queue of so many; hides a latency up to load_outstanding × burst_beats × dram.cycles_per_beat",
+    )]  # fmt: skip
+    value_format: Annotated[str, Stated(
+        "how VALUE stores numbers", choices=("bf16", "float32"),
+        cost="float32: VALUE twice as wide, and twice the bytes of activations in DRAM",
+    )] = "bf16"  # fmt: skip
+    vector_format: Annotated[str, Stated(
+        "how VECTOR, SOFTMAX and NORM compute; tf32 has 1 + 8 + 10 bits", choices=tuple(VECTOR_FORMATS),
+        cost="float32: multipliers of 24 instead of 11 bits",
+    )] = "tf32"  # fmt: skip
+    pe: Annotated[str, Stated(
+        "numbers of the array; with bf16 its sums are float32", choices=("int8", "bf16"),
+        cost="bf16: a float adder in each PE, codes twice as wide, longer drains",
+    )] = "int8"  # fmt: skip
+    clock_mhz: Annotated[int, Stated(
+        "clock, for seconds and DRAM presets; 1,000: assumed of an ASIC, none was placed", "MHz", 1, 10_000,
+    )] = 1000  # fmt: skip
+    dram: Annotated[DramConfig, Stated(
+        "the memory behind the port: a table of its own", rule="a table, or the name of a preset",
+    )] = field(default_factory=DramConfig)  # fmt: skip
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise HeddleError("name must be 1 to 64 characters that can be in the name of a file, without / \\ \" and "
                               f"control characters, not {self.name!r}")  # fmt: skip
         require_type("dram", self.dram, DramConfig, "a DramConfig (with_dram takes a preset's name too)")
-        for name, low, high in _RANGES:
-            require_range(name, getattr(self, name), low, high)
+        check_ranges(self)
         make_plain(self, *(each.name for each in fields(self)))
-        for name in ("vector_lanes", "panel_rows", "axi_bytes", "burst_beats", "queue_depth", "load_outstanding"):
-            require_power_of_two(name, getattr(self, name))
+        check_kinds(self)
         for memory in Memory:
             prefix = memory.name.lower()
-            require_power_of_two(f"{prefix}_words", self.words(memory))
-            require_power_of_two(f"{prefix}_banks", self.banks(memory))
             if self.banks(memory) * 2 > self.words(memory):
                 raise HeddleError(f"{prefix}_banks must be at most half of {prefix}_words ({self.words(memory)}), "
                                   f"not {self.banks(memory)}")  # fmt: skip
         if self.rows % self.vector_lanes or self.columns % self.vector_lanes:
             raise HeddleError(f"vector_lanes must divide rows ({self.rows}) and columns ({self.columns}), "
                               f"not {self.vector_lanes}")  # fmt: skip
-        if self.value_format not in ("bf16", "float32"):
-            raise HeddleError(f"value_format must be 'bf16' or 'float32', not {self.value_format!r}")
-        if self.vector_format not in tuple(VECTOR_FORMATS):
-            raise HeddleError(f"vector_format must be 'float32' or 'tf32', not {self.vector_format!r}")
-        if self.pe not in ("int8", "bf16"):
-            raise HeddleError(f"pe must be 'int8' or 'bf16', not {self.pe!r}")
         for name in ("rows", "columns"):
             # A word of a memory in DRAM takes a power of two of bytes, and a beat has at least four of them.
             least = -(-LEAST_BEAT_BYTES * 8 // (2 * self.code_bits)) + 1
@@ -436,9 +513,10 @@ class HardwareConfig:
         return _build(cls, content, "").with_dram(preset, **dram)
 
     def to_toml(self) -> str:
-        """The configuration as TOML text, every field stated."""
-        lines = [_toml_line(k, v) for k, v in asdict(self).items() if k != "dram"]
-        lines += ["", "[dram]"] + [_toml_line(k, v) for k, v in self.dram.to_dict().items()]
+        """The configuration as TOML text, every field stated, with what it means."""
+        content = {name: value for name, value in asdict(self).items() if name != "dram"}
+        lines = _toml_lines(type(self), content)
+        lines += ["", "[dram]", *_toml_lines(DramConfig, self.dram.to_dict())]
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -464,23 +542,18 @@ class HardwareConfig:
 
 
 _NAME = re.compile(r'[^\x00-\x1f\x7f/\\"]{1,64}')
-_RANGES = [
-    ("rows", 2, 256), ("columns", 2, 256), ("vector_lanes", 1, 256),
-    ("act_words", 4, 1 << 20), ("act_banks", 1, 64), ("weight_words", 4, 1 << 20), ("weight_banks", 1, 64),
-    ("acc_words", 4, 1 << 20), ("acc_banks", 1, 64), ("value_words", 4, 1 << 20), ("value_banks", 1, 64),
-    ("param_words", 4, 1 << 20), ("param_banks", 1, 64), ("row_words", 4, 1 << 20), ("row_banks", 1, 64),
-    ("index_words", 4, 1 << 16), ("page_words", 4, 1 << 12), ("panel_rows", 2, 4096), ("queue_depth", 2, 64),
-    ("axi_bytes", LEAST_BEAT_BYTES, 128), ("burst_beats", 2, 256), ("load_outstanding", 1, 64),
-    ("clock_mhz", 1, 10_000),
-]  # fmt: skip
 
 
 def _power_of_two_at_least(value: int) -> int:
     return 1 << (value - 1).bit_length()
 
 
-def _toml_line(key: str, value: int | str) -> str:
-    return f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+def _toml_lines(cls: type, content: dict) -> list[str]:
+    """A line for each field, the comments below each other."""
+    shown = {name: f'"{value}"' if isinstance(value, str) else value for name, value in content.items()}
+    lines = [f"{name} = {value}" for name, value in shown.items()]
+    width = max(map(len, lines))
+    return [f"{line:<{width}}  # {stated_fields(cls)[name].comment}" for name, line in zip(content, lines, strict=True)]
 
 
 def _require_known(cls, content: dict, prefix: str) -> None:

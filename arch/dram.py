@@ -6,9 +6,11 @@ Timing itself is defined in docs/architecture.md ("DRAM port"), for `ideal` and 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated
 
 from .errors import HeddleError, require_type, unknown
-from .ranges import is_whole, make_plain, require_power_of_two, require_range
+from .ranges import is_whole, make_plain
+from .stated import Stated, check_kinds, check_ranges
 
 TICKS = 256  # of a channel's data bus, in a cycle
 FETCH_BYTES = 256  # the longest burst of FETCH, whatever `burst_bytes` is
@@ -24,45 +26,59 @@ class DramConfig:
     JEDEC's names, in cycles of the accelerator) and stay 0 for `ideal`.
     """
 
-    model: str = "ideal"
-    latency_cycles: int = 32  # banked: of the controller and the PHY, before the first command
-    cycles_per_beat: int = 1
-    channels: int = 0
-    banks: int = 0  # of a channel, each with one open row
-    row_bytes: int = 0
-    interleave_bytes: int = 0  # the next so many bytes are in the next channel
-    access_bytes: int = 0  # what one column command moves
-    access_ticks: int = 0  # 1/256 cycles that this takes on the channel's data bus
-    cl: int = 0  # read command to data
-    cwl: int = 0  # write command to data
-    t_rcd: int = 0  # activate to command
-    t_rp: int = 0  # precharge to activate
-    t_ras: int = 0  # activate to precharge
-    t_wr: int = 0  # end of write data to precharge
-    t_rtp: int = 0  # read command to precharge
-    t_rrd: int = 0  # activate to activate
-    t_faw: int = 0  # activate to the fourth activate after it
-    t_wtr: int = 0  # end of write data to read command
-    t_rtw: int = 0  # between read data and write data
-    t_refi: int = 0  # refresh to refresh
-    t_rfc: int = 0  # refresh to activate
+    model: Annotated[str, Stated(
+        "how it is timed; presets are banked (heddle configs --drams)", choices=("ideal", "banked"),
+    )] = "ideal"  # fmt: skip
+    latency_cycles: Annotated[int, Stated(
+        "from a request to its first beat; banked: of the controller and the PHY, before the first command", "cycles",
+        1, 4095,
+    )] = 32  # fmt: skip
+    cycles_per_beat: Annotated[int, Stated("from a beat to the next one", "cycles", 1, 255)] = 1
+    channels: Annotated[int, Stated("channels, each with a bus of its own", "channels", 1, 64, power_of_two=True)] = 0
+    banks: Annotated[int, Stated("banks of a channel, each with one open row", "banks", 1, 64, power_of_two=True)] = 0
+    row_bytes: Annotated[int, Stated(
+        "bytes of a row of a bank", "bytes", 256, 1 << 20, power_of_two=True, rule="at least interleave_bytes",
+    )] = 0  # fmt: skip
+    interleave_bytes: Annotated[int, Stated(
+        "the next so many bytes are in the next channel", "bytes", 256, 1 << 16, power_of_two=True,
+        rule="at least a burst",
+    )] = 0  # fmt: skip
+    access_bytes: Annotated[int, Stated(
+        "what one column command moves", "bytes", 4, 4096, power_of_two=True,
+        rule="from axi_bytes to interleave_bytes",
+    )] = 0  # fmt: skip
+    access_ticks: Annotated[int, Stated(
+        "what this takes on the data bus of the channel", "1/256 cycles", 1, 1 << 20,
+    )] = 0  # fmt: skip
+    cl: Annotated[int, Stated("read command to data", "cycles", 1, 4095)] = 0
+    cwl: Annotated[int, Stated("write command to data", "cycles", 1, 4095)] = 0
+    t_rcd: Annotated[int, Stated("activate to command", "cycles", 1, 4095)] = 0
+    t_rp: Annotated[int, Stated("precharge to activate", "cycles", 1, 4095)] = 0
+    t_ras: Annotated[int, Stated("activate to precharge", "cycles", 1, 4095)] = 0
+    t_wr: Annotated[int, Stated("end of write data to precharge", "cycles", 1, 4095)] = 0
+    t_rtp: Annotated[int, Stated("read command to precharge", "cycles", 1, 4095)] = 0
+    t_rrd: Annotated[int, Stated("activate to activate", "cycles", 1, 4095)] = 0
+    t_faw: Annotated[int, Stated("activate to the fourth activate after it", "cycles", 1, 4095)] = 0
+    t_wtr: Annotated[int, Stated("end of write data to read command", "cycles", 1, 4095)] = 0
+    t_rtw: Annotated[int, Stated("between read data and write data", "cycles", 0, 4095)] = 0
+    t_refi: Annotated[int, Stated(
+        "refresh to refresh", "cycles", 1, 1 << 20, rule="more than latency_cycles + t_rfc",
+    )] = 0  # fmt: skip
+    t_rfc: Annotated[int, Stated("refresh to activate", "cycles", 1, 1 << 16)] = 0
 
     def __post_init__(self) -> None:
         if self.model not in ("ideal", "banked"):
             raise HeddleError(f"dram.model must be 'ideal' or 'banked', not {self.model!r}; "
                               f"presets of banked memories are {', '.join(DRAM_PRESETS)}")  # fmt: skip
-        require_range("dram.latency_cycles", self.latency_cycles, 1, 4095)
-        require_range("dram.cycles_per_beat", self.cycles_per_beat, 1, 255)
+        check_ranges(self, ("latency_cycles", "cycles_per_beat"), "dram.")
         make_plain(self, *(field.name for field in fields(self)))
         if self.model == "ideal":
             stated = [field.name for field in _BANKED if not is_whole(value := getattr(self, field.name)) or value]
             if stated:
                 raise HeddleError(f"dram.{stated[0]} is of banked memories: set dram.model to 'banked', or omit it")
             return
-        for name, low, high in _RANGES:
-            require_range(f"dram.{name}", getattr(self, name), low, high)
-        for name in ("channels", "banks", "row_bytes", "interleave_bytes", "access_bytes"):
-            require_power_of_two(f"dram.{name}", getattr(self, name))
+        check_ranges(self, prefix="dram.")
+        check_kinds(self, "dram.")
         if self.interleave_bytes > self.row_bytes:
             raise HeddleError(f"dram.row_bytes must be at least dram.interleave_bytes ({self.interleave_bytes}), "
                               f"not {self.row_bytes}")  # fmt: skip
@@ -107,12 +123,6 @@ class DramConfig:
 
 
 _BANKED = fields(DramConfig)[3:]
-_RANGES = [
-    ("channels", 1, 64), ("banks", 1, 64), ("row_bytes", 256, 1 << 20), ("interleave_bytes", 256, 1 << 16),
-    ("access_bytes", 4, 4096), ("access_ticks", 1, 1 << 20), ("t_refi", 1, 1 << 20), ("t_rfc", 1, 1 << 16),
-    *((name, 1, 4095) for name in ("cl", "cwl", "t_rcd", "t_rp", "t_ras", "t_wr", "t_rtp", "t_rrd", "t_faw", "t_wtr")),
-    ("t_rtw", 0, 4095),
-]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -29,6 +30,7 @@ from .files import write_whole
 from .host import Argument, Step, prepared
 from .isa import Halt, Instruction
 from .kinds import Kinds, sort_into_kinds
+from .notebook import page_table
 from .ranges import make_plain, require_range
 from .scalars import Scalar
 from .soundness import check_content, check_dram, check_numbers, check_reach
@@ -278,6 +280,16 @@ class Program:
     def __repr__(self) -> str:
         return (f"<Program {self.name} for {self.config.name}: {len(self.instructions):,} instructions, "
                 f"{self.dram_bytes:,} bytes of DRAM>")  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        counts = Counter(each.name for each in self.instructions)
+        return page_table(f"Program {self.name} for {self.config.title}", {
+            "instructions": ", ".join(f"{count:,} {name}" for name, count in counts.most_common()),
+            **{f"{each.kind} {each.name}": " × ".join(map(str, each.shape)) or "one number"
+               for each in (*self.inputs(), *self.outputs())},
+            "DRAM": f"{self.dram_bytes:,} bytes", "multiply-accumulates": f"{self.total_macs:,}",
+        })  # fmt: skip
 
     @property
     def groups(self) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from ..arch.config import DRAM_LIMIT, Unit
 from ..arch.encoding import listing
 from ..arch.errors import HeddleError, require_type, unknown
+from ..arch.notebook import page_table
 from ..arch.program import Program, require_program
 from ..arch.ranges import require_range
 from ..arch.registers import Register, error_text
@@ -70,6 +71,14 @@ class Comparison:
     def agrees(self) -> bool:
         """Whether nothing differs."""
         return self.first_difference is None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        content = {"agrees": "yes" if self.agrees else f"no: {self.first_difference}", "runs": f"{self.runs:,}",
+                   "instructions": f"{self.instructions:,}", "cycles": f"{self.cycles:,}",
+                   "different bytes": f"{self.different_bytes:,}", "different cycles": f"{self.different_cycles:,}",
+                   "different counters": f"{self.different_counters:,}"}  # fmt: skip
+        return page_table(f"Lock-step with {self.engine} on {self.machine}", content)
 
     def to_dict(self) -> dict:
         """Plain values under the names of docs/json.md. The machine is not among them: a report says more of it."""

@@ -34,7 +34,6 @@ MACHINES: dict[str, HardwareConfig] = {
     "nano, float32": replace(PRESETS["nano"], name="nano-float32", value_format="float32"),  # shows the last bits
     "nano, banked": replace(PRESETS["nano"], dram=CROWDED),
 }
-PACKAGES = ("arch", "hw", "sim", "compiler", "cosim")
 PROGRAMS_AT_ONCE = 12
 DRAM_BASE = 0xA5 << 32  # where the RTL's DRAM stands: far up, and banks and rows fall as from 0 on
 TIME_LIMIT_SECONDS = 6 * 3600  # a fault can make the simulator go round for ever, a busy machine be slow
@@ -95,7 +94,7 @@ def check_fault(fault: Fault, programs: int = 120, engine: str = "verilator") ->
 
 def _check_by_tests(fault: Fault, folder: str, environment: dict[str, str]) -> Verdict:
     """Run the unit tests of a fault on the faulty package, which is in `folder`."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).resolve().parent.parent  # of the repository, whichever links led here
     command = [sys.executable, "-m", "pytest", "-c", str(root / "pyproject.toml"), "--rootdir", str(root), "-n", "0",
                "-p", "no:cacheprovider", str(root / fault.test)]  # fmt: skip
     result = processes.run(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -107,12 +106,8 @@ def _check_by_tests(fault: Fault, folder: str, environment: dict[str, str]) -> V
 
 def copy_package(target: Path) -> None:
     """The package `heddle` as one folder, whichever way it is installed."""
-    here = Path(__file__).parent
-    front = sys.modules[__package__.split(".")[0]].__path__[0]  # type: ignore[union-attr]
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(front, target, ignore=ignore)
-    for package in PACKAGES:
-        shutil.copytree(here.parent / package, target / package, ignore=ignore, dirs_exist_ok=True)
+    here = sys.modules[__package__.split(".")[0]].__path__[0]  # type: ignore[union-attr]
+    shutil.copytree(here, target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def plant(fault: Fault, package: Path) -> None:

@@ -243,7 +243,7 @@ def digits_vit() -> dict[str, Any]:
     _load_engine()
     torch.set_num_threads(1)
     workload, config = heddle.WORKLOADS["digits-vit"], heddle.get_config("small")
-    model, samples = workload.model(), workload.load(workload.count)
+    model, samples = workload.model(), workload.load(workload.count or 1)
     program = heddle.compile(model, workload.example_inputs(), config, output=workload.output)
     with torch.no_grad():
         seconds = _seconds(lambda: model(*samples.tensors()), lambda: heddle.simulate(program, samples.inputs))

@@ -212,6 +212,7 @@ class Session:
     @cached_property
     def _chunk_in_steps(self) -> float:
         """As many steps as take the cycles of a chunk."""
+        assert self.prefill is not None, "only where there is one, this is asked"
         chunk, step = (heddle.simulate(each, values=False).cycles for each in (self.prefill, self.decode))
         return chunk / step
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..arch.config import FETCH_GROUP, INSTRUCTION_BYTES, Unit
 from ..arch.errors import HeddleError
 from ..arch.isa import INSTRUCTIONS
+from ..arch.notebook import page_table
 from ..arch.program import Program
 from .dispatch import Dispatched, DispatchedKinds, dispatched_kinds
 from .stalls import stall_breakdown
@@ -30,6 +31,16 @@ class Result:
     def __repr__(self) -> str:
         cycles = f"{self.cycles:,} cycles" if self.timing is not None else "values only"
         return f"<Result of {self.program.name} on {self.program.config.name}: {cycles}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        content = {}
+        if self.timing is not None:
+            content |= {"cycles": f"{self.cycles:,}", "MAC utilisation": f"{self.mac_utilisation:.1%}"}
+            content |= {f"{unit} executing": f"{busy / self.cycles:.1%}" for unit, busy in self.busy.items() if busy}
+        if self.final is not None:
+            content |= {f"output {name}": " × ".join(map(str, array.shape)) for name, array in self.outputs.items()}
+        return page_table(f"Result of {self.program.name} on {self.program.config.title}", content)
 
     @property
     def cycles(self) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def utilisation(useful_macs: int, cycles: int, config: HardwareConfig) -> float:
 
 def chrome_trace(
     records: Sequence[Record], instructions: Sequence[Instruction], labels: Sequence[str], config: HardwareConfig
-) -> dict:
+) -> dict[str, Any]:
     """The run in the JSON trace format of chrome://tracing, which ui.perfetto.dev reads. One cycle is shown as 1 µs.
 
     A unit is a thread; what overlaps with an earlier instruction of its unit is shown in a further thread of that.
@@ -96,7 +96,7 @@ def chrome_trace(
     return {"traceEvents": [process, *names, *events], "otherData": {"unit of time": "1 us is one cycle"}}
 
 
-def write_chrome_trace(path: str | os.PathLike[str], trace: dict) -> None:
+def write_chrome_trace(path: str | os.PathLike[str], trace: dict[str, Any]) -> None:
     """Write what `chrome_trace` returned. Raises HeddleError if the file cannot be written."""
     require_type("the trace", trace, dict, "what Result.chrome_trace() gives")
     write_whole(path, json.dumps(trace))

@@ -41,8 +41,18 @@ class Commands(click.Group):
             return super().invoke(ctx)
 
 
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from heddle.release import VERSION, commit  # late: it asks git
+
+    click.echo(f"heddle {VERSION}, commit {commit() or 'unknown'}")
+    ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="heddle")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+              help="Show the version and the commit, and exit.")  # fmt: skip
 def cli() -> None:
     """Transformers on accelerators that exist twice: one program, the same bits and the same cycles in both."""
 

@@ -1,15 +1,24 @@
 """HardwareConfig: presets, validation, TOML, identity."""
 
 import json
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from heddle.arch.config import PRESETS, HardwareConfig, Memory, get_config
 from heddle.arch.dram import DramConfig
 from heddle.arch.errors import HeddleError
+from heddle.arch.fields import fields_page
+from heddle.arch.stated import stated_fields
 
 NANO = PRESETS["nano"]
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Field:
+    name: str
 
 
 def test_presets_have_the_documented_arrays():
@@ -23,6 +32,24 @@ def test_presets_have_the_documented_arrays():
 def test_toml_round_trip_keeps_every_field(name):
     config = PRESETS[name].with_dram(latency_cycles=77)
     assert HardwareConfig.from_toml(config.to_toml()) == config
+
+
+def test_the_toml_says_what_each_field_means():
+    lines = NANO.with_dram("HBM2").to_toml().splitlines()
+    assert all("  # " in line for line in lines if line and line != "[dram]")
+    assert lines[1].split("  # ")[1].startswith("rows of PEs: the reduction (K) direction: 2 to 256 PEs; at least 3, ")
+
+
+def test_the_page_of_fields_is_current_and_has_them_all():
+    page = fields_page()
+    assert (ROOT / "docs" / "fields.md").read_text() == page, "run make docs"
+    for cls in (HardwareConfig, DramConfig):
+        assert all(f"| `{each.name}` |" in page for each in fields(cls))
+
+
+def test_a_field_of_which_nothing_is_stated_is_refused():
+    with pytest.raises(HeddleError, match=r"Field.name must be declared as Annotated\[…, Stated\(…\)\]"):
+        stated_fields(Field)
 
 
 def test_fingerprint_changes_with_the_hardware_but_not_with_the_memory_behind_it():
@@ -86,7 +113,7 @@ def test_unknown_names_files_and_fields_are_refused(tmp_path):
     path.write_text(NANO.to_toml().replace("rows = 4", "rowz = 4", 1))
     with pytest.raises(HeddleError, match=r"unknown configuration field 'rowz' \(did you mean rows\?\)"):
         get_config(str(path))
-    path.write_text(NANO.to_toml().replace("rows = 4\n", "", 1))
+    path.write_text(NANO.to_toml().replace("\nrows = ", "\n# ", 1))
     with pytest.raises(HeddleError, match="configuration field rows is missing"):
         get_config(str(path))
     path.write_text("rows = = 4")
