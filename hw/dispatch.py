@@ -101,7 +101,6 @@ class Dispatch(wiring.Component):
                 lane.put.eq(offered & decoded.units[unit] & ~lane.full),
                 lane.waits.eq(decoded.wait),
                 lane.void.eq(void),
-                lane.early.eq(decoded.early),
                 lane.replacements.eq(adjust.o),
             ]
             self._connect(m, unit, lane, semaphores)
