@@ -52,8 +52,8 @@ class Lane(wiring.Component):
     instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. While
     none runs, `index` stays that of the last one. `head_index` is that of the head of the queue, if there is one;
     `newest` that of the instruction that started last, from the cycle after its start on.
-    `busy`: one runs, from its start to its retirement. `starved`: none runs, and one could start but for its tokens.
-    `idle`: none runs, none is queued.
+    `busy`: one runs, from its start to its retirement; `has_begun`: from the cycle after its start.
+    `starved`: none runs, and one could start but for its tokens. `idle`: none runs, none is queued.
     """
 
     def __init__(self, config: HardwareConfig, unit: Unit):
@@ -82,6 +82,7 @@ class Lane(wiring.Component):
             "head_index": Out(INDEX_BITS),
             "started_at": Out(CYCLE_BITS),
             "busy": Out(1),
+            "has_begun": Out(1),
             "starved": Out(1),
             "idle": Out(1),
         })  # fmt: skip
@@ -126,7 +127,8 @@ class Lane(wiring.Component):
             self.started_at.eq(running.o[UNIT_MASK_BITS + INDEX_BITS :]),
             self.head_index.eq(index),
             self.full.eq(waiting.level == self._config.queue_depth),
-            self.busy.eq((running.level != 0) | self.starts),
+            self.has_begun.eq(running.level != 0),
+            self.busy.eq(self.has_begun | self.starts),
             self.starved.eq(startable & ~self.tokens & (running.level == 0)),
             self.idle.eq((running.level == 0) & (waiting.level == 0)),
         ]

@@ -120,6 +120,8 @@ class Panel(wiring.Component):
         ends = Signal()  # there are none beyond this group
         more, some = Signal(COLUMNS + 1 - lane_bits), Signal()  # whole groups of them; whether there are any
         end_of_word = Signal()
+        # This beat is the last of its group; so it is known of all but the first beat; the walk begins.
+        last_beat, is_last, begins = Signal(init=1), Signal(), Signal()
         end_of_group = Signal()
         row_complete = Signal()
         m.d.comb += [
@@ -132,7 +134,7 @@ class Panel(wiring.Component):
             self.first.eq(self.group == 0),
             self.last.eq(ends & end_of_word),
             self.done.eq(self.valid & self.last & self.last_row & self.block_ends),
-            end_of_group.eq(self.active & (self.beat == self.last_beat if self._intervals else 1)),
+            end_of_group.eq(self.active & last_beat),
             self.group_ends.eq(end_of_group),
             self.down.eq(end_of_group & ~self.block_ends),
             self.back.eq(end_of_group & self.block_ends & ~self.last),
@@ -182,7 +184,13 @@ class Panel(wiring.Component):
             waiting.eq(row_complete & ~self.last_row & ~self.next_row),
         ]
         if self._intervals:
-            m.d.sync += self.beat.eq(Mux(self.active & ~end_of_group, self.beat + 1, 0))
+            ends_at_once, goes_on = self.last_beat == 0, self.active & ~end_of_group
+            m.d.comb += last_beat.eq(Mux(begins, ends_at_once, is_last))
+            m.d.sync += [
+                begins.eq(self.start),
+                is_last.eq(Mux(goes_on, self.beat + 1 == self.last_beat, ends_at_once)),
+                self.beat.eq(Mux(goes_on, self.beat + 1, 0)),
+            ]
         return m
 
     def _period_over(self, m: Module) -> Value:
@@ -250,14 +258,11 @@ def row_address(m: Module, panel: Panel, address: Value, stride: Value, *, name:
 def address_in_blocks(m: Module, panel: Panel, begin: Value, stride: Value, *, name: str) -> Signal:
     """The same for a panel that walks by blocks. The address of row 0, `begin`, is given with its `start`."""
     address, of_block = Signal(ADDRESS, name=f"{name}_row_address"), Signal(ADDRESS, name=f"{name}_block_address")
-    with m.If(panel.start):
-        m.d.sync += [address.eq(begin), of_block.eq(begin)]
-    with m.Elif(panel.back):
-        m.d.sync += address.eq(Mux(panel.tall | panel.turned, of_block, address))
-    with m.Elif(panel.group_ends):
-        m.d.sync += address.eq(address + stride)
-        with m.If(~panel.down):
-            m.d.sync += of_block.eq(address + stride)
+    with m.If(panel.start | panel.group_ends):
+        again = Mux(panel.tall | panel.turned, of_block, address)
+        m.d.sync += address.eq(Mux(panel.start, begin, Mux(panel.back, again, address + stride)))
+    with m.If(panel.start | (panel.group_ends & panel.block_ends & panel.last)):
+        m.d.sync += of_block.eq(Mux(panel.start, begin, address + stride))
     return address
 
 
