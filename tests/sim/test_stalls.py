@@ -70,7 +70,7 @@ def test_a_queue_full_of_another_unit_is_a_stall_of_dispatch(nano):
     result = run(nano, *maps, Matmul(), Halt())
     waits = nonzero(result.stalls["matrix"])
     dispatched = result.timing.dispatched
-    # Instructions 5 and 6 could have been dispatched in the second cycle after they arrived (80 + 2 …), but for the queue.
+    # Instructions 5 and 6 could have been dispatched two cycles after they arrived (80 + 2 …), but for the queue.
     assert dispatched[7] > 42 + 8 * 7
     assert waits["fetch"] + waits["dispatch"] == dispatched[7] + 1
     assert waits["dispatch"] > dispatched[7] - 42 - 8 * 7
