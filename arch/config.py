@@ -66,6 +66,7 @@ CONVERT_CYCLES = 2  # int32 to float32
 ROUND_CYCLES = 2  # to int8
 MEMORY_CYCLES = 2  # from address to data: a RAM answers in the next cycle, and behind it stands a register
 NUMBER_CYCLES = 1  # the same of INDEX and PAGE, which are one RAM
+DISPATCH_CYCLES = 2  # from the last beat of an instruction to its dispatch: decoded, and in the RAM of its queue
 INSTRUCTION_BITS = 256
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 FETCH_GROUP = 8  # instructions in one fetch burst

@@ -86,7 +86,7 @@ RTL = [
           "read.addr.eq(Cat(a.fraction, self.wide))", "read.addr.eq(a.fraction)",
           test="tests/hw/test_quantise.py"),
     Fault("of equal numbers that which stands last is the greatest", "hw/reduce.py",
-          "upper[1] & (~lower[1] | (upper[0] > lower[0]))", "upper[1] & (~lower[1] | (upper[0] >= lower[0]))"),
+          "upper[1] & (~lower[1] | (lower[0] < upper[0]))", "upper[1] & (~lower[1] | (lower[0] <= upper[0]))"),
     Fault("equal numbers are found only once", "hw/row_results.py",
           "Cat(~place, order_key(number))", "order_key(number)"),
     Fault("numbers of a row overlap with those of the next", "hw/row_results.py",

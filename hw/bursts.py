@@ -57,7 +57,7 @@ class BurstCut(wiring.Component):
         m.d.comb += [given.eq(self.address[low : low + places]), self.final.eq(left <= 1)]
         with m.If(self.start):
             m.d.comb += [
-                ends.eq((self.length[places + 1 :] == 0) & (short + given <= burst_beats)),
+                ends.eq((self.length[places + 1 :] == 0) & (short + given < burst_beats + 1)),
                 whole.eq(burst_beats - given),
                 beats.eq(Mux(ends, short, whole)),
             ]

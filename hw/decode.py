@@ -1,6 +1,6 @@
 """Decoding: what dispatch wants to know of an instruction word, found out as it arrives and kept for its turn."""
 
-from amaranth import Cat, Module, unsigned
+from amaranth import Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,6 @@ from ..arch.config import INSTRUCTION_BITS, HardwareConfig
 from ..arch.encoding import encoding
 from ..arch.isa import Guard, Halt, Instruction
 from .instructions import UNIT_MASK_BITS, UNITS, fields_of, opcode_of, opcodes_of
-from .lane import EARLY
 from .legality import Legality
 from .scalars import ADJUSTED, ADJUSTMENTS, LOOKUPS, NUMBER, SCALAR_BITS, TARGETS, adjustments, kept
 
@@ -18,7 +17,6 @@ DECODED = data.StructLayout({
     "guards": unsigned(1),
     "illegal": unsigned(1),  # see Legality
     "wait": unsigned(UNIT_MASK_BITS),
-    "early": unsigned(len(EARLY)),
     "count": unsigned(encoding(Guard)["count"][1].bits),  # of a guard
     "adjustments": ADJUSTMENTS,
 })  # fmt: skip
@@ -47,7 +45,6 @@ class Decode(wiring.Component):
             legality.i.eq(self.i),
             self.o.illegal.eq(legality.illegal),
             self.o.wait.eq(fields_of(Instruction, self.i).wait),
-            self.o.early.eq(Cat(self.i[bit] for bit in EARLY)),
             self.o.count.eq(fields_of(Guard, self.i).count),
             self.o.halts.eq(opcode == Halt.opcode),
             self.o.guards.eq(opcode == Guard.opcode),

@@ -25,7 +25,8 @@ class Dispatch(wiring.Component):
     what follows void.
 
     `clear` (the cycle of the start pulse) empties the queues, zeroes the semaphores and the instruction count; it needs
-    `quiet`: no unit executes. While `run` is low nothing is dispatched or started; what has started runs to its end.
+    `quiet`, while `run` is low: no unit executes. Then nothing is dispatched or started; what has started runs to its
+    end.
 
     For each unit: `<unit>`, its control ports, and the retire port `retire_<unit>_valid`, `_index`, `_start`.
     `executing[u]` is the index of the oldest instruction that ran in unit u in the cycle before, or of the last one
@@ -101,7 +102,6 @@ class Dispatch(wiring.Component):
                 lane.put.eq(offered & decoded.units[unit] & ~lane.full),
                 lane.waits.eq(decoded.wait),
                 lane.void.eq(void),
-                lane.early.eq(decoded.early),
                 lane.replacements.eq(adjust.o),
             ]
             self._connect(m, unit, lane, semaphores)
@@ -113,7 +113,7 @@ class Dispatch(wiring.Component):
             self.unknown.eq(offered & ~known),
             self.illegal.eq(offered & decoded.illegal),
             self.finish.eq(self.run & (self.halted | halts) & Cat(lane.idle for lane in lanes.values()).all()),
-            self.quiet.eq(~self.busy.any()),
+            self.quiet.eq(~Cat(lane.has_begun for lane in lanes.values()).any()),
             semaphores.clear.eq(self.clear),
             self.overflow.eq(semaphores.overflow),
             self.overflow_units.eq(semaphores.overflow_units),

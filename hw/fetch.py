@@ -4,11 +4,19 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.config import FETCH_BUFFER, FETCH_GROUP, INSTRUCTION_BITS, INSTRUCTION_BYTES, HardwareConfig
+from ..arch.config import (
+    DISPATCH_CYCLES,
+    FETCH_BUFFER,
+    FETCH_GROUP,
+    INSTRUCTION_BITS,
+    INSTRUCTION_BYTES,
+    HardwareConfig,
+)
 from .axi import ADDRESS_BITS, fetch_bytes, request_signature
 from .bursts import PLACE_BITS
 from .decode import DECODED, Decode
 from .instructions import UNITS
+from .pipeline import delay, register
 from .queue import Queue
 from .region import RegionGate, guard_request
 from .scalars import LOOKUPS, NUMBER, SCALAR_BITS
@@ -22,10 +30,10 @@ class Fetch(wiring.Component):
 
     `start` (a pulse, only while `idle`) begins with the first of `groups` groups at `program`; the request is up from
     the next cycle. An instruction whose last beat comes at t is `word` then, with `arrives`, for `word_units`. From
-    t + 1 on, `o_decoded` is what `Decode` says of it, if it is the next. `scalars` are the registers of `numbers`, in
-    the cycle of the last beat. `o_bad` tells that a beat of it came with an error (`bad`): that counts if it comes to
-    be dispatched, not before. While `run` is low no new request is made; `idle` tells that none is pending or in
-    flight. `exhausted`: all groups have been read, and all their instructions taken.
+    t + DISPATCH_CYCLES on, `o_decoded` is what `Decode` says of it, if it is the next. `scalars` are the registers of
+    `numbers`, in the cycle of the last beat. `o_bad` tells that a beat of it came with an error (`bad`): that counts
+    if it comes to be dispatched, not before. While `run` is low no new request is made; `idle` tells that none is
+    pending or in flight. `exhausted`: all groups have been read, and all their instructions taken.
 
     `program` counts from `base` on, in a region of `size_bytes`. A group that is not in it is not asked for, nor any
     after it; `beyond`: that is so, and all instructions before it have been taken.
@@ -136,8 +144,8 @@ class Fetch(wiring.Component):
         m.d.comb += [
             decode.i.eq(self.word),
             self.word_units.eq(decode.o.units),
-            buffer.i.eq(Cat(decode.o, bad)),
-            buffer.put.eq(self.arrives),
+            buffer.i.eq(register(m, Cat(decode.o, bad), "decoded")),
+            buffer.put.eq(delay(m, self.arrives, DISPATCH_CYCLES - 1, "decoded_valid")),
         ]
         done = Signal()
         m.d.comb += done.eq(self.beat & number.all())

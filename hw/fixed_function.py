@@ -67,7 +67,7 @@ class FixedFunction(Operator):
         result = packed[bits - 1 :].as_signed()
         bits_of_result = compose(
             m, sign, result, Cat(Const(0, self._precision - bits), packed[: bits - 1]),
-            zero=special | (result <= 0), infinite=infinite, nan=nan,
+            zero=special | (result < 1), infinite=infinite, nan=nan,
         )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits_of_result, "o"))
         return m

@@ -41,42 +41,47 @@ class Add(Operator):
         p = self._precision
         first, second = Value.cast(self.a), Value.cast(self.b)
         a, b = Fields(first), Fields(second)
-        swap, equal, less = a.exponent < b.exponent, a.exponent == b.exponent, a.fraction < b.fraction
+        swap, less = a.exponent < b.exponent, first[:-1] < second[:-1]
         up, down = (b.exponent - a.exponent)[:EXPONENT_BITS], (a.exponent - b.exponent)[:EXPONENT_BITS]
         if self.late:
-            first, second, swap, equal, less, up, down = (
+            first, second, swap, less, up, down = (
                 register(m, each, name) for each, name in
-                ((first, "first"), (second, "second"), (swap, "swap"), (equal, "equal"), (less, "less"), (up, "up"),
-                 (down, "down"))
+                ((first, "first"), (second, "second"), (swap, "swap"), (less, "less"), (up, "up"), (down, "down"))
             )  # fmt: skip
             a, b = Fields(first), Fields(second)
-        greater, smaller = Mux(swap, second, first), Mux(swap, first, second)
-        big, small = Fields(greater), Fields(smaller)
-        # So many bits of a distance tell enough places: with all of them one the smaller operand is all sticky.
+        big, small = Fields(Mux(swap, second, first)), Fields(Mux(swap, first, second))
+        # So many bits of a distance tell enough places: with all of them one the smaller operand is all sticky, and so
+        # it is if the distance has more. The smaller operand is zero if any is, the greater one if both are.
         bits = (p + 2).bit_length()
-        distances = [each[:bits] | each[bits:].any().replicate(bits) for each in (up, down)]
-        places = Mux(swap, *distances)
+        far, places = Mux(swap, up[bits:].any(), down[bits:].any()), Mux(swap, up[:bits], down[:bits])
         # What is lost of either operand, if it is the smaller one, is found out beside the choice of that.
-        unaligned = [Cat(Const(0, 3), each.mantissa) for each in (small, a, b)]
-        lost = [shifted_out(each, distance[_FINE_PLACES:], _FINE_PLACES)
-                for each, distance in zip(unaligned[1:], distances, strict=True)]  # fmt: skip
-        coarse = shifted_right(m, unaligned[0], places[_FINE_PLACES:], "coarse", _FINE_PLACES, Mux(swap, *lost))
+        lost = [~each.zero & (distance[bits:].any() | shifted_out(_unaligned(each), distance[_FINE_PLACES:bits],
+                                                                  _FINE_PLACES))
+                for each, distance in ((a, up), (b, down))]  # fmt: skip
+        shifted = shifted_right(m, _unaligned(small), places[_FINE_PLACES:], "coarse", _FINE_PLACES, Const(0, 1))
+        lost, coarse = register(m, Mux(swap, *lost), "lost"), register(m, shifted[1:], "coarse")
+        gone = register(m, a.zero | b.zero | far, "gone")  # of the smaller operand there is nothing but what is lost
+        big_mantissa = register(m, Mux(a.zero & b.zero, 0, Cat(big.fraction, Const(1, 1))), "big")
+        places = register(m, places[:_FINE_PLACES], "places")
         opposite = a.sign ^ b.sign
-        big_mantissa = register(m, big.mantissa, "big")
-        coarse, places = register(m, coarse, "coarse"), register(m, places[:_FINE_PLACES], "places")
         subtract = register(m, opposite, "subtract")
         # Of equal exponents it may be the other way round.
-        reverse = opposite & equal & less
+        reverse = opposite & less & ~swap
         negate_big, negate_small = register(m, reverse, "negate_big"), register(m, opposite & ~reverse, "negate_small")
         before = delay(m, big.exponent, 2, "exponent", reset_less=True)
         exponent, wide = register(m, before, "exponent"), register(m, before[(p + 3).bit_length() :].any(), "wide")
         most, next_to_most = (register(m, before == EXPONENT_MAX - below, f"most_{below}") for below in (1, 2))
-        sign = delay(m, big.sign ^ reverse, 3, "sign", reset_less=True)
+        sign = delay(m, Mux(less, b.sign, a.sign), 3, "sign", reset_less=True)
         zero_sign = delay(m, a.sign & b.sign, 3, "zero_sign", reset_less=True)  # of an exact zero
-        nan = delay(m, a.nan | b.nan | (a.infinite & b.infinite & opposite), 3, "nan", reset_less=True)
-        infinite = delay(m, a.infinite | b.infinite, 3, "infinite", reset_less=True)
+        a_special, b_special = register(m, a.special, "a_special"), register(m, b.special, "b_special")
+        a_rest, b_rest = register(m, a.fraction.any(), "a_rest"), register(m, b.fraction.any(), "b_rest")
+        nan = delay(m, (a_special & (a_rest | (b_special & subtract))) | (b_special & b_rest), 2, "nan",
+                    reset_less=True)  # fmt: skip
+        infinite = delay(m, a_special | b_special, 2, "infinite", reset_less=True)  # or NaN
 
-        unshifted, aligned = Cat(Const(0, 3), big_mantissa), shifted_right(m, coarse, places, "aligned")
+        aligned = shifted_right(m, Cat(Const(0, 1), coarse), places, "aligned")
+        aligned = Cat(lost | (aligned[0] & ~gone), aligned[1:] & ~gone.replicate(p + 2))
+        unshifted = Cat(Const(0, 3), big_mantissa)
         flipped = [Cat(each, Const(0, 1)) ^ negates.replicate(p + 4)
                    for each, negates in ((unshifted, negate_big), (aligned, negate_small))]  # fmt: skip
         total = register(m, with_carry(*flipped, subtract), "total")
@@ -106,6 +111,11 @@ class Add(Operator):
         )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits, "o"))
         return m
+
+
+def _unaligned(x: Fields) -> Value:
+    """The mantissa of what is not zero, above the three bits."""
+    return Cat(Const(0, 3), x.fraction, Const(1, 1))
 
 
 def _rounds_up(lower: Value) -> Value:

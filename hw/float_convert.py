@@ -119,7 +119,7 @@ class Round(Operator):
         code, over = Signal(bits), Signal()
         m.d.comb += [
             code.eq((whole ^ sign.replicate(bits)) + (sign ^ round_up)),
-            over.eq(large | (whole > self.limit) | ((whole == self.limit) & round_up)),
+            over.eq(large | (whole >= self.limit + 1) | ((whole == self.limit) & round_up)),
         ]
         limit = Mux(sign, Const(-self.limit, signed(bits)), Const(self.limit, signed(bits)))
         m.d.comb += self.o.eq(register(m, Mux(nothing, 0, Mux(over, limit, code.as_signed()))[:bits], "o"))

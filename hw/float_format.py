@@ -100,7 +100,7 @@ def from_order_key(key: Value) -> Value:
 def maximum(m: Module, a: Value, b: Value) -> Signal:
     """The greater of `a` and `b` by `order_key`, combinational."""
     greater = Signal(len(a))
-    m.d.comb += greater.eq(Mux(order_key(a) > order_key(b), a, b))
+    m.d.comb += greater.eq(Mux(order_key(b) < order_key(a), a, b))
     return greater
 
 

@@ -33,6 +33,15 @@ def opcode_of(bits: Value) -> Value:
     return Value.cast(bits[:OPCODE_BITS])
 
 
+def is_rather(bits: Value, kind: type[Instruction], *others: type[Instruction]) -> Value:
+    """Whether the instruction word `bits` is of `kind`, if it is of one of these: by one bit of the opcode, if there is
+    one in which that differs from all others."""
+    for place in range(OPCODE_BITS):
+        if all((kind.opcode ^ other.opcode) >> place & 1 for other in others):
+            return Value.cast(bits[place] == (kind.opcode >> place & 1))
+    return opcode_of(bits) == kind.opcode
+
+
 def opcodes_of(unit: Unit | None) -> list[int]:
     """The opcodes that `unit` executes; None: those that dispatch itself does (halt, guard)."""
     return [each.opcode for each in INSTRUCTIONS if each.unit is unit]

@@ -1,10 +1,11 @@
 """What stands before one unit: its instruction queue, the rule of when the head starts, and the record of what runs.
 
-    arrival  ─ word, index ────────────────────► RAM ───┐
-    dispatch ─ wait, void, what becomes of it ─► queue ─┴─ Replace ─► unit
+    arrival  ─ word, index ────────────────────► RAM ─ next ─► head ─┐
+    dispatch ─ wait, void, what becomes of it ─► queue ──────────────┴─ Replace ─► unit
 
-A RAM answers in the next cycle. So that a word can go to its unit in the cycle after its dispatch, it is written there
-before, as it arrives; and what decides on the cycle of the start comes from registers and a small queue.
+A RAM answers in the next cycle, and late in it. So a word is written there as it arrives, and read before it is wanted:
+the RAM always gives the word behind the head, which is in a register. What decides on the cycle of the start comes from
+registers and a small queue.
 """
 
 from amaranth import Cat, Module, Mux, Signal, Value, unsigned
@@ -12,36 +13,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import FETCH_BUFFER, INDEX_BITS, INSTRUCTION_BITS, HardwareConfig, Unit
-from ..arch.encoding import OPCODE_BITS, encoding
-from ..arch.isa import INSTRUCTIONS, Instruction, Load, Matmul, Store
+from ..arch.encoding import encoding
+from ..arch.isa import INSTRUCTIONS, Instruction
 from .instructions import UNIT_MASK_BITS, fields_of
 from .queue import Queue
 from .ram import Ram
 from .scalars import REPLACEMENTS, Replace
 
 CYCLE_BITS = 40
-
-
-def _bits(instruction: type[Instruction], name: str, low: int = 0, high: int | None = None) -> range:
-    """The bits of the word of an instruction that a field is, or some of them."""
-    position, field = encoding(instruction)[name]
-    return range(position + low, position + (high or field.bits))
-
-
-def _cut_by(instruction: type[Instruction]) -> set[int]:
-    """The bits by which LOAD or STORE cuts its first burst: what is wanted, and where within 4 KiB that begins."""
-    within = _bits(instruction, "dram_address", 2, 12)
-    return {*_bits(instruction, "memory"), *_bits(instruction, "words"), *within}
-
-
-# What a RAM tells late in its cycle. These bits of instruction words a unit needs sooner: those that its `ready` hangs
-# on, and those by which LOAD and STORE cut the first burst in the cycle of the start.
-EARLY_OF = {
-    Unit.LOAD: {*range(OPCODE_BITS), *_bits(Load, "gather"), *_cut_by(Load)},
-    Unit.STORE: {*_cut_by(Store)},
-    Unit.MATRIX: {*_bits(Matmul, "accumulate")},
-}
-EARLY = sorted(set().union(*EARLY_OF.values()))
 
 
 def unit_signature() -> wiring.Signature:
@@ -62,19 +41,19 @@ def unit_signature() -> wiring.Signature:
 class Lane(wiring.Component):
     """Queue and bookkeeping of one `unit`.
 
-    An instruction `arrives` as `word` with its place in the program. In a later cycle in which `full` is low it is
-    `put`, in the same order, with what it waits for, what becomes of its fields and its `early` bits. It may start from
-    the next cycle on: when `run`, when the unit is ready, and when `tokens` says that what the head waits for (`wait`)
-    is there. All units but LOAD and MATRIX start when the previous instruction has retired; these say themselves when.
-    An instruction put with `void` never reaches the unit: it starts when nothing runs, and retires in the next cycle.
-    At most FETCH_BUFFER have arrived and are not put.
+    An instruction `arrives` as `word` with its place in the program. From DISPATCH_CYCLES later on, in a cycle in which
+    `full` is low, it is `put`, in the same order, with what it waits for and what becomes of its fields. It may start
+    from the next cycle on: when `run`, when the unit is ready, and when `tokens` says that what the head waits for
+    (`wait`) is there. All units but LOAD and MATRIX start when the previous instruction has retired; these say
+    themselves when. An instruction put with `void` never reaches the unit: it starts when nothing runs, and retires in
+    the next cycle. At most FETCH_BUFFER have arrived and are not put.
 
     `starts`: the head starts in this cycle, `retires`: one retires. `index` and `started_at` are those of the oldest
     instruction that runs, and with `retires` of the one that retires, whose tokens go to `signal` in that cycle. While
     none runs, `index` stays that of the last one. `head_index` is that of the head of the queue, if there is one;
     `newest` that of the instruction that started last, from the cycle after its start on.
-    `busy`: one runs, from its start to its retirement. `starved`: none runs, and one could start but for its tokens.
-    `idle`: none runs, none is queued.
+    `busy`: one runs, from its start to its retirement; `has_begun`: from the cycle after its start.
+    `starved`: none runs, and one could start but for its tokens. `idle`: none runs, none is queued.
     """
 
     def __init__(self, config: HardwareConfig, unit: Unit):
@@ -90,7 +69,6 @@ class Lane(wiring.Component):
             "put": In(1),
             "waits": In(UNIT_MASK_BITS),
             "void": In(1),
-            "early": In(len(EARLY)),
             "replacements": In(REPLACEMENTS),
             "full": Out(1),
             "wait": Out(UNIT_MASK_BITS),
@@ -104,6 +82,7 @@ class Lane(wiring.Component):
             "head_index": Out(INDEX_BITS),
             "started_at": Out(CYCLE_BITS),
             "busy": Out(1),
+            "has_begun": Out(1),
             "starved": Out(1),
             "idle": Out(1),
         })  # fmt: skip
@@ -148,7 +127,8 @@ class Lane(wiring.Component):
             self.started_at.eq(running.o[UNIT_MASK_BITS + INDEX_BITS :]),
             self.head_index.eq(index),
             self.full.eq(waiting.level == self._config.queue_depth),
-            self.busy.eq((running.level != 0) | self.starts),
+            self.has_begun.eq(running.level != 0),
+            self.busy.eq(self.has_begun | self.starts),
             self.starved.eq(startable & ~self.tokens & (running.level == 0)),
             self.idle.eq((running.level == 0) & (waiting.level == 0)),
         ]
@@ -158,11 +138,10 @@ class Lane(wiring.Component):
         """Keeps instructions until they start, and shows the head to the unit; returns what stands beside its word, its
         place in the program, and the queue of all that stands beside words."""
         m.submodules.replace = replace = Replace(self._unit)
-        bits, early = used_bits(self._unit), sorted(EARLY_OF.get(self._unit, ()))
+        bits = used_bits(self._unit)
         beside = data.StructLayout({
             "wait": unsigned(UNIT_MASK_BITS),
             "void": unsigned(1),
-            "early": unsigned(len(early)),
             "replacements": replace.layout,
         })  # fmt: skip
         m.submodules.waiting = waiting = Queue(beside.size, self._config.queue_depth)
@@ -175,27 +154,30 @@ class Lane(wiring.Component):
             head.eq(waiting.o),
             put.wait.eq(self.waits),
             put.void.eq(self.void),
-            put.early.eq(Cat(self.early[EARLY.index(bit)] for bit in early)),
             put.replacements.eq(replace.packed(self.replacements)),
         ]
         depth = _power_of_two_at_least(FETCH_BUFFER + self._config.queue_depth)
         m.submodules.words = words = Ram(bits + INDEX_BITS, depth, block=True)
-        first, last, started = Signal(range(depth)), Signal(range(depth)), Signal()
-        m.d.sync += [first.eq(first + self.starts), last.eq(last + self.arrives), started.eq(self.starts)]
+        following, last, started = Signal(range(depth)), Signal(range(depth)), Signal()
+        word = Signal(bits + INDEX_BITS)  # of the head, if there is one
+        # A word becomes the head as it is put into an empty queue, or in the cycle after the start of the one before.
+        taken = Mux(waiting.level == 0, self.put, started)
+        m.d.sync += [started.eq(self.starts), last.eq(last + self.arrives), following.eq(following + taken)]
         with m.If(self.clear):
-            m.d.sync += [first.eq(0), last.eq(0)]
+            m.d.sync += [following.eq(0), last.eq(0)]
+        with m.If(started | (waiting.level == 0)):
+            m.d.sync += word.eq(words.read_data)
         m.d.comb += [
             words.write_mask.eq(self.arrives),
             words.write_address.eq(last),
             words.write_data.eq(Cat(self.word[:bits], self.word_index)),
-            words.read_en.eq(self.put | started),  # else the head stays what it is
-            words.read_address.eq(first),
-            replace.i.eq(words.read_data[:bits]),
-            *(replace.i[bit].eq(head.early[place]) for place, bit in enumerate(early)),
+            words.read_en.eq(1),
+            words.read_address.eq(following),
+            replace.i.eq(word[:bits]),
             replace.replacements.eq(head.replacements),
             self.unit.instruction.eq(replace.o),
         ]
-        return head, words.read_data[bits:], waiting
+        return head, word[bits:], waiting
 
 
 def used_bits(unit: Unit) -> int:

@@ -52,7 +52,7 @@ class Mask(wiring.Component):
         for lane in range(self._lanes):
             too_new = self.causal & (lane > ahead)
             too_old = Mux(self.window == 0, 0, lane <= behind)
-            seen.append((lane < left) & ~too_new & ~too_old)
+            seen.append((left >= lane + 1) & ~too_new & ~too_old)
         seen = register(m, Cat(seen), "seen_by_place")
 
         # Of a length that is beyond any column only that counts.
@@ -60,6 +60,6 @@ class Mask(wiring.Component):
         held = Mux(self.length[-1], 0, Mux(long, (1 << COLUMNS) - 1, self.length[:COLUMNS]))
         within = Signal(signed(20))  # columns from the first of this group to the length
         m.d.sync += within.eq(held - register(m, first, "first"))
-        short = Cat(lane < within for lane in range(self._lanes))
+        short = Cat(within >= lane + 1 for lane in range(self._lanes))
         m.d.sync += self.seen.eq(seen & (short | (~self.limited).replicate(self._lanes)))
         return m

@@ -157,5 +157,5 @@ def _held(m: Module, variance: Value) -> Signal:
     least, most = (int(to_bits(bound)) >> 32 - len(variance) for bound in (LEAST_VARIANCE, MOST_VARIANCE))
     fields, held = Fields(variance), Signal.like(variance, name="variance")
     small = fields.sign | (variance[:-1] < least)
-    m.d.comb += held.eq(Mux(fields.special, variance, Mux(small, least, Mux(variance[:-1] > most, most, variance))))
+    m.d.comb += held.eq(Mux(fields.special, variance, Mux(small, least, Mux(variance[:-1] >= most, most, variance))))
     return held

@@ -22,7 +22,7 @@ from ..arch.config import FACTOR_BITS, MEMORY_CYCLES, HardwareConfig
 from ..arch.isa import ADDRESS, ROWS
 from ..arch.numerics import LOWEST, to_bits
 from .float_format import EXPONENT_BITS
-from .instructions import fields_of, opcode_of
+from .instructions import fields_of, is_rather
 from .panel import count
 from .pipeline import delay
 
@@ -74,7 +74,7 @@ def work_of(m: Module, instruction: Value, start: Value) -> tuple[SimpleNamespac
 
     `online` tells which it is. A field that only the other has is 0.
     """
-    online = opcode_of(instruction) == isa.OnlineSoftmax.opcode
+    online = is_rather(instruction, isa.OnlineSoftmax, isa.Softmax)
     plain, block = vars(fields_of(isa.Softmax, instruction)), vars(fields_of(isa.OnlineSoftmax, instruction))
     given, held = SimpleNamespace(online=online), SimpleNamespace()
     for name in plain | block:

@@ -26,10 +26,11 @@ class Fill(IntEnum):
 class Panel(wiring.Component):
     """Emits row 0 group 0, row 0 group 1, … row 1 group 0, …: the first group in the cycle after `start`.
 
-    Inputs. `rows` and `columns` (both at least 1) are used with `start` and after it; `fill` (a `Fill`), `interval`
-    (cycles from a group to the next, at least 1) and `period` (least cycles from a row's first group to the next row's;
-    0: no more than its groups take) from the cycle after it on. They hold still until the walk is over. Give `start`
-    only when it is.
+    Inputs. `rows` and `columns` (both at least 1) are used with `start` and after it; `fill` (a `Fill`) from the cycle
+    after it on. So is, of a panel made with `intervals`, `last_beat`, the interval from a group to the next, in cycles,
+    less 1 (of others it is 0); and of one made with `periods`, `period`, least cycles from a row's first group to the
+    next row's (of others: no more than its groups take). They hold still until the walk is over. Give `start` only when
+    it is.
     A row of q groups takes max(q · interval, period) cycles, and the last group of the panel comes
     (rows − 1) · max(q · interval, period) + (q − 1) · interval cycles after the first. It takes `interval` cycles too,
     but of a panel that is `brief` only one, and with it the walk is over.
@@ -55,8 +56,13 @@ class Panel(wiring.Component):
     the last of a group.
     """
 
-    def __init__(self, config: HardwareConfig, *, brief: bool = False, blocks: bool = False):
+    def __init__(
+        self, config: HardwareConfig, *, brief: bool = False, blocks: bool = False, intervals: bool = False,
+        periods: bool = False,
+    ):  # fmt: skip
         self._config = config
+        self._intervals = intervals
+        self._periods = periods
         self._brief = brief
         self._blocks = blocks
         lanes = config.vector_lanes
@@ -65,8 +71,6 @@ class Panel(wiring.Component):
             "rows": In(ROWS),
             "columns": In(COLUMNS),
             "fill": In(2),
-            "interval": In(interval_shape(config)),
-            "period": In(range(longest_period(config) + 1)),
             "active": Out(1),
             "valid": Out(1),
             "beat": Out(range(max(interval_shape(config)))),
@@ -90,6 +94,8 @@ class Panel(wiring.Component):
             "row_counts": Out(1),
             "block_ends": Out(1),
             **({"tall": In(1), "turned": In(1)} if blocks else {}),
+            **({"last_beat": In(range(max(interval_shape(config))))} if intervals else {}),
+            **({"period": In(range(longest_period(config) + 1))} if periods else {}),
         })  # fmt: skip
 
     def elaborate(self, platform) -> Module:
@@ -97,9 +103,7 @@ class Panel(wiring.Component):
         config, lanes = self._config, self._config.vector_lanes
         running = Signal()  # between start and the end of the last group
         waiting = Signal()  # the row is complete, but its period is not
-        age = Signal(range(longest_period(config) + 1))  # cycles since the row's first, up to the longest period
-        begins, old = Signal(), Signal()  # the first cycle; the next cycle is as late as the period wants, if it is not
-        period_over = Mux(begins, self.period <= 1, old)
+        period_over = self._period_over(m) if self._periods else Const(1, 1)
 
         lane_bits = lanes.bit_length() - 1
         tall = self.tall if self._blocks and lane_bits else Const(0, 1)
@@ -107,7 +111,7 @@ class Panel(wiring.Component):
         rows_left = Signal(signed(ROWS + 1))  # from this row on
         rows_of_block, last_of_block = Signal.like(rows_left), Signal()  # of the first row of the block
         m.d.comb += [
-            self.row_counts.eq(~tall | (rows_left > 0)),
+            self.row_counts.eq(~tall | (~rows_left[-1] & rows_left.any())),
             self.block_ends.eq(Mux(turned, self.last_row, ~tall | self.row[:lane_bits].all())),
         ]
 
@@ -116,32 +120,27 @@ class Panel(wiring.Component):
         ends = Signal()  # there are none beyond this group
         more, some = Signal(COLUMNS + 1 - lane_bits), Signal()  # whole groups of them; whether there are any
         end_of_word = Signal()
+        # This beat is the last of its group; so it is known of all but the first beat; the walk begins.
+        last_beat, is_last, begins = Signal(init=1), Signal(), Signal()
         end_of_group = Signal()
         row_complete = Signal()
         m.d.comb += [
             more.eq(left[lane_bits:-1]),
             some.eq(~left[-1] & (more != 0)),
             self.counts.eq(Cat(*(some | (~left[-1] & (left[:lane_bits] > lane)) for lane in range(lanes - 1)), some)),
-            self.inside.eq((left > 0) & self.row_counts),
+            self.inside.eq(~left[-1] & left.any() & self.row_counts),
             self.active.eq(running & ~waiting),
             self.valid.eq(self.active & (self.beat == 0)),
             self.first.eq(self.group == 0),
             self.last.eq(ends & end_of_word),
             self.done.eq(self.valid & self.last & self.last_row & self.block_ends),
-            end_of_group.eq(self.active & (self.beat + 1 == self.interval)),
+            end_of_group.eq(self.active & last_beat),
             self.group_ends.eq(end_of_group),
             self.down.eq(end_of_group & ~self.block_ends),
             self.back.eq(end_of_group & self.block_ends & ~self.last),
             row_complete.eq(waiting | (end_of_group & self.block_ends & self.last)),
             self.next_row.eq(row_complete & ~self.last_row & period_over),
         ]
-        with m.Switch(self.fill):
-            with m.Case(Fill.WORD):
-                m.d.comb += end_of_word.eq(self.slot == config.columns // lanes - 1)
-            with m.Case(Fill.ACT_WORD):
-                m.d.comb += end_of_word.eq(self.act_slot == config.rows // lanes - 1)
-            with m.Default():
-                m.d.comb += end_of_word.eq(1)
 
         # Behind the end of a row, and before the next one begins, nothing counts.
         new_row = self.start | row_complete
@@ -150,15 +149,22 @@ class Panel(wiring.Component):
         next_group = self.back
         count(m, self.group, clear=new_row, step=next_group)
         word_ends = count_in(m, self.word, self.slot, config.columns // lanes, clear=new_row, step=next_group)
+        act_ends = count_in(m, self.act_word, self.act_slot, config.rows // lanes, clear=new_row, step=next_group)
         m.d.comb += self.next_word.eq(next_group & word_ends)
-        count_in(m, self.act_word, self.act_slot, config.rows // lanes, clear=new_row, step=next_group)
+        with m.Switch(self.fill):
+            with m.Case(Fill.WORD):
+                m.d.comb += end_of_word.eq(word_ends)
+            with m.Case(Fill.ACT_WORD):
+                m.d.comb += end_of_word.eq(act_ends)
+            with m.Default():
+                m.d.comb += end_of_word.eq(1)
         count(m, self.row, clear=self.start, step=next_in_block)
         next_rows, next_last = rows_left - 1, at_most(rows_left, 2)
         m.d.sync += [
             rows_left.eq(Mux(next_in_block, next_rows, rows_left)),
             self.last_row.eq(Mux(next_in_block, next_last, self.last_row)),
             left.eq(Mux(new_row, self.columns, Mux(next_group, left - lanes, left))),
-            ends.eq(Mux(new_row, self.columns <= lanes, Mux(next_group, at_most(left, 2 * lanes), ends))),
+            ends.eq(Mux(new_row, self.columns < lanes + 1, Mux(next_group, at_most(left, 2 * lanes), ends))),
         ]
         with m.If(self.start):
             m.d.sync += [each.eq(self.rows) for each in (rows_left, rows_of_block)]
@@ -174,14 +180,30 @@ class Panel(wiring.Component):
             with m.Elif(end_of_group & ~self.down):
                 m.d.sync += [rows_of_block.eq(next_rows), last_of_block.eq(next_last)]
         m.d.sync += [
-            self.beat.eq(Mux(self.active & ~end_of_group, self.beat + 1, 0)),
             running.eq(self.start | (running & ~over)),
             waiting.eq(row_complete & ~self.last_row & ~self.next_row),
+        ]
+        if self._intervals:
+            ends_at_once, goes_on = self.last_beat == 0, self.active & ~end_of_group
+            m.d.comb += last_beat.eq(Mux(begins, ends_at_once, is_last))
+            m.d.sync += [
+                begins.eq(self.start),
+                is_last.eq(Mux(goes_on, self.beat + 1 == self.last_beat, ends_at_once)),
+                self.beat.eq(Mux(goes_on, self.beat + 1, 0)),
+            ]
+        return m
+
+    def _period_over(self, m: Module) -> Value:
+        """Whether the next cycle is as late after the row's first as its period wants."""
+        longest = longest_period(self._config)
+        age = Signal(range(longest + 1))  # cycles since the row's first, up to the longest period
+        begins, old = Signal(), Signal()  # it is the row's first cycle; it is over, if it is not
+        m.d.sync += [
             begins.eq(self.start | self.next_row),
-            age.eq(Mux(self.start | self.next_row, 0, Mux(age == longest_period(config), age, age + 1))),
+            age.eq(Mux(self.start | self.next_row, 0, Mux(age == longest, age, age + 1))),
             old.eq(age + 2 >= self.period),
         ]
-        return m
+        return Mux(begins, self.period <= 1, old)
 
 
 def longest_period(config: HardwareConfig) -> int:
@@ -211,12 +233,14 @@ def count(m: Module, counter: Signal, *, clear: Value, step: Value, by: Value | 
 def count_in(
     m: Module, quotient: Signal | None, remainder: Signal, divisor: int, *, clear: Value, step: Value
 ) -> Value:
-    """Count steps as quotient · divisor + remainder. Returns whether the remainder is at its greatest."""
-    at_end = remainder == divisor - 1
+    """Count steps as quotient · divisor + remainder. Returns whether the remainder is at its greatest, from a
+    register."""
+    at_end = Signal(init=divisor == 1, name="at_end")
     with m.If(clear):
-        m.d.sync += remainder.eq(0)
+        m.d.sync += [remainder.eq(0), at_end.eq(divisor == 1)]
     with m.Elif(step):
         m.d.sync += remainder.eq(Mux(at_end, 0, remainder + 1))
+        m.d.sync += at_end.eq((remainder == divisor - 2) | (divisor == 1))
     if quotient is not None:
         count(m, quotient, clear=clear, step=step & at_end)
     return at_end
@@ -234,14 +258,11 @@ def row_address(m: Module, panel: Panel, address: Value, stride: Value, *, name:
 def address_in_blocks(m: Module, panel: Panel, begin: Value, stride: Value, *, name: str) -> Signal:
     """The same for a panel that walks by blocks. The address of row 0, `begin`, is given with its `start`."""
     address, of_block = Signal(ADDRESS, name=f"{name}_row_address"), Signal(ADDRESS, name=f"{name}_block_address")
-    with m.If(panel.start):
-        m.d.sync += [address.eq(begin), of_block.eq(begin)]
-    with m.Elif(panel.back):
-        m.d.sync += address.eq(Mux(panel.tall | panel.turned, of_block, address))
-    with m.Elif(panel.group_ends):
-        m.d.sync += address.eq(address + stride)
-        with m.If(~panel.down):
-            m.d.sync += of_block.eq(address + stride)
+    with m.If(panel.start | panel.group_ends):
+        again = Mux(panel.tall | panel.turned, of_block, address)
+        m.d.sync += address.eq(Mux(panel.start, begin, Mux(panel.back, again, address + stride)))
+    with m.If(panel.start | (panel.group_ends & panel.block_ends & panel.last)):
+        m.d.sync += of_block.eq(Mux(panel.start, begin, address + stride))
     return address
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import IntEnum
 
-from amaranth import Array, Module, Signal
+from amaranth import Array, Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,9 +12,9 @@ class Phases(wiring.Component):
     """Goes through the members of `kind`, numbered from 0, from `initial` (given with `start`) to the last.
 
     `begin` is up in the cycle before the first group of a phase, `issued` comes with its last group, and the phase is
-    complete `tails[phase]` cycles after that: then the next one begins, or `retire` is up. `phase` is steady from the
-    cycle after `begin` until the phase is complete. `ready`: nothing is under way. An instruction that comes in
-    variants has a list of `tails` for each; `variant`, from the cycle after `start` on, tells which one holds.
+    complete `tails[phase]` cycles after that: then the next one begins, or `retire` is up. `during[phase]`, a register,
+    is up from the cycle after `begin` until the phase is complete. `ready`: nothing is under way. An instruction that
+    comes in variants has a list of `tails` for each; `variant`, from the cycle after `start` on, tells which one holds.
     """
 
     def __init__(self, kind: type[IntEnum], *tails: Sequence[int]):
@@ -25,7 +25,7 @@ class Phases(wiring.Component):
             "initial": In(kind),
             "variant": In(range(len(tails))),
             "issued": In(1),
-            "phase": Out(kind),
+            "during": Out(len(kind)),
             "begin": Out(1),
             "retire": Out(1),
             "ready": Out(1),
@@ -38,20 +38,20 @@ class Phases(wiring.Component):
         remaining = Signal(range(longest + 1))  # cycles until the phase is complete; 0: not all is issued
         m.d.comb += [
             complete.eq(remaining == 1),
-            final.eq(self.phase == len(self._kind) - 1),
+            final.eq(self.during[-1]),
             self.begin.eq(self.start | (complete & ~final)),
             self.retire.eq(complete & final),
             self.ready.eq(~busy),
         ]
         with m.If(self.start):
-            m.d.sync += [busy.eq(1), self.phase.eq(self.initial)]
+            m.d.sync += [busy.eq(1), self.during.eq(Cat(self.initial == phase for phase in self._kind))]
         with m.Elif(self.begin):
-            m.d.sync += self.phase.eq(self.phase + 1)
+            m.d.sync += self.during.eq(self.during << 1)
         with m.Elif(self.retire):
             m.d.sync += busy.eq(0)
-        with m.If(self.issued), m.Switch(self.phase):
+        with m.If(self.issued):
             for phase in self._kind:
-                with m.Case(phase):
+                with m.If(self.during[phase]):
                     m.d.sync += remaining.eq(Array(tails[phase] for tails in self._tails)[self.variant])
         with m.Elif(remaining != 0):
             m.d.sync += remaining.eq(remaining - 1)

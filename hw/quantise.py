@@ -71,7 +71,7 @@ class RowFactors(wiring.Component):
         reciprocals = [constant(number, precision) for number in (RECIPROCAL_OF_32639, RECIPROCAL_OF_127)]
         a = Signal(bits)
         # Magnitudes compare like integers, a NaN as the greatest.
-        m.d.sync += a.eq(Mux(self.greatest > floor, self.greatest, floor))
+        m.d.sync += a.eq(Mux(self.greatest >= floor, self.greatest, floor))
         m.submodules.times_limit = times_limit = Multiply(precision)
         m.submodules.over_limit = over_limit = Multiply(precision)
         m.d.comb += [

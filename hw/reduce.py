@@ -67,7 +67,7 @@ class RowMaximum(Reduction):
         m.d.comb += group.eq(Mux(first, 0, next_group))
         with m.If(valid):
             m.d.sync += [next_group.eq(group + 1), known.eq(counts | (known & ~first))]
-            with m.If(first | (counts & (~known | (key > running)))):
+            with m.If(first | (counts & (~known | (running < key)))):
                 m.d.sync += [running.eq(key), place.eq(Cat(lane, group))]
         complete = delay(m, last, 1, "complete")
         with m.If(complete):
@@ -77,7 +77,7 @@ class RowMaximum(Reduction):
 
     def _winner(self, m: Module, lower: tuple[Value, Value, Value], upper: tuple[Value, Value, Value], name: str):
         """Registers of the greater key, of whether it counts and of its lane, a bit longer than those of the two."""
-        wins = upper[1] & (~lower[1] | (upper[0] > lower[0]))
+        wins = upper[1] & (~lower[1] | (lower[0] < upper[0]))
         key = register(m, Mux(wins, upper[0], lower[0]), f"key_{name}")
         lane = Cat(Mux(wins, upper[2], lower[2]), wins) if len(upper[2]) else wins  # no choice between no bits
         return key, register(m, lower[1] | upper[1], f"counts_{name}"), register(m, lane, f"lane_{name}")
@@ -100,7 +100,7 @@ class LaneMaxima(wiring.Component):
         for lane, (x, o) in enumerate(zip(self.data, self.o, strict=True)):
             key, running = order_key(x), Signal(self._bits, name=f"running_{lane}", reset_less=True)
             greatest = Signal(self._bits, name=f"greatest_{lane}", reset_less=True)  # what has this key
-            with m.If(self.valid & (self.first | (key > running))):
+            with m.If(self.valid & (self.first | (running < key))):
                 m.d.sync += [running.eq(key), greatest.eq(x)]
             m.d.comb += o.eq(greatest)
         return m
@@ -133,10 +133,11 @@ class RowSum(Reduction):
             level = [self._adder(m, level[i], level[half + i], f"adder_{half + i}").o for i in range(half)]
         cycles = 1 + levels * ADD_CYCLES
         valid = delay(m, self.valid, cycles, "valid")
-        starts = delay(m, self.valid & self.first, cycles, "starts")
+        starts = delay(m, self.valid & self.first, cycles - 1, "starts")  # in the next cycle
         complete = delay(m, self.valid & self.last, cycles + ADD_CYCLES, "complete")
 
         fresh = Cat(delay(m, starts, group, f"fresh_{group}") for group in range(ADD_CYCLES)).any()
+        fresh = register(m, fresh, "fresh")
         total = Signal(32)
         m.d.comb += total.eq(self._adder(m, level[0], Mux(fresh, ZERO, total), "adder_0").o)
         # Of a row with fewer groups the others are +0: there is room for them before it.
@@ -149,7 +150,8 @@ class RowSum(Reduction):
         pair, joined = Signal(32, reset_less=True), Signal(32)
         with m.If(now[ADD_CYCLES]):
             m.d.sync += pair.eq(joined)
-        pairs = now[0] | now[1]  # of the last but one and the one two before it, then of the last
+        # Of the last but one and the one two before it, then of the last.
+        pairs = register(m, complete | now[0], "pairs")
         operands = Mux(pairs, latest[2], pair), Mux(pairs, latest[4], joined)
         m.d.comb += [
             joined.eq(self._adder(m, *operands, "joining").o),

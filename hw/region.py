@@ -49,10 +49,10 @@ class RegionGate(wiring.Component):
         whole, inside, reachable, unbroken = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             address.eq((self.base[block:] << block) + (beat << low)),
-            whole.eq((self.beats != 0) & (self.beats <= self._most_beats)),
+            whole.eq((self.beats != 0) & (self.beats < self._most_beats + 1)),
             # What is left behind the beginning does not hang on `beats`, which come late.
             left.eq(self.size_bytes[low:] - beat),
-            inside.eq((left >= 0) & (left[beats_bits:-1].any() | (self.beats <= left[:beats_bits]))),
+            inside.eq((left >= 0) & (left[beats_bits:-1].any() | (left[:beats_bits] >= self.beats))),
             reachable.eq(address[ADDRESS_BITS:] == 0),
             unbroken.eq(self.offset[low:block] + self.beats <= 1 << (block - low)),
             self.valid.eq(self.wanted & self.found & whole & inside & reachable & unbroken),

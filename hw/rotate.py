@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from amaranth import Module, Mux, Value
+from amaranth import Cat, Const, Module, Mux, Value
 
 from ..arch.config import HardwareConfig
 from ..arch.isa import COLUMNS
@@ -33,7 +33,7 @@ def partner_of(word: Value, slot: Value, words: Value, config: HardwareConfig) -
     groups = config.columns // config.vector_lanes
     half, odd = words >> 1, words[0] & (groups > 1)
     late = slot >= groups // 2  # in the second half of its word
-    back = (word > half) | ((word == half) & (late | ~odd))
+    back = Cat(Const(0, 1), half) < Cat(late | ~odd, word)  # beyond the half, or in it and not before the middle
     # Across half a word more: forward from a late group, or back from an early one, that is a word further.
     further = odd & Mux(back, ~late, late)
     return Partner(back, half + further, Mux(odd, Mux(late, slot - groups // 2, slot + groups // 2), slot))

@@ -68,7 +68,7 @@ class RowTotals(wiring.Component):
 
         floor = constant(MAXIMUM_FLOOR, precision)
         # Magnitudes compare like integers, a NaN as the greatest. What is negative is below the floor.
-        a = register(m, Mux(~self.greatest[-1] & (self.greatest > floor), self.greatest, floor), "a")
+        a = register(m, Mux(~self.greatest[-1] & (self.greatest >= floor), self.greatest, floor), "a")
         argument = Mux(Fields(a).special, a, a - (STEP << precision - 1))
         total = resized(m, self.total, bits, "narrow_total")
         inverse = resized(m, rcp.o, wide)

@@ -137,7 +137,7 @@ class Score(wiring.Component):
         infinite, nan = special & ~self.finite, (nan | (special & zero)) & ~self.finite
         bits_of_score = compose(
             m, negative, final[:EXPONENT_BITS], kept[:-1],
-            zero=zero | (final <= 0), infinite=infinite, nan=nan, overflow=final >= EXPONENT_MAX,
+            zero=zero | (final < 1), infinite=infinite, nan=nan, overflow=final >= EXPONENT_MAX,
         )  # fmt: skip
         m.d.comb += self.o.eq(register(m, bits_of_score, "o"))
         return m

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
-from ..arch.config import Unit
+from ..arch.config import DISPATCH_CYCLES, Unit
 from ..arch.isa import units_in
 from .result import Result
 
@@ -101,8 +101,8 @@ class _Walk:
         if index == 0:
             self._take(index, "fetch", 0)
             return None
-        arrived = timing.arrived[index]
-        kind = "fetch" if arrived > timing.dispatched[index - 1] else "dispatch"
+        before = timing.arrived[index] + DISPATCH_CYCLES - 1
+        kind = "fetch" if before > timing.dispatched[index - 1] else "dispatch"
         self._take(index, kind, timing.dispatched[index - 1] + 1)
         return "dispatched", index - 1
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..arch.config import (
     APPEND_ITEMS,
+    DISPATCH_CYCLES,
     FETCH_GROUP,
     GATE_CYCLES,
     INSTRUCTION_BYTES,
@@ -141,7 +142,7 @@ def _dispatch(a):
     if machine.halted or index >= machine.requested * FETCH_GROUP:
         return False
     passage = a.passages[index]
-    cycle = passage.arrived + 1
+    cycle = passage.arrived + DISPATCH_CYCLES
     if index:
         cycle = max(cycle, a.passages[index - 1].dispatched + 1)
     kind = a.kinds[a.instructions[index].kind]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.config import FETCH_GROUP, SCALAR_COUNT, DramConfig, HardwareConfig, Unit
+from ..arch.config import DISPATCH_CYCLES, FETCH_GROUP, SCALAR_COUNT, DramConfig, HardwareConfig, Unit
 from ..arch.dram import Dram
 from ..arch.errors import HeddleError, require_type
 from ..arch.isa import Append, Halt, Instruction, Load, Store, Stream, units_in
@@ -210,7 +210,7 @@ class Machine:
         index = len(self.timing.dispatched)
         if self.halted or index >= len(self.fetch.arrivals):
             return False
-        cycle = self.fetch.arrivals[index] + 1
+        cycle = self.fetch.arrivals[index] + DISPATCH_CYCLES
         if index:
             cycle = max(cycle, self.timing.dispatched[-1] + 1)
         instruction = self.dispatches[index].instruction

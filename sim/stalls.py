@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.config import Unit
+from ..arch.config import DISPATCH_CYCLES, Unit
 from .trace import UNITS, Timing
 
 CAUSES = ("executing", "dram", *(f"wait_{unit.name.lower()}" for unit in UNITS), "fetch", "dispatch", "finished")
@@ -52,7 +52,7 @@ class _FetchWait:
     def __init__(self, timing: Timing) -> None:
         previous = np.concatenate([[-1], timing.array("dispatched")[:-1]])
         self.first = previous + 1  # of the cycles it waits for each instruction
-        self.waits = np.maximum(timing.array("arrived") - previous, 0)
+        self.waits = np.maximum(timing.array("arrived") + DISPATCH_CYCLES - 1 - previous, 0)
         self.before = np.concatenate([[0], np.cumsum(self.waits)])
 
     def between(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:

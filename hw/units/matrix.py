@@ -221,7 +221,7 @@ class Periods(wiring.Component):
         k_left, n_left = Signal(TILES), Signal(TILES)
         # A cycle late, which does no harm: no period is so short that this is its first position.
         last_but_one = Signal(ROWS, init=self._turnaround - 2)
-        length = Mux(rows > self._turnaround, rows, self._turnaround)
+        length = Mux(rows >= self._turnaround, rows, self._turnaround)
         at_last_but_one = self.active & (self.position == last_but_one)
         m.d.sync += [
             last_but_one.eq(length - 2),

@@ -34,7 +34,7 @@ from ..memories import lane_bits, read_signature, write_signature
 from ..normalise import Normalise, RowMoments
 from ..panel import Fill, Panel, count, row_address, spread
 from ..phases import Phases
-from ..pipeline import delay
+from ..pipeline import delay, register
 from ..reduce import RowSum
 from ..row_table import RowTable
 
@@ -83,13 +83,13 @@ class Norm(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.phases = phases = Phases(Phase, phase_tails(config))
-        m.submodules.panel = panel = Panel(config)
+        m.submodules.panel = panel = Panel(config, periods=True)
         m.submodules.normalise = normalise = Normalise(config)
         instruction = Signal(INSTRUCTION_BITS)
         with m.If(self.start):
             m.d.sync += instruction.eq(self.instruction)
         given, fields = fields_of(isa.Norm, self.instruction), fields_of(isa.Norm, instruction)
-        in_results = phases.phase == Phase.RESULTS
+        in_results = phases.during[Phase.RESULTS]
         first_phase = Mux(given.kind == NormKind.LAYER, Phase.MEANS, Phase.DEVIATIONS)
         m.d.comb += [
             phases.start.eq(self.start),
@@ -100,7 +100,6 @@ class Norm(wiring.Component):
             panel.start.eq(phases.begin),
             panel.rows.eq(Mux(self.start, given.rows, fields.rows)),
             panel.columns.eq(Mux(self.start, given.columns, fields.columns)),
-            panel.interval.eq(1),
             panel.fill.eq(Mux(in_results, Fill.WORD, Fill.COLUMNS)),
             panel.period.eq(Mux(in_results, 0, ROW_SUM_INTERVAL)),
         ]
@@ -117,7 +116,7 @@ class Norm(wiring.Component):
         m.d.comb += [
             self.value_read.en.eq(read),
             self.value_read.address.eq(source + panel.word),
-            self.param_read.en.eq(read & (phases.phase == Phase.RESULTS)),
+            self.param_read.en.eq(read & phases.during[Phase.RESULTS]),
             self.param_read.address.eq(fields.param_address + panel.word),
             self.value_read.part.eq(panel.slot),
             self.param_read.part.eq(panel.slot),
@@ -142,7 +141,7 @@ class Norm(wiring.Component):
         # What a group is travels beside its numbers; so does the phase, since those of a phase that is complete still
         # run on to places where only the next one has any business.
         layout = data.StructLayout({"means": 1, "deviations": 1, "first": 1, "last": 1, "counts": lanes})
-        in_means, in_deviations = phases.phase == Phase.MEANS, phases.phase == Phase.DEVIATIONS
+        in_means, in_deviations = phases.during[Phase.MEANS], phases.during[Phase.DEVIATIONS]
         ends = panel.valid & panel.last
         place = Cat(panel.valid & in_means, panel.valid & in_deviations, panel.first, ends, panel.counts)
         at_x = delay(m, place, MEMORY_CYCLES, name="at_x")
@@ -199,22 +198,23 @@ class Norm(wiring.Component):
         """Walk the groups of phase RESULTS as they come out, and write them from a register."""
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.writes = writes = Panel(config)
-        # `begin` is one cycle before the first address; the walk is one cycle ahead of the writes, its start two.
-        begun = delay(m, phases.begin, phase_tails(config)[Phase.RESULTS] - 1, name="begun")
+        # `begin` is one cycle before the first address; the walk is two cycles ahead of the writes, its start three.
+        begun = delay(m, phases.begin, phase_tails(config)[Phase.RESULTS] - 2, name="begun")
         m.d.comb += [
-            writes.start.eq(begun & (phases.phase == Phase.RESULTS)),
+            writes.start.eq(begun & phases.during[Phase.RESULTS]),
             writes.rows.eq(fields.rows),
             writes.columns.eq(fields.columns),
-            writes.interval.eq(1),
             writes.fill.eq(Fill.WORD),
         ]
         slots = config.columns // lanes
-        address = row_address(m, writes, fields.address, fields.stride, name="results")
-        results = [Mux(writes.counts[lane], normalise.o[lane], 0) for lane in range(lanes)]
-        stored = Cat(resized(m, result, config.value_bits) for result in results)
+        address = row_address(m, writes, fields.address, fields.stride, name="results") + writes.word
+        mask = spread(m, writes.slot, Const(-1, lanes), slots, name="results_mask")
+        counts = register(m, writes.counts, "results_count")
+        stored = Cat(Mux(count, resized(m, each, config.value_bits), 0)
+                     for count, each in zip(counts, normalise.o, strict=True))  # fmt: skip
         m.d.sync += [
-            self.value_write.en.eq(writes.valid),
-            self.value_write.address.eq(address + writes.word),
-            self.value_write.mask.eq(spread(m, writes.slot, Const(-1, lanes), slots, name="results_mask")),
+            self.value_write.en.eq(delay(m, writes.valid, 1, name="results_valid")),
+            self.value_write.address.eq(register(m, address, "results_address")),
+            self.value_write.mask.eq(register(m, mask, "results_mask")),
             self.value_write.data.eq(stored),
         ]

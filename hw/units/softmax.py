@@ -109,7 +109,7 @@ class Softmax(wiring.Component):
         config = self._config
         variants = [phase_tails(config, *variant) for variant in ((False, False), (True, False), (True, True))]
         m.submodules.phases = phases = Phases(Phase, *variants)
-        m.submodules.panel = panel = Panel(config)
+        m.submodules.panel = panel = Panel(config, periods=True)
         m.submodules.state = state = State(config)
         m.submodules.scores = scores = Scores(config)
         m.submodules.probabilities = probabilities = Probabilities(config)
@@ -129,9 +129,8 @@ class Softmax(wiring.Component):
             panel.start.eq(phases.begin & ~state.start),
             panel.rows.eq(Mux(self.start, given.rows, fields.rows)),
             panel.columns.eq(Mux(self.start, given.columns, fields.columns)),
-            panel.interval.eq(1),
-            panel.fill.eq(Mux(phases.phase == Phase.RESULTS, _fill(fields), Fill.COLUMNS)),
-            panel.period.eq(Mux(phases.phase == Phase.SUMS, SOFTMAX_ROW_INTERVAL, 0)),
+            panel.fill.eq(Mux(phases.during[Phase.RESULTS], _fill(fields), Fill.COLUMNS)),
+            panel.period.eq(Mux(phases.during[Phase.SUMS], SOFTMAX_ROW_INTERVAL, 0)),
             probabilities.t.eq(scores.t),
             probabilities.hidden.eq(scores.hidden),
         ]
@@ -205,7 +204,7 @@ class Softmax(wiring.Component):
         # So travels the phase, too, since the groups of a phase that is complete still run on to places where only the
         # next one has any business.
         layout = data.StructLayout({"maxima": 1, "sums": 1, "first": 1, "last": 1})
-        in_maxima, in_sums = phases.phase == Phase.MAXIMA, phases.phase == Phase.SUMS
+        in_maxima, in_sums = phases.during[Phase.MAXIMA], phases.during[Phase.SUMS]
         place = Cat(panel.valid & in_maxima, panel.valid & in_sums, panel.first, panel.valid & panel.last)
         stages = [
             ("before_greatest", MEMORY_CYCLES + SCORE_CYCLES - REFERENCE_CYCLES - 1), ("at_t", REFERENCE_CYCLES + 1),
@@ -228,7 +227,7 @@ class Softmax(wiring.Component):
         sum of the blocks before has had in its table."""
         m.submodules.maxima = maxima = RowTable(self._config)
         m.submodules.kept = kept = RowTable(self._config, len(totals.kept))
-        in_maxima, at_t, at_q = phases.phase == Phase.MAXIMA, places.at_t, places.at_q
+        in_maxima, at_t, at_q = phases.during[Phase.MAXIMA], places.at_t, places.at_q
         has_state = register(m, fields.online & ~fields.first, "has_state")
         found = delay(m, row_maximum.o_valid & in_maxima, 2, "found")
         until_power = delay(m, found, REFERENCE_CYCLES + POWER_CYCLES - 1, "until_power")
@@ -298,28 +297,30 @@ class Softmax(wiring.Component):
         """Walk the groups of phase RESULTS as they come out, and write them from a register."""
         config, lanes = self._config, self._config.vector_lanes
         m.submodules.writes = writes = Panel(config)
-        # `begin` is one cycle before the first address; the walk is one cycle ahead of the writes, its start two.
-        begun = delay(m, phases.begin, phase_tails(config)[Phase.RESULTS] - 1, name="begun")
+        # `begin` is one cycle before the first address; the walk is two cycles ahead of the writes, its start three.
+        begun = delay(m, phases.begin, phase_tails(config)[Phase.RESULTS] - 2, name="begun")
         to_value = fields.result == Result.VALUES
         m.d.comb += [
-            writes.start.eq(begun & (phases.phase == Phase.RESULTS)),
+            writes.start.eq(begun & phases.during[Phase.RESULTS]),
             writes.rows.eq(fields.rows),
             writes.columns.eq(fields.columns),
-            writes.interval.eq(1),
             writes.fill.eq(_fill(fields)),
         ]
         address = row_address(m, writes, fields.address, fields.stride, name="results")
-        values = [Mux(writes.counts[lane], probabilities.values.word_select(lane, config.value_bits), 0)
+        counts, valid = register(m, writes.counts, "results_count"), delay(m, writes.valid, 1, name="results_valid")
+        values = [Mux(counts[lane], probabilities.values.word_select(lane, config.value_bits), 0)
                   for lane in range(lanes)]  # fmt: skip
-        act_slots, slots, every = config.rows // lanes, config.columns // lanes, Const(-1, lanes)
+        every = Const(-1, lanes)
+        act_mask = spread(m, writes.act_slot, every, config.rows // lanes, name="codes_mask")
+        value_mask = spread(m, writes.slot, every, config.columns // lanes, name="values_mask")
         m.d.sync += [
-            self.act_write.en.eq(writes.valid & ~to_value),
-            self.act_write.address.eq(address + writes.act_word),
-            self.act_write.mask.eq(spread(m, writes.act_slot, every, act_slots, name="codes_mask")),
+            self.act_write.en.eq(valid & ~to_value),
+            self.act_write.address.eq(register(m, address + writes.act_word, "act_address")),
+            self.act_write.mask.eq(register(m, act_mask, "act_mask")),
             self.act_write.data.eq(probabilities.codes),
-            self.value_write.en.eq(writes.valid & to_value),
-            self.value_write.address.eq(address + writes.word),
-            self.value_write.mask.eq(spread(m, writes.slot, every, slots, name="values_mask")),
+            self.value_write.en.eq(valid & to_value),
+            self.value_write.address.eq(register(m, address + writes.word, "value_address")),
+            self.value_write.mask.eq(register(m, value_mask, "value_mask")),
             self.value_write.data.eq(Cat(values)),
         ]
 

@@ -33,9 +33,9 @@ from ...arch.isa import (
 from ..elementwise import Elementwise
 from ..float import entered
 from ..float_format import with_carry
-from ..instructions import fields_of, opcode_of
+from ..instructions import fields_of, is_rather, opcode_of
 from ..memories import lane_bits, read_signature, write_signature
-from ..panel import Fill, Panel, address_in_blocks, interval_shape
+from ..panel import Fill, Panel, address_in_blocks
 from ..pipeline import delay, register
 from ..rotate import partner_of, row_words
 from ..table_writer import TableWriter
@@ -84,7 +84,7 @@ class Vector(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self._config
-        m.submodules.panel = panel = Panel(config, blocks=True)
+        m.submodules.panel = panel = Panel(config, blocks=True, intervals=True)
         m.submodules.elementwise = elementwise = Elementwise(config)
         m.submodules.writer = writer = VectorWriter(config)
         m.submodules.tables = tables = TableWriter(config)
@@ -105,7 +105,7 @@ class Vector(wiring.Component):
             m.d.sync += busy.eq(0)
         with m.Elif(codes_begin):
             m.d.sync += phase.eq(Phase.CODES)
-        sets_tables = opcode_of(self.instruction) == Tables.opcode
+        sets_tables = is_rather(self.instruction, Tables, *FIRST_WALK)
         m.d.comb += [
             self.ready.eq(~busy),
             self.retire.eq(writer.retire | tables.retire),
@@ -132,7 +132,7 @@ class Vector(wiring.Component):
             writer.instruction.eq(instruction),
             writer.phase.eq(phase),
             writer.start.eq(self._first_group(m, panel.start, steps.before_last)),
-            *(getattr(writer, name).eq(getattr(panel, name)) for name in ("fill", "interval", "tall", "turned")),
+            *(getattr(writer, name).eq(getattr(panel, name)) for name in ("fill", "last_beat", "tall", "turned")),
             writer.values.eq(elementwise.o),
             writer.chosen.eq(elementwise.chosen),
         ]
@@ -187,11 +187,11 @@ class Vector(wiring.Component):
         that for the `codes` of a Quantise, which is as fast as that for its maxima."""
         lanes = self._config.vector_lanes
         fill, tall, turned = Signal(panel.fill.shape()), Signal(), Signal()
-        interval = Signal(interval_shape(self._config))
-        m.d.comb += [panel.fill.eq(fill), panel.tall.eq(tall), panel.turned.eq(turned), panel.interval.eq(interval)]
+        last_beat = Signal.like(panel.last_beat)
+        m.d.comb += [panel.fill.eq(fill), panel.tall.eq(tall), panel.turned.eq(turned), panel.last_beat.eq(last_beat)]
         reduce, by_words = fields_of(Reduce, self.instruction), fields_of(Map, self.instruction).layout == Layout.ROWS
-        reads, of_map, of_reduce = before_last + 1, Signal(), Signal()
-        by_lanes = Mux(reads < lanes, lanes, reads)  # where the writer takes a cycle for each lane
+        of_map, of_reduce = Signal(), Signal()
+        by_lanes = Mux(before_last < lanes - 1, lanes - 1, before_last)  # where the writer takes a cycle for each lane
         along_rows = of_reduce & (reduce.axis == Axis.ROWS)
         m.d.comb += [
             of_map.eq(begins_with(self.instruction, Phase.MAP)),
@@ -202,10 +202,10 @@ class Vector(wiring.Component):
                 fill.eq(Mux((of_map & by_words) | along_rows, Fill.WORD, Fill.COLUMNS)),
                 tall.eq(0),
                 turned.eq(along_rows),
-                interval.eq(Mux(of_map & ~by_words, by_lanes, reads)),
+                last_beat.eq(Mux(of_map & ~by_words, by_lanes, before_last)),
             ]
             with m.If(of_reduce & (reduce.kind == Reduction.SUM)):  # a number comes with the sum of those before it
-                m.d.sync += interval.eq(SUM_CYCLES)
+                m.d.sync += last_beat.eq(SUM_CYCLES - 1)
         with m.Elif(codes_begin), m.Switch(codes):
             with m.Case(Codes.ACT):
                 m.d.sync += fill.eq(Fill.ACT_WORD)
@@ -238,7 +238,7 @@ class Vector(wiring.Component):
         # An address does not wait for whether there is a read.
         of_row = at_last & fields.row_scaled
         m.d.comb += [
-            reads.eq(panel.active & panel.inside & (panel.beat <= steps.before_last)),
+            reads.eq(panel.active & panel.inside & (steps.before_last >= panel.beat)),
             last.eq(reads & at_last),
             one_before.eq(reads & at_one_before),
             self.param_read.en.eq(last & fields.scaled),

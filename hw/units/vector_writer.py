@@ -42,7 +42,7 @@ class VectorWriter(wiring.Component):
     """Takes the groups of a walk, in order, and writes what becomes of them.
 
     `start` comes in the cycle before the first group; the walk is that of `Panel` with the rows and columns of
-    `instruction` and the given fill, interval and turn, and `values` are the group's in its first cycle; those
+    `instruction` and the given fill, last beat and turn, and `values` are the group's in its first cycle; those
     below `columns` that are not `chosen` then are not written to VALUE. A value is written to VALUE one cycle later, a
     code `quantise_cycles` after that, the result of a row or column as `RowResults` says; `retire` is up in the cycle
     of the last write, or `next_walk` where another walk follows: in that cycle, or for the phase MAXIMA in the one
@@ -56,7 +56,7 @@ class VectorWriter(wiring.Component):
             "instruction": In(INSTRUCTION_BITS),
             "phase": In(Phase),
             "fill": In(2),
-            "interval": In(interval_shape(config)),
+            "last_beat": In(range(max(interval_shape(config)))),
             "tall": In(1),
             "turned": In(1),
             "values": In(data.ArrayLayout(unsigned(config.vector_bits), config.vector_lanes)),
@@ -84,13 +84,13 @@ class VectorWriter(wiring.Component):
         m = Module()
         quantise = fields_of(Quantise, self.instruction)
         # With its last group the instruction may be over, and the next one in its place.
-        m.submodules.panel = panel = Panel(self._config, brief=True, blocks=True)
+        m.submodules.panel = panel = Panel(self._config, brief=True, blocks=True, intervals=True)
         m.d.comb += [
             panel.start.eq(self.start),
             panel.rows.eq(quantise.rows),
             panel.columns.eq(quantise.columns),
             panel.fill.eq(self.fill),
-            panel.interval.eq(self.interval),
+            panel.last_beat.eq(self.last_beat),
             panel.tall.eq(self.tall),
             panel.turned.eq(self.turned),
         ]
@@ -122,14 +122,17 @@ class VectorWriter(wiring.Component):
         config, lanes = self._config, self._config.vector_lanes
         of_map, of_quantise = fields_of(Map, self.instruction), fields_of(Quantise, self.instruction)
         # From registers: it is known long before the first group comes.
-        is_map = register(m, self.phase == Phase.MAP, "is_map")
+        in_map, in_codes = self.phase == Phase.MAP, (self.phase == Phase.MAXIMA) | (self.phase == Phase.CODES)
+        transposed, shifted = (register(m, in_map & (of_map.layout == layout), layout.name.lower())
+                               for layout in (Layout.TRANSPOSED, Layout.SHIFTED))  # fmt: skip
+        to_act, to_weight, to_tiles = (register(m, in_codes & (of_quantise.codes == codes), codes.name.lower())
+                                       for codes in (Codes.ACT, Codes.WEIGHT, Codes.WEIGHT_TRANSPOSED))  # fmt: skip
         # Of a Map and a Reduce addresses have one place.
         to_value = register(m, (self.phase == Phase.MAP) | (self.phase == Phase.REDUCE), "to_value")
         row_slot = Signal(range(config.columns))  # m % C
         row_word_ends = count_in(m, None, row_slot, config.columns, clear=panel.start, step=panel.next_row)
         block_slot = Signal(range(config.columns // lanes))  # of V rows: m % C // V
         block_word_ends = count_in(m, None, block_slot, config.columns // lanes, clear=panel.start, step=panel.next_row)
-        transposed = is_map & (of_map.layout == Layout.TRANSPOSED)
 
         place = Signal(ADDRESS)  # so many strides on
         step, clear = Signal(), Signal()
@@ -152,26 +155,24 @@ class VectorWriter(wiring.Component):
             coming.row_counts.eq(panel.row_counts),
             coming.block_ends.eq(panel.block_ends),
         ]
-        with m.If(is_map), m.Switch(of_map.layout):
-            with m.Case(Layout.TRANSPOSED):
-                m.d.comb += [step.eq(panel.next_row & row_word_ends), position.eq(0), coming.slot.eq(row_slot)]
-            with m.Case(Layout.SHIFTED):
-                back = of_map.shift < 0
-                m.d.comb += [
-                    position.eq(Mux(back, -1, 0)),
-                    coming.slot.eq(Mux(back, of_map.shift + config.columns, of_map.shift)),
-                ]
-        with m.If(~to_value), m.Switch(of_quantise.codes):
-            with m.Case(Codes.ACT):
-                m.d.comb += [position.eq(panel.act_word), coming.slot.eq(panel.act_slot)]
-            with m.Case(Codes.WEIGHT):
-                m.d.comb += [clear.eq(panel.start | panel.next_row), step.eq(panel.next_word), position.eq(panel.row)]
-            with m.Case(Codes.WEIGHT_TRANSPOSED):
-                m.d.comb += [
-                    step.eq(panel.next_row & block_word_ends),
-                    position.eq(panel.group << (lanes.bit_length() - 1)),
-                    coming.slot.eq(block_slot),
-                ]
+        back = of_map.shift < 0
+        with m.If(transposed):
+            m.d.comb += [step.eq(panel.next_row & row_word_ends), position.eq(0), coming.slot.eq(row_slot)]
+        with m.If(shifted):
+            m.d.comb += [
+                position.eq(Mux(back, -1, 0)),
+                coming.slot.eq(Mux(back, of_map.shift + config.columns, of_map.shift)),
+            ]
+        with m.If(to_act):
+            m.d.comb += [position.eq(panel.act_word), coming.slot.eq(panel.act_slot)]
+        with m.If(to_weight):
+            m.d.comb += [clear.eq(panel.start | panel.next_row), step.eq(panel.next_word), position.eq(panel.row)]
+        with m.If(to_tiles):
+            m.d.comb += [
+                step.eq(panel.next_row & block_word_ends),
+                position.eq(panel.group << (lanes.bit_length() - 1)),
+                coming.slot.eq(block_slot),
+            ]
         return coming
 
     def _elements(self, m: Module, panel: Panel, coming: data.View, group: data.View) -> SimpleNamespace:

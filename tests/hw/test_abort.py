@@ -42,13 +42,13 @@ async def assert_runs(host, slave):
     await host.begin(put_program(slave, [Map(rows=2, wait=MATRIX), Matmul(rows=3, signal=VECTOR), Halt()]))
     await host.until_done()
     assert await host.read(Register.STATUS) & ~BUSY == DONE  # the last beats of the group may still come
-    assert host.records == [(Unit.MATRIX, 1, 27, 30), (Unit.VECTOR, 0, 31, 33)]
+    assert host.records == [(Unit.MATRIX, 1, 28, 31), (Unit.VECTOR, 0, 32, 34)]
     assert await host.read(Register.INSTRUCTIONS) == 2
 
 
 def test_what_runs_runs_out_and_nothing_starts_after(on_machine, axi_slave):
     slave = axi_slave(bytearray(1 << 12), 4, latency=9)
-    # Index i is dispatched in 18 + 8·i.
+    # Index i is dispatched in 19 + 8·i.
     program = [Matmul(rows=200, signal=VECTOR), Matmul(rows=5), Map(rows=4), Map(rows=4, wait=MATRIX), Halt()]
 
     async def body(host):
@@ -58,12 +58,12 @@ def test_what_runs_runs_out_and_nothing_starts_after(on_machine, axi_slave):
         assert await host.read(Register.STATUS) == BUSY
         assert not host.ctx.get(host.machine.interrupt)
         await host.until_done()
-        # MATRIX runs from 19 to 219 and is quiet in 220, the cycle that is the last of the run.
-        assert host.slave.cycle - host.start == 221
+        # MATRIX runs from 20 to 220 and is quiet in 221, the cycle that is the last of the run.
+        assert host.slave.cycle - host.start == 222
         assert host.ctx.get(host.machine.interrupt)
         assert await host.read(Register.STATUS) == ABORTED
-        assert await host.read(Register.CYCLES_LOW) == 220
-        assert host.records == [(Unit.VECTOR, 2, 35, 39), (Unit.MATRIX, 0, 19, 219)]
+        assert await host.read(Register.CYCLES_LOW) == 221
+        assert host.records == [(Unit.VECTOR, 2, 36, 40), (Unit.MATRIX, 0, 20, 220)]
         assert await host.read(Register.INSTRUCTIONS) == 2
         assert await host.read(Register.ERROR) == 0
         await assert_runs(host, slave)
@@ -88,7 +88,7 @@ def test_tokens_queues_and_fetched_groups_are_gone_after_an_abort(on_machine, ax
             # With a token left over VECTOR would start at once; with a group left over this would be another program.
             await host.begin(put_program(slave, [Map(wait=MATRIX), Matmul(rows=40, signal=VECTOR), Halt()]))
             await host.until_done()
-            assert host.records == [(Unit.MATRIX, 1, 68, 108), (Unit.VECTOR, 0, 109, 110)], cycle
+            assert host.records == [(Unit.MATRIX, 1, 69, 109), (Unit.VECTOR, 0, 110, 111)], cycle
 
     on_machine(NANO, slave, body)
 
@@ -145,7 +145,7 @@ def test_a_start_while_an_abort_drains_waits_and_another_abort_takes_it_back(on_
         await host.begin(put_program(slave, [Matmul(rows=3), Halt()]))
         assert await host.read(Register.STATUS) == BUSY
         assert await until_idle(host) == DONE
-        assert host.records == [(Unit.MATRIX, 0, 19, 319), (Unit.MATRIX, 0, 19, 22)]
+        assert host.records == [(Unit.MATRIX, 0, 20, 320), (Unit.MATRIX, 0, 20, 23)]
 
         await host.begin(put_program(slave, [Matmul(rows=300), Halt()]))
         await abort_in(host, 50)
@@ -169,7 +169,7 @@ def test_a_start_that_waits_for_an_error_to_drain_can_be_aborted(on_machine, axi
         assert await host.read(Register.STATUS) == BUSY
         await host.write(Register.CONTROL, ABORT)
         assert await until_idle(host) == ABORTED
-        assert host.records == [(Unit.MATRIX, 0, 19, host.records[0][3])]
+        assert host.records == [(Unit.MATRIX, 0, 20, host.records[0][3])]
         await assert_runs(host, slave)
 
     on_machine(NANO, slave, body)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from amaranth import Array, Module
 from amaranth.sim import Simulator
-from heddle.arch.config import PRESETS, SCALAR_COUNT, Memory, Unit
+from heddle.arch.config import DISPATCH_CYCLES, PRESETS, SCALAR_COUNT, Memory, Unit
 from heddle.arch.encoding import decode, encode, encoding
 from heddle.arch.isa import Append, Guard, Halt, Load, Map, Matmul, OnlineSoftmax, Store, Stream
 from heddle.arch.registers import Register
@@ -26,59 +26,59 @@ def test_the_smallest_program_ends_with_the_arrival_of_halt(run_program, axi_sla
     host = run_program(NANO, [Halt()], slave)
     assert host.grants() == [(1, False, 0)]
     arrival = 1 + 9 + 7
-    assert host.cycles == arrival + 1  # dispatched in the cycle after, when all is idle
+    assert host.cycles == arrival + DISPATCH_CYCLES  # when all is idle
     assert host.status & 0b110 == 0b010
 
 
 def test_instructions_start_in_the_cycle_after_their_dispatch(run_program, axi_slave):
     program = [Matmul(rows=5), Map(rows=3), Matmul(rows=4), Halt()]
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9))
-    # Arrivals 17, 25, 33, 41; dispatched and started in the two cycles that follow.
-    assert host.records == [(Unit.MATRIX, 0, 19, 24), (Unit.VECTOR, 1, 27, 30), (Unit.MATRIX, 2, 35, 39)]
-    assert host.cycles == 42
+    # Arrivals 17, 25, 33, 41; dispatched two cycles later, and started in the next one.
+    assert host.records == [(Unit.MATRIX, 0, 20, 25), (Unit.VECTOR, 1, 28, 31), (Unit.MATRIX, 2, 36, 40)]
+    assert host.cycles == 43
 
 
 def test_a_unit_starts_the_next_in_the_cycle_after_a_retirement(run_program, axi_slave):
     host = run_program(NANO, [Matmul(rows=30), Matmul(rows=2), Halt()], axi_slave(bytearray(1 << 12), 4, latency=9))
-    assert host.records == [(Unit.MATRIX, 0, 19, 49), (Unit.MATRIX, 1, 50, 52)]
-    assert host.cycles == 53  # halt came in 33 and waits; MATRIX is idle from 53 on
+    assert host.records == [(Unit.MATRIX, 0, 20, 50), (Unit.MATRIX, 1, 51, 53)]
+    assert host.cycles == 54  # halt came in 33 and waits; MATRIX is idle from 54 on
 
 
 def test_dispatch_waits_for_a_place_in_the_queue_and_nothing_overtakes(run_program, axi_slave):
     program = [Matmul(rows=200), *[Matmul(rows=1)] * 5, Map(rows=1), Halt()]
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9))
-    # Instructions 1 to 4 fill the queue. 1 starts in 220, so that 5 is dispatched in 221, and 6 after it.
+    # Instructions 1 to 4 fill the queue. 1 starts in 221, so that 5 is dispatched in 222, and 6 after it.
     starts = {index: start for _, index, start, _ in host.records}
-    assert starts == {0: 19, 1: 220, 2: 222, 3: 224, 4: 226, 5: 228, 6: 223}
+    assert starts == {0: 20, 1: 221, 2: 223, 3: 225, 4: 227, 5: 229, 6: 224}
 
 
 def test_a_program_that_fits_the_queues_is_dispatched_as_it_arrives(run_program, axi_slave):
     slave = axi_slave(bytearray(1 << 12), 8, latency=4)
     host = run_program(PRESETS["small"], [Matmul(rows=1)] * 12 + [Halt()], slave)
     # On small an instruction takes 4 beats: arrivals 1 + 4 + 4·i + 3.
-    assert [start for _, _, start, _ in host.records] == [10 + 4 * i for i in range(12)]
+    assert [start for _, _, start, _ in host.records] == [11 + 4 * i for i in range(12)]
 
 
 def test_fetch_keeps_at_most_two_groups_in_hand(run_program, axi_slave):
     slave = axi_slave(bytearray(1 << 12), 4, latency=9)
     host = run_program(NANO, [Matmul(rows=1)] * 32 + [Halt()], slave)
-    # Beats of the first two groups come without a gap, so d(i) = 18 + 8·i; each next group is asked for in the cycle
+    # Beats of the first two groups come without a gap, so d(i) = 19 + 8·i; each next group is asked for in the cycle
     # after the last dispatch of a group, and comes when the bus is free, 64 beats later.
-    assert [cycle for cycle, _, _ in host.grants()] == [1, 2, 18 + 56 + 1, 18 + 64 + 56 + 1, 18 + 128 + 56 + 1]
-    assert [start for _, _, start, _ in host.records] == [19 + 8 * i for i in range(32)]
+    assert [cycle for cycle, _, _ in host.grants()] == [1, 2, 19 + 56 + 1, 19 + 64 + 56 + 1, 19 + 128 + 56 + 1]
+    assert [start for _, _, start, _ in host.records] == [20 + 8 * i for i in range(32)]
 
 
 def test_a_wait_takes_the_token_from_the_cycle_after_the_retirement(run_program, axi_slave):
     program = [Map(rows=3, wait=MATRIX), Matmul(rows=10, signal=VECTOR), Halt()]
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9))
-    assert host.records == [(Unit.MATRIX, 1, 27, 37), (Unit.VECTOR, 0, 38, 41)]
+    assert host.records == [(Unit.MATRIX, 1, 28, 38), (Unit.VECTOR, 0, 39, 42)]
 
 
 def test_tokens_are_counted_and_all_waits_must_be_met(run_program, axi_slave):
     program = [
-        Matmul(rows=1, signal=VECTOR),  # 0: starts in 19
-        Matmul(rows=1, signal=VECTOR),  # 1: 27
-        Map(rows=20, wait=MATRIX, signal=MATRIX),  # 2: 35
+        Matmul(rows=1, signal=VECTOR),  # 0: starts in 20
+        Matmul(rows=1, signal=VECTOR),  # 1: 28
+        Map(rows=20, wait=MATRIX, signal=MATRIX),  # 2: 36
         Map(rows=1, wait=MATRIX),  # 3: takes the second token as soon as VECTOR is free
         Matmul(rows=2, wait=VECTOR),  # 4
         Map(rows=1, wait=MATRIX),  # 5: no token comes but the one of 6
@@ -87,7 +87,7 @@ def test_tokens_are_counted_and_all_waits_must_be_met(run_program, axi_slave):
     ]
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9))
     starts = {index: start for _, index, start, _ in host.records}
-    assert starts == {0: 19, 1: 27, 2: 35, 3: 56, 4: 56, 5: 73, 6: 67}
+    assert starts == {0: 20, 1: 28, 2: 36, 3: 57, 4: 57, 5: 74, 6: 68}
 
 
 def test_fetch_comes_before_store_and_store_before_load(run_program, axi_slave):
@@ -97,22 +97,22 @@ def test_fetch_comes_before_store_and_store_before_load(run_program, axi_slave):
     slave = axi_slave(bytearray(1 << 12), 4, latency=9)
     host = run_program(config, program, slave)
     others = [(cycle, write, identifier) for cycle, write, identifier in host.grants() if (write, identifier) != (0, 1)]
-    # STORE is dispatched in 26: q = 28, request in 28 + 2 + 2. FETCH asks for its third group in 18 + 56 + 1.
-    assert others == [(1, False, 0), (2, False, 0), (32, True, 0), (75, False, 0)]
+    # STORE is dispatched in 27: q = 29, request in 29 + 2 + 2. FETCH asks for its third group in 19 + 56 + 1.
+    assert others == [(1, False, 0), (2, False, 0), (33, True, 0), (76, False, 0)]
     loads = [cycle for cycle, write, identifier in host.grants() if (write, identifier) == (0, 1)]
-    assert loads == [cycle for cycle in range(21, 83) if cycle not in (32, 75)]
+    assert loads == [cycle for cycle in range(22, 84) if cycle not in (33, 76)]
 
 
 def test_load_runs_ahead_and_its_records_stay_apart(run_program, axi_slave):
     loads = [Load(memory=Memory.ACT, address=i, dram_address=2048 + 64 * i, signal=MATRIX * (i == 2)) for i in range(4)]
     program = [Map(rows=100, signal=LOAD), replace(loads[0], wait=VECTOR), *loads[1:], Matmul(wait=LOAD), Halt()]
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=20))
-    # Cycle 0 of FETCH's beats is 21, so Map starts in 30 and retires in 130. Then a LOAD every third cycle, while all
-    # of the beats are still to come: 133 + 20 is the first.
+    # Cycle 0 of FETCH's beats is 21, so Map starts in 31 and retires in 131. Then a LOAD every third cycle, while all
+    # of the beats are still to come: 134 + 20 is the first.
     assert [record for record in host.records if record[0] is Unit.LOAD] == [
-        (Unit.LOAD, 1 + i, 131 + 3 * i, 133 + 3 * i + 20 + 1) for i in range(4)
+        (Unit.LOAD, 1 + i, 132 + 3 * i, 134 + 3 * i + 20 + 1) for i in range(4)
     ]
-    assert (Unit.MATRIX, 5, 161, 162) in host.records  # the token of the third LOAD, which retires in 160
+    assert (Unit.MATRIX, 5, 162, 163) in host.records  # the token of the third LOAD, which retires in 161
 
 
 def test_records_and_bits_are_the_same_in_a_second_run(on_machine, axi_slave):
@@ -166,6 +166,7 @@ def test_a_unit_gets_what_the_registers_make_of_an_instruction(work):
         ctx.set(dispatch.arrives, 1)
         await ctx.tick()
         ctx.set(dispatch.arrives, 0)
+        await ctx.tick().repeat(DISPATCH_CYCLES - 1)
         ctx.set(dispatch.i_valid, 1)
         assert ctx.get(dispatch.i_take)
         await ctx.tick()
@@ -191,28 +192,28 @@ def test_a_guard_makes_the_next_void_unless_its_register_is_above(value, run_pro
         Halt(),
     ]
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9), scalars={31: value})
-    retires = (32, 42) if value > 4 else (28, 36)
+    retires = (33, 43) if value > 4 else (29, 37)
     assert host.records == [
-        (Unit.MATRIX, 1, 27, retires[0]),
-        (Unit.MATRIX, 2, 35, retires[1]),
-        (Unit.VECTOR, 3, 43, 46),
+        (Unit.MATRIX, 1, 28, retires[0]),
+        (Unit.MATRIX, 2, 36, retires[1]),
+        (Unit.VECTOR, 3, 44, 47),
     ]
     assert host.instructions == 3
     assert host.busy[Unit.MATRIX] == (6 + 8 if value > 4 else 2 + 2)
-    assert host.cycles == 50  # with the last halt to come
+    assert host.cycles == 51  # with the last halt to come
 
 
 def test_a_void_instruction_waits_and_signals(run_program, axi_slave):
     program = [
         Guard(count=1),  # register 0 is not above anything
-        Map(rows=9, wait=MATRIX, signal=MATRIX),  # 1: 27, but for its token
-        Matmul(rows=10, signal=VECTOR),  # 2: 35
+        Map(rows=9, wait=MATRIX, signal=MATRIX),  # 1: 28, but for its token
+        Matmul(rows=10, signal=VECTOR),  # 2: 36
         Matmul(rows=2, wait=VECTOR),
         Halt(),
     ]
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9))
-    assert host.records == [(Unit.MATRIX, 2, 35, 45), (Unit.VECTOR, 1, 46, 47), (Unit.MATRIX, 3, 48, 50)]
-    assert host.waiting[Unit.VECTOR] == 46 - 27
+    assert host.records == [(Unit.MATRIX, 2, 36, 46), (Unit.VECTOR, 1, 47, 48), (Unit.MATRIX, 3, 49, 51)]
+    assert host.waiting[Unit.VECTOR] == 47 - 28
     assert host.busy[Unit.VECTOR] == 2
 
 
@@ -235,15 +236,15 @@ def test_guards_count_themselves_and_a_new_one_replaces_the_old(run_program, axi
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9), scalars={1: 1})
     durations = {index: retire - start for _, index, start, retire in host.records}
     assert durations == {1: 1, 3: 5, 5: 1, 6: 1, 7: 5, 10: 5}
-    assert [start for _, _, start, _ in host.records] == [19 + 8 * index for index in durations]
-    assert host.cycles == 18 + 8 * 12
+    assert [start for _, _, start, _ in host.records] == [20 + 8 * index for index in durations]
+    assert host.cycles == 19 + 8 * 12
 
 
 def test_an_instruction_held_up_before_a_full_queue_is_counted_once(run_program, axi_slave):
     program = [Matmul(rows=200), *[Matmul(rows=1)] * 4, Guard(count=1), Matmul(rows=9), Matmul(rows=3), Halt()]
     host = run_program(NANO, program, axi_slave(bytearray(1 << 12), 4, latency=9))
-    # Instructions 1 to 4 fill the queue; the first of them starts in 220. 6 is void, 7 is not.
-    assert host.records[5:] == [(Unit.MATRIX, 6, 228, 229), (Unit.MATRIX, 7, 230, 233)]
+    # Instructions 1 to 4 fill the queue; the first of them starts in 221. 6 is void, 7 is not.
+    assert host.records[5:] == [(Unit.MATRIX, 6, 229, 230), (Unit.MATRIX, 7, 231, 234)]
 
 
 def test_a_void_load_does_not_overlap_and_asks_for_nothing(run_program, axi_slave):
@@ -260,11 +261,11 @@ def test_a_void_load_does_not_overlap_and_asks_for_nothing(run_program, axi_slav
     ]
     slave = axi_slave(bytearray(1 << 12), 4, latency=20)
     host = run_program(NANO, program, slave)
-    # Map starts in 30 and retires in 130. A request is granted in s + 2, its beat comes 20 later.
+    # Map starts in 31 and retires in 131. A request is granted in s + 2, its beat comes 20 later.
     assert [record[1:] for record in host.records if record[0] is Unit.LOAD] == [
-        (1, 131, 154), (2, 134, 157), (4, 158, 159), (5, 160, 183),
+        (1, 132, 155), (2, 135, 158), (4, 159, 160), (5, 161, 184),
     ]  # fmt: skip
-    assert (Unit.MATRIX, 6, 160, 161) in host.records
+    assert (Unit.MATRIX, 6, 161, 162) in host.records
     assert [burst.address for burst in slave.bursts if burst.identifier] == [2048, 2048 + 64, 2048 + 192]
 
 
@@ -272,7 +273,7 @@ def test_a_void_store_leaves_dram_alone(run_program, axi_slave):
     slave = axi_slave(bytearray(b"?" * (1 << 12)), 4, latency=9)
     store = Store(memory=Memory.VALUE, dram_address=3072)
     host = run_program(NANO, [Guard(count=1), store, replace(store, dram_address=2048), Halt()], slave)
-    assert host.records[0] == (Unit.STORE, 1, 27, 28)
+    assert host.records[0] == (Unit.STORE, 1, 28, 29)
     assert slave.dram[3072:3080] == b"?" * 8 and slave.dram[2048:2056] == bytes(8)
 
 
@@ -285,6 +286,6 @@ def test_a_guard_ends_with_its_run(on_machine, axi_slave):
             slave.dram[: len(code)] = code
             await host.begin(1)
             await host.until_done()
-        assert host.records == [(Unit.MATRIX, 0, 19, 24)]
+        assert host.records == [(Unit.MATRIX, 0, 20, 25)]
 
     on_machine(NANO, slave, body)

@@ -118,7 +118,7 @@ def test_a_start_after_an_error_waits_for_what_still_runs(on_machine, axi_slave)
         assert await host.read(Register.STATUS) == Register.STATUS.mask("busy")
         await host.until_done()
         assert [record[:2] for record in host.records] == [(Unit.MATRIX, 0)] * 2
-        assert host.records[1] == (Unit.MATRIX, 0, 19, 22)
+        assert host.records[1] == (Unit.MATRIX, 0, 20, 23)
         assert await host.read(Register.INSTRUCTIONS) == 1
 
     on_machine(NANO, slave, body)
@@ -219,8 +219,8 @@ def test_an_instruction_that_no_unit_can_execute_stops_the_machine(on_machine, a
         assert await host.read(Register.STATUS) & Register.STATUS.mask("done") == 0
         assert await host.read(Register.ERROR) == ErrorKind.ILLEGAL_INSTRUCTION
         assert [await host.read(each) for each in Register.ERROR_INSTRUCTIONS.offsets] == [1, 1]
-        # It is the next one in 18 + 8, and the error is up a cycle later: the last of the run.
-        assert await host.read(Register.CYCLES_LOW) == 27
+        # It is the next one in 19 + 8, and the error is up a cycle later: the last of the run.
+        assert await host.read(Register.CYCLES_LOW) == 28
         for _ in range(120):
             await host.step()
         assert [record[:2] for record in host.records] == [(Unit.MATRIX, 0)]

@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 from amaranth.sim import Simulator
-from heddle.arch.config import FETCH_BUFFER, Unit
+from heddle.arch.config import DISPATCH_CYCLES, FETCH_BUFFER, Unit
 from heddle.arch.encoding import encode
 from heddle.arch.isa import Load, Matmul, Norm
 from heddle.hw.lane import Lane
@@ -44,6 +44,7 @@ class Run:
 
     async def _drive(self, ctx, chooser) -> None:
         lane, cycle, put, arrived = self.lane, 0, 0, 0
+        arrivals: list[int] = []
         ends: deque[int] = deque()  # cycles in which the unit retires, if it can
         ctx.set(lane.run, 1)
         while len(self.retires) < self.count:
@@ -55,7 +56,8 @@ class Run:
             retires = bool(ends) and ends[0] <= cycle and chooser.random() < 0.7
             ctx.set(lane.unit.retire, retires)
             ctx.set(lane.put, 0)
-            if put < arrived and chooser.random() < 0.7 and not ctx.get(lane.full):
+            there = put < arrived and cycle >= arrivals[put] + DISPATCH_CYCLES
+            if there and chooser.random() < 0.7 and not ctx.get(lane.full):
                 ctx.set(lane.void, self.void[put])
                 ctx.set(lane.put, 1)
                 self.puts[put] = cycle
@@ -66,6 +68,7 @@ class Run:
                 ctx.set(lane.word, int.from_bytes(word, "little"))
                 ctx.set(lane.word_index, arrived)
                 ctx.set(lane.arrives, 1)
+                arrivals.append(cycle)
                 arrived += 1
             if retires:
                 ends.popleft()

@@ -62,7 +62,7 @@ def run(config: HardwareConfig, walks: list[tuple]) -> None:
     """Walk each (rows, columns, fill, interval, period, and by which blocks if by any), one right after the other, and
     check every cycle."""
     blocks = any(len(walk) > 5 for walk in walks)
-    panel = Panel(config, blocks=blocks)
+    panel = Panel(config, blocks=blocks, intervals=True, periods=True)
 
     async def bench(ctx):
         for rows, columns, fill, interval, period, *more in walks:
@@ -77,8 +77,8 @@ def run(config: HardwareConfig, walks: list[tuple]) -> None:
             await ctx.tick()
             ctx.set(panel.start, 0)
             for name, value in zip(
-                ("fill", "interval", "period"),
-                (int(fill), interval, period),
+                ("fill", "last_beat", "period"),
+                (int(fill), interval - 1, period),
                 strict=True,
             ):
                 ctx.set(getattr(panel, name), value)

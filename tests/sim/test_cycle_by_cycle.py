@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from heddle.arch import isa
-from heddle.arch.config import PRESETS, DramConfig, Memory, Unit
+from heddle.arch.config import DISPATCH_CYCLES, PRESETS, DramConfig, Memory, Unit
 from heddle.arch.isa import (
     Append,
     Axis,
@@ -102,7 +102,8 @@ class Stepped:
     def dispatch(self, cycle):
         """True if a halt is dispatched into an idle machine: the run is over in this cycle."""
         index = self.dispatched
-        if self.halted or index >= len(self.instructions) or not self.arrived.get(index, cycle) < cycle:
+        here = self.arrived.get(index, cycle) + DISPATCH_CYCLES <= cycle
+        if self.halted or index >= len(self.instructions) or not here:
             return False
         unit = self.instructions[index].unit
         if unit is None:

@@ -67,11 +67,11 @@ def passages(timing):
 
 
 def test_a_guard_is_dispatched_to_no_queue_and_void_instructions_take_one_cycle(nano):
-    # d(i) = 10 + 8·i.
+    # d(i) = 11 + 8·i.
     found = run(nano, Guard(count=2), Map(columns=4, source=Source.VALUE), Norm(columns=4), Halt())
-    assert found.dispatched == [10, 18, 26, 34]
-    assert passages(found)[:3] == [(-1, -1), (19, 20), (27, 28)]
-    assert found.cycles == 34
+    assert found.dispatched == [11, 19, 27, 35]
+    assert passages(found)[:3] == [(-1, -1), (20, 21), (28, 29)]
+    assert found.cycles == 35
 
 
 def test_void_instructions_wait_and_signal_like_any_other(nano):
@@ -79,7 +79,7 @@ def test_void_instructions_wait_and_signal_like_any_other(nano):
         nano, Map(columns=4, source=Source.VALUE, signal=NORM), Guard(count=1),
         Norm(columns=4, wait=VECTOR, signal=STORE), Store(wait=NORM), Halt(),
     )  # fmt: skip
-    vector = 11 + 2 + 2 + nano.vector_map_cycles
+    vector = 12 + 2 + 2 + nano.vector_map_cycles
     assert found.retire[0] == vector
     assert passages(found)[2] == (vector + 1, vector + 2)
     assert found.start[3] == vector + 3
@@ -93,7 +93,7 @@ def test_void_instructions_wait_and_signal_like_any_other(nano):
 )  # fmt: skip
 def test_every_instruction_can_be_void(nano, instruction):
     found = run(nano, Guard(count=1), instruction, instruction, Halt())
-    assert passages(found)[1] == (19, 20)
+    assert passages(found)[1] == (20, 21)
     assert found.retire[2] > found.start[2] + 1, "the next one is carried out"
 
 

@@ -227,7 +227,7 @@ def test_an_unknown_engine_is_refused(programs):
 
 @pytest.mark.parametrize("engine", ["plain", "compiled"])
 def test_a_free_unit_takes_one_cycle_and_no_dram_time(engine):
-    # As in test_machine.py: d(i) = 41 + 8·i. Without the time of LOAD, MATRIX starts as soon as it is dispatched.
+    # As in test_machine.py: d(i) = 42 + 8·i. Without the time of LOAD, MATRIX starts as soon as it is dispatched.
     instructions = (
         Load(memory=Memory.ACT, words=4, dram_address=1024),
         Load(memory=Memory.WEIGHT, words=8, dram_address=2048, signal=MATRIX),
@@ -239,13 +239,13 @@ def test_a_free_unit_takes_one_cycle_and_no_dram_time(engine):
     program = Program(NANO, instructions, 1 << 13)
     result = simulate(program, values=False, engine=engine, free=(Unit.LOAD,))
     matrix = 4 + 1 + 4 + NANO.matrix_drain_cycles
-    assert result.timing.start[:3] == [42, 50, 58]
-    assert result.timing.retire[:3] == [42, 50, 58 + matrix]
+    assert result.timing.start[:3] == [43, 51, 59]
+    assert result.timing.retire[:3] == [43, 51, 59 + matrix]
     assert result.timing.cycles < simulate(program, values=False).cycles
     assert sum(result.stalls["load"].values()) == result.cycles and result.stalls["load"]["executing"] == 2
     result = simulate(program, values=False, engine=engine, free=tuple(Unit))
-    assert result.timing.start[:5] == result.timing.retire[:5] == [42, 50, 58, 66, 74]
-    assert result.cycles == 81, "the dispatch of halt"
+    assert result.timing.start[:5] == result.timing.retire[:5] == [43, 51, 59, 67, 75]
+    assert result.cycles == 82, "the dispatch of halt"
 
 
 @pytest.mark.parametrize("engine", ["plain", "compiled"])

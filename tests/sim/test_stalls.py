@@ -30,7 +30,7 @@ def nonzero(causes):
 
 
 def test_causes_by_hand(nano):
-    # As worked out in test_machine.py: d = 41 + 8·i; LOAD 42…101 and 50…109; MATRIX from 110 on; STORE last.
+    # As worked out in test_machine.py: d = 42 + 8·i; LOAD 43…101 and 51…109; MATRIX from 110 on; STORE last.
     result = run(
         nano,
         Load(words=4, dram_address=1024),
@@ -41,26 +41,26 @@ def test_causes_by_hand(nano):
         Halt(),
     )
     matmul, map_, store = (result.trace[i] for i in (2, 3, 4))
-    # Up to cycle 40 nothing had arrived; 41 is the dispatch. Of 42…109 beats move in 97…108.
+    # Up to cycle 41 nothing could be dispatched; 42 is the dispatch. Of 43…109 beats move in 97…108.
     assert nonzero(result.stalls["load"]) == {
-        "fetch": 41, "dispatch": 1, "executing": 12, "dram": 68 - 12, "finished": result.cycles - 110,
+        "fetch": 42, "dispatch": 1, "executing": 12, "dram": 67 - 12, "finished": result.cycles - 110,
     }  # fmt: skip
-    # Instruction 2 is dispatched in 57; cycles 0…56 but 41 and 49 (dispatches of others) waited for arrivals.
+    # Instruction 2 is dispatched in 58; cycles 0…57 but 42 and 50 (dispatches of others) waited for arrivals.
     assert nonzero(result.stalls["matrix"]) == {
-        "fetch": 55, "dispatch": 3, "wait_load": 110 - 58, "executing": matmul.retire - 109,
+        "fetch": 56, "dispatch": 3, "wait_load": 110 - 59, "executing": matmul.retire - 109,
         "finished": result.cycles - matmul.retire - 1,
     }  # fmt: skip
     assert nonzero(result.stalls["vector"]) == {
-        "fetch": 62, "dispatch": 4, "wait_matrix": matmul.retire + 1 - 66, "executing": map_.retire - map_.start + 1,
+        "fetch": 63, "dispatch": 4, "wait_matrix": matmul.retire + 1 - 67, "executing": map_.retire - map_.start + 1,
         "finished": result.cycles - map_.retire - 1,
     }  # fmt: skip
     assert nonzero(result.stalls["store"]) == {
-        "fetch": 69, "dispatch": 5, "wait_vector": map_.retire + 1 - 74, "executing": 8, "dram": 53 - 8,
+        "fetch": 70, "dispatch": 5, "wait_vector": map_.retire + 1 - 75, "executing": 8, "dram": 53 - 8,
     }  # fmt: skip
     assert store.retire - store.start + 1 == 53
     assert nonzero(result.stalls["norm"]) == {"finished": result.cycles}
     assert result.busy == {
-        "load": 68, "store": 53, "matrix": matmul.retire - 109, "vector": map_.retire - map_.start + 1,
+        "load": 67, "store": 53, "matrix": matmul.retire - 109, "vector": map_.retire - map_.start + 1,
         "softmax": 0, "norm": 0, "kv": 0,
     }  # fmt: skip
 
@@ -70,10 +70,10 @@ def test_a_queue_full_of_another_unit_is_a_stall_of_dispatch(nano):
     result = run(nano, *maps, Matmul(), Halt())
     waits = nonzero(result.stalls["matrix"])
     dispatched = result.timing.dispatched
-    # Instructions 5 and 6 could have been dispatched in the cycle after they arrived (81 + 1 …), but for the queue.
-    assert dispatched[7] > 41 + 8 * 7
+    # Instructions 5 and 6 could have been dispatched two cycles after they arrived (80 + 2 …), but for the queue.
+    assert dispatched[7] > 42 + 8 * 7
     assert waits["fetch"] + waits["dispatch"] == dispatched[7] + 1
-    assert waits["dispatch"] > dispatched[7] - 41 - 8 * 7
+    assert waits["dispatch"] > dispatched[7] - 42 - 8 * 7
 
 
 def test_the_token_that_comes_last_is_the_cause(nano):

@@ -22,7 +22,7 @@ def result(nano):
 
 
 def test_records_are_what_the_retire_port_reports(result):
-    assert result.trace[2] == Record(2, Unit.VECTOR, 58, result.trace[2].retire)
+    assert result.trace[2] == Record(2, Unit.VECTOR, 59, result.trace[2].retire)
     assert [record.index for record in result.trace] == [0, 1, 2]
 
 
