@@ -32,6 +32,7 @@ _HOME = {
     "AdamW": "training",
     "calibrate": "compiler.smooth",
     "choose_precision": "compiler.sensitivity",
+    "Captures": "compiler.captures",
     "CachePlan": "compiler.cache",
     "Tiling": "compiler.builder",
     "PrecisionRule": "compiler.precision",
