@@ -59,6 +59,7 @@ _HOME = {
     "illegal": "cosim.illegal_programs",
     "accelerator_verilog": "hw.accelerator_verilog",
     "REGISTER_FILES": "arch.register_files",
+    "sweep": "sweeps",
     "synthesise": "explore.synthesis",
 }
 __all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
