@@ -1,7 +1,8 @@
 """Figures of a row: what is worked out from what ran, a machine and tables, in microseconds; never kept with rows.
 
     seconds, cycles, mac_utilisation, …   of the run, at the machine's clock
-    energy_j (energy_j_low, _high), edp   by an energy table (energy.py): joules, joule-seconds
+    energy_j (energy_j_low, _high)        by an energy table (energy.py): joules, with their band
+    edp, pj_per_mac                       joule-seconds; picojoules for each useful multiply-accumulate
     area_ge, sram_bits                    by the area model (area_model.py): gate equivalents, bits of SRAM
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError, unknown
+from .energy import Table, energy, total
 from .expressions import Expression
 from .space import Objective, Space
 
@@ -31,25 +33,28 @@ def _machine_figures(config: HardwareConfig) -> tuple[tuple[str, Any], ...]:
     return (("sram_bits", bits),)
 
 
-def run_figures(row: Mapping[str, Any], config: HardwareConfig) -> Figures:
-    """What a run of the machine gave; nothing for a row without one."""
+def run_figures(row: Mapping[str, Any], config: HardwareConfig, table: Table) -> Figures:
+    """What a run of the machine gave, by a table of energies; nothing for a row without one."""
     if row["status"] != "ok":
         return {}
     cycles, macs = row["cycles"], row["useful_macs"]
     seconds = cycles / (config.clock_mhz * 1e6)
     events = row["events"]
+    joules = total(energy(events, config, table))
     return {
         "cycles": cycles, "seconds": seconds, "useful_macs": macs, "instructions": row["instructions"],
         "mac_utilisation": macs / (config.rows * config.columns * cycles),
         "macs_per_second": macs / seconds,
         "port_bytes": events.get("port.read_bytes", 0) + events.get("port.written_bytes", 0),
+        "energy_j": joules.value, "energy_j_low": joules.low, "energy_j_high": joules.high,
+        "edp": joules.value * seconds, "pj_per_mac": joules.value * 1e12 / macs if macs else None,
         **{f"{unit}_busy": busy / cycles for unit, busy in row["busy_cycles"].items()},
     }  # fmt: skip
 
 
 def summed(space: Space, of_workloads: Mapping[str, Figures], of_machine: Figures) -> Figures:
     """Figures of a machine over all workloads: sums by their weights, of what can be added; means of shares."""
-    total = sum(each.weight for each in space.workloads)
+    weights = sum(each.weight for each in space.workloads)
     found: Figures = dict(of_machine)
     names = [*next(iter(of_workloads.values()), {})]
     for name in names:
@@ -57,12 +62,12 @@ def summed(space: Space, of_workloads: Mapping[str, Figures], of_machine: Figure
         if any(value is None for _, value in values):
             continue
         added = sum(weight * value for weight, value in values)
-        found[name] = added / total if _is_share(name) else added
+        found[name] = added / weights if _is_share(name) else added
     return found
 
 
 def _is_share(name: str) -> bool:
-    return name.endswith(("_busy", "_utilisation", "_per_second"))
+    return name.endswith(("_busy", "_utilisation", "_per_second", "_per_mac"))
 
 
 def broken(require: Sequence[Expression], figures: Figures, point: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def records(sweep: Sweep) -> list[dict[str, Any]]:
             found[-1]["workload"] = sweep.space.workloads[0].name
             continue
         for row in outcome.rows:
-            figures = run_figures(row, config := sweep.machine(outcome.point)) | machine_figures(config)
+            figures = run_figures(row, config := sweep.machine(outcome.point), sweep.table) | machine_figures(config)
             found.append({**outcome.point, "workload": row["workload"], "status": row["status"],
                           "reason": row["reason"], "front": on_front} | figures)  # fmt: skip
     return found

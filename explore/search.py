@@ -72,8 +72,8 @@ def make_strategy(name: Strategy | str, space: Space, evaluations: int | None = 
         else:
             name = "gp" if most <= MANY else "nsga2"
         if space.size > FEW and evaluations is None:
-            raise HeddleError(f"a space of {space.size:,} points is searched: say how many evaluations, such as {MANY}, "
-                              f"or that the search is exhaustive")  # fmt: skip
+            raise HeddleError(f"a space of {space.size:,} points is searched: say how many evaluations, such as {MANY}"
+                              f", or that the search is exhaustive")  # fmt: skip
     if name == "exhaustive":
         return Exhaustive(space, most)
     return Sampled(name, space, most, seed)

@@ -4,6 +4,7 @@
     objectives = ["seconds", "area_ge"]           # least; "max mac_utilisation": most
     where = ["rows <= 2 * columns"]               # points for which one is not true are no points
     require = ["area_ge <= 2e6"]                  # results that break one are infeasible
+    energy = "horowitz-45"                        # a table of energies (energy.py), or the path of one
 
     [parameters]
     rows = [8, 16, 32]                            # a grid
@@ -34,6 +35,7 @@ from typing import Any
 from ..arch.config import PRESETS, Config, HardwareConfig, get_config
 from ..arch.errors import HeddleError, require_type, shown, unknown
 from . import workload as workloads
+from .energy import DEFAULT, read_table
 from .expressions import Expression
 from .workload import Workload
 
@@ -77,6 +79,7 @@ class Space:
     where: tuple[Expression, ...] = ()
     require: tuple[Expression, ...] = ()
     objectives: tuple[Objective, ...] = (Objective("seconds"), Objective("area_ge"))
+    energy: str = DEFAULT
     name: str = "sweep"
 
     def __post_init__(self) -> None:
@@ -96,6 +99,7 @@ class Space:
         for name in self.derived:
             if name in self.parameters:
                 raise HeddleError(f"{name} must be a parameter or derived, not both")
+        read_table(self.energy)
         known = {*FIELDS, *self.parameters, *self.derived}
         for each in (*self.derived.values(), *self.where):
             for name in sorted(each.names - known):
@@ -154,7 +158,7 @@ class Space:
             "parameters": {name: list(values) for name, values in self.parameters.items()},
             "derived": {name: each.text for name, each in self.derived.items()},
             "where": [each.text for each in self.where], "require": [each.text for each in self.require],
-            "objectives": [str(each) for each in self.objectives],
+            "objectives": [str(each) for each in self.objectives], "energy": self.energy,
             "workloads": [{name: value for name, value in vars(each).items() if value is not None}
                           for each in self.workloads],
         }  # fmt: skip
@@ -181,6 +185,7 @@ class Space:
             where=tuple(map(_condition, _list("where", given.get("where", ())))),
             require=tuple(map(_condition, _list("require", given.get("require", ())))),
             objectives=tuple(map(Objective.parse, _list("objectives", given.get("objectives", _OBJECTIVES)))),
+            energy=_text("energy", given.get("energy", DEFAULT)),
             name=_text("name", given.get("name", "sweep")),
         )
 

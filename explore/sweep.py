@@ -14,6 +14,7 @@ from typing import Any
 from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError, ToolError
 from . import workload as workloads
+from .energy import read_table
 from .evaluate import Job, evaluate, key_of
 from .executors import executor
 from .figures import Figures, broken, excess, machine_figures, run_figures, summed, values_of
@@ -68,6 +69,7 @@ class Sweep:
 
     def __init__(self, space: Space, journal: Journal) -> None:
         self.space, self.journal = space, journal
+        self.table = read_table(space.energy)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Sweep:
@@ -122,7 +124,7 @@ class Sweep:
             return Outcome(point, bad["status"], bad["reason"], rows, {})
         config = self.space.machine(point)
         of_machine = machine_figures(config)
-        of_workloads = {row["workload"]: run_figures(row, config) for row in rows}
+        of_workloads = {row["workload"]: run_figures(row, config, self.table) for row in rows}
         figures = summed(self.space, of_workloads, of_machine)
         reason = broken(self.space.require, figures, point)
         return Outcome(point, "infeasible" if reason else "ok", reason, rows, figures,

@@ -155,8 +155,9 @@ def _check(space: Any, as_json: bool) -> None:
                                 for number, status, reason in _reasons(refused)]})  # fmt: skip
         return
     console.print(f"{space.name}: {space.size:,} points, {count:,} of them inside; {states['invalid']:,} are no "
-                  f"machines, {states['infeasible']:,} have no room or break what is required; {count - len(refused):,} are left "
-                  f"to run on {len(space.workloads)} workloads", soft_wrap=True)  # fmt: skip
+                  f"machines, {states['infeasible']:,} have no room or break what is required; "
+                  f"{count - len(refused):,} are left to run, on {len(space.workloads)} workload(s)",
+                  soft_wrap=True)  # fmt: skip
     if refused:
         print_table("What cannot be", ["points", "status", "for example"], _reasons(refused), text=(1, 2))
 
