@@ -108,14 +108,14 @@ def _read(path: str, changed: int) -> Table:
         each: content.get(each) for each in ("sram", "dram")
     }
     bands = {each: _band(path, each, given) for each, given in figures.items()}
-    sram = content["sram"]
+    sram: Mapping[str, Any] = content["sram"]
     for key in ("bits", "bytes", "exponent"):
         if isinstance(sram.get(key), bool) or not isinstance(sram.get(key), int | float) or sram[key] <= 0:
             raise HeddleError(f"energy table {path}: sram must state {key}, a number above 0")
     return Table(
         content["name"], content["node_nm"], content["source"], {each: bands[each] for each in OPERATIONS},
         bands["sram"], sram["bits"], sram["bytes"], sram["exponent"], bands["dram"],
-        {each: given["source"] for each, given in figures.items()},
+        {each: (given or {})["source"] for each, given in figures.items()},
     )  # fmt: skip
 
 
