@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import multiprocessing
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -65,6 +67,7 @@ def evaluate(job: Job) -> dict[str, Any]:
             found = {"status": "error", "reason": _first_line(error)}
         except Exception as error:  # of one point: the others go on
             found = {"status": "error", "reason": f"{type(error).__name__}: {_first_line(error)}"}
+        _keep(job.workload["model"])
     return found | {"cpu_seconds": round(time.process_time() - begin, 3)}
 
 
@@ -78,6 +81,18 @@ def _run(config: HardwareConfig, workload: Workload) -> dict[str, Any]:
         "status": "ok", "reason": "", "cycles": result.cycles, "instructions": len(program.instructions),
         "useful_macs": program.total_macs, "busy_cycles": result.busy, "events": events(result).to_dict(),
     }  # fmt: skip
+
+
+_KEPT: set[str] = set()
+
+
+def _keep(model: str) -> None:
+    """Let Python's collector pass over what stays, once for each model: PyTorch and what was captured are hundreds of
+    thousands of objects. Only in a process that is there for nothing else."""
+    if multiprocessing.parent_process() is not None and model not in _KEPT:
+        _KEPT.add(model)
+        gc.collect()
+        gc.freeze()
 
 
 def _first_line(error: BaseException) -> str:

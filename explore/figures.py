@@ -3,7 +3,7 @@
     seconds, cycles, mac_utilisation, …   of the run, at the machine's clock
     energy_j (energy_j_low, _high)        by an energy table (energy.py): joules, with their band
     edp, pj_per_mac                       joule-seconds; picojoules for each useful multiply-accumulate
-    area_ge, sram_bits                    by the area model (area_model.py): gate equivalents, bits of SRAM
+    area_ge, sram_bits                    by the area model (area_model.py): gate equivalents; bits of SRAM
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 from ..arch.config import HardwareConfig, Memory
 from ..arch.errors import HeddleError, unknown
+from . import area_model
 from .energy import Table, energy, total
 from .expressions import Expression
 from .space import Objective, Space
 
-OF_MACHINE = ("area_ge", "area_ge_error", "sram_bits")  # equal for all workloads
 Figures = dict[str, Any]
 
 
@@ -30,7 +30,8 @@ def machine_figures(config: HardwareConfig) -> Figures:
 @lru_cache(maxsize=1 << 14)
 def _machine_figures(config: HardwareConfig) -> tuple[tuple[str, Any], ...]:
     bits = sum(config.words(memory) * config.word_bits(memory) for memory in Memory)
-    return (("sram_bits", bits),)
+    area = () if area_model.unmeasured(config) else (("area_ge", round(sum(area_model.gates(config).values()))),)
+    return (("sram_bits", bits), *area)
 
 
 def run_figures(row: Mapping[str, Any], config: HardwareConfig, table: Table) -> Figures:

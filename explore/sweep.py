@@ -13,6 +13,7 @@ from typing import Any
 
 from ..arch.config import HardwareConfig
 from ..arch.errors import HeddleError, ToolError
+from . import area_model
 from . import workload as workloads
 from .energy import read_table
 from .evaluate import Job, evaluate, key_of
@@ -71,6 +72,12 @@ class Sweep:
         self.space, self.journal = space, journal
         self.table = read_table(space.energy)
 
+    @property
+    def _needed(self) -> set[str]:
+        """Figures that objectives and conditions are about."""
+        conditions = (name for each in self.space.require for name in each.names)
+        return {*(each.figure for each in self.space.objectives), *conditions}
+
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Sweep:
         """What a sweep has left in a folder."""
@@ -110,6 +117,8 @@ class Sweep:
         except HeddleError as error:
             return Outcome(point, "invalid", str(error).partition("\n")[0], (), {})
         figures = machine_figures(config)
+        if "area_ge" in self._needed and (lacking := area_model.unmeasured(config)):
+            return Outcome(point, "error", lacking, (), {})
         names = point.keys() | figures.keys()
         known = [each for each in self.space.require if each.names <= names]
         reason = broken(known, figures, point)
@@ -156,14 +165,13 @@ def run(
     journal = Journal(folder)
     sweep = Sweep(space, journal)
     chosen = make_strategy(strategy, space, evaluations, seed)
-    with journal:
-        journal.save_space(space.to_dict())
-        try:
-            with executor(workers, scheduler) as (pool, at_once):
-                _Loop(sweep, pool, at_once, chosen, progress or (lambda _: None)).run()
-        except BrokenExecutor:
-            raise ToolError("a worker has died, perhaps for want of memory; what was found is kept: run the sweep "
-                            "again, with fewer workers") from None  # fmt: skip
+    try:
+        with executor(workers, scheduler) as (pool, at_once), journal:
+            journal.save_space(space.to_dict())
+            _Loop(sweep, pool, at_once, chosen, progress or (lambda _: None)).run()
+    except BrokenExecutor:
+        raise ToolError("a worker has died, perhaps for want of memory; what was found is kept: run the sweep again, with "
+                        "fewer workers") from None  # fmt: skip
     return sweep
 
 

@@ -55,7 +55,7 @@ def sweep(
                "evaluations", "seed")  # fmt: skip
         _check(read, as_json)
         return
-    if search in ("exhaustive",):
+    if search == "exhaustive":
         refuse("is for a search; all points are run", "seed")
     folder = output or Path(read.name)
     frames = import_module("heddle.explore.frame")
