@@ -2,9 +2,10 @@
 
     python -m heddle.explore.area_model          prints what it is fitted to, and how far off it is
 
-Gate equivalents of a unit are a sum of what it is made of, each with a price that is not below zero: a constant, and what
-grows with the machine (PEs, lanes, banks, the port). Prices are fitted to `heddle synth --target generic` of a few machines
-(gates.json, and base of area.json), so that relative errors are least. SRAM is apart: its bits are counted, not fitted.
+Gate equivalents of a unit are a sum of what it is made of, each with a price that is not below zero: a constant, and
+what grows with the machine (PEs, lanes, banks, the port). Prices are fitted to `heddle synth --target generic` of a
+few machines (gates.json, and base of area.json), so that relative errors are least. SRAM is apart: its bits are
+counted, not fitted.
 """
 
 from __future__ import annotations

@@ -13,12 +13,13 @@ from ..sim.machine import simulate
 from ..sim.profile import Profile
 from ..sim.result import Result
 from ..sim.roofline import roofline
-from . import pictures
+from . import audit, pictures
 from .energy import Table, energy, energy_of_kinds, total
 from .figures import values_of
 from .frame import on_fronts
 from .page import Page, Section
 from .pictures import NARROW, WIDE
+from .space import Point
 from .sweep import Outcome, Sweep
 from .workload import compiled
 
@@ -35,7 +36,10 @@ def sweep_page(sweep: Sweep, command: str, runs: bool = True) -> Page:
     sections = []
     best = min(good, key=lambda each: values_of(objectives, each.figures)[0], default=None)
     if best is not None:
-        sections.append(_front(sweep, outcomes, command))
+        audits = audit.read(sweep.journal.folder)
+        sections.append(_front(sweep, outcomes, command, [each.point for each in audits if each.agrees]))
+        if audits:
+            sections.append(_audits(audits, command))
     if len(good) < len(outcomes):
         sections.append(_refused(outcomes, command))
     if best is not None and runs:
@@ -69,7 +73,7 @@ def run_page(result: Result, table: Table, command: str) -> Page:
     return Page(f"Run: {program.name}", lead, figures, [*run_sections(result, table, command, program.name, "run")])
 
 
-def _front(sweep: Sweep, outcomes: Sequence[Outcome], command: str) -> Section:
+def _front(sweep: Sweep, outcomes: Sequence[Outcome], command: str, audited: Sequence[Point]) -> Section:
     objectives, parameters = sweep.space.objectives, [*sweep.space.parameters]
     x = objectives[0].figure
     y = objectives[1].figure if len(objectives) > 1 else "sram_bits"
@@ -81,13 +85,26 @@ def _front(sweep: Sweep, outcomes: Sequence[Outcome], command: str) -> Section:
     figures = [x, y, *(name for name in others if all(name in each.figures for each, _ in rows))]
     columns: dict[str, list[Any]] = {name: [each.point[name] for each, _ in rows] for name in parameters}
     columns |= {name: [each.figures[name] for each, _ in rows] for name in figures}
-    columns |= {"place": ["front" if best else "others" for _, best in rows], "rank": [int(best) for _, best in rows]}
+    columns |= {
+        "place": ["audited" if each.point in audited else "front" if best else "others" for each, best in rows],
+        "rank": [int(best) for _, best in rows],
+    }
     varied = [name for name in parameters if len(set(map(str, columns[name]))) > 1][:8]
     specs = [pictures.front(x, y, varied, [*parameters, *figures], width) for width in (WIDE, NARROW)]
     count = sum(best for _, best in rows)
     text = (f"{len(rows):,} points by {x} and {y}; no other point beats the {count:,} of the front. Drag over points "
             f"to see which values they have; click a bar to see where its points lie.")  # fmt: skip
     return Section("front", "The front", text, columns, command, *specs)
+
+
+def _audits(audits: Sequence[audit.Audit], command: str) -> Section:
+    columns: dict[str, list[Any]] = {name: [each.point[name] for each in audits] for name in audits[0].point}
+    for name in ("workload", "program", "cycles", "different_bytes", "different_cycles", "error"):
+        columns[name] = [getattr(each, name) for each in audits]
+    good = sum(each.agrees for each in audits)
+    text = (f"Tiny models of the same operators, run in lock-step on the RTL of these very points: {good} of "
+            f"{len(audits)} agree in every bit and every cycle.")  # fmt: skip
+    return Section("audit", "Points that were run on their own RTL", text, columns, command)
 
 
 def _refused(outcomes: Sequence[Outcome], command: str) -> Section:

@@ -170,8 +170,8 @@ def run(
             journal.save_space(space.to_dict())
             _Loop(sweep, pool, at_once, chosen, progress or (lambda _: None)).run()
     except BrokenExecutor:
-        raise ToolError("a worker has died, perhaps for want of memory; what was found is kept: run the sweep again, with "
-                        "fewer workers") from None  # fmt: skip
+        raise ToolError("a worker has died, perhaps for want of memory; what was found is kept: run the sweep again, "
+                        "with fewer workers") from None  # fmt: skip
     return sweep
 
 

@@ -110,7 +110,7 @@ class _Model:
                 workload, self.output = WORKLOADS[name], WORKLOADS[name].output
                 self.example_inputs = lambda tokens: workload.example_inputs()
             return
-        shape = _shape(name)
+        shape = shape_of(name)
         self.context, self.decoder = shape.context, shape.decoder
         shape = shape.cut(min(self.context, 4096) if context is None else context)
         try:
@@ -206,7 +206,7 @@ def _silent(name: str, result: object) -> None:
 def check(workload: Workload) -> None:
     """Raise HeddleError for a model that there is not. Builds nothing."""
     if workload.model not in _fixed():
-        shape = _shape(workload.model)
+        shape = shape_of(workload.model)
         try:
             shape.check_layers(workload.layers)
         except ValueError as error:
@@ -221,7 +221,8 @@ def _fixed() -> list[str]:
     return [*WORKLOADS, *LANGUAGE_MODELS]
 
 
-def _shape(name: str) -> Any:
+def shape_of(name: str) -> Any:
+    """A full-size model without weights. Raises HeddleError if there is none of that name or at that path."""
     from ..models.shapes import SHAPES, find
 
     if name not in SHAPES and _config_file(name) is None:

@@ -12,7 +12,16 @@ import click
 from heddle.sweeps import read_space
 from rich.console import Console
 
-from .shared import command, console, json_option, print_json, print_table, refuse
+from .shared import (
+    command,
+    console,
+    json_option,
+    print_json,
+    print_table,
+    progress,
+    refuse,
+    require_engine,
+)  # fmt: skip
 
 SHOWN = 12  # points of a front
 SECONDS = 5.0  # between two lines of progress, off a terminal
@@ -34,11 +43,15 @@ SECONDS = 5.0  # between two lines of progress, off a terminal
               help="Which points, and in which order.")  # fmt: skip
 @click.option("--evaluations", type=int, metavar="N", help="Points at most. [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of a search.")
+@click.option("--audit", type=click.IntRange(0, 100), default=0, show_default=True, metavar="N",
+              help="Run N points of the front on their own RTL, with tiny models of the same operators: "
+                   "minutes each.")  # fmt: skip
+@click.option("--engine", default="verilator", show_default=True, metavar="NAME", help="That runs the RTL of an audit.")
 @click.option("--check", is_flag=True, help="Run nothing: how many points there are, and which cannot be.")
 @json_option
 def sweep(
     space: str, output: Path | None, workers: int, scheduler: str | None, search: str, evaluations: int | None,
-    seed: int, check: bool, as_json: bool,
+    seed: int, audit: int, engine: str, check: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Run each machine of a space on its workloads: SPACE.toml says which (docs/sweeps.md).
 
@@ -52,11 +65,15 @@ def sweep(
     read = read_space(space)
     if check:
         refuse("means nothing with --check, which runs nothing", "output", "workers", "scheduler", "search",
-               "evaluations", "seed")  # fmt: skip
+               "evaluations", "seed", "audit", "engine")  # fmt: skip
         _check(read, as_json)
         return
     if search == "exhaustive":
         refuse("is for a search; all points are run", "seed")
+    if audit:
+        require_engine(engine)
+    else:
+        refuse("is of an audit: it needs --audit N", "engine")
     folder = output or Path(read.name)
     frames = import_module("heddle.explore.frame")
     frames.require_pandas()
@@ -71,12 +88,35 @@ def sweep(
         if (folder / "space.json").exists():
             frames.write_parquet(loop.Sweep.open(folder), folder / "rows.parquet")
     done = loop.Sweep.open(folder)
+    audits = _audited(done, folder, audit, engine) if audit else []
     seconds = time.monotonic() - begin
     computed = last[0].computed if last else 0
     if as_json:
-        print_json(_figures(done, folder, frames) | {"computed": computed, "seconds": round(seconds, 2)})
+        print_json(_figures(done, folder, frames) | {
+            "computed": computed, "seconds": round(seconds, 2), "audit": [each.to_dict() for each in audits],
+        })  # fmt: skip
     else:
         _print(done, folder, frames, computed, seconds)
+        _print_audits(audits)
+    sys.exit(0 if all(each.agrees for each in audits) else 1)
+
+
+def _audited(done: Any, folder: Path, count: int, engine: str) -> list[Any]:
+    """Points of the front on their own RTL; what came of it stays in the folder."""
+    audits = import_module("heddle.explore.audit")
+    total = min(count, sum(import_module("heddle.explore.frame").on_fronts(done, done.outcomes)))
+    with progress(f"{done.space.name}: on the RTL", total * len(done.space.workloads), "program") as advance:
+        found = audits.audit(done, count, engine, lambda _: advance())
+    audits.write(folder, found)
+    return found
+
+
+def _print_audits(audits: list[Any]) -> None:
+    if audits:
+        rows = [(", ".join(f"{name} {value}" for name, value in each.point.items()), each.workload, f"{each.cycles:,}",
+                 each.different_bytes, each.different_cycles, each.error) for each in audits]  # fmt: skip
+        columns = ["point", "workload", "cycles", "different bytes", "different cycles", "error"]
+        print_table("On their own RTL", columns, rows, text=(0, 1, 5))
 
 
 def _figures(done: Any, folder: Path, frames: Any) -> dict[str, Any]:

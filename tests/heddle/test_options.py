@@ -80,6 +80,8 @@ MEANS_NOTHING = {
         "--search": ("space.toml --check --search gp", "--search means nothing with --check"),
         "--evaluations": ("space.toml --check --evaluations 2", "--evaluations means nothing with --check"),
         "--seed": ("space.toml --search exhaustive --seed 3", "--seed is for a search; all points are run"),
+        "--audit": ("space.toml --check --audit 1", "--audit means nothing with --check"),
+        "--engine": ("space.toml --engine icarus", "--engine is of an audit: it needs --audit N"),
         "--check": ALWAYS,
     },
     "synth": {
@@ -184,6 +186,8 @@ WRONG_VALUE = {
         "--search": ("space.toml --search gpp", "unknown search 'gpp' (did you mean gp?)"),
         "--evaluations": ("space.toml --evaluations 9", "evaluations must be a whole number from 1 to 2, not 9"),
         "--seed": ("space.toml --seed -1", "seed must be a whole number from 0"),
+        "--audit": ("space.toml --audit -1", "-1 is not in the range"),
+        "--engine": ("space.toml --audit 1 --engine verilater", ENGINE),
     },
     "synth": {
         "--unit": ("nano --unit vecto", "unknown unit 'vecto' (did you mean vector?); units are csr, "),
