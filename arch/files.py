@@ -46,7 +46,7 @@ def require_writable(path: str | os.PathLike[str], suffixes: tuple[str, ...] = (
     try:
         target = Path(os.path.realpath(path))
         if suffixes and target.suffix.lower() not in suffixes:
-            raise HeddleError(f"cannot write {path}: the name must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}")
+            raise HeddleError(f"cannot write {path}: the name must end in {' or '.join(_last_apart(suffixes))}")
         if target.is_dir():
             raise HeddleError(f"cannot write {path}: it is a directory")
         if not target.parent.is_dir():
@@ -58,6 +58,11 @@ def require_writable(path: str | os.PathLike[str], suffixes: tuple[str, ...] = (
         raise HeddleError(f"cannot write {path}: {error.strerror or error}") from None
     except ValueError:  # a NUL in the name
         raise HeddleError(f"cannot write {str(path)!r}: no file can have that name") from None
+
+
+def _last_apart(names: tuple[str, ...]) -> list[str]:
+    """All but the last, with commas between, if there are any; and the last."""
+    return [", ".join(names[:-1]), names[-1]] if len(names) > 1 else [*names]
 
 
 def _is_special(path: Path) -> bool:

@@ -29,6 +29,7 @@ from ..arch.ranges import require_range
 from .builder import Decoder, SharedDram, Tiling
 from .cache import MOST_TOKENS, CacheLayout, CachePlan
 from .capture import built_part, require_model
+from .captures import Captures, graphs_of
 from .emit import Step, emit
 from .fuse import expand, find_patterns, to_operators, under
 from .graph import Graph, Node
@@ -67,6 +68,7 @@ def compile_decoder(
     name: str = "decoder",
     tiling: Tiling | None = None,
     show: Show | None = None,
+    captures: Captures | None = None,
 ) -> Program:
     """A program for `tokens` new tokens of each of `sequences` sequences (one of the two is 1), at position 0.
 
@@ -83,6 +85,7 @@ def compile_decoder(
                modules (see precision.py)
     head     False: without the last linear layer; the output is what it would read
     ranges   those of `smooth.calibrate`, for SmoothQuant
+    captures what compilations of this model share (without `show`, `ranges` and `source`)
     Inputs of the program: `ids` by the name of forward's parameter, `positions`, each (rows) int32, where row
     s·tokens + t is token t of sequence s; `pages` (sequences, pages of a sequence) int32. Outputs: `logits` (rows,
     vocabulary), `next` (groups, rows) int32, the place of the greatest logit: of each group of as many words, counted
@@ -97,7 +100,8 @@ def compile_decoder(
     context = plan.tokens if context is None else context
     _check(plan, tokens, sequences, context, source)
     rule = PrecisionRule(precision, config)
-    asked = _Asked(model, config, plan, context, sequences, rule, ranges, head, name, tiling, show, source)
+    asked = _Asked(model, config, plan, context, sequences, rule, ranges, head, name, tiling, show, source,
+                   captures)  # fmt: skip
     return _chunk(asked) if tokens is None else asked.program(tokens)[0]
 
 
@@ -117,6 +121,7 @@ class _Asked:
     tiling: Tiling | None
     show: Show | None
     source: Mapping[str, Tensor] | None
+    captures: Captures | None
 
     def program(self, tokens: int) -> tuple[Program, int]:
         """The program for so many tokens, and its cycles by estimate. All rows of a layer at once if they fit, else
@@ -168,8 +173,16 @@ class _Asked:
         return graph, decoder, lowering, lower(graph, lowering, self.tiling, cut, show, groups=grouped)
 
     def _graphs(self, tokens: int, show: Show) -> tuple[Graph | None, Graph]:
-        rows = tokens * self.sequences
-        return decoder_graphs(self.model, self.context, rows, self.rule, self.ranges, self.head, show, self.source)
+        rows, alone = tokens * self.sequences, self.show or self.ranges or self.source
+        of_source, graph = graphs_of(
+            None if alone else self.captures, self.model,
+            (self.context, rows, str(self.rule), self.rule.default, self.head),
+            lambda: decoder_graphs(
+                self.model, self.context, rows, self.rule, self.ranges, self.head, show, self.source
+            ),
+        )  # fmt: skip
+        assert graph is not None, "a decoder always has a graph of its tokens"
+        return of_source, graph
 
 
 def decoder_graph(

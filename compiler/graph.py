@@ -159,6 +159,21 @@ class Graph:
         nodes = [node for node in self.nodes if node in needed or node.op == "input"]
         return replace(self, nodes=nodes)
 
+    def copy(self) -> Graph:
+        """The same of nodes of its own, which can be changed; what their attributes hold but nodes is shared."""
+        found: dict[Node, Node] = {}
+
+        def copied(node: Node) -> Node:
+            if node not in found:
+                found[node] = replace(node, inputs=[], attributes={})
+                found[node].inputs = [copied(each) for each in node.inputs]
+                found[node].attributes = map_nodes(node.attributes, copied)
+            return found[node]
+
+        nodes, outputs = [copied(node) for node in self.nodes], [copied(node) for node in self.outputs]
+        return replace(self, nodes=nodes, outputs=outputs, names=[*self.names], host=[*self.host],
+                       problems={copied(node): each for node, each in self.problems.items()})  # fmt: skip
+
     def __iter__(self) -> Iterator[Node]:
         return iter(list(self.nodes))
 

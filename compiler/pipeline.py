@@ -42,6 +42,7 @@ from ..arch.program import Choice, Program
 from .builder import Decoder, SharedDram, Tiling
 from .cache import CacheLayout, CachePlan
 from .capture import Inputs, built_part, capture, named, require_model
+from .captures import Captures, graphs_of, shapes_of
 from .emit import Step, emit, require_equal
 from .evaluators import functions_of, together
 from .fold import fold_constants, fold_known
@@ -85,6 +86,7 @@ def compile(
     show: Show | None = None,
     fused: bool = True,
     ranges: Ranges | None = None,
+    captures: Captures | None = None,
 ) -> Program:
     """A program that computes `model.forward` for one input on the accelerator of `config`.
 
@@ -98,6 +100,7 @@ def compile(
     show            called with (pass, result) after each pass; the result prints itself
     fused           False: each operator by itself, as slow as that is
     ranges          those of `calibrate`, for SmoothQuant and outliers
+    captures        what compilations of this model share (without `show` and `ranges`)
     A model with parameters on the device "meta" gives a program that can be timed, not run.
     Raises HeddleError for an operator that cannot be lowered (with the line of the model), or a memory too small.
     """
@@ -119,7 +122,12 @@ def compile(
         way = _WAYS[streamed] + THRIFTY * thrifty
         try:
             operators = STREAMED if streamed else ENCODER
-            graph = front_end(model, example_inputs, show, rule, operators, fused, ranges)
+            (graph,) = graphs_of(
+                None if shown or ranges else captures, model,
+                (shapes_of(example_inputs), str(rule), rule.default, tuple(operators), fused),
+                lambda: (front_end(model, example_inputs, show, rule, operators, fused, ranges),),  # noqa: B023
+            )  # fmt: skip
+            assert graph is not None, "the front end gives one"
             graph = named(graph, output)
             cache = _whole_sequence(graph, config) if streamed else None
             shared = SharedDram(config, [*graph.inputs, *(name or "" for name in graph.names)])

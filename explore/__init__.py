@@ -1,1 +1,1 @@
-"""What a machine would cost: synthesis of its units, their area, their clock."""
+"""Choosing a machine: sweeps of spaces, search, energy, area; synthesis of units, their area, their clock."""

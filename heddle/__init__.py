@@ -90,6 +90,7 @@ _HOME = {
     "AdamW": "training",
     "calibrate": "compiler.smooth",
     "choose_precision": "compiler.sensitivity",
+    "Captures": "compiler.captures",
     "CachePlan": "compiler.cache",
     "Tiling": "compiler.builder",
     "PrecisionRule": "compiler.precision",
@@ -118,6 +119,7 @@ _HOME = {
     "illegal": "cosim.illegal_programs",
     "accelerator_verilog": "hw.accelerator_verilog",
     "REGISTER_FILES": "arch.register_files",
+    "sweep": "sweeps",
     "synthesise": "explore.synthesis",
 }
 __all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

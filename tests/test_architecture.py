@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "models": set(),
     "compiler": {"arch", "sim"},
     "cosim": {"arch", "hw", "sim", "compiler"},
-    "explore": {"arch", "hw", "cosim"},
+    "explore": {"arch", "hw", "sim", "compiler", "models", "cosim"},
 }
 FILES = [path for layer in MAY_IMPORT for path in sorted((ROOT / layer).rglob("*.py"))]
 

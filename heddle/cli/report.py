@@ -1,10 +1,14 @@
 """heddle report: why a run took as long as it did, by operator, layer, unit and level of memory."""
 
+import shlex
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 import heddle
+from heddle.layers import write_whole
 
 from .shared import (
     command,
@@ -12,6 +16,7 @@ from .shared import (
     file_to_write,
     json_option,
     load_program,
+    page_to_write,
     picture_to_write,
     print_json,
     print_part,
@@ -24,6 +29,10 @@ from .shared import (
 from .tables import print_stalls, write_pictures
 
 SHOWN = 12  # rows of the critical path
+SPACE = "space.json"  # a folder with it is one of a sweep
+DEFAULT_TABLE = "horowitz-45"
+OF_A_RUN = ("config_name", "dram_name", "latency", "cycles_per_beat", "position", "layers", "chain", "free", "roofline",
+            "timeline", "trace", "races")  # fmt: skip
 position_option = click.option(
     "--position", type=int, metavar="N", help="For a decoder: tokens that are cached already."
 )
@@ -33,7 +42,7 @@ position_option = click.option(
     short_help="Why a run took so long: tables, roofline, critical path.",
     epilog="Example: heddle report digits-vit.heddle --roofline roofline.png --free",
 )
-@click.argument("file")
+@click.argument("file", metavar="FILE|SWEEP")
 @click.option("--config", "config_name", metavar="NAME|FILE.toml", help="Refuse FILE if for another accelerator.")
 @click.option("--dram", "dram_name", metavar="NAME", help="Memory behind the port: one of heddle configs --drams.")
 @click.option("--latency", type=int, metavar="CYCLES", help="DRAM latency, if not the configuration's.")
@@ -46,19 +55,29 @@ position_option = click.option(
 @click.option("--roofline", **picture_to_write, help="Write a picture (.png, .svg, .pdf).")
 @click.option("--timeline", **picture_to_write, help="Write a picture, likewise.")
 @click.option("--trace", **file_to_write, help="Write a trace for ui.perfetto.dev.")
+@click.option("--html", "page", **page_to_write, help="Write all of it as one page, which needs no network.")
+@click.option("--energy", "table", metavar="NAME|FILE.toml",
+              help="With --html: the table of energies. [default: horowitz-45, or that of the sweep]")  # fmt: skip
 @races_option
 @json_option
 def report(
     file: str, config_name: str | None, dram_name: str | None, latency: int | None, cycles_per_beat: int | None,
     position: int | None, layers: bool, chain: int, free: bool, roofline: Path | None, timeline: Path | None,
-    trace: Path | None, races: bool, as_json: bool,
+    trace: Path | None, page: Path | None, table: str | None, races: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Simulate the timing of a program FILE, and say where time, work and bytes went.
+    """Simulate the timing of a program FILE, and say where time, work and bytes went; or write a page of a SWEEP, the
+    folder that heddle sweep has filled, with its front, what was refused, and the run of its best point (--html).
 
     Every cycle of every unit has one cause; every cycle of the run has one place on the critical path. An operator's
     multiply-accumulates are those of whole tiles, padding included; the run's are the useful ones.
     """
-    require_distinct(roofline, timeline, trace)
+    require_distinct(roofline, timeline, trace, page)
+    if page is None:
+        refuse("is of the page: it needs --html FILE", "table")
+    if (Path(file) / SPACE).is_file():
+        refuse("is for the run of one program, not for a sweep", *OF_A_RUN)
+        _report_sweep(Path(file), page, table, as_json)
+        return
     if as_json:
         refuse("is for the tables: --json has the layers", "layers")
     program = at_position(load_program(file, config_name, races), position)
@@ -72,6 +91,10 @@ def report(
     points = heddle.roofline(profile, dram)
     without = _without(program, dram, result.cycles) if free else {}
     write_pictures(result, timeline, trace)
+    if page is not None:
+        energies = import_module("heddle.explore.energy").read_table(table or DEFAULT_TABLE)
+        made = import_module("heddle.explore.report").run_page(result, energies, _as_typed())
+        write_whole(page, made.to_html())
     if roofline is not None:
         heddle.write_roofline(roofline, points)
     if as_json:
@@ -104,9 +127,31 @@ def report(
         ]
         columns = ["from cycle", "cycles", "unit", "number", "instruction", "label"]
         print_table("The longest links of the critical path", columns, rows, text=(2, 4, 5))
-    for path in (roofline, timeline, trace):
+    for path in (roofline, timeline, trace, page):
         if path is not None:
             console.print(f"wrote {path}")
+
+
+def _report_sweep(folder: Path, page: Path | None, table: str | None, as_json: bool) -> None:
+    """The page of a sweep."""
+    if page is None:
+        raise heddle.HeddleError(f"--html FILE must say which page to write of the sweep in {folder}")
+    sweep = import_module("heddle.explore.sweep").Sweep.open(folder)
+    if table is not None:
+        sweep.table = import_module("heddle.explore.energy").read_table(table)
+    if not sweep.journal.rows:
+        raise heddle.HeddleError(f"{folder} must have rows of a sweep, and has none yet")
+    made = import_module("heddle.explore.report").sweep_page(sweep, _as_typed())
+    write_whole(page, made.to_html())
+    if as_json:
+        print_json({"space": sweep.space.name, "folder": str(folder), "points": len(sweep.outcomes), "file": str(page)})
+    else:
+        console.print(f"wrote {page}")
+
+
+def _as_typed() -> str:
+    """The command as it was called."""
+    return shlex.join(["heddle", *sys.argv[1:]])
 
 
 def at_position(program: Any, position: int | None) -> Any:

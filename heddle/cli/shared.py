@@ -72,6 +72,7 @@ def _checked(*suffixes: str) -> Callable[[click.Context, click.Parameter, Path |
 # Keyword arguments of an option for a file to write, which is looked at before any work.
 file_to_write: dict[str, Any] = {"type": click.Path(path_type=Path), "callback": _checked()}
 picture_to_write: dict[str, Any] = {**file_to_write, "callback": _checked(*SUFFIXES)}
+page_to_write: dict[str, Any] = {**file_to_write, "callback": _checked(".html")}
 waves_to_write: dict[str, Any] = {**file_to_write, "callback": _checked(".fst", ".vcd")}
 
 config_option = click.option(

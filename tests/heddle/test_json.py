@@ -16,6 +16,7 @@ TYPES = {
     "null": type(None),
 }  # fmt: skip
 
+SPACE = 'config = "nano"\nparameters = { rows = [4, 7] }\nworkloads = ["encoder-layer"]\n'
 PROGRAM = ("compile", "encoder-layer", "--config", "nano", "-o", "layer.heddle")
 RUNS = {
     "compile": PROGRAM,
@@ -33,6 +34,9 @@ RUNS = {
     "embed": ("embed", "a cat sees", "the dog hears", "--config", "nano"),
     "kv-report": ("kv-report", "tiny", "--config", "nano", "--contexts", 8),
     "cosim": ("cosim", "random", "--config", "nano", "--engine", "icarus", "--programs", 1),
+    "sweep": ("sweep", "space.toml", "-o", "rows", "--workers", 1),
+    "sweep, checked": ("sweep", "space.toml", "--check"),
+    "report of a sweep": ("report", "rows", "--html", "rows.html"),
     "synth": ("synth", "nano", "--unit", "write_channel", "--place", "--seeds", 2),
     "synth in gates": ("synth", "nano", "--unit", "write_channel", "--target", "generic"),
     "verilog": ("verilog", "--config", "nano"),
@@ -68,22 +72,27 @@ def test_every_command_is_run_here():
 
 
 LONG = ("cosim", "illegal")
+WITHOUT = [RUNS[name] for name in ("drams", "registers", "sweep", "sweep, checked", "report of a sweep")]  # a machine
 
 
 @pytest.mark.parametrize(
     "arguments",
     [pytest.param(run, id=name, marks=[pytest.mark.long] if name in LONG else []) for name, run in RUNS.items()],
 )
-def test_what_is_printed_stands_on_the_page(heddle, tiny, minilm, arguments):
+def test_what_is_printed_stands_on_the_page(heddle, tiny, minilm, tmp_path, arguments):
     if "layer.heddle" in arguments:
         heddle(*PROGRAM)
+    if "space.toml" in arguments or "rows" in arguments:
+        (tmp_path / "space.toml").write_text(SPACE)
+    if "rows.html" in arguments:
+        heddle("sweep", "space.toml", "-o", "rows", "--workers", 1)
     code, output, error = heddle(*arguments, "--json")
     assert code == 0 or arguments[0] == "check" or "--audit" in arguments, error  # it may miss a threshold
     figures = json.loads(output)
     assert figures["version"] and arguments[0] == figures["command"]
     whose = {"configs": figures.get("configs"), "bench": [each["figures"] for each in figures.get("benchmarks", [])]}
     for each in whose.get(arguments[0]) or [figures]:
-        assert set(each) >= IDENTITY or arguments in (RUNS["drams"], RUNS["registers"])
+        assert set(each) >= IDENTITY or arguments in WITHOUT
     for name, value in entries(figures):
         assert name in VOCABULARY, f"{name} is not in docs/json.md"
         kinds = [TYPES[kind] for kind in VOCABULARY[name].split(" or ")]

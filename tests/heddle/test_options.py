@@ -57,6 +57,7 @@ MEANS_NOTHING = {
         "--free": ALWAYS, "--roofline": ALWAYS, "--timeline": ALWAYS, "--trace": ALWAYS, "--races": ALWAYS,
         "--position": ("layer.heddle --position 0", "--position is for decoders; encoder-layer has no positions"),
         "--layers": ("layer.heddle --layers --json", "--layers is for the tables: --json has the layers"),
+        "--html": ALWAYS, "--energy": ("layer.heddle --energy tpuv4i-7", "--energy is of the page: it needs --html"),
     },
     "cosim": {
         "--config": ALWAYS, "--engine": ALWAYS,
@@ -71,6 +72,17 @@ MEANS_NOTHING = {
     "bench": {
         "--timeout": ALWAYS,
         "--scalesim": ("gpt2-decode --scalesim", "--scalesim is for gemm-512 and bert-layer, of which none is named"),
+    },
+    "sweep": {
+        "--output": ("space.toml --check --output x", "--output means nothing with --check, which runs nothing"),
+        "--workers": ("space.toml --check --workers 2", "--workers means nothing with --check"),
+        "--scheduler": ("space.toml --check --scheduler x", "--scheduler means nothing with --check"),
+        "--search": ("space.toml --check --search gp", "--search means nothing with --check"),
+        "--evaluations": ("space.toml --check --evaluations 2", "--evaluations means nothing with --check"),
+        "--seed": ("space.toml --search exhaustive --seed 3", "--seed is for a search; all points are run"),
+        "--audit": ("space.toml --check --audit 1", "--audit means nothing with --check"),
+        "--engine": ("space.toml --engine icarus", "--engine is of an audit: it needs --audit N"),
+        "--check": ALWAYS,
     },
     "synth": {
         "--unit": ALWAYS, "--target": ALWAYS,
@@ -89,6 +101,7 @@ MEANS_NOTHING = {
     },
 }  # fmt: skip
 
+SPACE = 'config = "nano"\nparameters = { rows = [4, 8] }\nworkloads = ["encoder-layer"]\n'
 FILE = "cannot write none/x: its directory does not exist"
 PICTURE = "cannot write x.bmp: the name must end in .png, .svg or .pdf"
 CONFIG = "unknown configuration 'smal' (did you mean small?)"
@@ -152,7 +165,10 @@ WRONG_VALUE = {
     "lint": {"--config": OF_FILE["--config"]},
     "explain": {name: OF_FILE[name] for name in ("--config", "--position")},
     "simulate": {name: OF_FILE[name] for name in OF_FILE if name not in ("--roofline", "--chain")},
-    "report": OF_FILE,
+    "report": OF_FILE | {
+        "--html": ("layer.heddle --html x.htm", "cannot write x.htm: the name must end in .html"),
+        "--energy": ("layer.heddle --html x.html --energy horowitz", "unknown energy table 'horowitz' (did you mean"),
+    },
     "cosim": {
         "--config": OF_FILE["--config"], "--engine": ("random --engine verilater", ENGINE),
         "--images": ("layer.heddle --images 0", "--images must be at least 1 and at most 100,000, not 0"),
@@ -163,6 +179,16 @@ WRONG_VALUE = {
         "--waves-to": ("random --waves x.vcd --waves-from 9 --waves-to 8", "must be a whole number from 9 to"),
     },
     "bench": {"--timeout": ("gemm-512 --timeout nan", "--timeout must be above 0 and at most 1e+06 seconds, not nan")},
+    "sweep": {
+        "--output": ("space.toml -o layer.heddle", "'layer.heddle' is a file"),
+        "--workers": ("space.toml --workers 0", "0 is not in the range"),
+        "--scheduler": ("space.toml --scheduler nowhere:1", "no Dask scheduler answers at nowhere:1"),
+        "--search": ("space.toml --search gpp", "unknown search 'gpp' (did you mean gp?)"),
+        "--evaluations": ("space.toml --evaluations 9", "evaluations must be a whole number from 1 to 2, not 9"),
+        "--seed": ("space.toml --seed -1", "seed must be a whole number from 0"),
+        "--audit": ("space.toml --audit -1", "-1 is not in the range"),
+        "--engine": ("space.toml --audit 1 --engine verilater", ENGINE),
+    },
     "synth": {
         "--unit": ("nano --unit vecto", "unknown unit 'vecto' (did you mean vector?); units are csr, "),
         "--target": ("nano --target ecp6", "unknown target 'ecp6' (did you mean ecp5?); targets are ecp5, generic"),
@@ -197,7 +223,7 @@ def test_the_tables_have_every_option_of_every_command():
 @pytest.fixture
 def refused(heddle, tmp_path, programs):
     """A command is refused, in a line that says so, before anything is printed or written."""
-    for name in ("layer.heddle", "cached.heddle", "weights"):
+    for name in ("layer.heddle", "cached.heddle", "weights", "space.toml"):
         (tmp_path / name).symlink_to(programs / name)
     before = sorted(each.name for each in tmp_path.iterdir())
 
@@ -221,6 +247,7 @@ def programs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("programs")
     (folder / "weights").mkdir()
     (folder / "weights" / "model.safetensors").touch()
+    (folder / "space.toml").write_text(SPACE)
     layer = package.compile(torch.nn.Linear(8, 8).eval(), (torch.zeros(1, 4, 8),), "nano", name="encoder-layer")
     layer.save(folder / "layer.heddle")
     model = Gpt2(Gpt2Config(context=32, width=16, depth=1, heads=2)).eval()
