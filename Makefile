@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench docs models area clean
+.PHONY: help run test test-long lint bench docs models zoo area clean
 
 help:            ## Show the targets.
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,6 +38,9 @@ docs: $(READY)   ## Regenerate docs/isa.md, docs/registers.md and docs/operators
 models: $(READY) ## Compile and simulate the architectures of Hugging Face, and write docs/models.md (an hour).
 	$(BIN)/python -m heddle.architectures > docs/models.new
 	mv docs/models.new docs/models.md
+
+zoo: $(READY)    ## Compile and simulate every system, compare with the RTL, and write the table into docs/models.md.
+	$(BIN)/heddle zoo --rtl -o docs/models.md
 
 area: $(READY)   ## Synthesise nano and base, and write what their units take to explore/area.json (many minutes).
 	$(BIN)/python -m heddle.explore.table > explore/area.new

@@ -32,6 +32,7 @@ RUNS = {
     "sample": ("generate", "tiny", "--config", "nano", "--prompt", "ab", "--tokens", 1, "--temperature", 1),
     "embed": ("embed", "a cat sees", "the dog hears", "--config", "nano"),
     "kv-report": ("kv-report", "tiny", "--config", "nano", "--contexts", 8),
+    "zoo": ("zoo", "norms"),
     "cosim": ("cosim", "random", "--config", "nano", "--engine", "icarus", "--programs", 1),
     "synth": ("synth", "nano", "--unit", "write_channel", "--place", "--seeds", 2),
     "synth in gates": ("synth", "nano", "--unit", "write_channel", "--target", "generic"),
