@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench docs generated models accuracy area clean
+.PHONY: help run test test-long lint bench docs generated models zoo accuracy area clean
 
 help:            ## Show the targets.
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,6 +48,9 @@ models: $(READY) ## Compile and simulate the architectures of Hugging Face, and 
 accuracy: $(READY) ## Compare float32 and tf32 as formats of vectors, and write docs/accuracy.md (half an hour).
 	$(BIN)/python -m heddle.accuracy > docs/accuracy.new
 	mv docs/accuracy.new docs/accuracy.md
+
+zoo: $(READY)    ## Compile and simulate every system, compare with the RTL, and write the table into docs/models.md.
+	$(BIN)/heddle zoo --rtl -o docs/models.md
 
 area: $(READY)   ## Synthesise nano and base, and write what their units take to explore/area.json (many minutes).
 	$(BIN)/python -m heddle.explore.table > explore/area.new

@@ -61,9 +61,8 @@ def segments(graph: Graph, finest: bool = False) -> list[Segment]:
 
 
 def _results_of(piece: list[Node], results: list[tuple[Node, str | None]]) -> tuple:
-    """Which results of the model a piece has, and where; how many of them are its last node's."""
-    inner = ((piece.index(node), name) for node, name in results if node in piece[:-1])
-    return (sum(node is piece[-1] for node, _ in results), *inner)
+    """Which results of the model a piece has, and where: each has a place of its own in DRAM."""
+    return tuple((piece.index(node), name) for node, name in results if node in piece)
 
 
 def _layers(pieces: list[list[Node]]) -> list[list[Node]]:

@@ -49,7 +49,7 @@ class Embeddings(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention."""
+    """Multi-head self-attention, to all tokens or those that are `seen` (B, T) bool."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
@@ -59,13 +59,14 @@ class Attention(nn.Module):
         self.value = nn.Linear(config.width, config.width)
         self.output = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         batch, tokens, width = x.shape
+        mask = None if seen is None else seen[:, None, None, :]  # (B, 1, 1, T)
         shape = (batch, tokens, self.heads, width // self.heads)
         q = self.query(x).view(shape).transpose(1, 2)  # (B, H, T, W/H)
         k = self.key(x).view(shape).transpose(1, 2)  # (B, H, T, W/H)
         v = self.value(x).view(shape).transpose(1, 2)  # (B, H, T, W/H)
-        y = functional.scaled_dot_product_attention(q, k, v)  # (B, H, T, W/H)
+        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, H, T, W/H)
         return self.output(y.transpose(1, 2).reshape(batch, tokens, width))  # (B, T, W)
 
 
@@ -81,8 +82,8 @@ class EncoderLayer(nn.Module):
         self.down = nn.Linear(config.hidden, config.width)
         self.norm2 = nn.LayerNorm(config.width, eps=config.epsilon)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm1(x + self.attention(x))  # (B, T, W)
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        x = self.norm1(x + self.attention(x, seen))  # (B, T, W)
         return self.norm2(x + self.down(self.activation(self.up(x))))  # (B, T, W)
 
 
@@ -97,12 +98,19 @@ class Bert(nn.Module):
         self.pooler = nn.Linear(config.width, config.width)
         self.classifier = nn.Linear(config.width, config.classes)
 
-    def forward(self, ids: Tensor, segments: Tensor) -> Tensor:
+    def features(self, ids: Tensor, segments: Tensor, seen: Tensor | None = None) -> Tensor:
+        """The last hidden states: (B, T, W)."""
         x = self.embeddings(ids, segments)  # (B, T, W)
         for layer in self.layers:
-            x = layer(x)  # (B, T, W)
-        pooled = torch.tanh(self.pooler(x[:, 0]))  # (B, W)
-        return self.classifier(pooled)  # (B, classes)
+            x = layer(x, seen)  # (B, T, W)
+        return x
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """What is read from [CLS] of hidden states: (B, W)."""
+        return torch.tanh(self.pooler(x[:, 0]))
+
+    def forward(self, ids: Tensor, segments: Tensor) -> Tensor:
+        return self.classifier(self.pooled(self.features(ids, segments)))  # (B, classes)
 
 
 def seeded(config: BertConfig, seed: int = 0) -> Bert:

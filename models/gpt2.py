@@ -97,9 +97,17 @@ class Gpt2(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=config.epsilon)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def features(self, ids: Tensor) -> Tensor:
+        """What the head reads: (B, T, W)."""
         positions = self.positions(torch.arange(ids.shape[1]))  # (T, W)
         x = self.tokens(ids) + positions  # (B, T, W)
         for layer in self.layers:
             x = layer(x)  # (B, T, W)
-        return functional.linear(self.norm(x), self.tokens.weight)  # (B, T, V)
+        return self.norm(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Of features (B, T, W): (B, T, V)."""
+        return functional.linear(x, self.tokens.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.logits(self.features(ids))  # (B, T, V)

@@ -91,8 +91,7 @@ class Shape:
             raise ValueError(f"{self.name} has a sliding window: its context must be at most {LONGEST_MASK}, not "
                              f"{self.context}")  # fmt: skip
         config = replace(self.config, depth=self.layers if layers is None else layers)
-        with _ParametersOnMeta():
-            module = architecture_of(config)(config).eval()
+        module = weightless(lambda: architecture_of(config)(config))
         module.built_part = self.part(layers)  # type: ignore[arg-type]
         return module
 
@@ -142,6 +141,12 @@ def find(name: str) -> Shape:
 def build(name: str, layers: int | None = None) -> nn.Module:
     """The module of the shape of that name or path."""
     return find(name).build(layers)
+
+
+def weightless(build: Callable[[], nn.Module]) -> nn.Module:
+    """What `build` makes, in evaluation mode, its parameters without bytes: on "meta"."""
+    with _ParametersOnMeta():
+        return build().eval()
 
 
 class _ParametersOnMeta(TorchFunctionMode):

@@ -87,10 +87,18 @@ class Vit(nn.Module):
         self.norm = nn.LayerNorm(config.width, eps=config.epsilon)
         self.head = nn.Linear(config.width, config.classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.patch_embedding(images).flatten(2).transpose(1, 2)  # (B, P, W)
+    def patches(self, images: Tensor) -> Tensor:
+        """A token for each patch, without position: (B, P, W)."""
+        return self.patch_embedding(images).flatten(2).transpose(1, 2)  # (B, P, W)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the layers make of [CLS] and the patches, before the last norm: (B, 1 + P, W)."""
+        x = self.patches(images)  # (B, P, W)
         x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + P, W)
         x = x + self.positions  # (B, 1 + P, W)
         for layer in self.layers:
             x = layer(x)  # (B, 1 + P, W)
-        return self.head(self.norm(x[:, 0]))  # (B, classes)
+        return x
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.norm(self.features(images)[:, 0]))  # (B, classes)

@@ -40,6 +40,14 @@ def gelu(b: Builder, x: Node, approximate: str = "none") -> Node:
     return by_table(b, "gelu_tanh" if approximate == "tanh" else "gelu", x)
 
 
+@rule("silu_backward")
+def silu_backward(b: Builder, gradient: Node, x: Node) -> Node:
+    """gradient·s·(1 + x·(1 − s)), where s is the sigmoid of x (which torch's own decompositions leave as it is)"""
+    sigmoid = by_table(b, "sigmoid", x)
+    slope = b.multiply(sigmoid, b.add(1, b.multiply(x, b.subtract(1, sigmoid))))
+    return b.multiply(gradient, slope)
+
+
 @rule("pow")
 def power(b: Builder, x: Node | float, exponent: Node | float) -> Node:
     """x^exponent; small whole powers are products, a base that is known is a power of e."""

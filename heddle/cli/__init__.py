@@ -10,7 +10,7 @@ from .ends import ends, output_written
 
 COMMANDS = [
     "run", "generate", "embed", "check", "kv-report", "compile", "list", "lint", "explain", "simulate", "report",
-    "cosim", "bench", "sweep", "synth", "verilog", "registers", "configs",
+    "cosim", "zoo", "bench", "sweep", "synth", "verilog", "registers", "configs",
 ]  # fmt: skip
 
 

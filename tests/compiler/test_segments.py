@@ -61,6 +61,17 @@ def test_nothing_is_cut_while_a_second_value_is_alive():
     assert [node.op for node in piece.graph].count("linear") == 3
 
 
+def test_equal_pieces_with_results_of_their_own_are_not_one():
+    class Apart(nn.Module):
+        def forward(self, x, y):
+            return {name: torch.relu(nn.functional.layer_norm(each, (8,))) for name, each in (("x", x), ("y", y))}
+
+    graph = streamed_graph(Apart(), torch.zeros(1, 5, 8), torch.zeros(1, 5, 8))
+    pieces = segments(graph, finest=True)
+    ends = [piece.signature for piece in pieces if piece.graph.names != [None]]
+    assert len(ends) == len(set(ends)) == 2
+
+
 @pytest.mark.parametrize("group", [4, 8, 16])
 @pytest.mark.parametrize("tokens", [11, 32])
 def test_groups_of_rows_give_what_pytorch_gives(run, nano, group, tokens):

@@ -33,6 +33,7 @@ RUNS = {
     "sample": ("generate", "tiny", "--config", "nano", "--prompt", "ab", "--tokens", 1, "--temperature", 1),
     "embed": ("embed", "a cat sees", "the dog hears", "--config", "nano"),
     "kv-report": ("kv-report", "tiny", "--config", "nano", "--contexts", 8),
+    "zoo": ("zoo", "norms"),
     "cosim": ("cosim", "random", "--config", "nano", "--engine", "icarus", "--programs", 1),
     "sweep": ("sweep", "space.toml", "-o", "rows", "--workers", 1),
     "sweep, checked": ("sweep", "space.toml", "--check"),
