@@ -8,9 +8,10 @@ makes the page; with names of rows it prints only those. Every row is measured o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import click
@@ -20,7 +21,6 @@ import torch
 from heddle import fidelity
 from heddle.embedding import Sentences
 from heddle.layers import unknown
-from heddle.models.minilm import SENTENCES
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,8 +35,8 @@ _PAGE = """# Accuracy of the vector formats
 ([0028](decisions/0028-a-format-of-vector-arithmetic.md)), which all presets have
 ([0046](decisions/0046-presets-compute-in-tf32.md)). Compared with PyTorch: SQNR = 10·log10(Σ y² / Σ (y − ŷ)²).
 
-**With values at rest in bf16, as presets have them, tf32 costs half a decibel at 16 bits and nothing at 8**: bf16
-itself has 8 significand bits.
+**With values at rest in bf16, as presets have them, tf32 costs less than a decibel, mostly less than half of one**:
+bf16 itself has 8 significand bits. All thresholds hold in both.
 
 **With `value_format = "float32"`, choose `vector_format = "float32"` too**: for training, and wherever small
 differences or places are computed. In tf32 all that VECTOR writes has 11 bits, copies too, so whole numbers are exact
@@ -77,7 +77,7 @@ def on(name: str, vector_format: str, precision: str) -> heddle.HardwareConfig:
 
 def _minilm(vector_format: str, precision: str) -> dict[str, str]:
     sentences = Sentences(on("base", vector_format, precision), precision)
-    found = [sentences.embed(text) for text in SENTENCES]
+    found = [sentences.embed(text) for text in import_module("heddle.models.minilm").SENTENCES]
     levels, cosines = ([getattr(each, name) for each in found] for name in ("sqnr_db", "cosine"))
     return {
         "mean SQNR": f"{np.mean(levels):.2f} dB", "least SQNR": f"{min(levels):.2f} dB",
@@ -180,7 +180,7 @@ def rows(name: str) -> list[str]:
     return lines
 
 
-def page(found: dict[str, Sequence[str]]) -> str:
+def page(found: Mapping[str, Sequence[str]]) -> str:
     """docs/accuracy.md, of the lines of all models and operators."""
     models, operators = ("\n".join(line for name in names for line in found[name]) for names in (MODELS, OPERATORS))
     return _PAGE.format(models=models, operators=operators, tokens=TOKENS, images=heddle.WORKLOADS["digits-vit"].count)

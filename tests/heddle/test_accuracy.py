@@ -15,10 +15,9 @@ FIGURES = {  # (model, precision, figure) → (float32, tf32)
 
 
 def test_an_operator_in_all_formats():
-    name = "x·silu(x)"
-    (line,) = accuracy.rows(name)
-    wide, narrow = (accuracy.level(name, "float32", each) for each in accuracy.FORMATS)
-    assert wide > narrow > 60 and line.endswith(f"| {wide:.1f} | {narrow:.1f} |") and f"\n{line}\n" in PAGE
+    (line,) = accuracy.rows("x·silu(x)")
+    *_, wide, narrow = map(float, line.strip("| ").split(" | ")[1:])
+    assert wide > narrow > 60 and f"\n{line}\n" in PAGE
 
 
 def test_a_model_in_both_formats():

@@ -35,7 +35,7 @@ def test_an_empty_program_ends_with_the_dispatch_of_its_halt(nano):
 
 
 def test_a_result_shows_itself_in_a_line(nano):
-    assert repr(simulate(Program(nano, (Halt(),), 4096))) == "<Result of program on nano: 42 cycles>"
+    assert repr(simulate(Program(nano, (Halt(),), 4096))) == "<Result of program on nano-float32: 42 cycles>"
 
 
 def test_instructions_wider_than_a_beat_arrive_with_their_last_beat(nano):
