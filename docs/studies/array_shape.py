@@ -34,7 +34,8 @@ def main() -> None:
     spec = {
         "data": {"values": rows}, "title": "Rows × columns: cycles of a run",
         "hconcat": [
-            {"width": 260, "title": name, "mark": "bar", "transform": [{"filter": {"field": "workload", "equal": name}}],
+            {"width": 260, "title": name, "mark": "bar",
+             "transform": [{"filter": {"field": "workload", "equal": name}}],
              "encoding": {"y": y, "x": {"field": "cycles", "type": "quantitative", "axis": {"format": "~s"}},
                           "color": {"field": "mac_utilisation", "type": "quantitative", "title": "MAC utilisation",
                                     "legend": {"format": ".0%"}, "scale": {"scheme": "blues", "domain": [0, 1]}}}}
