@@ -27,6 +27,7 @@ def main() -> None:
     table = table.assign(shape=[f"{r} × {c}" for r, c in sides], pes=[f"{r * c:,} PEs" for r, c in sides])
     columns = ["pes", "shape", "workload", "cycles", "mac_utilisation", "port_bytes", "energy_j", "area_ge"]
     table = table.sort_values(["pes", "rows"], ascending=[False, True])[columns]
+    table = table.astype({"cycles": int, "port_bytes": int, "area_ge": int})
     table.to_csv(HERE / "array-shape.csv", index=False, float_format="%.5g")
     print(table.to_string(index=False))
     rows = [{"machine": f"{row['pes']}: {row['shape']}", **row} for row in table.to_dict("records")]
