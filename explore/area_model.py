@@ -51,7 +51,7 @@ TERMS: dict[str, Terms] = {
     "vector": lambda config: (1, config.vector_lanes),
     "softmax": lambda config: (1, config.vector_lanes),
     "norm": lambda config: (1, config.vector_lanes),
-    "load": _port, "store": _port, "kv": lambda config: (1, config.axi_bytes, config.vector_lanes),
+    "load": _port, "store": _port, "kv": lambda config: (1, config.vector_lanes, config.axi_bytes),
     "fetch": lambda config: (1, config.axi_bytes), "dispatch": lambda config: (1, config.queue_depth),
     **{f"{memory.name.lower()}_memory": _memory(memory)
        for memory in (Memory.ACT, Memory.WEIGHT, Memory.PARAM, Memory.VALUE, Memory.ACC, Memory.ROW)},
@@ -92,10 +92,12 @@ def _modelled(config: HardwareConfig, known: Sequence[Measured]) -> dict[str, fl
 
 
 def _prices(unit: str, known: Sequence[Measured]) -> np.ndarray:
-    """Of each term, so that the sum of squares of relative errors is least."""
+    """Of each term, so that the sum of squares of relative errors is least. Of fewer machines than terms, the first
+    terms are left out: of one, a unit is taken to grow with its last."""
     rows = [(np.array(_terms(unit, each.config), float), each.gates[unit]) for each in known if unit in each.gates]
     matrix = np.array([terms / gates for terms, gates in rows])
-    scale = matrix.max(0)  # of few machines, the same part of each term
+    matrix[:, : max(0, matrix.shape[1] - len(rows))] = 0
+    scale = np.where(matrix.max(0) > 0, matrix.max(0), 1)
     return nnls(matrix / scale, np.ones(len(rows)))[0] / scale
 
 
