@@ -144,21 +144,25 @@ def _trained(system: Any, config: heddle.HardwareConfig) -> tuple[Any, dict[str,
 
 @dataclass(frozen=True)
 class Full:
-    """The shape of the paper, timed on `machine`."""
+    """The shape of the paper, timed without weights; refused: only the reason."""
 
-    machine: heddle.HardwareConfig
-    cycles: int
-    mac_utilisation: float | None
-    load_bytes: int
+    cycles: int | None = None
+    mac_utilisation: float | None = None
+    load_bytes: int | None = None
+    reason: str = ""
 
 
 def full(system: Any, config: heddle.HardwareConfig) -> Full | None:
-    """None where there is none."""
+    """None where a system has no such shape."""
     if system.full is None:
         return None
     model, arguments = system.full()
-    result = heddle.simulate(heddle.compile(model, arguments, config, name=system.name), values=False)
-    return Full(config, result.cycles, result.mac_utilisation, result.bytes["load"])
+    try:
+        program = heddle.compile(model, arguments, config, name=system.name)
+    except heddle.HeddleError as error:
+        return Full(reason=str(error).splitlines()[0][:200])
+    result = heddle.simulate(program, values=False)
+    return Full(result.cycles, result.mac_utilisation, result.bytes["load"])
 
 
 def table(rows: Sequence[Row], comparisons: dict[str, Any]) -> str:
