@@ -101,7 +101,7 @@ def _print(rows: list[Any], found: dict[str, Any], config: Any, measured: Any) -
         level = "exact" if row.sqnr_db is None and row.state == "ok" else f"{row.sqnr_db or 0:.1f} dB"
         other, use = found.get(row.name), row.mac_utilisation
         table.append((
-            row.name, row.source, row.state, row.result_count, level, f"{row.instructions:,}", f"{row.cycles:,}",
+            row.name, row.paper, row.state, row.result_count, level, f"{row.instructions:,}", f"{row.cycles:,}",
             "·" if use is None else f"{use:.1%}",
             "·" if other is None else f"{other.different_bytes}, {other.different_cycles}",
         ))  # fmt: skip

@@ -24,6 +24,12 @@ def test_a_few_rows_are_as_pytorch_has_them(name):
     require_ok(trial(zoo.ZOO[name]).row)
 
 
+@pytest.mark.parametrize("name", ["norms", "deepseek-experts", "sparse-big-bird"])
+def test_a_few_rows_agree_with_the_rtl(name):
+    found = trial(zoo.ZOO[name], api.get_config("small"))  # which other tests have built
+    assert api.lockstep(found.program, found.inputs, "verilator").agrees
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_every_row_is_as_pytorch_has_it_and_the_rtl_agrees(name):
