@@ -6,6 +6,7 @@ addresses, so what they touch, and hence what must come before what, follows fro
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -62,17 +63,20 @@ class Buffers:
 
     def __init__(self) -> None:
         self.of: dict[Memory, list[Buffer]] = {memory: [] for memory in Memory}
+        self._starts: dict[Memory, list[int]] = {memory: [] for memory in Memory}
 
     def add(self, name: str, memory: Memory, words: int) -> Buffer:
         """A new buffer behind the others of its memory."""
         before = self.of[memory][-1] if self.of[memory] else None
         buffer = Buffer(name, memory, words, before.start + before.words if before else 0)
         self.of[memory].append(buffer)
+        self._starts[memory].append(buffer.start)
         return buffer
 
     def numbers(self, memory: Memory, addresses: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which buffer of a memory each of these virtual addresses is in."""
-        return np.searchsorted([each.start for each in self.of[memory]], addresses, "right") - 1
+        starts = self._starts[memory]
+        return np.array([bisect_right(starts, each) - 1 for each in addresses.tolist()], np.int64)
 
     def place(self, instructions: Sequence[Instruction], config: HardwareConfig) -> list[Instruction]:
         """The instructions with the addresses that `allocate` gave to their buffers."""
