@@ -4,6 +4,7 @@ letters  the trained encoder–decoder answers held-out sequences token by token
 sparse   cycles of an attention layer against the blocks that its pattern has in sight
 merging  accuracy and cycles of the trained digits ViT against the tokens that each layer joins
 caption  LLaVA tells of an image token by token, and PyTorch does
+lengths  cycles of a ViT with and without merging, for more and more tokens
 experts  bytes that a layer of experts loads, against all its weights
 """
 
@@ -131,10 +132,22 @@ def merging(most: int = 4, count: int = 540) -> Iterator[dict[str, Any]]:
         result = heddle.simulate(program, {"images": samples.inputs["images"]})
         ours = next(iter(result.outputs.values())).reshape(count, -1).argmax(-1)
         with torch.no_grad():
-            theirs = torch.cat([model(image[None]) for image in images]).argmax(-1).numpy()
+            theirs = model(images).argmax(-1).numpy()
         right = 100 * np.array([(each == samples.labels).mean() for each in (theirs, ours)])
         yield {"r": r, "tokens": 17 - 3 * r, "accuracy_in_pytorch": float(right[0]), "accuracy": float(right[1]),
                "cycles": heddle.simulate(program, values=False).cycles}  # fmt: skip
+
+
+def lengths(sides: Sequence[int] = (16, 22), width: int = 128) -> Iterator[dict[str, Any]]:
+    """Two layers of a ViT over images of so many pixels a side, patches of 2 × 2, on `base`: cycles without merging,
+    and where each layer joins an eighth of the tokens."""
+    vit, merged, config = models("vit"), models("token_merging").MergingVit, heddle.get_config("base")
+    for side in sides:
+        shape = vit.VitConfig(image_size=side, width=width, depth=2, heads=2)
+        image, tokens = torch.zeros(1, 1, side, side), 1 + shape.patches
+        programs = [heddle.compile(merged(vit.Vit(shape), r).eval(), (image,), config) for r in (0, tokens // 8)]
+        without, cycles = (heddle.simulate(each, values=False).cycles for each in programs)
+        yield {"tokens": tokens, "r": tokens // 8, "cycles_without": without, "cycles": cycles}
 
 
 def experts(counts: Sequence[int] = (4, 8, 16, 32)) -> Iterator[dict[str, Any]]:
@@ -157,6 +170,7 @@ STUDIES = {
     "caption": lambda: [caption()],
     "sparse": sparse,
     "merging": merging,
+    "lengths": lengths,
     "experts": experts,
 }
 

@@ -35,7 +35,7 @@ class Row:
     """What was found of a system: `state` is ok, wrong, refused (then with the reason)."""
 
     name: str
-    source: str
+    paper: str
     state: str
     reason: str = ""
     sqnr_db: float | None = None  # the least of the results; None where all are exact
@@ -99,12 +99,12 @@ def trial(system: Any, config: heddle.HardwareConfig | None = None, precision: s
     try:
         program, inputs, theirs = _trained(system, config) if system.optimiser else _called(system, config, precision)
     except heddle.HeddleError as error:
-        return Trial(Row(system.name, system.source, "refused", str(error).splitlines()[0][:200]))
+        return Trial(Row(system.name, system.paper, "refused", str(error).splitlines()[0][:200]))
     result = heddle.simulate(program, inputs)
     ours = list(result.outputs.values())
     least = min(sqnr_db(a, b) for a, b in zip(theirs, ours, strict=True))
     row = Row(
-        system.name, system.source, "ok" if least >= SQNR_DB else "wrong", "",
+        system.name, system.paper, "ok" if least >= SQNR_DB else "wrong", "",
         least if np.isfinite(least) else None, len(theirs), len(program.instructions), result.cycles,
         result.mac_utilisation,
     )  # fmt: skip
@@ -144,21 +144,25 @@ def _trained(system: Any, config: heddle.HardwareConfig) -> tuple[Any, dict[str,
 
 @dataclass(frozen=True)
 class Full:
-    """The shape of the paper, timed on `machine`."""
+    """The shape of the paper, timed without weights; refused: only the reason."""
 
-    machine: heddle.HardwareConfig
-    cycles: int
-    mac_utilisation: float | None
-    load_bytes: int
+    cycles: int | None = None
+    mac_utilisation: float | None = None
+    load_bytes: int | None = None
+    reason: str = ""
 
 
 def full(system: Any, config: heddle.HardwareConfig) -> Full | None:
-    """None where there is none."""
+    """None where a system has no such shape."""
     if system.full is None:
         return None
     model, arguments = system.full()
-    result = heddle.simulate(heddle.compile(model, arguments, config, name=system.name), values=False)
-    return Full(config, result.cycles, result.mac_utilisation, result.bytes["load"])
+    try:
+        program = heddle.compile(model, arguments, config, name=system.name)
+    except heddle.HeddleError as error:
+        return Full(reason=str(error).splitlines()[0][:200])
+    result = heddle.simulate(program, values=False)
+    return Full(result.cycles, result.mac_utilisation, result.bytes["load"])
 
 
 def table(rows: Sequence[Row], comparisons: dict[str, Any]) -> str:
@@ -176,14 +180,14 @@ def table(rows: Sequence[Row], comparisons: dict[str, Any]) -> str:
     for row in rows:
         if row.state == "refused":
             reason = row.reason.replace("|", "\\|")
-            lines.append(f"| {row.name} | {row.source} | refused: {reason} | | | | | |")
+            lines.append(f"| {row.name} | {row.paper} | refused: {reason} | | | | | |")
             continue
         found = comparisons.get(row.name)
         differs = f"{found.different_bytes}, {found.different_cycles}" if found else ""
         level = "exact" if row.sqnr_db is None else f"{row.sqnr_db:.1f} dB"
         level += " (too little)" if row.state == "wrong" else ""
         use = "" if row.mac_utilisation is None else f"{row.mac_utilisation:.1%}"
-        lines.append(f"| {row.name} | {row.source} | {row.result_count} | {level} | {row.instructions:,} | "
+        lines.append(f"| {row.name} | {row.paper} | {row.result_count} | {level} | {row.instructions:,} | "
                      f"{row.cycles:,} | {use} | {differs} |")  # fmt: skip
     return "\n".join([*lines, "", END])
 

@@ -33,7 +33,7 @@ class System:
     """A row: `model` builds it, `inputs` draws the arguments of its forward, which may begin with its own weights."""
 
     name: str
-    source: str  # the paper
+    paper: str
     model: Callable[[], nn.Module]
     inputs: Callable[[Any], Inputs]
     full: Callable[[], tuple[nn.Module, Inputs]] | None = None

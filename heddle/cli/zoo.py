@@ -11,7 +11,17 @@ from typing import Any
 import click
 import heddle
 
-from .shared import command, console, file_to_write, json_option, print_json, print_table, progress, require_engine
+from .shared import (
+    command,
+    console,
+    file_to_write,
+    json_option,
+    load_config,
+    print_json,
+    print_table,
+    progress,
+    require_engine,
+)
 
 
 @command(
@@ -20,9 +30,12 @@ from .shared import command, console, file_to_write, json_option, print_json, pr
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--rtl", is_flag=True, help="In lock-step with the RTL too: a minute to build it, then seconds each.")
+@click.option(
+    "--full", metavar="NAME|FILE.toml", help="Time the shapes of the papers too, on this accelerator: minutes."
+)
 @click.option("-o", "--output", **file_to_write, help="Page to write the table into, between its two marks.")
 @json_option
-def zoo(names: tuple[str, ...], rtl: bool, output: Path | None, as_json: bool) -> None:
+def zoo(names: tuple[str, ...], rtl: bool, full: str | None, output: Path | None, as_json: bool) -> None:
     """Compile, simulate and compare the systems of these NAMEs, all if there are none.
 
     Each is a small model from its paper (models/zoo.py), with weights from a seed. Every result, losses and updated
@@ -33,21 +46,26 @@ def zoo(names: tuple[str, ...], rtl: bool, output: Path | None, as_json: bool) -
     systems, page = measured.systems(names), _page(output, measured) if output else ""
     if rtl:
         require_engine("verilator")
-    rows, found, config = [], {}, measured.machine()
+    large = load_config(full) if full is not None else None
+    rows, found, timed, config = [], {}, {}, measured.machine()
     with progress(f"Measuring the zoo on {config.title}", len(systems), "system") as advance:
         for system in systems:
             trial = measured.trial(system)
             rows.append(trial.row)
             if rtl and trial.program is not None:
                 found[system.name] = heddle.lockstep(trial.program, trial.inputs, "verilator")
+            if large and (time := measured.full(system, large)):
+                timed[system.name] = time
             advance()
     if output:
         output.write_text(page.replace(measured.section(page), measured.table(rows, found)))
     if as_json:
-        figures = [asdict(row) | _rtl(found.get(row.name)) for row in rows]
+        figures = [asdict(row) | _more(row.name, found, timed) for row in rows]
         print_json({"precision": measured.PRECISION, "systems": figures}, config)
     else:
         _print(rows, found, config, measured)
+        if large:
+            _print_full(timed, large)
     sys.exit(any(row.state != "ok" for row in rows) or any(not each.agrees for each in found.values()))
 
 
@@ -60,9 +78,21 @@ def _page(path: Path, measured: Any) -> str:
     return text
 
 
-def _rtl(found: Any) -> dict[str, Any]:
-    """As --json has it: nothing without the RTL."""
-    return {} if found is None else {"rtl": found.to_dict()}
+def _more(name: str, found: dict[str, Any], timed: dict[str, Any]) -> dict[str, Any]:
+    """What --json has of a row only where it was asked for."""
+    rtl = {"rtl": found[name].to_dict()} if name in found else {}
+    full = asdict(timed[name]) if name in timed else {}
+    return rtl | ({"full": {key: value for key, value in full.items() if value}} if full else {})
+
+
+def _print_full(timed: dict[str, Any], config: Any) -> None:
+    rows = [(name, *(("refused", "·", "·") if each.reason else
+                     (f"{each.cycles:,}", f"{each.mac_utilisation:.1%}", f"{each.load_bytes:,}")))
+            for name, each in timed.items()]  # fmt: skip
+    print_table(f"The shapes of the papers on {config.title}", ["system", "cycles", "use", "bytes loaded"], rows)
+    for name, each in timed.items():
+        if each.reason:
+            console.print(f"{name}: {each.reason}", markup=False, soft_wrap=True)
 
 
 def _print(rows: list[Any], found: dict[str, Any], config: Any, measured: Any) -> None:
@@ -71,7 +101,7 @@ def _print(rows: list[Any], found: dict[str, Any], config: Any, measured: Any) -
         level = "exact" if row.sqnr_db is None and row.state == "ok" else f"{row.sqnr_db or 0:.1f} dB"
         other, use = found.get(row.name), row.mac_utilisation
         table.append((
-            row.name, row.source, row.state, row.result_count, level, f"{row.instructions:,}", f"{row.cycles:,}",
+            row.name, row.paper, row.state, row.result_count, level, f"{row.instructions:,}", f"{row.cycles:,}",
             "·" if use is None else f"{use:.1%}",
             "·" if other is None else f"{other.different_bytes}, {other.different_cycles}",
         ))  # fmt: skip

@@ -69,7 +69,7 @@ MEANS_NOTHING = {
         "--waves-from": ("random --waves-from 3", "--waves-from and --waves-to are of a waveform: name its file"),
         "--waves-to": ("random --waves-to 3", "--waves-from and --waves-to are of a waveform: name its file"),
     },
-    "zoo": {"--rtl": ALWAYS, "--output": ALWAYS},
+    "zoo": {"--rtl": ALWAYS, "--full": ALWAYS, "--output": ALWAYS},
     "bench": {
         "--timeout": ALWAYS,
         "--scalesim": ("gpt2-decode --scalesim", "--scalesim is for gemm-512 and bert-layer, of which none is named"),
@@ -179,7 +179,7 @@ WRONG_VALUE = {
         "--waves-from": ("random --waves x.vcd --waves-from -1", "the first cycle of a waveform must be a whole"),
         "--waves-to": ("random --waves x.vcd --waves-from 9 --waves-to 8", "must be a whole number from 9 to"),
     },
-    "zoo": {"--output": ("norms --output none/x", FILE)},
+    "zoo": {"--output": ("norms --output none/x", FILE), "--full": ("norms --full smal", CONFIG)},
     "bench": {"--timeout": ("gemm-512 --timeout nan", "--timeout must be above 0 and at most 1e+06 seconds, not nan")},
     "sweep": {
         "--output": ("space.toml -o layer.heddle", "'layer.heddle' is a file"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import heddle as api
@@ -21,6 +22,12 @@ def require_ok(row):
 @pytest.mark.parametrize("name", FEW)
 def test_a_few_rows_are_as_pytorch_has_them(name):
     require_ok(trial(zoo.ZOO[name]).row)
+
+
+@pytest.mark.parametrize("name", ["norms", "deepseek-experts", "sparse-big-bird"])
+def test_a_few_rows_agree_with_the_rtl(name):
+    found = trial(zoo.ZOO[name], api.get_config("small"))  # which other tests have built
+    assert api.lockstep(found.program, found.inputs, "verilator").agrees
 
 
 @pytest.mark.long
@@ -50,6 +57,18 @@ def test_the_command_writes_the_table(heddle, tmp_path):
 def test_what_is_not_there_is_named(heddle, arguments, message):
     code, _, error = heddle("zoo", *arguments)
     assert code == 2 and message in error
+
+
+def test_the_shape_of_a_paper_is_timed_or_refused(heddle, monkeypatch):
+    shapes = {"norms": lambda: (torch.nn.Linear(8, 8), (torch.zeros(1, 4, 8),)),
+              "heads": lambda: (torch.nn.Linear(1 << 20, 8, device="meta"), (torch.zeros(1, 1, 1 << 20),))}  # fmt: skip
+    for name, full in shapes.items():
+        monkeypatch.setitem(zoo.ZOO, name, replace(zoo.ZOO[name], full=full))
+    code, output, _ = heddle("zoo", "norms", "heads", "--full", "nano", "--json")
+    small, large = (row["full"] for row in json.loads(output)["systems"])
+    assert code == 0 and small["cycles"] and small["load_bytes"] >= 64 and "reason" not in small
+    assert "cycles" not in large and "is too large" in large["reason"]
+    assert "heads: " in heddle("zoo", "heads", "--full", "nano")[1]
 
 
 def test_the_table_says_what_was_found():
