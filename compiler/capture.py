@@ -31,7 +31,8 @@ from .rearrange import VIEWS
 from .rules import RULES
 
 Inputs = Sequence[Tensor] | Mapping[str, Tensor]  # arguments of forward by place, or by name
-_CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range")
+_CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range",
+           "with_effects")  # fmt: skip
 
 
 def capture(model: nn.Module, example_inputs: Inputs) -> Graph:
@@ -67,9 +68,10 @@ def calls(exported: ExportedProgram) -> tuple[dict[fx.Node, Node], dict[Node, He
     nodes: dict[fx.Node, Node] = {}
     problems: dict[Node, HeddleError] = {}
     for each in exported.graph.nodes:
-        if each.op == "placeholder":
+        if each.op == "placeholder" and kinds[each.name].kind is not InputKind.TOKEN:
             nodes[each] = placeholder(each, kinds[each.name], exported)
-        elif each.op == "call_function" and not any(check in str(each.target) for check in _CHECKS):
+        elif (each.op == "call_function" and not any(check in str(each.target) for check in _CHECKS)
+              and set(each.all_input_nodes) <= nodes.keys()):  # else it orders checks  # fmt: skip
             nodes[each] = _call(each, nodes, problems)
     return nodes, problems
 
@@ -77,12 +79,15 @@ def calls(exported: ExportedProgram) -> tuple[dict[fx.Node, Node], dict[Node, He
 _SAME = ("to", "_to_copy", "clone", "detach", "alias", "contiguous", "lift_fresh", "lift_fresh_copy")
 
 
+_WRITES = (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION, OutputKind.USER_INPUT_MUTATION)
+
+
 def _changed(exported: ExportedProgram, kinds: dict[str, Any]) -> list[str]:
     """The buffers and inputs that forward writes to; not those that only get their own numbers again."""
     results = exported.graph.output_node().args[0]
     changed = []
     for spec, result in zip(exported.graph_signature.output_specs, results, strict=True):  # type: ignore[arg-type]
-        if spec.kind is OutputKind.USER_OUTPUT:
+        if spec.kind not in _WRITES:
             continue
         while isinstance(result, fx.Node) and isinstance(result.target, OpOverload) and _name(result.target) in _SAME:
             result = result.args[0]

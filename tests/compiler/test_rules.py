@@ -454,6 +454,7 @@ REFUSED = {
     "buffer of truth": (lambda m, x: x[x > 0], "depends on data|cannot capture"),
     "scattered by numbers": (lambda m, x: x.masked_scatter(x > 0, x.flip(0)), "its mask must depend on whole numbers"),
     "put by places that are found": (lambda m, x: x[0].index_put((x[0].argmax(-1),), x[0, 0]), "places that are known"),
+    "inverse": (lambda m, x: torch.linalg.inv(x[:, :, :3]), "linalg_inv_ex.*there is no rule for it"),
     "narrow numbers": (lambda m, x: x * x.argmax(-1, keepdim=True).to(torch.uint8), "wrap around; use int64"),
     "sizes of a letter": (lambda m, x: torch.einsum("ij,jk->ik", x[0], x[0, :1]), "a letter must have one size"),
     "places of maxima": (lambda m, x: x.cummax(1)[1], "result 1 of it cannot be"),
