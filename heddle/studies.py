@@ -38,7 +38,7 @@ def letters(count: int = 200, rtl: int = 0, config: str = "small", precision: st
     model = training.trained()
     theirs = training.answers(model, sources, expected.shape[1])
     options = {"source": {"source": sources[:1]}, "precision": precision}
-    session = heddle.Session(model, config, heddle.CachePlan(16), chunk=1, options=options)
+    session = heddle.Session(model, heddle.get_config(config), heddle.CachePlan(16), chunk=1, options=options)
     found = []
     for number, source in enumerate(sources):
         session.engine = "verilator" if number < rtl else None

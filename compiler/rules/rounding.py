@@ -49,13 +49,14 @@ def _rounded(b: Builder, x: Node) -> tuple[Node, Node]:
     return found, b.function(ROUND, found)
 
 
-def size(b: Builder, x: Value) -> Node | float:
+def size(b: Builder, x: Value) -> Node:
     """|x|"""
-    return b.combine(Combine.MAXIMUM, x, b.multiply(x, -1)) if isinstance(x, Node) else abs(x)
+    return b.combine(Combine.MAXIMUM, x, b.multiply(x, -1)) if isinstance(x, Node) else b.number(abs(x))
 
 
-def signed(b: Builder, x: Value, value: Value) -> Value:
+def signed(b: Builder, x: Value, value: Value) -> Node:
     """A value; times −1 where x is below 0."""
+    value = b.number(value)
     if not isinstance(x, Node):
         return b.multiply(value, -1) if x < 0 else value
     return b.choose(b.combine(Combine.LESS, x, 0), b.multiply(value, -1), value)
