@@ -102,7 +102,7 @@ MISTAKES = {
     ),
     "compile: no precision": (lambda p, r: heddle.compile(MODEL, (X,), "nano", precision=""), "unknown precision ''"),
     "compile: tiling": (lambda p, r: heddle.compile(MODEL, (X,), "nano", tiling=4), "tiling must be a Tiling, or None"),
-    "sweep: space": (lambda p, r: heddle.sweep(3), "space must be the path of a .toml file, a dict of its tables, or a"),
+    "sweep: space": (lambda p, r: heddle.sweep(3), "space must be the path of a .toml file, a dict"),
     "Captures": (
         lambda p, r: heddle.compile(MODEL, (X,), "nano", captures=heddle.Captures),
         "captures must be Captures, or None, not",
