@@ -269,7 +269,7 @@ GOLDEN: dict[str, Function] = {
     "gelu_tanh": _gelu_tanh, "silu": torch.nn.functional.silu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
     "softplus": torch.nn.functional.softplus, "mish": torch.nn.functional.mish, "elu": torch.nn.functional.elu,
     "hardswish": torch.nn.functional.hardswish, "relu": torch.relu, "sin": torch.sin, "cos": torch.cos,
-    "atan": torch.atan, "erfc": torch.erfc, ROUND: torch.round,
+    "atan": torch.atan, "erfc": torch.erfc,
 }  # fmt: skip
 
 
@@ -283,6 +283,8 @@ def of_name(name: str) -> Function:
     and products, written before their operands: "multiply x sigmoid multiply 1.702 x"."""
     if " " in name:
         return _composition(name.split())
+    if name == ROUND:
+        return torch.round
     return (lambda x: x ** float(name[2:])) if name.startswith("x^") else GOLDEN[name]
 
 

@@ -103,7 +103,7 @@ RTL = [
     Fault("a causal row does not see its own column", "hw/mask.py",
           "too_new = self.causal & (lane > ahead)", "too_new = self.causal & (lane >= ahead)"),
     Fault("a row with a length sees one column more", "hw/mask.py",
-          "Cat(lane < within for lane", "Cat(lane <= within for lane"),
+          "Cat(within >= lane + 1 for lane", "Cat(within >= lane for lane"),
     Fault("lengths are those of every other row", "hw/units/softmax.py",
           "element.eq(fields.operand_address + panel.row)", "element.eq(fields.operand_address + (panel.row << 1))"),
     Fault("scores from VALUE are multiplied with numbers of rows", "hw/scores.py",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .compiler.audit import audit as audit
     from .compiler.builder import Tiling as Tiling
     from .compiler.cache import CachePlan as CachePlan
+    from .compiler.captures import Captures as Captures
     from .compiler.decoder import compile_decoder as compile_decoder
     from .compiler.pipeline import compile as compile
     from .compiler.precision import PrecisionRule as PrecisionRule
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from .sim.roofline import write_roofline as write_roofline
     from .sim.timeline import write_timeline as write_timeline
     from .sim.trace import write_chrome_trace as write_chrome_trace
+    from .sweeps import sweep as sweep
     from .text import greedy as greedy
     from .text import load_text as load_text
     from .training import SGD as SGD

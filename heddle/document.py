@@ -11,7 +11,7 @@ import heddle
 
 SECTIONS = {
     "Machines": ["HardwareConfig", "get_config", "PRESETS", "DramConfig", "DRAM_PRESETS", "Memory", "Unit"],
-    "Compiling": ["compile", "audit", "calibrate", "choose_precision", "PrecisionRule", "Tiling"],
+    "Compiling": ["compile", "audit", "calibrate", "choose_precision", "PrecisionRule", "Tiling", "Captures"],
     "Decoders": ["CachePlan", "compile_decoder", "Session", "greedy"],
     "Programs": ["Program", "Tensor", "isa", "lint", "require_ordered", "facts"],
     "Simulating": ["simulate", "Result", "Profile", "roofline", "write_roofline", "write_timeline",
@@ -19,6 +19,7 @@ SECTIONS = {
     "Against PyTorch": ["check", "last_run", "Training", "SGD", "AdamW"],
     "Against the RTL": ["lockstep", "Comparison", "ENGINES", "record", "Window", "random_program", "illegal"],
     "Hardware": ["accelerator_verilog", "REGISTER_FILES", "synthesise"],
+    "Exploring": ["sweep"],
     "Models that ship": ["WORKLOADS", "LANGUAGE_MODELS", "load_text", "SHAPES", "get_shape"],
     "Errors": ["HeddleError"],
 }  # fmt: skip

@@ -15,8 +15,6 @@ _PLAIN = (
     "hardswish", "sin", "cos", "atan", "erfc",
 )  # fmt: skip
 
-_MOST_PRODUCTS = 16  # whole powers up to here are products
-
 
 def by_table(b: Builder, name: str, x: Node) -> Node:
     """A function by its name. Raises HeddleError for one that no table can hold."""
@@ -62,7 +60,7 @@ def power(b: Builder, x: Node | float, exponent: Node | float) -> Node:
 
 def _power(b: Builder, x: Node, exponent: float) -> Node:
     """Whole powers are products, or their reciprocal; beyond ±2 others are squares, as a table holds less than 2³²."""
-    whole = exponent.is_integer() and abs(exponent) <= _MOST_PRODUCTS
+    whole = exponent.is_integer()
     if whole and exponent > 0:
         half = _power(b, x, exponent // 2) if exponent > 1 else None
         square = b.multiply(half, half) if half else x

@@ -175,7 +175,8 @@ FUNCTIONS = {
         "remainder": lambda x: x % 0.75, "remainder, below 0": lambda x: x % -0.75,
         "floor of a quotient": lambda x: x // 0.3,
         "fmod": lambda x: torch.fmod(x, 0.75), "trunc of a quotient": lambda x: x.div(-0.3, rounding_mode="trunc"),
-        "softplus, threshold": lambda x: functional.softplus(x, 3, 2), "whole powers": lambda x: x**5 + (x + 5) ** -3,
+        "softplus, threshold": lambda x: functional.softplus(x, 3, 2),
+        "whole powers": lambda x: x**5 + x**19 + (x + 5) ** -3,
         "steep power": lambda x: x.abs() ** 2.5, "norm 3": lambda x: x.norm(3, 1), "norm 0": lambda x: x.norm(0, 1),
         "reflect": lambda x: functional.pad(x, (2, 1), "reflect"), "pad with ends": lambda x: functional.pad(
             x, (0, 2), "replicate"), "circular": lambda x: functional.pad(x, (1, 2), "circular"),

@@ -21,6 +21,7 @@ BLOCK, SLOT, BLOCKS = 1, 2, 3  # registers
 def decoder(config) -> Program:
     """Quantises `tokens` keys of three words and a half, appends them with their scales where registers say, and takes
     the sequence out again as keys, as values and as pairs. Two blocks to a page, pages out of order."""
+    config = replace(config, weight_banks=4)
     c, tokens, words = config.columns, 6, 4
     block_bytes = words * c * config.dram_word_bytes(Memory.WEIGHT)
     page_bytes = -(-2 * block_bytes // 256) * 256
@@ -83,6 +84,7 @@ def test_what_was_appended_comes_out(config=NANO):
 
 def crowd(config) -> Program:
     """Appends and Streams while STORE writes and LOAD reads: no two of them touch one bank."""
+    config = replace(config, weight_banks=4)
     weight, value = config.bank_words(Memory.WEIGHT), config.bank_words(Memory.VALUE)
     word_bytes = config.dram_word_bytes(Memory.VALUE)
     codes = dict(part=Part.VALUES, token_words=2, page_bytes=512, pages=4)

@@ -50,7 +50,7 @@ def test_a_copy_takes_the_cycles_of_the_page(engine):
     ], config, data=[(0x1000, bytes(range(32)))])  # fmt: skip
     # FETCH: granted in 1, 64 beats of 4 bytes in 11, 13 … 137; instruction 0 has come with its eighth beat, in 25.
     # But bursts of FETCH are of 256 bytes, and the DRAM moves one after the other: LOAD's beats come from 139 on.
-    load_start = 25 + 1 + 1
+    load_start = 25 + 2 + 1
     load_retire = 139 + 7 * 2 + 1
     # STORE takes LOAD's token in the cycle after it retires, reads 8 beats, and its request is up in q + 8 + 2.
     store_start = load_retire + 1
@@ -273,8 +273,8 @@ def test_programs_of_several_configurations_run_in_order(layer, monkeypatch):
 
     nano = program_of([Load(memory=Memory.ACT, dram_address=0x1000)])
     odd = program_of([Load(memory=Memory.ACT, dram_address=0x1000)], ROOMY)
-    programs = {"nano": nano, "odd": odd}
+    programs = {"nano": nano, ROOMY.name: odd}
     monkeypatch.setattr(module, "engine_named", lambda name: engine)
     comparison = lockstep([nano, nano, odd])
-    assert comparison.agrees and comparison.machine == "nano, odd"
-    assert seen == [("nano", 2), ("odd", 1)]
+    assert comparison.agrees and comparison.machine == "nano, 3x5-room"
+    assert seen == [("nano", 2), ("3x5-room", 1)]

@@ -113,7 +113,7 @@ def test_a_run_from_a_high_address_with_counters_and_interrupt(on_machine, axi_s
 
 
 def test_counters_count_up_to_the_last_cycle_of_the_run(on_machine, axi_slave):
-    """Halt comes with the beats 10 … 17 and is the end in 18; the other beats of two groups come for nothing."""
+    """Halt comes with the beats 10 … 17 and is the end in 19; the other beats of two groups come for nothing."""
     slave = axi_slave(bytearray(1 << 12), 4, latency=9)
     groups = put_program(slave, [Halt(), *[Matmul()] * 23])
 
@@ -123,8 +123,8 @@ def test_counters_count_up_to_the_last_cycle_of_the_run(on_machine, axi_slave):
         while await host.read(Register.STATUS) & Register.STATUS.mask("busy"):
             pass
         assert len(slave.beats) == 2 * 64
-        assert await host.read(Register.CYCLES_LOW) == 18
-        assert await host.read(Register.READ_BEATS) == 18 - 10 + 1
+        assert await host.read(Register.CYCLES_LOW) == 19
+        assert await host.read(Register.READ_BEATS) == 19 - 10 + 1
 
     on_machine(NANO, slave, body)
 
@@ -139,8 +139,8 @@ def test_a_start_during_a_run_is_ignored(on_machine, axi_slave):
             await host.step()
         await host.write(Register.CONTROL, Register.CONTROL.mask("start"))
         await host.until_done()
-        assert host.records == [(Unit.MATRIX, 0, 19, 109)]
-        assert await host.read(Register.CYCLES_LOW) == 110
+        assert host.records == [(Unit.MATRIX, 0, 20, 110)]
+        assert await host.read(Register.CYCLES_LOW) == 111
         for _ in range(50):
             await host.step()
         assert await host.read(Register.STATUS) == Register.STATUS.mask("done")
@@ -159,7 +159,7 @@ def test_a_start_forgets_the_last_run_even_while_it_must_wait(on_machine, axi_sl
         assert not slave.idle() and not host.ctx.get(host.machine.done)
         assert await host.read(Register.STATUS) == Register.STATUS.mask("busy")
         await host.until_done()
-        assert await host.read(Register.CYCLES_LOW) == 18
+        assert await host.read(Register.CYCLES_LOW) == 19
         assert len(slave.bursts) == 4
 
     on_machine(NANO, slave, body)

@@ -49,7 +49,7 @@ def test_two_units_at_one_read_port_are_reported_with_both_instructions(nano):
     norm = Norm(columns=8, address=ELSEWHERE)
     message = refused(nano, Map(columns=8, source=Source.VALUE, source_address=100, address=2 * ELSEWHERE), norm)
     assert message.startswith("bank conflict: instruction 0 (map ")
-    assert "in cycles 42 to" in message and "instruction 1 (norm " in message and "in cycles 50 to" in message
+    assert "in cycles 43 to" in message and "instruction 1 (norm " in message and "in cycles 51 to" in message
     assert "both read bank 0 of VALUE" in message
 
 
