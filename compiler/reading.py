@@ -17,6 +17,7 @@ from .graph import Node
 from .layout import Layout
 
 Numbers = NDArray[np.int64]
+Stretch = tuple[int, int, tuple[int, ...], tuple[int, ...]]  # (first, count, addresses, strides) of rows
 
 MOST_STRIDE = (1 << 16) - 1  # words: what the field of an instruction holds
 
@@ -64,9 +65,7 @@ def word_addresses(rows: Rows, numbers: Numbers) -> Numbers:
     return found
 
 
-def as_runs(
-    tiles: Tiles, *addresses: Numbers, most: int = 1 << 30
-) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
+def as_runs(tiles: Tiles, *addresses: Numbers, most: int = 1 << 30) -> list[Stretch]:
     """(first, count, addresses, strides) of stretches of rows over which each of these addresses is in one buffer of
     VALUE and has one stride, which an instruction can have. A stretch ends where `most` rows are in it."""
     count, found, first = len(addresses[0]), [], 0

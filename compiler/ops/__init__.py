@@ -67,4 +67,4 @@ SINGLE = (
     "gather",
 )  # fmt: skip
 # Those that take in a neighbour, once each has its operator.
-FUSING = ("elementwise", "linear")
+FUSING = ("linear", "elementwise", "reduce", "topk")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ _EXCHANGED = {
     **{kind: kind for kind in (Combine.ADD, Combine.MULTIPLY, Combine.MAXIMUM, Combine.MINIMUM, Combine.EQUAL)},
     Combine.SUBTRACT: Combine.SUBTRACT_FROM,
 }  # y kind x for x kind y
+_INDIFFERENT = (Combine.ADD, Combine.MULTIPLY, Combine.MAXIMUM, Combine.MINIMUM)
 
 
 def match(graph: Graph, node: Node) -> bool:
@@ -78,50 +80,87 @@ def _affine(kind: Combine, row: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def fuse(graph: Graph, node: Node) -> bool:
-    """A function of a scaled value, if nobody else reads that: one instruction does both."""
-    if node.op != "elementwise" or not node.function or node.combine is not Combine.NONE or node.scale is not None:
+    """A function of a scaled value, a combination of a scaled value's function, if nobody else reads that: one
+    instruction does both. What is compared, or subtracted, has been rounded as any other value: equal ones are equal.
+    """
+    if node.op != "elementwise" or node.scale is not None:
         return False
-    source = node.inputs[0]
-    if source.op != "elementwise" or source.function or source.scale is None or graph.only_user(source) is not node:
+    if node.combine is Combine.NONE:
+        orders = [node.inputs] if node.function else []
+    else:
+        orders = [node.inputs, node.inputs[::-1]] if node.combine in _INDIFFERENT and not node.function else []
+    for source, *others in orders:
+        if not takes(graph, node, source) or source.combine is not Combine.NONE or node.function and source.function:
+            continue
+        if others and others[0] is not node.inputs[1] and is_column(node.inputs[1]):
+            continue  # a column is the second operand
+        front = {key: source.attributes[key] for key in ("scale", "offset")}
+        graph.replace(node, _elementwise(node, [*source.inputs, *others], combine=node.combine,
+                                         function=node.function or source.function, **front))  # fmt: skip
+        return True
+    return False
+
+
+def takes(graph: Graph, node: Node, source: Node) -> bool:
+    """Whether what an elementwise operator gives could be computed by the instruction of its one reader."""
+    return source.op == "elementwise" and graph.only_user(source) is node and node.inputs.count(source) == 1
+
+
+def take_in(graph: Graph, node: Node) -> bool:
+    """Let an operator of one input do what is done to it before, but for scales, for which PARAM may be too small."""
+    (source,) = node.inputs if len(node.inputs) == 1 else (node,)
+    if not takes(graph, node, source) or source.scale is not None:
         return False
-    graph.replace(node, _elementwise(node, source.inputs, function=node.function, scale=source.scale,
-                                     offset=source.offset))  # fmt: skip
+    front = {"function": source.function, "combine": source.combine}
+    graph.replace(node, node.turned_into(node.op, source.inputs, **{**node.attributes, **front}))
     return True
+
+
+class Front(NamedTuple):
+    """Some rows, and columns from a word on, of what an instruction of VECTOR computes before it goes on with it."""
+
+    first: int
+    word: int
+    fields: dict[str, Any]
+    targets: tuple[tuple[int, int], ...]  # (address, stride) of these rows of each target
+
+
+def fronts(node: Node, tiles: Tiles, *targets: Sequence[Run]) -> Iterator[Front]:
+    """All rows and columns of an operator that has the attributes of an elementwise one, in panels that no run of a
+    target cuts."""
+    x, *others = node.inputs
+    column = bool(others) and is_column(others[0])
+    operands = [runs(tiles, x), *(column_runs(tiles, y) if column else runs(tiles, y) for y in others), *targets]
+    scale, offset = node.attributes.get("scale"), node.attributes.get("offset")
+    words = -(-x.columns // tiles.config.columns)
+    step = words if scale is None else min(words, max(1, tiles.config.words(Memory.PARAM) // 2))
+    for word in range(0, words, step):
+        first = word * tiles.config.columns
+        columns = min(step * tiles.config.columns, x.columns - first)
+        fields = {"columns": columns, "combine": node.attributes.get("combine", Combine.NONE)}
+        if scale is not None:
+            pairs = pairs_of_columns(scale[first : first + columns], offset[first : first + columns], tiles.config)
+            fields |= {"scaled": 1, "param_address": tiles.load_pairs(f"{tiles.label}.scale", pairs).at(0)}
+        for start, count, ((source, stride), *places) in panels(tiles, *operands):
+            if column:
+                numbers = to_row(tiles, places.pop(0), count)
+                fields |= {"operand": SecondOperand.COLUMN, "operand_address": numbers}
+            elif others:
+                address, operand_stride = places.pop(0)
+                fields |= {"operand_address": address + word, "operand_stride": operand_stride}
+            fields |= {"function": tiles.function(node.attributes.get("function", ""))}
+            panel = {"rows": count, "source": Source.VALUE, "source_address": source + word, "source_stride": stride}
+            yield Front(start, word, {**fields, **panel}, tuple(places))
 
 
 def tile(node: Node, tiles: Tiles) -> None:
     """One instruction per panel, or for as many columns as PARAM holds scales of."""
-    x = runs(tiles, node.inputs[0])
     out = tiles.new_values(node)
     target = [Run(start, count, buffer.at(word), out.words) for start, count, buffer, word in out.pieces]
-    operands: list[list[Run]] = [x, target]
-    fields: dict[str, Any] = {}
-    column = False
-    if node.combine is not Combine.NONE:
-        y = node.inputs[1]
-        column = is_column(y)
-        operands.append(column_runs(tiles, y) if column else runs(tiles, y))
-    words = -(-node.columns // tiles.config.columns)
-    step = words if node.scale is None else min(words, max(1, tiles.config.words(Memory.PARAM) // 2))
-    for first in range(0, words, step):
-        columns = min(step * tiles.config.columns, node.columns - first * tiles.config.columns)
-        if node.scale is not None:
-            some = slice(first * tiles.config.columns, first * tiles.config.columns + columns)
-            pairs = pairs_of_columns(node.scale[some], node.offset[some], tiles.config)
-            fields = {"scaled": 1, "param_address": tiles.load_pairs(f"{tiles.label}.scale", pairs).at(0)}
-        for _, count, ((source, source_stride), (address, stride), *second) in panels(tiles, *operands):
-            if second and column:
-                numbers = to_row(tiles, second[0], count)
-                fields = {**fields, "operand": SecondOperand.COLUMN, "operand_address": numbers}
-            elif second:
-                fields = {**fields, "operand_address": second[0][0] + first, "operand_stride": second[0][1]}
-            tiles.emit(
-                Map(
-                    rows=count, columns=columns, source=Source.VALUE, source_address=source + first,
-                    source_stride=source_stride, function=tiles.function(node.function), combine=node.combine,
-                    address=address + first, stride=stride, **fields,
-                ), node.function or (node.combine.name.lower() if second else "scale"),
-            )  # fmt: skip
+    what = node.function or (node.combine.name.lower() if len(node.inputs) == 2 else "scale")
+    for front in fronts(node, tiles, target):
+        ((address, stride),) = front.targets
+        tiles.emit(Map(address=address + front.word, stride=stride, **front.fields), what)
 
 
 def column_runs(tiles: Tiles, node: Node) -> list[Run]:
@@ -133,5 +172,3 @@ def column_runs(tiles: Tiles, node: Node) -> list[Run]:
     narrow = tiles.free_whole(len(starts), 1, "one of each row")
     copy(tiles, tiles.plain_values(source), source.columns, starts, np.zeros(1, np.int64), narrow)
     return [Run(0, len(starts), narrow.place(0, 1)[0], narrow.words)]
-
-

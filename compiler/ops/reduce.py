@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from ...arch.isa import Axis, Reduce, Results, Source
-from ..builder import Rows, Tiles
+from ..builder import Tiles
 from ..graph import Graph, Node
-from ..reading import Numbers, as_runs, panels, runs, word_addresses
+from ..reading import Stretch, as_runs, runs, word_addresses
+from .elementwise import fronts, is_column, take_in
 
 
 def match(graph: Graph, node: Node) -> bool:
@@ -23,40 +24,42 @@ def match(graph: Graph, node: Node) -> bool:
     return True
 
 
+def fuse(graph: Graph, node: Node) -> bool:
+    """What is done to each number before, if nobody else reads that; along rows no column is a second operand."""
+    if node.op != "reduce" or node.apart and any(is_column(each) for each in node.inputs[0].inputs):
+        return False
+    return take_in(graph, node)
+
+
 def tile(node: Node, tiles: Tiles) -> None:
     """One instruction per panel along columns; one for each row of the result along rows."""
     out = tiles.whole_values(node)
-    (x,) = node.inputs
     if not node.apart:
-        for _, count, ((source, source_stride), (address, stride)) in panels(tiles, runs(tiles, x), runs(tiles, node)):
-            tiles.emit(
-                Reduce(
-                    rows=count, columns=x.columns, source=Source.VALUE, source_address=source,
-                    source_stride=source_stride, kind=node.kind, count=1, results=Results.VALUE, address=address,
-                    stride=stride,
-                ), node.kind.name.lower(),
-            )  # fmt: skip
+        for front in fronts(node, tiles, runs(tiles, node)):
+            ((address, stride),) = front.targets
+            tiles.emit(Reduce(kind=node.kind, count=1, results=Results.VALUE, address=address, stride=stride,
+                              **front.fields), node.kind.name.lower())  # fmt: skip
         return
-    where = np.concatenate([run.address + np.arange(run.count) * run.stride for run in runs(tiles, x)])
+    operands = [np.concatenate([run.address + np.arange(run.count) * run.stride for run in runs(tiles, each)])
+                for each in node.inputs]  # fmt: skip
     for row in range(node.rows):
         outer, inner = divmod(row, node.apart)
         numbers = outer * node.count * node.apart + inner + np.arange(node.count) * node.apart
-        _down(node, tiles, where[numbers], out.place(row, 1)[0])
+        parts = as_runs(tiles, *(each[numbers] for each in operands), most=tiles.longest_panel)
+        _down(node, tiles, parts, out.place(row, 1)[0], node.attributes.get("function", ""))
 
 
-def _down(node: Node, tiles: Tiles, addresses: Numbers, target: int) -> None:
-    """Rows at these addresses to one; in several parts where they are in no single run, and then those."""
-    parts = as_runs(tiles, addresses, most=tiles.longest_panel)
+def _down(node: Node, tiles: Tiles, parts: list[Stretch], target: int, function: str = "") -> None:
+    """Rows in these places, of one or two operands, to one; where they are in several runs, to one each, and those."""
     targets = np.array([target])
     if len(parts) > 1:
-        rows: Rows = tiles.free_whole(len(parts), node.columns, "parts")
-        targets = word_addresses(rows, np.arange(len(parts)))
-    for (_, count, (source,), (stride,)), address in zip(parts, targets.tolist(), strict=True):
-        tiles.emit(
-            Reduce(
-                rows=count, columns=node.columns, source=Source.VALUE, source_address=source, source_stride=stride,
-                kind=node.kind, axis=Axis.ROWS, count=1, results=Results.VALUE, address=address,
-            ), node.kind.name.lower(),
-        )  # fmt: skip
+        targets = word_addresses(tiles.free_whole(len(parts), node.columns, "parts"), np.arange(len(parts)))
+    for (_, count, places, strides), address in zip(parts, targets.tolist(), strict=True):
+        fields = {"rows": count, "source": Source.VALUE, "source_address": places[0], "source_stride": strides[0]}
+        if len(places) == 2:
+            fields |= {"combine": node.combine, "operand_address": places[1], "operand_stride": strides[1]}
+        tiles.emit(Reduce(columns=node.columns, kind=node.kind, axis=Axis.ROWS, count=1, results=Results.VALUE,
+                          address=address, function=tiles.function(function), **fields),
+                   node.kind.name.lower())  # fmt: skip
     if len(parts) > 1:
-        _down(node, tiles, targets, target)
+        _down(node, tiles, as_runs(tiles, targets, most=tiles.longest_panel), target)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ...arch.isa import Reduce, Reduction, Results, Source
+from ...arch.isa import Reduce, Reduction, Results
 from ..builder import Tiles
 from ..graph import Graph, Node
-from ..reading import panels, runs
+from ..reading import runs
+from .elementwise import fronts, take_in
 
 MOST = 64
 
@@ -22,17 +23,20 @@ def match(graph: Graph, node: Node) -> bool:
     return True
 
 
+def fuse(graph: Graph, node: Node) -> bool:
+    """What is done to each number before, if nobody else reads that; not where it would be done several times over."""
+    return node.op == "topk" and node.count == 1 and take_in(graph, node)
+
+
 def tile(node: Node, tiles: Tiles) -> None:
     """One instruction per panel."""
-    x = runs(tiles, node.inputs[0])
-    fields = {"source": Source.VALUE, "columns": node.inputs[0].columns, "kind": node.kind, "count": node.count}
+    what = Reduce(kind=node.kind, count=node.count)
     if node.placed:
         index = tiles.new_index(node)
-        for start, count, ((source, stride),) in panels(tiles, x):
-            tiles.emit(Reduce(rows=count, source_address=source, source_stride=stride, placed=1,
-                              index_address=index + start * node.count, **fields), "places")  # fmt: skip
+        for front in fronts(node, tiles):
+            tiles.emit(what.changed(placed=1, index_address=index + front.first * node.count, **front.fields), "places")
         return
     tiles.whole_values(node)
-    for _, count, ((source, source_stride), (address, stride)) in panels(tiles, x, runs(tiles, node)):
-        tiles.emit(Reduce(rows=count, source_address=source, source_stride=source_stride, results=Results.VALUE,
-                          address=address, stride=stride, **fields), "top")  # fmt: skip
+    for front in fronts(node, tiles, runs(tiles, node)):
+        ((address, stride),) = front.targets
+        tiles.emit(what.changed(results=Results.VALUE, address=address, stride=stride, **front.fields), "top")

@@ -231,8 +231,11 @@ class Builder:
         return inverse if not isinstance(x, Node) and x == 1 else self.multiply(x, inverse)
 
     def function(self, name: str, x: Value) -> Node:
-        """A function of each number."""
+        """A function of each number: of what a view repeats once, before that."""
         x = self.number(x)
+        source, layout = origin(x)
+        if source.size < x.size and source.op != "constant" and not source.integer:
+            return self.rearranged(self.function(name, source), layout)
         return self.make("ir.function", [x], x.shape, function=name)
 
     def choose(self, condition: Node, x: Value, y: Value) -> Node:
