@@ -34,7 +34,7 @@ words[base | segment]; but if `split` is not 0 and the two leading bits of H are
 more (segments are twice as long) and the word is words[second | segment]: a tail that fades needs fewer of them. Then,
 in units of 2^(E + r − 16),
 
-    S  = 8·c0 + (c1·t >> 12) + (V >> 4, or its complement if e is negative, with LOGARITHM)
+    S  = 8·c0 + (c1·t >> 12) + (V >> 4, or its complement if e is negative, with LOGARITHM), in 24 bits: it wraps
     M  = S, or its complement if it is negative; y is negative if S is, or if `flip` is set, but not both
     r  = 0 · U div 32 with POWER (±1024 if its shift would be negative) · else as `rule` says: ±(½, 1, 2 or 4)·e,
          rounded down before the sign
@@ -318,6 +318,8 @@ def evaluate(table: Table, x: ArrayLike, significand_bits: int = SIGNIFICAND_BIT
     offset = point & (1 << OFFSET_BITS) - 1
     total = (word.c0 << GUARD_BITS) + (word.c1 * offset >> COEFFICIENT_FRACTION_BITS + OFFSET_BITS - _SUM_FRACTION_BITS)
     total = total + np.where(d.mode == Mode.LOGARITHM, np.where(exponent < 0, ~(product >> 4), product >> 4), 0)
+    half_range = 1 << SUM_BITS - 1
+    total = (total + half_range & 2 * half_range - 1) - half_range
     scale = word.exponent + np.where(d.mode == Mode.POWER, whole, follows(d, exponent))
     y = _rounded((total < 0) ^ (d.flip == 1), np.where(total < 0, ~total, total), scale, significand_bits)
     y = np.where(d.mode == Mode.INFINITE, np.where(d.flip == 1, -np.inf, np.inf), y)

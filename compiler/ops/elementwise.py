@@ -138,8 +138,9 @@ def fronts(node: Node, tiles: Tiles, *targets: Sequence[Run]) -> Iterator[Front]
         first = word * tiles.config.columns
         columns = min(step * tiles.config.columns, x.columns - first)
         fields = {"columns": columns, "combine": node.attributes.get("combine", Combine.NONE)}
-        if scale is not None:
-            pairs = pairs_of_columns(scale[first : first + columns], offset[first : first + columns], tiles.config)
+        if scale is not None and offset is not None:
+            some = slice(first, first + columns)
+            pairs = pairs_of_columns(scale[some], offset[some], tiles.config)
             fields |= {"scaled": 1, "param_address": tiles.load_pairs(f"{tiles.label}.scale", pairs).at(0)}
         for start, count, ((source, stride), *places) in panels(tiles, *operands):
             if column:

@@ -31,6 +31,7 @@ from ...arch.functions import (
     SEGMENT_MASKS,
     SIGN_BANDS,
     SPECIAL_OCTAVE,
+    SUM_BITS,
     WHOLE_BAND,
     WORD_COUNT,
     ZERO_OCTAVE,
@@ -198,7 +199,7 @@ def evaluate(x, table, significand_bits):
     total = i4(i4(c0 << GUARD_BITS) + i4(i4(c1 * i4(point & OFFSET_MASK)) >> (OFFSET_BITS - GUARD_BITS)))
     addend = i4(product >> 4)
     addend = i4(~addend) if exponent < 0 else addend
-    total = i4(total + addend) if mode == LOGARITHM else total
+    total = i4(i4(i4(total + addend) << (32 - SUM_BITS)) >> (32 - SUM_BITS)) if mode == LOGARITHM else total
 
     whole = i4(upper >> POWER_BITS)
     whole = (i4(-1024) if negative else i4(1024)) if fixed_places < 0 else whole

@@ -13,7 +13,16 @@ import torch
 from heddle.arch import numerics
 from heddle.arch.config import PRESETS, Memory
 from heddle.arch.errors import HeddleError
-from heddle.arch.functions import DESCRIPTOR_COUNT, HEADER_PLACE, TABLE_COUNT, WORD_PLACE, Descriptor, Table
+from heddle.arch.functions import (
+    DESCRIPTOR_COUNT,
+    HEADER_PLACE,
+    TABLE_COUNT,
+    WORD_PLACE,
+    Descriptor,
+    Mode,
+    Table,
+    Word,
+)
 from heddle.arch.isa import (
     Axis,
     Codes,
@@ -50,6 +59,8 @@ from heddle.models.registry import WORKLOADS
 from heddle.sim import kernels, units, values
 from heddle.sim.jit import entry
 from heddle.sim.kernels import float32
+from heddle.sim.kernels.functions import packed
+from heddle.sim.kernels.functions import replace as replace_by_table
 from heddle.sim.machine import simulate
 from heddle.sim.state import State, Words
 from heddle.sim.values import run_values
@@ -350,6 +361,16 @@ def test_functions_of_many_numbers(name, vector_format):
     found = states[1][Memory.VALUE].read(2048, 0, 1, 2048).reshape(-1)
     arithmetic = numerics.arithmetic_of(config)
     assert same(found, arithmetic.by_table(named(name), arithmetic.round(x)))
+
+
+def test_a_sum_beyond_24_bits_wraps():
+    """LOGARITHM of an infinity: 128·2⁹·130,980 >> 10 and 8·15,932 are 8,510,176 = 2²³ + 121,568, less 2²⁴ is −8,267,040:
+    y = −8,267,039·2⁻¹⁶, in 16 bits −126.14453125."""
+    logarithm = Table((Descriptor(mode=Mode.LOGARITHM),) * DESCRIPTOR_COUNT, (Word(c0=15_932),), 130_980, of_exponent=1)
+    x = np.array([np.inf], np.float32)
+    assert numerics.Arithmetic(24).by_table(logarithm, x) == np.float32(-126.14453125)
+    replace_by_table(x, packed(logarithm), 16)
+    assert x == np.float32(-126.14453125)
 
 
 # -- whole programs ----------------------------------------------------------------------------------------------------
