@@ -364,7 +364,7 @@ def test_functions_of_many_numbers(name, vector_format):
 
 
 def test_a_sum_beyond_24_bits_wraps():
-    """LOGARITHM of an infinity: 128·2⁹·130,980 >> 10 and 8·15,932 are 8,510,176 = 2²³ + 121,568, less 2²⁴ is −8,267,040:
+    """LOGARITHM of an infinity: 128·2⁹·130,980 >> 10 and 8·15,932 are 8,510,176, from which 2²⁴ goes: −8,267,040, so
     y = −8,267,039·2⁻¹⁶, in 16 bits −126.14453125."""
     logarithm = Table((Descriptor(mode=Mode.LOGARITHM),) * DESCRIPTOR_COUNT, (Word(c0=15_932),), 130_980, of_exponent=1)
     x = np.array([np.inf], np.float32)
