@@ -206,6 +206,7 @@ class Tiles:
         self.data: list[tuple[int, Content]] = []  # constants: (DRAM address from the start of the data, content)
         self.timing_only = False  # a constant has no bytes
         self.data_bytes = 0
+        self.gathered: dict[str, int] = {}  # bytes of the constants of which rows are chosen when the program runs
         self.tensors: dict[str, Tensor] = {}
         self.make_view: Callable[[Node, Tiles], Rows] | None = None  # makes rows of a view, when they are asked for
         self.without_pads: Callable[[Rows, Node, Tiles], Rows] | None = None  # and a copy of rows with padded heads

@@ -190,7 +190,10 @@ class _Search:
             self.take(Tiling(1, WEIGHT_SHARES[-1], self.config.columns))
         if self._has_codes() and not self._close_enough():
             thrifty = Tiling(1, WEIGHT_SHARES[-1], self.config.columns)
-            self.take(replace(self.best.tiles.tiling if self.best else thrifty, through_value=True))
+            tiling = self.best.tiles.tiling if self.best else thrifty
+            self.take(replace(tiling, through_value=True))
+            wider = [size for size in sizes.values() if size > tiling.group_rows]
+            self._descend([Tiling(1, WEIGHT_SHARES[0], size, through_value=True) for size in wider])
         if self.best is not None:
             tiling = self.best.tiles.tiling
             self._descend([replace(tiling, parts=parts) for parts in PARTS[1:]])
@@ -256,7 +259,8 @@ class _Search:
         if self.best is None or len(self.best.tiles.tasks) < MANY_TASKS:
             return False
         tiles, config = self.best.tiles, self.config
-        loading = tiles.data_bytes / config.dram.bytes_per_cycle(config.axi_bytes)
+        loaded = tiles.data_bytes - sum(tiles.gathered.values())
+        loading = loaded / config.dram.bytes_per_cycle(config.axi_bytes)
         return self.best.cycles <= CLOSE_ENOUGH * max(self.products / (config.rows * config.columns), loading)
 
     def _has_codes(self) -> bool:

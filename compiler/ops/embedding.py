@@ -38,6 +38,8 @@ def gather_rows(tiles: Tiles, out: Rows, table_rows: NDArray, ids: Node, name: s
     config, size = tiles.config, tiles.config.burst_bytes
     row_bytes = -(-out.words * config.dram_word_bytes(Memory.VALUE) // size) * size
     table = tiles.constant_rows(name, table_rows, row_bytes=row_bytes, key=key)
+    if key is None:
+        tiles.gathered[table.name] = table.rows * row_bytes
     for start, count, buffer, word in out.pieces:
         address, stride = buffer.at(word), out.words
         index = tiles.load_index(ids, start, count, len(table_rows))

@@ -162,8 +162,8 @@ DECODERS = [
     ("gpt2-large", 1, "server", 0.7), ("gpt2-large", 256, "server", 0.35),
     ("gpt2-xl", 1, "base", 0.8), ("gpt2-xl", 256, "server", 0.4),
     ("llama-2-7b", 1, "server", 0.85), ("llama-2-7b", 256, "server", 0.8),
-    ("llama-3-8b", 1, "server", 0.8), ("llama-3-8b", 256, "server", 0.8),
-    ("llama-3-8b", 512, "server", 0.8),
+    ("llama-3-8b", 1, "server", 0.8), ("llama-3-8b", 256, "server", 0.9),
+    ("llama-3-8b", 512, "server", 0.9),
     ("deepseek-v3", 1, "server", 0.75), ("deepseek-v3", 64, "server", 0.5),
 ]  # fmt: skip
 
