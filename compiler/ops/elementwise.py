@@ -85,6 +85,9 @@ def fuse(graph: Graph, node: Node) -> bool:
     """
     if node.op != "elementwise" or node.scale is not None:
         return False
+    if _take_column(graph, node):
+        fuse(graph, node)
+        return True
     if node.combine is Combine.NONE:
         orders = [node.inputs] if node.function else []
     else:
@@ -96,9 +99,26 @@ def fuse(graph: Graph, node: Node) -> bool:
             continue  # a column is the second operand
         front = {key: source.attributes[key] for key in ("scale", "offset")}
         graph.replace(node, _elementwise(node, [*source.inputs, *others], combine=node.combine,
+                                         column_function=node.attributes.get("column_function", ""),
                                          function=node.function or source.function, **front))  # fmt: skip
         return True
     return False
+
+
+def _take_column(graph: Graph, node: Node) -> bool:
+    """A function of one number of each row, of which only a view for all columns is read, and by this node alone: it is
+    computed where VALUE becomes ROW, which has float32, so that it is rounded no more."""
+    view = node.inputs[-1]
+    if node.combine not in _INDIFFERENT or not is_column(view) or graph.only_user(view) is not node:
+        return False
+    source = view.inputs[0]
+    if not (takes(graph, view, source) and source.columns == 1 and source.function) or (
+        source.combine is not Combine.NONE or source.scale is not None
+    ):
+        return False
+    graph.replace(view, view.turned_into(view.op, source.inputs, **view.attributes))
+    node.attributes["column_function"] = source.function
+    return True
 
 
 def takes(graph: Graph, node: Node, source: Node) -> bool:
@@ -111,7 +131,7 @@ def take_in(graph: Graph, node: Node) -> bool:
     (source,) = node.inputs if len(node.inputs) == 1 else (node,)
     if not takes(graph, node, source) or source.scale is not None:
         return False
-    front = {"function": source.function, "combine": source.combine}
+    front = {key: source.attributes.get(key, "") for key in ("function", "combine", "column_function")}
     graph.replace(node, node.turned_into(node.op, source.inputs, **{**node.attributes, **front}))
     return True
 
@@ -144,7 +164,7 @@ def fronts(node: Node, tiles: Tiles, *targets: Sequence[Run]) -> Iterator[Front]
             fields |= {"scaled": 1, "param_address": tiles.load_pairs(f"{tiles.label}.scale", pairs).at(0)}
         for start, count, ((source, stride), *places) in panels(tiles, *operands):
             if column:
-                numbers = to_row(tiles, places.pop(0), count)
+                numbers = to_row(tiles, places.pop(0), count, node.attributes.get("column_function", ""))
                 fields |= {"operand": SecondOperand.COLUMN, "operand_address": numbers}
             elif others:
                 address, operand_stride = places.pop(0)

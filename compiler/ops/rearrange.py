@@ -112,12 +112,15 @@ def spread(tiles: Tiles, x: Rows, columns: int, starts: Numbers, out: Rows, coun
         )  # fmt: skip
 
 
-def to_row(tiles: Tiles, place: tuple[int, int], rows: int) -> int:
-    """The first number of each of so many rows of VALUE, in ROW: its virtual address there. (The greatest of one.)"""
+def to_row(tiles: Tiles, place: tuple[int, int], rows: int, function: str = "") -> int:
+    """The first number of each of so many rows of VALUE, or a function of it, in ROW: its virtual address there. (The
+    greatest of one.)"""
     numbers = tiles.buffer(Memory.ROW, rows, "numbers of rows").at(0)
     tiles.emit(
         Reduce(rows=rows, columns=1, source=Source.VALUE, source_address=place[0], source_stride=place[1],
-               kind=Reduction.MAXIMUM, count=1, results=Results.ROW, address=numbers), "to row",
+               kind=Reduction.MAXIMUM, count=1, results=Results.ROW, address=numbers,
+               function=tiles.function(function)),
+        f"{function} to row".lstrip(),
     )  # fmt: skip
     return numbers
 

@@ -63,3 +63,18 @@ def test_a_function_of_what_a_view_repeats_is_computed_before():
     program = compile(Of(lambda x, y: x / y.expand(-1, -1, 40)), (x, x[..., :1].abs() + 1), get_config("base"))
     functions = [each for each in program.instructions if getattr(each, "function", None)]
     assert functions and all(each.columns == 1 for each in functions)
+
+
+def test_a_column_takes_in_a_function_of_its_numbers():
+    """x / |x|: the reciprocal root is taken on the way to ROW, in float32."""
+    function = lambda x, y: torch.nn.functional.normalize(x, dim=-1) * y  # noqa: E731
+    maps, reductions, found, expected = run(function)
+    assert maps == reductions and noise(found, expected) < 2e-5
+    apart, _, other, _ = run(function, fused=False)
+    assert apart > maps and noise(other, expected) < 1e-4
+
+
+def test_a_column_that_is_compared_is_rounded_alike():
+    """exp of a row's number, equal to itself in every column, though one of the two goes through ROW."""
+    _, _, found, _ = run(lambda x, y: (torch.exp(x[..., :1]) == torch.exp(x[..., :1] + 0 * y)).float())
+    assert found.all()
