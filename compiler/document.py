@@ -11,7 +11,8 @@ from .rules import RULES
 _TITLES = {
     "arithmetic": "Arithmetic, comparisons, formats", "functions": "Functions of one number",
     "rounding": "Rounding", "reductions": "Reductions",
-    "normalisation": "Softmax and norms", "products": "Products, convolutions, pooling", "attention": "Attention",
+    "normalisation": "Softmax and norms", "products": "Products, convolutions, pooling",
+    "contraction": "Sums of products", "attention": "Attention",
     "fourier": "Complex numbers, Fourier transforms", "choice": "Choosing, cutting, joining",
     "scatter": "Writing to places", "losses": "Losses",
 }  # fmt: skip

@@ -98,7 +98,7 @@ def _drop_empty_parts(nodes: list[Node]) -> None:
 
 def _is_random(node: Node) -> bool:
     """Whether a call of constants gives other numbers each time. (In evaluation mode, dropout and attention do not.)"""
-    if node.op in ("aten.dropout", "aten.scaled_dot_product_attention"):
+    if node.op.endswith("dropout") or node.op == "aten.scaled_dot_product_attention":
         return False
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 

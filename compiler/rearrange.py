@@ -16,10 +16,10 @@ from .graph import Graph, Node, map_nodes
 from .layout import Layout
 
 VIEWS = {
-    "alias", "chunk", "clone", "contiguous", "detach", "dropout", "expand", "flatten", "movedim", "permute", "reshape",
+    "alias", "chunk", "clone", "contiguous", "detach", "expand", "flatten", "movedim", "permute", "reshape",
     "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unflatten", "unsqueeze",
     "unsafe_split", "view", "_unsafe_view", "view_as", "expand_as", "swapaxes", "narrow", "mT", "numpy_T", "unfold",
-    "diagonal",
+    "diagonal", "dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout",
 }  # fmt: skip
 _NO_VIEWS = ("aten.view.dtype",)  # of the bits, as other numbers
 
@@ -83,7 +83,7 @@ def _same_rows(node: Node) -> bool:
 def _is_view(node: Node) -> bool:
     if "target" not in node.attributes or len(node.inputs) != 1:
         return False
-    if node.op == "aten.dropout":
+    if node.op.endswith("dropout"):
         return not node.args[2]  # in evaluation mode
     if node.target is operator.getitem:
         return True

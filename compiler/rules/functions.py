@@ -8,7 +8,10 @@ from ...arch.errors import HeddleError
 from ...arch.isa import Combine
 from ..functions import RELU, named
 from ..graph import Node
+from ..rearrange import origin
+from ..weightless import has_bytes
 from .builder import Builder, rule
+from .rounding import floor, size
 
 _PLAIN = (
     "relu", "silu", "sigmoid", "tanh", "exp", "exp2", "log", "log2", "sqrt", "rsqrt", "reciprocal", "erf", "mish",
@@ -54,8 +57,24 @@ def power(b: Builder, x: Node | float, exponent: Node | float) -> Node:
             raise b.refuse(f"its base must be above 0, not {x}")
         return by_table(b, "exp2", b.multiply(b.number(exponent), math.log2(x)))
     if isinstance(exponent, Node):
-        raise b.refuse("its exponent must be a number")
+        return _power_of_numbers(b, x, exponent)
     return _power(b, x, float(exponent))
+
+
+def _power_of_numbers(b: Builder, x: Node, exponent: Node) -> Node:
+    """2^(exponent·log2 x); where x is below 0, of |x|, negative if the exponent is odd, and NaN if it is not whole.
+    Anything to the power of 0 is 1."""
+    x, exponent = b.number(x), b.number(exponent)
+    known = origin(exponent)[0]
+    if known.op == "constant" and has_bytes(known.value) and not bool((known.value == known.value.round()).any()):
+        return by_table(b, "exp2", b.multiply(exponent, by_table(b, "log2", x)))
+    found = by_table(b, "exp2", b.multiply(exponent, by_table(b, "log2", size(b, x))))
+    found = b.choose(b.combine(Combine.EQUAL, exponent, 0), 1, found)
+    half = b.multiply(exponent, 0.5)
+    even, whole = (b.combine(Combine.EQUAL, floor(b, each), each) for each in (half, exponent))
+    undefined = by_table(b, "log2", x)
+    below = b.choose(even, found, b.choose(whole, b.multiply(found, -1), undefined))
+    return b.choose(b.combine(Combine.LESS, x, 0), below, found)
 
 
 def _power(b: Builder, x: Node, exponent: float) -> Node:
