@@ -108,7 +108,7 @@ PAIRS = {
     "einsum of a diagonal": lambda m, x, y: torch.einsum("bii->bi", x @ y.mT),
     "einsum without sums": lambda m, x, y: torch.einsum("btd,bd->bdt", x, y[:, 0]),
     "power of numbers": lambda m, x, y: (x.abs() + 0.5) ** y,
-    "power of whole numbers": lambda m, x, y: (x + y) ** torch.tensor([0.0, 1.0, 2.0, -1.0, 3.0, 0.5]),
+    "power of whole numbers": lambda m, x, y: (x + y) ** torch.tensor([0.0, 1.0, 2.0, -1.0, 3.0, 5.0]),
     "einsum of sums": lambda m, x, y: torch.einsum("btc,bsd->tc", x, y),
     "cosine similarity": lambda m, x, y: functional.cosine_similarity(x, y, dim=-1),
     "mse": lambda m, x, y: functional.mse_loss(x, y),
