@@ -40,7 +40,8 @@ def match(graph: Graph, node: Node) -> bool:
     if row is not None and (affine := _affine(kind, row)) is not None:
         graph.replace(node, _elementwise(node, [x], scale=affine[0], offset=affine[1]))
     else:
-        graph.replace(node, _elementwise(node, [x, y], combine=kind))
+        graph.replace(node, combined := _elementwise(node, [x, y], combine=kind))
+        _take_column(graph, combined)
     return True
 
 
@@ -85,9 +86,6 @@ def fuse(graph: Graph, node: Node) -> bool:
     """
     if node.op != "elementwise" or node.scale is not None:
         return False
-    if _take_column(graph, node):
-        fuse(graph, node)
-        return True
     if node.combine is Combine.NONE:
         orders = [node.inputs] if node.function else []
     else:
@@ -105,20 +103,18 @@ def fuse(graph: Graph, node: Node) -> bool:
     return False
 
 
-def _take_column(graph: Graph, node: Node) -> bool:
+def _take_column(graph: Graph, node: Node) -> None:
     """A function of one number of each row, of which only a view for all columns is read, and by this node alone: it is
     computed where VALUE becomes ROW, which has float32, so that it is rounded no more."""
     view = node.inputs[-1]
     if node.combine not in _INDIFFERENT or not is_column(view) or graph.only_user(view) is not node:
-        return False
+        return
     source = view.inputs[0]
-    if not (takes(graph, view, source) and source.columns == 1 and source.function) or (
-        source.combine is not Combine.NONE or source.scale is not None
-    ):
-        return False
-    graph.replace(view, view.turned_into(view.op, source.inputs, **view.attributes))
-    node.attributes["column_function"] = source.function
-    return True
+    if takes(graph, view, source) and source.columns == 1 and source.function and (
+        source.combine is Combine.NONE and source.scale is None
+    ):  # fmt: skip
+        graph.replace(view, view.turned_into(view.op, source.inputs, **view.attributes))
+        node.attributes["column_function"] = source.function
 
 
 def takes(graph: Graph, node: Node, source: Node) -> bool:
