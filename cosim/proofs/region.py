@@ -1,0 +1,103 @@
+"""No burst passes that is not wholly inside its region, whatever registers and memories hold; none that is inside is
+refused.
+
+Units are looked at with memories that may hold anything: what they do not keep within bounds, the gate must.
+"""
+
+from __future__ import annotations
+
+from amaranth import Module, Signal, Value
+from amaranth.hdl import Fragment
+from amaranth.lib.wiring import Component, In
+
+from ...arch.config import PRESETS
+from ...hw.axi import ADDRESS_BITS, fetch_bytes
+from ...hw.fetch import Fetch
+from ...hw.region import OFFSET_BITS, RegionGate
+from ...hw.units.kv import Kv
+from ...hw.units.load import Load
+from ...hw.units.store import Store
+from .engine import Design
+from .registry import proof
+
+WIDE = OFFSET_BITS + 4  # nothing overflows in so many bits
+
+
+@proof("region gate", "nano")
+@proof("region gate, base", "base")
+@proof("region gate, server", "server")
+def gate(name: str, planted: int = 0) -> Design:
+    """`planted` moves the end of the region, to see the proof fail."""
+    d = Design()
+    config = PRESETS[name]
+    g = d.place(RegionGate(config.axi_bytes, config.burst_beats))
+    beat = config.axi_bytes
+    low = (beat - 1).bit_length()
+    base, size, start, stop = (Signal(WIDE, name=name) for name in ("base", "size", "start", "stop"))
+    inside = Signal()
+    d.m.d.comb += [
+        base.eq((g.base >> 12) << 12),
+        size.eq((g.size_bytes >> low) << low),
+        start.eq((g.offset >> low) << low),
+        stop.eq(start + g.beats * beat),
+        # In the region, among the addresses there are, in one block of 4 KiB, and of a length that there may be.
+        inside.eq((stop <= size + planted) & (base + start < 1 << ADDRESS_BITS) & (start >> 12 == (stop - 1) >> 12)
+                  & (g.beats > 0) & (g.beats <= config.burst_beats)),
+    ]  # fmt: skip
+    d.properties |= {
+        "what passes is in the region and in one block of 4 KiB": ~g.valid | (g.wanted & g.found & inside),
+        "it passes to the place that is meant": ~g.valid | (g.address == base + start),
+        "what is inside passes": g.valid | ~(g.wanted & g.found & inside),
+        "what does not pass is refused": g.refused == (g.wanted & ~g.valid),
+    }
+    d.covers |= {"a burst up to the end of the region passes": g.valid & (stop == size), "one is refused": g.refused}
+    return d
+
+
+@proof("bursts of FETCH", Fetch, "nano")
+@proof("bursts of FETCH, base", Fetch, "base")
+@proof("bursts of LOAD", Load, "nano")
+@proof("bursts of LOAD, server", Load, "server")
+@proof("bursts of STORE", Store, "nano")
+@proof("bursts of STORE, server", Store, "server")
+@proof("bursts of KV", Kv, "nano", slow=True)
+def unit(kind: type[Component], name: str, planted: int = 0) -> Design:
+    """A unit with any inputs, but for a region that stays: what it requests lies in there."""
+    d = Design(free_memories=True)
+    config = PRESETS[name]
+    component = kind(config)
+    beat, most = config.axi_bytes, config.burst_beats
+    if kind is Fetch:
+        beat, most = fetch_bytes(config), 256 // fetch_bytes(config)
+    fragment = Fragment.get(component, None)  # now, so that its gate is there
+    kept = {}
+    for path, member, port in component.signature.flatten(component):
+        if path in (("base",), ("size_bytes",)) and member.flow == In:
+            kept[path[0]] = d.constant(port.shape(), path[0])
+    d.place(component, fragment=fragment, **kept)
+    request = component.request
+    d.properties["what is requested is in the region and in one block of 4 KiB"] = _lies_inside(
+        d.m, component, request, request.valid, beat, most, planted
+    )
+    if hasattr(component, "gate"):
+        held = component.gate.holds & ~component.gate.refused
+        d.properties["what stands behind the gate is, too"] = _lies_inside(
+            d.m, component, component.gate.request, held, beat, most, planted
+        )
+    d.covers["a burst is requested"] = request.valid
+    return d
+
+
+def _lies_inside(
+    m: Module, unit: Component, request, condition: Value, beat: int, most: int, planted: int
+) -> Value:  # fmt: skip
+    low = (beat - 1).bit_length()
+    base, size, start, stop = (Signal(WIDE, name=name) for name in ("base", "size", "start", "stop"))
+    m.d.comb += [
+        base.eq((unit.base >> 12) << 12),
+        size.eq((unit.size_bytes >> low) << low),
+        start.eq(request.address),
+        stop.eq(start + request.beats * beat),
+    ]
+    inside = (start >= base) & (stop <= base + size + planted) & (start >> 12 == (stop - 1) >> 12)
+    return ~condition | (inside & (request.beats > 0) & (request.beats <= most))
