@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Mux, Signal, Value
+from amaranth import Cat, Const, Mux, Signal
 
 from ...arch.config import PRESETS
 from ...hw.axi import (
@@ -19,16 +19,6 @@ from ...hw.axi import (
 from .engine import Design
 from .registry import proof
 
-READERS = ("fetch", "kv", "load")
-
-
-def _holds_still(d: Design, name: str, stays: Value, *payload: Value) -> Value:
-    """In a cycle after one in which `stays`, the payload is what it was."""
-    before = [d.register(len(Value.cast(each)), f"{name}_before_{number}", each) for number, each in enumerate(payload)]
-    same = Cat(now == then for now, then in zip(payload, before, strict=True)).all()
-    return ~d.register(1, f"{name}_stayed", stays) | same
-
-
 @proof("arbiter of the DRAM port", "nano")
 @proof("arbiter of the DRAM port, server", "server")
 def arbiter(name: str) -> Design:
@@ -40,7 +30,7 @@ def arbiter(name: str) -> Design:
     for each, request in requests.items():
         extra = [request.write] if each == "kv" else []
         payload = [request.valid, request.address, request.beats, *extra]
-        d.assume(_holds_still(d, each, request.valid & ~request.granted, *payload))
+        d.assume(d.stays(each, request.valid & ~request.granted, *payload))
     aw = [a.awaddr, a.awlen, a.awsize, a.awburst, a.awid]
     ar = [a.araddr, a.arlen, a.arsize, a.arburst, a.arid]
     valid, shown, granted = (
@@ -55,14 +45,14 @@ def arbiter(name: str) -> Design:
     d.m.d.sync += opened.eq(a.awvalid & ~a.awready)
     d.properties |= {
         "AWVALID stays until AWREADY": ~d.register(1, "aw_waits", a.awvalid & ~a.awready) | a.awvalid,
-        "the write address holds still until AWREADY": _holds_still(d, "aw", a.awvalid & ~a.awready, *aw),
+        "the write address holds still until AWREADY": d.stays("aw", a.awvalid & ~a.awready, *aw),
         "ARVALID stays until ARREADY": ~d.register(1, "ar_waits", a.arvalid & ~a.arready) | a.arvalid,
-        "the read address holds still until ARREADY": _holds_still(d, "ar", a.arvalid & ~a.arready, *ar),
+        "the read address holds still until ARREADY": d.stays("ar", a.arvalid & ~a.arready, *ar),
         "one address at a time": ~(a.awvalid & a.arvalid),
         "one request is shown, and it is one": (shown & (shown - 1)[:4] == 0) & (shown & ~valid == 0),
         "a request is shown if there is any": shown.any() == valid.any(),
         "the first in the order of priority is shown, unless another waits": waited | (shown == first),
-        "what waits goes on being shown": _holds_still(d, "shown", waits, shown),
+        "what waits goes on being shown": d.stays("shown", waits, shown),
         "granted is what is shown and accepted": granted == Mux(
             (a.awvalid & a.awready) | (a.arvalid & a.arready), shown, 0),
         "a write is shown as a write, a read as a read": (a.awvalid == (shown & writes).any()) & (
@@ -100,14 +90,14 @@ def write_channel() -> Design:
     d.assume(~c.opens | (open_writes < WRITES_AHEAD))
     for name in ("store", "kv"):
         writer = getattr(c, name)
-        d.assume(_holds_still(d, name, writer.valid & ~writer.ready, writer.valid, writer.data, writer.strobe,
+        d.assume(d.stays(name, writer.valid & ~writer.ready, writer.valid, writer.data, writer.strobe,
                               writer.last))  # fmt: skip
     turn = d.register(1, "turn", order.o)
     stays = d.register(1, "stays", (open_writes != 0) & ~(takes & c.wlast))
     d.assume(~stays | (order.o == turn))  # the head of the queue stays: see the proofs of queue
     d.properties |= {
         "WVALID stays until WREADY": ~d.register(1, "waits", c.wvalid & ~c.wready) | c.wvalid,
-        "data hold still until WREADY": _holds_still(d, "w", c.wvalid & ~c.wready, c.wdata, c.wstrb, c.wlast),
+        "data hold still until WREADY": d.stays("w", c.wvalid & ~c.wready, c.wdata, c.wstrb, c.wlast),
         "no data before a write has opened": ~c.wvalid | (open_writes != 0),
         "one writer at a time": ~(c.store.ready & c.kv.ready),
         "a beat moves for the writer and for the slave alike": takes == (

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amaranth import Module, Signal, ValueLike
+from amaranth import Cat, Module, Signal, Value, ValueLike
 from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 from amaranth.lib import wiring
@@ -58,6 +58,13 @@ class Design:
         found = Signal(shape, name=name, init=init)
         self.m.d.sync += found.eq(value)
         return found
+
+    def stays(self, name: str, condition: ValueLike, *payload: ValueLike) -> Value:
+        """That in a cycle after one in which the condition holds, the payload is what it was."""
+        before = [self.register(Value.cast(each).shape(), f"{name}_before_{number}", each)
+                  for number, each in enumerate(payload)]  # fmt: skip
+        same = Cat(Value.cast(now) == then for now, then in zip(payload, before, strict=True)).all()
+        return ~self.register(1, f"{name}_stayed", condition) | same
 
     def assume(self, *conditions: ValueLike) -> None:
         """Only runs are looked at in which these hold in every cycle."""
@@ -121,7 +128,7 @@ def prove(design: Design, depth: int = 8, cover_depth: int = 24) -> Verdict:
     given = " ".join(f"-set {name} 1" for name in names.get("assumed", ()))
     goals = " ".join(f"-prove {name} 1" for name in names["holds"])
     text = rtlil.convert(m, name="proof", ports=ports)
-    reset = "-set rst 0" if re.search(r"input \d+ \\rst\b", text) else ""
+    reset = "-set rst 0" if re.search(r"input \d+\s+\\rst\b", text) else ""
     common = f"-timeout {SECONDS} -show-inputs -ignore_unknown_cells {reset} {given}"
     commands = [f"sat -tempinduct -maxsteps {depth} {common} {goals}"]
     commands += [f"sat -tempinduct -tempinduct-baseonly -maxsteps {cover_depth} {common} -prove {name} 0"

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import Component, In
 from ...arch.config import PRESETS
 from ...hw.axi import ADDRESS_BITS, fetch_bytes
 from ...hw.fetch import Fetch
-from ...hw.region import OFFSET_BITS, RegionGate
+from ...hw.region import OFFSET_BITS, BurstGate, RegionGate
 from ...hw.units.kv import Kv
 from ...hw.units.load import Load
 from ...hw.units.store import Store
@@ -54,6 +54,36 @@ def gate(name: str, planted: int = 0) -> Design:
     return d
 
 
+@proof("register behind the gate")
+def register() -> Design:
+    """Bursts that are offered one after the other, with room that is taken by what is granted alone."""
+    d = Design()
+    config = PRESETS["nano"]
+    kept = {name: d.constant(ADDRESS_BITS, name) for name in ("base", "size_bytes")}
+    g = d.place(BurstGate(config.axi_bytes, config.burst_beats), **kept)
+    request = g.request
+    waits = request.valid & ~request.granted
+    d.assume(~request.granted | request.valid, ~d.register(1, "waited", waits) | g.room)
+    waiting = Signal()  # one was taken, and is neither granted nor refused
+    d.m.d.sync += waiting.eq(g.taken | (waiting & ~request.granted & ~g.refused))
+    d.properties |= {
+        "a request holds still until it is granted": d.stays(
+            "request", waits, request.valid, request.address, request.beats
+        ),
+        "what is taken is there until it is granted or refused": g.holds == waiting,
+        "it takes what is offered as soon as it is free": g.taken == (g.offered & (~waiting | request.granted)),
+        "what is refused is not requested": ~(g.refused & request.valid),
+        "what is refused goes after a cycle": ~d.register(1, "refused", g.refused) | ~waiting | d.register(
+            1, "taken", g.taken
+        ),
+    }
+    d.covers |= {
+        "one is granted as the next is taken": request.granted & g.taken, "one is refused": g.refused,
+        "one waits for room": g.holds & ~g.refused & ~request.valid,
+    }  # fmt: skip
+    return d
+
+
 @proof("bursts of FETCH", Fetch, "nano")
 @proof("bursts of FETCH, base", Fetch, "base")
 @proof("bursts of LOAD", Load, "nano")
@@ -83,6 +113,12 @@ def unit(kind: type[Component], name: str, planted: int = 0) -> Design:
         held = component.gate.holds & ~component.gate.refused
         d.properties["what stands behind the gate is, too"] = _lies_inside(
             d.m, component, component.gate.request, held, beat, most, planted
+        )
+    d.assume(~request.granted | request.valid)
+    if kind is Fetch:  # what the others request stands behind a BurstGate
+        d.assume(~component.start | component.idle)
+        d.properties["a request holds still until it is granted"] = d.stays(
+            "request", request.valid & ~request.granted, request.valid, request.address, request.beats
         )
     d.covers["a burst is requested"] = request.valid
     return d
