@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench docs generated models zoo accuracy area clean
+.PHONY: help run test test-long lint prove bench docs generated models zoo accuracy area clean
 
 help:            ## Show the targets.
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,9 @@ lint: $(READY)   ## ruff and pyright.
 	$(BIN)/ruff check .
 	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
+prove: $(READY)  ## Prove the properties of the RTL for all inputs and all times, and print them (minutes).
+	$(BIN)/python -m heddle.cosim.proofs
+
 bench: $(READY)  ## Utilisation of full-size models and speed of the simulator; fails if a goal is missed.
 	$(BIN)/heddle bench
 
@@ -40,6 +43,7 @@ generated: $(READY) ## Write the pages that are made from code: tests say when o
 	$(BIN)/python -m heddle.arch.fields > docs/fields.md
 	$(BIN)/python -m heddle.compiler.document > docs/operators.md
 	$(BIN)/python -m heddle.document > docs/api.md
+	$(BIN)/python -m heddle.cosim.proofs.document > docs/proofs.md
 
 models: $(READY) ## Compile and simulate the architectures of Hugging Face, and write docs/models.md (an hour).
 	$(BIN)/python -m heddle.architectures > docs/models.new

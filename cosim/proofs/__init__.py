@@ -6,6 +6,8 @@ from . import (  # noqa: F401
     choice,
     csr,
     delay_line,
+    dispatch,
+    lane,
     memories,
     pe,
     phases,

@@ -61,7 +61,8 @@ def _print(rows: list[dict]) -> None:
     Console().print(table)
     count = sum(len(row["properties"]) for row in rows if row["proved"])
     total = sum(len(row["properties"]) for row in rows)
-    click.echo(f"{count} of {total} properties proved, in {sum(row['seconds'] for row in rows):.0f} s of both processes")
+    seconds = sum(row["seconds"] for row in rows)
+    click.echo(f"{count} of {total} properties proved, {seconds:.0f} s in all of its processes")
 
 
 if __name__ == "__main__":

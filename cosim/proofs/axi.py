@@ -19,6 +19,7 @@ from ...hw.axi import (
 from .engine import Design
 from .registry import proof
 
+
 @proof("arbiter of the DRAM port", "nano")
 @proof("arbiter of the DRAM port, server", "server")
 def arbiter(name: str) -> Design:

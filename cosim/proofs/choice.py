@@ -35,7 +35,7 @@ def choice(precision: int) -> Design:
     (x, y), either = keys, nans[0] | nans[1]
     one = Cat(Const(0, precision - 1), Const(127, EXPONENT), Const(0, 1))
     truth = Signal(bits)
-    holds, counts, greater_y, less_y = Signal(), Signal(), Signal(), Signal()
+    holds = Signal()
     with d.m.Switch(combine):
         with d.m.Case(Combine.LESS):
             d.m.d.comb += holds.eq((x < y) & ~either)
@@ -43,7 +43,7 @@ def choice(precision: int) -> Design:
             d.m.d.comb += holds.eq((x <= y) & ~either)
         with d.m.Case(Combine.EQUAL):
             d.m.d.comb += holds.eq((x == y) & ~either)
-    d.m.d.comb += [truth.eq(Mux(holds, one, 0)), greater_y.eq(~(y < x)), less_y.eq(~(x < y))]
+    d.m.d.comb += truth.eq(Mux(holds, one, 0))
     came = d.register(1, "came", 1)
     before = {name: d.register(bits, f"{name}_then", number) for name, number in (("x", c.x), ("y", c.y))}
     key_a = Signal(signed(bits))

@@ -12,7 +12,7 @@ from .engine import Design, inner
 from .registry import proof
 
 
-@proof("control port", depth=3, cover_depth=80)
+@proof("control port", depth=3, cover_depth=80, slow=True)
 def control() -> Design:
     """The host keeps what it offers until it is accepted; answers it takes when it likes."""
     d = Design(free_memories=True)

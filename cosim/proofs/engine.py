@@ -17,9 +17,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amaranth import Cat, Module, Signal, Value, ValueLike
+from amaranth import Cat, Module, Shape, Signal, Value, ValueLike
 from amaranth.back import rtlil
-from amaranth.hdl import Fragment
+from amaranth.hdl import Fragment, ShapeCastable
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -41,7 +41,8 @@ class Design:
 
     def any(self, shape, name: str) -> Signal:
         """An input: anything, in each cycle anew."""
-        self.inputs.append(Signal(shape, name=name))
+        plain = Shape.cast(shape)
+        self.inputs.append(Signal(plain if isinstance(shape, ShapeCastable) else shape, name=name))
         return self.inputs[-1]
 
     def constant(self, shape, name: str) -> Signal:
@@ -130,7 +131,8 @@ def prove(design: Design, depth: int = 8, cover_depth: int = 24) -> Verdict:
     text = rtlil.convert(m, name="proof", ports=ports)
     reset = "-set rst 0" if re.search(r"input \d+\s+\\rst\b", text) else ""
     common = f"-timeout {SECONDS} -show-inputs -ignore_unknown_cells {reset} {given}"
-    commands = [f"sat -tempinduct -maxsteps {depth} {common} {goals}"]
+    shown = " ".join(f"-show {name}" for name in names["holds"])
+    commands = [f"sat -tempinduct -maxsteps {depth} {common} {shown} {goals}"]
     commands += [f"sat -tempinduct -tempinduct-baseonly -maxsteps {cover_depth} {common} -prove {name} 0"
                  for name in names.get("met", ())]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

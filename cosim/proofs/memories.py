@@ -11,7 +11,7 @@ from .registry import proof
 
 
 @proof("banks", "nano")
-@proof("banks, base", "base")
+@proof("banks, base", "base", slow=True)
 def banks(name: str) -> Design:
     """VALUE with three readers and two writers, each of any address in any cycle."""
     d = Design(free_memories=True)

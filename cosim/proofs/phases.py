@@ -52,7 +52,9 @@ def phases() -> Design:
             component.start | over
         ),
         "it retires after the last phase, and then alone": component.retire == (over & during[2]),
-        "only what is under way counts down": (left == inner(fragment, "remaining")) & ((left == 0) | (walks & ~waiting)),
+        "only what is under way counts down": (left == inner(fragment, "remaining")) & (
+            (left == 0) | (walks & ~waiting)
+        ),
         "what is under way is issued or counts down": ~walks | waiting | (left != 0),
     }
     seen = Signal()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 
 from ...hw.queue import Queue
 from .engine import Design
@@ -36,6 +36,9 @@ def queue(depth: int) -> Design:
     d.place(component, fragment=inside)
     d.assume(~(component.put & (component.level == depth)), ~(component.take & (component.level == 0)))
     _follow(d.m, d, component, address, found)
+    count = Signal.like(component.level)
+    d.m.d.sync += count.eq(Mux(component.clear, 0, count + component.put - component.take))
+    d.properties["the level is what was put and not taken"] = component.level == count
     d.properties["never more words than there is room for"] = component.level <= depth
     return d
 

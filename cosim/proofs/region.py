@@ -87,10 +87,11 @@ def register() -> Design:
 @proof("bursts of FETCH", Fetch, "nano")
 @proof("bursts of FETCH, base", Fetch, "base")
 @proof("bursts of LOAD", Load, "nano")
-@proof("bursts of LOAD, server", Load, "server")
-@proof("bursts of STORE", Store, "nano")
-@proof("bursts of STORE, server", Store, "server")
+@proof("bursts of LOAD, server", Load, "server", slow=True)
+@proof("bursts of STORE", Store, "nano", slow=True)
+@proof("bursts of STORE, server", Store, "server", slow=True)
 @proof("bursts of KV", Kv, "nano", slow=True)
+@proof("bursts of KV, server", Kv, "server", slow=True)
 def unit(kind: type[Component], name: str, planted: int = 0) -> Design:
     """A unit with any inputs, but for a region that stays: what it requests lies in there."""
     d = Design(free_memories=True)

@@ -10,14 +10,19 @@ from .engine import Design, Verdict, prove
 
 @dataclass(frozen=True)
 class Proof:
-    """A design whose properties are proved together. `build` makes it anew each time."""
+    """A design whose properties are proved together."""
 
     name: str
     about: str  # the file of hw/
-    build: Callable[[], Design]
+    function: Callable[..., Design]
+    arguments: tuple[object, ...]
     depth: int
     cover_depth: int
     slow: bool  # it takes more than a few seconds
+
+    def build(self) -> Design:
+        """The design, anew each time."""
+        return self.function(*self.arguments)
 
     def run(self) -> Verdict:
         """Prove it."""
@@ -35,7 +40,7 @@ def proof(
     def register(build: Callable[..., Design]) -> Callable[..., Design]:
         assert name not in PROOFS, name
         about = build.__module__.rpartition(".")[2]
-        PROOFS[name] = Proof(name, f"hw/{about}.py", lambda: build(*arguments), depth, cover_depth, slow)
+        PROOFS[name] = Proof(name, f"hw/{about}.py", build, arguments, depth, cover_depth, slow)
         return build
 
     return register

@@ -1,4 +1,4 @@
-"""A semaphore has the tokens that were sent and not taken: none is lost, none is made, none is taken that is not there."""
+"""A semaphore has the tokens that were sent and not taken: none is lost or made, none is taken that is not there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .engine import Design, inner
 from .registry import proof
 
 
-@proof("semaphores")
+@proof("semaphores", slow=True)
 def semaphores() -> Design:
     """Beside each counter one that counts what is sent and taken, until one has gone beyond the limit."""
     d = Design()
