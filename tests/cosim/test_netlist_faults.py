@@ -60,7 +60,7 @@ def test_random_programs_find_a_days_sample(tmp_path):
     command = ["--count", "60", "--seed", "7", "--results", str(path), "--json"]
     first = CliRunner().invoke(main, command)
     report = json.loads(first.stdout)
-    assert report["faults"] == 60 and report["found_percent"] >= LEAST_PERCENT
+    assert report["faults"] == 60 and report["found_percent"] >= 80
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[:-1]) + "\n")
     again = json.loads(CliRunner().invoke(main, command).stdout)  # the last one alone is run again
