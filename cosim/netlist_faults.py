@@ -149,7 +149,7 @@ def _local(verilog: str) -> str:
     """The number of the fault comes from the top module, not through ports."""
     verilog = re.sub(r"(?m)^\s*\.fault\(fault\),?\n", "", verilog)
     verilog = re.sub(r",(\s*\n\s*\);)", r"\1", verilog)
-    verilog = re.sub(r", fault(?=, |\);)", "", verilog)  # among the ports of a module
+    verilog = re.sub(r", fault(?=\s*,|\s*\);)", "", verilog)  # among the ports of a module
     verilog = re.sub(r"(?m)^  wire \[\d+:0\] fault;\n", "", verilog)
     return re.sub(r"(?m)^  input (\[\d+:0\]) fault;$", rf"  wire \1 fault = {_BENCH}.fault;", verilog)
 

