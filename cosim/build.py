@@ -66,13 +66,14 @@ def bench_verilog(config: HardwareConfig, dram_bytes: int, trace_depth: int, hos
     def build(folder: Path) -> None:
         from amaranth.lib.wiring import In
 
-        from ..hw.verilog import to_verilog
+        from ..hw.verilog import EVERYWHERE, to_verilog
         from .bench import Bench
         from .engines.hdl import top_module
         from .hostile_bench import HostileBench
 
         bench = HostileBench(config, dram_bytes) if hostile else Bench(config, dram_bytes, trace_depth)
-        ports: dict[bool, dict[str, int]] = {True: {}, False: {}}
+        given = {name: len(signal) for name, signal in EVERYWHERE.items()}
+        ports: dict[bool, dict[str, int]] = {True: given, False: {}}
         for path, member, port in bench.signature.flatten(bench):
             ports[member.flow == In]["__".join(map(str, path))] = len(port)
         (folder / "bench.v").write_text(to_verilog(bench, name="bench"))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from amaranth import ClockSignal, Instance, ResetSignal, Value
+from amaranth import ClockSignal, Instance, ResetSignal, Signal, Value
 from amaranth.back import rtlil
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
@@ -23,6 +23,7 @@ from ..arch.errors import ToolError
 _ROOT = Path(__file__).parent.parent  # what hw/ and arch/ are in
 # As amaranth.back.verilog does it.
 _YOSYS_STEPS = "proc -nomux -norom; memory_collect; write_verilog -norename"
+EVERYWHERE: dict[str, Signal] = {}  # inputs of every module, by name: none but in a design with faults built in
 
 
 class VerilogPlatform:
@@ -51,6 +52,7 @@ def instance(component: wiring.Component, module: str, **more: Value) -> Instanc
     connections = [("i" if member.flow == In else "o", "__".join(map(str, path)), port)
                    for path, member, port in component.signature.flatten(component)
                    if len(Value.cast(port))]  # fmt: skip
+    connections += [("i", name, signal) for name, signal in EVERYWHERE.items()]
     return Instance(module, *connections, **more)
 
 
@@ -86,7 +88,8 @@ def _in_this_package(attribute: re.Match) -> str:
 def _convert(component: wiring.Component, name: str, platform: VerilogPlatform, sources: bool) -> str:
     """Verilog of one module and its own submodules, without signals of no bits: as amaranth.back.verilog makes it, but
     always by the Yosys that comes with Amaranth, and in a process that ends when this one does."""
-    ports = {port: (signal, PortDirection.Input) for port, signal in getattr(component, "clock_ports", {}).items()}
+    inputs = {**EVERYWHERE, **getattr(component, "clock_ports", {})}
+    ports = {port: (signal, PortDirection.Input) for port, signal in inputs.items()}
     for path, member, port in component.signature.flatten(component):
         direction = PortDirection.Input if member.flow == In else PortDirection.Output
         ports["__".join(map(str, path))] = (Value.cast(port), direction)

@@ -63,6 +63,8 @@ class Handle(Protocol):
 
 async def run_job(bench: Handle, job: Job) -> Outcome:
     """Run the accelerator once, from reset; before that, the runs that are to be aborted."""
+    for port, value in job.inputs:
+        bench.set(port, value)
     await bench.restart(job.image)
     bench.set("latency", job.latency)
     bench.set("cycles_per_beat", job.cycles_per_beat)

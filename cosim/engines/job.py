@@ -24,6 +24,7 @@ class Work:
     cache_address: int = 0  # the region of the KV cache
     cache_bytes: int = 0
     dram_base: int = 0  # where DRAM stands; all other addresses count from there
+    inputs: tuple[tuple[str, int], ...] = ()  # of the bench, beside those that each has: set before the reset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import click
 import heddle
 import numpy as np
 
+from . import cosim_faults
 from .shared import (
     check_images,
     command,
@@ -31,21 +32,27 @@ from .shared import (
 )  # fmt: skip
 
 MOST_RUNS = 100_000
-MADE = ("random", "illegal")  # what is made here
+MADE = ("random", "illegal", "faults")  # what is made here
 
 
 @command(
     short_help="Compare simulator and RTL, cycle by cycle and byte by byte.",
     epilog="Example: heddle cosim random --config nano --engine icarus --programs 2 --seed 7",
 )
-@click.argument("what", metavar="(MODEL|FILE|random|illegal)")
+@click.argument("what", metavar="(MODEL|FILE|random|illegal|faults)")
 @click.option("--config", "config_name", metavar="NAME|FILE.toml", help="The accelerator. [default: small]")
 @click.option("--engine", default="verilator", show_default=True, metavar="verilator|icarus|amaranth",
               help="What runs the RTL.")  # fmt: skip
 @click.option("--images", default=1, show_default=True, help="Inputs to run, for a MODEL or FILE.")
-@click.option("--programs", default=10, show_default=True, help="Programs to make, for random and illegal.")
-@click.option("--seed", default=0, show_default=True, help="Of programs that are made, and of inputs for a FILE or "
-              "a directory.")  # fmt: skip
+@click.option("--programs", type=int, help="Programs to make, for random and illegal, or to run on each machine, for "
+              f"faults. [default: 10; {cosim_faults.PROGRAMS} for faults]")
+@click.option("--sample", default=60, show_default=True, help="Faults to plant, for faults.")
+@click.option("--file", "fault_file", metavar="hw/NAME.py", help="Plant faults in this file only. [default: in all of "
+              "hw/]")  # fmt: skip
+@click.option("--rows", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.jsonl",
+              help="Append what becomes of each fault, and go on where such a file ends.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of programs that are made, of the sample of faults, and "
+              "of inputs for a FILE or a directory.")  # fmt: skip
 @click.option("--waves", metavar="FILE.fst|FILE.vcd", **waves_to_write,
               help="Record the first run or, of what differs, the cycles around it.")  # fmt: skip
 @click.option("--waves-from", type=int, metavar="CYCLE", help="First cycle of it. [default: 0]")
@@ -53,18 +60,23 @@ MADE = ("random", "illegal")  # what is made here
 @races_option
 @json_option
 def cosim(
-    what: str, config_name: str | None, engine: str, images: int, programs: int, seed: int, waves: Path | None,
-    waves_from: int | None, waves_to: int | None, races: bool, as_json: bool,
+    what: str, config_name: str | None, engine: str, images: int, programs: int | None, sample: int,
+    fault_file: str | None, rows: Path | None, seed: int, waves: Path | None, waves_from: int | None,
+    waves_to: int | None, races: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Run programs on simulator and RTL and compare every retirement and every byte.
 
     MODEL is one that heddle run knows, or a directory with config.json and model.safetensors, as Hugging Face
     models have, with random inputs. (This needs the extra hf.) With illegal, random programs with something wrong
-    in them: each is refused, or agrees, or stops the RTL with the error that stands for it. A waveform has every
-    signal of the accelerator; it is made by a run of its own, on a simulator built to record. Exits with 0 if
-    nothing differs, with 1 if something does.
+    in them: each is refused, or agrees, or stops the RTL with the error that stands for it. With faults, a sample
+    of single faults that are made of the RTL's sources, each in random programs that ought to find it. A waveform
+    has every signal of the accelerator; it is made by a run of its own, on a simulator built to record. Exits with
+    0 if nothing differs, and of faults if none survives that is not known to; otherwise with 1.
     """
+    programs = programs if programs is not None else cosim_faults.PROGRAMS if what == "faults" else 10
     _check(what, images, programs, seed)
+    if what == "faults":
+        cosim_faults.run(sample, seed, fault_file, programs, rows, as_json, _in_steps)
     require_engine(engine)
     window = _window(waves, engine, waves_from, waves_to)
     if what == "illegal":
@@ -133,6 +145,11 @@ def _check(what: str, images: int, programs: int, seed: int) -> None:
         refuse("is for random programs; --images says how many inputs to run", "programs")
     if what == "illegal":
         refuse("is for programs that run to their end", "waves")
+    if what == "faults":
+        refuse("means nothing for faults, which are run on machines of their own by verilator", "config_name", "engine",
+               "waves", "waves_from", "waves_to")  # fmt: skip
+    else:
+        refuse("is for faults", "sample", "fault_file", "rows")
     if what not in MADE and not is_file(what):
         if not is_checkpoint(what):
             refuse("is for random programs, a FILE and a directory; a MODEL has inputs of its own", "seed")

@@ -44,6 +44,7 @@ RUNS = {
     "registers": ("registers",),
     "registers of a machine": ("registers", "--config", "nano"),
     "illegal": ("cosim", "illegal", "--config", "nano", "--engine", "icarus", "--programs", 1),
+    "faults": ("cosim", "faults", "--sample", 2, "--file", "hw/pe.py", "--programs", 2),
     "configs": ("configs",),
     "a config": ("configs", "small", "--dram", "DDR4-2400"),
     "drams": ("configs", "--drams"),
@@ -72,8 +73,9 @@ def test_every_command_is_run_here():
     assert {arguments[0] for arguments in RUNS.values()} == set(COMMANDS)
 
 
-LONG = ("cosim", "illegal")
-WITHOUT = [RUNS[name] for name in ("drams", "registers", "sweep", "sweep, checked", "report of a sweep")]  # a machine
+LONG = ("cosim", "illegal", "faults")
+WITHOUT = [RUNS[name] for name in ("drams", "registers", "sweep", "sweep, checked", "report of a sweep",
+                                          "faults")]  # a machine  # fmt: skip
 
 
 @pytest.mark.parametrize(
