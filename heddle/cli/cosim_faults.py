@@ -23,6 +23,8 @@ def run(
         raise heddle.HeddleError(f"--sample must be at least 1 and at most {MOST_FAULTS:,}, not {sample}")
     if rows is not None and not rows.parent.is_dir():
         raise heddle.HeddleError(f"cannot write {rows}: its directory does not exist")
+    if file is not None and not (Path(heddle.__file__).parent / file).is_file():
+        raise heddle.HeddleError(f"no faults can be made of {file}: name a file with logic, such as hw/pe.py")
     require_engine("verilator")
     faults = import_module("heddle.cosim.generated_faults")
     with progress(f"{sample} faults", sample, "fault") as advance:

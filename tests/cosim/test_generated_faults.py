@@ -1,4 +1,4 @@
-"""Generated faults: which places have them, that each is in the design when it is chosen and only then, and a sample."""
+"""Generated faults: which places have them, that each is in the design when it is chosen, and only then; a sample."""
 
 import json
 import subprocess
@@ -85,10 +85,12 @@ def outputs(faults):
             await ctx.tick()
             numbers, level, seen[fault] = random.Random(0), 0, []
             for _ in range(80):
-                clear, put, take = numbers.random() < 0.05, level < 4 and numbers.random() < 0.6, level and numbers.random() < 0.5
+                clear, put = numbers.random() < 0.05, level < 4 and numbers.random() < 0.6
+                take = level and numbers.random() < 0.5
                 level = 0 if clear else level + put - bool(take)
-                for port, value in ((dut.clear, clear), (dut.put, put), (dut.take, bool(take)), (dut.i, numbers.randrange(16))):
+                for port, value in ((dut.clear, clear), (dut.put, put), (dut.take, bool(take))):
                     ctx.set(port, value)
+                ctx.set(dut.i, numbers.randrange(16))
                 await ctx.tick()
                 seen[fault].append((ctx.get(dut.level), ctx.get(dut.o) if level else None))
     simulator = Simulator(dut)
@@ -127,7 +129,8 @@ def campaign(*outcomes):
 
 
 def test_what_is_equivalent_is_no_fault():
-    found = campaign(("killed", "nano"), ("killed", "nano"), ("equivalent", "why"), ("survived", ""), ("survived", "why"))
+    killed = ("killed", "nano")
+    found = campaign(killed, killed, ("equivalent", "why"), ("survived", ""), ("survived", "why"))
     assert found.rate() == 0.5 and found.table() == [("hw/pe.py", 5, 2, 1, 2)]
     assert [row.fault for row in found.unknown()] == ["3"]
     assert found.to_dict()["fault_files"] == {"hw/pe.py": {"made": 5, "killed": 2, "equivalent": 1, "survived": 2}}
