@@ -82,7 +82,7 @@ class FaultCampaign:
     def table(self) -> list[tuple[str, int, int, int, int]]:
         """(file, made, killed, equivalent, survived) of each file that has any."""
         made = Counter(row.path for row in self.rows)
-        return [(path, made[path], *(self.count(outcome, path) for outcome in (KILLED, EQUIVALENT, SURVIVED)))
+        return [(path, made[path], self.count(KILLED, path), self.count(EQUIVALENT, path), self.count(SURVIVED, path))
                 for path in sorted(made)]  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:

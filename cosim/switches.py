@@ -225,6 +225,6 @@ def _fitted(value: Value, like: Value) -> Value:
     missing = len(like) - len(value)
     if missing > 0:
         extension = value[-1].replicate(missing) if value.shape().signed and len(value) else Const(0, missing)
-        value = Cat(value, extension)
-    value = value[: len(like)]
+        value = Value.cast(Cat(value, extension))
+    value = Value.cast(value[: len(like)])
     return value.as_signed() if like.shape().signed else value
